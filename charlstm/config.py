@@ -1,0 +1,251 @@
+"""Every setting: its name, default, bounds, unit and meaning, in one place.
+
+The command line's flags, the page's controls, the saved JSON and the README's table are made from these fields.
+`ModelConfig` and `TrainConfig` share no name, so a run's settings are one flat JSON object.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from charlstm.errors import ConfigError
+
+Level = Literal["chars", "bytes"]
+Encoding = Literal["auto", "utf-8", "utf-16", "latin-1"]
+PresetName = Literal["blog", "minute", "best"]
+
+
+class Unit(str):
+    """The unit of a field's value, attached through `Annotated`."""
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ModelConfig(_Config):
+    """The network."""
+
+    level: Level = Field("chars", description="What a token is: one character, or one byte of the UTF-8 text")
+    embedding_dim: Annotated[int, Unit("numbers")] = Field(
+        0, ge=0, le=1024, description="Size of the learned input vectors; 0 feeds one-hot vectors, as the post does"
+    )
+    hidden_size: Annotated[int, Unit("units")] = Field(256, ge=1, le=4096, description="Units in each LSTM layer")
+    num_layers: Annotated[int, Unit("layers")] = Field(1, ge=1, le=8, description="LSTM layers on top of each other")
+    dropout: Annotated[float, Unit("share")] = Field(
+        0.0, ge=0, lt=1, description="Share of activations dropped between the layers and after the last"
+    )
+    forget_bias: float = Field(
+        1.0,
+        ge=0,
+        le=5,
+        description="Bias of the forget gates at the start; 0 keeps PyTorch's own draw, as the post does",
+    )
+
+
+class TrainConfig(_Config):
+    """The text, the way it is learned, and when to stop and report."""
+
+    corpus: str = Field(
+        "tiny-shakespeare",
+        min_length=1,
+        description="A named corpus (tiny-shakespeare, python-reference, python-stdlib) or a text file",
+    )
+    encoding: Encoding = Field(
+        "auto", description="How the file's bytes become text; auto knows UTF-8 and UTF-16 with BOM"
+    )
+    val_fraction: Annotated[float, Unit("share")] = Field(
+        0.1, gt=0, le=0.5, description="Share of the text, at its end, that is kept for validation"
+    )
+    batch_size: Annotated[int, Unit("streams")] = Field(
+        8, ge=1, le=4096, description="Parallel streams the text is cut into"
+    )
+    seq_len: Annotated[int, Unit("characters")] = Field(
+        64, ge=1, le=4096, description="Characters of each stream in one step, and how far gradients reach back"
+    )
+    learning_rate: float = Field(5e-3, gt=0, le=1, description="Adam's step size at its peak")
+    lr_schedule: Literal["constant", "cosine"] = Field(
+        "cosine", description="Keep the learning rate, or lower it along a cosine to 0 at the planned end"
+    )
+    warmup_steps: Annotated[int, Unit("steps")] = Field(
+        0, ge=0, le=1_000_000, description="Steps over which the learning rate rises from 0"
+    )
+    weight_decay: float = Field(0.0, ge=0, le=10, description="AdamW's decay of the weight matrices")
+    max_grad_norm: float = Field(
+        1.0, ge=0, le=1e6, description="Gradients longer than this are shortened to it; 0 never"
+    )
+    max_steps: Annotated[int, Unit("steps")] = Field(
+        0, ge=0, le=10**9, description="Stop after this many updates; 0 for no limit"
+    )
+    max_passes: Annotated[float, Unit("passes")] = Field(
+        0.0, ge=0, le=10**6, description="Stop after this many passes over the text; 0 for no limit"
+    )
+    max_minutes: Annotated[float, Unit("minutes")] = Field(
+        1.0, ge=0, le=10**5, description="Stop after this much training time; 0 for no limit"
+    )
+    log_every: Annotated[int, Unit("steps")] = Field(
+        20, ge=1, le=10**6, description="Steps between two points of the loss curve"
+    )
+    eval_every: Annotated[int, Unit("steps")] = Field(1000, ge=1, le=10**9, description="Steps between two validations")
+    sample_every: Annotated[int, Unit("steps")] = Field(500, ge=1, le=10**9, description="Steps between two samples")
+    sample_chars: Annotated[int, Unit("characters")] = Field(
+        500, ge=1, le=10_000, description="Length of those samples"
+    )
+    sample_temperature: float = Field(1.0, ge=0, le=5, description="Temperature of those samples")
+    sample_prompt: str = Field("", max_length=1000, description="Text that those samples continue")
+    seed: int = Field(1, ge=0, le=2**31 - 1, description="Seed of the initial weights, dropout and samples")
+
+
+class SampleConfig(_Config):
+    """How text is written."""
+
+    num_chars: Annotated[int, Unit("characters")] = Field(500, ge=1, le=10**6, description="Characters to write")
+    temperature: float = Field(
+        0.8, ge=0, le=5, description="0 always takes the likeliest character, 1 follows the model, more is wilder"
+    )
+    top_k: Annotated[int, Unit("characters")] = Field(
+        0, ge=0, le=10**6, description="Choose among this many likeliest characters; 0 for all"
+    )
+    top_p: Annotated[float, Unit("share")] = Field(
+        1.0, gt=0, le=1, description="Choose among the likeliest characters that hold this share of the probability"
+    )
+    seed: int = Field(1, ge=0, le=2**31 - 1, description="Same seed, same text")
+
+
+class Settings(_Config):
+    """What a run needs to know: kept as one flat JSON object in its `config.json`."""
+
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+
+    @classmethod
+    def from_flat(cls, values: Mapping[str, Any]) -> "Settings":
+        """Build from one flat mapping of field names; raises `ConfigError` for unknown names and bad values."""
+        model = {key: value for key, value in values.items() if key in ModelConfig.model_fields}
+        train = {key: value for key, value in values.items() if key not in ModelConfig.model_fields}
+        settings = cls(model=checked(ModelConfig, model), train=checked(TrainConfig, train))
+        limits = settings.train
+        if not (limits.max_steps or limits.max_passes or limits.max_minutes):
+            raise ConfigError("nothing ends this run: set max_steps, max_passes or max_minutes above 0.")
+        return settings
+
+    @classmethod
+    def preset(cls, name: str, **overrides: Any) -> "Settings":
+        """The values of preset `name`, with `overrides` on top."""
+        if name not in PRESETS:
+            raise ConfigError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
+        return cls.from_flat({**PRESETS[name], **overrides})
+
+    def flat(self) -> dict[str, Any]:
+        """One flat mapping, the inverse of `from_flat`."""
+        return {**self.model.model_dump(), **self.train.model_dump()}
+
+
+# Each preset's measured result stands in the README, with the command that gave it.
+PRESETS: dict[str, dict[str, Any]] = {
+    "minute": {
+        "hidden_size": 256,
+        "batch_size": 8,
+        "seq_len": 64,
+        "learning_rate": 8e-3,
+        "dropout": 0.1,
+        "warmup_steps": 50,
+        "max_minutes": 1.0,
+    },
+    "best": {
+        "hidden_size": 512,
+        "batch_size": 16,
+        "seq_len": 64,
+        "learning_rate": 5e-3,
+        "dropout": 0.5,
+        "weight_decay": 0.05,
+        "warmup_steps": 100,
+        "max_minutes": 20.0,
+    },
+    "blog": {
+        "hidden_size": 250,
+        "num_layers": 1,
+        "embedding_dim": 0,
+        "dropout": 0.0,
+        "forget_bias": 0.0,
+        "batch_size": 1,
+        "seq_len": 100,
+        "learning_rate": 0.01,
+        "lr_schedule": "constant",
+        "warmup_steps": 0,
+        "weight_decay": 0.0,
+        "max_grad_norm": 0.0,
+        "max_passes": 1.0,
+        "max_minutes": 0.0,
+        "log_every": 10,
+        "eval_every": 2500,
+        "sample_every": 500,
+        "sample_chars": 500,
+        "sample_temperature": 1.0,
+    },
+}
+PRESET_SUMMARIES: dict[str, str] = {
+    "minute": "readable text within a minute",
+    "best": "the lowest validation loss known here",
+    "blog": "the experiment of the post, one pass over the text",
+}
+assert set(PRESETS) == set(PRESET_SUMMARIES) == set(get_args(PresetName))
+
+_Config_T = TypeVar("_Config_T", bound=BaseModel)
+
+
+def checked(cls: type[_Config_T], values: Mapping[str, Any]) -> _Config_T:
+    """`cls(**values)`, with pydantic's report turned into a `ConfigError` of one sentence."""
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        field = cls.model_fields.get(name)
+        if field is None:
+            raise ConfigError(f"there is no setting named {name!r}; known are {', '.join(cls.model_fields)}.") from None
+        raise ConfigError(f"{name} is {first['input']!r}; it must be {limits_of(field)}.") from None
+
+
+def unit_of(field: FieldInfo) -> str:
+    """The field's unit, or an empty string for a plain number or text."""
+    return next((str(item) for item in field.metadata if isinstance(item, Unit)), "")
+
+
+def bounds_of(field: FieldInfo) -> tuple[float | None, float | None]:
+    """Lower and upper bound of a numeric field; `None` where there is none."""
+    lower = next(
+        (item.ge if isinstance(item, Ge) else item.gt for item in field.metadata if isinstance(item, Ge | Gt)), None
+    )
+    upper = next(
+        (item.le if isinstance(item, Le) else item.lt for item in field.metadata if isinstance(item, Le | Lt)), None
+    )
+    return lower, upper  # type: ignore[return-value]  # annotated_types types them as "supports comparison"
+
+
+def limits_of(field: FieldInfo) -> str:
+    """What the field accepts, in words: `from 1 to 4,096 units`, `chars or bytes`, `a text`."""
+    choices = get_args(field.annotation)
+    if choices:
+        return " or ".join(str(choice) for choice in choices)
+    lower, upper = bounds_of(field)
+    if lower is None or upper is None:
+        longest = next((item.max_length for item in field.metadata if getattr(item, "max_length", None)), None)
+        return f"a text of at most {longest:,} characters" if longest else "a text"
+    kind = "a whole number" if field.annotation is int else "a number"
+    below = any(isinstance(item, Lt) for item in field.metadata)
+    above = any(isinstance(item, Gt) for item in field.metadata)
+    if not above and not below:
+        return f"{kind} from {lower:,} to {upper:,} {unit_of(field)}".rstrip()
+    return f"{kind} {'above' if above else 'at least'} {lower:,} and {'below' if below else 'at most'} {upper:,}"
+
+
+def help_of(field: FieldInfo) -> str:
+    """Meaning, unit and bounds in one line, for the command line and the page."""
+    description = field.description
+    assert description is not None, "every field has a description"
+    lower, _ = bounds_of(field)
+    return f"{description} ({limits_of(field)})" if lower is not None else description

@@ -1,0 +1,55 @@
+"""Batches for truncated back-propagation through time.
+
+Shapes: B = batch_size streams, T <= seq_len characters of each in one window.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from charlstm.vocabulary import Tokens
+
+IGNORED = -100  # target of a place that holds no character; what cross_entropy skips by default
+
+
+class Batch(NamedTuple):
+    """One window of every stream."""
+
+    tokens: torch.Tensor  # (B, T) int64
+    targets: torch.Tensor  # (B, T) int64: the character after each token, or IGNORED
+    num_targets: int  # how many targets are not IGNORED
+    is_first: bool  # whether a new pass begins here, so the state starts from zero
+
+
+class StreamBatches:
+    """The text cut into `batch_size` contiguous streams, each window continuing where the stream's last one ended.
+
+    A text of N characters has N - 1 targets; each is served exactly once in a pass. The streams differ by at most
+    one character; where a shorter one has ended in the last window, the target is `IGNORED`.
+    """
+
+    def __init__(self, tokens: Tokens, batch_size: int, seq_len: int) -> None:
+        num_targets = len(tokens) - 1
+        assert num_targets >= batch_size, (len(tokens), batch_size)
+        shortest, num_longer = divmod(num_targets, batch_size)
+        self._tokens = tokens
+        self._lengths = shortest + (np.arange(batch_size) < num_longer)
+        self.starts = np.concatenate([[0], np.cumsum(self._lengths)[:-1]])
+        self._seq_len = seq_len
+        self.num_targets = num_targets
+        self.windows_per_pass = -(-int(self._lengths[0]) // seq_len)
+
+    def __getitem__(self, step: int) -> Batch:
+        """The window of training step `step`, counted from 0 over all passes."""
+        window = step % self.windows_per_pass
+        begin = window * self._seq_len
+        end = min(begin + self._seq_len, int(self._lengths[0]))
+        places = self.starts[:, None] + np.arange(begin, end + 1)  # (B, T + 1), one more for the last targets
+        ids = torch.from_numpy(self._tokens[np.minimum(places, self.num_targets)].astype(np.int64))
+        targets = ids[:, 1:]
+        ended = self._lengths < end
+        if ended.any():
+            targets = targets.clone()
+            targets[torch.from_numpy(ended), -1] = IGNORED
+        return Batch(ids[:, :-1], targets, targets.numel() - int(ended.sum()), is_first=window == 0)

@@ -1,0 +1,135 @@
+"""The named corpora: one that is fetched once and checked, and two that every Python brings along."""
+
+import hashlib
+import http.client
+import os
+import sysconfig
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import platformdirs
+
+from charlstm.errors import CorpusError
+from charlstm.files import publish
+
+Report = Callable[[int, int], None]  # bytes so far, bytes in all
+_CHUNK_BYTES = 1 << 16
+_TIMEOUT_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file on the web of known size and hash."""
+
+    file_name: str
+    url: str
+    sha256: str
+    num_bytes: int
+
+
+TINY_SHAKESPEARE = Remote(
+    file_name="tiny-shakespeare.txt",
+    url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+    sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    num_bytes=1_115_394,
+)
+DESCRIPTIONS = {
+    "tiny-shakespeare": "40,000 lines of Shakespeare's plays (1.1 M characters; fetched once)",
+    "python-reference": "Python's language reference, as its help() shows it (0.5 M characters)",
+    "python-stdlib": "source code of Python's standard library (4.7 M characters)",
+}
+
+
+def corpus_bytes(name: str, report: Report | None = None) -> bytes:
+    """The bytes of named corpus `name`; only `tiny-shakespeare` may use the network."""
+    if name == "python-reference":
+        return _python_reference()
+    if name == "python-stdlib":
+        return _python_stdlib()
+    assert name == "tiny-shakespeare", name
+    return fetched(TINY_SHAKESPEARE, report).read_bytes()
+
+
+def is_at_hand(name: str) -> bool:
+    """Whether named corpus `name` can be had without the network."""
+    return name != "tiny-shakespeare" or _local_copy(TINY_SHAKESPEARE) is not None
+
+
+def default_corpus() -> str:
+    """Shakespeare where he is at hand, else the reference that every Python brings along."""
+    return "tiny-shakespeare" if is_at_hand("tiny-shakespeare") else "python-reference"
+
+
+def fetched(remote: Remote, report: Report | None = None) -> Path:
+    """Path of a verified local copy, downloaded if there is none."""
+    copy = _local_copy(remote)
+    if copy is None:
+        copy = _cache_path(remote)
+        download(remote, copy, report)
+    return copy
+
+
+def download(remote: Remote, destination: Path, report: Report | None = None) -> None:
+    """Fetch `remote` to `destination`; raises `CorpusError` and leaves nothing behind unless size and hash agree."""
+    offline = f"put {remote.file_name} into a folder and name it in CHARLSTM_CORPUS_DIR, or choose python-reference"
+    try:
+        with (
+            publish(destination) as temporary,
+            urllib.request.urlopen(remote.url, timeout=_TIMEOUT_SECONDS) as response,
+        ):
+            with temporary.open("wb") as file:
+                _copy(response, file, remote.num_bytes, report)
+            if _sha256(temporary) != remote.sha256:
+                raise CorpusError(
+                    f"{remote.file_name} did not arrive whole or is not the known text; try again, or {offline}."
+                )
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise CorpusError(f"{remote.file_name} can't be downloaded ({reason}); try again, or {offline}.") from None
+    except OSError as error:
+        raise CorpusError(
+            f"{remote.file_name} can't be kept in {destination.parent} ({error.strerror}); free it up."
+        ) from None
+
+
+def _copy(response: http.client.HTTPResponse, file: BinaryIO, num_bytes: int, report: Report | None) -> None:
+    """Copy at most `num_bytes` + 1 bytes: a longer answer is wrong anyway, and must not fill the disk."""
+    copied = 0
+    while copied <= num_bytes and (chunk := response.read(_CHUNK_BYTES)):
+        file.write(chunk)
+        copied += len(chunk)
+        if report:
+            report(copied, num_bytes)
+
+
+def _local_copy(remote: Remote) -> Path | None:
+    """A copy of the right size and hash, in `$CHARLSTM_CORPUS_DIR` or the cache."""
+    folder = os.environ.get("CHARLSTM_CORPUS_DIR")
+    candidates = [Path(folder) / remote.file_name] if folder else []
+    for path in (*candidates, _cache_path(remote)):
+        if path.is_file() and path.stat().st_size == remote.num_bytes and _sha256(path) == remote.sha256:
+            return path
+    return None
+
+
+def _cache_path(remote: Remote) -> Path:
+    return Path(platformdirs.user_cache_dir("charlstm")) / remote.file_name
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _python_reference() -> bytes:
+    from pydoc_data.topics import topics  # 0.5 MB of text: loaded only when it is asked for
+
+    return "\n".join(topics[name] for name in sorted(topics)).encode()
+
+
+def _python_stdlib() -> bytes:
+    folder = Path(sysconfig.get_paths()["stdlib"])
+    return b"\n".join(path.read_bytes() for path in sorted(folder.glob("*.py")))

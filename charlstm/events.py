@@ -1,0 +1,106 @@
+"""What a training run reports: one class per kind, one JSON line each in a run's `events.jsonl`.
+
+`step` is the number of completed optimiser updates; losses are nats per character; times are seconds of the run.
+"""
+
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+
+class StepDone(NamedTuple):
+    """One update is done: a chance for the consumer to look up or to stop. Never recorded, holds no measurement."""
+
+    step: int
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    step: int
+
+
+class Started(_Record):
+    """First record of a run: "data has N characters, M unique", and what was planned for it."""
+
+    kind: Literal["started"] = "started"
+    started_at: str  # ISO 8601, UTC
+    num_chars: int
+    num_distinct: int
+    num_train_chars: int
+    num_val_chars: int
+    num_parameters: int
+    hardware: str
+    notes: tuple[str, ...] = ()  # what was done to the text while reading it
+
+
+class Resumed(_Record):
+    """The run goes on from `step`; earlier records of later steps no longer count."""
+
+    kind: Literal["resumed"] = "resumed"
+    started_at: str
+
+
+class Progress(_Record):
+    """A point of the loss curve; `train_loss` is the mean since the previous point.
+
+    At step 0 it is the loss of the untrained model on the first window.
+    """
+
+    kind: Literal["progress"] = "progress"
+    train_loss: float
+    smooth_loss: float
+    learning_rate: float
+    grad_norm: float
+    num_passes: float  # passes over the training text so far
+    chars_per_second: float
+    elapsed_seconds: float
+    fraction: float  # of the planned run, 0 to 1
+
+
+class Evaluated(_Record):
+    """Validation: the whole validation text, read as `method` says."""
+
+    kind: Literal["evaluated"] = "evaluated"
+    val_loss: float
+    method: str
+    is_best: bool
+    elapsed_seconds: float
+
+
+class Sampled(_Record):
+    """Text written by the model at this step; `text` includes the prompt."""
+
+    kind: Literal["sampled"] = "sampled"
+    text: str
+    temperature: float
+    seed: int
+
+
+class Finished(_Record):
+    """Last record of a run that ended in order; the two figures are those of the published model."""
+
+    kind: Literal["finished"] = "finished"
+    reason: Literal["completed", "stopped"]
+    elapsed_seconds: float
+    val_stateful: float | None = None
+    val_windows: float | None = None
+
+
+class Failed(_Record):
+    """Last record of a run that could not go on; `message` is one sentence."""
+
+    kind: Literal["failed"] = "failed"
+    message: str
+
+
+Record = Annotated[Started | Resumed | Progress | Evaluated | Sampled | Finished | Failed, Field(discriminator="kind")]
+Event = StepDone | Progress | Evaluated | Sampled
+_ADAPTER: TypeAdapter[Record] = TypeAdapter(Record)
+
+
+def parse_record(line: str | bytes) -> Record | None:
+    """Read one line of `events.jsonl`; `None` for a kind this version does not know, or a damaged line."""
+    try:
+        return _ADAPTER.validate_json(line)
+    except ValidationError:
+        return None

@@ -1,0 +1,53 @@
+"""`LanguageModel`: weights, vocabulary and provenance together, which is all it takes to write text."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from charlstm.checkpoint import MODEL_FILE, Provenance, load_model, save_model
+from charlstm.config import ModelConfig, SampleConfig
+from charlstm.model import CharLSTM
+from charlstm.sampling import TextChunk, stream
+from charlstm.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A model that can be saved, loaded and asked for text."""
+
+    model: CharLSTM
+    vocabulary: Vocabulary
+    provenance: Provenance | None = None
+
+    @classmethod
+    def create(cls, vocabulary: Vocabulary, config: ModelConfig, seed: int) -> "LanguageModel":
+        """An untrained model; same seed, same weights. The global random state is as before afterwards."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(CharLSTM(len(vocabulary), config), vocabulary)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "LanguageModel":
+        """Load a folder that holds `model.safetensors`, or such a file; raises `CheckpointError`."""
+        return cls(*load_model(_model_file(path)))
+
+    def save(self, path: str | Path) -> Path:
+        """Publish to a folder or a `.safetensors` file; returns the file's path."""
+        file = _model_file(path)
+        save_model(file, self.model, self.vocabulary, self.provenance)
+        return file
+
+    def stream(self, prompt: str = "", config: SampleConfig | None = None) -> Iterator[TextChunk]:
+        """Continue `prompt` piece by piece; see `charlstm.sampling.stream`."""
+        return stream(self.model, self.vocabulary, prompt, config or SampleConfig())
+
+    def generate(self, prompt: str = "", config: SampleConfig | None = None) -> str:
+        """The text that continues `prompt` (the prompt itself is not repeated)."""
+        return "".join(chunk.text for chunk in self.stream(prompt, config))
+
+
+def _model_file(path: str | Path) -> Path:
+    path = Path(path)
+    return path if path.suffix == ".safetensors" else path / MODEL_FILE

@@ -1,0 +1,100 @@
+"""Starts, lists and stops runs. Each is a process of its own, so neither a page nor the app can take it down.
+
+The process is the command a person would type (`python -m charlstm resume NAME` on a prepared folder), in its own
+session. Nothing about it is remembered here that is needed later: another manager finds the same runs on disk.
+This module starts without torch.
+"""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from charlstm.config import Settings
+from charlstm.errors import RunError
+from charlstm.runs.store import ACTIVE, Control, RunFolder, RunStore, Status
+
+# With `start_new_session` (which Windows ignores), what lets a run outlive this process, its terminal and its Ctrl-C.
+_DETACHED = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS if sys.platform == "win32" else 0
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run and the state it is in."""
+
+    folder: RunFolder
+    status: Status
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.folder.name
+
+
+class RunManager:
+    """The runs in one checkpoints folder."""
+
+    def __init__(self, checkpoints_dir: Path) -> None:
+        self.store = RunStore(checkpoints_dir)
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, settings: Settings, name: str, text: str | None = None) -> RunFolder:
+        """Start a new run in a process of its own; raises `RunError` if the name is taken or another run is going."""
+        if going := self.active():
+            raise RunError(f"{going.name} is training; stop it or wait for its end before starting another.")
+        folder = self.store.create(settings, name, text)
+        self._spawn(folder)
+        return folder
+
+    def resume(self, name: str) -> RunFolder:
+        """Continue a run that was stopped or cut off."""
+        if going := self.active():
+            raise RunError(f"{going.name} is training; stop it or wait for its end before resuming another.")
+        folder = self.store.get(name)
+        folder.ask(Control())
+        self._spawn(folder)
+        return folder
+
+    def stop(self, name: str) -> None:
+        """Ask a run to save and stop; returns at once. A run that is not active stays as it is."""
+        folder = self.store.get(name)
+        if self.status(folder) in ACTIVE:
+            folder.ask(Control(stop=True))
+
+    def runs(self) -> list[RunSummary]:
+        """All runs, the newest first."""
+        return [RunSummary(folder, self.status(folder)) for folder in self.store.folders()]
+
+    def active(self) -> RunSummary | None:
+        """The run that is going on, if any."""
+        return next((run for run in self.runs() if run.status in ACTIVE), None)
+
+    def status(self, folder: RunFolder) -> Status:
+        """As the folder tells; of a child that has not taken its lock, or ended before it could, more is known here."""
+        derived = folder.status()
+        child = self._children.get(folder.name)
+        if child is None or derived in ("running", "stopping"):
+            return derived
+        if child.poll() is None:
+            return "queued"
+        return "crashed" if derived == "queued" else derived
+
+    def _spawn(self, folder: RunFolder) -> None:
+        command = [sys.executable, "-m", "charlstm", "resume", folder.name]
+        command += ["--checkpoints-dir", str(self.store.root.resolve())]
+        package_home = str(Path(__file__).resolve().parents[2])
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, [package_home, os.environ.get("PYTHONPATH")])),
+        }
+        with folder.log_file.open("ab") as log:
+            self._children[folder.name] = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+                creationflags=_DETACHED,
+            )

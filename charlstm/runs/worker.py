@@ -1,0 +1,236 @@
+"""The one place where trainer, files and control meet: it works a run's folder through to the end.
+
+Runs in the process that a person's `charlstm train` or `charlstm resume` started, and is the folder's only writer.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from types import FrameType
+
+from filelock import Timeout
+
+from charlstm.checkpoint import MODEL_FILE, load_training_state, save_training_state
+from charlstm.corpus import Corpus, open_corpus
+from charlstm.errors import CharLSTMError, CorpusError, RunError
+from charlstm.events import Evaluated, Failed, Finished, Record, Resumed, Started, StepDone
+from charlstm.language_model import LanguageModel
+from charlstm.runs.store import RunFolder
+from charlstm.training import Trainer, hardware, measured, provenance
+
+Report = Callable[[int, int], None]
+_LOOK_SECONDS = 0.2  # between two looks at control.json
+_SAVE_SECONDS = 20.0  # between two saves of the training state, longer where a save is slow
+_SAVE_SHARE = 0.01  # of the time may go into saving
+
+
+def work(
+    folder: RunFolder,
+    corpus: Corpus | None = None,
+    on_record: Callable[[Record], None] | None = None,
+    report: Report | None = None,
+) -> Finished:
+    """Train the run in `folder` from where it stands to its end, and return its last record.
+
+    `on_record` sees each record after it is written; `report` follows a download. Ctrl-C and SIGTERM save first.
+    Raises `RunError` if another process works on it, and, after recording it, whatever ends the run early.
+    """
+    lock = folder.lock()
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunError(f"run {folder.name} is being worked on by another process; stop it first.") from None
+    with lock, _Log(folder.events_file) as log:
+
+        def record(each: Record) -> None:
+            log.append(each)
+            if on_record:
+                on_record(each)
+
+        try:
+            return _Work(folder, corpus or _corpus_of(folder, report), record).through()
+        except CharLSTMError as error:
+            record(Failed(step=log.step, message=str(error)))
+            raise
+        except OSError as error:
+            message = f"the run's folder can't be written ({error.strerror or error}); free it up and resume the run."
+            record(Failed(step=log.step, message=message))
+            raise RunError(message) from error
+        except Exception as error:
+            record(
+                Failed(
+                    step=log.step,
+                    message=f"an unexpected error ended the run: {type(error).__name__}; its log says more.",
+                )
+            )
+            raise
+
+
+def _corpus_of(folder: RunFolder, report: Report | None) -> Corpus:
+    train = folder.settings().train
+    if folder.corpus_file.exists():
+        return Corpus(train.corpus, folder.corpus_file.read_text(encoding="utf-8"))
+    return open_corpus(train.corpus, train.encoding, report)
+
+
+class _Work:
+    """One worker's way through one run."""
+
+    def __init__(self, folder: RunFolder, corpus: Corpus, record: Callable[[Record], None]) -> None:
+        settings = folder.settings()
+        self.folder, self.corpus, self.record = folder, corpus, record
+        self.split = corpus.split(settings.model, settings.train)
+        language_model = LanguageModel.create(self.split.vocabulary, settings.model, settings.train.seed)
+        self.trainer = Trainer(language_model, self.split, settings.train)
+        self.evaluated: Evaluated | None = None
+        self.last_look = self.last_save = time.monotonic()
+        self.save_seconds = _SAVE_SECONDS
+
+    def through(self) -> Finished:
+        """Start or resume, train, and finish."""
+        if self.folder.state_file.exists():
+            self._resume()
+        else:
+            self.record(self._started())
+        with _stop_signals() as is_signalled:
+            is_stopped = self._train(is_signalled)
+        return self._finish(is_stopped)
+
+    def _started(self) -> Started:
+        return Started(
+            step=0,
+            started_at=_now(),
+            num_chars=len(self.corpus.text),
+            num_distinct=len(self.corpus.frequencies),
+            num_train_chars=len(self.split.train),
+            num_val_chars=len(self.split.validation),
+            num_parameters=self.trainer.language_model.model.num_parameters,
+            hardware=hardware(),
+            notes=self.corpus.notes,
+        )
+
+    def _resume(self) -> None:
+        tensors, facts = load_training_state(self.folder.state_file)
+        if facts.get("corpus_sha256") != self.corpus.sha256:
+            raise CorpusError(
+                f"{self.corpus.name} is not the text this run began with; bring that text back, or start a new run."
+            )
+        self.trainer.load_state(tensors, facts)
+        if self.trainer.fraction >= 1:
+            raise RunError(f"run {self.folder.name} has reached its planned end; start a new one to train longer.")
+        self.record(Resumed(step=self.trainer.step, started_at=_now()))
+
+    def _train(self, is_signalled: Callable[[], bool]) -> bool:
+        """Work the trainer's events off; returns whether the run was stopped before its planned end."""
+        for event in self.trainer.run():
+            if isinstance(event, StepDone):
+                if is_signalled() or self._is_asked_to_stop():
+                    return self.trainer.fraction < 1
+                if time.monotonic() - self.last_save > self.save_seconds:
+                    self._save_last()
+            else:
+                self.record(event)
+                if isinstance(event, Evaluated):
+                    self._evaluated(event)
+        return False
+
+    def _is_asked_to_stop(self) -> bool:
+        now = time.monotonic()
+        if now - self.last_look < _LOOK_SECONDS:
+            return False
+        self.last_look = now
+        return self.folder.control().stop
+
+    def _evaluated(self, event: Evaluated) -> None:
+        self.evaluated = event
+        if event.is_best:
+            self._publish(self.folder.path)
+
+    def _publish(self, place: Path) -> None:
+        latest = self.evaluated if self.evaluated and self.evaluated.step == self.trainer.step else None
+        language_model = self.trainer.language_model
+        origin = provenance(self.trainer, self.corpus, latest)
+        LanguageModel(language_model.model, language_model.vocabulary, origin).save(place)
+
+    def _save_last(self) -> None:
+        began = time.monotonic()
+        tensors, facts = self.trainer.state()
+        save_training_state(self.folder.state_file, tensors, {**facts, "corpus_sha256": self.corpus.sha256})
+        self._publish(self.folder.state_file.parent)
+        self.last_save = time.monotonic()
+        self.save_seconds = max(_SAVE_SECONDS, (self.last_save - began) / _SAVE_SHARE)
+
+    def _finish(self, is_stopped: bool) -> Finished:
+        if is_stopped and (self.evaluated is None or self.evaluated.step != self.trainer.step):
+            event = self.trainer.evaluate()  # so that what was learned since the last validation is not passed over
+            self.record(event)
+            self._evaluated(event)
+        self._save_last()
+        best = LanguageModel.load(self.folder.path / MODEL_FILE)
+        if not is_stopped:
+            best = measured(best, self.split.validation)
+            best.save(self.folder.path)
+        assert best.provenance is not None
+        finished = Finished(
+            step=self.trainer.step,
+            reason="stopped" if is_stopped else "completed",
+            elapsed_seconds=self.trainer.elapsed_seconds,
+            val_stateful=best.provenance.val_stateful,
+            val_windows=best.provenance.val_windows,
+        )
+        self.record(finished)
+        return finished
+
+
+class _Log:
+    """`events.jsonl`, appended a whole line at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab")
+        self.step = 0  # of the last record
+        _drop_broken_line(path)
+
+    def append(self, record: Record) -> None:
+        self._file.write(record.model_dump_json().encode() + b"\n")
+        self._file.flush()
+        self.step = record.step
+
+    def __enter__(self) -> "_Log":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+
+def _drop_broken_line(path: Path) -> None:
+    """Cut off what a killed worker left of its last line, so that the next record starts on a line of its own."""
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(path, whole)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Inside the block Ctrl-C and SIGTERM only ask; a second Ctrl-C interrupts at once."""
+    received: list[int] = []
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

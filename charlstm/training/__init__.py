@@ -1,0 +1,78 @@
+"""Learning: `Trainer` is the loop, `train` runs it in this process, `provenance` tells where weights come from."""
+
+import copy
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from charlstm import __version__
+from charlstm.checkpoint import Provenance
+from charlstm.config import ModelConfig, TrainConfig
+from charlstm.corpus import Corpus
+from charlstm.evaluation import evaluate_stateful, evaluate_windows
+from charlstm.events import Evaluated, Event
+from charlstm.language_model import LanguageModel
+from charlstm.training.trainer import Trainer
+from charlstm.vocabulary import Tokens
+
+__all__ = ["Trainer", "hardware", "measured", "provenance", "train"]
+
+
+def train(
+    text: str | Corpus,
+    train_config: TrainConfig | None = None,
+    model_config: ModelConfig | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> LanguageModel:
+    """Train on `text` in this process and return the best model by validation, in memory.
+
+    Nothing is written. `on_event` sees every event. Raises `CorpusError` for a text too short, `TrainingDiverged`.
+    """
+    corpus = text if isinstance(text, Corpus) else Corpus("text", text)
+    train_config, model_config = train_config or TrainConfig(), model_config or ModelConfig()
+    split = corpus.split(model_config, train_config)
+    trainer = Trainer(LanguageModel.create(split.vocabulary, model_config, train_config.seed), split, train_config)
+    best = trainer.language_model
+    for event in trainer.run():
+        if isinstance(event, Evaluated) and event.is_best:
+            best = copy.deepcopy(replace(trainer.language_model, provenance=provenance(trainer, corpus, event)))
+        if on_event:
+            on_event(event)
+    return replace(best, model=best.model.eval())
+
+
+def provenance(trainer: Trainer, corpus: Corpus, evaluated: Evaluated | None) -> Provenance:
+    """Where the trainer's present weights come from. A file's path is left out: only its name travels."""
+    config = trainer.config.model_copy(update={"corpus": corpus.name})
+    return Provenance(
+        corpus=corpus.name,
+        corpus_sha256=corpus.sha256,
+        corpus_chars=len(corpus.text),
+        split=f"first {1 - config.val_fraction:.0%} training, last {config.val_fraction:.0%} validation",
+        train_config=config.model_dump(),
+        step=trainer.step,
+        training_seconds=round(trainer.elapsed_seconds, 1),
+        val_loss=evaluated.val_loss if evaluated else None,
+        val_method=evaluated.method if evaluated else None,
+        hardware=hardware(),
+        versions={"charlstm": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    )
+
+
+def measured(language_model: LanguageModel, validation: Tokens) -> LanguageModel:
+    """The same model with both validation figures, measured on the whole validation text, in its provenance."""
+    assert language_model.provenance is not None
+    figures = {
+        "val_stateful": evaluate_stateful(language_model.model, validation).nats,
+        "val_windows": evaluate_windows(language_model.model, validation).nats,
+    }
+    return replace(language_model, provenance=language_model.provenance.model_copy(update=figures))
+
+
+def hardware() -> str:
+    """The processor and how much of it is used, for example `x86_64, 2 threads of 2 cores, AVX512`."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{platform.machine()}, {torch.get_num_threads()} threads of {os.cpu_count()} cores, {capability}"

@@ -1,0 +1,33 @@
+"""How far along a run is, and the learning rate there. Plain numbers in, plain numbers out."""
+
+import math
+
+from charlstm.config import TrainConfig
+
+
+def planned_steps(config: TrainConfig, windows_per_pass: int) -> int | None:
+    """Updates after which the run ends, or `None` if only the clock ends it."""
+    limits = []
+    if config.max_steps:
+        limits.append(config.max_steps)
+    if config.max_passes:
+        limits.append(max(1, math.ceil(config.max_passes * windows_per_pass)))
+    return min(limits, default=None)
+
+
+def fraction_done(config: TrainConfig, num_steps: int | None, step: int, elapsed_seconds: float) -> float:
+    """Share of the planned run that is done, 0 to 1; the nearest limit counts."""
+    by_steps = step / num_steps if num_steps else 0.0
+    by_time = elapsed_seconds / (60 * config.max_minutes) if config.max_minutes else 0.0
+    return min(1.0, max(by_steps, by_time))
+
+
+def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
+    """The rate for the update after `step` completed ones.
+
+    A linear rise over `warmup_steps`, times a constant or half a cosine from 1 down to 0 at `fraction` 1.
+    A run limited by minutes follows the clock, so its schedule ends when its time does, on any machine.
+    """
+    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    decay = 0.5 * (1 + math.cos(math.pi * fraction)) if config.lr_schedule == "cosine" else 1.0
+    return config.learning_rate * warmup * decay

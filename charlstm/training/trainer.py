@@ -1,0 +1,224 @@
+"""The training loop, as a generator of events: it knows no file, console, network or page.
+
+    for event in Trainer(language_model, split, config).run():
+        ...                       # record it, draw it, or stop by leaving the loop
+
+Whoever consumes it decides what to do with an event, and may take `state()` at every `StepDone`.
+Shapes: B = batch_size streams, T = characters of a window, V = vocabulary size.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from charlstm.config import SampleConfig, TrainConfig
+from charlstm.corpus import Split, StreamBatches
+from charlstm.corpus.batches import IGNORED, Batch
+from charlstm.errors import CheckpointError, TrainingDiverged
+from charlstm.evaluation import evaluate_in_streams
+from charlstm.events import Evaluated, Event, Progress, Sampled, StepDone
+from charlstm.language_model import LanguageModel
+from charlstm.model import State, evaluating
+from charlstm.training.schedule import fraction_done, learning_rate, planned_steps
+
+_SMOOTHING = 0.99  # per step: the smoothed loss follows the last hundred steps or so
+
+
+class Trainer:
+    """Truncated back-propagation through time with a carried state and AdamW (Adam, where nothing decays)."""
+
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        split: Split,
+        config: TrainConfig,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.language_model = language_model
+        self.config = config
+        self.step = 0
+        self.elapsed_seconds = 0.0
+        self.best_val_loss = math.inf
+        self._model = language_model.model
+        self._validation = split.validation
+        self._batches = StreamBatches(split.train, config.batch_size, config.seq_len)
+        self._num_steps = planned_steps(config, self._batches.windows_per_pass)
+        self._optimizer = _adamw(self._model, config.weight_decay)
+        self._carried: State | None = None
+        self._clock = clock
+        self._smooth_loss = math.log(len(split.vocabulary))  # an untrained model guesses: ln V
+        self._nats = torch.zeros(())  # since the last point of the curve
+        self._num_targets = 0
+        self._num_steps_logged = 0
+        self._grad_norm = torch.zeros(())
+        self._learning_rate = 0.0
+
+    @property
+    def fraction(self) -> float:
+        """Share of the planned run that is done."""
+        return fraction_done(self.config, self._num_steps, self.step, self.elapsed_seconds)
+
+    def run(self) -> Iterator[Event]:
+        """Train to the planned end. Each step's reports come first, its `StepDone` last."""
+        started = self._clock() - self.elapsed_seconds
+        self._interval_began = self._clock()
+        if self.step == 0:
+            yield self._first_point()
+            yield from self._reports(is_last=False)
+        while self.fraction < 1:
+            self._update(self._batches[self.step])
+            self.elapsed_seconds = self._clock() - started
+            yield from self._reports(is_last=self.fraction >= 1)
+            yield StepDone(self.step)
+
+    def _update(self, batch: Batch) -> None:
+        """One optimiser update on one window; nothing is read back from the device."""
+        self._learning_rate = learning_rate(self.config, self.step, self.fraction)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning_rate
+        if self._model.config.dropout:
+            # A step's random numbers follow from (seed, step), so there is no generator's state to keep or to disturb.
+            torch.manual_seed((self.config.seed << 32) + self.step)
+        self._model.train()
+        state = None if batch.is_first else self._carried
+        logits, (h, c) = self._model(batch.tokens, state)
+        nats = _summed_loss(logits, batch.targets)
+        self._optimizer.zero_grad(set_to_none=True)
+        (nats / batch.num_targets).backward()  # type: ignore[no-untyped-call]
+        longest = self.config.max_grad_norm or math.inf
+        self._grad_norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), longest)
+        self._optimizer.step()
+        self._carried = h.detach(), c.detach()
+        self._nats += nats.detach()
+        self._num_targets += batch.num_targets
+        self._num_steps_logged += 1
+        self.step += 1
+
+    def _reports(self, is_last: bool) -> Iterator[Event]:
+        """What is due after this step; the time it takes does not count against characters per second."""
+        if self.step and (is_last or self.step % self.config.log_every == 0):
+            yield self._progress()
+        began = self._clock()
+        if is_last or self.step % self.config.eval_every == 0:
+            yield self.evaluate()
+        if is_last or self.step % self.config.sample_every == 0:
+            yield self._sample()
+        self._interval_began += self._clock() - began
+
+    def _first_point(self) -> Progress:
+        """The loss of the untrained model on the first window: near ln V."""
+        batch = self._batches[0]
+        with evaluating(self._model):
+            nats = _summed_loss(self._model(batch.tokens)[0], batch.targets).item()
+        return self._point(nats / batch.num_targets, chars_per_second=0.0)
+
+    def _progress(self) -> Progress:
+        train_loss = self._nats.item() / self._num_targets
+        if not math.isfinite(train_loss):
+            raise TrainingDiverged(
+                f"the loss is no longer a number at step {self.step:,}: lower learning_rate (now "
+                f"{self.config.learning_rate:g}) or max_grad_norm (now {self.config.max_grad_norm:g}) and train again."
+            )
+        kept = _SMOOTHING**self._num_steps_logged
+        self._smooth_loss = kept * self._smooth_loss + (1 - kept) * train_loss
+        now = self._clock()
+        point = self._point(train_loss, self._num_targets / max(now - self._interval_began, 1e-9))
+        self._interval_began = now
+        self._nats = torch.zeros(())
+        self._num_targets = self._num_steps_logged = 0
+        return point
+
+    def _point(self, train_loss: float, chars_per_second: float) -> Progress:
+        return Progress(
+            step=self.step,
+            train_loss=train_loss,
+            smooth_loss=self._smooth_loss,
+            learning_rate=self._learning_rate,
+            grad_norm=self._grad_norm.item(),
+            num_passes=self.step / self._batches.windows_per_pass,
+            chars_per_second=chars_per_second,
+            elapsed_seconds=self.elapsed_seconds,
+            fraction=self.fraction,
+        )
+
+    def evaluate(self) -> Evaluated:
+        """Validate the present weights; touches no training state but the best figure so far."""
+        loss, method = evaluate_in_streams(self._model, self._validation)
+        is_best = loss.nats < self.best_val_loss
+        self.best_val_loss = min(loss.nats, self.best_val_loss)
+        return Evaluated(
+            step=self.step, val_loss=loss.nats, method=method, is_best=is_best, elapsed_seconds=self.elapsed_seconds
+        )
+
+    def _sample(self) -> Sampled:
+        """The same prompt and seed every time, so that samples differ by what was learned alone."""
+        config, prompt = self.config, self.config.sample_prompt
+        how = SampleConfig(num_chars=config.sample_chars, temperature=config.sample_temperature, seed=config.seed)
+        text = prompt + self.language_model.generate(prompt, how)
+        return Sampled(step=self.step, text=text, temperature=how.temperature, seed=how.seed)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Copies of tensors, and JSON facts, from which `load_state` continues bit for bit; take at a `StepDone`."""
+        tensors = {f"model.{name}": tensor for name, tensor in self._model.state_dict().items()}
+        for index, entry in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{key}": tensor for key, tensor in entry.items()}
+        if self._carried is not None:
+            tensors["carried.h"], tensors["carried.c"] = self._carried
+        tensors["nats"] = self._nats
+        facts = {
+            "step": self.step,
+            "elapsed_seconds": self.elapsed_seconds,
+            "best_val_loss": self.best_val_loss if math.isfinite(self.best_val_loss) else None,
+            "smooth_loss": self._smooth_loss,
+            "num_targets": self._num_targets,
+            "num_steps_logged": self._num_steps_logged,
+        }
+        return {name: tensor.detach().clone() for name, tensor in tensors.items()}, facts
+
+    def load_state(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Continue from `state()`; raises `CheckpointError` if it belongs to another model."""
+        try:
+            self._model.load_state_dict(_under("model.", tensors), strict=True)
+            self._optimizer.load_state_dict(
+                {"state": _optimizer_entries(tensors), "param_groups": self._optimizer.state_dict()["param_groups"]}
+            )
+            self._carried = (tensors["carried.h"], tensors["carried.c"]) if "carried.h" in tensors else None
+            self._nats = tensors["nats"].clone()
+            self.step, self.elapsed_seconds = int(facts["step"]), float(facts["elapsed_seconds"])
+            self.best_val_loss = math.inf if facts["best_val_loss"] is None else float(facts["best_val_loss"])
+            self._smooth_loss = float(facts["smooth_loss"])
+            self._num_targets, self._num_steps_logged = int(facts["num_targets"]), int(facts["num_steps_logged"])
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise CheckpointError(
+                f"the training state does not fit this run ({str(error).splitlines()[0][:200]}); start the run anew."
+            ) from None
+
+
+def _summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Nats of logits (B, T, V) against targets (B, T), summed."""
+    return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+
+
+def _adamw(model: torch.nn.Module, weight_decay: float) -> torch.optim.AdamW:
+    """Decay shrinks the weight matrices only; fused, because small steps are bound by the number of operations."""
+    matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
+    vectors = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, fused=True)
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _optimizer_entries(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    entries: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _under("optimizer.", tensors).items():
+        index, key = name.split(".")
+        entries.setdefault(int(index), {})[key] = tensor
+    return entries

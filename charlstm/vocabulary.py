@@ -1,0 +1,140 @@
+"""Characters to token ids and back.
+
+Shapes: a text of N characters becomes an array (N,) of the smallest unsigned integer type that holds every id.
+At level `bytes` a token is one byte of the UTF-8 text, so any text fits a vocabulary of 256.
+"""
+
+import codecs
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlstm.config import Level
+from charlstm.errors import VocabularyError
+
+Tokens = NDArray[np.unsignedinteger]
+_UNKNOWN = np.iinfo(np.uint32).max
+_NAMED_AT_MOST = 10
+
+# Typographic characters and what a plain keyboard gives instead.
+_PLAIN = str.maketrans(
+    {
+        "‘": "'",
+        "’": "'",
+        "‚": ",",
+        "“": '"',
+        "”": '"',
+        "„": '"',
+        "–": "-",
+        "—": "-",
+        "…": "...",
+        "\u00a0": " ",
+        "\t": " ",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """An ordered list of distinct characters; a character's place is its id."""
+
+    characters: tuple[str, ...]
+    level: Level = "chars"
+
+    def __post_init__(self) -> None:
+        if not self.characters or any(len(char) != 1 for char in self.characters):
+            raise VocabularyError("a vocabulary is a list of single characters, at least one.")
+        if len(set(self.characters)) != len(self.characters):
+            raise VocabularyError("a vocabulary holds each character once.")
+        if self.level == "bytes" and self.characters != _BYTES:
+            raise VocabularyError("a vocabulary of bytes holds the 256 byte values in order.")
+
+    @classmethod
+    def from_text(cls, text: str, level: Level = "chars") -> "Vocabulary":
+        """The sorted distinct characters of `text`, or the 256 bytes."""
+        return cls(_BYTES if level == "bytes" else tuple(map(chr, np.unique(_code_points(text)))), level)
+
+    def __len__(self) -> int:
+        return len(self.characters)
+
+    @cached_property
+    def _ids(self) -> NDArray[np.uint32]:
+        """Code point -> id; the last entry stands for every code point beyond the table."""
+        codes = np.array([ord(char) for char in self.characters])
+        table = np.full(int(codes.max()) + 2, _UNKNOWN, dtype=np.uint32)
+        table[codes] = np.arange(len(codes), dtype=np.uint32)
+        return table
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger]:
+        """The smallest unsigned integer type that holds every id."""
+        return np.min_scalar_type(len(self) - 1)
+
+    def encode(self, text: str) -> Tokens:
+        """Ids of `text`; raises `VocabularyError` naming the characters that are not in the vocabulary."""
+        if self.level == "bytes":
+            return np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
+        ids = self._ids[np.minimum(_code_points(text), len(self._ids) - 1)]
+        if ids.size and ids.max() == _UNKNOWN:
+            raise VocabularyError(_unknown_message(self.unknown(text)))
+        return ids.astype(self.dtype)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of `ids`; at level `bytes`, what is not UTF-8 becomes U+FFFD."""
+        return Decoder(self).feed(ids, is_last=True)
+
+    def unknown(self, text: str) -> tuple[str, ...]:
+        """The distinct characters of `text` outside the vocabulary, in order of appearance."""
+        if self.level == "bytes":
+            return ()
+        known = set(self.characters)
+        return tuple(dict.fromkeys(char for char in text if char not in known))
+
+    def fit(self, text: str) -> str:
+        """`text` with unknown characters replaced where a known equivalent exists.
+
+        Tried in turn: the composed form (NFC), plain quotes, dashes and spaces, the other case.
+        Raises `VocabularyError` naming what is still unknown; nothing is dropped.
+        """
+        if not self.unknown(text):
+            return text
+        composed = unicodedata.normalize("NFC", text)
+        fitted = "".join(self._equivalent(char) for char in composed)
+        if unknown := self.unknown(fitted):
+            raise VocabularyError(_unknown_message(unknown))
+        return fitted
+
+    def _equivalent(self, char: str) -> str:
+        candidates = (char, char.translate(_PLAIN), char.lower(), char.upper())
+        return next((each for each in candidates if not self.unknown(each)), char)
+
+
+class Decoder:
+    """Turns ids into text piece by piece; holds back the bytes of an unfinished character."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._characters = vocabulary.characters
+        self._bytes = codecs.getincrementaldecoder("utf-8")("replace") if vocabulary.level == "bytes" else None
+
+    def feed(self, ids: Iterable[int], is_last: bool = False) -> str:
+        """The text that `ids` completes, possibly empty."""
+        if self._bytes is None:
+            return "".join(self._characters[index] for index in ids)
+        return self._bytes.decode(bytes(ids), is_last)
+
+
+_BYTES = tuple(map(chr, range(256)))
+
+
+def _code_points(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+
+
+def _unknown_message(unknown: tuple[str, ...]) -> str:
+    named = ", ".join(f"{char!r} (U+{ord(char):04X})" for char in unknown[:_NAMED_AT_MOST])
+    more = f" and {len(unknown) - _NAMED_AT_MOST} more" if len(unknown) > _NAMED_AT_MOST else ""
+    return f"the model has never seen {named}{more}; leave it out or choose a model trained on such text."
