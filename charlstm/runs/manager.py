@@ -16,7 +16,9 @@ from charlstm.errors import RunError
 from charlstm.runs.store import ACTIVE, Control, RunFolder, RunStore, Status
 
 # With `start_new_session` (which Windows ignores), what lets a run outlive this process, its terminal and its Ctrl-C.
-_DETACHED = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS if sys.platform == "win32" else 0
+_DETACHED = 0
+if sys.platform == "win32":
+    _DETACHED = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
 
 
 @dataclass(frozen=True)

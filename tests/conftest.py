@@ -1,0 +1,32 @@
+"""What many tests share: the repository's place, small texts, and an environment that touches nothing outside."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before gradio or huggingface_hub is imported anywhere: no telemetry, no network.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The repository's root."""
+    return REPOSITORY
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user cache of the test's own, so that nothing is found in or written to the person's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("CHARLSTM_CORPUS_DIR", raising=False)
+
+
+@pytest.fixture(scope="session")
+def pangrams() -> str:
+    """A few thousand characters with plain structure, that a tiny model learns something from in seconds."""
+    lines = ("the quick brown fox jumps over the lazy dog.", "pack my box with five dozen liquor jugs!")
+    return "".join(f"{lines[number % 2]}\n" for number in range(100))
