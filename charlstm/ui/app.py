@@ -1,0 +1,79 @@
+"""The page: a line on top, a tab to write and a tab to train, and the timer that keeps them up to date."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from charlstm.runs.manager import RunManager
+from charlstm.ui import sheet
+from charlstm.ui.controls import PRIVATE
+from charlstm.ui.generate_tab import build_generate_tab
+from charlstm.ui.models import ModelShelf
+from charlstm.ui.style import CSS, THEME
+from charlstm.ui.train_tab import build_train_tab
+from charlstm.ui.watch import RunWatch
+
+_TICK_SECONDS = 1.0
+_QUEUE = 64  # events waiting; a Space on shared hardware would otherwise allow one
+LAUNCH: dict[str, Any] = {  # shared by `main` and the tests
+    "theme": THEME,
+    "css": CSS + sheet.CSS,
+    "footer_links": ["gradio", "settings"],
+    "max_file_size": "200mb",
+    "enable_monitoring": False,
+    "ssr_mode": False,
+}
+_TITLE = """<h1>charlstm</h1><p>Train a character LSTM in front of your eyes, and write with it</p>"""
+
+
+def build(checkpoints_dir: Path) -> gr.Blocks:
+    """The whole page, on the models and runs of `checkpoints_dir`."""
+    shelf, watch = ModelShelf(checkpoints_dir), RunWatch(RunManager(checkpoints_dir))
+    page = gr.Blocks(title="charlstm", analytics_enabled=False, delete_cache=(3600, 86400))
+    with page:
+        with gr.Row(elem_id="top"):
+            gr.HTML(_TITLE, min_width=300)
+            house = gr.HTML(elem_id="house", min_width=300)
+        with gr.Tabs():
+            with gr.Tab("Generate"):
+                generate = build_generate_tab(shelf)
+            with gr.Tab("Train"):
+                train = build_train_tab(watch)
+        house_seen = gr.State("")
+
+        def tick(run: str | None, seen: tuple[str, str], house_was: str) -> list[Any]:
+            line = train.house()
+            unchanged = line == house_was
+            return [gr.skip() if unchanged else line, line, *train.draw(run, seen)]
+
+        def open_page() -> list[Any]:
+            line = train.house()
+            return [line, line, *train.draw(watch.to_show(), ("", "")), *generate.open_page()]
+
+        drawn = [house, house_seen, *train.drawn]
+        timer = gr.Timer(_TICK_SECONDS)
+        page.load(open_page, None, [*drawn, *generate.outputs], **PRIVATE)
+        timer.tick(
+            tick,
+            [train.run, train.seen, house_seen],
+            drawn,
+            trigger_mode="once",
+            queue=False,
+            **PRIVATE,
+        )
+    page.queue(max_size=_QUEUE)
+    return page
+
+
+def main(checkpoints_dir: Path, argv: list[str] | None = None) -> None:
+    """Serve the page until interrupted; prints its address."""
+    parser = argparse.ArgumentParser(
+        description="Open the page in a browser: train a character LSTM, and write with it."
+    )
+    parser.add_argument("--host", default=None, help="address to listen on (127.0.0.1; 0.0.0.0 for the whole network)")
+    parser.add_argument("--port", type=int, default=None, help="port to listen on (the first free one from 7860)")
+    parser.add_argument("--checkpoints-dir", type=Path, default=checkpoints_dir, help="folder of models and runs")
+    flags = parser.parse_args(argv)
+    build(flags.checkpoints_dir).launch(server_name=flags.host, server_port=flags.port, **LAUNCH)

@@ -1,0 +1,141 @@
+"""The Generate tab: choose a model, write, stop."""
+
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from charlstm.config import SampleConfig, checked
+from charlstm.errors import CharLSTMError
+from charlstm.ui.controls import PRIVATE, control
+from charlstm.ui.models import ModelFacts, ModelShelf, facts_of
+from charlstm.ui.sheet import Written, sheet, written
+from charlstm.ui.views import plain, sentence
+
+_FRAME_SECONDS = 0.04  # characters are gathered this long before they are sent: smooth, and few messages
+_WRITERS_AT_ONCE = 16
+_NUM_EXAMPLES = 3
+_SETTINGS = ("num_chars", "temperature", "top_k", "top_p")
+_LONGEST_PROMPT = 100_000
+
+
+@dataclass(frozen=True)
+class GenerateTab:
+    """The components that the rest of the page refers to."""
+
+    model: gr.Dropdown
+    outputs: list[Any]  # what `open_page` fills
+    shelf: ModelShelf
+
+    def open_page(self, chosen: str | None = None) -> list[Any]:
+        """Updates for a page that has just been opened: the models there are, and the facts of the chosen one."""
+        names = self.shelf.names()
+        name = chosen if chosen in names else (names[0] if names else None)
+        return [gr.update(choices=names, value=name), *_facts_updates(self.shelf, name)]
+
+
+def build_generate_tab(shelf: ModelShelf) -> GenerateTab:
+    """Lay the tab out and wire it."""
+    defaults = SampleConfig()
+    with gr.Row():
+        with gr.Column(scale=1, min_width=300):
+            model = gr.Dropdown(label="Model", choices=[], interactive=True)
+            facts = gr.HTML(elem_classes="facts")
+            prompt = gr.Textbox(label="Prompt", lines=2, max_lines=2, info="The model continues this text")
+            with gr.Row(elem_classes="examples"):
+                examples = [gr.Button(size="sm", visible=False) for _ in range(_NUM_EXAMPLES)]
+            settings = [control(defaults, name, **_wording(name)) for name in _SETTINGS[:2]]
+            with gr.Accordion("More", open=False):
+                settings += [control(defaults, name, **_wording(name)) for name in _SETTINGS[2:]]
+                seed = control(
+                    defaults, "seed", value=None, info="Same seed, same text; leave it empty for a new one each time"
+                )
+            write = gr.Button("Write", variant="primary")
+            stop = gr.Button("Stop", variant="stop", visible=False)
+            problem = gr.HTML(elem_classes="problem", elem_id="generate-problem")
+        with gr.Column(scale=2, min_width=300):
+            text = sheet(
+                "Text", "Press Write: the text appears here, character by character.", height_rem=29, elem_id="text"
+            )
+            rate = gr.HTML(elem_classes="rate", elem_id="generate-rate")
+
+    example_outputs = [facts, *examples]
+    model.input(lambda name: _facts_updates(shelf, name), model, example_outputs, **PRIVATE)
+    for example in examples:
+        example.click(lambda label: _PROMPT_OF_LABEL.get(label, label), example, prompt, **PRIVATE)
+
+    def stream(*values: Any) -> Iterator[tuple[Written, str, str]]:
+        yield from _stream(shelf, *values)
+
+    buttons = [write, stop]
+    busy, idle = (lambda: _buttons(is_writing=True)), (lambda: _buttons(is_writing=False))
+    writing = gr.on([write.click, prompt.submit], busy, None, buttons, queue=False, **PRIVATE).then(
+        stream,
+        [model, prompt, *settings, seed],
+        [text, rate, problem],
+        concurrency_limit=_WRITERS_AT_ONCE,
+        **PRIVATE,
+    )
+    writing.then(idle, None, buttons, queue=False, **PRIVATE)
+    stop.click(idle, None, buttons, cancels=writing, queue=False, **PRIVATE)
+    return GenerateTab(model, [model, *example_outputs], shelf)
+
+
+def _wording(name: str) -> dict[str, str]:
+    return {"label": "Length"} if name == "num_chars" else {}
+
+
+def _buttons(is_writing: bool) -> list[Any]:
+    return [gr.update(visible=not is_writing), gr.update(visible=is_writing)]
+
+
+_PROMPT_OF_LABEL: dict[str, str] = {}  # a button's label has no line end; what it stands for may
+
+
+def _facts_updates(shelf: ModelShelf, name: str | None) -> list[Any]:
+    """The facts of model `name` in a line, and its example prompts."""
+    try:
+        facts = facts_of(shelf.load(name))
+    except CharLSTMError as error:
+        facts = ModelFacts(sentence(error), ())
+    for prompt in facts.prompts:
+        _PROMPT_OF_LABEL[prompt.strip()] = prompt
+    labels = [prompt.strip() for prompt in facts.prompts]
+    shown = [gr.update(value=label, visible=True) for label in labels]
+    hidden = [gr.update(visible=False)] * (_NUM_EXAMPLES - len(shown))
+    return [plain(facts.line), *shown, *hidden]
+
+
+def _stream(shelf: ModelShelf, model: str | None, prompt: str, *values: Any) -> Iterator[tuple[Written, str, str]]:
+    """The text so far, its rate and a problem, about every 40 ms."""
+    try:
+        config = _config(values)
+        if len(prompt) > _LONGEST_PROMPT:
+            raise CharLSTMError(f"the prompt has {len(prompt):,} characters; at most {_LONGEST_PROMPT:,} are read.")
+        language_model = shelf.load(model)
+        is_code = facts_of(language_model).is_code
+        text, began = "", time.monotonic()
+        shown = began
+        for piece in language_model.stream(prompt, config):
+            text += piece.text
+            now = time.monotonic()
+            if now - shown > _FRAME_SECONDS:
+                shown = now
+                yield written(prompt, text, True, is_code), _rate(len(text), now - began, config.seed), ""
+        yield written(prompt, text, True, is_code), _rate(len(text), time.monotonic() - began, config.seed), ""
+    except CharLSTMError as error:
+        yield written(), "", plain(sentence(error))
+
+
+def _config(values: tuple[Any, ...]) -> SampleConfig:
+    """The settings of the form; an empty seed means a new one."""
+    *settings, seed = values
+    named = dict(zip(_SETTINGS, settings, strict=True))
+    return checked(SampleConfig, {**named, "seed": random.randrange(2**31) if seed is None else seed})
+
+
+def _rate(num_chars: int, seconds: float, seed: int) -> str:
+    return f"{num_chars:,} characters · {num_chars / max(seconds, 1e-6):,.0f} per second · seed {seed}"

@@ -1,0 +1,79 @@
+"""The models a visitor can write with: folders of the checkpoints folder, loaded when first asked for.
+
+Visitors name a model by its folder's name; paths never come from them.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from charlstm.checkpoint import MODEL_FILE
+from charlstm.errors import CharLSTMError, CheckpointError
+from charlstm.language_model import LanguageModel
+
+BUNDLED = "tiny-shakespeare"
+_LOADED_AT_ONCE = 4
+_CODE_ENDINGS = (".py", ".js", ".ts", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".html", ".css", ".json")
+_PROMPTS = {
+    "tiny-shakespeare": ("ROMEO:", "First Citizen:\n", "To be, or "),
+    "python-stdlib": ("def ", "class ", "import "),
+    "python-reference": ("The ", "See also ", "If "),
+}
+
+
+class ModelShelf:
+    """The models in one checkpoints folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._loaded = lru_cache(maxsize=_LOADED_AT_ONCE)(_load)
+
+    def names(self) -> list[str]:
+        """Names of the models there are now: the bundled one first, then the newest first."""
+        if not self._root.is_dir():
+            return []
+        files = [path / MODEL_FILE for path in self._root.iterdir() if (path / MODEL_FILE).is_file()]
+        files.sort(key=lambda file: (file.parent.name != BUNDLED, -file.stat().st_mtime))
+        return [file.parent.name for file in files]
+
+    def load(self, name: str | None) -> LanguageModel:
+        """The model named `name`, as it is on disk now; raises `CheckpointError`."""
+        if name is None or name not in self.names():
+            raise CheckpointError("this model is no longer there; choose another one.")
+        file = self._root / name / MODEL_FILE
+        try:
+            return self._loaded(file, file.stat().st_mtime_ns)
+        except CharLSTMError as error:  # the visitor knows the model by its name, not the server by its folders
+            raise CheckpointError(str(error).replace(f"{self._root}/", "")) from None
+
+
+def _load(file: Path, _modified: int) -> LanguageModel:
+    return LanguageModel.load(file)
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model in one line, and prompts that belong to it."""
+
+    line: str
+    prompts: tuple[str, ...]
+    is_code: bool = False
+
+
+def facts_of(language_model: LanguageModel) -> ModelFacts:
+    """What a visitor wants to know before writing."""
+    config, origin = language_model.model.config, language_model.provenance
+    parts = [f"{config.num_layers} × {config.hidden_size} LSTM, {language_model.model.num_parameters:,} parameters"]
+    if origin is None:
+        return ModelFacts(parts[0], ())
+    parts.append(f"learned from {origin.corpus} for {origin.training_seconds / 60:.1f} min")
+    loss = origin.val_stateful if origin.val_stateful is not None else origin.val_loss
+    if loss is not None:
+        parts.append(f"validation {loss:.2f} nats per character ({loss / math.log(2):.2f} bits)")
+    return ModelFacts(" · ".join(parts), _PROMPTS.get(origin.corpus, ()), is_code(origin.corpus))
+
+
+def is_code(corpus: str) -> bool:
+    """Whether a corpus of this name reads better in a typeface for code."""
+    return corpus in ("python-stdlib", "python-reference") or corpus.endswith(_CODE_ENDINGS)

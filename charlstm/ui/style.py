@@ -1,0 +1,92 @@
+"""How the page looks: a quiet reading room, one accent colour for what is alive, no fonts from elsewhere."""
+
+import gradio as gr
+
+CURVE_COLORS = {"training": "#c2a98f", "smoothed": "#b4532a", "validation": "#2f7f9f"}  # told apart by all eyes
+
+_TERRACOTTA = gr.themes.Color(
+    name="terracotta",
+    c50="#fdf5f1",
+    c100="#fae6dc",
+    c200="#f3cab7",
+    c300="#eaa98b",
+    c400="#e08a63",
+    c500="#c9663c",
+    c600="#b4532a",
+    c700="#943f1c",
+    c800="#773318",
+    c900="#5e2a16",
+    c950="#33150a",
+)
+THEME = gr.themes.Base(
+    primary_hue=_TERRACOTTA,
+    secondary_hue=_TERRACOTTA,
+    neutral_hue=gr.themes.colors.stone,
+    spacing_size=gr.themes.sizes.spacing_sm,
+    font=("ui-sans-serif", "system-ui", "sans-serif"),
+    font_mono=("ui-monospace", "Consolas", "monospace"),
+).set(
+    body_background_fill="#faf8f5",
+    block_border_width="1px",
+    # Base's greys for explanations fall short of the contrast of 4.5 that small text needs.
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_300",
+    block_label_text_color="*neutral_700",
+    block_label_text_color_dark="*neutral_200",
+    block_title_text_color="*neutral_700",
+    block_title_text_color_dark="*neutral_200",
+    input_placeholder_color="*neutral_500",
+    input_placeholder_color_dark="*neutral_400",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_background_fill_dark="*primary_600",
+    button_primary_background_fill_hover_dark="*primary_500",
+    button_primary_text_color="white",
+    slider_color="*primary_600",
+    checkbox_background_color_selected="*primary_600",
+    checkbox_border_color_selected="*primary_600",
+)
+
+CSS = """
+.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+:root { --alive: #b4532a; --good: #2e6b34; --bad: #a4262c; }
+.dark { --alive: #f0a07a; --good: #8fd19a; --bad: #ff9a94; }
+#top { align-items: baseline; }
+#top h1 { font-size: 1.25rem; margin: 0; font-weight: 650; display: inline; }
+#top p { margin: 0 0 0 0.75rem; display: inline; opacity: 0.85; }
+#house { text-align: right; }
+.house { font-size: 0.9rem; font-variant-numeric: tabular-nums; }
+.house.is-running, .house.is-stopping, .house.is-queued { color: var(--alive); }
+.facts, .rate, .problem, .legend-box { padding-top: 0 !important; padding-bottom: 0 !important; }
+.facts, .rate, .problem { font-size: 0.9rem; min-height: 1.4em; font-variant-numeric: tabular-nums; }
+.facts, .rate { opacity: 0.85; }
+.problem { color: var(--bad); font-weight: 600; }
+.examples { flex-wrap: nowrap !important; }
+.examples button { min-width: 0 !important; }
+.run-row { align-items: end; }
+.run-state { display: flex; flex-wrap: wrap; gap: 0.25rem 0.75rem; align-items: baseline; min-height: 1.7em; }
+.badge { padding: 0.05rem 0.6rem; border-radius: 1rem; border: 1px solid currentColor; white-space: nowrap; }
+.is-running .badge, .is-stopping .badge, .is-queued .badge { color: var(--alive); }
+.is-completed .badge { color: var(--good); }
+.is-failed .badge, .is-crashed .badge { color: var(--bad); }
+progress.share {
+  appearance: none; width: 100%; height: 0.5rem; border: 0; border-radius: 1rem; overflow: hidden; margin: 0.4rem 0;
+  background: var(--neutral-200);
+}
+.dark progress.share { background: var(--neutral-700); }
+progress.share::-webkit-progress-bar { background: transparent; }
+progress.share::-webkit-progress-value { background: var(--alive); }
+progress.share::-moz-progress-bar { background: var(--alive); }
+.figures { display: grid; grid-template-columns: repeat(4, 1fr); gap: 0.5rem; margin: 0; }
+.figures dt { font-size: 0.8rem; opacity: 0.85; }
+.figures dd { margin: 0; font-size: 1.3rem; font-weight: 600; line-height: 1.3; font-variant-numeric: tabular-nums; }
+.figures small { display: block; font-size: 0.75rem; font-weight: 400; opacity: 0.85; }
+.legend { display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; font-size: 0.85rem; }
+.legend i { display: inline-block; width: 1.4rem; height: 0.2rem; margin-right: 0.4rem; vertical-align: middle; }
+@media (max-width: 640px) {
+  .figures { grid-template-columns: repeat(2, 1fr); }
+  #top { flex-direction: column; align-items: stretch; }
+  #top p { display: block; margin: 0; }
+  #house { text-align: left; }
+}
+"""

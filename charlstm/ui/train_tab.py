@@ -1,0 +1,245 @@
+"""The Train tab: three decisions, Start, and a run growing in front of one's eyes.
+
+Training never happens here: the manager starts a process of its own, and a timer looks at what that process reports.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from charlstm.config import PRESET_SUMMARIES, PRESETS, Encoding, Settings, TrainConfig
+from charlstm.corpus import DESCRIPTIONS, Corpus, default_corpus, open_corpus, read_file
+from charlstm.errors import CharLSTMError, CorpusError
+from charlstm.ui.controls import PRIVATE, control
+from charlstm.ui.sheet import sheet, written
+from charlstm.ui.style import CURVE_COLORS
+from charlstm.ui.views import (
+    capitalised,
+    curve_rows,
+    house_html,
+    legend_html,
+    plain,
+    sample_of,
+    sentence,
+    state_html,
+    text_facts,
+)
+from charlstm.ui.watch import Look, RunWatch
+
+_UPLOAD, _PASTE = "file", "pasted"
+_RESUMABLE = ("stopped", "crashed", "failed")
+_EMPTY_STATE = (
+    '<div class="run-state"><span>No run yet: choose a text, press <b>Start training</b>, and the curve grows here.'
+    "</span></div>"
+)
+_RAREST_SHOWN = 8
+_LONGEST_NAME = 80
+
+
+@dataclass(frozen=True)
+class TrainTab:
+    """The components and functions that the rest of the page refers to."""
+
+    run: gr.Dropdown
+    seen: gr.State
+    watch: RunWatch
+    drawn: list[Any]  # what `draw` fills, without the line on top
+
+    def draw(self, name: str | None, seen: tuple[str, str]) -> list[Any]:
+        """Updates for everything that shows runs, or `gr.skip()` for what is as the page has it already."""
+        look, runs = self.watch.look(name), self.watch.runs()
+        version = look.version if look else ""
+        choices = [(f"{run.name} · {run.status}", run.name) for run in runs]
+        listed = repr(choices)
+        dropdown = gr.skip() if listed == seen[1] else gr.update(choices=choices, value=name)
+        picture = [gr.skip()] * 7 if version == seen[0] and version else _picture(look)
+        return [dropdown, *picture, (version, listed)]
+
+    def house(self) -> str:
+        """The line on top of the page."""
+        active = self.watch.active()
+        return house_html((active.name, active.status, active.records) if active else None)
+
+
+def build_train_tab(watch: RunWatch) -> TrainTab:
+    """Lay the tab out and wire it."""
+    first = default_corpus()
+    with gr.Row():
+        with gr.Column(scale=1, min_width=300):
+            corpus = gr.Radio(
+                label="Text to learn from",
+                choices=[
+                    *((name, name) for name in DESCRIPTIONS),
+                    ("a file of mine", _UPLOAD),
+                    ("pasted text", _PASTE),
+                ],
+                value=first,
+            )
+            file = gr.File(label="Text file", visible=False, height=110)
+            pasted = gr.Textbox(label="Pasted text", lines=4, max_lines=8, visible=False)
+            encoding = control(TrainConfig(), "encoding", visible=False)
+            facts = gr.HTML(plain(DESCRIPTIONS[first]), elem_classes="facts", elem_id="corpus-facts")
+            preset = gr.Radio(label="Preset", choices=list(PRESETS), value="minute")
+            summary = gr.HTML(_preset_summary("minute"), elem_classes="facts")
+            minutes = control(
+                TrainConfig(),
+                "max_minutes",
+                label="Training time",
+                value=PRESETS["minute"]["max_minutes"],
+                info="The learning rate falls to 0 just then; 0 leaves the end to the preset",
+            )
+            start = gr.Button("Start training", variant="primary")
+            problem = gr.HTML(elem_classes="problem", elem_id="train-problem")
+        with gr.Column(scale=2, min_width=300):
+            with gr.Row(elem_classes="run-row"):
+                run = gr.Dropdown(label="Run", choices=[], interactive=True, scale=4)
+                stop = gr.Button("Stop", variant="stop", interactive=False, scale=0, min_width=100)
+                resume = gr.Button("Resume", visible=False, scale=0, min_width=100)
+            state = gr.HTML(_EMPTY_STATE, elem_id="run-state")
+            gr.HTML(legend_html(CURVE_COLORS), elem_classes="legend-box")
+            curve = gr.LinePlot(
+                _plot([]),
+                x="step",
+                y="loss",
+                color="curve",
+                color_map=CURVE_COLORS,
+                x_title="step",
+                y_title="nats per character",
+                colors_in_legend=[],
+                tooltip="all",
+                height=270,
+                label="Loss, lower is better",
+            )
+            learned = gr.HTML(elem_classes="facts")
+            origin = gr.HTML(elem_classes="facts", elem_id="sample-origin")
+            sample = sheet(
+                "Latest sample", "The model writes here as soon as a run begins.", height_rem=12, elem_id="sample"
+            )
+    seen = gr.State(("", ""))
+    tab = TrainTab(run, seen, watch, [run, state, curve, learned, origin, sample, stop, resume, seen])
+
+    source = [corpus, file, pasted, encoding]
+    corpus.change(_source_updates, corpus, [file, pasted, encoding, problem], queue=False, **PRIVATE)
+    gr.on([corpus.change, file.change, pasted.blur, encoding.change], _facts, source, facts, **PRIVATE)
+    preset.change(
+        lambda name: (_preset_summary(name), PRESETS[name]["max_minutes"]),
+        preset,
+        [summary, minutes],
+        queue=False,
+        **PRIVATE,
+    )
+
+    def start_run(*values: Any, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008  Gradio looks for it here
+        return _start(tab, progress, *values)
+
+    def act(name: str | None, action: Any) -> list[Any]:
+        try:
+            action(name)
+        except CharLSTMError as error:
+            return [plain(sentence(error)), *tab.draw(name, ("", ""))]
+        return ["", *tab.draw(name, ("", ""))]
+
+    start.click(
+        start_run,
+        [*source, preset, minutes, run],
+        [problem, *tab.drawn],
+        show_progress_on=[facts],
+        api_visibility="private",
+    )
+    stop.click(lambda name: act(name, watch.stop), run, [problem, *tab.drawn], queue=False, **PRIVATE)
+    resume.click(lambda name: act(name, watch.resume), run, [problem, *tab.drawn], queue=False, **PRIVATE)
+    run.input(lambda name: tab.draw(name, ("", "")), run, tab.drawn, queue=False, **PRIVATE)
+    return tab
+
+
+def _start(
+    tab: TrainTab,
+    progress: gr.Progress,
+    kind: str,
+    file: str | None,
+    pasted: str,
+    encoding: Encoding,
+    preset: str,
+    minutes: float,
+    shown: str | None,
+) -> list[Any]:
+    """Check the text, start the run, and show it; a problem is said and nothing is started."""
+    try:
+        corpus = _corpus(kind, file, pasted, encoding, lambda done, total: progress((done, total), unit="bytes"))
+        settings = Settings.preset(preset, corpus=corpus.name, max_minutes=minutes)
+        corpus.split(settings.model, settings.train)
+        name = tab.watch.manager.store.free_name(f"{Path(corpus.name).stem}-{preset}")
+        tab.watch.manager.start(settings, name, None if kind in DESCRIPTIONS else corpus.text)
+    except CharLSTMError as error:
+        return [plain(sentence(error)), *tab.draw(shown, ("", ""))]
+    tab.watch.runs(fresh=True)
+    return ["", *tab.draw(name, ("", ""))]
+
+
+def _corpus(kind: str, file: str | None, pasted: str, encoding: Encoding, report: Any = None) -> Corpus:
+    """The text of the form. Only a name of the list, an upload or the pasted text: never a path that was typed."""
+    if kind in DESCRIPTIONS:
+        return open_corpus(kind, report=report)
+    if kind == _UPLOAD:
+        if not file:
+            raise CorpusError("no file is chosen yet; drop a text file into the box.")
+        return Corpus(Path(file).name[-_LONGEST_NAME:], *read_file(Path(file), encoding))
+    if not pasted.strip():
+        raise CorpusError("the text is empty; paste some text into the box.")
+    return Corpus("pasted text", pasted.replace("\r\n", "\n"))
+
+
+def _facts(kind: str, file: str | None, pasted: str, encoding: Encoding) -> str:
+    """The chosen text in one line: length, alphabet, rarest characters; or what is wrong with it."""
+    if kind in DESCRIPTIONS:
+        return plain(DESCRIPTIONS[kind])
+    if (kind == _UPLOAD and not file) or (kind == _PASTE and not pasted):
+        return ""
+    try:
+        corpus = _corpus(kind, file, pasted, encoding)
+    except CharLSTMError as error:
+        return plain(sentence(error))
+    rarest = ", ".join(f"{char!r}" for char, _ in corpus.frequencies[: -_RAREST_SHOWN - 1 : -1])
+    facts = f"{len(corpus.text):,} characters, {len(corpus.frequencies):,} distinct; the rarest: {rarest}."
+    return plain(" ".join((facts, *corpus.notes)))
+
+
+def _source_updates(kind: str) -> list[Any]:
+    """Show the box that the chosen kind of text needs."""
+    return [
+        gr.update(visible=kind == _UPLOAD),
+        gr.update(visible=kind == _PASTE),
+        gr.update(visible=kind == _UPLOAD),
+        "",
+    ]
+
+
+def _preset_summary(name: str) -> str:
+    model, train = Settings.preset(name).model, Settings.preset(name).train
+    shape = f"{model.num_layers} × {model.hidden_size} LSTM, batch {train.batch_size}, window {train.seq_len}"
+    return plain(f"{capitalised(PRESET_SUMMARIES[name])}: {shape}.")
+
+
+def _picture(look: Look | None) -> list[Any]:
+    """State, curve, facts, the sample and where it comes from, and the run's buttons."""
+    if look is None:
+        idle = gr.update(interactive=False), gr.update(visible=False)
+        return [_EMPTY_STATE, _plot([]), "", "", written(), *idle]
+    text, origin = sample_of(look.records)
+    return [
+        state_html(look.name, look.status, look.records),
+        _plot(curve_rows(look.records)),
+        plain(text_facts(look.records)),
+        plain(origin),
+        written(text=text),
+        gr.update(interactive=look.status in ("queued", "running")),
+        gr.update(visible=look.status in _RESUMABLE),
+    ]
+
+
+def _plot(rows: list[list[Any]]) -> dict[str, Any]:
+    """What a line plot draws, without the detour over a data frame."""
+    kinds = {"step": "quantitative", "loss": "quantitative", "curve": "nominal"}
+    return {"columns": list(kinds), "data": rows or curve_rows([]), "datatypes": kinds, "mark": "line"}

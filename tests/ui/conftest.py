@@ -1,0 +1,126 @@
+"""A real app in a process of its own, and a real browser to drive it."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from waiting import wait_until
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+_CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@dataclass
+class App:
+    """`python app.py` on a checkpoints folder of its own."""
+
+    checkpoints_dir: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def start(self) -> None:
+        command = [sys.executable, str(REPOSITORY / "app.py"), "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--checkpoints-dir", str(self.checkpoints_dir)]
+        environment = {**os.environ, "GRADIO_TEMP_DIR": str(self.checkpoints_dir.parent / "gradio")}
+        with (self.checkpoints_dir.parent / "app.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        wait_until(self._answers, timeout=60)
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel does when memory runs out."""
+        if self.process:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, (self.checkpoints_dir.parent / "app.log").read_text()
+        try:
+            with urllib.request.urlopen(self.url, timeout=5):
+                return True
+        except (urllib.error.URLError, ConnectionError):
+            return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The app with the bundled model, shared by the tests that only look and write."""
+    checkpoints_dir = tmp_path_factory.mktemp("page") / "checkpoints"
+    shutil.copytree(REPOSITORY / "checkpoints" / "tiny-shakespeare", checkpoints_dir / "tiny-shakespeare")
+    app = App(checkpoints_dir, _free_port())
+    app.start()
+    yield app
+    app.kill()
+    _end_workers(checkpoints_dir)
+
+
+def _end_workers(checkpoints_dir: Path) -> None:
+    """Ask what still trains to stop, and wait for it, so that no process outlives the tests."""
+    from charlstm.runs.manager import RunManager
+
+    manager = RunManager(checkpoints_dir)
+    for run in manager.runs():
+        manager.stop(run.name)
+    wait_until(lambda: manager.active() is None, timeout=60)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium; the tests are skipped where there is none, unless one is required."""
+    named = os.environ.get("CHARLSTM_CHROMIUM")
+    path = named or next(filter(None, map(shutil.which, _CHROMIUM_NAMES)), None)
+    if path is None:
+        reason = "no Chromium is installed (Debian: apt-get install chromium; or name one in CHARLSTM_CHROMIUM)"
+        if os.environ.get("CHARLSTM_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A visitor of its own."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(20_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, app: App) -> Page:
+    """The app's page, just opened."""
+    page = context.new_page()
+    page.goto(app.url, wait_until="load")
+    return page
