@@ -99,10 +99,13 @@ def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
         facts = json.loads(header[_STATE_KEY])
+        _check_version(path, header)
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, error) from None
-    except (KeyError, ValueError):
-        raise CheckpointError(f"{path} holds no training state; start the run anew.") from None
+    except (KeyError, ValueError, RecursionError):
+        facts = None
+    if not isinstance(facts, dict):
+        raise CheckpointError(f"{path} holds no training state; start the run anew.")
     return tensors, facts
 
 
@@ -112,18 +115,29 @@ def _read_header(path: Path, header: Mapping[str, str]) -> tuple[ModelConfig, Vo
         raise CheckpointError(
             f"{path} was not written by charlstm (its header lacks {', '.join(missing)}); choose another model."
         )
+    _check_version(path, header)
+    try:
+        config = checked(ModelConfig, json.loads(header["config"]))
+        vocabulary = Vocabulary(_characters(header["vocabulary"]), config.level)
+        provenance = json.loads(header["provenance"])
+        return config, vocabulary, Provenance(**provenance) if provenance is not None else None
+    except (ConfigError, VocabularyError, ValidationError, ValueError, TypeError, RecursionError) as error:
+        what = str(error).splitlines()[0].rstrip(".")
+        raise CheckpointError(f"{path} has a damaged header ({what}); fetch or train the model again.") from None
+
+
+def _check_version(path: Path, header: Mapping[str, str]) -> None:
     if header["format_version"] != FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has format {header['format_version'][:20]!r}, this charlstm reads {FORMAT_VERSION}; update it."
         )
-    try:
-        config = checked(ModelConfig, json.loads(header["config"]))
-        vocabulary = Vocabulary(tuple(json.loads(header["vocabulary"])), config.level)
-        provenance = json.loads(header["provenance"])
-        return config, vocabulary, Provenance(**provenance) if provenance is not None else None
-    except (ConfigError, VocabularyError, ValidationError, ValueError, TypeError) as error:
-        what = str(error).splitlines()[0]
-        raise CheckpointError(f"{path} has a damaged header ({what}); fetch or train the model again.") from None
+
+
+def _characters(listed: str) -> tuple[str, ...]:
+    characters = json.loads(listed)
+    if not isinstance(characters, list) or not all(isinstance(char, str) for char in characters):
+        raise ValueError("the vocabulary is no list of characters")
+    return tuple(characters)
 
 
 def _check_tensors(path: Path, file: Any, model: CharLSTM) -> None:

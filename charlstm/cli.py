@@ -6,7 +6,9 @@ Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage.
 
 import argparse
 import dataclasses
+import itertools
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -16,6 +18,7 @@ from pydantic import BaseModel
 
 from charlstm.config import (
     PRESET_SUMMARIES,
+    PRESETS,
     ModelConfig,
     PresetName,
     SampleConfig,
@@ -59,7 +62,10 @@ class _Evaluate:
     encoding: Annotated[
         Literal["auto", "utf-8", "utf-16", "latin-1"], tyro.conf.arg(help=help_of(TrainConfig.model_fields["encoding"]))
     ] = "auto"
-    val_fraction: Annotated[float, tyro.conf.arg(help=help_of(TrainConfig.model_fields["val_fraction"]))] = 0.1
+    val_fraction: Annotated[
+        float | None,
+        tyro.conf.arg(help=help_of(TrainConfig.model_fields["val_fraction"]) + "; by default as the model was trained"),
+    ] = None
     as_json: Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON object")] = False
 
 
@@ -107,7 +113,9 @@ def _base_settings(argv: list[str]) -> Settings:
         known, _ = parser.parse_known_args(argv)
     except argparse.ArgumentError:
         return Settings.preset(_DEFAULT_PRESET)  # the real parser will say what is wrong with it
-    return Settings.preset(known.preset, **(_read_json(known.config) if known.config else {}))
+    return Settings.from_flat(
+        {**PRESETS[known.preset], **(_read_json(known.config) if known.config else {})}, needs_end=False
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -168,9 +176,10 @@ def _generate(flags: Any) -> None:
     from charlstm.language_model import LanguageModel
 
     config = checked(SampleConfig, _values(flags, SampleConfig))
-    language_model = LanguageModel.load(flags.model)
-    print(flags.prompt, end="", flush=True)
-    for chunk in language_model.stream(flags.prompt, config):
+    chunks = LanguageModel.load(flags.model).stream(flags.prompt, config)
+    first = next(chunks)  # a prompt that can't be read is refused before it is printed
+    print(flags.prompt, end="")
+    for chunk in itertools.chain([first], chunks):
         print(chunk.text, end="", flush=True)
     print()
 
@@ -184,8 +193,10 @@ def _evaluate(flags: _Evaluate) -> None:
     language_model = LanguageModel.load(flags.model)
     origin = language_model.provenance
     name = flags.corpus or (origin.corpus if origin else "tiny-shakespeare")
-    train = checked(TrainConfig, {"corpus": name, "encoding": flags.encoding, "val_fraction": flags.val_fraction})
-    train = train.model_copy(update={"batch_size": 1})
+    trained = origin.train_config.get("val_fraction", 0.1) if origin else 0.1
+    fraction = trained if flags.val_fraction is None else flags.val_fraction
+    asked = {"corpus": name, "encoding": flags.encoding, "val_fraction": fraction, "batch_size": 1}
+    train = checked(TrainConfig, asked)
     with _DownloadBar() as bar:
         corpus = open_corpus(train.corpus, train.encoding, bar.report)
     tokens = corpus.split(language_model.model.config, train, language_model.vocabulary).validation
@@ -327,6 +338,8 @@ def main(argv: list[str] | None = None) -> int:
     except CharLSTMError as error:
         print(error, file=sys.stderr)
         return 1
+    except BrokenPipeError:  # `generate ... | head`: whoever reads has enough
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  for the flush at exit
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 1

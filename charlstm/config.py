@@ -4,10 +4,11 @@ The command line's flags, the page's controls, the saved JSON and the README's t
 `ModelConfig` and `TrainConfig` share no name, so a run's settings are one flat JSON object.
 """
 
+import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -75,7 +76,7 @@ class TrainConfig(_Config):
     )
     weight_decay: float = Field(0.0, ge=0, le=10, description="AdamW's decay of the weight matrices")
     max_grad_norm: float = Field(
-        1.0, ge=0, le=1e6, description="Gradients longer than this are shortened to it; 0 never"
+        1.0, ge=0, le=10**6, description="Gradients longer than this are shortened to it; 0 never"
     )
     max_steps: Annotated[int, Unit("steps")] = Field(
         0, ge=0, le=10**9, description="Stop after this many updates; 0 for no limit"
@@ -94,7 +95,7 @@ class TrainConfig(_Config):
     sample_chars: Annotated[int, Unit("characters")] = Field(
         500, ge=1, le=10_000, description="Length of those samples"
     )
-    sample_temperature: float = Field(1.0, ge=0, le=5, description="Temperature of those samples")
+    sample_temperature: float = Field(1.0, ge=0, le=2, description="Temperature of those samples")
     sample_prompt: str = Field("", max_length=1000, description="Text that those samples continue")
     seed: int = Field(1, ge=0, le=2**31 - 1, description="Seed of the initial weights, dropout and samples")
 
@@ -104,7 +105,7 @@ class SampleConfig(_Config):
 
     num_chars: Annotated[int, Unit("characters")] = Field(500, ge=1, le=10**6, description="Characters to write")
     temperature: float = Field(
-        0.8, ge=0, le=5, description="0 always takes the likeliest character, 1 follows the model, more is wilder"
+        0.8, ge=0, le=2, description="0 always takes the likeliest character, 1 follows the model, more is wilder"
     )
     top_k: Annotated[int, Unit("characters")] = Field(
         0, ge=0, le=10**6, description="Choose among this many likeliest characters; 0 for all"
@@ -122,18 +123,24 @@ class Settings(_Config):
     train: TrainConfig = TrainConfig()
 
     @classmethod
-    def from_flat(cls, values: Mapping[str, Any]) -> "Settings":
-        """Build from one flat mapping of field names; raises `ConfigError` for unknown names and bad values."""
+    def from_flat(cls, values: Mapping[str, Any], needs_end: bool = True) -> "Settings":
+        """Build from one flat mapping of field names; raises `ConfigError` for unknown names and bad values.
+
+        And for settings under which a run would never end, unless they are to be completed (`needs_end=False`).
+        """
+        known = (*ModelConfig.model_fields, *TrainConfig.model_fields)
+        if unknown := next((key for key in values if key not in known), None):
+            raise ConfigError(f"there is no setting named {unknown!r}; known are {', '.join(known)}.")
         model = {key: value for key, value in values.items() if key in ModelConfig.model_fields}
         train = {key: value for key, value in values.items() if key not in ModelConfig.model_fields}
         settings = cls(model=checked(ModelConfig, model), train=checked(TrainConfig, train))
         limits = settings.train
-        if not (limits.max_steps or limits.max_passes or limits.max_minutes):
+        if needs_end and not (limits.max_steps or limits.max_passes or limits.max_minutes):
             raise ConfigError("nothing ends this run: set max_steps, max_passes or max_minutes above 0.")
         return settings
 
     @classmethod
-    def preset(cls, name: str, **overrides: Any) -> "Settings":
+    def preset(cls, name: str, /, **overrides: Any) -> "Settings":
         """The values of preset `name`, with `overrides` on top."""
         if name not in PRESETS:
             raise ConfigError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
@@ -207,7 +214,7 @@ def checked(cls: type[_Config_T], values: Mapping[str, Any]) -> _Config_T:
         field = cls.model_fields.get(name)
         if field is None:
             raise ConfigError(f"there is no setting named {name!r}; known are {', '.join(cls.model_fields)}.") from None
-        raise ConfigError(f"{name} is {first['input']!r}; it must be {limits_of(field)}.") from None
+        raise ConfigError(f"{name} is {reprlib.repr(first['input'])}; it must be {limits_of(field)}.") from None
 
 
 def unit_of(field: FieldInfo) -> str:
@@ -234,7 +241,8 @@ def limits_of(field: FieldInfo) -> str:
     lower, upper = bounds_of(field)
     if lower is None or upper is None:
         longest = next((item.max_length for item in field.metadata if getattr(item, "max_length", None)), None)
-        return f"a text of at most {longest:,} characters" if longest else "a text"
+        kind = "a text that is not empty" if any(isinstance(item, MinLen) for item in field.metadata) else "a text"
+        return f"{kind} of at most {longest:,} characters" if longest else kind
     kind = "a whole number" if field.annotation is int else "a number"
     below = any(isinstance(item, Lt) for item in field.metadata)
     above = any(isinstance(item, Gt) for item in field.metadata)

@@ -15,7 +15,8 @@ class StepDone(NamedTuple):
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # strings: a gradient norm may be infinite, which plain JSON has no number for
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
     step: int
 
 

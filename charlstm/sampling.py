@@ -16,6 +16,7 @@ from charlstm.model import CharLSTM, State, evaluating
 from charlstm.vocabulary import Decoder, Vocabulary
 
 _PROMPT_WINDOW = 4096  # characters of a prompt read at once: bounds the memory a long prompt takes
+_COLDEST = 1e-30  # temperatures below are no different, and logits divided by them would overflow float32
 
 
 class TextChunk(NamedTuple):
@@ -39,15 +40,16 @@ def keep_top_p(logits: Tensor, top_p: float) -> Tensor:
         return logits
     ordered, order = logits.sort(dim=-1, descending=True)
     probabilities = ordered.softmax(dim=-1)
-    before = probabilities.cumsum(dim=-1) - probabilities
-    return torch.full_like(logits, -torch.inf).scatter(-1, order, ordered.masked_fill(before >= top_p, -torch.inf))
+    dropped = probabilities.cumsum(dim=-1) - probabilities >= top_p
+    dropped[..., 0] = False  # a `top_p` that float32 rounds to 0 still keeps the likeliest
+    return torch.full_like(logits, -torch.inf).scatter(-1, order, ordered.masked_fill(dropped, -torch.inf))
 
 
 def choose(logits: Tensor, config: SampleConfig, generator: torch.Generator) -> Tensor:
     """logits (B, V) -> ids (B,); temperature 0 is exactly the likeliest, and draws no random number."""
     if config.temperature == 0:
         return logits.argmax(dim=-1)
-    filtered = keep_top_p(keep_top_k(logits / config.temperature, config.top_k), config.top_p)
+    filtered = keep_top_p(keep_top_k(logits / max(config.temperature, _COLDEST), config.top_k), config.top_p)
     return torch.multinomial(filtered.softmax(dim=-1), 1, generator=generator).squeeze(-1)
 
 

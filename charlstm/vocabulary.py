@@ -62,6 +62,10 @@ class Vocabulary:
         return len(self.characters)
 
     @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.characters)
+
+    @cached_property
     def _ids(self) -> NDArray[np.uint32]:
         """Code point -> id; the last entry stands for every code point beyond the table."""
         codes = np.array([ord(char) for char in self.characters])
@@ -91,22 +95,20 @@ class Vocabulary:
         """The distinct characters of `text` outside the vocabulary, in order of appearance."""
         if self.level == "bytes":
             return ()
-        known = set(self.characters)
-        return tuple(dict.fromkeys(char for char in text if char not in known))
+        return tuple(dict.fromkeys(char for char in text if char not in self._known))
 
     def fit(self, text: str) -> str:
         """`text` with unknown characters replaced where a known equivalent exists.
 
-        Tried in turn: the composed form (NFC), plain quotes, dashes and spaces, the other case.
+        Tried in turn: plain quotes, dashes and spaces, the other case; then the same for the composed form (NFC).
         Raises `VocabularyError` naming what is still unknown; nothing is dropped.
         """
-        if not self.unknown(text):
-            return text
-        composed = unicodedata.normalize("NFC", text)
-        fitted = "".join(self._equivalent(char) for char in composed)
-        if unknown := self.unknown(fitted):
-            raise VocabularyError(_unknown_message(unknown))
-        return fitted
+        for form in (text, unicodedata.normalize("NFC", text)):
+            fitted = "".join(self._equivalent(char) for char in form)
+            unknown = self.unknown(fitted)
+            if not unknown:
+                return fitted
+        raise VocabularyError(_unknown_message(unknown))
 
     def _equivalent(self, char: str) -> str:
         candidates = (char, char.translate(_PLAIN), char.lower(), char.upper())
@@ -124,7 +126,7 @@ class Decoder:
         """The text that `ids` completes, possibly empty."""
         if self._bytes is None:
             return "".join(self._characters[index] for index in ids)
-        return self._bytes.decode(bytes(ids), is_last)
+        return self._bytes.decode(bytes(iter(ids)), is_last)  # iter: bytes() of an array copies its memory instead
 
 
 _BYTES = tuple(map(chr, range(256)))

@@ -8,6 +8,8 @@ import pytest
 # Before gradio or huggingface_hub is imported anywhere: no telemetry, no network.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
+# One thread, here and in every process a test starts: threads that wait for each other on a busy machine cost minutes.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -56,8 +56,9 @@ class Corpus:
         num_train = len(tokens) - num_val
         if num_train < train.batch_size + 1:
             needed = _length_needed(train)
+            unit = "bytes" if vocabulary.level == "bytes" else "characters"
             raise CorpusError(
-                f"{self.name} has {len(tokens):,} characters; {train.batch_size} parallel streams "
+                f"{self.name} has {len(tokens):,} {unit}; {train.batch_size} parallel streams "
                 f"and {train.val_fraction:.0%} for validation need at least {needed:,}: add text or lower batch_size."
             )
         return Split(vocabulary, tokens[:num_train], tokens[num_train:])
@@ -89,5 +90,8 @@ def open_corpus(
     """
     if name_or_path in DESCRIPTIONS:
         return Corpus(name_or_path, *decode(corpus_bytes(name_or_path, report), name_or_path))
-    path = Path(name_or_path).expanduser()
+    try:
+        path = Path(name_or_path).expanduser()
+    except RuntimeError:  # ~name of nobody here
+        path = Path(name_or_path)
     return Corpus(path.name, *read_file(path, encoding))

@@ -88,7 +88,9 @@ def download(remote: Remote, destination: Path, report: Report | None = None) ->
                     f"{remote.file_name} did not arrive whole or is not the known text; try again, or {offline}."
                 )
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", None) or error
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is the answer too, and holds the connection open
+        reason = " ".join(str(getattr(error, "reason", None) or error).split())  # a foreign answer may hold line ends
         raise CorpusError(f"{remote.file_name} can't be downloaded ({reason}); try again, or {offline}.") from None
     except OSError as error:
         raise CorpusError(

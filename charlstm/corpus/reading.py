@@ -11,9 +11,9 @@ _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 def read_file(path: Path, encoding: Encoding = "auto") -> tuple[str, tuple[str, ...]]:
     """Text of a file and notes on what was done to it; raises `CorpusError` in one sentence."""
-    if path.is_dir():
-        raise CorpusError(f"{path} is a folder; name one text file in it.")
     try:
+        if path.is_dir():
+            raise CorpusError(f"{path} is a folder; name one text file in it.")
         data = path.read_bytes()
     except FileNotFoundError:
         raise CorpusError(f"there is no file {path}; give the path of a text file or the name of a corpus.") from None
@@ -28,9 +28,9 @@ def decode(data: bytes, name: str, encoding: Encoding = "auto") -> tuple[str, tu
     `auto` reads UTF-8 with or without a byte-order mark, and UTF-16 with one; it never guesses Latin-1, it offers it.
     Line ends become plain newlines.
     """
-    if not data:
-        raise CorpusError(f"{name} is empty; choose a text with some characters in it.")
     text, notes = _decoded(data, name, encoding)
+    if not text:
+        raise CorpusError(f"{name} is empty; choose a text with some characters in it.")
     if "\0" in text:
         raise CorpusError(f"{name} holds NUL bytes, so it is not plain text; choose a text file.")
     if "\r" in text:

@@ -8,6 +8,7 @@ This module starts without torch.
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,29 +35,42 @@ class RunSummary:
         return self.folder.name
 
 
+@dataclass(frozen=True)
+class _Child:
+    """A worker started here, and how much of the run was recorded before: more means that it has held its lock."""
+
+    process: "subprocess.Popen[bytes]"
+    recorded_bytes: int
+
+
 class RunManager:
     """The runs in one checkpoints folder."""
 
     def __init__(self, checkpoints_dir: Path) -> None:
         self.store = RunStore(checkpoints_dir)
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: dict[str, _Child] = {}
+        self._starting = threading.Lock()  # two visitors may press Start at the same moment
 
     def start(self, settings: Settings, name: str, text: str | None = None) -> RunFolder:
         """Start a new run in a process of its own; raises `RunError` if the name is taken or another run is going."""
-        if going := self.active():
-            raise RunError(f"{going.name} is training; stop it or wait for its end before starting another.")
-        folder = self.store.create(settings, name, text)
-        self._spawn(folder)
+        with self._starting:
+            self._require_idle()
+            folder = self.store.create(settings, name, text)
+            self._spawn(folder)
         return folder
 
     def resume(self, name: str) -> RunFolder:
         """Continue a run that was stopped or cut off."""
-        if going := self.active():
-            raise RunError(f"{going.name} is training; stop it or wait for its end before resuming another.")
-        folder = self.store.get(name)
-        folder.ask(Control())
-        self._spawn(folder)
+        with self._starting:
+            self._require_idle()
+            folder = self.store.get(name)
+            folder.ask(Control())
+            self._spawn(folder)
         return folder
+
+    def _require_idle(self) -> None:
+        if going := self.active():
+            raise RunError(f"{going.name} is training; stop it or wait for its end before starting another.")
 
     def stop(self, name: str) -> None:
         """Ask a run to save and stop; returns at once. A run that is not active stays as it is."""
@@ -74,11 +88,15 @@ class RunManager:
 
     def status(self, folder: RunFolder) -> Status:
         """As the folder tells; of a child that has not taken its lock, or ended before it could, more is known here."""
-        derived = folder.status()
         child = self._children.get(folder.name)
-        if child is None or derived in ("running", "stopping"):
+        if child is None:
+            return folder.status()
+        is_over = child.process.poll() is not None
+        has_begun = _recorded_bytes(folder) != child.recorded_bytes  # looked up before the lock, which comes first
+        derived = folder.status()
+        if has_begun or derived in ("running", "stopping"):
             return derived
-        if child.poll() is None:
+        if not is_over:
             return "queued"
         return "crashed" if derived == "queued" else derived
 
@@ -91,7 +109,8 @@ class RunManager:
             "PYTHONPATH": os.pathsep.join(filter(None, [package_home, os.environ.get("PYTHONPATH")])),
         }
         with folder.log_file.open("ab") as log:
-            self._children[folder.name] = subprocess.Popen(
+            recorded_bytes = _recorded_bytes(folder)
+            process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -100,3 +119,11 @@ class RunManager:
                 start_new_session=True,
                 creationflags=_DETACHED,
             )
+        self._children[folder.name] = _Child(process, recorded_bytes)
+
+
+def _recorded_bytes(folder: RunFolder) -> int:
+    try:
+        return folder.events_file.stat().st_size
+    except OSError:  # nothing yet
+        return 0

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from charlstm.config import Settings
 from charlstm.errors import RunError
-from charlstm.events import Failed, Finished, Record, Resumed, parse_record
+from charlstm.events import Failed, Finished, Record, Resumed, Started, parse_record
 from charlstm.files import publish_text
 
 Status = Literal["queued", "running", "stopping", "completed", "stopped", "failed", "crashed"]
@@ -34,6 +34,8 @@ ACTIVE: tuple[Status, ...] = ("queued", "running", "stopping")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _STARTING_SECONDS = 60  # a worker that has not taken its lock by then will not
+_LOCK_SECONDS = 10
+_LOOK_SECONDS = 0.02
 _TAIL_BYTES = 8192  # a last record (finished, failed) is far shorter
 
 
@@ -91,19 +93,20 @@ class RunFolder:
             return Settings.from_flat(json.loads(self.settings_file.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise RunError(f"there is no run named {self.name}; see the list of runs.") from None
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, TypeError) as error:
             raise RunError(f"the settings of run {self.name} can't be read ({error})") from None
 
-    def lock(self, timeout_seconds: float = 10) -> FileLock:
+    def lock(self) -> FileLock:
         """The lock that says "alive"; the timeout outlasts anyone who only looks whether it is held."""
-        return FileLock(self.path / "run.lock", timeout=timeout_seconds)
+        return FileLock(self.path / "run.lock", timeout=_LOCK_SECONDS)
 
     def is_alive(self) -> bool:
         """Whether a worker holds the lock."""
         if not (self.path / "run.lock").exists():
             return False
         try:
-            with self.lock(timeout_seconds=0):
+            # tried for a while: whoever else is only looking holds it for a fraction of a millisecond
+            with self.lock().acquire(timeout=_LOOK_SECONDS, poll_interval=_LOOK_SECONDS / 10):
                 return False
         except Timeout:
             return True
@@ -131,6 +134,11 @@ class RunFolder:
         if isinstance(last, Failed):
             return "failed"
         return "queued" if self._is_starting() else "crashed"
+
+    def is_completed(self) -> bool:
+        """Whether the run reached its planned end and there is nothing left to do."""
+        last = self._last_record()
+        return isinstance(last, Finished) and last.reason == "completed"
 
     def _is_starting(self) -> bool:
         try:
@@ -209,7 +217,9 @@ class History:
         """Read what is new; returns whether there was anything."""
         changed = False
         for record in self._new_records():
-            if isinstance(record, Resumed):  # what came after the step it goes on from no longer counts
+            if isinstance(record, Started):  # cut off before anything was saved, the run began anew
+                self.records.clear()
+            elif isinstance(record, Resumed):  # what came after the step it goes on from no longer counts
                 self.records[:] = [each for each in self.records if each.step <= record.step]
             self.records.append(record)
             changed = True

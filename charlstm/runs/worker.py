@@ -3,6 +3,7 @@
 Runs in the process that a person's `charlstm train` or `charlstm resume` started, and is the folder's only writer.
 """
 
+import contextlib
 import os
 import signal
 import time
@@ -24,7 +25,7 @@ from charlstm.training import Trainer, hardware, measured, provenance
 
 Report = Callable[[int, int], None]
 _LOOK_SECONDS = 0.2  # between two looks at control.json
-_SAVE_SECONDS = 20.0  # between two saves of the training state, longer where a save is slow
+_SAVE_SECONDS = 20.0
 _SAVE_SHARE = 0.01  # of the time may go into saving
 
 
@@ -33,18 +34,22 @@ def work(
     corpus: Corpus | None = None,
     on_record: Callable[[Record], None] | None = None,
     report: Report | None = None,
+    save_seconds: float = _SAVE_SECONDS,
 ) -> Finished:
     """Train the run in `folder` from where it stands to its end, and return its last record.
 
-    `on_record` sees each record after it is written; `report` follows a download. Ctrl-C and SIGTERM save first.
-    Raises `RunError` if another process works on it, and, after recording it, whatever ends the run early.
+    `on_record` sees each record after it is written; `report` follows a download; `save_seconds` lie between two
+    saves of the training state, or more where a save is slow. Ctrl-C and SIGTERM save first.
+    Raises `RunError` if another process works on it or it has completed, and, after recording it, whatever ends the
+    run early.
     """
-    lock = folder.lock()
     try:
-        lock.acquire()
+        held = folder.lock().acquire()
     except Timeout:
         raise RunError(f"run {folder.name} is being worked on by another process; stop it first.") from None
-    with lock, _Log(folder.events_file) as log:
+    with held, _Log(folder.events_file) as log:
+        if folder.is_completed():  # a record of this refusal would make a failed run of it
+            raise RunError(f"run {folder.name} has reached its planned end; start a new one to train longer.")
 
         def record(each: Record) -> None:
             log.append(each)
@@ -52,13 +57,14 @@ def work(
                 on_record(each)
 
         try:
-            return _Work(folder, corpus or _corpus_of(folder, report), record).through()
+            return _Work(folder, corpus or _corpus_of(folder, report), record, save_seconds).through()
         except CharLSTMError as error:
             record(Failed(step=log.step, message=str(error)))
             raise
         except OSError as error:
             message = f"the run's folder can't be written ({error.strerror or error}); free it up and resume the run."
-            record(Failed(step=log.step, message=message))
+            with contextlib.suppress(OSError):  # what keeps the run from writing may keep this record out too
+                record(Failed(step=log.step, message=message))
             raise RunError(message) from error
         except Exception as error:
             record(
@@ -80,7 +86,9 @@ def _corpus_of(folder: RunFolder, report: Report | None) -> Corpus:
 class _Work:
     """One worker's way through one run."""
 
-    def __init__(self, folder: RunFolder, corpus: Corpus, record: Callable[[Record], None]) -> None:
+    def __init__(
+        self, folder: RunFolder, corpus: Corpus, record: Callable[[Record], None], save_seconds: float
+    ) -> None:
         settings = folder.settings()
         self.folder, self.corpus, self.record = folder, corpus, record
         self.split = corpus.split(settings.model, settings.train)
@@ -88,7 +96,7 @@ class _Work:
         self.trainer = Trainer(language_model, self.split, settings.train)
         self.evaluated: Evaluated | None = None
         self.last_look = self.last_save = time.monotonic()
-        self.save_seconds = _SAVE_SECONDS
+        self.shortest_wait = self.save_seconds = save_seconds
 
     def through(self) -> Finished:
         """Start or resume, train, and finish."""
@@ -120,8 +128,6 @@ class _Work:
                 f"{self.corpus.name} is not the text this run began with; bring that text back, or start a new run."
             )
         self.trainer.load_state(tensors, facts)
-        if self.trainer.fraction >= 1:
-            raise RunError(f"run {self.folder.name} has reached its planned end; start a new one to train longer.")
         self.record(Resumed(step=self.trainer.step, started_at=_now()))
 
     def _train(self, is_signalled: Callable[[], bool]) -> bool:
@@ -162,7 +168,7 @@ class _Work:
         save_training_state(self.folder.state_file, tensors, {**facts, "corpus_sha256": self.corpus.sha256})
         self._publish(self.folder.state_file.parent)
         self.last_save = time.monotonic()
-        self.save_seconds = max(_SAVE_SECONDS, (self.last_save - began) / _SAVE_SHARE)
+        self.save_seconds = max(self.shortest_wait, (self.last_save - began) / _SAVE_SHARE)
 
     def _finish(self, is_stopped: bool) -> Finished:
         if is_stopped and (self.evaluated is None or self.evaluated.step != self.trainer.step):

@@ -11,7 +11,8 @@ def planned_steps(config: TrainConfig, windows_per_pass: int) -> int | None:
     if config.max_steps:
         limits.append(config.max_steps)
     if config.max_passes:
-        limits.append(max(1, math.ceil(config.max_passes * windows_per_pass)))
+        # 0.07 passes of 100 windows are 7 steps, though 0.07 * 100 is 7.000000000000001 in floating point.
+        limits.append(max(1, math.ceil(round(config.max_passes * windows_per_pass, 6))))
     return min(limits, default=None)
 
 

@@ -54,6 +54,7 @@ class Trainer:
         self._smooth_loss = math.log(len(split.vocabulary))  # an untrained model guesses: ln V
         self._nats = torch.zeros(())  # since the last point of the curve
         self._num_targets = 0
+        self._num_untimed = 0  # those of them that were learned before `run` began, so on another clock
         self._num_steps_logged = 0
         self._grad_norm = torch.zeros(())
         self._learning_rate = 0.0
@@ -67,6 +68,7 @@ class Trainer:
         """Train to the planned end. Each step's reports come first, its `StepDone` last."""
         started = self._clock() - self.elapsed_seconds
         self._interval_began = self._clock()
+        self._num_untimed = self._num_targets
         if self.step == 0:
             yield self._first_point()
             yield from self._reports(is_last=False)
@@ -83,7 +85,8 @@ class Trainer:
             group["lr"] = self._learning_rate
         if self._model.config.dropout:
             # A step's random numbers follow from (seed, step), so there is no generator's state to keep or to disturb.
-            torch.manual_seed((self.config.seed << 32) + self.step)
+            # The CPU's generator heeds the low 32 bits only; Knuth's multiplier keeps the seeds' steps far apart there.
+            torch.manual_seed((self.config.seed * 2_654_435_761 + self.step) % 2**32)
         self._model.train()
         state = None if batch.is_first else self._carried
         logits, (h, c) = self._model(batch.tokens, state)
@@ -101,12 +104,16 @@ class Trainer:
 
     def _reports(self, is_last: bool) -> Iterator[Event]:
         """What is due after this step; the time it takes does not count against characters per second."""
-        if self.step and (is_last or self.step % self.config.log_every == 0):
+        periods = (self.config.log_every, self.config.eval_every, self.config.sample_every)
+        logs, evaluates, samples = (is_last or self.step % period == 0 for period in periods)
+        if logs or evaluates or samples:
+            self._require_finite(self._nats.item())
+        if logs and self.step:
             yield self._progress()
         began = self._clock()
-        if is_last or self.step % self.config.eval_every == 0:
+        if evaluates:
             yield self.evaluate()
-        if is_last or self.step % self.config.sample_every == 0:
+        if samples:
             yield self._sample()
         self._interval_began += self._clock() - began
 
@@ -115,22 +122,31 @@ class Trainer:
         batch = self._batches[0]
         with evaluating(self._model):
             nats = _summed_loss(self._model(batch.tokens)[0], batch.targets).item()
+        self._require_finite(nats)
         return self._point(nats / batch.num_targets, chars_per_second=0.0)
+
+    def _require_finite(self, nats: float) -> None:
+        """Raise `TrainingDiverged` if the loss is no number, or if the last gradient has left weights that are none."""
+        is_finite = math.isfinite(nats)
+        if not math.isfinite(self._grad_norm.item()):
+            is_finite &= all(bool(parameter.isfinite().all()) for parameter in self._model.parameters())
+        if not is_finite:
+            longest = self.config.max_grad_norm
+            clip = f"lower max_grad_norm (now {longest:g})" if longest else "set max_grad_norm to 1"
+            raise TrainingDiverged(
+                f"the loss is no longer a number at step {self.step:,}: lower learning_rate (now "
+                f"{self.config.learning_rate:g}) or {clip}, and train again."
+            )
 
     def _progress(self) -> Progress:
         train_loss = self._nats.item() / self._num_targets
-        if not math.isfinite(train_loss):
-            raise TrainingDiverged(
-                f"the loss is no longer a number at step {self.step:,}: lower learning_rate (now "
-                f"{self.config.learning_rate:g}) or max_grad_norm (now {self.config.max_grad_norm:g}) and train again."
-            )
         kept = _SMOOTHING**self._num_steps_logged
         self._smooth_loss = kept * self._smooth_loss + (1 - kept) * train_loss
         now = self._clock()
-        point = self._point(train_loss, self._num_targets / max(now - self._interval_began, 1e-9))
+        point = self._point(train_loss, (self._num_targets - self._num_untimed) / max(now - self._interval_began, 1e-9))
         self._interval_began = now
         self._nats = torch.zeros(())
-        self._num_targets = self._num_steps_logged = 0
+        self._num_targets = self._num_untimed = self._num_steps_logged = 0
         return point
 
     def _point(self, train_loss: float, chars_per_second: float) -> Progress:
@@ -149,6 +165,7 @@ class Trainer:
     def evaluate(self) -> Evaluated:
         """Validate the present weights; touches no training state but the best figure so far."""
         loss, method = evaluate_in_streams(self._model, self._validation)
+        self._require_finite(loss.nats)
         is_best = loss.nats < self.best_val_loss
         self.best_val_loss = min(loss.nats, self.best_val_loss)
         return Evaluated(
@@ -187,7 +204,7 @@ class Trainer:
             self._optimizer.load_state_dict(
                 {"state": _optimizer_entries(tensors), "param_groups": self._optimizer.state_dict()["param_groups"]}
             )
-            self._carried = (tensors["carried.h"], tensors["carried.c"]) if "carried.h" in tensors else None
+            self._carried = self._carried_in(tensors)
             self._nats = tensors["nats"].clone()
             self.step, self.elapsed_seconds = int(facts["step"]), float(facts["elapsed_seconds"])
             self.best_val_loss = math.inf if facts["best_val_loss"] is None else float(facts["best_val_loss"])
@@ -197,6 +214,15 @@ class Trainer:
             raise CheckpointError(
                 f"the training state does not fit this run ({str(error).splitlines()[0][:200]}); start the run anew."
             ) from None
+
+    def _carried_in(self, tensors: dict[str, Tensor]) -> State | None:
+        if "carried.h" not in tensors:
+            return None
+        expected = self._model.initial_state(self.config.batch_size)[0].shape
+        state = tensors["carried.h"], tensors["carried.c"]
+        if any(tensor.shape != expected for tensor in state):
+            raise ValueError(f"its carried state is not {'x'.join(map(str, expected))}: batch_size was another")
+        return state
 
 
 def _summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -220,5 +246,5 @@ def _optimizer_entries(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor
     entries: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _under("optimizer.", tensors).items():
         index, key = name.split(".")
-        entries.setdefault(int(index), {})[key] = tensor
+        entries.setdefault(int(index), {})[key] = tensor.clone()  # the optimiser keeps and changes what it is given
     return entries

@@ -3,13 +3,14 @@
 Training never happens here: the manager starts a process of its own, and a timer looks at what that process reports.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from charlstm.config import PRESET_SUMMARIES, PRESETS, Encoding, Settings, TrainConfig
+from charlstm.config import PRESET_SUMMARIES, PRESETS, Encoding, Settings
 from charlstm.corpus import DESCRIPTIONS, Corpus, default_corpus, open_corpus, read_file
 from charlstm.errors import CharLSTMError, CorpusError
 from charlstm.ui.controls import PRIVATE, control
@@ -63,95 +64,143 @@ class TrainTab:
         return house_html((active.name, active.status, active.records) if active else None)
 
 
+@dataclass(frozen=True)
+class _Form:
+    """The three decisions and Start."""
+
+    corpus: gr.Radio
+    file: gr.File
+    pasted: gr.Textbox
+    encoding: gr.Dropdown
+    facts: gr.HTML
+    preset: gr.Radio
+    summary: gr.HTML
+    minutes: gr.Number
+    start: gr.Button
+    problem: gr.HTML
+
+    @property
+    def source(self) -> list[Any]:
+        """What says which text to learn from."""
+        return [self.corpus, self.file, self.pasted, self.encoding]
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """The run that is shown, and its controls."""
+
+    run: gr.Dropdown
+    state: gr.HTML
+    curve: gr.LinePlot
+    learned: gr.HTML
+    origin: gr.HTML
+    sample: gr.HTML
+    stop: gr.Button
+    resume: gr.Button
+
+
 def build_train_tab(watch: RunWatch) -> TrainTab:
     """Lay the tab out and wire it."""
-    first = default_corpus()
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            corpus = gr.Radio(
-                label="Text to learn from",
-                choices=[
-                    *((name, name) for name in DESCRIPTIONS),
-                    ("a file of mine", _UPLOAD),
-                    ("pasted text", _PASTE),
-                ],
-                value=first,
-            )
-            file = gr.File(label="Text file", visible=False, height=110)
-            pasted = gr.Textbox(label="Pasted text", lines=4, max_lines=8, visible=False)
-            encoding = control(TrainConfig(), "encoding", visible=False)
-            facts = gr.HTML(plain(DESCRIPTIONS[first]), elem_classes="facts", elem_id="corpus-facts")
-            preset = gr.Radio(label="Preset", choices=list(PRESETS), value="minute")
-            summary = gr.HTML(_preset_summary("minute"), elem_classes="facts")
-            minutes = control(
-                TrainConfig(),
-                "max_minutes",
-                label="Training time",
-                value=PRESETS["minute"]["max_minutes"],
-                info="The learning rate falls to 0 just then; 0 leaves the end to the preset",
-            )
-            start = gr.Button("Start training", variant="primary")
-            problem = gr.HTML(elem_classes="problem", elem_id="train-problem")
+            form = _build_form()
         with gr.Column(scale=2, min_width=300):
-            with gr.Row(elem_classes="run-row"):
-                run = gr.Dropdown(label="Run", choices=[], interactive=True, scale=4)
-                stop = gr.Button("Stop", variant="stop", interactive=False, scale=0, min_width=100)
-                resume = gr.Button("Resume", visible=False, scale=0, min_width=100)
-            state = gr.HTML(_EMPTY_STATE, elem_id="run-state")
-            gr.HTML(legend_html(CURVE_COLORS), elem_classes="legend-box")
-            curve = gr.LinePlot(
-                _plot([]),
-                x="step",
-                y="loss",
-                color="curve",
-                color_map=CURVE_COLORS,
-                x_title="step",
-                y_title="nats per character",
-                colors_in_legend=[],
-                tooltip="all",
-                height=270,
-                label="Loss, lower is better",
-            )
-            learned = gr.HTML(elem_classes="facts")
-            origin = gr.HTML(elem_classes="facts", elem_id="sample-origin")
-            sample = sheet(
-                "Latest sample", "The model writes here as soon as a run begins.", height_rem=12, elem_id="sample"
-            )
+            stage = _build_stage()
     seen = gr.State(("", ""))
-    tab = TrainTab(run, seen, watch, [run, state, curve, learned, origin, sample, stop, resume, seen])
+    shown = [stage.run, stage.state, stage.curve, stage.learned, stage.origin, stage.sample, stage.stop, stage.resume]
+    tab = TrainTab(stage.run, seen, watch, [*shown, seen])
+    _wire_form(form)
+    _wire_run(tab, form, stage)
+    return tab
 
-    source = [corpus, file, pasted, encoding]
-    corpus.change(_source_updates, corpus, [file, pasted, encoding, problem], queue=False, **PRIVATE)
-    gr.on([corpus.change, file.change, pasted.blur, encoding.change], _facts, source, facts, **PRIVATE)
-    preset.change(
+
+def _build_form() -> _Form:
+    first, minute = default_corpus(), Settings.preset("minute").train
+    sources = [*((name, name) for name in DESCRIPTIONS), ("a file of mine", _UPLOAD), ("pasted text", _PASTE)]
+    return _Form(
+        corpus=gr.Radio(label="Text to learn from", choices=sources, value=first),
+        file=gr.File(label="Text file", visible=False, height=110),
+        pasted=gr.Textbox(label="Pasted text", lines=4, max_lines=8, visible=False),
+        encoding=control(minute, "encoding", visible=False),
+        facts=gr.HTML(plain(DESCRIPTIONS[first]), elem_classes="facts", elem_id="corpus-facts"),
+        preset=gr.Radio(label="Preset", choices=list(PRESETS), value="minute"),
+        summary=gr.HTML(_preset_summary("minute"), elem_classes="facts"),
+        minutes=control(
+            minute,
+            "max_minutes",
+            label="Training time",
+            info="The learning rate falls to 0 just then; 0 leaves the end to the preset",
+        ),
+        start=gr.Button("Start training", variant="primary"),
+        problem=gr.HTML(elem_classes="problem", elem_id="train-problem"),
+    )
+
+
+def _build_stage() -> _Stage:
+    with gr.Row(elem_classes="run-row"):
+        run = gr.Dropdown(label="Run", choices=[], interactive=True, scale=4)
+        stop = gr.Button("Stop", variant="stop", interactive=False, scale=0, min_width=100)
+        resume = gr.Button("Resume", visible=False, scale=0, min_width=100)
+    state = gr.HTML(_EMPTY_STATE, elem_id="run-state")
+    gr.HTML(legend_html(CURVE_COLORS), elem_classes="legend-box")
+    curve = gr.LinePlot(
+        _plot([]),
+        x="step",
+        y="loss",
+        color="curve",
+        color_map=CURVE_COLORS,
+        x_title="step",
+        y_title="nats per character",
+        colors_in_legend=[],
+        tooltip="all",
+        height=270,
+        label="Loss, lower is better",
+    )
+    learned = gr.HTML(elem_classes="facts")
+    origin = gr.HTML(elem_classes="facts", elem_id="sample-origin")
+    sample = sheet("Latest sample", "The model writes here as soon as a run begins.", height_rem=12, elem_id="sample")
+    return _Stage(run, state, curve, learned, origin, sample, stop, resume)
+
+
+def _wire_form(form: _Form) -> None:
+    """What is chosen shows its box, its facts and its minutes."""
+    boxes = [form.file, form.pasted, form.encoding, form.problem]
+    form.corpus.change(_source_updates, form.corpus, boxes, queue=False, **PRIVATE)
+    changes = [form.corpus.change, form.file.change, form.pasted.blur, form.encoding.change]
+    gr.on(changes, _facts, form.source, form.facts, **PRIVATE)
+    form.preset.change(
         lambda name: (_preset_summary(name), PRESETS[name]["max_minutes"]),
-        preset,
-        [summary, minutes],
+        form.preset,
+        [form.summary, form.minutes],
         queue=False,
         **PRIVATE,
     )
 
-    def start_run(*values: Any, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008  Gradio looks for it here
+
+def _wire_run(tab: TrainTab, form: _Form, stage: _Stage) -> None:
+    """Start, stop, resume, and the choice of the run that is shown."""
+
+    def start(*values: Any, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008  Gradio looks for it here
         return _start(tab, progress, *values)
 
-    def act(name: str | None, action: Any) -> list[Any]:
+    def act(name: str | None, action: Callable[[str | None], None]) -> list[Any]:
         try:
             action(name)
         except CharLSTMError as error:
             return [plain(sentence(error)), *tab.draw(name, ("", ""))]
         return ["", *tab.draw(name, ("", ""))]
 
-    start.click(
-        start_run,
-        [*source, preset, minutes, run],
-        [problem, *tab.drawn],
-        show_progress_on=[facts],
+    drawn = [form.problem, *tab.drawn]
+    form.start.click(
+        start,
+        [*form.source, form.preset, form.minutes, stage.run],
+        drawn,
+        show_progress_on=[form.facts],
         api_visibility="private",
     )
-    stop.click(lambda name: act(name, watch.stop), run, [problem, *tab.drawn], queue=False, **PRIVATE)
-    resume.click(lambda name: act(name, watch.resume), run, [problem, *tab.drawn], queue=False, **PRIVATE)
-    run.input(lambda name: tab.draw(name, ("", "")), run, tab.drawn, queue=False, **PRIVATE)
-    return tab
+    stage.stop.click(lambda name: act(name, tab.watch.stop), stage.run, drawn, queue=False, **PRIVATE)
+    stage.resume.click(lambda name: act(name, tab.watch.resume), stage.run, drawn, queue=False, **PRIVATE)
+    stage.run.input(lambda name: tab.draw(name, ("", "")), stage.run, tab.drawn, queue=False, **PRIVATE)
 
 
 def _start(

@@ -1,0 +1,167 @@
+"""Runs outlive whoever started them, and a killed worker loses time but not one bit of its result."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from waiting import wait_until
+
+from charlstm.config import Settings
+from charlstm.runs.manager import RunManager
+from charlstm.runs.store import History, RunFolder, RunStore
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+
+NUM_STEPS = 500
+SETTINGS = Settings.from_flat(
+    {
+        "corpus": "pangrams",
+        "hidden_size": 8,
+        "num_layers": 2,
+        "dropout": 0.3,
+        "batch_size": 2,
+        "seq_len": 16,
+        "lr_schedule": "cosine",
+        "max_steps": NUM_STEPS,
+        "max_minutes": 0,
+        "log_every": 7,
+        "eval_every": 50,
+        "sample_every": 200,
+        "sample_chars": 20,
+    }
+)
+# A worker that spends half its time on saving its state, so that a short run is resumed from its midst.
+SAVING_WORKER = """
+import sys
+from pathlib import Path
+from charlstm.runs import worker
+from charlstm.runs.store import RunFolder
+worker._SAVE_SHARE = 0.5
+worker.work(RunFolder(Path(sys.argv[1])), save_seconds=0.0)
+"""
+STARTER = """
+import sys
+from pathlib import Path
+from charlstm.config import Settings
+from charlstm.runs.manager import RunManager
+manager = RunManager(Path(sys.argv[1]))
+manager.start(Settings.from_flat({settings!r}), "orphan", {text!r})
+print(manager._children["orphan"].process.pid, flush=True)
+sys.stdin.read()
+"""
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models as small as these gain nothing from more, and several workers would wait for each other's."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def start(repository: Path) -> Iterator[Start]:
+    """Runs a script with arguments in a process of its own, which does not outlive the test."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def begin(script: str, *arguments: object) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-c", script, *map(str, arguments)]
+        processes.append(
+            subprocess.Popen(
+                command, cwd=repository, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+        )
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def lines_of(folder: RunFolder) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in folder.events_file.read_bytes().splitlines()]
+
+
+def losses_of(folder: RunFolder) -> list[tuple[str, int, float]]:
+    """Every recorded loss that counts, in order: the points of the curve and the validations."""
+    history = History(folder)
+    history.poll()
+    points = [(record.kind, record.step, record.train_loss) for record in history.records if record.kind == "progress"]
+    checks = [(record.kind, record.step, record.val_loss) for record in history.records if record.kind == "evaluated"]
+    return points + checks
+
+
+def whole_lines_of(folder: RunFolder) -> list[dict[str, Any]]:
+    """As `lines_of`, while it is being written."""
+    data = folder.events_file.read_bytes() if folder.events_file.exists() else b""
+    return [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
+
+
+def has_reached(folder: RunFolder, num_workers: int, step: int) -> bool:
+    """Whether the last of so many workers, one after another, has begun and got to `step`."""
+    lines = whole_lines_of(folder)
+    begun = sum(line["kind"] in ("started", "resumed") for line in lines)
+    return begun == num_workers and lines[-1]["step"] >= step
+
+
+def test_a_run_goes_on_and_completes_when_the_process_that_started_it_is_killed(
+    tmp_path: Path, start: Start, pangrams: str
+):
+    starter = start(STARTER.format(settings=SETTINGS.flat(), text=pangrams), tmp_path)
+    assert starter.stdout is not None
+    worker_id = int(starter.stdout.readline())
+    try:
+        folder = RunFolder(tmp_path / "orphan")
+        wait_until(folder.is_alive)
+        starter.send_signal(signal.SIGKILL)
+        assert starter.wait(20) == -signal.SIGKILL
+        manager = RunManager(tmp_path)
+        active = manager.active()
+        assert active is not None
+        assert (active.name, active.status) == ("orphan", "running")
+        wait_until(lambda: manager.active() is None)
+    finally:
+        if RunFolder(tmp_path / "orphan").is_alive():
+            os.kill(worker_id, signal.SIGKILL)
+    assert [(run.name, run.status) for run in manager.runs()] == [("orphan", "completed")]
+    assert [line["kind"] for line in lines_of(folder)].count("started") == 1
+    assert lines_of(folder)[-1]["step"] == NUM_STEPS
+
+
+def test_a_worker_killed_three_times_and_resumed_ends_exactly_as_one_that_was_left_alone(
+    tmp_path: Path, start: Start, pangrams: str
+):
+    store = RunStore(tmp_path)
+    quiet, harried = (store.create(SETTINGS, name, pangrams) for name in ("quiet", "harried"))
+    undisturbed = start(SAVING_WORKER, quiet.path)
+    for number, step in enumerate(sorted(random.Random(20).sample(range(30, NUM_STEPS // 2), 3)), start=1):
+        worker = start(SAVING_WORKER, harried.path)
+        wait_until(lambda number=number, step=step: has_reached(harried, number, step))
+        worker.send_signal(signal.SIGKILL)
+        assert worker.wait(20) == -signal.SIGKILL
+        assert harried.status() == "crashed"
+    for worker in (start(SAVING_WORKER, harried.path), undisturbed):
+        _, complaint = worker.communicate(timeout=60)
+        assert worker.returncode == 0, complaint.decode()
+
+    resumed_at = [line["step"] for line in lines_of(harried) if line["kind"] == "resumed"]
+    assert len(resumed_at) == 3
+    assert 0 < resumed_at[0] <= resumed_at[1] <= resumed_at[2] < NUM_STEPS
+    assert losses_of(harried) == losses_of(quiet)
+    assert [step for kind, step, _ in losses_of(harried) if kind == "progress"] == [*range(0, NUM_STEPS, 7), NUM_STEPS]
+    for place in ("last", "."):
+        ours, theirs = (load_file(run.path / place / "model.safetensors") for run in (harried, quiet))
+        assert ours.keys() == theirs.keys()
+        assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    ends = [lines_of(run)[-1] for run in (harried, quiet)]
+    assert ends[0]["val_stateful"] == ends[1]["val_stateful"] is not None

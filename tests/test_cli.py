@@ -1,0 +1,485 @@
+"""The command line: what it offers, what it refuses and how, and that its commands do what they say."""
+
+import contextlib
+import io
+import itertools
+import json
+import math
+import re
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from pydantic import BaseModel
+
+from charlstm.cli import main
+from charlstm.config import ModelConfig, SampleConfig, TrainConfig, unit_of
+from charlstm.runs.store import Control, RunFolder
+from charlstm.runs.worker import work
+
+TINY = ["--hidden-size", "8", "--batch-size", "2", "--seq-len", "16", "--dropout", "0", "--max-minutes", "0"]
+TINY += ["--log-every", "10", "--eval-every", "20", "--sample-every", "30", "--sample-chars", "25"]
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Trained(NamedTuple):
+    checkpoints: Path
+    text: Path
+    outcome: Outcome
+
+    @property
+    def model(self) -> Path:
+        return self.checkpoints / "tiny"
+
+
+def run(*arguments: object) -> Outcome:
+    """One command in this process, its output not a terminal."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main([str(each) for each in arguments])
+        except SystemExit as ending:
+            code = int(str(ending.code))
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def assert_one_sentence(text: str) -> None:
+    assert text.endswith("\n")
+    assert text.count("\n") == 1, text
+    assert "Traceback" not in text
+    assert text.strip()
+
+
+def lines_of(run_path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run_path / "events.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
+
+
+def provenance_of(run_path: Path) -> dict[str, Any]:
+    """From the model file itself, read byte by byte: 8 bytes of length, then JSON."""
+    data = (run_path / "model.safetensors").read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    return json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["provenance"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Models as small as these gain nothing from more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Help on lines long enough for every sentence, and one thread for every process."""
+    monkeypatch.setenv("COLUMNS", "500")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, pangrams: str) -> Trained:
+    """A tiny model, trained by the command."""
+    place = tmp_path_factory.mktemp("trained")
+    text = place / "pangrams.txt"
+    text.write_text(pangrams, encoding="utf-8")
+    checkpoints = place / "checkpoints"
+    command = ["train", "--corpus", text, "--name", "tiny", "--checkpoints-dir", checkpoints, *TINY, "--max-steps", 60]
+    outcome = run(*command)
+    assert outcome.code == 0, outcome
+    return Trained(checkpoints, text, outcome)
+
+
+class TestHelp:
+    def test_the_commands_are_listed_each_with_what_it_does(self):
+        code, out, err = run("--help")
+        assert (code, err) == (0, "")
+        for command, what in {
+            "train": "Train a model",
+            "resume": "Continue a run",
+            "generate": "Write text",
+            "evaluate": "Measure a model",
+            "runs": "List the runs",
+        }.items():
+            assert re.search(rf"{command}\s+{what}", out), command
+
+    def test_no_command_at_all_is_wrong_usage(self):
+        assert run().code == 2
+
+    def test_help_and_the_list_of_runs_start_without_torch_and_gradio(self, repository: Path, tmp_path: Path):
+        commands = [[], *([each] for each in ("train", "resume", "generate", "evaluate", "runs"))]
+        script = f"""
+import contextlib, io, sys
+from charlstm.cli import main
+for command in {commands!r}:
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+        main([*command, "--help"])
+    assert "usage" in out.getvalue(), command
+main(["runs", "--json", "--checkpoints-dir", {str(tmp_path)!r}])
+print(sorted({{"torch", "gradio", "numpy", "safetensors"}} & set(sys.modules)))
+"""
+        command = [sys.executable, "-c", script]
+        shown = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
+        assert shown.stdout.splitlines() == ["[]", "[]"]
+
+    @pytest.mark.parametrize(
+        ("command", "configs"), [("train", (ModelConfig, TrainConfig)), ("generate", (SampleConfig,))]
+    )
+    def test_every_setting_is_a_flag_with_its_meaning_unit_and_bounds(
+        self, command: str, configs: tuple[type[BaseModel], ...]
+    ):
+        out = re.sub(r"[\s│]+", " ", run(command, "--help").out)
+        sections = dict(zip(*[iter(re.split(r" (--[a-z-]+) ", out)[1:])] * 2, strict=True))
+        for config in configs:
+            schema = config.model_json_schema()["properties"]
+            for name, facts in schema.items():
+                shown = sections[f"--{name.replace('_', '-')}"]
+                assert facts["description"] in shown, name
+                assert unit_of(config.model_fields[name]).lower() in shown.lower(), name
+                for bound in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+                    if bound in facts:
+                        limit = facts[bound]
+                        assert re.search(rf"\b{limit if limit % 1 else int(limit):,}\b", shown), (name, bound)
+                for choice in facts.get("enum", []):
+                    assert choice in shown, (name, choice)
+
+    def test_the_defaults_shown_are_those_of_the_preset(self):
+        hidden = {
+            preset: re.search(
+                r"--hidden-size.*?default: (\d+)", run("train", "--preset", preset, "--help").out, re.DOTALL
+            )
+            for preset in ("minute", "blog")
+        }
+        assert {preset: match and match[1] for preset, match in hidden.items()} == {"minute": "256", "blog": "250"}
+
+
+class TestWrongUsage:
+    @pytest.mark.parametrize(
+        ("flags", "named"),
+        [
+            (["--hidden-size", "0"], ["hidden_size", "0", "from 1 to 4,096 units"]),
+            (["--hidden-size", "-3"], ["hidden_size", "-3"]),
+            (["--dropout", "1"], ["dropout", "1.0", "below 1"]),
+            (["--learning-rate", "nan"], ["learning_rate", "nan"]),
+            (["--max-minutes", "0"], ["max_steps", "max_passes", "max_minutes"]),
+            (["--seed", str(2**31)], ["seed", "2,147,483,647"]),
+        ],
+    )
+    def test_a_value_out_of_bounds_is_refused_with_the_bounds_before_anything_is_made(
+        self, trained: Trained, tmp_path: Path, flags: list[str], named: list[str]
+    ):
+        code, out, err = run("train", "--corpus", trained.text, "--checkpoints-dir", tmp_path / "c", *flags)
+        assert (code, out) == (2, "")
+        assert_one_sentence(err)
+        assert [part for part in named if part not in err] == []
+        assert not (tmp_path / "c").exists()
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["--bogus", "3"],
+            ["train", "--bogus", "3"],
+            ["train", "--hidden-size", "wide"],
+            ["train", "--level", "words"],
+            ["train", "--preset", "nope"],
+            ["resume"],
+            ["generate"],
+            ["evaluate", "model", "--val-fraction", "most"],
+            ["runs", "--jason"],
+            ["fly"],
+        ],
+    )
+    def test_what_is_not_offered_is_wrong_usage(self, arguments: list[str]):
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, "")
+        assert err
+        assert "Traceback" not in err
+
+    @pytest.mark.parametrize("flags", [["--temperature", "9"], ["--num-chars", "0"], ["--top-p", "0"]])
+    def test_sampling_settings_have_bounds_too(self, trained: Trained, flags: list[str]):
+        code, out, err = run("generate", trained.model, *flags)
+        assert (code, out) == (2, "")
+        assert_one_sentence(err)
+        assert flags[0].strip("-").replace("-", "_") in err
+
+    @pytest.mark.parametrize(
+        ("content", "named"),
+        [
+            ('{"hidden_sise": 8}', "hidden_sise"),
+            ('{"name": "x"}', "'name'"),
+            ('{"hidden_size": 0}', "hidden_size is 0"),
+            ('{"hidden_size": ', "can't be read as JSON"),
+            ("[1]", "one JSON object"),
+            (None, "can't be read"),
+        ],
+    )
+    def test_a_file_of_settings_is_held_to_the_same_rules(self, tmp_path: Path, content: str | None, named: str):
+        file = tmp_path / "settings.json"
+        if content is not None:
+            file.write_text(content)
+        code, out, err = run("train", "--config", file)
+        assert (code, out) == (2, "")
+        assert_one_sentence(err)
+        assert named in err
+
+
+class TestTrain:
+    def test_flags_go_over_the_file_and_the_file_over_the_preset(self, trained: Trained, tmp_path: Path):
+        file = tmp_path / "settings.json"
+        file.write_text(json.dumps({"hidden_size": 12, "seq_len": 20, "sample_chars": 7, "corpus": "python-reference"}))
+        command = ["train", "--preset", "blog", "--config", file, "--corpus", trained.text, "--hidden-size", 4]
+        outcome = run(*command, "--max-steps", 3, "--checkpoints-dir", tmp_path / "c", "--name", "mixed")
+        assert outcome.code == 0, outcome.err
+        values = json.loads((tmp_path / "c" / "mixed" / "config.json").read_text())
+        assert (values["hidden_size"], values["max_steps"], values["corpus"]) == (4, 3, str(trained.text))  # flags
+        assert (values["seq_len"], values["sample_chars"]) == (20, 7)  # the file
+        assert (values["batch_size"], values["lr_schedule"], values["max_passes"]) == (1, "constant", 1.0)  # the preset
+        assert values["weight_decay"] == 0.0  # nobody: the field's own default
+        assert values.keys() == {*ModelConfig.model_fields, *TrainConfig.model_fields}
+
+    def test_elsewhere_than_on_a_terminal_it_prints_plain_lines_with_samples_beside_their_steps(
+        self, trained: Trained, pangrams: str
+    ):
+        code, out, err = trained.outcome
+        assert (code, err) == (0, "")
+        assert "\r" not in out
+        assert "\x1b" not in out
+        assert "%|" not in out
+        assert f"data has {len(pangrams):,} characters, {len(set(pangrams))} unique" in out
+        recorded = lines_of(trained.model)
+        samples = {line["step"]: line["text"] for line in recorded if line["kind"] == "sampled"}
+        assert list(samples) == [0, 30, 60]
+        for step, text in samples.items():
+            assert f"step {step} ----\n{text}\n" in out
+        for line in recorded:
+            if line["kind"] == "evaluated":
+                assert f"step {line['step']}: validation {line['val_loss']:.4f}" in out
+        assert "completed at step 60" in out
+
+    def test_a_run_without_a_name_is_named_after_text_and_preset(self, trained: Trained, tmp_path: Path):
+        command = ["train", "--corpus", trained.text, "--checkpoints-dir", tmp_path, *TINY, "--max-steps", 1]
+        assert run(*command).code == run(*command).code == 0
+        assert {path.name for path in tmp_path.iterdir() if path.is_dir()} >= {"pangrams-minute", "pangrams-minute-2"}
+
+    @pytest.mark.parametrize("name", ["../x", "tiny", "x" * 65])
+    def test_a_bad_or_taken_name_is_refused_in_one_sentence(self, trained: Trained, name: str):
+        before = sorted(trained.checkpoints.parent.rglob("*"))
+        command = ["train", "--corpus", trained.text, "--checkpoints-dir", trained.checkpoints, *TINY]
+        code, out, err = run(*command, "--max-steps", 1, "--name", name)
+        assert (code, out) == (1, "")
+        assert_one_sentence(err)
+        assert sorted(trained.checkpoints.parent.rglob("*")) == before
+
+    def test_a_missing_text_is_named_in_one_sentence_and_no_run_is_left_behind(self, tmp_path: Path):
+        code, out, err = run("train", "--corpus", tmp_path / "gone.txt", "--checkpoints-dir", tmp_path / "c")
+        assert (code, out) == (1, "")
+        assert_one_sentence(err)
+        assert f"no file {tmp_path / 'gone.txt'}" in err
+        assert not (tmp_path / "c").exists()
+
+    def test_a_text_too_short_is_refused_with_the_length_that_would_do(self, tmp_path: Path):
+        text = tmp_path / "short.txt"
+        text.write_text("ab")
+        command = ["train", "--corpus", text, "--checkpoints-dir", tmp_path / "c", "--name", "short", *TINY]
+        command += ["--batch-size", 30, "--max-steps", 1]
+        code, out, err = run(*command)
+        assert (code, out) == (1, "")
+        assert_one_sentence(err)
+        assert not (tmp_path / "c").exists()
+        match = re.search(r"at least (\d+)", err)
+        assert match is not None
+        needed = int(match[1])
+        text.write_text(("ab" * needed)[: needed - 1])
+        assert run(*command).code == 1
+        text.write_text(("ab" * needed)[:needed])
+        assert run(*command).code == 0
+
+    def test_the_blog_preset_shows_the_posts_experiment(self, trained: Trained, tmp_path: Path, pangrams: str):
+        command = ["train", "--preset", "blog", "--corpus", trained.text, "--checkpoints-dir", tmp_path]
+        code, out, err = run(*command, "--name", "post")
+        assert (code, err) == (0, "")
+        distinct = len(set(pangrams))
+        assert f"data has {len(pangrams):,} characters, {distinct} unique" in out
+        recorded = lines_of(tmp_path / "post")
+        first = next(line for line in recorded if line["kind"] == "progress")
+        assert first["step"] == 0
+        assert first["train_loss"] == pytest.approx(math.log(distinct), abs=0.1)
+        num_train = len(pangrams) - round(len(pangrams) * 0.1)
+        assert recorded[-1]["step"] == math.ceil((num_train - 1) / 100), "one pass in windows of 100"
+        sizes = [len(line["text"]) for line in recorded if line["kind"] == "sampled"]
+        assert set(sizes) == {500}
+        assert re.findall(r"---- step ([\d,]+) ----", out) == ["0", str(recorded[-1]["step"])]
+        assert recorded[0]["num_parameters"] == 4 * 250 * (distinct + 250 + 2) + distinct * (250 + 1)
+
+
+class TestResume:
+    def test_an_unknown_run_is_refused_in_one_sentence(self, trained: Trained):
+        code, out, err = run("resume", "nobody", "--checkpoints-dir", trained.checkpoints)
+        assert (code, out) == (1, "")
+        assert_one_sentence(err)
+        assert "no run named nobody" in err
+
+    def test_a_completed_run_is_refused_in_one_sentence_and_stays_completed(self, trained: Trained):
+        code, _, err = run("resume", "tiny", "--checkpoints-dir", trained.checkpoints)
+        assert code == 1
+        assert_one_sentence(err)
+        assert "reached its planned end" in err
+        rows = json.loads(run("runs", "--json", "--checkpoints-dir", trained.checkpoints).out)
+        assert [row["status"] for row in rows] == ["completed"]
+
+    def test_a_stopped_run_goes_on_to_its_end_whatever_it_was_asked_before(
+        self, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("charlstm.runs.worker._LOOK_SECONDS", 0.0)
+        folder = RunFolder(tmp_path / "run")
+        folder.path.mkdir()
+        folder.settings_file.write_bytes((trained.model / "config.json").read_bytes())
+        work(folder, on_record=lambda record: folder.ask(Control(stop=True)) if record.step == 20 else None)
+        assert folder.control().stop is True
+        code, out, err = run("resume", "run", "--checkpoints-dir", tmp_path)
+        assert (code, err) == (0, "")
+        assert "resumed at step 20" in out
+        assert "completed at step 60" in out
+
+
+class TestGenerate:
+    def test_the_prompt_comes_first_and_the_asked_number_of_characters_after_it(self, trained: Trained):
+        code, out, err = run("generate", trained.model, "--prompt", "the fox", "--num-chars", 40)
+        assert (code, err) == (0, "")
+        assert out.startswith("the fox")
+        assert out.endswith("\n")
+        assert len(out) == len("the fox") + 40 + 1
+
+    def test_same_seed_same_text_and_another_seed_another(self, trained: Trained):
+        texts = [run("generate", trained.model, "--num-chars", 60, "--seed", seed).out for seed in (7, 7, 8)]
+        assert texts[0] == texts[1] != texts[2]
+        assert len(texts[0]) == 61
+
+    def test_the_model_file_alone_is_enough(self, trained: Trained, tmp_path: Path):
+        copy = tmp_path / "only.safetensors"
+        copy.write_bytes((trained.model / "model.safetensors").read_bytes())
+        assert run("generate", copy, "--prompt", "box").out == run("generate", trained.model, "--prompt", "box").out
+
+    def test_a_character_the_model_never_saw_is_named(self, trained: Trained):
+        code, _, err = run("generate", trained.model, "--prompt", "日")
+        assert code == 1
+        assert_one_sentence(err)
+        assert "'日'" in err
+
+    def test_a_missing_model_is_refused_in_one_sentence(self, tmp_path: Path):
+        code, out, err = run("generate", tmp_path / "nowhere")
+        assert (code, out) == (1, "")
+        assert_one_sentence(err)
+        assert str(tmp_path / "nowhere") in err
+
+
+class TestEvaluate:
+    def test_the_json_has_exactly_these_figures_and_they_are_the_models_own(self, trained: Trained, pangrams: str):
+        code, out, err = run("evaluate", trained.model, "--corpus", trained.text, "--json")
+        assert (code, err) == (0, "")
+        figures = json.loads(out)
+        provenance = provenance_of(trained.model)
+        assert figures.keys() == {"stateful", "windows", "characters", "model", "corpus", "split"}
+        for key in ("stateful", "windows"):
+            assert figures[key].keys() == {"nats", "bpc"}
+            assert figures[key]["nats"] == pytest.approx(provenance[f"val_{key}"], rel=1e-6)
+            assert figures[key]["bpc"] == pytest.approx(figures[key]["nats"] / math.log(2), rel=1e-12)
+        assert figures["characters"] == round(len(pangrams) * 0.1) - 1
+        assert (figures["model"], figures["corpus"]) == (str(trained.model), "pangrams.txt")
+        assert figures["split"] == "last 10%"
+
+    def test_a_larger_share_measures_more_characters(self, trained: Trained, pangrams: str):
+        out = run("evaluate", trained.model, "--corpus", trained.text, "--val-fraction", 0.5, "--json").out
+        assert json.loads(out)["characters"] == round(len(pangrams) * 0.5) - 1
+        assert json.loads(out)["split"] == "last 50%"
+
+    def test_a_share_out_of_bounds_is_wrong_usage(self, trained: Trained):
+        code, out, err = run("evaluate", trained.model, "--corpus", trained.text, "--val-fraction", 0.9)
+        assert (code, out) == (2, "")
+        assert_one_sentence(err)
+        assert "val_fraction" in err
+
+    def test_the_plain_lines_name_both_figures(self, trained: Trained):
+        code, out, _ = run("evaluate", trained.model, "--corpus", trained.text)
+        provenance = provenance_of(trained.model)
+        assert code == 0
+        assert re.search(rf"stateful +{provenance['val_stateful']:.4f} nats", out)
+        assert re.search(rf"windows of 256 +{provenance['val_windows']:.4f} nats", out)
+
+    def test_a_text_that_can_not_be_found_again_is_refused_in_one_sentence(
+        self, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.chdir(tmp_path)
+        code, out, err = run("evaluate", trained.model)
+        assert (code, out) == (1, "")
+        assert_one_sentence(err)
+        assert "pangrams.txt" in err
+
+
+class TestRuns:
+    def test_the_json_tells_name_state_step_and_best_validation(self, trained: Trained):
+        code, out, err = run("runs", "--json", "--checkpoints-dir", trained.checkpoints)
+        assert (code, err) == (0, "")
+        best = min(line["val_loss"] for line in lines_of(trained.model) if line["kind"] == "evaluated")
+        assert json.loads(out) == [{"name": "tiny", "status": "completed", "step": 60, "val_loss": best}]
+
+    def test_the_plain_list_has_a_line_for_each_run(self, trained: Trained):
+        code, out, _ = run("runs", "--checkpoints-dir", trained.checkpoints)
+        assert code == 0
+        assert out.count("\n") == 1
+        assert re.match(r"tiny +completed +step +60 +validation \d\.\d{4}", out)
+
+    def test_where_there_are_none_it_says_how_to_start_one(self, tmp_path: Path):
+        code, out, _ = run("runs", "--checkpoints-dir", tmp_path / "c")
+        assert code == 0
+        assert "charlstm train" in out
+        assert json.loads(run("runs", "--json", "--checkpoints-dir", tmp_path / "c").out) == []
+
+
+def test_the_module_is_a_program_that_ends_with_the_commands_exit_code(repository: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "charlstm", "resume", "nobody", "--checkpoints-dir", str(tmp_path)]
+    ended = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert_one_sentence(ended.stderr)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+def test_on_a_terminal_a_bar_shows_share_rate_and_time_left(trained: Trained, tmp_path: Path, repository: Path):
+    import fcntl
+    import os
+    import pty
+    import termios
+
+    command = [sys.executable, "-m", "charlstm", "train", "--corpus", str(trained.text)]
+    command += ["--checkpoints-dir", str(tmp_path), "--name", "shown", *TINY, "--log-every", "1", "--max-steps", "150"]
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 150, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    with subprocess.Popen(
+        command, cwd=repository, stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    ) as process:
+        os.close(theirs)
+        output = b""
+        with contextlib.suppress(OSError):  # what a terminal says when nobody is left on its other side
+            while piece := os.read(ours, 65536):
+                output += piece
+        os.close(ours)
+    text = output.decode()
+    assert process.returncode == 0, text
+    bars = re.findall(r"\r *(\d+)%\|.*?\| \d\d:\d\d gone, (\S+) left, step (\d+), loss \d\.\d+, [\d,]+ chars/s", text)
+    assert len(bars) >= 2, text
+    shares = [int(share) for share, _, _ in bars]
+    assert all(one <= other for one, other in itertools.pairwise(shares))
+    assert shares[-1] == 100
+    assert any(re.fullmatch(r"\d\d:\d\d", left) for _, left, _ in bars)
+    assert "completed at step 150" in text

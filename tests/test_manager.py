@@ -1,0 +1,203 @@
+"""The manager and the real processes it starts: seen while they wait, work and end, stopped, continued, survived."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from waiting import wait_until
+
+from charlstm.config import Settings
+from charlstm.errors import RunError
+from charlstm.runs.manager import RunManager
+from charlstm.runs.store import Control, RunFolder
+from charlstm.runs.worker import work
+
+TINY: dict[str, Any] = {
+    "corpus": "pangrams",
+    "hidden_size": 8,
+    "batch_size": 2,
+    "seq_len": 16,
+    "max_minutes": 0,
+    "log_every": 10,
+    "eval_every": 10**6,
+    "sample_every": 10**6,
+    "sample_chars": 20,
+}
+ENDLESS = Settings.from_flat({**TINY, "max_steps": 10**6})
+SHORT = Settings.from_flat({**TINY, "max_steps": 60})
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunManager]:
+    """On a relative folder and far from the package's own, as an app may be started anywhere; leaves no process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # models as small as these gain nothing from more
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    manager = RunManager(Path("checkpoints"))
+    yield manager
+    torch.set_num_threads(num_threads)
+    for child in manager._children.values():
+        child.process.kill()
+        child.process.wait()
+
+
+def lines_of(folder: RunFolder) -> list[dict[str, Any]]:
+    try:
+        return [
+            json.loads(line) for line in folder.events_file.read_bytes().splitlines(keepends=True) if line[-1] == 10
+        ]
+    except FileNotFoundError:
+        return []
+
+
+def steps_of(folder: RunFolder) -> int:
+    return max((line["step"] for line in lines_of(folder)), default=0)
+
+
+def statuses_until_the_process_ends(manager: RunManager, folder: RunFolder) -> list[str]:
+    """The states seen by somebody who never looks away, each once in a row."""
+    process = manager._children[folder.name].process
+    seen: list[str] = []
+
+    def look() -> bool:
+        is_over = process.poll() is not None
+        for _ in range(20):
+            status = manager.status(folder)
+            if [status] != seen[-1:]:
+                seen.append(status)
+        return is_over
+
+    wait_until(look)
+    return seen
+
+
+def make_stopped(manager: RunManager, pangrams: str, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A run of `SHORT` that was stopped at step 20, without a process of its own."""
+    monkeypatch.setattr("charlstm.runs.worker._LOOK_SECONDS", 0.0)
+    folder = manager.store.create(SHORT, "short", pangrams)
+    work(folder, on_record=lambda record: folder.ask(Control(stop=True)) if record.step == 20 else None)
+    assert folder.status() == "stopped"
+    return folder
+
+
+def test_nothing_is_there_at_first(manager: RunManager):
+    assert manager.runs() == []
+    assert manager.active() is None
+    with pytest.raises(RunError, match="no run named other"):
+        manager.resume("other")
+    with pytest.raises(RunError, match="no run named other"):
+        manager.stop("other")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no sessions")
+def test_a_run_works_in_a_session_of_its_own_alone_in_its_place_until_it_is_stopped(
+    manager: RunManager, tmp_path: Path, pangrams: str
+):
+    folder = manager.start(ENDLESS, "endless", pangrams)
+    assert manager.status(folder) in ("queued", "running")
+    assert folder.corpus_file.read_text() == pangrams
+    process = manager._children["endless"].process
+    assert os.getsid(process.pid) == process.pid != os.getsid(0)
+
+    for attempt in (
+        lambda: manager.start(ENDLESS, "second", pangrams),
+        lambda: manager.resume("endless"),
+    ):
+        with pytest.raises(RunError, match="endless is training; stop it or wait") as caught:
+            attempt()
+        assert "\n" not in str(caught.value)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["endless"]
+
+    wait_until(lambda: steps_of(folder) >= 20)
+    another = RunManager(tmp_path / "checkpoints")
+    for each in (manager, another):
+        active = each.active()
+        assert active is not None
+        assert (active.name, active.status) == ("endless", "running")
+        with pytest.raises(RunError, match="endless is training"):
+            each.start(ENDLESS, "second", pangrams)
+
+    another.stop("endless")
+    assert manager.status(folder) in ("stopping", "stopped")
+    wait_until(lambda: another.status(folder) == manager.status(folder) == "stopped", 20)
+    assert manager.active() is None
+    last = lines_of(folder)[-1]
+    assert (last["kind"], last["reason"]) == ("finished", "stopped")
+    assert folder.state_file.exists()
+    assert process.wait(20) == 0
+    assert "stopped at step" in folder.log_file.read_text()
+
+
+def test_a_stopped_run_is_resumed_where_it_was_and_its_states_follow_in_order(
+    manager: RunManager, pangrams: str, monkeypatch: pytest.MonkeyPatch
+):
+    folder = make_stopped(manager, pangrams, monkeypatch)
+    manager.resume("short")
+    assert folder.control() == Control(stop=False), "the request that stopped it is taken back"
+    seen = statuses_until_the_process_ends(manager, folder)
+    assert seen == [each for each in ("queued", "running", "completed") if each in seen]
+    assert {"queued", "completed"} <= set(seen)
+    assert [line["step"] for line in lines_of(folder) if line["kind"] == "resumed"] == [20]
+    assert lines_of(folder)[-1]["step"] == 60
+    assert [(run.name, run.status) for run in manager.runs()] == [("short", "completed")]
+
+
+def test_a_run_asked_to_stop_while_it_waits_stops_as_soon_as_it_can(manager: RunManager, pangrams: str):
+    folder = manager.start(ENDLESS, "endless", pangrams)
+    manager.stop("endless")
+    assert folder.control().stop is True
+    wait_until(lambda: manager.status(folder) == "stopped")
+    assert folder.state_file.exists()
+
+
+def test_a_run_that_has_ended_is_asked_nothing(manager: RunManager, pangrams: str, monkeypatch: pytest.MonkeyPatch):
+    folder = make_stopped(manager, pangrams, monkeypatch)
+    folder.ask(Control())
+    manager.stop("short")
+    assert folder.control() == Control()
+    assert manager.status(folder) == "stopped"
+
+
+def test_a_taken_name_is_refused_and_no_process_is_started(manager: RunManager, pangrams: str):
+    folder = manager.store.create(SHORT, "taken", pangrams)
+    os.utime(folder.settings_file, (1, 1))
+    with pytest.raises(RunError, match="taken exists already"):
+        manager.start(SHORT, "taken", pangrams)
+    with pytest.raises(RunError, match="no name for a run"):
+        manager.start(SHORT, "../x", pangrams)
+    assert manager._children == {}
+    assert not folder.log_file.exists()
+
+
+def test_a_worker_that_finds_damaged_settings_has_failed_and_says_why(
+    manager: RunManager, pangrams: str, monkeypatch: pytest.MonkeyPatch
+):
+    folder = make_stopped(manager, pangrams, monkeypatch)
+    folder.settings_file.write_text("{")
+    manager.resume("short")
+    seen = statuses_until_the_process_ends(manager, folder)
+    assert seen[-1] == "failed"
+    assert "settings of run short can't be read" in lines_of(folder)[-1]["message"]
+    log = folder.log_file.read_text()
+    assert "settings of run short can't be read" in log
+    assert "Traceback" not in log
+    assert manager.active() is None
+
+
+@pytest.mark.skipif(not shutil.which("false"), reason="needs a command that fails")
+def test_a_worker_that_can_not_even_begin_has_crashed_and_blocks_nobody(
+    manager: RunManager, pangrams: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    folder = manager.start(SHORT, "hopeless", pangrams)
+    manager._children["hopeless"].process.wait(20)
+    assert manager.status(folder) == "crashed"
+    assert manager.active() is None
+    manager.start(SHORT, "next", pangrams)

@@ -1,0 +1,406 @@
+"""A run's folder: names, settings and texts kept in it, records read while it grows, and the state derived from it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from charlstm.config import Settings
+from charlstm.errors import RunError
+from charlstm.runs.store import ACTIVE, Control, History, RunFolder, RunStore
+
+SETTINGS = Settings.from_flat({"corpus": "pasted", "hidden_size": 8, "max_steps": 10, "sample_prompt": "é »"})
+STARTED = {
+    "kind": "started",
+    "step": 0,
+    "started_at": "2026-01-01T00:00:00+00:00",
+    "num_chars": 100,
+    "num_distinct": 10,
+    "num_train_chars": 90,
+    "num_val_chars": 10,
+    "num_parameters": 1000,
+    "hardware": "x86_64",
+}
+FINISHED = {"kind": "finished", "step": 10, "reason": "completed", "elapsed_seconds": 1.5}
+STOPPED = {**FINISHED, "reason": "stopped"}
+FAILED = {"kind": "failed", "step": 10, "message": "the disk is full."}
+
+Hold = Callable[[RunFolder], "subprocess.Popen[bytes]"]
+
+
+def sampled(step: int, text: str = "hello") -> dict[str, object]:
+    return {"kind": "sampled", "step": step, "text": text, "temperature": 1.0, "seed": 1}
+
+
+def resumed(step: int) -> dict[str, object]:
+    return {"kind": "resumed", "step": step, "started_at": "2026-01-01T00:00:00+00:00"}
+
+
+def lines(*records: dict[str, object]) -> bytes:
+    return b"".join(json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in records)
+
+
+def append(folder: RunFolder, data: bytes) -> None:
+    with folder.events_file.open("ab") as file:
+        file.write(data)
+
+
+def seen(history: History) -> list[tuple[str, int]]:
+    return [(record.kind, record.step) for record in history.records]
+
+
+def is_one_sentence(error: BaseException) -> bool:
+    return "\n" not in str(error) and len(str(error)) < 400
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    return RunStore(tmp_path / "checkpoints")
+
+
+@pytest.fixture
+def folder(store: RunStore) -> RunFolder:
+    return store.create(SETTINGS, "run")
+
+
+@pytest.fixture
+def hold() -> Iterator[Hold]:
+    """Lets another process hold a run's lock, as a worker does."""
+    script = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]): print(flush=True); sys.stdin.read()"
+    holders: list[subprocess.Popen[bytes]] = []
+
+    def start(folder: RunFolder) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-c", script, str(folder.path / "run.lock")]
+        holders.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        assert holders[-1].stdout is not None
+        assert holders[-1].stdout.readline() == b"\n", "the lock is held now"
+        return holders[-1]
+
+    yield start
+    for holder in holders:
+        holder.kill()
+        holder.communicate()
+
+
+class TestNames:
+    @pytest.mark.parametrize("name", ["a", "7", "My_run-2.b", "x" * 64])
+    def test_a_plain_name_of_up_to_64_characters_is_accepted(self, store: RunStore, name: str):
+        assert store.create(SETTINGS, name).path == store.root / name
+        assert store.get(name).name == name
+
+    @pytest.mark.parametrize(
+        "name", ["", "../x", "..", ".hidden", "a/b", "/x", "a\\b", "-x", "_x", "a b", "a\n", "ü", "x" * 65, "a\0b"]
+    )
+    def test_any_other_name_is_refused_in_one_sentence_and_nothing_is_made(
+        self, store: RunStore, tmp_path: Path, name: str
+    ):
+        for refuse in (lambda: store.create(SETTINGS, name), lambda: store.get(name)):
+            with pytest.raises(RunError, match="no name for a run") as caught:
+                refuse()
+            assert is_one_sentence(caught.value)
+        assert list(tmp_path.rglob("*")) == []
+
+    def test_an_endless_name_makes_no_endless_message(self, store: RunStore):
+        with pytest.raises(RunError) as caught:
+            store.get("x" * 100_000)
+        assert is_one_sentence(caught.value)
+
+    @pytest.mark.parametrize(
+        ("wish", "name"),
+        [
+            ("my-run_2", "my-run_2"),
+            ("War & Peace.txt", "War-Peace-txt"),
+            ("../../etc", "etc"),
+            ("", "run"),
+            ("日本語", "run"),
+            ("-_x_-", "x"),
+            ("y" * 100, "y" * 48),
+        ],
+    )
+    def test_a_wish_is_made_plain(self, store: RunStore, wish: str, name: str):
+        assert store.free_name(wish) == name
+
+    @pytest.mark.parametrize("wish", ["a run", "..", "z" * 500])
+    def test_a_free_name_can_always_be_used_again_and_again(self, store: RunStore, wish: str):
+        names = [store.create(SETTINGS, store.free_name(wish)).name for _ in range(12)]
+        assert len(set(names)) == 12
+        assert names[1] == f"{names[0]}-2"
+        assert names[11] == f"{names[0]}-12"
+
+
+class TestCreating:
+    def test_the_settings_are_kept_as_one_flat_readable_object(self, folder: RunFolder):
+        text = folder.settings_file.read_text(encoding="utf-8")
+        values = json.loads(text)
+        assert values["hidden_size"] == 8
+        assert values["max_steps"] == 10
+        assert not any(isinstance(value, dict) for value in values.values())
+        assert "é »" in text
+        assert folder.settings() == SETTINGS
+
+    def test_a_given_text_is_copied_as_it_is(self, store: RunStore):
+        text = "tabs\tand \u2028 🙂\n\nß\n"
+        assert store.create(SETTINGS, "run", text).corpus_file.read_bytes() == text.encode("utf-8")
+
+    def test_without_a_text_there_is_no_copy_of_one(self, folder: RunFolder):
+        assert [path.name for path in folder.path.iterdir()] == ["config.json"]
+
+    def test_a_taken_name_is_refused_and_what_is_there_stays(self, store: RunStore, folder: RunFolder):
+        before = folder.settings_file.read_bytes()
+        with pytest.raises(RunError, match="run exists already in checkpoints") as caught:
+            store.create(Settings.preset("blog"), "run", "text")
+        assert is_one_sentence(caught.value)
+        assert folder.settings_file.read_bytes() == before
+        assert not folder.corpus_file.exists()
+
+    def test_a_place_that_can_hold_no_folder_is_named(self, tmp_path: Path):
+        (tmp_path / "file").write_text("not a folder")
+        with pytest.raises(RunError, match="can't hold a new run") as caught:
+            RunStore(tmp_path / "file").create(SETTINGS, "run")
+        assert is_one_sentence(caught.value)
+
+    @pytest.mark.parametrize(
+        "data", [b"", b"{", b"[]", b"[1]", b"null", b"5", b'{"hidden_size": 0}', b'{"stranger": 1}', b'"\xff"']
+    )
+    def test_damaged_settings_are_said_to_be_so_in_one_sentence(self, folder: RunFolder, data: bytes):
+        folder.settings_file.write_bytes(data)
+        with pytest.raises(RunError, match="settings of run run can't be read") as caught:
+            folder.settings()
+        assert "\n" not in str(caught.value)
+
+
+class TestListing:
+    def test_runs_are_listed_the_newest_first_by_their_settings(self, store: RunStore):
+        for name, age in (("b", 10), ("c", 30), ("a", 20), ("tie", 10)):
+            made = store.create(SETTINGS, name).settings_file
+            os.utime(made, (2_000_000_000 - age, 2_000_000_000 - age))
+        assert [run.name for run in store.folders()] == ["tie", "b", "a", "c"]
+
+    def test_a_folder_that_does_not_exist_holds_no_runs(self, tmp_path: Path):
+        assert RunStore(tmp_path / "nowhere").folders() == []
+
+    def test_a_models_folder_without_settings_is_no_run(self, store: RunStore, folder: RunFolder):
+        (store.root / "model").mkdir()
+        (store.root / "model" / "model.safetensors").write_bytes(b"")
+        (store.root / "notes.txt").write_text("a file")
+        assert store.folders() == [folder]
+        with pytest.raises(RunError, match="no run named model"):
+            store.get("model")
+
+    def test_a_folder_whose_name_is_none_for_a_run_is_passed_over(self, store: RunStore, folder: RunFolder):
+        (store.root / ".hidden").mkdir()
+        (store.root / ".hidden" / "config.json").write_text("{}")
+        assert store.folders() == [folder]
+
+    def test_an_unknown_run_is_refused_in_one_sentence(self, store: RunStore):
+        with pytest.raises(RunError, match="no run named other") as caught:
+            store.get("other")
+        assert is_one_sentence(caught.value)
+        with pytest.raises(RunError, match="no run named other"):
+            RunFolder(store.root / "other").settings()
+
+
+class TestControl:
+    def test_a_fresh_run_is_asked_nothing(self, folder: RunFolder):
+        assert folder.control() == Control(stop=False)
+
+    def test_the_last_request_is_the_one_that_counts_and_nothing_else_is_left(self, folder: RunFolder):
+        folder.ask(Control(stop=True))
+        assert folder.control().stop is True
+        folder.ask(Control())
+        assert folder.control().stop is False
+        assert {path.name for path in folder.path.iterdir()} == {"config.json", "control.json"}
+
+    @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"stop": "perhaps"}', b"\xff\xfe"])
+    def test_a_damaged_request_asks_nothing(self, folder: RunFolder, data: bytes):
+        (folder.path / "control.json").write_bytes(data)
+        assert folder.control() == Control()
+
+    def test_a_request_of_a_later_version_is_understood_as_far_as_it_is_known(self, folder: RunFolder):
+        (folder.path / "control.json").write_text('{"stop": true, "pause": 3}')
+        assert folder.control().stop is True
+
+
+class TestStatus:
+    def test_a_fresh_run_is_queued(self, folder: RunFolder):
+        assert folder.status() == "queued"
+
+    def test_a_run_whose_worker_never_came_has_crashed(self, folder: RunFolder):
+        an_hour_ago = folder.settings_file.stat().st_mtime - 3600
+        os.utime(folder.settings_file, (an_hour_ago, an_hour_ago))
+        assert folder.status() == "crashed"
+
+    def test_a_run_is_running_while_another_process_holds_its_lock_and_crashed_when_that_dies(
+        self, folder: RunFolder, hold: Hold
+    ):
+        append(folder, lines(STARTED, sampled(5)))
+        worker = hold(folder)
+        assert folder.is_alive()
+        assert folder.status() == "running"
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+        assert not folder.is_alive()
+        assert folder.status() == "crashed"
+
+    def test_a_running_run_that_is_asked_to_stop_is_stopping(self, folder: RunFolder, hold: Hold):
+        hold(folder)
+        folder.ask(Control(stop=True))
+        assert folder.status() == "stopping"
+
+    def test_a_resumed_run_is_running_whatever_its_last_record_says(self, folder: RunFolder, hold: Hold):
+        append(folder, lines(STARTED, STOPPED))
+        hold(folder)
+        assert folder.status() == "running"
+
+    @pytest.mark.parametrize(
+        ("records", "status"),
+        [
+            ((STARTED, FINISHED), "completed"),
+            ((STARTED, STOPPED), "stopped"),
+            ((STARTED, STOPPED, resumed(10), FINISHED), "completed"),
+            ((STARTED, FAILED), "failed"),
+            ((FAILED,), "failed"),
+            ((STARTED,), "crashed"),
+            ((STARTED, FINISHED, resumed(10)), "crashed"),
+        ],
+    )
+    def test_a_run_without_a_worker_is_what_its_last_record_says(
+        self, folder: RunFolder, records: tuple[dict[str, object], ...], status: str
+    ):
+        append(folder, lines(*records))
+        assert folder.status() == status
+        assert folder.is_completed() == (status == "completed")
+
+    def test_a_request_to_stop_does_not_change_what_has_ended(self, folder: RunFolder):
+        append(folder, lines(STARTED, FINISHED))
+        folder.ask(Control(stop=True))
+        assert folder.status() == "completed"
+
+    @pytest.mark.parametrize("tail", [b'{"kind": "finished", "st', b"\n", b"\xff\xfe\n"])
+    def test_a_broken_last_line_is_a_crash(self, folder: RunFolder, tail: bytes):
+        append(folder, lines(STARTED, sampled(5)) + tail)
+        assert folder.status() == "crashed"
+
+    def test_an_empty_record_file_is_a_crash(self, folder: RunFolder):
+        append(folder, b"")
+        assert folder.status() == "crashed"
+
+    def test_the_last_record_is_found_behind_many_long_ones(self, folder: RunFolder):
+        append(folder, lines(STARTED, *(sampled(step, "日本語" * 3000) for step in range(9)), FINISHED))
+        assert folder.status() == "completed"
+
+    def test_queued_running_and_stopping_are_the_active_ones(self):
+        assert set(ACTIVE) == {"queued", "running", "stopping"}
+
+    def test_looking_makes_no_file_in_a_folder_without_a_lock(self, folder: RunFolder):
+        before = sorted(folder.path.iterdir())
+        assert not folder.is_alive()
+        folder.status()
+        assert sorted(folder.path.iterdir()) == before
+
+    def test_looking_leaves_a_lock_that_can_be_taken(self, folder: RunFolder):
+        (folder.path / "run.lock").touch()
+        assert not folder.is_alive()
+        with FileLock(folder.path / "run.lock", timeout=0):
+            assert folder.is_alive()
+        assert not folder.is_alive()
+
+    def test_somebody_else_who_only_looks_is_not_taken_for_a_worker(self, folder: RunFolder, repository: Path):
+        append(folder, lines(STARTED, FINISHED))
+        (folder.path / "run.lock").touch()
+        script = (
+            "import sys, pathlib\nfrom charlstm.runs.store import RunFolder\nprint(flush=True)\n"
+            "while True: RunFolder(pathlib.Path(sys.argv[1])).is_alive()"
+        )
+        command = [sys.executable, "-c", script, str(folder.path)]
+        with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE) as looker:
+            try:
+                assert looker.stdout is not None
+                assert looker.stdout.readline() == b"\n"
+                assert {folder.status() for _ in range(500)} == {"completed"}
+            finally:
+                looker.kill()
+
+
+class TestHistory:
+    def test_there_is_nothing_before_the_worker_writes(self, folder: RunFolder):
+        history = History(folder)
+        assert history.poll() is False
+        assert history.records == []
+
+    def test_records_are_read_with_their_content(self, folder: RunFolder):
+        append(folder, lines(STARTED, sampled(3, "ä🙂\n"), FINISHED))
+        history = History(folder)
+        assert history.poll() is True
+        assert [json.loads(record.model_dump_json(exclude_unset=True)) for record in history.records] == [
+            STARTED,
+            sampled(3, "ä🙂\n"),
+            FINISHED,
+        ]
+        assert history.poll() is False
+
+    def test_only_what_was_added_since_the_last_look_is_read(self, folder: RunFolder):
+        append(folder, lines(STARTED, sampled(1)))
+        history = History(folder)
+        history.poll()
+        folder.events_file.write_bytes(b"#" * len(lines(STARTED, sampled(1))) + lines(sampled(2)))
+        assert history.poll() is True
+        assert seen(history) == [("started", 0), ("sampled", 1), ("sampled", 2)]
+
+    def test_a_half_written_line_waits_for_its_end_wherever_it_is_cut(self, folder: RunFolder):
+        whole = lines(STARTED, sampled(1, "日本\r\n🙂"), resumed(1), FINISHED)
+        expected = [("started", 0), ("sampled", 1), ("resumed", 1), ("finished", 10)]
+        for cut in range(len(whole)):
+            folder.events_file.write_bytes(whole[:cut])
+            history = History(folder)
+            history.poll()
+            assert seen(history) == expected[: whole[:cut].count(b"\n")], cut
+            append(folder, whole[cut:])
+            history.poll()
+            assert seen(history) == expected, cut
+
+    def test_unknown_kinds_and_damaged_lines_are_skipped(self, folder: RunFolder):
+        strange = {"kind": "telepathy", "step": 1}
+        append(folder, lines(STARTED, strange) + b'{"kind": "progress", "step": 1}\nnonsense\n\n' + lines(sampled(2)))
+        history = History(folder)
+        assert history.poll() is True
+        assert seen(history) == [("started", 0), ("sampled", 2)]
+
+    def test_an_unknown_kind_alone_is_nothing_new(self, folder: RunFolder):
+        append(folder, lines({"kind": "telepathy", "step": 1}))
+        assert History(folder).poll() is False
+
+    def test_a_resume_drops_what_came_after_the_step_it_goes_on_from(self, folder: RunFolder):
+        append(folder, lines(STARTED, *(sampled(step) for step in (10, 20, 30, 40))))
+        history = History(folder)
+        history.poll()
+        append(folder, lines(resumed(20), sampled(30)))
+        history.poll()
+        assert seen(history) == [("started", 0), ("sampled", 10), ("sampled", 20), ("resumed", 20), ("sampled", 30)]
+
+    def test_several_resumes_read_at_once_leave_every_step_once(self, folder: RunFolder):
+        append(folder, lines(STARTED, *(sampled(step) for step in (10, 20, 30))))
+        append(folder, lines(resumed(10), sampled(20), sampled(30), resumed(20), sampled(30)))
+        history = History(folder)
+        history.poll()
+        assert [step for kind, step in seen(history) if kind == "sampled"] == [10, 20, 30]
+
+    def test_a_run_that_begins_anew_because_nothing_was_saved_leaves_nothing_of_the_first_try(self, folder: RunFolder):
+        append(folder, lines(STARTED, sampled(0), sampled(10), STARTED, sampled(0)))
+        history = History(folder)
+        history.poll()
+        assert seen(history) == [("started", 0), ("sampled", 0)]
+
+    def test_a_shorter_file_is_another_run_and_read_from_its_start(self, folder: RunFolder):
+        append(folder, lines(STARTED, sampled(1), sampled(2), sampled(3)))
+        history = History(folder)
+        history.poll()
+        folder.events_file.write_bytes(lines(STARTED, sampled(7)))
+        assert history.poll() is True
+        assert seen(history) == [("started", 0), ("sampled", 7)]

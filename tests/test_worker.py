@@ -1,0 +1,449 @@
+"""One worker in one run folder: what it leaves behind, and that stopping, resuming and failing lose nothing."""
+
+import json
+import math
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from filelock import FileLock
+from safetensors.torch import load_file
+from waiting import wait_until
+
+from charlstm.config import Settings
+from charlstm.errors import CorpusError, RunError
+from charlstm.events import Record
+from charlstm.language_model import LanguageModel
+from charlstm.runs.store import Control, History, RunFolder, RunStore
+from charlstm.runs.worker import work
+
+TINY: dict[str, Any] = {
+    "corpus": "pangrams",
+    "hidden_size": 8,
+    "dropout": 0.2,
+    "batch_size": 2,
+    "seq_len": 48,  # 41 windows, so 60 steps are a pass and a half
+    "learning_rate": 0.02,
+    "max_steps": 60,
+    "max_minutes": 0,
+    "log_every": 10,
+    "eval_every": 25,
+    "sample_every": 30,
+    "sample_chars": 20,
+    "sample_prompt": "the ",
+}
+CLOCKED = ("started_at", "elapsed_seconds", "chars_per_second")
+
+
+def new_run(place: Path, text: str, name: str = "run", **changes: Any) -> RunFolder:
+    return RunStore(place).create(Settings.from_flat({**TINY, **changes}), name, text)
+
+
+def lines_of(folder: RunFolder) -> list[dict[str, Any]]:
+    data = folder.events_file.read_bytes()
+    assert data.endswith(b"\n")
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def of_kind(folder: RunFolder, kind: str) -> list[dict[str, Any]]:
+    return [line for line in lines_of(folder) if line["kind"] == kind]
+
+
+def counted(folder: RunFolder) -> list[dict[str, Any]]:
+    """The measurements that count, without what a clock says."""
+    history = History(folder)
+    history.poll()
+    records = [record.model_dump() for record in history.records if record.kind in ("progress", "evaluated", "sampled")]
+    return [{key: value for key, value in record.items() if key not in CLOCKED} for record in records]
+
+
+def header_of(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file, read byte by byte: 8 bytes of length, then JSON."""
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    return json.loads(data[8 : 8 + length])["__metadata__"]
+
+
+def provenance_of(path: Path) -> dict[str, Any]:
+    return json.loads(header_of(path)["provenance"])
+
+
+def assert_same_weights(one: RunFolder, other: RunFolder) -> None:
+    ours, theirs = (load_file(each.path / "last" / "model.safetensors") for each in (one, other))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours), [
+        name for name in ours if not torch.equal(ours[name], theirs[name])
+    ]
+
+
+def naive_loss(path: Path, text: str, window: int | None = None) -> float:
+    """Mean nats per character over the last tenth of `text`, in one piece or in cold windows, in double precision."""
+    language_model = LanguageModel.load(path)
+    model = language_model.model.double()
+    ids = torch.tensor([language_model.vocabulary.characters.index(char) for char in text])
+    validation = ids[len(ids) - round(len(ids) / 10) :]
+    nats = []
+    with torch.no_grad():
+        for begin in range(0, len(validation) - 1, window or len(validation)):
+            piece = validation[begin : begin + (window or len(validation)) + 1]
+            log_probabilities = model(piece[None, :-1])[0].log_softmax(-1)[0]
+            nats += [-log_probabilities[place, target].item() for place, target in enumerate(piece[1:])]
+    assert len(nats) == len(validation) - 1
+    return sum(nats) / len(nats)
+
+
+def ask_at(folder: RunFolder, kind: str, step: int) -> Callable[[Record], None]:
+    def on_record(record: Record) -> None:
+        if (record.kind, record.step) == (kind, step):
+            folder.ask(Control(stop=True))
+
+    return on_record
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Models as small as these gain nothing from more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def attentive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that looks for requests at every step, so that a test can choose the step it stops at."""
+    monkeypatch.setattr("charlstm.runs.worker._LOOK_SECONDS", 0.0)
+
+
+@pytest.fixture(scope="module")
+def completed(tmp_path_factory: pytest.TempPathFactory, pangrams: str) -> RunFolder:
+    """A run that went through undisturbed, with what its consumer saw beside it."""
+    folder = new_run(tmp_path_factory.mktemp("undisturbed"), pangrams)
+    shown: list[Record] = []
+    finished = work(folder, on_record=shown.append)
+    (folder.path.parent / "shown.jsonl").write_text("".join(record.model_dump_json() + "\n" for record in shown))
+    assert finished == shown[-1]
+    return folder
+
+
+@pytest.fixture
+def copied(completed: RunFolder, tmp_path: Path) -> RunFolder:
+    return RunFolder(Path(shutil.copytree(completed.path, tmp_path / "copied")))
+
+
+class TestCompletedRun:
+    def test_it_leaves_exactly_the_files_of_a_run(self, completed: RunFolder):
+        files = {path.relative_to(completed.path).as_posix() for path in completed.path.rglob("*") if path.is_file()}
+        assert files == {
+            "config.json",
+            "corpus.txt",
+            "events.jsonl",
+            "run.lock",
+            "model.safetensors",
+            "last/model.safetensors",
+            "last/training_state.safetensors",
+        }
+        assert completed.status() == "completed"
+
+    def test_it_begins_with_the_facts_of_the_text(self, completed: RunFolder, pangrams: str):
+        first = lines_of(completed)[0]
+        num_val = round(len(pangrams) * 0.1)
+        assert first["kind"] == "started"
+        assert (first["num_chars"], first["num_distinct"]) == (len(pangrams), len(set(pangrams)))
+        assert (first["num_train_chars"], first["num_val_chars"]) == (len(pangrams) - num_val, num_val)
+        tensors = load_file(completed.path / "model.safetensors")
+        assert first["num_parameters"] == sum(tensor.numel() for tensor in tensors.values())
+
+    def test_records_come_at_the_steps_that_the_settings_ask_for(self, completed: RunFolder):
+        assert [line["step"] for line in of_kind(completed, "progress")] == [0, 10, 20, 30, 40, 50, 60]
+        assert [line["step"] for line in of_kind(completed, "evaluated")] == [0, 25, 50, 60]
+        assert [line["step"] for line in of_kind(completed, "sampled")] == [0, 30, 60]
+        assert [line["kind"] for line in lines_of(completed)].count("finished") == 1
+        assert lines_of(completed)[-1]["kind"] == "finished"
+
+    def test_its_consumer_sees_every_record_that_is_written_and_no_other(self, completed: RunFolder):
+        assert (completed.path.parent / "shown.jsonl").read_bytes() == completed.events_file.read_bytes()
+
+    def test_samples_continue_the_prompt_for_as_long_as_asked(self, completed: RunFolder):
+        texts = [line["text"] for line in of_kind(completed, "sampled")]
+        assert all(text.startswith("the ") and len(text) == len("the ") + 20 for text in texts)
+        assert len(set(texts)) == 3, "what was learned in between shows"
+
+    def test_the_loss_begins_near_a_blind_guess_and_falls(self, completed: RunFolder, pangrams: str):
+        losses = [line["train_loss"] for line in of_kind(completed, "progress")]
+        assert losses[0] == pytest.approx(math.log(len(set(pangrams))), abs=0.25)
+        assert losses[-1] < losses[0] - 0.3
+
+    def test_the_figures_of_the_end_are_those_in_the_model_and_can_be_measured_again(
+        self, completed: RunFolder, pangrams: str
+    ):
+        finished = lines_of(completed)[-1]
+        model_file = completed.path / "model.safetensors"
+        provenance = provenance_of(model_file)
+        assert (finished["reason"], finished["step"]) == ("completed", 60)
+        assert (finished["val_stateful"], finished["val_windows"]) == (
+            provenance["val_stateful"],
+            provenance["val_windows"],
+        )
+        assert finished["val_stateful"] == pytest.approx(naive_loss(model_file, pangrams), abs=1e-5)
+        assert finished["val_windows"] == pytest.approx(naive_loss(model_file, pangrams, window=256), abs=1e-5)
+        assert finished["val_windows"] != finished["val_stateful"]
+
+    def test_the_last_weights_stand_beside_the_state(self, completed: RunFolder):
+        last = completed.path / "last"
+        assert provenance_of(last / "model.safetensors")["step"] == 60
+        assert (
+            json.loads(header_of(last / "training_state.safetensors")["training_state"]).items() >= {"step": 60}.items()
+        )
+
+    def test_the_published_model_is_the_best_validated_even_if_training_made_it_worse(
+        self, tmp_path: Path, pangrams: str
+    ):
+        # the rate rises until each step's decay turns the weights over and makes them larger: 1 - 0.3 x 10 = -2
+        harmful = {"learning_rate": 0.3, "lr_schedule": "constant", "warmup_steps": 30, "weight_decay": 10}
+        folder = new_run(tmp_path, pangrams, max_steps=30, eval_every=3, **harmful)
+        work(folder)
+        evaluated = of_kind(folder, "evaluated")
+        best = min(evaluated, key=lambda line: line["val_loss"])
+        assert 0 < best["step"] < 30, "premise: neither the beginning nor the end is the best"
+        provenance = provenance_of(folder.path / "model.safetensors")
+        assert (provenance["step"], provenance["val_loss"]) == (best["step"], best["val_loss"])
+        assert naive_loss(folder.path / "model.safetensors", pangrams) == pytest.approx(best["val_loss"], abs=1e-5)
+        lowest = [min(line["val_loss"] for line in evaluated[: number + 1]) for number in range(len(evaluated))]
+        assert [line["is_best"] for line in evaluated] == [
+            number == 0 or lowest[number] < lowest[number - 1] for number in range(len(evaluated))
+        ]
+
+    def test_the_signal_handlers_are_as_they_were(self, completed: RunFolder):
+        assert completed.exists
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+    def test_no_place_on_this_machine_is_told_in_what_may_be_published(self, tmp_path: Path, pangrams: str):
+        text = tmp_path / "my secret folder" / "my text.txt"
+        text.parent.mkdir()
+        text.write_text(pangrams)
+        settings = Settings.from_flat({**TINY, "corpus": str(text), "max_steps": 20})
+        folder = RunStore(tmp_path / "checkpoints").create(settings, "run")
+        work(folder)
+        for path in (folder.events_file, folder.path / "model.safetensors", folder.path / "last" / "model.safetensors"):
+            content = path.read_bytes()
+            for place in (str(tmp_path), "my secret folder", str(Path.home()), str(Path.cwd()), "checkpoints"):
+                assert len(place) > 4
+                assert place.encode() not in content, (path.name, place)
+        provenance = provenance_of(folder.path / "model.safetensors")
+        assert provenance["corpus"] == provenance["train_config"]["corpus"] == "my text.txt"
+
+
+@pytest.mark.usefixtures("attentive")
+class TestStopAndResume:
+    # 25: validated there and between two points of the curve; 30: sampled there; 50: in the second pass
+    @pytest.mark.parametrize(("kind", "step"), [("evaluated", 25), ("sampled", 30), ("progress", 50)])
+    def test_a_run_that_was_stopped_and_resumed_equals_one_that_never_was(
+        self, tmp_path: Path, pangrams: str, completed: RunFolder, kind: str, step: int
+    ):
+        folder = new_run(tmp_path, pangrams)
+        stopped = work(folder, on_record=ask_at(folder, kind, step))
+        assert (stopped.reason, stopped.step) == ("stopped", step)
+        assert folder.status() == "stopped"
+        assert folder.state_file.exists()
+        folder.ask(Control())
+        finished = work(folder)
+        assert (finished.reason, finished.step, folder.status()) == ("completed", 60, "completed")
+        assert [line["step"] for line in of_kind(folder, "resumed")] == [step]
+        # the stop itself adds a validation where none was due
+        extra = [] if step in (25, 50) else [{"kind": "evaluated", "step": step}]
+        ours, theirs = counted(folder), counted(completed)
+        assert [{"kind": each["kind"], "step": each["step"]} for each in ours if each not in theirs] == extra
+        assert [each for each in ours if each in theirs] == theirs
+        assert_same_weights(folder, completed)
+        assert finished.val_stateful == lines_of(completed)[-1]["val_stateful"]
+
+    def test_what_was_learned_since_the_last_validation_is_validated_and_published(self, tmp_path: Path, pangrams: str):
+        folder = new_run(tmp_path, pangrams, eval_every=1000)
+        work(folder, on_record=ask_at(folder, "progress", 40))
+        assert [line["step"] for line in of_kind(folder, "evaluated")] == [0, 40]
+        assert provenance_of(folder.path / "model.safetensors")["step"] == 40
+        assert lines_of(folder)[-1]["reason"] == "stopped"
+
+    def test_a_request_made_before_the_worker_comes_is_honoured(self, tmp_path: Path, pangrams: str):
+        folder = new_run(tmp_path, pangrams)
+        folder.ask(Control(stop=True))
+        assert (work(folder).reason, folder.status()) == ("stopped", "stopped")
+
+    def test_a_broken_last_line_is_cut_off_before_anything_is_appended(self, tmp_path: Path, pangrams: str):
+        folder = new_run(tmp_path, pangrams)
+        work(folder, on_record=ask_at(folder, "progress", 20))
+        before = folder.events_file.read_bytes()
+        with folder.events_file.open("ab") as file:
+            file.write(b'{"kind":"sampled","step":27,"text":"half an \xe6\x97')
+        folder.ask(Control())
+        work(folder)
+        after = folder.events_file.read_bytes()
+        assert after.startswith(before)
+        assert json.loads(after[len(before) :].splitlines()[0])["kind"] == "resumed"
+        assert lines_of(folder)[-1]["kind"] == "finished"
+
+    def test_another_text_is_refused_and_the_right_one_still_continues(
+        self, tmp_path: Path, pangrams: str, completed: RunFolder
+    ):
+        folder = new_run(tmp_path, pangrams)
+        work(folder, on_record=ask_at(folder, "evaluated", 25))
+        folder.ask(Control())
+        state = folder.state_file.read_bytes()
+        folder.corpus_file.write_text(pangrams.replace("lazy", "ZEAL"), encoding="utf-8")
+        with pytest.raises(CorpusError, match="pangrams is not the text this run began with") as caught:
+            work(folder)
+        assert "\n" not in str(caught.value)
+        assert folder.status() == "failed"
+        assert folder.state_file.read_bytes() == state
+        folder.corpus_file.write_text(pangrams, encoding="utf-8")
+        assert work(folder).reason == "completed"
+        assert_same_weights(folder, completed)
+
+    def test_a_completed_run_is_refused_and_stays_completed(self, copied: RunFolder):
+        before = copied.events_file.read_bytes()
+        with pytest.raises(RunError, match="has reached its planned end") as caught:
+            work(copied)
+        assert "\n" not in str(caught.value)
+        assert copied.events_file.read_bytes() == before
+        assert copied.status() == "completed"
+
+    def test_a_run_cut_off_between_its_last_step_and_its_last_record_can_be_finished(
+        self, copied: RunFolder, completed: RunFolder
+    ):
+        whole = copied.events_file.read_bytes().splitlines(keepends=True)
+        copied.events_file.write_bytes(b"".join(whole[:-1]))
+        assert copied.status() == "crashed"
+        finished = work(copied)
+        expected = lines_of(completed)[-1]
+        assert {key: expected[key] for key in ("reason", "step", "val_stateful", "val_windows")} == {
+            "reason": finished.reason,
+            "step": finished.step,
+            "val_stateful": finished.val_stateful,
+            "val_windows": finished.val_windows,
+        }
+        assert copied.status() == "completed"
+
+    def test_the_state_is_saved_as_often_as_asked_and_a_short_run_not_before_its_end(
+        self, tmp_path: Path, pangrams: str
+    ):
+        for name, changes, is_saved in (("often", {"save_seconds": 0.0}, True), ("seldom", {}, False)):
+            folder = new_run(tmp_path, pangrams, name)
+            at_step_50: list[bool] = []
+            work(
+                folder,
+                on_record=lambda record, at=at_step_50, state=folder.state_file: (
+                    at.append(state.exists()) if record.kind == "progress" and record.step == 50 else None
+                ),
+                **changes,
+            )
+            assert at_step_50 == [is_saved], name
+            assert folder.state_file.exists()
+
+
+class TestOneWorkerAtATime:
+    def test_a_second_worker_is_refused_and_writes_nothing(
+        self, tmp_path: Path, pangrams: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("charlstm.runs.store._LOCK_SECONDS", 0.1)
+        folder = new_run(tmp_path, pangrams)
+        with FileLock(folder.path / "run.lock", timeout=0):
+            with pytest.raises(RunError, match="worked on by another process") as caught:
+                work(folder)
+            assert not folder.events_file.exists()
+        assert "\n" not in str(caught.value)
+
+    def test_a_worker_that_ended_in_an_error_lets_go_of_the_lock(self, tmp_path: Path):
+        folder = new_run(tmp_path, "ab")
+        with pytest.raises(CorpusError) as caught:
+            work(folder)
+        assert caught.tb is not None, "the error is still alive, and with it the frames it passed"
+        assert not folder.is_alive()
+        assert folder.status() == "failed"
+
+
+class TestFailing:
+    def test_a_text_that_is_gone_is_recorded_in_the_sentence_that_is_raised(self, tmp_path: Path):
+        settings = Settings.from_flat({**TINY, "corpus": "gone.txt"})
+        folder = RunStore(tmp_path).create(settings, "run")
+        with pytest.raises(CorpusError, match=r"there is no file gone\.txt") as caught:
+            work(folder)
+        assert lines_of(folder) == [{"kind": "failed", "step": 0, "message": str(caught.value)}]
+        assert "\n" not in str(caught.value)
+        assert folder.status() == "failed"
+
+    def test_damaged_settings_are_recorded(self, tmp_path: Path, pangrams: str):
+        folder = new_run(tmp_path, pangrams)
+        folder.settings_file.write_text("{")
+        with pytest.raises(RunError, match="settings of run run can't be read"):
+            work(folder)
+        assert folder.status() == "failed"
+
+    def test_a_folder_that_takes_no_file_is_said_to_be_so(self, tmp_path: Path, pangrams: str):
+        folder = new_run(tmp_path, pangrams)
+        (folder.path / "last").write_text("a file where a folder should be")
+        with pytest.raises(RunError, match="folder can't be written") as caught:
+            work(folder)
+        assert lines_of(folder)[-1] == {"kind": "failed", "step": 60, "message": str(caught.value)}
+        assert str(tmp_path) not in str(caught.value)
+
+    def test_an_unexpected_error_is_recorded_by_its_kind_and_raised_as_it_is(self, tmp_path: Path, pangrams: str):
+        def stumble(record: Record) -> None:
+            if record.step == 10:
+                raise LookupError("a secret of the machine")
+
+        folder = new_run(tmp_path, pangrams)
+        with pytest.raises(LookupError):
+            work(folder, on_record=lambda record: None if record.kind == "failed" else stumble(record))
+        last = lines_of(folder)[-1]
+        assert (last["kind"], last["step"]) == ("failed", 10)
+        assert "LookupError" in last["message"]
+        assert "secret" not in last["message"]
+
+    def test_a_failed_run_can_be_resumed_once_its_cause_is_gone(
+        self, tmp_path: Path, pangrams: str, completed: RunFolder
+    ):
+        folder = new_run(tmp_path, pangrams)
+        right = folder.settings_file.read_text()
+        folder.settings_file.write_text("{")
+        with pytest.raises(RunError):
+            work(folder)
+        folder.settings_file.write_text(right)
+        assert work(folder).reason == "completed"
+        assert counted(folder) == counted(completed)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_makes_a_worker_save_and_end_well(
+    tmp_path: Path, pangrams: str, repository: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    folder = new_run(tmp_path, pangrams, max_steps=10**6, eval_every=10**6, sample_every=10**6)
+    command = [sys.executable, "-m", "charlstm", "resume", "run", "--checkpoints-dir", str(tmp_path)]
+    with subprocess.Popen(
+        command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as worker:
+        try:
+            history = History(folder)
+            wait_until(lambda: history.poll() and max(record.step for record in history.records) >= 20)
+            worker.send_signal(number)
+            output, _ = worker.communicate(timeout=30)
+        finally:
+            worker.kill()
+    assert worker.returncode == 0, output
+    finished = lines_of(folder)[-1]
+    assert (finished["kind"], finished["reason"]) == ("finished", "stopped")
+    assert folder.status() == "stopped"
+    state = json.loads(header_of(folder.state_file)["training_state"])
+    assert state["step"] == finished["step"] >= 20
+    assert f"stopped at step {finished['step']:,}" in output
+    assert provenance_of(folder.path / "last" / "model.safetensors")["step"] == finished["step"]
