@@ -1,6 +1,7 @@
 """The page: a line on top, a tab to write and a tab to train, and the timer that keeps them up to date."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -76,4 +77,8 @@ def main(checkpoints_dir: Path, argv: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=None, help="port to listen on (the first free one from 7860)")
     parser.add_argument("--checkpoints-dir", type=Path, default=checkpoints_dir, help="folder of models and runs")
     flags = parser.parse_args(argv)
-    build(flags.checkpoints_dir).launch(server_name=flags.host, server_port=flags.port, **LAUNCH)
+    try:
+        build(flags.checkpoints_dir).launch(server_name=flags.host, server_port=flags.port, **LAUNCH)
+    except (OSError, OverflowError):  # taken, forbidden, out of range, or no address of this machine
+        place = f"{flags.host or '127.0.0.1'}, port {flags.port or 'any'}"
+        sys.exit(f"The page can't be served at {place}; choose another --port (0 to 65535) or --host.")
