@@ -65,10 +65,14 @@ CSS = """
 .examples button { min-width: 0 !important; }
 .run-row { align-items: end; }
 .run-state { display: flex; flex-wrap: wrap; gap: 0.25rem 0.75rem; align-items: baseline; min-height: 1.7em; }
+.badge *, .house * { color: inherit !important; }
 .badge { padding: 0.05rem 0.6rem; border-radius: 1rem; border: 1px solid currentColor; white-space: nowrap; }
-.is-running .badge, .is-stopping .badge, .is-queued .badge { color: var(--alive); }
-.is-completed .badge { color: var(--good); }
-.is-failed .badge, .is-crashed .badge { color: var(--bad); }
+.is-running .badge, .is-stopping .badge, .is-queued .badge *, .house * { color: inherit !important; }
+.badge { color: var(--alive); }
+.is-completed .badge *, .house * { color: inherit !important; }
+.badge { color: var(--good); }
+.is-failed .badge, .is-crashed .badge *, .house * { color: inherit !important; }
+.badge { color: var(--bad); }
 progress.share {
   appearance: none; width: 100%; height: 0.5rem; border: 0; border-radius: 1rem; overflow: hidden; margin: 0.4rem 0;
   background: var(--neutral-200);

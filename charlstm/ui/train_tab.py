@@ -55,7 +55,7 @@ class TrainTab:
         choices = [(f"{run.name} · {run.status}", run.name) for run in runs]
         listed = repr(choices)
         dropdown = gr.skip() if listed == seen[1] else gr.update(choices=choices, value=name)
-        picture = [gr.skip()] * 7 if version == seen[0] and version else _picture(look)
+        picture = [gr.skip()] * 6 if version == seen[0] and version else _picture(look)
         return [dropdown, *picture, (version, listed)]
 
     def house(self) -> str:
@@ -92,7 +92,6 @@ class _Stage:
     run: gr.Dropdown
     state: gr.HTML
     curve: gr.LinePlot
-    learned: gr.HTML
     origin: gr.HTML
     sample: gr.HTML
     stop: gr.Button
@@ -107,7 +106,7 @@ def build_train_tab(watch: RunWatch) -> TrainTab:
         with gr.Column(scale=2, min_width=300):
             stage = _build_stage()
     seen = gr.State(("", ""))
-    shown = [stage.run, stage.state, stage.curve, stage.learned, stage.origin, stage.sample, stage.stop, stage.resume]
+    shown = [stage.run, stage.state, stage.curve, stage.origin, stage.sample, stage.stop, stage.resume]
     tab = TrainTab(stage.run, seen, watch, [*shown, seen])
     _wire_form(form)
     _wire_run(tab, form, stage)
@@ -153,13 +152,12 @@ def _build_stage() -> _Stage:
         y_title="nats per character",
         colors_in_legend=[],
         tooltip="all",
-        height=270,
+        height=250,
         label="Loss, lower is better",
     )
-    learned = gr.HTML(elem_classes="facts")
     origin = gr.HTML(elem_classes="facts", elem_id="sample-origin")
     sample = sheet("Latest sample", "The model writes here as soon as a run begins.", height_rem=12, elem_id="sample")
-    return _Stage(run, state, curve, learned, origin, sample, stop, resume)
+    return _Stage(run, state, curve, origin, sample, stop, resume)
 
 
 def _wire_form(form: _Form) -> None:
@@ -272,16 +270,15 @@ def _preset_summary(name: str) -> str:
 
 
 def _picture(look: Look | None) -> list[Any]:
-    """State, curve, facts, the sample and where it comes from, and the run's buttons."""
+    """State, curve, where the sample comes from, the sample, and the run's buttons."""
     if look is None:
         idle = gr.update(interactive=False), gr.update(visible=False)
-        return [_EMPTY_STATE, _plot([]), "", "", written(), *idle]
+        return [_EMPTY_STATE, _plot([]), "", written(), *idle]
     text, origin = sample_of(look.records)
     return [
         state_html(look.name, look.status, look.records),
         _plot(curve_rows(look.records)),
-        plain(text_facts(look.records)),
-        plain(origin),
+        plain(f"{origin} {text_facts(look.records)}"),
         written(text=text),
         gr.update(interactive=look.status in ("queued", "running")),
         gr.update(visible=look.status in _RESUMABLE),

@@ -175,7 +175,7 @@ def sample_of(records: Sequence[Record]) -> tuple[str, str]:
     sample = latest(records, Sampled)
     if sample is None:
         return "", ""
-    return sample.text, f"Written at step {sample.step:,}, temperature {sample.temperature:g}, seed {sample.seed}"
+    return sample.text, f"Sample of step {sample.step:,}, temperature {sample.temperature:g}, seed {sample.seed}."
 
 
 def text_facts(records: Sequence[Record]) -> str:
@@ -184,6 +184,6 @@ def text_facts(records: Sequence[Record]) -> str:
     if started is None:
         return ""
     return (
-        f"Text of {started.num_chars:,} characters, {started.num_distinct:,} distinct; "
-        f"a model of {started.num_parameters:,} parameters."
+        f"Learning from {started.num_chars:,} characters, {started.num_distinct:,} distinct, "
+        f"with {started.num_parameters:,} parameters."
     )

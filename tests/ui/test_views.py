@@ -118,7 +118,7 @@ def test_the_line_on_top_says_idle_or_what_is_trained() -> None:
 
 def test_the_sample_shown_is_the_latest() -> None:
     records: list[Record] = [Sampled(step=step, text=f"text {step}", temperature=1.0, seed=1) for step in (0, 500)]
-    assert views.sample_of(records) == ("text 500", "Written at step 500, temperature 1, seed 1")
+    assert views.sample_of(records) == ("text 500", "Sample of step 500, temperature 1, seed 1.")
     assert views.sample_of([]) == ("", "")
 
 
