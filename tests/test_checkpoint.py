@@ -3,7 +3,7 @@
 import json
 import math
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,15 +35,6 @@ PROVENANCE = Provenance(
     versions={"torch": "9.9"},
 )
 ALICE = Vocabulary.from_text("alice in wonderland")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from a second thread, and wait for it where processors are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make(vocabulary: Vocabulary = VOCABULARY, config: ModelConfig = CONFIG, seed: int = 31) -> CharLSTM:

@@ -9,12 +9,10 @@ import re
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import torch
 from pydantic import BaseModel
 
 from charlstm.cli import main
@@ -69,15 +67,6 @@ def provenance_of(run_path: Path) -> dict[str, Any]:
     data = (run_path / "model.safetensors").read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     return json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["provenance"])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Models as small as these gain nothing from more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

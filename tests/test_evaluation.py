@@ -1,7 +1,7 @@
 """Both figures of a model's quality against loops over single characters, summed in double precision here."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -14,15 +14,6 @@ from charlstm.model import CharLSTM
 from charlstm.vocabulary import Tokens
 
 VOCAB_SIZE = 9
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from a second thread, and wait for it where processors are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make(scale: float = 3.0, **settings: object) -> CharLSTM:

@@ -1,6 +1,5 @@
 """`LanguageModel`: made, saved, loaded and asked for text."""
 
-from collections.abc import Iterator
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -14,15 +13,6 @@ from charlstm.errors import CheckpointError, VocabularyError
 
 VOCABULARY = Vocabulary.from_text("\nthe quick brown fox jumps over the lazy dog")
 CONFIG = ModelConfig(hidden_size=6, forget_bias=0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from a second thread, and wait for it where processors are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from waiting import wait_until
 
 from charlstm.config import Settings
@@ -37,12 +36,8 @@ SHORT = Settings.from_flat({**TINY, "max_steps": 60})
 def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunManager]:
     """On a relative folder and far from the package's own, as an app may be started anywhere; leaves no process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # models as small as these gain nothing from more
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     manager = RunManager(Path("checkpoints"))
     yield manager
-    torch.set_num_threads(num_threads)
     for child in manager._children.values():
         child.process.kill()
         child.process.wait()

@@ -3,8 +3,6 @@
 Shapes: B = batch, T = time, V = vocabulary size, L = layers, H = hidden size.
 """
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,15 +18,6 @@ EMBEDDED = ModelConfig(hidden_size=4, num_layers=3, embedding_dim=6)
 NETWORKS = pytest.mark.parametrize(
     "config", [ONE_LAYER, TWO_LAYERS, EMBEDDED], ids=["one-hot", "one-hot, 2 layers", "embedding, 3 layers"]
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from a second thread, and wait for it where processors are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make(config: ModelConfig, seed: int = 0, dtype: torch.dtype = torch.float64) -> CharLSTM:

@@ -18,15 +18,6 @@ LETTERS = Vocabulary.from_text("\n abcdefghijklmnopqrstuvwxyz")
 BYTES = Vocabulary.from_text("", "bytes")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from a second thread, and wait for it where processors are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def make(vocabulary: Vocabulary = LETTERS, scale: float = 1.0, **settings: object) -> CharLSTM:
     """A random model; a larger `scale` of its weights makes it heed what it reads and gives it strong opinions."""
     torch.manual_seed(11)

@@ -29,15 +29,6 @@ SMALL = ModelConfig(hidden_size=8)
 CONTRARY = RHYME[:-58] + RHYME[-58:][::-1]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from a second thread, and wait for it where processors are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def config(**values: object) -> TrainConfig:
     """A short, quiet run without a clock: reports only at its end, unless told otherwise."""
     quiet = {"log_every": NEVER, "eval_every": NEVER, "sample_every": NEVER, "sample_chars": 5}
