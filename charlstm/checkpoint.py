@@ -78,6 +78,8 @@ def load_model(path: Path) -> tuple[CharLSTM, Vocabulary, Provenance | None]:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, error) from None
+    if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
+        raise CheckpointError(f"{path} holds weights that are no numbers; fetch or train the model again.")
     model.load_state_dict(weights, strict=True, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)

@@ -9,9 +9,11 @@ import dataclasses
 import itertools
 import json
 import os
+import shlex
 import sys
+import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import tyro
 from pydantic import BaseModel
@@ -19,6 +21,7 @@ from pydantic import BaseModel
 from charlstm.config import (
     PRESET_SUMMARIES,
     PRESETS,
+    Encoding,
     ModelConfig,
     PresetName,
     SampleConfig,
@@ -27,9 +30,10 @@ from charlstm.config import (
     checked,
     help_of,
 )
-from charlstm.errors import CharLSTMError, ConfigError
+from charlstm.errors import CharLSTMError, ConfigError, CorpusError
 from charlstm.events import Record
-from charlstm.runs.store import Control, RunFolder, RunStore
+from charlstm.runs.store import RunFolder, RunStore
+from charlstm.wording import duration
 
 if TYPE_CHECKING:
     from charlstm.corpus import Corpus
@@ -60,8 +64,9 @@ class _Evaluate:
         str | None, tyro.conf.arg(help="Corpus or text file; by default the one the model learned from")
     ] = None
     encoding: Annotated[
-        Literal["auto", "utf-8", "utf-16", "latin-1"], tyro.conf.arg(help=help_of(TrainConfig.model_fields["encoding"]))
-    ] = "auto"
+        Encoding | None,
+        tyro.conf.arg(help=help_of(TrainConfig.model_fields["encoding"]) + "; by default as the model was trained"),
+    ] = None
     val_fraction: Annotated[
         float | None,
         tyro.conf.arg(help=help_of(TrainConfig.model_fields["val_fraction"]) + "; by default as the model was trained"),
@@ -137,23 +142,21 @@ def _train(flags: Any) -> None:
     from charlstm.corpus import DESCRIPTIONS, open_corpus
 
     values = _values(flags, ModelConfig, TrainConfig)
-    if values["corpus"] not in DESCRIPTIONS:
-        values["corpus"] = str(Path(values["corpus"]).expanduser().resolve())
-    settings = Settings.from_flat(values)
+    settings, typed = Settings.from_flat(values), flags.corpus
     with _DownloadBar() as bar:
-        corpus = open_corpus(settings.train.corpus, settings.train.encoding, bar.report)
+        corpus = open_corpus(typed, settings.train.encoding, bar.report, shown=typed)
+    if typed not in DESCRIPTIONS:  # whoever resumes the run may do so from another folder
+        whole = settings.train.model_copy(update={"corpus": str(Path(typed).expanduser().resolve())})
+        settings = settings.model_copy(update={"train": whole})
     corpus.split(settings.model, settings.train)  # a text that can't be used is refused before a folder is made
     store = RunStore(flags.checkpoints_dir)
-    name = flags.name or store.free_name(f"{Path(settings.train.corpus).stem}-{flags.preset}")
+    name = store.free_name(f"{Path(typed).stem}-{flags.preset}") if flags.name is None else flags.name
     _work(store.create(settings, name), corpus)
 
 
 def _resume(flags: _Resume) -> None:
     """Continue a run that was stopped or cut off, exactly where it was last saved."""
-    folder = RunStore(flags.checkpoints_dir).get(flags.name)
-    if folder.events_file.exists():  # a fresh folder may hold a request to stop that was made since
-        folder.ask(Control())
-    _work(folder, None)
+    _work(RunStore(flags.checkpoints_dir).get(flags.name), None)
 
 
 def _work(folder: RunFolder, corpus: "Corpus | None") -> None:
@@ -162,13 +165,13 @@ def _work(folder: RunFolder, corpus: "Corpus | None") -> None:
     print(f"run {folder.name}, in {folder.path}")
     with _DownloadBar() as download, _TrainingBar() as bar:
         finished = work(folder, corpus, bar.show, download.report)
-    print(f"{finished.reason} at step {finished.step:,} after {_duration(finished.elapsed_seconds)}")
+    print(f"{finished.reason} at step {finished.step:,} after {duration(finished.elapsed_seconds)}")
     if finished.val_stateful is not None and finished.val_windows is not None:
         print(
             f"validation {finished.val_stateful:.4f} nats per character stateful, "
             f"{finished.val_windows:.4f} in windows of 256"
         )
-    print(f"write with it: python -m charlstm generate {folder.path}")
+    print(f"write with it: python -m charlstm generate {shlex.quote(str(folder.path))}")
 
 
 def _generate(flags: Any) -> None:
@@ -178,9 +181,9 @@ def _generate(flags: Any) -> None:
     config = checked(SampleConfig, _values(flags, SampleConfig))
     chunks = LanguageModel.load(flags.model).stream(flags.prompt, config)
     first = next(chunks)  # a prompt that can't be read is refused before it is printed
-    print(flags.prompt, end="")
+    print(_harmless(flags.prompt), end="")
     for chunk in itertools.chain([first], chunks):
-        print(chunk.text, end="", flush=True)
+        print(_harmless(chunk.text), end="", flush=True)
     print()
 
 
@@ -192,16 +195,17 @@ def _evaluate(flags: _Evaluate) -> None:
 
     language_model = LanguageModel.load(flags.model)
     origin = language_model.provenance
-    name = flags.corpus or (origin.corpus if origin else "tiny-shakespeare")
-    trained = origin.train_config.get("val_fraction", 0.1) if origin else 0.1
-    fraction = trained if flags.val_fraction is None else flags.val_fraction
-    asked = {"corpus": name, "encoding": flags.encoding, "val_fraction": fraction, "batch_size": 1}
-    train = checked(TrainConfig, asked)
+    asked = {name: getattr(flags, name) for name in ("corpus", "encoding", "val_fraction")}
+    trained = {name: origin.train_config[name] for name in asked if name in origin.train_config} if origin else {}
+    given = {name: value for name, value in asked.items() if value is not None}
+    train = checked(TrainConfig, {**trained, **given, "batch_size": 1})
     with _DownloadBar() as bar:
-        corpus = open_corpus(train.corpus, train.encoding, bar.report)
+        corpus = open_corpus(train.corpus, train.encoding, bar.report, shown=train.corpus)
+    if origin and flags.corpus is None and corpus.sha256 != origin.corpus_sha256:
+        raise CorpusError(f"{train.corpus} is not the text this model learned from; name the text with --corpus.")
     tokens = corpus.split(language_model.model.config, train, language_model.vocabulary).validation
     stateful, windows = evaluate_stateful(language_model.model, tokens), evaluate_windows(language_model.model, tokens)
-    split = f"last {train.val_fraction:.0%}"
+    split = f"last {100 * train.val_fraction:g}%"
     if flags.as_json:
         figures = {
             key: {"nats": loss.nats, "bpc": loss.bpc} for key, loss in (("stateful", stateful), ("windows", windows))
@@ -275,16 +279,23 @@ def _line(record: Record) -> str | None:
     if record.kind == "started":
         notes = "".join(f"\n{note}" for note in record.notes)
         return (
-            f"data has {record.num_chars:,} characters, {record.num_distinct:,} unique; "
-            f"the model has {record.num_parameters:,} parameters{notes}"
+            f"data has {record.num_chars:,} characters, {record.num_distinct:,} unique; {record.num_train_chars:,} to "
+            f"learn from, {record.num_val_chars:,} for validation; {record.num_parameters:,} parameters{notes}"
         )
     if record.kind == "resumed":
         return f"resumed at step {record.step:,}"
     if record.kind == "evaluated":
         return f"step {record.step:,}: validation {record.val_loss:.4f} nats per character ({record.method})"
     if record.kind == "sampled":
-        return f"---- step {record.step:,} ----\n{record.text}\n----"
+        return f"---- step {record.step:,} ----\n{_harmless(record.text)}\n----"
     return None
+
+
+def _harmless(text: str) -> str:
+    """`text` as a terminal may show it: control characters, which could drive it, as their escapes."""
+    if not sys.stdout.isatty():
+        return text
+    return "".join(char if char in "\n\t" or unicodedata.category(char) != "Cc" else repr(char)[1:-1] for char in text)
 
 
 class _DownloadBar:
@@ -307,11 +318,6 @@ class _DownloadBar:
                 total=total_bytes, unit="B", unit_scale=True, desc="downloading", disable=not sys.stderr.isatty()
             )
         self._bar.update(num_bytes - self._bar.n)
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -340,6 +346,9 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except BrokenPipeError:  # `generate ... | head`: whoever reads has enough
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  for the flush at exit
+    except OSError as error:  # nobody foresaw it: still a sentence, and not a screenful
+        print(f"{error.filename or 'a file'} can't be used ({error.strerror or error}); check it.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 1

@@ -99,6 +99,11 @@ class TrainConfig(_Config):
     sample_prompt: str = Field("", max_length=1000, description="Text that those samples continue")
     seed: int = Field(1, ge=0, le=2**31 - 1, description="Seed of the initial weights, dropout and samples")
 
+    def require_end(self) -> None:
+        """Raise `ConfigError` if training with these settings would never end."""
+        if not (self.max_steps or self.max_passes or self.max_minutes):
+            raise ConfigError("nothing ends this run: set max_steps, max_passes or max_minutes above 0.")
+
 
 class SampleConfig(_Config):
     """How text is written."""
@@ -134,9 +139,8 @@ class Settings(_Config):
         model = {key: value for key, value in values.items() if key in ModelConfig.model_fields}
         train = {key: value for key, value in values.items() if key not in ModelConfig.model_fields}
         settings = cls(model=checked(ModelConfig, model), train=checked(TrainConfig, train))
-        limits = settings.train
-        if needs_end and not (limits.max_steps or limits.max_passes or limits.max_minutes):
-            raise ConfigError("nothing ends this run: set max_steps, max_passes or max_minutes above 0.")
+        if needs_end:
+            settings.train.require_end()
         return settings
 
     @classmethod

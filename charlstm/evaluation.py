@@ -18,9 +18,8 @@ from charlstm.corpus.batches import IGNORED, Batch, StreamBatches
 from charlstm.model import CharLSTM, State, evaluating
 from charlstm.vocabulary import Tokens
 
-_STATEFUL_WINDOW = 4096  # only bounds memory: the state is carried across
 _COLD_WINDOW = 256
-_COLD_BATCH = 64
+_LOGITS_AT_ONCE = 1 << 24  # numbers: bounds the memory that a large vocabulary takes
 _STREAMS = 32
 _BURN_IN = 256
 _SHORTEST_STREAM = 2 * _BURN_IN
@@ -40,7 +39,8 @@ class Loss(NamedTuple):
 
 def evaluate_stateful(model: CharLSTM, tokens: Tokens) -> Loss:
     """Exact: tokens (N,) in one stream; the N - 1 characters after the first are predicted."""
-    batches = StreamBatches(tokens, 1, _STATEFUL_WINDOW)
+    window = max(1, min(4096, _LOGITS_AT_ONCE // model.vocab_size))  # only bounds memory: the state is carried across
+    batches = StreamBatches(tokens, 1, window)
     return _carried(model, (batches[index] for index in range(batches.windows_per_pass)), None)
 
 
@@ -48,31 +48,33 @@ def evaluate_windows(model: CharLSTM, tokens: Tokens) -> Loss:
     """Cold windows of 256 tokens, one after another over tokens (N,); all N - 1 targets count."""
     batches = StreamBatches(tokens, 1, _COLD_WINDOW)
     windows = [batches[index] for index in range(batches.windows_per_pass)]
+    at_once = max(1, min(64, _LOGITS_AT_ONCE // (_COLD_WINDOW * model.vocab_size)))
     total = 0.0
     with evaluating(model):
-        for begin in range(0, len(windows), _COLD_BATCH):
-            group = windows[begin : begin + _COLD_BATCH]
+        for begin in range(0, len(windows), at_once):
+            group = windows[begin : begin + at_once]
             if group[-1].tokens.shape != group[0].tokens.shape:  # the text's last window is shorter
-                total += _nats(model(group[-1].tokens)[0], group[-1].targets)
+                total += summed_loss(model(group[-1].tokens)[0], group[-1].targets).item()
                 group = group[:-1]
             if group:
                 tokens_, targets = (
                     torch.cat(tensors) for tensors in ([w.tokens for w in group], [w.targets for w in group])
                 )
-                total += _nats(model(tokens_)[0], targets)
+                total += summed_loss(model(tokens_)[0], targets).item()
     return Loss(total / batches.num_targets, batches.num_targets)
 
 
 def evaluate_in_streams(model: CharLSTM, tokens: Tokens) -> tuple[Loss, str]:
     """The stateful figure, closely and fast: 32 streams, each warmed up on the 256 characters before it.
 
-    Returns the loss and the name of the method; a short text is read in fewer streams. *Measured* for a 1 x 256 model
-    on Shakespeare's last 10 %: see README, "How validation is measured".
+    Returns the loss and the name of the method; a short text is read in fewer streams. How close it comes is
+    *measured* in README, "How validation is measured".
     """
     num_streams = max(1, min(_STREAMS, len(tokens) // _SHORTEST_STREAM))
     if num_streams == 1:
         return evaluate_stateful(model, tokens), "stateful"
-    batches = StreamBatches(tokens, num_streams, _COLD_WINDOW)
+    window = max(1, min(256, _LOGITS_AT_ONCE // (num_streams * model.vocab_size)))  # the state is carried across
+    batches = StreamBatches(tokens, num_streams, window)
     state = _burnt_in(model, tokens, batches)
     loss = _carried(model, (batches[index] for index in range(batches.windows_per_pass)), state)
     return loss, f"stateful, {num_streams} streams"
@@ -92,13 +94,11 @@ def _carried(model: CharLSTM, batches: Iterable[Batch], state: State | None) -> 
     with evaluating(model):
         for batch in batches:
             logits, state = model(batch.tokens, state)
-            total += _nats(logits, batch.targets)
+            total += summed_loss(logits, batch.targets).item()
             count += batch.num_targets
     return Loss(total / count, count)
 
 
-def _nats(logits: Tensor, targets: Tensor) -> float:
-    """Summed loss of logits (B, T, V) against targets (B, T)."""
-    return float(
-        functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
-    )
+def summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Nats of logits (B, T, V) against targets (B, T), summed; places without a target count nothing."""
+    return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_UMASK = os.umask(0)  # the only way to read it is to set it
+os.umask(_UMASK)
+
 
 @contextmanager
 def publish(path: Path) -> Iterator[Path]:
@@ -20,7 +23,7 @@ def publish(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         _flush(temporary)
-        temporary.chmod(0o644)  # mkstemp makes 0600: a model is for others to read
+        temporary.chmod(0o666 & ~_UMASK)  # mkstemp makes 0600; others may read what this user's files let them read
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -50,4 +50,4 @@ class LanguageModel:
 
 def _model_file(path: str | Path) -> Path:
     path = Path(path)
-    return path if path.suffix == ".safetensors" else path / MODEL_FILE
+    return path if path.suffix == ".safetensors" and not path.is_dir() else path / MODEL_FILE

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from charlstm.config import ModelConfig
 
@@ -77,7 +76,8 @@ class CharLSTM(nn.Module):
     def _inputs(self, tokens: Tensor) -> Tensor:
         if self.embedding is not None:
             return self.embedding(tokens)  # type: ignore[no-any-return]
-        return functional.one_hot(tokens, self.vocab_size).to(self.head.weight.dtype)
+        one_hot = self.head.weight.new_zeros(*tokens.shape, self.vocab_size)  # functional.one_hot makes int64 first
+        return one_hot.scatter_(-1, tokens.unsqueeze(-1), 1.0)
 
 
 @contextmanager

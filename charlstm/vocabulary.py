@@ -19,6 +19,7 @@ from charlstm.errors import VocabularyError
 Tokens = NDArray[np.unsignedinteger]
 _UNKNOWN = np.iinfo(np.uint32).max
 _NAMED_AT_MOST = 10
+_CHUNK_CHARS = 1 << 20  # encoded at once: bounds the memory beside the text and its ids
 
 # Typographic characters and what a plain keyboard gives instead.
 _PLAIN = str.maketrans(
@@ -56,7 +57,7 @@ class Vocabulary:
     @classmethod
     def from_text(cls, text: str, level: Level = "chars") -> "Vocabulary":
         """The sorted distinct characters of `text`, or the 256 bytes."""
-        return cls(_BYTES if level == "bytes" else tuple(map(chr, np.unique(_code_points(text)))), level)
+        return cls(_BYTES if level == "bytes" else tuple(sorted(set(text))), level)
 
     def __len__(self) -> int:
         return len(self.characters)
@@ -82,10 +83,14 @@ class Vocabulary:
         """Ids of `text`; raises `VocabularyError` naming the characters that are not in the vocabulary."""
         if self.level == "bytes":
             return np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
-        ids = self._ids[np.minimum(_code_points(text), len(self._ids) - 1)]
-        if ids.size and ids.max() == _UNKNOWN:
-            raise VocabularyError(_unknown_message(self.unknown(text)))
-        return ids.astype(self.dtype)
+        ids = np.empty(len(text), dtype=self.dtype)
+        for begin in range(0, len(text), _CHUNK_CHARS):
+            codes = _code_points(text[begin : begin + _CHUNK_CHARS])
+            chunk = self._ids[np.minimum(codes, len(self._ids) - 1)]
+            if chunk.max() == _UNKNOWN:
+                raise VocabularyError(_unknown_message(self.unknown(text)))
+            ids[begin : begin + _CHUNK_CHARS] = chunk
+        return ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; at level `bytes`, what is not UTF-8 becomes U+FFFD."""

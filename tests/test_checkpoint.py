@@ -87,9 +87,19 @@ def test_a_model_comes_back_exactly(
     assert loaded_provenance == provenance
 
 
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    model = make()
+    with torch.no_grad():
+        model.head.weight[0, 0] = value
+    save_model(tmp_path / "m.safetensors", model, VOCABULARY, None)
+    with pytest.raises(CheckpointError, match="no numbers"):
+        load_model(tmp_path / "m.safetensors")
+
+
 def test_odd_weights_come_back_bit_for_bit(tmp_path: Path) -> None:
     model = make()
-    odd = torch.tensor([math.inf, -math.inf, math.nan, -0.0, 1e-45])
+    odd = torch.tensor([3.4e38, -3.4e38, 1.0000001, -0.0, 1e-45])
     with torch.no_grad():
         model.head.weight[0] = odd
     save_model(tmp_path / "m.safetensors", model, VOCABULARY, None)

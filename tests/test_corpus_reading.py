@@ -2,6 +2,7 @@
 
 import codecs
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -179,9 +180,15 @@ def test_a_tilde_stands_for_the_home_folder(tmp_path, monkeypatch):
     assert open_corpus("~/notes.txt").text == "at home"
 
 
-def test_a_missing_file_is_refused_with_its_path(tmp_path):
-    assert str(tmp_path / "none.txt") in refusal(open_corpus, str(tmp_path / "none.txt"))
-    assert "there is no file" in refusal(read_file, tmp_path / "none.txt")
+def test_a_missing_file_is_called_by_its_name_unless_the_caller_says_how(tmp_path):
+    path = tmp_path / "none.txt"
+    assert refusal(open_corpus, str(path)).startswith("there is no file none.txt;")
+    with pytest.raises(CorpusError, match=f"^there is no file {path};"):
+        open_corpus(str(path), shown=str(path))
+
+
+def test_a_device_is_refused_unread():
+    assert "device or pipe" in refusal(read_file, Path("/dev/zero"))
 
 
 def test_the_home_of_nobody_is_a_missing_file():

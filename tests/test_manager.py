@@ -152,6 +152,18 @@ def test_a_run_asked_to_stop_while_it_waits_stops_as_soon_as_it_can(manager: Run
     assert folder.state_file.exists()
 
 
+def test_a_resumed_run_asked_to_stop_while_it_waits_stops_too(manager: RunManager, pangrams: str):
+    folder = manager.start(ENDLESS, "endless", pangrams)
+    manager.stop("endless")
+    wait_until(lambda: manager.status(folder) == "stopped")
+    wait_until(lambda: manager._children["endless"].process.poll() is not None)
+    before = len(lines_of(folder))
+    manager.resume("endless")
+    manager.stop("endless")
+    wait_until(lambda: manager.status(folder) == "stopped" and len(lines_of(folder)) > before)
+    assert folder.control().stop is False, "a request that was done is taken back"
+
+
 def test_a_run_that_has_ended_is_asked_nothing(manager: RunManager, pangrams: str, monkeypatch: pytest.MonkeyPatch):
     folder = make_stopped(manager, pangrams, monkeypatch)
     folder.ask(Control())

@@ -153,7 +153,7 @@ class TestCreating:
 
     def test_a_taken_name_is_refused_and_what_is_there_stays(self, store: RunStore, folder: RunFolder):
         before = folder.settings_file.read_bytes()
-        with pytest.raises(RunError, match="run exists already in checkpoints") as caught:
+        with pytest.raises(RunError, match="run exists already") as caught:
             store.create(Settings.preset("blog"), "run", "text")
         assert is_one_sentence(caught.value)
         assert folder.settings_file.read_bytes() == before

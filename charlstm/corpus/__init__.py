@@ -2,14 +2,13 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from charlstm.config import Encoding, ModelConfig, TrainConfig
 from charlstm.corpus.batches import StreamBatches
-from charlstm.corpus.catalogue import DESCRIPTIONS, corpus_bytes, default_corpus, is_at_hand
+from charlstm.corpus.catalogue import DESCRIPTIONS, Report, corpus_bytes, default_corpus, is_at_hand
 from charlstm.corpus.reading import decode, read_file
 from charlstm.errors import CorpusError
 from charlstm.vocabulary import Tokens, Vocabulary
@@ -17,6 +16,7 @@ from charlstm.vocabulary import Tokens, Vocabulary
 __all__ = [
     "DESCRIPTIONS",
     "Corpus",
+    "Report",
     "Split",
     "StreamBatches",
     "decode",
@@ -46,9 +46,10 @@ class Corpus:
         return Counter(self.text).most_common()
 
     def split(self, model: ModelConfig, train: TrainConfig, vocabulary: Vocabulary | None = None) -> "Split":
-        """Encode and cut into training and validation; raises `CorpusError` with the length needed if too short.
+        """Encode and cut into training and validation; the vocabulary covers the whole text unless one is given.
 
-        The vocabulary covers the whole text unless one is given.
+        Raises `CorpusError` with the length needed if the text is too short, `VocabularyError` if the vocabulary does
+        not cover it or the prompt of the samples.
         """
         vocabulary = vocabulary or Vocabulary.from_text(self.text, model.level)
         tokens = vocabulary.encode(self.text)
@@ -61,6 +62,7 @@ class Corpus:
                 f"{self.name} has {len(tokens):,} {unit}; {train.batch_size} parallel streams "
                 f"and {train.val_fraction:.0%} for validation need at least {needed:,}: add text or lower batch_size."
             )
+        vocabulary.fit(train.sample_prompt)  # what can't be sampled from is said before anything is trained
         return Split(vocabulary, tokens[:num_train], tokens[num_train:])
 
 
@@ -82,9 +84,9 @@ def _length_needed(train: TrainConfig) -> int:
 
 
 def open_corpus(
-    name_or_path: str, encoding: Encoding = "auto", report: Callable[[int, int], None] | None = None
+    name_or_path: str, encoding: Encoding = "auto", report: Report | None = None, shown: str | None = None
 ) -> Corpus:
-    """A named corpus or a text file; raises `CorpusError` in one sentence.
+    """A named corpus or a text file; raises `CorpusError` in one sentence, which calls a file `shown`.
 
     `report(bytes_so_far, bytes_in_all)` is called while something is downloaded.
     """
@@ -94,4 +96,4 @@ def open_corpus(
         path = Path(name_or_path).expanduser()
     except RuntimeError:  # ~name of nobody here
         path = Path(name_or_path)
-    return Corpus(path.name, *read_file(path, encoding))
+    return Corpus(path.name, *read_file(path, encoding, shown))

@@ -94,12 +94,12 @@ def download(remote: Remote, destination: Path, report: Report | None = None) ->
         raise CorpusError(f"{remote.file_name} can't be downloaded ({reason}); try again, or {offline}.") from None
     except OSError as error:
         raise CorpusError(
-            f"{remote.file_name} can't be kept in {destination.parent} ({error.strerror}); free it up."
+            f"{remote.file_name} can't be kept in the user's cache folder ({error.strerror}); free it up, or {offline}."
         ) from None
 
 
 def _copy(response: http.client.HTTPResponse, file: BinaryIO, num_bytes: int, report: Report | None) -> None:
-    """Copy at most `num_bytes` + 1 bytes: a longer answer is wrong anyway, and must not fill the disk."""
+    """Copy `num_bytes`, or little more: a longer answer is wrong anyway, and must not fill the disk."""
     copied = 0
     while copied <= num_bytes and (chunk := response.read(_CHUNK_BYTES)):
         file.write(chunk)
@@ -112,10 +112,14 @@ def _local_copy(remote: Remote) -> Path | None:
     """A copy of the right size and hash, in `$CHARLSTM_CORPUS_DIR` or the cache."""
     folder = os.environ.get("CHARLSTM_CORPUS_DIR")
     candidates = [Path(folder) / remote.file_name] if folder else []
-    for path in (*candidates, _cache_path(remote)):
-        if path.is_file() and path.stat().st_size == remote.num_bytes and _sha256(path) == remote.sha256:
-            return path
-    return None
+    return next((path for path in (*candidates, _cache_path(remote)) if _is_whole(path, remote)), None)
+
+
+def _is_whole(path: Path, remote: Remote) -> bool:
+    try:
+        return path.stat().st_size == remote.num_bytes and _sha256(path) == remote.sha256
+    except OSError:  # one that can't be read is none
+        return False
 
 
 def _cache_path(remote: Remote) -> Path:

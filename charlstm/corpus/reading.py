@@ -9,16 +9,22 @@ from charlstm.errors import CorpusError
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read_file(path: Path, encoding: Encoding = "auto") -> tuple[str, tuple[str, ...]]:
-    """Text of a file and notes on what was done to it; raises `CorpusError` in one sentence."""
+def read_file(path: Path, encoding: Encoding = "auto", shown: str | None = None) -> tuple[str, tuple[str, ...]]:
+    """Text of a file and notes on what was done to it; raises `CorpusError` in one sentence.
+
+    The sentence calls the file `shown`, by default its bare name: a path is told only to who typed it.
+    """
+    shown = shown or path.name
     try:
         if path.is_dir():
-            raise CorpusError(f"{path} is a folder; name one text file in it.")
+            raise CorpusError(f"{shown} is a folder; name one text file in it.")
+        if path.exists() and not path.is_file():
+            raise CorpusError(f"{shown} is a device or pipe; name a text file.")
         data = path.read_bytes()
     except FileNotFoundError:
-        raise CorpusError(f"there is no file {path}; give the path of a text file or the name of a corpus.") from None
+        raise CorpusError(f"there is no file {shown}; give the path of a text file or the name of a corpus.") from None
     except OSError as error:
-        raise CorpusError(f"{path} can't be read ({error.strerror}); check its permissions.") from None
+        raise CorpusError(f"{shown} can't be read ({error.strerror}); check its permissions.") from None
     return decode(data, path.name, encoding)
 
 

@@ -64,7 +64,7 @@ class RunManager:
         with self._starting:
             self._require_idle()
             folder = self.store.get(name)
-            folder.ask(Control())
+            folder.take_back_requests()
             self._spawn(folder)
         return folder
 

@@ -4,7 +4,7 @@
         config.json         the run's settings, one flat object
         corpus.txt          the text, if it was pasted or uploaded
         events.jsonl        one record a line, appended by the worker
-        control.json        what the worker is asked to do; the only file it does not write
+        control.json        what the worker is asked to do; the only file it does not write, but takes back in the end
         run.lock            held by the worker as long as it lives
         worker.log          what a worker started by the manager printed
         model.safetensors   the best model by validation
@@ -13,8 +13,10 @@
 The state is derived from lock and records at every look, never stored. This module starts without torch.
 """
 
+import contextlib
 import json
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -87,6 +89,13 @@ class RunFolder:
         """Whether this is a run (and not, say, a model someone copied here)."""
         return self.settings_file.is_file()
 
+    def begun_at(self) -> float:
+        """When the run was prepared, in seconds since 1970; 0 for a folder that is none, or that can't be read."""
+        try:
+            return self.settings_file.stat().st_mtime
+        except OSError:
+            return 0.0
+
     def settings(self) -> Settings:
         """The run's settings; raises `RunError` if they can't be read."""
         try:
@@ -94,7 +103,8 @@ class RunFolder:
         except FileNotFoundError:
             raise RunError(f"there is no run named {self.name}; see the list of runs.") from None
         except (OSError, ValueError, AttributeError, TypeError) as error:
-            raise RunError(f"the settings of run {self.name} can't be read ({error})") from None
+            what = str(error).rstrip(".")
+            raise RunError(f"the settings of run {self.name} can't be read ({what}); start it anew.") from None
 
     def lock(self) -> FileLock:
         """The lock that says "alive"; the timeout outlasts anyone who only looks whether it is held."""
@@ -121,8 +131,16 @@ class RunFolder:
             return Control()
 
     def ask(self, control: Control) -> None:
-        """Replace what the run is asked to do."""
-        publish_text(self.path / "control.json", control.model_dump_json())
+        """Replace what the run is asked to do; raises `RunError` if that can't be written."""
+        try:
+            publish_text(self.path / "control.json", control.model_dump_json())
+        except OSError as error:
+            raise RunError(f"run {self.name} can't be asked anything ({error.strerror}); check its folder.") from None
+
+    def take_back_requests(self) -> None:
+        """Forget what the run was asked: it has been done, or whoever starts it again does not want it any more."""
+        with contextlib.suppress(OSError):
+            (self.path / "control.json").unlink()
 
     def status(self) -> Status:
         """Derived from the lock and the last record."""
@@ -177,14 +195,16 @@ class RunStore:
         try:
             folder.path.mkdir(parents=True)
         except FileExistsError:
-            raise RunError(f"{name} exists already in {self.root.name}; choose another name.") from None
+            raise RunError(f"{name} exists already among the models and runs; choose another name.") from None
         except OSError as error:
-            raise RunError(
-                f"{self.root} can't hold a new run ({error.strerror}); free it up or choose another folder."
-            ) from None
-        if text is not None:
-            publish_text(folder.corpus_file, text)
-        publish_text(folder.settings_file, json.dumps(settings.flat(), indent=2, ensure_ascii=False) + "\n")
+            raise RunError(f"the folder of models can't hold a new run ({error.strerror}); check it.") from None
+        try:
+            if text is not None:
+                publish_text(folder.corpus_file, text)
+            publish_text(folder.settings_file, json.dumps(settings.flat(), indent=2, ensure_ascii=False) + "\n")
+        except (OSError, UnicodeError) as error:
+            shutil.rmtree(folder.path, ignore_errors=True)  # or it would keep the name, and no list would show it
+            raise RunError(f"run {name} can't be prepared ({error}); free up its folder.") from None
         return folder
 
     def free_name(self, wish: str) -> str:
@@ -198,11 +218,14 @@ class RunStore:
 
     def folders(self) -> list[RunFolder]:
         """All runs, the newest first."""
-        if not self.root.is_dir():
+        if not self.root.exists():
             return []
-        runs = [RunFolder(path) for path in self.root.iterdir() if _NAME.fullmatch(path.name)]
-        present = [run for run in runs if run.exists]
-        return sorted(present, key=lambda run: (run.settings_file.stat().st_mtime, run.name), reverse=True)
+        try:
+            runs = [RunFolder(path) for path in self.root.iterdir() if _NAME.fullmatch(path.name)]
+        except OSError as error:
+            raise RunError(f"the folder of models can't be listed ({error.strerror}); check it.") from None
+        dated = [(run.begun_at(), run.name, run) for run in runs]
+        return [run for begun_at, _, run in sorted(dated, key=lambda row: row[:2], reverse=True) if begun_at]
 
 
 @dataclass

@@ -16,16 +16,16 @@ from types import FrameType
 from filelock import Timeout
 
 from charlstm.checkpoint import MODEL_FILE, load_training_state, save_training_state
-from charlstm.corpus import Corpus, open_corpus
+from charlstm.corpus import Corpus, Report, open_corpus, read_file
 from charlstm.errors import CharLSTMError, CorpusError, RunError
 from charlstm.events import Evaluated, Failed, Finished, Record, Resumed, Started, StepDone
 from charlstm.language_model import LanguageModel
 from charlstm.runs.store import RunFolder
 from charlstm.training import Trainer, hardware, measured, provenance
 
-Report = Callable[[int, int], None]
 _LOOK_SECONDS = 0.2  # between two looks at control.json
 _SAVE_SECONDS = 20.0
+_FIRST_SAVE_SECONDS = 3.0  # a run cut off early is not begun anew
 _SAVE_SHARE = 0.01  # of the time may go into saving
 
 
@@ -39,7 +39,7 @@ def work(
     """Train the run in `folder` from where it stands to its end, and return its last record.
 
     `on_record` sees each record after it is written; `report` follows a download; `save_seconds` lie between two
-    saves of the training state, or more where a save is slow. Ctrl-C and SIGTERM save first.
+    saves of the training state, or more where a save is slow. Ctrl-C, SIGTERM and SIGHUP save first.
     Raises `RunError` if another process works on it or it has completed, and, after recording it, whatever ends the
     run early.
     """
@@ -47,6 +47,8 @@ def work(
         held = folder.lock().acquire()
     except Timeout:
         raise RunError(f"run {folder.name} is being worked on by another process; stop it first.") from None
+    except OSError as error:
+        raise RunError(_unwritable(error)) from None
     with held, _Log(folder.events_file) as log:
         if folder.is_completed():  # a record of this refusal would make a failed run of it
             raise RunError(f"run {folder.name} has reached its planned end; start a new one to train longer.")
@@ -58,28 +60,33 @@ def work(
 
         try:
             return _Work(folder, corpus or _corpus_of(folder, report), record, save_seconds).through()
-        except CharLSTMError as error:
-            record(Failed(step=log.step, message=str(error)))
-            raise
-        except OSError as error:
-            message = f"the run's folder can't be written ({error.strerror or error}); free it up and resume the run."
-            with contextlib.suppress(OSError):  # what keeps the run from writing may keep this record out too
-                record(Failed(step=log.step, message=message))
-            raise RunError(message) from error
         except Exception as error:
-            record(
-                Failed(
-                    step=log.step,
-                    message=f"an unexpected error ended the run: {type(error).__name__}; its log says more.",
-                )
-            )
+            with contextlib.suppress(OSError):  # what keeps the run from writing may keep this record out too
+                record(Failed(step=log.step, message=_told(error, folder)))
+            if isinstance(error, OSError):
+                raise RunError(_unwritable(error)) from error
             raise
+        finally:
+            folder.take_back_requests()
+
+
+def _told(error: Exception, folder: RunFolder) -> str:
+    """What the records say of an error: one sentence, without the path of the folder of models."""
+    if isinstance(error, OSError):
+        return _unwritable(error)
+    if isinstance(error, CharLSTMError):
+        return str(error).replace(f"{folder.path.parent}{os.sep}", "")
+    return f"an unexpected error ended the run: {type(error).__name__}; its log says more."
+
+
+def _unwritable(error: OSError) -> str:
+    return f"the run's folder can't be written ({error.strerror or error}); free it up and resume the run."
 
 
 def _corpus_of(folder: RunFolder, report: Report | None) -> Corpus:
     train = folder.settings().train
     if folder.corpus_file.exists():
-        return Corpus(train.corpus, folder.corpus_file.read_text(encoding="utf-8"))
+        return Corpus(train.corpus, *read_file(folder.corpus_file, "utf-8"))
     return open_corpus(train.corpus, train.encoding, report)
 
 
@@ -96,7 +103,8 @@ class _Work:
         self.trainer = Trainer(language_model, self.split, settings.train)
         self.evaluated: Evaluated | None = None
         self.last_look = self.last_save = time.monotonic()
-        self.shortest_wait = self.save_seconds = save_seconds
+        self.shortest_wait = save_seconds
+        self.save_seconds = min(save_seconds, _FIRST_SAVE_SECONDS)
 
     def through(self) -> Finished:
         """Start or resume, train, and finish."""
@@ -106,7 +114,7 @@ class _Work:
             self.record(self._started())
         with _stop_signals() as is_signalled:
             is_stopped = self._train(is_signalled)
-        return self._finish(is_stopped)
+            return self._finish(is_stopped)
 
     def _started(self) -> Started:
         return Started(
@@ -222,7 +230,7 @@ def _drop_broken_line(path: Path) -> None:
 
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Inside the block Ctrl-C and SIGTERM only ask; a second Ctrl-C interrupts at once."""
+    """Inside the block signals that end a process only ask; a second Ctrl-C interrupts at once."""
     received: list[int] = []
 
     def handle(number: int, _: FrameType | None) -> None:
@@ -230,7 +238,9 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         received.append(number)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a polite kill, a closed terminal; Windows lacks the last
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield lambda: bool(received)
     finally:

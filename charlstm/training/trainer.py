@@ -14,13 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from charlstm.config import SampleConfig, TrainConfig
 from charlstm.corpus import Split, StreamBatches
-from charlstm.corpus.batches import IGNORED, Batch
+from charlstm.corpus.batches import Batch
 from charlstm.errors import CheckpointError, TrainingDiverged
-from charlstm.evaluation import evaluate_in_streams
+from charlstm.evaluation import evaluate_in_streams, summed_loss
 from charlstm.events import Evaluated, Event, Progress, Sampled, StepDone
 from charlstm.language_model import LanguageModel
 from charlstm.model import State, evaluating
@@ -39,6 +38,7 @@ class Trainer:
         config: TrainConfig,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        config.require_end()
         self.language_model = language_model
         self.config = config
         self.step = 0
@@ -90,7 +90,7 @@ class Trainer:
         self._model.train()
         state = None if batch.is_first else self._carried
         logits, (h, c) = self._model(batch.tokens, state)
-        nats = _summed_loss(logits, batch.targets)
+        nats = summed_loss(logits, batch.targets)
         self._optimizer.zero_grad(set_to_none=True)
         (nats / batch.num_targets).backward()  # type: ignore[no-untyped-call]
         longest = self.config.max_grad_norm or math.inf
@@ -121,7 +121,7 @@ class Trainer:
         """The loss of the untrained model on the first window: near ln V."""
         batch = self._batches[0]
         with evaluating(self._model):
-            nats = _summed_loss(self._model(batch.tokens)[0], batch.targets).item()
+            nats = summed_loss(self._model(batch.tokens)[0], batch.targets).item()
         self._require_finite(nats)
         return self._point(nats / batch.num_targets, chars_per_second=0.0)
 
@@ -223,11 +223,6 @@ class Trainer:
         if any(tensor.shape != expected for tensor in state):
             raise ValueError(f"its carried state is not {'x'.join(map(str, expected))}: batch_size was another")
         return state
-
-
-def _summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Nats of logits (B, T, V) against targets (B, T), summed."""
-    return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
 
 
 def _adamw(model: torch.nn.Module, weight_decay: float) -> torch.optim.AdamW:

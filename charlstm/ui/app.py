@@ -13,10 +13,11 @@ from charlstm.ui.controls import PRIVATE
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.models import ModelShelf
 from charlstm.ui.style import CSS, THEME
-from charlstm.ui.train_tab import build_train_tab
+from charlstm.ui.train_tab import Seen, build_train_tab
 from charlstm.ui.watch import RunWatch
 
 _TICK_SECONDS = 1.0
+_GENERATE = "generate"
 _QUEUE = 64  # events waiting; a Space on shared hardware would otherwise allow one
 LAUNCH: dict[str, Any] = {  # shared by `main` and the tests
     "theme": THEME,
@@ -37,25 +38,30 @@ def build(checkpoints_dir: Path) -> gr.Blocks:
         with gr.Row(elem_id="top"):
             gr.HTML(_TITLE, min_width=300)
             house = gr.HTML(elem_id="house", min_width=300)
-        with gr.Tabs():
-            with gr.Tab("Generate"):
+        with gr.Tabs() as tabs:
+            with gr.Tab("Generate", id=_GENERATE) as generate_tab:
                 generate = build_generate_tab(shelf)
-            with gr.Tab("Train"):
+            with gr.Tab("Train", id="train"):
                 train = build_train_tab(watch)
         house_seen = gr.State("")
 
-        def tick(run: str | None, seen: tuple[str, str], house_was: str) -> list[Any]:
+        def tick(run: str | None, seen: Seen, house_was: str) -> list[Any]:
             line = train.house()
             unchanged = line == house_was
             return [gr.skip() if unchanged else line, line, *train.draw(run, seen)]
 
         def open_page() -> list[Any]:
             line = train.house()
-            return [line, line, *train.draw(watch.to_show(), ("", "")), *generate.open_page()]
+            return [line, line, *train.draw(watch.to_show()), *generate.show_model(None)]
+
+        def write_with(run: str | None) -> list[Any]:
+            return [gr.Tabs(selected=_GENERATE), *generate.show_model(run)]
 
         drawn = [house, house_seen, *train.drawn]
         timer = gr.Timer(_TICK_SECONDS)
         page.load(open_page, None, [*drawn, *generate.outputs], **PRIVATE)
+        generate_tab.select(generate.show_model, generate.model, generate.outputs, queue=False, **PRIVATE)
+        train.write.click(write_with, train.run, [tabs, *generate.outputs], queue=False, **PRIVATE)
         timer.tick(
             tick,
             [train.run, train.seen, house_seen],
@@ -77,8 +83,9 @@ def main(checkpoints_dir: Path, argv: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=None, help="port to listen on (the first free one from 7860)")
     parser.add_argument("--checkpoints-dir", type=Path, default=checkpoints_dir, help="folder of models and runs")
     flags = parser.parse_args(argv)
+    page = build(flags.checkpoints_dir)
     try:
-        build(flags.checkpoints_dir).launch(server_name=flags.host, server_port=flags.port, **LAUNCH)
+        page.launch(server_name=flags.host, server_port=flags.port, **LAUNCH)
     except (OSError, OverflowError):  # taken, forbidden, out of range, or no address of this machine
         place = f"{flags.host or '127.0.0.1'}, port {flags.port or 'any'}"
         sys.exit(f"The page can't be served at {place}; choose another --port (0 to 65535) or --host.")

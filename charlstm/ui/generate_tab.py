@@ -11,7 +11,7 @@ import gradio as gr
 from charlstm.config import SampleConfig, checked
 from charlstm.errors import CharLSTMError
 from charlstm.ui.controls import PRIVATE, control
-from charlstm.ui.models import ModelFacts, ModelShelf, facts_of
+from charlstm.ui.models import PROMPTS, ModelFacts, ModelShelf, facts_of
 from charlstm.ui.sheet import Written, sheet, written
 from charlstm.ui.views import plain, sentence
 
@@ -24,17 +24,17 @@ _LONGEST_PROMPT = 100_000
 
 @dataclass(frozen=True)
 class GenerateTab:
-    """The components that the rest of the page refers to."""
+    """The components and functions that the rest of the page refers to."""
 
-    model: gr.Dropdown
-    outputs: list[Any]  # what `open_page` fills
     shelf: ModelShelf
+    model: gr.Dropdown
+    outputs: list[Any]  # what `show_model` fills
 
-    def open_page(self, chosen: str | None = None) -> list[Any]:
-        """Updates for a page that has just been opened: the models there are, and the facts of the chosen one."""
+    def show_model(self, name: str | None) -> list[Any]:
+        """Updates that offer the models there are now, with `name` chosen, or the first if there is none so named."""
         names = self.shelf.names()
-        name = chosen if chosen in names else (names[0] if names else None)
-        return [gr.update(choices=names, value=name), *_facts_updates(self.shelf, name)]
+        chosen = name if name in names else next(iter(names), None)
+        return [gr.update(choices=names, value=chosen), *_facts_updates(self.shelf, chosen)]
 
 
 def build_generate_tab(shelf: ModelShelf) -> GenerateTab:
@@ -81,7 +81,7 @@ def build_generate_tab(shelf: ModelShelf) -> GenerateTab:
     )
     writing.then(idle, None, buttons, queue=False, **PRIVATE)
     stop.click(idle, None, buttons, cancels=writing, queue=False, **PRIVATE)
-    return GenerateTab(model, [model, *example_outputs], shelf)
+    return GenerateTab(shelf, model, [model, *example_outputs])
 
 
 def _wording(name: str) -> dict[str, str]:
@@ -92,7 +92,8 @@ def _buttons(is_writing: bool) -> list[Any]:
     return [gr.update(visible=not is_writing), gr.update(visible=is_writing)]
 
 
-_PROMPT_OF_LABEL: dict[str, str] = {}  # a button's label has no line end; what it stands for may
+# A button's label has no line end; what it stands for may.
+_PROMPT_OF_LABEL = {prompt.strip(): prompt for prompts in PROMPTS.values() for prompt in prompts}
 
 
 def _facts_updates(shelf: ModelShelf, name: str | None) -> list[Any]:
@@ -101,8 +102,6 @@ def _facts_updates(shelf: ModelShelf, name: str | None) -> list[Any]:
         facts = facts_of(shelf.load(name))
     except CharLSTMError as error:
         facts = ModelFacts(sentence(error), ())
-    for prompt in facts.prompts:
-        _PROMPT_OF_LABEL[prompt.strip()] = prompt
     labels = [prompt.strip() for prompt in facts.prompts]
     shown = [gr.update(value=label, visible=True) for label in labels]
     hidden = [gr.update(visible=False)] * (_NUM_EXAMPLES - len(shown))

@@ -15,7 +15,7 @@ from charlstm.language_model import LanguageModel
 BUNDLED = "tiny-shakespeare"
 _LOADED_AT_ONCE = 4
 _CODE_ENDINGS = (".py", ".js", ".ts", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".html", ".css", ".json")
-_PROMPTS = {
+PROMPTS = {
     "tiny-shakespeare": ("ROMEO:", "First Citizen:\n", "To be, or "),
     "python-stdlib": ("def ", "class ", "import "),
     "python-reference": ("The ", "See also ", "If "),
@@ -31,19 +31,30 @@ class ModelShelf:
 
     def names(self) -> list[str]:
         """Names of the models there are now: the bundled one first, then the newest first."""
-        if not self._root.is_dir():
+        try:
+            names = [path.name for path in self._root.iterdir()]
+        except OSError:  # no folder yet, or one that can't be listed
             return []
-        files = [path / MODEL_FILE for path in self._root.iterdir() if (path / MODEL_FILE).is_file()]
-        files.sort(key=lambda file: (file.parent.name != BUNDLED, -file.stat().st_mtime))
-        return [file.parent.name for file in files]
+        dated = [(name, self._modified(name)) for name in names]
+        present = [(name != BUNDLED, -modified, name) for name, modified in dated if modified is not None]
+        return [name for _, _, name in sorted(present)]
+
+    def _modified(self, name: str) -> int | None:
+        """When the model named `name` was written, in nanoseconds; `None` if there is none that can be read."""
+        try:
+            return (self._root / name / MODEL_FILE).stat().st_mtime_ns
+        except OSError:
+            return None
 
     def load(self, name: str | None) -> LanguageModel:
         """The model named `name`, as it is on disk now; raises `CheckpointError`."""
-        if name is None or name not in self.names():
+        if name is None:
+            raise CheckpointError("there is no model yet; train one first.")
+        modified = self._modified(name) if name in self.names() else None
+        if modified is None:
             raise CheckpointError("this model is no longer there; choose another one.")
-        file = self._root / name / MODEL_FILE
         try:
-            return self._loaded(file, file.stat().st_mtime_ns)
+            return self._loaded(self._root / name / MODEL_FILE, modified)
         except CharLSTMError as error:  # the visitor knows the model by its name, not the server by its folders
             raise CheckpointError(str(error).replace(f"{self._root}/", "")) from None
 
@@ -71,7 +82,7 @@ def facts_of(language_model: LanguageModel) -> ModelFacts:
     loss = origin.val_stateful if origin.val_stateful is not None else origin.val_loss
     if loss is not None:
         parts.append(f"validation {loss:.2f} nats per character ({loss / math.log(2):.2f} bits)")
-    return ModelFacts(" · ".join(parts), _PROMPTS.get(origin.corpus, ()), is_code(origin.corpus))
+    return ModelFacts(" · ".join(parts), PROMPTS.get(origin.corpus, ()), is_code(origin.corpus))
 
 
 def is_code(corpus: str) -> bool:

@@ -5,18 +5,22 @@ Training never happens here: the manager starts a process of its own, and a time
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from charlstm.config import PRESET_SUMMARIES, PRESETS, Encoding, Settings
-from charlstm.corpus import DESCRIPTIONS, Corpus, default_corpus, open_corpus, read_file
+from charlstm.corpus import DESCRIPTIONS, Corpus, decode, default_corpus, is_at_hand, open_corpus, read_file
 from charlstm.errors import CharLSTMError, CorpusError
+from charlstm.runs.manager import RunSummary
 from charlstm.ui.controls import PRIVATE, control
+from charlstm.ui.models import BUNDLED
 from charlstm.ui.sheet import sheet, written
 from charlstm.ui.style import CURVE_COLORS
 from charlstm.ui.views import (
+    STATE_WORDS,
     capitalised,
     curve_rows,
     house_html,
@@ -36,6 +40,8 @@ _EMPTY_STATE = (
     "</span></div>"
 )
 _RAREST_SHOWN = 8
+Seen = tuple[str | None, str | None]  # versions of the picture and of the list that a page has
+NOTHING_SEEN: Seen = (None, None)
 _LONGEST_NAME = 80
 
 
@@ -44,19 +50,26 @@ class TrainTab:
     """The components and functions that the rest of the page refers to."""
 
     run: gr.Dropdown
+    write: gr.Button  # "write with it": goes to the other tab
     seen: gr.State
     watch: RunWatch
     drawn: list[Any]  # what `draw` fills, without the line on top
 
-    def draw(self, name: str | None, seen: tuple[str, str]) -> list[Any]:
-        """Updates for everything that shows runs, or `gr.skip()` for what is as the page has it already."""
-        look, runs = self.watch.look(name), self.watch.runs()
-        version = look.version if look else ""
-        choices = [(f"{run.name} · {run.status}", run.name) for run in runs]
-        listed = repr(choices)
-        dropdown = gr.skip() if listed == seen[1] else gr.update(choices=choices, value=name)
-        picture = [gr.skip()] * 6 if version == seen[0] and version else _picture(look)
-        return [dropdown, *picture, (version, listed)]
+    def draw(self, name: str | None, seen: Seen = NOTHING_SEEN) -> list[Any]:
+        """Updates for everything that shows runs, or `gr.skip()` for what is as the page has it already.
+
+        Shows the run named `name`; where there is none so named (any more), the one going on or the newest.
+        """
+        runs = self.watch.runs()
+        names = [run.name for run in runs]
+        shown = name if name in names else self.watch.to_show()
+        look = self.watch.look(shown)
+        now = (look.version if look else "", repr([(run.name, run.status) for run in runs]))
+        picture = [gr.skip()] * 6 if now[0] == seen[0] else _picture(look)
+        # The value is sent only where it changes: a tick must not undo a choice made while it was on its way.
+        value: dict[str, Any] = {} if shown == name and seen != NOTHING_SEEN else {"value": shown}
+        choices = [(f"{run.name} · {_state_word(run)}", run.name) for run in runs]
+        return [gr.skip() if now[1] == seen[1] else gr.update(choices=choices, **value), *picture, now]
 
     def house(self) -> str:
         """The line on top of the page."""
@@ -96,6 +109,7 @@ class _Stage:
     sample: gr.HTML
     stop: gr.Button
     resume: gr.Button
+    write: gr.Button
 
 
 def build_train_tab(watch: RunWatch) -> TrainTab:
@@ -105,9 +119,9 @@ def build_train_tab(watch: RunWatch) -> TrainTab:
             form = _build_form()
         with gr.Column(scale=2, min_width=300):
             stage = _build_stage()
-    seen = gr.State(("", ""))
+    seen = gr.State(NOTHING_SEEN)
     shown = [stage.run, stage.state, stage.curve, stage.origin, stage.sample, stage.stop, stage.resume]
-    tab = TrainTab(stage.run, seen, watch, [*shown, seen])
+    tab = TrainTab(stage.run, stage.write, seen, watch, [*shown, seen])
     _wire_form(form)
     _wire_run(tab, form, stage)
     return tab
@@ -121,14 +135,15 @@ def _build_form() -> _Form:
         file=gr.File(label="Text file", visible=False, height=110),
         pasted=gr.Textbox(label="Pasted text", lines=4, max_lines=8, visible=False),
         encoding=control(minute, "encoding", visible=False),
-        facts=gr.HTML(plain(DESCRIPTIONS[first]), elem_classes="facts", elem_id="corpus-facts"),
+        facts=gr.HTML(_named_facts(first), elem_classes="facts", elem_id="corpus-facts"),
         preset=gr.Radio(label="Preset", choices=list(PRESETS), value="minute"),
         summary=gr.HTML(_preset_summary("minute"), elem_classes="facts"),
         minutes=control(
             minute,
             "max_minutes",
             label="Training time",
-            info="The learning rate falls to 0 just then; 0 leaves the end to the preset",
+            value=None,
+            info="Leave it empty for the preset's own length",
         ),
         start=gr.Button("Start training", variant="primary"),
         problem=gr.HTML(elem_classes="problem", elem_id="train-problem"),
@@ -140,6 +155,7 @@ def _build_stage() -> _Stage:
         run = gr.Dropdown(label="Run", choices=[], interactive=True, scale=4)
         stop = gr.Button("Stop", variant="stop", interactive=False, scale=0, min_width=100)
         resume = gr.Button("Resume", visible=False, scale=0, min_width=100)
+        write = gr.Button("Write with it", scale=0, min_width=120)
     state = gr.HTML(_EMPTY_STATE, elem_id="run-state")
     gr.HTML(legend_html(CURVE_COLORS), elem_classes="legend-box")
     curve = gr.LinePlot(
@@ -157,7 +173,7 @@ def _build_stage() -> _Stage:
     )
     origin = gr.HTML(elem_classes="facts", elem_id="sample-origin")
     sample = sheet("Latest sample", "The model writes here as soon as a run begins.", height_rem=12, elem_id="sample")
-    return _Stage(run, state, curve, origin, sample, stop, resume)
+    return _Stage(run, state, curve, origin, sample, stop, resume, write)
 
 
 def _wire_form(form: _Form) -> None:
@@ -166,13 +182,7 @@ def _wire_form(form: _Form) -> None:
     form.corpus.change(_source_updates, form.corpus, boxes, queue=False, **PRIVATE)
     changes = [form.corpus.change, form.file.change, form.pasted.blur, form.encoding.change]
     gr.on(changes, _facts, form.source, form.facts, **PRIVATE)
-    form.preset.change(
-        lambda name: (_preset_summary(name), PRESETS[name]["max_minutes"]),
-        form.preset,
-        [form.summary, form.minutes],
-        queue=False,
-        **PRIVATE,
-    )
+    form.preset.change(_preset_summary, form.preset, form.summary, queue=False, **PRIVATE)
 
 
 def _wire_run(tab: TrainTab, form: _Form, stage: _Stage) -> None:
@@ -185,8 +195,8 @@ def _wire_run(tab: TrainTab, form: _Form, stage: _Stage) -> None:
         try:
             action(name)
         except CharLSTMError as error:
-            return [plain(sentence(error)), *tab.draw(name, ("", ""))]
-        return ["", *tab.draw(name, ("", ""))]
+            return [plain(sentence(error)), *tab.draw(name)]
+        return ["", *tab.draw(name)]
 
     drawn = [form.problem, *tab.drawn]
     form.start.click(
@@ -198,7 +208,7 @@ def _wire_run(tab: TrainTab, form: _Form, stage: _Stage) -> None:
     )
     stage.stop.click(lambda name: act(name, tab.watch.stop), stage.run, drawn, queue=False, **PRIVATE)
     stage.resume.click(lambda name: act(name, tab.watch.resume), stage.run, drawn, queue=False, **PRIVATE)
-    stage.run.input(lambda name: tab.draw(name, ("", "")), stage.run, tab.drawn, queue=False, **PRIVATE)
+    stage.run.input(tab.draw, stage.run, tab.drawn, queue=False, **PRIVATE)
 
 
 def _start(
@@ -209,20 +219,21 @@ def _start(
     pasted: str,
     encoding: Encoding,
     preset: str,
-    minutes: float,
+    minutes: float | None,
     shown: str | None,
 ) -> list[Any]:
     """Check the text, start the run, and show it; a problem is said and nothing is started."""
     try:
         corpus = _corpus(kind, file, pasted, encoding, lambda done, total: progress((done, total), unit="bytes"))
-        settings = Settings.preset(preset, corpus=corpus.name, max_minutes=minutes)
+        own_end = {"max_minutes": minutes} if minutes else {}
+        settings = Settings.preset(preset, corpus=corpus.name, **own_end)
         corpus.split(settings.model, settings.train)
         name = tab.watch.manager.store.free_name(f"{Path(corpus.name).stem}-{preset}")
         tab.watch.manager.start(settings, name, None if kind in DESCRIPTIONS else corpus.text)
     except CharLSTMError as error:
-        return [plain(sentence(error)), *tab.draw(shown, ("", ""))]
+        return [plain(sentence(error)), *tab.draw(shown)]
     tab.watch.runs(fresh=True)
-    return ["", *tab.draw(name, ("", ""))]
+    return ["", *tab.draw(name)]
 
 
 def _corpus(kind: str, file: str | None, pasted: str, encoding: Encoding, report: Any = None) -> Corpus:
@@ -235,22 +246,41 @@ def _corpus(kind: str, file: str | None, pasted: str, encoding: Encoding, report
         return Corpus(Path(file).name[-_LONGEST_NAME:], *read_file(Path(file), encoding))
     if not pasted.strip():
         raise CorpusError("the text is empty; paste some text into the box.")
-    return Corpus("pasted text", pasted.replace("\r\n", "\n"))
+    name = "pasted text"
+    try:
+        return Corpus(name, *decode(pasted.encode("utf-8"), name, "utf-8"))
+    except UnicodeEncodeError:
+        raise CorpusError(f"{name} holds half a character (a lone surrogate); paste it again without it.") from None
 
 
 def _facts(kind: str, file: str | None, pasted: str, encoding: Encoding) -> str:
     """The chosen text in one line: length, alphabet, rarest characters; or what is wrong with it."""
     if kind in DESCRIPTIONS:
-        return plain(DESCRIPTIONS[kind])
+        return _named_facts(kind)
     if (kind == _UPLOAD and not file) or (kind == _PASTE and not pasted):
         return ""
     try:
-        corpus = _corpus(kind, file, pasted, encoding)
+        return plain(_statistics(_corpus(kind, file, pasted, encoding)))
     except CharLSTMError as error:
         return plain(sentence(error))
-    rarest = ", ".join(f"{char!r}" for char, _ in corpus.frequencies[: -_RAREST_SHOWN - 1 : -1])
-    facts = f"{len(corpus.text):,} characters, {len(corpus.frequencies):,} distinct; the rarest: {rarest}."
-    return plain(" ".join((facts, *corpus.notes)))
+
+
+def _named_facts(name: str) -> str:
+    """Description of a named corpus, and its statistics unless it would have to be fetched for them."""
+    statistics = f": {_named_statistics(name)}" if is_at_hand(name) else "."
+    return plain(capitalised(DESCRIPTIONS[name]) + statistics)
+
+
+@lru_cache
+def _named_statistics(name: str) -> str:
+    return _statistics(open_corpus(name))
+
+
+def _statistics(corpus: Corpus) -> str:
+    rare = [char for char, _ in corpus.frequencies[::-1][:_RAREST_SHOWN]]
+    rarest = " ".join(char if char.isprintable() else repr(char)[1:-1] for char in rare)
+    facts = f"{len(corpus.text):,} characters, {len(corpus.frequencies):,} distinct; the rarest: {rarest}"
+    return " ".join((facts, *corpus.notes))
 
 
 def _source_updates(kind: str) -> list[Any]:
@@ -266,7 +296,13 @@ def _source_updates(kind: str) -> list[Any]:
 def _preset_summary(name: str) -> str:
     model, train = Settings.preset(name).model, Settings.preset(name).train
     shape = f"{model.num_layers} × {model.hidden_size} LSTM, batch {train.batch_size}, window {train.seq_len}"
-    return plain(f"{capitalised(PRESET_SUMMARIES[name])}: {shape}.")
+    limits = ((train.max_minutes, "minutes"), (train.max_passes, "passes over the text"), (train.max_steps, "steps"))
+    end = ", ".join(f"{limit:g} {unit}" for limit, unit in limits if limit).replace("1 minutes", "1 minute")
+    return plain(f"{capitalised(PRESET_SUMMARIES[name])}: {shape}; {end.replace('1 passes', '1 pass')}.")
+
+
+def _state_word(run: RunSummary) -> str:
+    return "comes with the app" if run.name == BUNDLED else STATE_WORDS[run.status][1]
 
 
 def _picture(look: Look | None) -> list[Any]:

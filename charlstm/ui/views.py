@@ -10,6 +10,7 @@ from typing import Any
 
 from charlstm.events import Evaluated, Failed, Finished, Progress, Record, Sampled, Started
 from charlstm.runs.store import Status
+from charlstm.wording import duration
 
 MAX_POINTS = 240  # of one curve: two curves and the validations stay below 20 kB
 CURVES = ("training", "smoothed", "validation")
@@ -36,8 +37,9 @@ def capitalised(text: str) -> str:
 
 
 def sentence(error: Exception) -> str:
-    """An error's message as a sentence of the page."""
-    return capitalised(str(error))
+    """An error's message as a sentence of the page; a name it begins with keeps its letters."""
+    message = str(error)
+    return capitalised(message) if message.split(" ", 1)[0].isalpha() else message
 
 
 def latest(records: Sequence[Record], kind: type[Any]) -> Any:
@@ -94,7 +96,7 @@ def _story(status: Status, records: Sequence[Record]) -> str:
         failed = latest(records, Failed)
         return plain(failed.message) if failed else ""
     if status == "crashed":
-        return f"{step} · its process ended without a word; <i>Resume</i> continues from the last save"
+        return f"{step} · its process ended without a word; <i>Resume</i> continues it"
     if status == "queued":
         return "the trainer is loading"
     finished = latest(records, Finished)
@@ -133,15 +135,6 @@ def time_left(progress: Progress) -> float | None:
     if progress.fraction < 0.01:
         return None
     return progress.elapsed_seconds * (1 - progress.fraction) / progress.fraction
-
-
-def duration(seconds: float) -> str:
-    """`2 min 13 s`."""
-    hours, rest = divmod(round(seconds), 3600)
-    minutes, seconds = divmod(rest, 60)
-    parts = [(hours, "h"), (minutes, "min"), (seconds, "s")]
-    shown = [f"{number} {unit}" for number, unit in parts if number] or ["0 s"]
-    return " ".join(shown[:2])
 
 
 def house_html(active: tuple[str, Status, Sequence[Record]] | None) -> str:
@@ -184,6 +177,6 @@ def text_facts(records: Sequence[Record]) -> str:
     if started is None:
         return ""
     return (
-        f"Learning from {started.num_chars:,} characters, {started.num_distinct:,} distinct, "
-        f"with {started.num_parameters:,} parameters."
+        f"Learning from {started.num_train_chars:,} characters, validated on {started.num_val_chars:,}, "
+        f"{started.num_distinct:,} distinct; {started.num_parameters:,} parameters."
     )

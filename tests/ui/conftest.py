@@ -65,7 +65,8 @@ class App:
             return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -76,7 +77,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The app with the bundled model, shared by the tests that only look and write."""
     checkpoints_dir = tmp_path_factory.mktemp("page") / "checkpoints"
     shutil.copytree(REPOSITORY / "checkpoints" / "tiny-shakespeare", checkpoints_dir / "tiny-shakespeare")
-    app = App(checkpoints_dir, _free_port())
+    app = App(checkpoints_dir, free_port())
     app.start()
     yield app
     app.kill()

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 import urllib.request
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -10,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, 
 
 from charlstm.runs.manager import RunManager
 
-from conftest import App  # isort: skip  tests/ui/conftest.py
+from conftest import App, free_port  # isort: skip  tests/ui/conftest.py
 
 pytestmark = pytest.mark.browser
 
@@ -169,17 +171,49 @@ def test_the_app_is_killed_and_started_again_while_a_run_goes_on(page: Page, app
     _stop_and_wait(page)
 
 
-def test_a_finished_run_can_be_written_with(page: Page) -> None:
+def test_a_finished_run_can_be_written_with_at_once(page: Page) -> None:
     _open_train(page)
     _paste(page, _TEXT)
     name = _start_run(page, "0.03", "pasted-text")
     expect(_state(page)).to_contain_text("completed", timeout=60_000)
-    page.reload(wait_until="load")
-    page.get_by_role("combobox", name="Model").click()
-    page.get_by_role("option", name=name, exact=True).click()
+    page.get_by_role("button", name="Write with it").click()
+    expect(page.get_by_role("combobox", name="Model")).to_have_value(name)
     expect(page.get_by_text("learned from pasted text")).to_be_visible()
     _write(page)
     expect(page.locator("#generate-rate")).to_contain_text("500 characters", timeout=20_000)
+    assert set(_text(page).inner_text()) <= set(_TEXT)
+
+
+def test_a_model_made_meanwhile_is_offered_when_the_tab_is_opened(page: Page, app: App) -> None:
+    _open_train(page)
+    shutil.copytree(app.checkpoints_dir / "tiny-shakespeare", app.checkpoints_dir / "brought-by-hand")
+    page.get_by_role("tab", name="Generate").click()
+    page.get_by_role("combobox", name="Model").click()
+    expect(page.get_by_role("option", name="brought-by-hand")).to_be_visible()
+
+
+def test_a_page_that_shows_no_run_finds_the_one_another_visitor_starts(browser: Browser, tmp_path: Path) -> None:
+    app = App(tmp_path / "checkpoints", free_port())
+    app.start()
+    watcher, starter = browser.new_context().new_page(), browser.new_context().new_page()
+    for page in (watcher, starter):
+        page.goto(app.url, wait_until="load")
+        _open_train(page)
+    expect(watcher.locator("#run-state")).to_contain_text("No run yet")
+    _paste(starter, _TEXT)
+    _start(starter, "0.03")
+    expect(_state(watcher)).to_contain_text("completed", timeout=60_000)
+    expect(_sample(watcher)).not_to_have_text("")
+    for page in (watcher, starter):
+        page.context.close()
+    app.kill()
+
+
+def test_pasted_text_is_checked_as_a_file_is(page: Page) -> None:
+    _open_train(page)
+    _paste(page, "   ")
+    page.get_by_role("button", name="Start training").click()
+    expect(page.locator("#train-problem")).to_contain_text("The text is empty")
 
 
 def test_markup_in_texts_appears_as_itself_and_never_acts(page: Page) -> None:

@@ -38,8 +38,15 @@ def test_the_bundled_model_comes_first(shelf: ModelShelf) -> None:
     assert shelf.names() == ["tiny-shakespeare", "another"]
 
 
-@pytest.mark.parametrize("name", [None, "", "..", "../another", "nothing", "another/../another"])
-def test_a_name_that_is_not_on_the_shelf_opens_nothing(shelf: ModelShelf, name: str | None) -> None:
+def test_without_any_model_the_page_says_to_train_one(tmp_path: Path) -> None:
+    shelf = ModelShelf(tmp_path / "no-such-folder")
+    assert shelf.names() == []
+    with pytest.raises(CheckpointError, match="train one first"):
+        shelf.load(None)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../another", "nothing", "another/../another"])
+def test_a_name_that_is_not_on_the_shelf_opens_nothing(shelf: ModelShelf, name: str) -> None:
     with pytest.raises(CheckpointError, match="no longer there"):
         shelf.load(name)
 

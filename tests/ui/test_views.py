@@ -9,6 +9,7 @@ import pytest
 from charlstm.events import Evaluated, Failed, Finished, Progress, Record, Sampled, Started
 from charlstm.runs.store import Status
 from charlstm.ui import views
+from charlstm.wording import duration
 
 
 def _progress(step: int, **values: Any) -> Progress:
@@ -76,7 +77,7 @@ def test_time_left_is_the_pace_so_far_carried_on() -> None:
     [(0, "0 s"), (59.6, "1 min"), (133, "2 min 13 s"), (3600, "1 h"), (3725, "1 h 2 min"), (7, "7 s")],
 )
 def test_durations_are_human(seconds: float, words: str) -> None:
-    assert views.duration(seconds) == words
+    assert duration(seconds) == words
 
 
 @pytest.mark.parametrize("status", list(views.STATE_WORDS))
@@ -128,9 +129,9 @@ def test_the_text_learned_from_is_described_by_its_size_and_alphabet() -> None:
         started_at="",
         num_chars=1_115_394,
         num_distinct=65,
-        num_train_chars=1,
-        num_val_chars=1,
+        num_train_chars=1_003_854,
+        num_val_chars=111_540,
         num_parameters=333_315,
         hardware="",
     )
-    assert "1,115,394 characters, 65 distinct" in views.text_facts([started])
+    assert "1,003,854 characters, validated on 111,540, 65 distinct" in views.text_facts([started])
