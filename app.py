@@ -1,8 +1,12 @@
 """Entry point of the app, on a laptop (`python app.py [--host H] [--port P]`) and on a Space."""
 
+import io
+import sys
 from pathlib import Path
 
 from charlstm.ui.app import main
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # the address is seen at once, in a log too
     main(Path(__file__).resolve().parent / "checkpoints")

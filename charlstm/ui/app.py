@@ -37,8 +37,8 @@ def build(checkpoints_dir: Path) -> gr.Blocks:
     page = gr.Blocks(title="charlstm", analytics_enabled=False, delete_cache=(3600, 86400))
     with page:
         with gr.Row(elem_id="top"):
-            gr.HTML(_TITLE, min_width=300)
-            house = gr.HTML(elem_id="house", min_width=300)
+            gr.HTML(_TITLE)
+            house = gr.HTML(elem_id="house")
         with gr.Tabs() as tabs:
             with gr.Tab("Generate", id=_GENERATE) as generate_tab:
                 generate = build_generate_tab(shelf)

@@ -18,8 +18,9 @@ from charlstm.ui.views import plain, sentence
 _FRAME_SECONDS = 0.04  # characters are gathered this long before they are sent: smooth, and few messages
 _WRITERS_AT_ONCE = 16
 _NUM_EXAMPLES = 3
-_SETTINGS = ("num_chars", "temperature", "top_k", "top_p")
+_SETTINGS = ("num_chars", "temperature", "top_k", "top_p", "seed")
 _LONGEST_PROMPT = 100_000
+_Frame = tuple[Written, str, str, Any]  # what one message to the page updates
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,8 @@ def build_generate_tab(shelf: ModelShelf) -> GenerateTab:
             settings = [control(defaults, name, **_wording(name)) for name in _SETTINGS[:2]]
             with gr.Accordion("More", open=False):
                 settings += [control(defaults, name, **_wording(name)) for name in _SETTINGS[2:]]
-                seed = control(
-                    defaults, "seed", value=None, info="Same seed, same text; leave it empty for a new one each time"
-                )
+                seed = settings[-1]
+                is_new_seed = gr.Checkbox(label="A new seed for each text", value=True)
             write = gr.Button("Write", variant="primary")
             stop = gr.Button("Stop", variant="stop", visible=False)
             problem = gr.HTML(elem_classes="problem", elem_id="generate-problem")
@@ -67,20 +67,23 @@ def build_generate_tab(shelf: ModelShelf) -> GenerateTab:
     for example in examples:
         example.click(lambda label: _PROMPT_OF_LABEL.get(label, label), example, prompt, **PRIVATE)
 
-    def stream(*values: Any) -> Iterator[tuple[Written, str, str]]:
-        yield from _stream(shelf, *values)
+    def stream(*values: Any) -> Iterator[list[Any]]:
+        # The buttons follow the stream itself: an event chained behind it could come after the next click on Write.
+        yield [*[gr.skip()] * 4, *_buttons(is_writing=True)]
+        for frame in _stream(shelf, *values):
+            yield [*frame, gr.skip(), gr.skip()]
+        yield [*[gr.skip()] * 4, *_buttons(is_writing=False)]
 
     buttons = [write, stop]
-    busy, idle = (lambda: _buttons(is_writing=True)), (lambda: _buttons(is_writing=False))
-    writing = gr.on([write.click, prompt.submit], busy, None, buttons, queue=False, **PRIVATE).then(
+    writing = gr.on(
+        [write.click, prompt.submit],
         stream,
-        [model, prompt, *settings, seed],
-        [text, rate, problem],
+        [model, prompt, is_new_seed, *settings],
+        [text, rate, problem, seed, *buttons],
         concurrency_limit=_WRITERS_AT_ONCE,
         **PRIVATE,
     )
-    writing.then(idle, None, buttons, queue=False, **PRIVATE)
-    stop.click(idle, None, buttons, cancels=writing, queue=False, **PRIVATE)
+    stop.click(lambda: _buttons(is_writing=False), None, buttons, cancels=writing, queue=False, **PRIVATE)
     return GenerateTab(shelf, model, [model, *example_outputs])
 
 
@@ -108,10 +111,12 @@ def _facts_updates(shelf: ModelShelf, name: str | None) -> list[Any]:
     return [plain(facts.line), *shown, *hidden]
 
 
-def _stream(shelf: ModelShelf, model: str | None, prompt: str, *values: Any) -> Iterator[tuple[Written, str, str]]:
-    """The text so far, its rate and a problem, about every 40 ms."""
+def _stream(shelf: ModelShelf, model: str | None, prompt: str, is_new_seed: bool, *values: Any) -> Iterator[_Frame]:
+    """The text so far, its rate, a problem, and the seed that was used, about every 40 ms."""
     try:
-        config = _config(values)
+        config = checked(SampleConfig, dict(zip(_SETTINGS, values, strict=True)))
+        if is_new_seed:
+            config = config.model_copy(update={"seed": random.randrange(2**31)})
         if len(prompt) > _LONGEST_PROMPT:
             raise CharLSTMError(f"the prompt has {len(prompt):,} characters; at most {_LONGEST_PROMPT:,} are read.")
         language_model = shelf.load(model)
@@ -123,18 +128,11 @@ def _stream(shelf: ModelShelf, model: str | None, prompt: str, *values: Any) -> 
             now = time.monotonic()
             if now - shown > _FRAME_SECONDS:
                 shown = now
-                yield written(prompt, text, True, is_code), _rate(len(text), now - began, config.seed), ""
-        yield written(prompt, text, True, is_code), _rate(len(text), time.monotonic() - began, config.seed), ""
+                yield written(prompt, text, True, is_code), _rate(len(text), now - began), "", config.seed
+        yield written(prompt, text, True, is_code), _rate(len(text), time.monotonic() - began), "", config.seed
     except CharLSTMError as error:
-        yield written(), "", plain(sentence(error))
+        yield written(), "", plain(sentence(error)), gr.skip()
 
 
-def _config(values: tuple[Any, ...]) -> SampleConfig:
-    """The settings of the form; an empty seed means a new one."""
-    *settings, seed = values
-    named = dict(zip(_SETTINGS, settings, strict=True))
-    return checked(SampleConfig, {**named, "seed": random.randrange(2**31) if seed is None else seed})
-
-
-def _rate(num_chars: int, seconds: float, seed: int) -> str:
-    return f"{num_chars:,} characters · {num_chars / max(seconds, 1e-6):,.0f} per second · seed {seed}"
+def _rate(num_chars: int, seconds: float) -> str:
+    return f"{num_chars:,} characters · {num_chars / max(seconds, 1e-6):,.0f} per second"

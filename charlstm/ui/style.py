@@ -54,6 +54,7 @@ CSS = """
 #top { align-items: baseline; }
 #top h1 { font-size: 1.25rem; margin: 0; font-weight: 650; display: inline; }
 #top p { margin: 0 0 0 0.75rem; display: inline; opacity: 0.85; }
+#top { display: grid; grid-template-columns: auto 1fr; }
 #house { text-align: right; }
 .house { font-size: 0.9rem; font-variant-numeric: tabular-nums; }
 .house.is-running, .house.is-stopping, .house.is-queued { color: var(--alive); }
@@ -64,15 +65,13 @@ CSS = """
 .examples { flex-wrap: nowrap !important; }
 .examples button { min-width: 0 !important; }
 .run-row { align-items: end; }
+.run-row button { white-space: nowrap; }
+#house .house *, .run-state .badge * { color: inherit; }
 .run-state { display: flex; flex-wrap: wrap; gap: 0.25rem 0.75rem; align-items: baseline; min-height: 1.7em; }
-.badge *, .house * { color: inherit !important; }
 .badge { padding: 0.05rem 0.6rem; border-radius: 1rem; border: 1px solid currentColor; white-space: nowrap; }
-.is-running .badge, .is-stopping .badge, .is-queued .badge *, .house * { color: inherit !important; }
-.badge { color: var(--alive); }
-.is-completed .badge *, .house * { color: inherit !important; }
-.badge { color: var(--good); }
-.is-failed .badge, .is-crashed .badge *, .house * { color: inherit !important; }
-.badge { color: var(--bad); }
+.is-running .badge, .is-stopping .badge, .is-queued .badge { color: var(--alive); }
+.is-completed .badge { color: var(--good); }
+.is-failed .badge, .is-crashed .badge { color: var(--bad); }
 progress.share {
   appearance: none; width: 100%; height: 0.5rem; border: 0; border-radius: 1rem; overflow: hidden; margin: 0.4rem 0;
   background: var(--neutral-200);
@@ -89,7 +88,7 @@ progress.share::-moz-progress-bar { background: var(--alive); }
 .legend i { display: inline-block; width: 1.4rem; height: 0.2rem; margin-right: 0.4rem; vertical-align: middle; }
 @media (max-width: 640px) {
   .figures { grid-template-columns: repeat(2, 1fr); }
-  #top { flex-direction: column; align-items: stretch; }
+  #top { grid-template-columns: 1fr; }
   #top p { display: block; margin: 0; }
   #house { text-align: left; }
 }

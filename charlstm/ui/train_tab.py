@@ -142,8 +142,8 @@ def _build_form() -> _Form:
             minute,
             "max_minutes",
             label="Training time",
-            value=None,
-            info="Leave it empty for the preset's own length",
+            value=0,
+            info="0 for the preset's own length",
         ),
         start=gr.Button("Start training", variant="primary"),
         problem=gr.HTML(elem_classes="problem", elem_id="train-problem"),
@@ -155,7 +155,7 @@ def _build_stage() -> _Stage:
         run = gr.Dropdown(label="Run", choices=[], interactive=True, scale=4)
         stop = gr.Button("Stop", variant="stop", interactive=False, scale=0, min_width=100)
         resume = gr.Button("Resume", visible=False, scale=0, min_width=100)
-        write = gr.Button("Write with it", scale=0, min_width=120)
+        write = gr.Button("Write with it", scale=0, min_width=140)
     state = gr.HTML(_EMPTY_STATE, elem_id="run-state")
     gr.HTML(legend_html(CURVE_COLORS), elem_classes="legend-box")
     curve = gr.LinePlot(
@@ -165,11 +165,11 @@ def _build_stage() -> _Stage:
         color="curve",
         color_map=CURVE_COLORS,
         x_title="step",
-        y_title="nats per character",
+        y_title="nats",
         colors_in_legend=[],
         tooltip="all",
         height=250,
-        label="Loss, lower is better",
+        label="Loss in nats per character, lower is better",
     )
     origin = gr.HTML(elem_classes="facts", elem_id="sample-origin")
     sample = sheet("Latest sample", "The model writes here as soon as a run begins.", height_rem=12, elem_id="sample")

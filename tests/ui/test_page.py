@@ -26,6 +26,8 @@ def _write(page: Page) -> None:
 def _open_train(page: Page) -> None:
     page.get_by_role("tab", name="Train").click()
     expect(page.get_by_role("button", name="Start training")).to_be_visible()
+    expect(page.get_by_role("combobox", name="Run")).not_to_have_value("")  # the page has looked at the runs
+    expect(page.locator("#run-state b")).to_be_visible()
 
 
 def _paste(page: Page, text: str) -> None:
@@ -81,31 +83,46 @@ def test_the_bundled_model_writes_at_the_first_click(page: Page) -> None:
     expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
 
 
+def _write_to_the_end(page: Page, num_chars: int) -> str:
+    """Write another number of characters than before, so that the end is told from the last one's."""
+    page.get_by_label("Length").fill(str(num_chars))
+    _write(page)
+    expect(page.locator("#generate-rate")).to_contain_text(f"{num_chars} characters · ", timeout=20_000)
+    expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
+    return _text(page).inner_text()
+
+
 def test_the_same_seed_writes_the_same_text(page: Page) -> None:
     page.get_by_role("button", name="More").click()
-    page.get_by_label("Seed").fill("7")
-    texts = []
-    for _ in range(2):
-        _write(page)
-        expect(page.locator("#generate-rate")).to_contain_text("500 characters · ", timeout=20_000)
-        expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
-        texts.append(_text(page).inner_text())
-    expect(page.locator("#generate-rate")).to_contain_text("seed 7")
-    assert texts[0] == texts[1]
+    page.get_by_label("A new seed for each text").uncheck()
+    page.get_by_role("spinbutton", name="Seed").fill("7")
+    shorter = _write_to_the_end(page, 300)
+    longer = _write_to_the_end(page, 400)
+    assert longer.startswith(shorter[:290])  # white space at the very end is not shown
 
 
-def test_stop_ends_the_writing_and_keeps_the_text(page: Page) -> None:
+def test_the_seed_that_was_used_is_shown_and_writes_the_text_again(page: Page) -> None:
+    page.get_by_role("button", name="More").click()
+    seed = page.get_by_role("spinbutton", name="Seed")
+    shorter = _write_to_the_end(page, 300)
+    expect(seed).not_to_have_value("1")
+    used = seed.input_value()
+    page.get_by_label("A new seed for each text").uncheck()
+    longer = _write_to_the_end(page, 400)
+    assert longer.startswith(shorter[:290])
+    assert seed.input_value() == used
+
+
+def test_stop_ends_the_writing_keeps_the_text_and_can_be_used_again(page: Page) -> None:
     page.get_by_label("Length").fill("1000000")
-    _write(page)
-    text = _text(page)
-    expect(text).not_to_have_text("")
-    page.get_by_role("button", name="Stop", exact=True).click()
-    expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
-    kept = text.inner_text()
-    assert 0 < len(kept) < 1_000_000
-    _write(page)  # and the page is ready for another
-    expect(page.locator("#generate-rate")).not_to_be_empty()
-    page.get_by_role("button", name="Stop", exact=True).click()
+    kept = ""
+    for _ in range(3):
+        _write(page)
+        expect(_text(page)).not_to_have_text(kept, use_inner_text=True)
+        page.get_by_role("button", name="Stop", exact=True).click()
+        expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
+        kept = _text(page).inner_text()
+        assert 0 < len(kept) < 1_000_000
 
 
 def test_an_unknown_character_in_the_prompt_is_named(page: Page) -> None:
@@ -198,7 +215,8 @@ def test_a_page_that_shows_no_run_finds_the_one_another_visitor_starts(browser: 
     watcher, starter = browser.new_context().new_page(), browser.new_context().new_page()
     for page in (watcher, starter):
         page.goto(app.url, wait_until="load")
-        _open_train(page)
+        page.get_by_role("tab", name="Train").click()
+        expect(page.get_by_role("button", name="Start training")).to_be_visible()
     expect(watcher.locator("#run-state")).to_contain_text("No run yet")
     _paste(starter, _TEXT)
     _start(starter, "0.03")
