@@ -159,10 +159,10 @@ class Settings(_Config):
 PRESETS: dict[str, dict[str, Any]] = {
     "minute": {
         "hidden_size": 256,
-        "batch_size": 8,
-        "seq_len": 64,
-        "learning_rate": 8e-3,
-        "dropout": 0.1,
+        "batch_size": 16,
+        "seq_len": 40,
+        "learning_rate": 0.014,
+        "dropout": 0.0,
         "warmup_steps": 50,
         "max_minutes": 1.0,
     },
