@@ -413,7 +413,7 @@ class TestFailing:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_makes_a_worker_save_and_end_well(
     tmp_path: Path, pangrams: str, repository: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ):

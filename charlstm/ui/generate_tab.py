@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,23 +67,31 @@ def build_generate_tab(shelf: ModelShelf) -> GenerateTab:
     for example in examples:
         example.click(lambda label: _PROMPT_OF_LABEL.get(label, label), example, prompt, **PRIVATE)
 
-    def stream(*values: Any) -> Iterator[list[Any]]:
-        # The buttons follow the stream itself: an event chained behind it could come after the next click on Write.
+    asked_to_stop: set[str] = set()  # sessions; Gradio's own cancelling can hit the text that is begun right after it
+
+    def stream(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
+        visitor = str(request.session_hash)
+        asked_to_stop.discard(visitor)
         yield [*[gr.skip()] * 4, *_buttons(is_writing=True)]
-        for frame in _stream(shelf, *values):
-            yield [*frame, gr.skip(), gr.skip()]
-        yield [*[gr.skip()] * 4, *_buttons(is_writing=False)]
+        try:
+            for frame in _stream(lambda: visitor in asked_to_stop, shelf, *values):
+                yield [*frame, gr.skip(), gr.skip()]
+        finally:
+            asked_to_stop.discard(visitor)
+
+    def ask_to_stop(request: gr.Request) -> None:
+        asked_to_stop.add(str(request.session_hash))
 
     buttons = [write, stop]
-    writing = gr.on(
+    gr.on(
         [write.click, prompt.submit],
         stream,
         [model, prompt, is_new_seed, *settings],
         [text, rate, problem, seed, *buttons],
         concurrency_limit=_WRITERS_AT_ONCE,
         **PRIVATE,
-    )
-    stop.click(lambda: _buttons(is_writing=False), None, buttons, cancels=writing, queue=False, **PRIVATE)
+    ).then(lambda: _buttons(is_writing=False), None, buttons, queue=False, **PRIVATE)
+    stop.click(ask_to_stop, queue=False, **PRIVATE)
     return GenerateTab(shelf, model, [model, *example_outputs])
 
 
@@ -111,8 +119,10 @@ def _facts_updates(shelf: ModelShelf, name: str | None) -> list[Any]:
     return [plain(facts.line), *shown, *hidden]
 
 
-def _stream(shelf: ModelShelf, model: str | None, prompt: str, is_new_seed: bool, *values: Any) -> Iterator[_Frame]:
-    """The text so far, its rate, a problem, and the seed that was used, about every 40 ms."""
+def _stream(
+    is_over: Callable[[], bool], shelf: ModelShelf, model: str | None, prompt: str, is_new_seed: bool, *values: Any
+) -> Iterator[_Frame]:
+    """The text so far, its rate, a problem, and the seed that was used, about every 40 ms, until `is_over()`."""
     try:
         config = checked(SampleConfig, dict(zip(_SETTINGS, values, strict=True)))
         if is_new_seed:
@@ -125,6 +135,8 @@ def _stream(shelf: ModelShelf, model: str | None, prompt: str, is_new_seed: bool
         shown = began
         for piece in language_model.stream(prompt, config):
             text += piece.text
+            if is_over():
+                break
             now = time.monotonic()
             if now - shown > _FRAME_SECONDS:
                 shown = now
