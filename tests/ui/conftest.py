@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from waiting import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,6 +26,8 @@ _CHROMIUM_FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+
+expect.set_options(timeout=30_000)  # for what must come, however busy the machine is; Playwright's own 5 s are short
 
 
 @dataclass
@@ -114,14 +116,15 @@ def browser() -> Iterator[Browser]:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A visitor of its own."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(30_000)
     yield context
     context.close()
 
 
 @pytest.fixture
-def page(context: BrowserContext, app: App) -> Page:
-    """The app's page, just opened."""
+def page(context: BrowserContext, app: App) -> Iterator[Page]:
+    """The app's page, just opened; a run that a failed test leaves behind does not fail the next one."""
     page = context.new_page()
     page.goto(app.url, wait_until="load")
-    return page
+    yield page
+    _end_workers(app.checkpoints_dir)

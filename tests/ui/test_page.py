@@ -44,7 +44,7 @@ def _start_run(page: Page, minutes: str, name: str) -> str:
     """Start, and wait until the page shows a run that was not shown before; returns its name."""
     shown = page.locator("#run-state b").inner_text()
     _start(page, minutes)
-    expect(page.locator("#run-state b")).not_to_have_text(shown, timeout=30_000)
+    expect(page.locator("#run-state b")).not_to_have_text(shown)
     expect(page.locator("#run-state b")).to_contain_text(name)
     return page.locator("#run-state b").inner_text()
 
@@ -63,7 +63,7 @@ def _state(page: Page) -> Locator:
 
 def _stop_and_wait(page: Page) -> None:
     page.get_by_role("button", name="Stop", exact=True).click()
-    expect(_state(page)).to_contain_text("stopped", timeout=30_000)
+    expect(_state(page)).to_contain_text("stopped")
 
 
 def _step(page: Page) -> int:
@@ -76,7 +76,7 @@ def test_the_bundled_model_writes_at_the_first_click(page: Page) -> None:
     page.get_by_role("button", name="ROMEO:").click()
     expect(page.get_by_label("Prompt")).to_have_value("ROMEO:")
     _write(page)
-    expect(page.locator("#generate-rate")).to_contain_text("500 characters", timeout=20_000)
+    expect(page.locator("#generate-rate")).to_contain_text("500 characters")
     text = _text(page).inner_text()
     assert text.startswith("ROMEO:")
     assert len(text) == len("ROMEO:") + 500
@@ -87,7 +87,7 @@ def _write_to_the_end(page: Page, num_chars: int) -> str:
     """Write another number of characters than before, so that the end is told from the last one's."""
     page.get_by_label("Length").fill(str(num_chars))
     _write(page)
-    expect(page.locator("#generate-rate")).to_contain_text(f"{num_chars} characters · ", timeout=20_000)
+    expect(page.locator("#generate-rate")).to_contain_text(f"{num_chars} characters · ")
     expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
     return _text(page).inner_text()
 
@@ -144,7 +144,7 @@ def test_a_run_is_watched_reloaded_stopped_and_resumed(page: Page) -> None:
     _paste(page, _TEXT)
     name = _start_run(page, "10", "pasted-text")
     expect(_state(page)).to_contain_text("training", timeout=60_000)
-    expect(_sample(page)).not_to_have_text("", timeout=20_000)
+    expect(_sample(page)).not_to_have_text("")
     for _ in range(3):
         before = _step(page)
         page.reload(wait_until="load")
@@ -197,7 +197,7 @@ def test_a_finished_run_can_be_written_with_at_once(page: Page) -> None:
     expect(page.get_by_role("combobox", name="Model")).to_have_value(name)
     expect(page.get_by_text("learned from pasted text")).to_be_visible()
     _write(page)
-    expect(page.locator("#generate-rate")).to_contain_text("500 characters", timeout=20_000)
+    expect(page.locator("#generate-rate")).to_contain_text("500 characters")
     assert set(_text(page).inner_text()) <= set(_TEXT)
 
 
