@@ -67,7 +67,8 @@ def build_generate_tab(shelf: ModelShelf) -> GenerateTab:
     for example in examples:
         example.click(lambda label: _PROMPT_OF_LABEL.get(label, label), example, prompt, **PRIVATE)
 
-    asked_to_stop: set[str] = set()  # sessions; Gradio's own cancelling can hit the text that is begun right after it
+    # Sessions. With Gradio's `cancels`, a Write right after a Stop was seen to write nothing on a busy machine.
+    asked_to_stop: set[str] = set()
 
     def stream(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
         visitor = str(request.session_hash)
