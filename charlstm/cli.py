@@ -143,12 +143,12 @@ def _train(flags: Any) -> None:
 
     values = _values(flags, ModelConfig, TrainConfig)
     settings, typed = Settings.from_flat(values), flags.corpus
-    with _DownloadBar() as bar:
+    with _BytesBar() as bar:
         corpus = open_corpus(typed, settings.train.encoding, bar.report, shown=typed)
     if typed not in DESCRIPTIONS:  # whoever resumes the run may do so from another folder
         whole = settings.train.model_copy(update={"corpus": str(Path(typed).expanduser().resolve())})
         settings = settings.model_copy(update={"train": whole})
-    corpus.split(settings.model, settings.train)  # a text that can't be used is refused before a folder is made
+    corpus.check(settings.model, settings.train)  # a text that can't be used is refused before a folder is made
     store = RunStore(flags.checkpoints_dir)
     name = store.free_name(f"{Path(typed).stem}-{flags.preset}") if flags.name is None else flags.name
     _work(store.create(settings, name), corpus)
@@ -163,7 +163,7 @@ def _work(folder: RunFolder, corpus: "Corpus | None") -> None:
     from charlstm.runs.worker import work
 
     print(f"run {folder.name}, in {folder.path}")
-    with _DownloadBar() as download, _TrainingBar() as bar:
+    with _BytesBar() as download, _TrainingBar() as bar:
         finished = work(folder, corpus, bar.show, download.report)
     print(f"{finished.reason} at step {finished.step:,} after {duration(finished.elapsed_seconds)}")
     if finished.val_stateful is not None and finished.val_windows is not None:
@@ -203,11 +203,13 @@ def _evaluate(flags: _Evaluate) -> None:
     trained = {name: origin.train_config[name] for name in asked if name in origin.train_config} if origin else {}
     given = {name: value for name, value in asked.items() if value is not None}
     train = checked(TrainConfig, {**trained, **given, "batch_size": 1})
-    with _DownloadBar() as bar:
+    with _BytesBar() as bar:
         corpus = open_corpus(train.corpus, train.encoding, bar.report, shown=train.corpus)
     if origin and flags.corpus is None and corpus.sha256 != origin.corpus_sha256:
         raise CorpusError(f"{train.corpus} is not the text this model learned from; name the text with --corpus.")
-    tokens = corpus.split(language_model.model.config, train, language_model.vocabulary).validation
+    with _BytesBar() as bar:
+        cut = corpus.split(language_model.model.config, train, language_model.vocabulary, bar.report)
+    tokens = cut.validation
     stateful, windows = evaluate_stateful(language_model.model, tokens), evaluate_windows(language_model.model, tokens)
     split = f"last {100 * train.val_fraction:g}%"
     if flags.as_json:
@@ -302,10 +304,10 @@ def _harmless(text: str) -> str:
     return "".join(char if char in "\n\t" or unicodedata.category(char) != "Cc" else repr(char)[1:-1] for char in text)
 
 
-class _DownloadBar:
-    """A bar in bytes that appears only when something is downloaded, on a terminal."""
+class _BytesBar:
+    """A bar in bytes that appears, on a terminal, only while a text is downloaded, or read because it is large."""
 
-    def __enter__(self) -> "_DownloadBar":
+    def __enter__(self) -> "_BytesBar":
         self._bar: Any = None
         return self
 
@@ -314,14 +316,22 @@ class _DownloadBar:
             self._bar.close()
 
     def report(self, num_bytes: int, total_bytes: int) -> None:
-        """`num_bytes` of `total_bytes` have arrived."""
+        """`num_bytes` of `total_bytes` are done; when all are, the next report begins anew."""
         if self._bar is None:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=total_bytes, unit="B", unit_scale=True, desc="downloading", disable=not sys.stderr.isatty()
+                total=total_bytes,
+                unit="B",
+                unit_scale=True,
+                desc="preparing the text",
+                leave=False,
+                disable=not sys.stderr.isatty(),
             )
         self._bar.update(num_bytes - self._bar.n)
+        if num_bytes >= total_bytes:
+            self._bar.close()
+            self._bar = None
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,10 +32,10 @@ def publish(path: Path) -> Iterator[Path]:
         _flush(path.parent)
 
 
-def publish_text(path: Path, text: str) -> None:
-    """Publish `text` as UTF-8."""
-    with publish(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+def publish_text(path: Path, text: str | Iterable[str]) -> None:
+    """Publish `text`, whole or in pieces, as UTF-8."""
+    with publish(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines([text] if isinstance(text, str) else text)
 
 
 def _flush(path: Path) -> None:

@@ -5,10 +5,12 @@ At level `bytes` a token is one byte of the UTF-8 text, so any text fits a vocab
 """
 
 import codecs
+import contextlib
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +18,10 @@ from numpy.typing import NDArray
 from charlstm.config import Level
 from charlstm.errors import VocabularyError
 
-Tokens = NDArray[np.unsignedinteger]
 _UNKNOWN = np.iinfo(np.uint32).max
 _NAMED_AT_MOST = 10
 _CHUNK_CHARS = 1 << 20  # encoded at once: bounds the memory beside the text and its ids
+_NARROW = 256  # characters of one byte in Latin-1, whose code points these are
 
 # Typographic characters and what a plain keyboard gives instead.
 _PLAIN = str.maketrans(
@@ -37,6 +39,16 @@ _PLAIN = str.maketrans(
         "\t": " ",
     }
 )
+
+
+class Tokens(Protocol):
+    """Ids (N,) of a text: an array, or something indexed like one that reads them from a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: slice | NDArray[np.int64], /) -> NDArray[np.unsignedinteger]:
+        """Ids at a slice, or at places (..., T)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -74,23 +86,40 @@ class Vocabulary:
         table[codes] = np.arange(len(codes), dtype=np.uint32)
         return table
 
+    @cached_property
+    def _narrow_ids(self) -> tuple[bytes, bytes]:
+        """For ids of one byte, what `bytes.translate` takes: the id of each Latin-1 character, and those without."""
+        narrow = [char for char in map(chr, range(_NARROW)) if char in self._known]
+        table = bytearray(_NARROW)
+        for char in narrow:
+            table[ord(char)] = int(self._ids[ord(char)])
+        return bytes(table), bytes(code for code in range(_NARROW) if chr(code) not in self._known)
+
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
         """The smallest unsigned integer type that holds every id."""
         return np.min_scalar_type(len(self) - 1)
 
-    def encode(self, text: str) -> Tokens:
+    def encode(self, text: str) -> NDArray[np.unsignedinteger]:
         """Ids of `text`; raises `VocabularyError` naming the characters that are not in the vocabulary."""
         if self.level == "bytes":
             return np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
         ids = np.empty(len(text), dtype=self.dtype)
         for begin in range(0, len(text), _CHUNK_CHARS):
-            codes = _code_points(text[begin : begin + _CHUNK_CHARS])
-            chunk = self._ids[np.minimum(codes, len(self._ids) - 1)]
-            if chunk.max() == _UNKNOWN:
+            chunk = self._encoded(text[begin : begin + _CHUNK_CHARS])
+            if chunk is None:
                 raise VocabularyError(_unknown_message(self.unknown(text)))
             ids[begin : begin + _CHUNK_CHARS] = chunk
         return ids
+
+    def _encoded(self, chunk: str) -> NDArray[np.unsignedinteger] | None:
+        """Ids of `chunk`, or `None` if it holds an unknown character."""
+        if self.dtype == np.uint8:
+            with contextlib.suppress(UnicodeEncodeError):  # then it holds characters beyond Latin-1
+                narrow = np.frombuffer(chunk.encode("latin-1").translate(*self._narrow_ids), dtype=np.uint8)
+                return narrow if len(narrow) == len(chunk) else None
+        ids = self._ids[np.minimum(code_points(chunk), len(self._ids) - 1)]
+        return None if ids.max() == _UNKNOWN else ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; at level `bytes`, what is not UTF-8 becomes U+FFFD."""
@@ -137,7 +166,8 @@ class Decoder:
 _BYTES = tuple(map(chr, range(256)))
 
 
-def _code_points(text: str) -> NDArray[np.uint32]:
+def code_points(text: str) -> NDArray[np.uint32]:
+    """The code point of each character, (N,)."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 

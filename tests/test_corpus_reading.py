@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlstm.corpus import Corpus, decode, open_corpus, read_file
+from charlstm.corpus import Corpus, decode, open_corpus, open_file
 from charlstm.errors import CharLSTMError, CorpusError
 
 TEXT = "Grüße, 日本 👩‍👩‍👧\nand the rest.\n"
@@ -161,10 +161,9 @@ def test_each_thing_done_to_the_text_has_its_note():
 
 def test_a_file_is_read_and_named_by_its_last_part(tmp_path):
     (tmp_path / "poems.txt").write_bytes(b"one\r\ntwo")
-    text, notes = read_file(tmp_path / "poems.txt")
-    assert text == "one\ntwo"
     corpus = open_corpus(str(tmp_path / "poems.txt"))
-    assert corpus == Corpus("poems.txt", "one\ntwo", notes)
+    assert corpus == open_file(tmp_path / "poems.txt") == Corpus("poems.txt", "one\ntwo", corpus.notes)
+    assert open_file(tmp_path / "poems.txt", name="my poems") == Corpus("my poems", "one\ntwo", corpus.notes)
 
 
 def test_a_file_is_read_in_the_encoding_asked_for(tmp_path):
@@ -188,7 +187,7 @@ def test_a_missing_file_is_called_by_its_name_unless_the_caller_says_how(tmp_pat
 
 
 def test_a_device_is_refused_unread():
-    assert "device or pipe" in refusal(read_file, Path("/dev/zero"))
+    assert "device or pipe" in refusal(open_file, Path("/dev/zero"))
 
 
 def test_the_home_of_nobody_is_a_missing_file():
@@ -196,20 +195,20 @@ def test_the_home_of_nobody_is_a_missing_file():
 
 
 def test_a_folder_is_refused(tmp_path):
-    assert "is a folder" in refusal(read_file, tmp_path)
+    assert "is a folder" in refusal(open_file, tmp_path)
     assert "is a folder" in refusal(open_corpus, str(tmp_path))
 
 
 def test_an_empty_file_is_refused(tmp_path):
     (tmp_path / "empty.txt").touch()
-    assert refusal(read_file, tmp_path / "empty.txt").startswith("empty.txt is empty")
+    assert refusal(open_file, tmp_path / "empty.txt").startswith("empty.txt is empty")
 
 
 def test_what_the_system_does_not_let_read_is_refused_with_its_reason(tmp_path):
     (tmp_path / "file").touch()  # refusals of the system that root meets too
-    assert "can't be read (Not a directory)" in refusal(read_file, tmp_path / "file" / "below")
+    assert "can't be read (Not a directory)" in refusal(open_file, tmp_path / "file" / "below")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    assert "can't be read" in refusal(read_file, tmp_path / "loop")
+    assert "can't be read" in refusal(open_file, tmp_path / "loop")
 
 
 def test_a_text_given_in_place_of_a_path_is_refused_and_no_crash():

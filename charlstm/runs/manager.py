@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,7 @@ class RunManager:
         self._children: dict[str, _Child] = {}
         self._starting = threading.Lock()  # two visitors may press Start at the same moment
 
-    def start(self, settings: Settings, name: str, text: str | None = None) -> RunFolder:
+    def start(self, settings: Settings, name: str, text: str | Iterable[str] | None = None) -> RunFolder:
         """Start a new run in a process of its own; raises `RunError` if the name is taken or another run is going."""
         with self._starting:
             self._require_idle()

@@ -18,7 +18,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from charlstm.config import Settings
-from charlstm.errors import RunError
+from charlstm.errors import CharLSTMError, RunError
 from charlstm.events import Failed, Finished, Record, Resumed, Started, parse_record
 from charlstm.files import publish_text
 
@@ -189,7 +189,7 @@ class RunStore:
             raise RunError(f"there is no run named {name}; see the list of runs.")
         return folder
 
-    def create(self, settings: Settings, name: str, text: str | None = None) -> RunFolder:
+    def create(self, settings: Settings, name: str, text: str | Iterable[str] | None = None) -> RunFolder:
         """Prepare a run named `name`, with its own copy of `text` if it was pasted or uploaded."""
         folder = RunFolder(self.root / _checked_name(name))
         try:
@@ -205,6 +205,9 @@ class RunStore:
         except (OSError, UnicodeError) as error:
             shutil.rmtree(folder.path, ignore_errors=True)  # or it would keep the name, and no list would show it
             raise RunError(f"run {name} can't be prepared ({error}); free up its folder.") from None
+        except CharLSTMError:  # from the text, which may be a file that is read only now
+            shutil.rmtree(folder.path, ignore_errors=True)
+            raise
         return folder
 
     def free_name(self, wish: str) -> str:

@@ -16,7 +16,7 @@ from types import FrameType
 from filelock import Timeout
 
 from charlstm.checkpoint import MODEL_FILE, load_training_state, save_training_state
-from charlstm.corpus import Corpus, Report, open_corpus, read_file
+from charlstm.corpus import Corpus, Report, open_corpus, open_file
 from charlstm.errors import CharLSTMError, CorpusError, RunError
 from charlstm.events import Evaluated, Failed, Finished, Record, Resumed, Started, StepDone
 from charlstm.language_model import LanguageModel
@@ -38,8 +38,9 @@ def work(
 ) -> Finished:
     """Train the run in `folder` from where it stands to its end, and return its last record.
 
-    `on_record` sees each record after it is written; `report` follows a download; `save_seconds` lie between two
-    saves of the training state, or more where a save is slow. Ctrl-C, SIGTERM and SIGHUP save first.
+    `on_record` sees each record after it is written; `report` follows a download, or the reading of a large text;
+    `save_seconds` lie between two saves of the training state, or more where a save is slow. Ctrl-C, SIGTERM and
+    SIGHUP save first.
     Raises `RunError` if another process works on it or it has completed, and, after recording it, whatever ends the
     run early.
     """
@@ -59,7 +60,7 @@ def work(
                 on_record(each)
 
         try:
-            return _Work(folder, corpus or _corpus_of(folder, report), record, save_seconds).through()
+            return _Work(folder, corpus or _corpus_of(folder, report), record, report, save_seconds).through()
         except Exception as error:
             with contextlib.suppress(OSError):  # what keeps the run from writing may keep this record out too
                 record(Failed(step=log.step, message=_told(error, folder)))
@@ -86,7 +87,7 @@ def _unwritable(error: OSError) -> str:
 def _corpus_of(folder: RunFolder, report: Report | None) -> Corpus:
     train = folder.settings().train
     if folder.corpus_file.exists():
-        return Corpus(train.corpus, *read_file(folder.corpus_file, "utf-8"))
+        return open_file(folder.corpus_file, "utf-8", name=train.corpus, report=report)
     return open_corpus(train.corpus, train.encoding, report)
 
 
@@ -94,11 +95,16 @@ class _Work:
     """One worker's way through one run."""
 
     def __init__(
-        self, folder: RunFolder, corpus: Corpus, record: Callable[[Record], None], save_seconds: float
+        self,
+        folder: RunFolder,
+        corpus: Corpus,
+        record: Callable[[Record], None],
+        report: Report | None,
+        save_seconds: float,
     ) -> None:
         settings = folder.settings()
         self.folder, self.corpus, self.record = folder, corpus, record
-        self.split = corpus.split(settings.model, settings.train)
+        self.split = corpus.split(settings.model, settings.train, report=report)
         language_model = LanguageModel.create(self.split.vocabulary, settings.model, settings.train.seed)
         self.trainer = Trainer(language_model, self.split, settings.train)
         self.evaluated: Evaluated | None = None
@@ -120,7 +126,7 @@ class _Work:
         return Started(
             step=0,
             started_at=_now(),
-            num_chars=len(self.corpus.text),
+            num_chars=self.corpus.num_chars,
             num_distinct=len(self.corpus.frequencies),
             num_train_chars=len(self.split.train),
             num_val_chars=len(self.split.validation),

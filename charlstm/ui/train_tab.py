@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from charlstm.config import PRESET_SUMMARIES, PRESETS, Encoding, Settings
-from charlstm.corpus import DESCRIPTIONS, Corpus, decode, default_corpus, is_at_hand, open_corpus, read_file
+from charlstm.corpus import DESCRIPTIONS, Corpus, decode, default_corpus, is_at_hand, open_corpus, open_file
 from charlstm.errors import CharLSTMError, CorpusError
 from charlstm.runs.manager import RunSummary
 from charlstm.ui.controls import PRIVATE, control
@@ -227,9 +227,9 @@ def _start(
         corpus = _corpus(kind, file, pasted, encoding, lambda done, total: progress((done, total), unit="bytes"))
         own_end = {"max_minutes": minutes} if minutes else {}
         settings = Settings.preset(preset, corpus=corpus.name, **own_end)
-        corpus.split(settings.model, settings.train)
+        corpus.check(settings.model, settings.train)
         name = tab.watch.manager.store.free_name(f"{Path(corpus.name).stem}-{preset}")
-        tab.watch.manager.start(settings, name, None if kind in DESCRIPTIONS else corpus.text)
+        tab.watch.manager.start(settings, name, None if kind in DESCRIPTIONS else corpus.pieces())
     except CharLSTMError as error:
         return [plain(sentence(error)), *tab.draw(shown)]
     tab.watch.runs(fresh=True)
@@ -243,7 +243,7 @@ def _corpus(kind: str, file: str | None, pasted: str, encoding: Encoding, report
     if kind == _UPLOAD:
         if not file:
             raise CorpusError("no file is chosen yet; drop a text file into the box.")
-        return Corpus(Path(file).name[-_LONGEST_NAME:], *read_file(Path(file), encoding))
+        return open_file(Path(file), encoding, name=Path(file).name[-_LONGEST_NAME:], report=report)
     if not pasted.strip():
         raise CorpusError("the text is empty; paste some text into the box.")
     name = "pasted text"
@@ -279,7 +279,7 @@ def _named_statistics(name: str) -> str:
 def _statistics(corpus: Corpus) -> str:
     rare = [char for char, _ in corpus.frequencies[::-1][:_RAREST_SHOWN]]
     rarest = " ".join(char if char.isprintable() else repr(char)[1:-1] for char in rare)
-    facts = f"{len(corpus.text):,} characters, {len(corpus.frequencies):,} distinct; the rarest: {rarest}"
+    facts = f"{corpus.num_chars:,} characters, {len(corpus.frequencies):,} distinct; the rarest: {rarest}"
     return " ".join((facts, *corpus.notes))
 
 

@@ -1,0 +1,56 @@
+"""What is known of a text after one reading, gathered piece by piece."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlstm.vocabulary import code_points
+
+
+class Facts(NamedTuple):
+    """Length, identity and alphabet of a text."""
+
+    num_chars: int
+    num_bytes: int  # of the text as UTF-8
+    sha256: str  # of the text as UTF-8
+    frequencies: tuple[tuple[str, int], ...]  # distinct characters and their counts, the most frequent first
+
+
+def gathered(pieces: Iterable[str]) -> Facts:
+    """The facts of the text that `pieces` make up."""
+    digest, num_bytes = hashlib.sha256(), 0
+    totals = np.zeros(0, np.int64)  # how often each code point occurs
+    for piece in pieces:
+        utf8 = as_utf8(piece)
+        digest.update(utf8)
+        num_bytes += len(utf8)
+        counts = _counts(piece)
+        if len(counts) > len(totals):
+            totals, counts = counts, totals
+        totals[: len(counts)] += counts
+    codes = np.flatnonzero(totals)
+    codes = codes[np.argsort(-totals[codes], kind="stable")]
+    frequencies = tuple((chr(code), count) for code, count in zip(codes.tolist(), totals[codes].tolist(), strict=True))
+    return Facts(int(totals.sum()), num_bytes, digest.hexdigest(), frequencies)
+
+
+def as_utf8(text: str) -> bytes:
+    """What a text's hash is taken of; half a character (a lone surrogate) in it is no error."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _counts(piece: str) -> NDArray[np.int64]:
+    """How often each code point up to the largest occurs."""
+    try:
+        narrow = piece.encode("latin-1")
+    except UnicodeEncodeError:
+        return np.bincount(code_points(piece))
+    # Two characters at a time: counting pairs, of which there are 65,536, is twice as fast as counting characters.
+    pairs = np.bincount(np.frombuffer(narrow, np.uint16, len(narrow) // 2), minlength=1 << 16).reshape(256, 256)
+    counts: NDArray[np.int64] = pairs.sum(axis=0) + pairs.sum(axis=1)
+    if len(narrow) % 2:
+        counts[narrow[-1]] += 1
+    return counts
