@@ -11,10 +11,11 @@ os.umask(_UMASK)
 
 
 @contextmanager
-def publish(path: Path) -> Iterator[Path]:
+def publish(path: Path, is_durable: bool = True) -> Iterator[Path]:
     """Yield a temporary sibling of `path` to write to; on leaving, flush it to disk and rename it to `path`.
 
-    If the block raises, the temporary file is removed and `path` stays as it was.
+    If the block raises, the temporary file is removed and `path` stays as it was. Without `is_durable` nothing waits
+    for the disk, and a power cut may leave a broken file: for what is checked when read and can be made again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -22,13 +23,14 @@ def publish(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _flush(temporary)
+        if is_durable:
+            _flush(temporary)
         temporary.chmod(0o666 & ~_UMASK)  # mkstemp makes 0600; others may read what this user's files let them read
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if os.name == "posix":  # the rename itself is durable only once the folder is
+    if is_durable and os.name == "posix":  # the rename itself is durable only once the folder is
         _flush(path.parent)
 
 

@@ -223,6 +223,22 @@ class TestWrongUsage:
 
 
 class TestTrain:
+    def test_a_large_text_is_prepared_under_a_bar_that_goes_and_leaves_the_output_as_it_is(
+        self, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("charlstm.corpus.HELD_BYTES", 0)
+        command = ["train", "--corpus", trained.text, "--name", "tiny", *TINY, "--max-steps", 60]
+        code, out, err = run(*command, "--checkpoints-dir", tmp_path)
+        assert (code, err) == (0, "")
+        plain = [line for line in trained.outcome.out.splitlines() if line.startswith("step ")]
+        assert [line for line in out.splitlines() if line.startswith("step ")] == plain != []
+        terminal = io.StringIO()
+        terminal.isatty = lambda: True
+        with contextlib.redirect_stderr(terminal), contextlib.redirect_stdout(io.StringIO()):
+            assert main(["evaluate", str(tmp_path / "tiny"), "--corpus", str(trained.text), "--json"]) == 0
+        assert "preparing the text:" in terminal.getvalue()
+        assert terminal.getvalue().endswith("\r"), "the bar is gone"
+
     def test_flags_go_over_the_file_and_the_file_over_the_preset(self, trained: Trained, tmp_path: Path):
         file = tmp_path / "settings.json"
         file.write_text(json.dumps({"hidden_size": 12, "seq_len": 20, "sample_chars": 7, "corpus": "python-reference"}))

@@ -46,6 +46,19 @@ def test_what_the_block_wrote_is_the_files_content(tmp_path):
     assert names_in(tmp_path) == ["model.bin"]
 
 
+def test_what_need_not_last_is_published_without_waiting_for_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("charlstm.files._flush", lambda path: pytest.fail(f"{path.name} is flushed"))
+    with publish(tmp_path / "cache.bin", is_durable=False) as temporary:
+        temporary.write_bytes(b"new")
+    assert (tmp_path / "cache.bin").read_bytes() == b"new"
+    assert names_in(tmp_path) == ["cache.bin"]
+
+
+def test_text_in_pieces_is_written_in_order(tmp_path):
+    publish_text(tmp_path / "text", (piece for piece in ("é\n", "", "日本\r\n", "🙂")))
+    assert (tmp_path / "text").read_bytes() == "é\n日本\r\n🙂".encode()
+
+
 def test_missing_folders_are_made(tmp_path):
     publish_text(tmp_path / "runs" / "first" / "config.json", "{}")
     assert (tmp_path / "runs" / "first" / "config.json").read_bytes() == b"{}"

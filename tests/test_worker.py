@@ -299,6 +299,20 @@ class TestStopAndResume:
         assert work(folder).reason == "completed"
         assert_same_weights(folder, completed)
 
+    def test_a_large_text_is_encoded_once_for_the_whole_run_and_gives_the_same_weights(
+        self, tmp_path: Path, pangrams: str, completed: RunFolder, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("charlstm.corpus.HELD_BYTES", 0)
+        folder = new_run(tmp_path, pangrams)
+        readings: list[tuple[int, int]] = []
+        work(folder, on_record=ask_at(folder, "evaluated", 25), report=lambda *each: readings.append(each))
+        assert readings == [(len(pangrams), len(pangrams))] * 2, "read for its facts, then encoded"
+        folder.ask(Control())
+        work(folder, report=lambda *each: readings.append(each))
+        assert len(readings) == 3, "read again, to know that it is the same text, and not encoded"
+        assert folder.status() == "completed"
+        assert_same_weights(folder, completed)
+
     def test_a_completed_run_is_refused_and_stays_completed(self, copied: RunFolder):
         before = copied.events_file.read_bytes()
         with pytest.raises(RunError, match="has reached its planned end") as caught:

@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 from charlstm.config import Encoding
 from charlstm.errors import CorpusError
 
-PIECE = 1 << 20  # bytes read, or characters handled, at once: large enough for speed, small enough for a cache
+PIECE = 1 << 18  # bytes read, or characters handled, at once: large enough for speed, small enough for a cache
 _HEAD_BYTES = 1 << 16
 _UTF16_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _NATIVE_UTF16 = "utf-16-le" if sys.byteorder == "little" else "utf-16-be"

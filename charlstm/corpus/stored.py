@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from charlstm.corpus.catalogue import Report
 from charlstm.corpus.reading import PIECE
 from charlstm.corpus.textfile import TextFile
-from charlstm.errors import CorpusError
+from charlstm.errors import CorpusError, VocabularyError
 from charlstm.files import publish
 from charlstm.vocabulary import Vocabulary
 
@@ -119,7 +119,7 @@ def stored_tokens(text: TextFile, vocabulary: Vocabulary, report: Report | None 
         file = _whole(path, num_bytes)
         if file is None:
             _sweep(path, num_bytes)
-            with publish(path) as temporary:
+            with publish(path, is_durable=False) as temporary:  # its checksum tells whether it is whole
                 _write(temporary, text, vocabulary, report)
             file = path.open("rb", buffering=0)
     except OSError as error:
@@ -189,7 +189,10 @@ def _write(path: Path, text: TextFile, vocabulary: Vocabulary, report: Report | 
     checksum = 0
     with path.open("wb") as file:
         for piece in text.pieces(report):
-            ids = vocabulary.encode(piece).data
+            try:
+                ids = vocabulary.encode(piece).data
+            except VocabularyError:  # it covered all there was at the first reading
+                raise text.changed() from None
             checksum = zlib.crc32(ids, checksum)
             file.write(ids)
         file.write(checksum.to_bytes(_CHECKSUM_BYTES, "little"))

@@ -46,7 +46,11 @@ class TextFile:
                 digest.update(as_utf8(piece))
                 yield piece
         if digest.hexdigest() != self.facts.sha256:
-            raise CorpusError(f"{self.shown} has changed since it was first read; leave it alone and start again.")
+            raise self.changed()
+
+    def changed(self) -> CorpusError:
+        """What to raise when the file turns out to hold another text than the one whose facts are known."""
+        return CorpusError(f"{self.shown} has changed since it was first read; leave it alone and start again.")
 
 
 def _reported(pieces: Pieces, file: BinaryIO, report: Report | None) -> Iterator[str]:
