@@ -46,6 +46,7 @@ class Provenance(BaseModel):
     val_method: str | None = None
     val_stateful: float | None = None  # nats per character, measured on these weights after the run
     val_windows: float | None = None
+    val_stateful_method: str | None = None  # whether exactly, and of how much
     hardware: str
     versions: dict[str, str]
 

@@ -194,7 +194,7 @@ def _generate(flags: Any) -> None:
 def _evaluate(flags: _Evaluate) -> None:
     """Measure a model on the validation part of a text, in nats and bits per character."""
     from charlstm.corpus import open_corpus
-    from charlstm.evaluation import evaluate_stateful, evaluate_windows
+    from charlstm.evaluation import validation_figures
     from charlstm.language_model import LanguageModel
 
     language_model = LanguageModel.load(flags.model)
@@ -210,7 +210,7 @@ def _evaluate(flags: _Evaluate) -> None:
     with _BytesBar() as bar:
         cut = corpus.split(language_model.model.config, train, language_model.vocabulary, bar.report)
     tokens = cut.validation
-    stateful, windows = evaluate_stateful(language_model.model, tokens), evaluate_windows(language_model.model, tokens)
+    stateful, windows, method = validation_figures(language_model.model, tokens)
     split = f"last {100 * train.val_fraction:g}%"
     if flags.as_json:
         figures = {
@@ -220,6 +220,7 @@ def _evaluate(flags: _Evaluate) -> None:
             json.dumps(
                 {
                     **figures,
+                    "method": method,
                     "characters": stateful.num_chars,
                     "model": str(flags.model),
                     "corpus": corpus.name,
@@ -290,6 +291,11 @@ def _line(record: Record) -> str | None:
         )
     if record.kind == "resumed":
         return f"resumed at step {record.step:,}"
+    if record.kind == "rewound":
+        return (
+            f"the loss was no number at step {record.diverged_step:,}: back to step {record.step:,}, "
+            f"on at {record.rate_factor:g} times the learning rate"
+        )
     if record.kind == "evaluated":
         return f"step {record.step:,}: validation {record.val_loss:.4f} nats per character ({record.method})"
     if record.kind == "sampled":

@@ -16,6 +16,8 @@ from charlstm.errors import ConfigError
 
 Level = Literal["chars", "bytes"]
 Encoding = Literal["auto", "utf-8", "utf-16", "latin-1"]
+Precision = Literal["auto", "bfloat16", "float32"]
+Device = Literal["auto", "cpu", "cuda"]
 PresetName = Literal["blog", "minute", "best"]
 
 
@@ -37,7 +39,13 @@ class ModelConfig(_Config):
     hidden_size: Annotated[int, Unit("units")] = Field(256, ge=1, le=4096, description="Units in each LSTM layer")
     num_layers: Annotated[int, Unit("layers")] = Field(1, ge=1, le=8, description="LSTM layers on top of each other")
     dropout: Annotated[float, Unit("share")] = Field(
-        0.0, ge=0, lt=1, description="Share of activations dropped between the layers and after the last"
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of each layer's units dropped while training, the same ones for all characters of a window",
+    )
+    weight_dropout: Annotated[float, Unit("share")] = Field(
+        0.0, ge=0, lt=1, description="Share of the recurrent weights dropped while training, others for every window"
     )
     forget_bias: float = Field(
         1.0,
@@ -75,6 +83,16 @@ class TrainConfig(_Config):
         0, ge=0, le=1_000_000, description="Steps over which the learning rate rises from 0"
     )
     weight_decay: float = Field(0.0, ge=0, le=10, description="AdamW's decay of the weight matrices")
+    adam_beta2: float = Field(
+        0.999, ge=0, lt=1, description="Share of the squared gradients' running mean that AdamW keeps at each step"
+    )
+    weight_average: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the averaged weights kept at each step; the average is what is validated and saved; "
+        "0 for none",
+    )
     max_grad_norm: float = Field(
         1.0, ge=0, le=10**6, description="Gradients longer than this are shortened to it; 0 never"
     )
@@ -90,7 +108,9 @@ class TrainConfig(_Config):
     log_every: Annotated[int, Unit("steps")] = Field(
         20, ge=1, le=10**6, description="Steps between two points of the loss curve"
     )
-    eval_every: Annotated[int, Unit("steps")] = Field(1000, ge=1, le=10**9, description="Steps between two validations")
+    eval_every: Annotated[int, Unit("steps")] = Field(
+        0, ge=0, le=10**9, description="Steps between two validations; 0 spends about a twentieth of the time on them"
+    )
     sample_every: Annotated[int, Unit("steps")] = Field(500, ge=1, le=10**9, description="Steps between two samples")
     sample_chars: Annotated[int, Unit("characters")] = Field(
         500, ge=1, le=10_000, description="Length of those samples"
@@ -98,6 +118,10 @@ class TrainConfig(_Config):
     sample_temperature: float = Field(1.0, ge=0, le=2, description="Temperature of those samples")
     sample_prompt: str = Field("", max_length=1000, description="Text that those samples continue")
     seed: int = Field(1, ge=0, le=2**31 - 1, description="Seed of the initial weights, dropout and samples")
+    precision: Precision = Field(
+        "auto", description="Arithmetic of training; auto takes bfloat16 where the processor is fast at it"
+    )
+    device: Device = Field("auto", description="Where to train; auto takes a CUDA GPU if there is one")
 
     def require_end(self) -> None:
         """Raise `ConfigError` if training with these settings would never end."""
@@ -192,6 +216,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "warmup_steps": 0,
         "weight_decay": 0.0,
         "max_grad_norm": 0.0,
+        "precision": "float32",
         "max_passes": 1.0,
         "max_minutes": 0.0,
         "log_every": 10,

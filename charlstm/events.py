@@ -41,6 +41,14 @@ class Resumed(_Record):
     started_at: str
 
 
+class Rewound(_Record):
+    """The loss was no number at `diverged_step`: the run went back to `step` and goes on at a lower rate."""
+
+    kind: Literal["rewound"] = "rewound"
+    diverged_step: int
+    rate_factor: float  # of the learning rate that was asked for
+
+
 class Progress(_Record):
     """A point of the loss curve; `train_loss` is the mean since the previous point.
 
@@ -94,8 +102,10 @@ class Failed(_Record):
     message: str
 
 
-Record = Annotated[Started | Resumed | Progress | Evaluated | Sampled | Finished | Failed, Field(discriminator="kind")]
-Event = StepDone | Progress | Evaluated | Sampled
+Record = Annotated[
+    Started | Resumed | Rewound | Progress | Evaluated | Sampled | Finished | Failed, Field(discriminator="kind")
+]
+Event = StepDone | Rewound | Progress | Evaluated | Sampled
 _ADAPTER: TypeAdapter[Record] = TypeAdapter(Record)
 
 

@@ -1,7 +1,7 @@
 """The network: characters in, logits of the next character out.
 
 Shapes: B = batch, T = time, V = vocabulary size, L = layers, H = hidden size.
-A state is `(h, c)`, each (L, B, H).
+A state is `(h, c)`, each (L, B, H), float32.
 """
 
 from collections.abc import Iterator
@@ -9,14 +9,23 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from charlstm import kernel
 from charlstm.config import ModelConfig
 
 State = tuple[Tensor, Tensor]
+_Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # of one layer, as nn.LSTM orders and names them
+_FEWEST_STREAMS = 8  # below, a matrix-vector product per time step is bound by memory, and PyTorch's is as good
 
 
 class CharLSTM(nn.Module):
-    """Embedding or one-hot -> `nn.LSTM` -> dropout -> linear."""
+    """Embedding or one-hot -> LSTM layers -> linear, with locked dropout after every layer while it trains.
+
+    Locked (Gal and Ghahramani 2016): a unit is dropped for all characters of a window, so the noise of one
+    character does not hide what another carries. `weight_dropout` drops recurrent weights for a window (Merity et al.
+    2017).
+    """
 
     def __init__(self, vocab_size: int, config: ModelConfig) -> None:
         super().__init__()
@@ -28,9 +37,7 @@ class CharLSTM(nn.Module):
             hidden_size=config.hidden_size,
             num_layers=config.num_layers,
             batch_first=True,
-            dropout=config.dropout if config.num_layers > 1 else 0.0,  # nn.LSTM warns about a rate it can't use
         )
-        self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(config.hidden_size, vocab_size)
         if config.forget_bias:
             self._set_forget_bias(config.forget_bias)
@@ -48,15 +55,90 @@ class CharLSTM(nn.Module):
         """How many numbers training adjusts."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.head.weight.device
+
     def initial_state(self, batch_size: int) -> State:
         """Zeros."""
         shape = (self.config.num_layers, batch_size, self.config.hidden_size)
         return self.head.weight.new_zeros(shape), self.head.weight.new_zeros(shape)
 
-    def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """tokens (B, T) -> logits (B, T, V) and the state after the last token; no state means zeros."""
-        hidden, state = self.lstm(self._inputs(tokens), state)
-        return self.head(self.dropout(hidden)), state
+    def forward(
+        self, tokens: Tensor, state: State | None = None, dtype: torch.dtype | None = None
+    ) -> tuple[Tensor, State]:
+        """tokens (B, T) -> logits (B, T, V) and the state after the last token; no state means zeros.
+
+        `dtype` is what weights and activations are rounded to for the arithmetic, by default that of the parameters;
+        sums of the recurrence, cell states and what is returned are not.
+        """
+        dtype = dtype or self.head.weight.dtype
+        h, c = state or self.initial_state(len(tokens))
+        layer = self._fused_layer if self._is_fused(tokens, dtype) else self._torch_layer
+        hidden, h_after, c_after = tokens.t(), [], []
+        for index in range(self.config.num_layers):
+            hidden, (h_last, c_last) = layer(index, hidden, (h[index], c[index]), dtype)
+            hidden = self._dropped(hidden)
+            h_after.append(h_last)
+            c_after.append(c_last)
+        logits = functional.linear(hidden, self.head.weight.to(dtype), self.head.bias.to(dtype))
+        return logits.transpose(0, 1).to(self.head.weight.dtype), (torch.stack(h_after), torch.stack(c_after))
+
+    def _is_fused(self, tokens: Tensor, dtype: torch.dtype) -> bool:
+        is_worth_it = len(tokens) >= _FEWEST_STREAMS or dtype != torch.float32
+        return tokens.device.type == "cpu" and is_worth_it and kernel.is_available(dtype, self.config.hidden_size)
+
+    def _fused_layer(self, index: int, below: Tensor, state: State, dtype: torch.dtype) -> tuple[Tensor, State]:
+        """`below` is the tokens (T, B) for the first layer, else hidden states (T, B, H)."""
+        weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[index]
+        bias = bias_ih + bias_hh
+        steps, batch = below.shape[:2]
+        rows = torch.arange(steps * batch).view(steps, batch)
+        if index:
+            inputs = functional.linear(below.flatten(0, 1), weight_ih.to(dtype), bias.to(dtype))
+        else:
+            # What a character adds to the gates depends on nothing else, so with fewer characters in the vocabulary
+            # than in the window a table of them is less work than the places one by one.
+            is_table = self.vocab_size <= below.numel()
+            tokens, rows = (None, below) if is_table else (below.flatten(), rows)
+            inputs = (self._embedded(tokens, weight_ih) + bias).to(dtype)
+        return kernel.recurrence(inputs, rows, self._thinned(weight_hh), state[0], state[1])
+
+    def _embedded(self, tokens: Tensor | None, weight_ih: Tensor) -> Tensor:
+        """What tokens (N,), or all of the vocabulary (`None`), give the gates of the first layer, (N, 4H)."""
+        vectors = self.embedding.weight if self.embedding is not None else weight_ih.t()
+        if tokens is not None:
+            vectors = functional.embedding(tokens, vectors)
+        return vectors if self.embedding is None else vectors @ weight_ih.t()
+
+    def _torch_layer(self, index: int, below: Tensor, state: State, dtype: torch.dtype) -> tuple[Tensor, State]:
+        """The same by PyTorch, which is also what the fused one is checked against."""
+        weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[index]
+        inputs = self._inputs(below) if index == 0 else below
+        weights = [each.to(dtype) for each in (weight_ih, self._thinned(weight_hh), bias_ih, bias_hh)]
+        before = [each[None].to(dtype) for each in state]
+        hidden, h, c = torch.lstm(inputs.to(dtype), before, weights, True, 1, 0.0, self.training, False, False)
+        return hidden, (h[0].detach().to(bias_ih), c[0].detach().to(bias_ih))
+
+    def _dropped(self, hidden: Tensor) -> Tensor:
+        """Locked dropout of hidden (T, B, H)."""
+        if not self.training or not self.config.dropout:
+            return hidden
+        kept = torch.empty(hidden.shape[1:], device=hidden.device).bernoulli_(1 - self.config.dropout)
+        return hidden * (kept / (1 - self.config.dropout)).to(hidden.dtype)
+
+    def _thinned(self, weight_hh: Tensor) -> Tensor:
+        """Dropout of the recurrent weights, the same ones for a whole window.
+
+        Random bytes decide, which is a share rounded to 1/256: one draw of 64 bits serves eight weights.
+        """
+        if not self.training or not self.config.weight_dropout:
+            return weight_hh
+        threshold = max(1, round(256 * self.config.weight_dropout))
+        words = torch.empty(-(-weight_hh.numel() // 8), dtype=torch.int64, device=weight_hh.device)
+        draws = words.random_(-(2**63), None).view(torch.uint8)[: weight_hh.numel()].view_as(weight_hh)
+        return weight_hh * ((draws >= threshold) * (256 / (256 - threshold)))
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """One token of each stream, without dropout: tokens (B,) -> logits (B, V) and the new state.

@@ -29,13 +29,14 @@ class StreamBatches:
     one character; where a shorter one has ended in the last window, the target is `IGNORED`.
     """
 
-    def __init__(self, tokens: Tokens, batch_size: int, seq_len: int) -> None:
+    def __init__(self, tokens: Tokens, batch_size: int, seq_len: int, device: torch.device | None = None) -> None:
         num_targets = len(tokens) - 1
         assert num_targets >= batch_size, (len(tokens), batch_size)
         shortest, num_longer = divmod(num_targets, batch_size)
         self._tokens = tokens
         self._lengths = shortest + (np.arange(batch_size) < num_longer)
         self.starts = np.concatenate([[0], np.cumsum(self._lengths)[:-1]])
+        self._device = device or torch.device("cpu")
         self._seq_len = seq_len
         self.num_targets = num_targets
         self.windows_per_pass = -(-int(self._lengths[0]) // seq_len)
@@ -47,9 +48,11 @@ class StreamBatches:
         end = min(begin + self._seq_len, int(self._lengths[0]))
         places = self.starts[:, None] + np.arange(begin, end + 1)  # (B, T + 1), one more for the last targets
         ids = torch.from_numpy(self._tokens[np.minimum(places, self.num_targets)].astype(np.int64))
+        if self._device.type != "cpu":  # pinned and not waited for, so the device never idles for a window
+            ids = ids.pin_memory().to(self._device, non_blocking=True)
         targets = ids[:, 1:]
         ended = self._lengths < end
         if ended.any():
             targets = targets.clone()
-            targets[torch.from_numpy(ended), -1] = IGNORED
+            targets[torch.from_numpy(ended).to(self._device), -1] = IGNORED
         return Batch(ids[:, :-1], targets, targets.numel() - int(ended.sum()), is_first=window == 0)

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, RunError
-from charlstm.events import Failed, Finished, Record, Resumed, Started, parse_record
+from charlstm.events import Failed, Finished, Record, Resumed, Rewound, Started, parse_record
 from charlstm.files import publish_text
 
 Status = Literal["queued", "running", "stopping", "completed", "stopped", "failed", "crashed"]
@@ -245,7 +245,7 @@ class History:
         for record in self._new_records():
             if isinstance(record, Started):  # cut off before anything was saved, the run began anew
                 self.records.clear()
-            elif isinstance(record, Resumed):  # what came after the step it goes on from no longer counts
+            elif isinstance(record, Resumed | Rewound):  # what came after the step it goes on from no longer counts
                 self.records[:] = [each for each in self.records if each.step <= record.step]
             self.records.append(record)
             changed = True

@@ -150,7 +150,7 @@ class _Work:
             if isinstance(event, StepDone):
                 if is_signalled() or self._is_asked_to_stop():
                     return self.trainer.fraction < 1
-                if time.monotonic() - self.last_save > self.save_seconds:
+                if time.monotonic() - self.last_save > self.save_seconds and self.trainer.is_finite():
                     self._save_last()
             else:
                 self.record(event)

@@ -12,7 +12,7 @@ from charlstm import __version__
 from charlstm.checkpoint import Provenance
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus
-from charlstm.evaluation import evaluate_stateful, evaluate_windows
+from charlstm.evaluation import validation_figures
 from charlstm.events import Evaluated, Event
 from charlstm.language_model import LanguageModel
 from charlstm.training.trainer import Trainer
@@ -46,7 +46,9 @@ def train(
 
 def provenance(trainer: Trainer, corpus: Corpus, evaluated: Evaluated | None) -> Provenance:
     """Where the trainer's present weights come from. A file's path is left out: only its name travels."""
-    config = trainer.config.model_copy(update={"corpus": corpus.name})
+    precision = str(trainer.dtype).removeprefix("torch.")
+    chosen = {"corpus": corpus.name, "precision": precision, "device": trainer.device.type}
+    config = trainer.config.model_copy(update=chosen)
     return Provenance(
         corpus=corpus.name,
         corpus_sha256=corpus.sha256,
@@ -65,10 +67,8 @@ def provenance(trainer: Trainer, corpus: Corpus, evaluated: Evaluated | None) ->
 def measured(language_model: LanguageModel, validation: Tokens) -> LanguageModel:
     """The same model with both validation figures, measured on the whole validation text, in its provenance."""
     assert language_model.provenance is not None
-    figures = {
-        "val_stateful": evaluate_stateful(language_model.model, validation).nats,
-        "val_windows": evaluate_windows(language_model.model, validation).nats,
-    }
+    stateful, windows, method = validation_figures(language_model.model, validation)
+    figures = {"val_stateful": stateful.nats, "val_windows": windows.nats, "val_stateful_method": method}
     return replace(language_model, provenance=language_model.provenance.model_copy(update=figures))
 
 

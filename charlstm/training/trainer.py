@@ -7,9 +7,11 @@ Whoever consumes it decides what to do with an event, and may take `state()` at 
 Shapes: B = batch_size streams, T = characters of a window, V = vocabulary size.
 """
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,12 +22,15 @@ from charlstm.corpus import Split, StreamBatches
 from charlstm.corpus.batches import Batch
 from charlstm.errors import CheckpointError, TrainingDiverged
 from charlstm.evaluation import evaluate_in_streams, summed_loss
-from charlstm.events import Evaluated, Event, Progress, Sampled, StepDone
+from charlstm.events import Evaluated, Event, Progress, Rewound, Sampled, StepDone
 from charlstm.language_model import LanguageModel
 from charlstm.model import State, evaluating
-from charlstm.training.schedule import fraction_done, learning_rate, planned_steps
+from charlstm.training.compute import adamw, chosen_device, chosen_dtype
+from charlstm.training.schedule import eval_period, fraction_done, learning_rate, planned_steps
 
 _SMOOTHING = 0.99  # per step: the smoothed loss follows the last hundred steps or so
+_STEPS_TO_KEEP = 200  # between two copies of a state to go back to: each takes about as long as half a step
+_VALIDATED_AT_MOST = 1 << 17  # characters, during the run: the figures after it are of more
 
 
 class Trainer:
@@ -39,24 +44,30 @@ class Trainer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         config.require_end()
-        self.language_model = language_model
         self.config = config
         self.step = 0
         self.elapsed_seconds = 0.0
         self.best_val_loss = math.inf
-        self._model = language_model.model
-        self._validation = split.validation
-        self._batches = StreamBatches(split.train, config.batch_size, config.seq_len)
+        self.device = chosen_device(config.device)
+        self._model = language_model.model.to(self.device)
+        self.dtype = chosen_dtype(config.precision, self.device, self._model.config.hidden_size)
+        self._average = copy.deepcopy(self._model).eval() if config.weight_average else None
+        self.language_model = replace(language_model, model=self._average or self._model)
+        self._validation = split.validation[:_VALIDATED_AT_MOST]
+        self._is_part = len(self._validation) < len(split.validation)
+        self._batches = StreamBatches(split.train, config.batch_size, config.seq_len, self.device)
         self._num_steps = planned_steps(config, self._batches.windows_per_pass)
-        self._optimizer = _adamw(self._model, config.weight_decay)
+        self._eval_every = eval_period(config, len(self._validation))
+        self._optimizer = adamw(self._model, config.weight_decay, config.adam_beta2)
         self._carried: State | None = None
         self._clock = clock
+        self._rate_factor = 1.0  # 1/2 after the run diverged once
         self._smooth_loss = math.log(len(split.vocabulary))  # an untrained model guesses: ln V
-        self._nats = torch.zeros(())  # since the last point of the curve
+        self._nats = torch.zeros((), device=self.device)  # since the last point of the curve
         self._num_targets = 0
         self._num_untimed = 0  # those of them that were learned before `run` began, so on another clock
         self._num_steps_logged = 0
-        self._grad_norm = torch.zeros(())
+        self._grad_norm = torch.zeros((), device=self.device)
         self._learning_rate = 0.0
 
     @property
@@ -69,47 +80,67 @@ class Trainer:
         started = self._clock() - self.elapsed_seconds
         self._interval_began = self._clock()
         self._num_untimed = self._num_targets
+        self._good = self.state()
         if self.step == 0:
             yield self._first_point()
             yield from self._reports(is_last=False)
         while self.fraction < 1:
             self._update(self._batches[self.step])
             self.elapsed_seconds = self._clock() - started
-            yield from self._reports(is_last=self.fraction >= 1)
+            is_last = self.fraction >= 1
+            if self._is_looked_at(is_last) and not self.is_finite():
+                yield self._rewound()
+                continue
+            yield from self._reports(is_last)
             yield StepDone(self.step)
 
     def _update(self, batch: Batch) -> None:
         """One optimiser update on one window; nothing is read back from the device."""
-        self._learning_rate = learning_rate(self.config, self.step, self.fraction)
+        self._learning_rate = self._rate_factor * learning_rate(self.config, self.step, self.fraction)
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate
-        if self._model.config.dropout:
+        if self._model.config.dropout or self._model.config.weight_dropout:
             # A step's random numbers follow from (seed, step), so there is no generator's state to keep or to disturb.
             # The CPU's generator heeds the low 32 bits only; Knuth's multiplier keeps the seeds' steps far apart there.
             torch.manual_seed((self.config.seed * 2_654_435_761 + self.step) % 2**32)
         self._model.train()
         state = None if batch.is_first else self._carried
-        logits, (h, c) = self._model(batch.tokens, state)
+        logits, self._carried = self._model(batch.tokens, state, self.dtype)
         nats = summed_loss(logits, batch.targets)
         self._optimizer.zero_grad(set_to_none=True)
         (nats / batch.num_targets).backward()  # type: ignore[no-untyped-call]
         longest = self.config.max_grad_norm or math.inf
         self._grad_norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), longest)
         self._optimizer.step()
-        self._carried = h.detach(), c.detach()
         self._nats += nats.detach()
         self._num_targets += batch.num_targets
         self._num_steps_logged += 1
         self.step += 1
+        self._average_weights()
+
+    @torch.no_grad()
+    def _average_weights(self) -> None:
+        """Move the average towards the weights: the mean of all at first, exponential from then on."""
+        if self._average is not None:
+            share = max(1 - self.config.weight_average, 1 / (self.step + 1))
+            torch._foreach_lerp_(list(self._average.parameters()), list(self._model.parameters()), share)
+
+    def _is_due(self, is_last: bool) -> tuple[bool, bool, bool]:
+        """Whether a point of the curve, a validation and a sample are due after this step."""
+        periods = (self.config.log_every, self._eval_every, self.config.sample_every)
+        logs, evaluates, samples = (is_last or self.step % period == 0 for period in periods)
+        return logs, evaluates, samples
+
+    def _is_looked_at(self, is_last: bool) -> bool:
+        return any(self._is_due(is_last))
 
     def _reports(self, is_last: bool) -> Iterator[Event]:
         """What is due after this step; the time it takes does not count against characters per second."""
-        periods = (self.config.log_every, self.config.eval_every, self.config.sample_every)
-        logs, evaluates, samples = (is_last or self.step % period == 0 for period in periods)
-        if logs or evaluates or samples:
-            self._require_finite(self._nats.item())
+        logs, evaluates, samples = self._is_due(is_last)
         if logs and self.step:
             yield self._progress()
+            if self.step - self._good[1]["step"] >= _STEPS_TO_KEEP:
+                self._good = self.state()
         began = self._clock()
         if evaluates:
             yield self.evaluate()
@@ -122,21 +153,30 @@ class Trainer:
         batch = self._batches[0]
         with evaluating(self._model):
             nats = summed_loss(self._model(batch.tokens)[0], batch.targets).item()
-        self._require_finite(nats)
         return self._point(nats / batch.num_targets, chars_per_second=0.0)
 
-    def _require_finite(self, nats: float) -> None:
-        """Raise `TrainingDiverged` if the loss is no number, or if the last gradient has left weights that are none."""
-        is_finite = math.isfinite(nats)
-        if not math.isfinite(self._grad_norm.item()):
-            is_finite &= all(bool(parameter.isfinite().all()) for parameter in self._model.parameters())
-        if not is_finite:
+    def is_finite(self) -> bool:
+        """Whether the loss is a number, and the last gradient has not left weights that are none."""
+        if not math.isfinite(self._nats.item()):
+            return False
+        if math.isfinite(self._grad_norm.item()):
+            return True
+        return all(bool(parameter.isfinite().all()) for parameter in self._model.parameters())
+
+    def _rewound(self) -> Rewound:
+        """Go back to the last good state at half the learning rate; raises `TrainingDiverged` the second time."""
+        if self._rate_factor < 1:
             longest = self.config.max_grad_norm
             clip = f"lower max_grad_norm (now {longest:g})" if longest else "set max_grad_norm to 1"
             raise TrainingDiverged(
-                f"the loss is no longer a number at step {self.step:,}: lower learning_rate (now "
-                f"{self.config.learning_rate:g}) or {clip}, and train again."
+                f"the loss is no longer a number at step {self.step:,}, at half the learning rate too: lower "
+                f"learning_rate (now {self.config.learning_rate:g}) or {clip}, and train again."
             )
+        diverged, spent = self.step, self.elapsed_seconds
+        self.load_state(*self._good)
+        self.elapsed_seconds, self._rate_factor = spent, 0.5
+        self._good = self.state()
+        return Rewound(step=self.step, diverged_step=diverged, rate_factor=self._rate_factor)
 
     def _progress(self) -> Progress:
         train_loss = self._nats.item() / self._num_targets
@@ -145,7 +185,7 @@ class Trainer:
         now = self._clock()
         point = self._point(train_loss, (self._num_targets - self._num_untimed) / max(now - self._interval_began, 1e-9))
         self._interval_began = now
-        self._nats = torch.zeros(())
+        self._nats = torch.zeros((), device=self.device)
         self._num_targets = self._num_untimed = self._num_steps_logged = 0
         return point
 
@@ -163,9 +203,10 @@ class Trainer:
         )
 
     def evaluate(self) -> Evaluated:
-        """Validate the present weights; touches no training state but the best figure so far."""
-        loss, method = evaluate_in_streams(self._model, self._validation)
-        self._require_finite(loss.nats)
+        """Validate the present weights, or their average; touches no training state but the best figure so far."""
+        loss, method = evaluate_in_streams(self.language_model.model, self._validation, self.dtype)
+        if self._is_part:
+            method = f"{method}, first {len(self._validation):,} characters"
         is_best = loss.nats < self.best_val_loss
         self.best_val_loss = min(loss.nats, self.best_val_loss)
         return Evaluated(
@@ -182,6 +223,8 @@ class Trainer:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Copies of tensors, and JSON facts, from which `load_state` continues bit for bit; take at a `StepDone`."""
         tensors = {f"model.{name}": tensor for name, tensor in self._model.state_dict().items()}
+        if self._average is not None:
+            tensors |= {f"average.{name}": tensor for name, tensor in self._average.state_dict().items()}
         for index, entry in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": tensor for key, tensor in entry.items()}
         if self._carried is not None:
@@ -191,6 +234,7 @@ class Trainer:
             "step": self.step,
             "elapsed_seconds": self.elapsed_seconds,
             "best_val_loss": self.best_val_loss if math.isfinite(self.best_val_loss) else None,
+            "rate_factor": self._rate_factor,
             "smooth_loss": self._smooth_loss,
             "num_targets": self._num_targets,
             "num_steps_logged": self._num_steps_logged,
@@ -201,13 +245,14 @@ class Trainer:
         """Continue from `state()`; raises `CheckpointError` if it belongs to another model."""
         try:
             self._model.load_state_dict(_under("model.", tensors), strict=True)
-            self._optimizer.load_state_dict(
-                {"state": _optimizer_entries(tensors), "param_groups": self._optimizer.state_dict()["param_groups"]}
-            )
+            if self._average is not None:
+                self._average.load_state_dict(_under("average.", tensors), strict=True)
+            self._load_optimizer(_optimizer_entries(tensors))
             self._carried = self._carried_in(tensors)
-            self._nats = tensors["nats"].clone()
+            self._nats = tensors["nats"].clone().to(self.device)
             self.step, self.elapsed_seconds = int(facts["step"]), float(facts["elapsed_seconds"])
             self.best_val_loss = math.inf if facts["best_val_loss"] is None else float(facts["best_val_loss"])
+            self._rate_factor = float(facts.get("rate_factor", 1.0))
             self._smooth_loss = float(facts["smooth_loss"])
             self._num_targets, self._num_steps_logged = int(facts["num_targets"]), int(facts["num_steps_logged"])
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -215,22 +260,22 @@ class Trainer:
                 f"the training state does not fit this run ({str(error).splitlines()[0][:200]}); start the run anew."
             ) from None
 
+    def _load_optimizer(self, entries: dict[int, dict[str, Tensor]]) -> None:
+        groups = self._optimizer.state_dict()["param_groups"]
+        shapes = [parameter.shape for group in self._optimizer.param_groups for parameter in group["params"]]
+        for index, entry in entries.items():
+            if any(tensor.dim() and tensor.shape != shapes[index] for tensor in entry.values()):
+                raise ValueError(f"the moments of parameter {index} have another shape")
+        self._optimizer.load_state_dict({"state": entries, "param_groups": groups})
+
     def _carried_in(self, tensors: dict[str, Tensor]) -> State | None:
         if "carried.h" not in tensors:
             return None
         expected = self._model.initial_state(self.config.batch_size)[0].shape
-        state = tensors["carried.h"], tensors["carried.c"]
+        state = tensors["carried.h"].to(self.device), tensors["carried.c"].to(self.device)
         if any(tensor.shape != expected for tensor in state):
             raise ValueError(f"its carried state is not {'x'.join(map(str, expected))}: batch_size was another")
         return state
-
-
-def _adamw(model: torch.nn.Module, weight_decay: float) -> torch.optim.AdamW:
-    """Decay shrinks the weight matrices only; fused, because small steps are bound by the number of operations."""
-    matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
-    vectors = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, fused=True)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

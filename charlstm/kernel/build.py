@@ -1,0 +1,91 @@
+"""Compiles `lstm.c` for this processor at first use, and keeps the result in the user's cache.
+
+A library made for all processors would have to leave out the very instructions that make the difference. Where there
+is no C compiler `library` is None, and PyTorch's own LSTM does the work.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+import platformdirs
+
+from charlstm.files import publish
+
+_HERE = Path(__file__).parent
+_SOURCES = ("vectors.h", "cell.h", "lstm.c")
+_FLAGS = ("-O3", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
+_NATIVE = ("-march=native", "-mcpu=native")  # some compilers for ARM know the second only
+_TIMEOUT_SECONDS = 120
+
+
+@lru_cache(maxsize=1)
+def library() -> ctypes.CDLL | None:
+    """The compiled kernel, or `None` where it can't be had. `CHARLSTM_KERNEL=off` does without it.
+
+    The first call on a machine compiles, which takes a few seconds.
+    """
+    compiler = _compiler()
+    if compiler is None or os.environ.get("CHARLSTM_KERNEL", "").lower() == "off":
+        return None
+    name = f"lstm-{_fingerprint(compiler)}.so"
+    try:
+        return _loaded(compiler, Path(platformdirs.user_cache_dir("charlstm")) / "kernels" / name)
+    except (OSError, subprocess.SubprocessError):  # an unwritable home, or one that nothing may be run from
+        pass
+    try:
+        return _loaded(compiler, Path(tempfile.mkdtemp(prefix="charlstm-")) / name)  # for this process alone
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _compiler() -> tuple[str, ...] | None:
+    """`$CC`, or whatever C compiler is on the path; `pip install ziglang` brings one."""
+    for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
+        if name and (found := shutil.which(name)):
+            return (found,)
+    try:
+        import ziglang  # type: ignore[import-not-found]  # noqa: F401
+    except ImportError:
+        return None
+    return (sys.executable, "-m", "ziglang", "cc")
+
+
+def _fingerprint(compiler: tuple[str, ...]) -> str:
+    """Changes with the sources, the flags, the compiler and the processor's features."""
+    digest = hashlib.sha256(repr((compiler, _FLAGS, platform.machine(), _features())).encode())
+    for name in _SOURCES:
+        digest.update((_HERE / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _features() -> str:
+    """A cache folder may be shared by machines whose processors differ."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+
+
+def _loaded(compiler: tuple[str, ...], path: Path) -> ctypes.CDLL:
+    if not path.exists():
+        _compile(compiler, path)
+    return ctypes.CDLL(str(path))
+
+
+def _compile(compiler: tuple[str, ...], path: Path) -> None:
+    with publish(path) as temporary:
+        for native in _NATIVE:
+            command = [*compiler, *_FLAGS, native, "-o", str(temporary), str(_HERE / "lstm.c")]
+            done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False)
+            if done.returncode == 0:
+                return
+        done.check_returncode()

@@ -1,0 +1,95 @@
+/* The LSTM's recurrence, with everything a time step does in one place: matrix product, gates and state in registers.
+ *
+ * A library's LSTM goes to memory between the product and the gates, and rearranges the weights for every product; at
+ * the batches of 8 to 64 streams that learn fastest that takes more time than the arithmetic. Here the weights are
+ * rearranged once per window. Compiled on the user's machine by `build.py`; nothing here is needed where it can't be.
+ */
+#include "vectors.h"
+
+enum Task { PACK_FORWARD, PACK_BACKWARD, FORWARD, BACKWARD, ADD_ROWS };
+
+/* One piece of work, shared by the threads that call `work` on it. */
+typedef struct {
+    int32_t task, is_bfloat16, num_parts, num_items; /* items first to last make a part */
+    int32_t T, B, H;
+    int32_t taken; /* parts that a thread has begun */
+    void *arrays[6];
+} Job;
+
+#if defined(__AVX512F__)
+#define FOR_EVERY_NUMBER_OF_ROWS CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+#elif defined(__AVX__)
+#define FOR_EVERY_NUMBER_OF_ROWS CASE(1) CASE(2) CASE(3)
+#else
+#define FOR_EVERY_NUMBER_OF_ROWS CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+#endif
+
+#define NUMBER float
+#define GROUP 1
+#define NAMED(name) name##_float
+#define Weights Vector
+#define load_weights load_float
+#define spread(source) splat(*(source))
+#define multiply_add(sum, a, b) ((a) * (b) + (sum))
+#define load_numbers load_float
+#define store_numbers store_float
+INLINE float from_float_float(float value) { return value; }
+#include "cell.h"
+#undef NUMBER
+#undef GROUP
+#undef NAMED
+#undef Weights
+#undef load_weights
+#undef spread
+#undef multiply_add
+#undef load_numbers
+#undef store_numbers
+
+#if defined(__AVX512BF16__)
+#define NUMBER bfloat16
+#define GROUP 2
+#define NAMED(name) name##_bfloat16
+#define Weights __m512bh
+#define load_weights(source) ((__m512bh)_mm512_loadu_si512(source))
+#define multiply_add(sum, a, b) ((Vector)_mm512_dpbf16_ps((__m512)(sum), a, b))
+INLINE __m512bh spread(const bfloat16 *source) {
+    int32_t pair;
+    memcpy(&pair, source, sizeof pair);
+    return (__m512bh)_mm512_set1_epi32(pair);
+}
+INLINE Vector load_numbers(const bfloat16 *source) {
+    __m256i narrow = _mm256_loadu_si256((const __m256i *)source);
+    return (Vector)_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16);
+}
+INLINE void store_numbers(bfloat16 *target, Vector value) {
+    _mm256_storeu_si256((__m256i *)target, (__m256i)_mm512_cvtneps_pbh((__m512)value));
+}
+INLINE bfloat16 from_float_bfloat16(float value) { /* to nearest, ties to even */
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (bfloat16)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+}
+#include "cell.h"
+int32_t has_bfloat16(void) { return 1; }
+#else
+int32_t has_bfloat16(void) { return 0; }
+#endif
+
+int32_t lanes(void) { return LANES; }
+
+/* Called by any number of threads at once; returns when no part of the job is left to begin. */
+void work(void *shared) {
+    Job *job = shared;
+    int32_t part;
+    while ((part = __atomic_fetch_add(&job->taken, 1, __ATOMIC_RELAXED)) < job->num_parts) {
+        int first = (int)((int64_t)job->num_items * part / job->num_parts);
+        int last = (int)((int64_t)job->num_items * (part + 1) / job->num_parts);
+#if defined(__AVX512BF16__)
+        if (job->is_bfloat16) {
+            part_bfloat16(job, first, last);
+            continue;
+        }
+#endif
+        part_float(job, first, last);
+    }
+}
