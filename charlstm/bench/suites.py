@@ -28,6 +28,7 @@ _CHARACTERS = "\n" + "".join(map(chr, range(ord(" "), ord("~") + 1)))
 _SPEED = "chars/s"
 _WORK = "GFLOP/s"
 _COLD_WINDOW = 256
+_VALIDATION_CHARS = 100  # the trainer validates once before its first step, which would be half of the time spent
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _matmul(dtype: torch.dtype, size: int) -> Task:
 def _training(name: str, precision: str, split: Split, shape: Shape) -> Task:
     """Steps of our own trainer; what it reports at step 0 is over before the first step is done."""
     settings = {"batch_size": shape.batch_size, "seq_len": shape.seq_len, "sample_chars": 1, "max_minutes": 0.0}
-    settings |= {"max_steps": 10**9, "eval_every": 10**9, "sample_every": 10**9, "val_fraction": 0.1}
+    settings |= {"max_steps": 10**9, "eval_every": 10**9, "sample_every": 10**9}
     config = checked(TrainConfig, {**settings, **({"precision": precision} if precision else {})})
     events = Trainer(LanguageModel.create(split.vocabulary, shape.model, seed=1), split, config).run()
 
@@ -264,12 +265,14 @@ def _prepare(meter: Meter, sizes: Sizes) -> Findings:
 def _split(sizes: Sizes, shape: Shape) -> Iterator[Split]:
     """A text to learn from whose training part is full windows, up to its end and over again."""
     step = shape.batch_size * shape.seq_len
-    num_train = max(1, round(0.9 * sizes.text_chars / step)) * step + 1
-    total = next(n for n in range(num_train, 2 * num_train) if n - max(2, round(n * 0.1)) == num_train)
+    num_train = max(1, round(sizes.text_chars / step)) * step + 1
+    total = num_train + _VALIDATION_CHARS
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder, "text.txt")
         path.write_bytes(_text(total, sizes.vocab_size))
-        settings = TrainConfig(batch_size=shape.batch_size, seq_len=shape.seq_len, val_fraction=0.1)
+        settings = TrainConfig(
+            batch_size=shape.batch_size, seq_len=shape.seq_len, val_fraction=_VALIDATION_CHARS / total
+        )
         split = open_corpus(str(path)).split(shape.model, settings)
         assert len(split.train) == num_train, (len(split.train), num_train)
         yield split
