@@ -1,4 +1,4 @@
-"""The command line: `python -m charlstm train | resume | generate | evaluate | runs`.
+"""The command line: `python -m charlstm train | resume | generate | evaluate | runs | bench`.
 
 The only module that prints. Flags are made from the fields of `config`; torch is loaded only by commands that need it.
 Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import tyro
 from pydantic import BaseModel
 
+from charlstm.bench.record import BenchConfig, SuiteName, table
 from charlstm.config import (
     PRESET_SUMMARIES,
     PRESETS,
@@ -107,6 +108,14 @@ def _generate_type() -> type:
         ("prompt", Annotated[str, tyro.conf.arg(help="Text to continue")], ""),
     ]
     return dataclasses.make_dataclass("Generate", [*own, *_flags_of(SampleConfig())])
+
+
+def _bench_type() -> type:
+    own: list[Any] = [
+        ("suite", Annotated[SuiteName, tyro.conf.Positional, tyro.conf.arg(help="What to measure")]),
+        ("as_json", Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON object")], False),
+    ]
+    return dataclasses.make_dataclass("Bench", [*own, *_flags_of(BenchConfig())])
 
 
 def _base_settings(argv: list[str]) -> Settings:
@@ -256,6 +265,19 @@ def _run_row(folder: RunFolder) -> dict[str, Any]:
     return {"name": folder.name, "status": folder.status(), "step": step, "val_loss": min(losses, default=None)}
 
 
+def _bench(flags: Any) -> None:
+    """Time this package beside the way others do the same."""
+    from tqdm import tqdm
+
+    from charlstm.bench.measure import Meter
+    from charlstm.bench.suites import run
+
+    config = checked(BenchConfig, _values(flags, BenchConfig))
+    with tqdm(bar_format="{desc}", leave=False, disable=not sys.stderr.isatty()) as line:
+        report = run(flags.suite, config, Meter(config.seconds, progress=line.set_description_str))
+    print(report.model_dump_json() if flags.as_json else table(report))
+
+
 class _TrainingBar:
     """Shows a run's records: a bar on a terminal, plain lines elsewhere, samples in both."""
 
@@ -350,6 +372,7 @@ def main(argv: list[str] | None = None) -> int:
             "generate": _command(_generate, _generate_type()),
             "evaluate": _command(_evaluate, _Evaluate),
             "runs": _command(_runs, _Runs),
+            "bench": _command(_bench, _bench_type()),
         }
         tyro.extras.subcommand_cli_from_dict(
             commands,

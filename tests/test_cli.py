@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 from pydantic import BaseModel
 
+from charlstm.bench.record import BenchConfig
 from charlstm.cli import main
 from charlstm.config import ModelConfig, SampleConfig, TrainConfig, unit_of
 from charlstm.runs.store import Control, RunFolder
@@ -99,6 +100,7 @@ class TestHelp:
             "generate": "Write text",
             "evaluate": "Measure a model",
             "runs": "List the runs",
+            "bench": "Time this package",
         }.items():
             assert re.search(rf"{command}\s+{what}", out), command
 
@@ -106,7 +108,7 @@ class TestHelp:
         assert run().code == 2
 
     def test_help_and_the_list_of_runs_start_without_torch_and_gradio(self, repository: Path, tmp_path: Path):
-        commands = [[], *([each] for each in ("train", "resume", "generate", "evaluate", "runs"))]
+        commands = [[], *([each] for each in ("train", "resume", "generate", "evaluate", "runs", "bench"))]
         script = f"""
 import contextlib, io, sys
 from charlstm.cli import main
@@ -122,7 +124,8 @@ print(sorted({{"torch", "gradio", "numpy", "safetensors"}} & set(sys.modules)))
         assert shown.stdout.splitlines() == ["[]", "[]"]
 
     @pytest.mark.parametrize(
-        ("command", "configs"), [("train", (ModelConfig, TrainConfig)), ("generate", (SampleConfig,))]
+        ("command", "configs"),
+        [("train", (ModelConfig, TrainConfig)), ("generate", (SampleConfig,)), ("bench", (BenchConfig,))],
     )
     def test_every_setting_is_a_flag_with_its_meaning_unit_and_bounds(
         self, command: str, configs: tuple[type[BaseModel], ...]

@@ -1,0 +1,1 @@
+"""How fast this package is here and now, each figure beside the way others do the same, measured in the same run."""

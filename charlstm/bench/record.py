@@ -1,0 +1,109 @@
+"""What is asked of a benchmark, what it finds, and the table for people. Starts without torch."""
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from charlstm.config import Unit
+
+Suite = Literal["train", "generate", "evaluate", "prepare", "startup"]
+SuiteName = Literal["train", "generate", "evaluate", "prepare", "startup", "all"]
+
+# The unit of a figure of work done; the ratio of seconds is below 1 where we are faster, that of all else above.
+SECONDS = "s"
+FLOPS = "6 x weights that are multiplied (all matrices but that of the one-hot input) x chars/s"
+
+
+class BenchConfig(BaseModel):
+    """How long and on how much of the machine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    seconds: Annotated[float, Unit("seconds")] = Field(
+        5.0, gt=0, le=3600, description="Seconds for each measurement, over all its rounds"
+    )
+    threads: Annotated[int, Unit("threads")] = Field(
+        0, ge=0, le=1024, description="Threads to compute with; 0 takes PyTorch's number, and one for writing"
+    )
+
+
+class _Found(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Yardstick(_Found):
+    """What a figure is compared with, in the same unit."""
+
+    name: str
+    value: float
+
+
+class Result(_Found):
+    """One figure: the median of its rounds; `ratio` is the median of each round's figure over its yardstick's."""
+
+    name: str
+    value: float
+    unit: str
+    yardstick: Yardstick | None = None
+    ratio: float | None = None
+
+
+class Skipped(_Found):
+    """What could not be measured here, and why."""
+
+    name: str
+    why: str
+
+
+class Environment(_Found):
+    """What the figures depend on, and nothing that tells whose machine it is."""
+
+    processor: str
+    features: tuple[str, ...]  # of the processor, those that matter here
+    cores: int
+    threads: int
+    python: str
+    torch: str
+    charlstm: str
+    date: str  # ISO 8601, UTC
+    skipped: tuple[Skipped, ...] = ()
+
+
+class Report(_Found):
+    """What a suite found."""
+
+    suite: SuiteName
+    environment: Environment
+    results: tuple[Result, ...]
+
+
+def table(report: Report) -> str:
+    """The report for people, in aligned columns."""
+    where = report.environment
+    lines = [
+        f"{report.suite}: {where.processor}, {where.cores} cores, {where.threads} threads, {' '.join(where.features)}",
+        f"Python {where.python}, torch {where.torch}, charlstm {where.charlstm}, {where.date}",
+        "",
+    ]
+    header = ("measured", "figure", "unit", "yardstick's", "ratio", "yardstick")
+    rows = [header, *(_row(result) for result in report.results)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    sides: tuple[Callable[[str, int], str], ...] = (str.ljust, str.rjust, str.ljust, str.rjust, str.rjust, str.ljust)
+    for row in rows:
+        cells = (side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True))
+        lines.append("  ".join(cells).rstrip())
+    if any(result.name.endswith("/flops") for result in report.results):
+        lines += ["", f"flops: {FLOPS}"]
+    lines += [f"{skipped.name}: skipped, {skipped.why}" for skipped in where.skipped]
+    return "\n".join(lines)
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    beside = result.yardstick
+    compared = (_shown(beside.value), f"{result.ratio:.2f}", beside.name) if beside else ("", "", "")
+    return (result.name, _shown(result.value), result.unit, *compared)
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
