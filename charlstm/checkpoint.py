@@ -76,7 +76,8 @@ def load_model(path: Path) -> tuple[CharLSTM, Vocabulary, Provenance | None]:
             with torch.device("meta"):  # the expected names and shapes, without memory or random numbers
                 model = CharLSTM(len(vocabulary), config)
             _check_tensors(path, file, model)
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+            # copied into aligned memory: PyTorch sums in another order, so to other bits, where it is not
+            weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  not a dict
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, error) from None
     if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
