@@ -224,7 +224,7 @@ def bare(size: int, **settings: object) -> CharLSTM:
 def test_dropout_is_one_mask_for_all_characters_after_every_layer_and_scales_the_rest(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """500 streams x 40 units or more at rate 0.25: the share dropped is within 0.018 (5.8 standard deviations) of it."""
+    """500 streams x 40 units at rate 0.25: the share dropped is within 0.018 (5.8 standard deviations) of it."""
     model = bare(size, num_layers=3, dropout=0.25).train()
     seen, tokens = layers_of(model, monkeypatch), some_tokens(500, 5)
     logits, _ = model(tokens)
