@@ -259,7 +259,7 @@ class Trainer:
             self._rate_factor = float(facts.get("rate_factor", 1.0))
             self._smooth_loss = float(facts["smooth_loss"])
             self._num_targets, self._num_steps_logged = int(facts["num_targets"]), int(facts["num_steps_logged"])
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        except (KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
             raise CheckpointError(
                 f"the training state does not fit this run ({str(error).splitlines()[0][:200]}); start the run anew."
             ) from None
