@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from training_runs import (
     RHYME,
     SMALL,
@@ -20,11 +21,16 @@ from charlstm.config import ModelConfig
 from charlstm.errors import CheckpointError
 
 REPEATED = ModelConfig(hidden_size=8, num_layers=2, dropout=0.3)
+# In the compiled recurrence where there is a compiler, in bfloat16 where the processor has it.
+EVERYTHING = ModelConfig(hidden_size=16, num_layers=2, dropout=0.3, weight_dropout=0.2)
 
 
 @pytest.mark.parametrize("num_steps", [0, 1, 13, 25, 26, 27])
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
-def test_some_steps_then_the_rest_equal_all_at_once(tmp_path: Path, num_steps: int, schedule: str) -> None:
+@pytest.mark.parametrize(("model", "kept"), [(REPEATED, 0.0), (EVERYTHING, 0.9)], ids=["dropout", "everything"])
+def test_some_steps_then_the_rest_equal_all_at_once(
+    tmp_path: Path, num_steps: int, schedule: str, model: ModelConfig, kept: float
+) -> None:
     """Through the file, with dropout and 3 streams, on and off the boundaries of logs and passes (18 windows)."""
     settings = config(
         batch_size=3,
@@ -36,16 +42,17 @@ def test_some_steps_then_the_rest_equal_all_at_once(tmp_path: Path, num_steps: i
         warmup_steps=20,
         learning_rate=0.02,
         weight_decay=0.1,
+        weight_average=kept,
     )
-    straight = trainer_of(settings, REPEATED)
+    straight = trainer_of(settings, model)
     expected = list(straight.run())
 
-    first = trainer_of(settings, REPEATED)
+    first = trainer_of(settings, model)
     before = run_until(first, num_steps) if num_steps else []
     save_training_state(tmp_path / "state.safetensors", *first.state())
-    second = trainer_of(settings.model_copy(update={"seed": settings.seed}), REPEATED)
+    second = trainer_of(settings.model_copy(update={"seed": settings.seed}), model)
     with torch.no_grad():
-        for parameter in second.language_model.model.parameters():
+        for parameter in [*second.language_model.model.parameters(), *second._model.parameters()]:
             parameter.fill_(9.0)  # nothing of the fresh model may survive
     second.load_state(*load_training_state(tmp_path / "state.safetensors"))
     torch.manual_seed(12345)  # nor may anything hang on the global random state
@@ -53,7 +60,13 @@ def test_some_steps_then_the_rest_equal_all_at_once(tmp_path: Path, num_steps: i
 
     assert [timeless(event) for event in before + after] == [timeless(event) for event in expected]
     assert_same_weights(weights(second), weights(straight))
+    assert_same_weights(dict(second._model.named_parameters()), dict(straight._model.named_parameters()))
     assert second.best_val_loss == straight.best_val_loss
+    tensors, facts = second.state()
+    expected_tensors, expected_facts = straight.state()
+    assert tensors.keys() == expected_tensors.keys()
+    assert all(torch.equal(tensor, expected_tensors[name]) for name, tensor in tensors.items())
+    assert {**facts, "elapsed_seconds": 0} == {**expected_facts, "elapsed_seconds": 0}
 
 
 def test_a_state_is_a_copy_that_neither_trainer_changes() -> None:
@@ -123,3 +136,37 @@ def test_a_state_that_lacks_a_fact_is_refused(missing: str) -> None:
     del facts[missing]
     with pytest.raises(CheckpointError, match=missing):
         trainer_of(config(max_steps=4)).load_state(tensors, facts)
+
+
+def changed(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """A state's tensors with one of them replaced, or added."""
+    other = trainer_of(config(max_steps=4))
+    run_until(other, 2)
+    tensors, _ = other.state()
+    return {**tensors, name: tensor}
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("optimizer.0.exp_avg", torch.zeros(3, 5)),
+        ("optimizer.0.exp_avg_sq", torch.zeros(8)),
+        ("optimizer.2.exp_avg_sq", torch.zeros(9)),
+        ("optimizer.99.exp_avg", torch.zeros(8)),
+        ("optimizer.first.exp_avg", torch.zeros(8)),
+        ("carried.h", torch.zeros(1, 3, 8)),
+        ("model.head.bias", torch.zeros(3)),
+    ],
+)
+def test_moments_and_states_of_another_shape_are_refused_in_one_sentence(name: str, tensor: Tensor) -> None:
+    facts = trainer_of(config(max_steps=4)).state()[1]
+    with pytest.raises(CheckpointError, match="does not fit this run") as caught:
+        trainer_of(config(max_steps=4)).load_state(changed(name, tensor), facts)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_state_without_an_average_is_refused_by_a_run_that_keeps_one() -> None:
+    other = trainer_of(config(max_steps=4))
+    run_until(other, 2)
+    with pytest.raises(CheckpointError, match="does not fit this run"):
+        trainer_of(config(max_steps=4, weight_average=0.9)).load_state(*other.state())
