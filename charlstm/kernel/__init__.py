@@ -39,10 +39,10 @@ class _Job(ctypes.Structure):
 
 def is_available(dtype: torch.dtype, hidden_size: int) -> bool:
     """Whether `recurrence` works on this machine, in float32 or bfloat16, for layers of this size."""
+    if hidden_size % _UNITS or dtype not in (torch.float32, torch.bfloat16):
+        return False  # before anything is compiled
     kernel = library()
-    if kernel is None or hidden_size % _UNITS:
-        return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(kernel.has_bfloat16()))
+    return kernel is not None and (dtype == torch.float32 or bool(kernel.has_bfloat16()))
 
 
 def recurrence(
