@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
+from charlstm import kernel
 from charlstm.kernel import build
 
 pytestmark = pytest.mark.skipif(build.library() is None, reason="there is no C compiler here")
@@ -150,3 +152,11 @@ def test_another_source_another_processor_another_file(monkeypatch: pytest.Monke
     monkeypatch.setattr(build, "_SOURCES", build._SOURCES[:2])
     names.add(build._fingerprint(("cc",)))
     assert len(names) == 4
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float32, 40), (torch.bfloat16, 250), (torch.float64, 16)])
+def test_nothing_is_compiled_for_what_it_is_not_for(
+    dtype: torch.dtype, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "library", lambda: pytest.fail("compiled for nothing"))
+    assert not kernel.is_available(dtype, size)
