@@ -37,7 +37,7 @@ def folder(tmp_path: Path, pangrams: str, monkeypatch: pytest.MonkeyPatch) -> Ru
 
 
 def break_after(monkeypatch: pytest.MonkeyPatch, *updates: int, next_step: Callable[[], None] = lambda: None) -> None:
-    """After so many updates, counted over the whole run, a bias is no number any more; the update after it learns so."""
+    """After so many updates, counted over the whole run, a bias is no number; the update after it learns so."""
     real, count = Trainer._update, [0]
 
     def update(trainer: Trainer, batch: Batch) -> None:

@@ -29,7 +29,8 @@ def train(
 ) -> LanguageModel:
     """Train on `text` in this process and return the best model by validation, in memory.
 
-    Nothing is written, but for the compiled recurrence in the user's cache. `on_event` sees every event. Raises `CorpusError` for a text too short, `TrainingDiverged`.
+    Nothing is written, but for the compiled recurrence in the user's cache. `on_event` sees every event. Raises
+    `CorpusError` for a text too short, `TrainingDiverged`.
     """
     corpus = text if isinstance(text, Corpus) else Corpus("text", text)
     train_config, model_config = train_config or TrainConfig(), model_config or ModelConfig()
