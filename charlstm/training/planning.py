@@ -18,6 +18,7 @@ _PROBED = {"hidden_size": 384, "num_layers": 1, "embedding_dim": 64, "dropout": 
 _REFERENCE_RATE = 60_000  # characters per second of the machine the rules were measured on, at the probed size
 _TIMES_THE_TEXT = 2.6  # parameters per character of training text; beyond, even strong dropout did not help
 _UNITS = 64
+_MOST_PASSES = 60  # *assumed*: beyond, a schedule as long as that would only learn the text by heart
 
 
 def plan(settings: Settings, corpus: Corpus) -> tuple[Settings, str]:
@@ -31,8 +32,13 @@ def plan(settings: Settings, corpus: Corpus) -> tuple[Settings, str]:
     planned = Settings.from_flat({**settings.flat(), **chosen, "plan": False})
     return planned, (
         f"Planned for {minutes:g} minutes at {rate:,.0f} characters per second (1 x 384): "
-        f"{chosen['hidden_size']} units, batch {chosen['batch_size']}, dropout {chosen['dropout']:g}."
+        f"{chosen['hidden_size']} units, batch {chosen['batch_size']}, dropout {chosen['dropout']:g}{_early(chosen)}."
     )
+
+
+def _early(chosen: dict[str, float | int]) -> str:
+    passes = chosen["max_passes"]
+    return f", {passes:g} passes at most: more would only learn so short a text by heart" if passes else ""
 
 
 def choice(minutes: float, rate: float, num_train_chars: int) -> dict[str, float | int]:
@@ -51,6 +57,7 @@ def choice(minutes: float, rate: float, num_train_chars: int) -> dict[str, float
         "learning_rate": round(6e-3 * (384 / hidden_size) ** 0.6, 5),
         "adam_beta2": 0.99,
         "warmup_steps": 50,
+        "max_passes": float(_MOST_PASSES) if num_passes > _MOST_PASSES else 0.0,
     }
 
 
@@ -66,12 +73,12 @@ def _batch_size(hidden_size: int, num_train_chars: int) -> int:
 def _against_overfitting(num_passes: float) -> dict[str, float]:
     """What is read often must be made hard to learn by heart."""
     if num_passes < 4:
-        return {"dropout": 0.0, "weight_dropout": 0.0, "weight_decay": 0.0}
+        return {"dropout": 0.0, "weight_dropout": 0.0, "weight_decay": 0.0, "weight_average": 0.0}
     if num_passes < 8:
-        return {"dropout": 0.2, "weight_dropout": 0.0, "weight_decay": 0.01}
+        return {"dropout": 0.2, "weight_dropout": 0.0, "weight_decay": 0.01, "weight_average": 0.0}
     if num_passes < 16:
-        return {"dropout": 0.4, "weight_dropout": 0.2, "weight_decay": 0.05}
-    return {"dropout": 0.5, "weight_dropout": 0.5, "weight_decay": 0.05}
+        return {"dropout": 0.4, "weight_dropout": 0.2, "weight_decay": 0.05, "weight_average": 0.998}
+    return {"dropout": 0.5, "weight_dropout": 0.5, "weight_decay": 0.05, "weight_average": 0.999}
 
 
 def probed(settings: Settings, corpus: Corpus) -> tuple[float, int]:
