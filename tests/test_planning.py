@@ -94,7 +94,9 @@ def test_train_plans_too() -> None:
 
 
 @pytest.mark.usefixtures("quick_probe")
-def test_a_run_is_planned_once_and_goes_on_with_what_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_planned_once_and_goes_on_with_what_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = RunStore(tmp_path).create(
         Settings.preset("auto", corpus="pangrams", max_minutes=0.005, sample_chars=5), "planned", TEXT
     )
