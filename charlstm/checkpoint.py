@@ -9,6 +9,8 @@
 """
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,8 +62,7 @@ def save_model(path: Path, model: CharLSTM, vocabulary: Vocabulary, provenance: 
         "provenance": provenance.model_dump_json() if provenance else "null",
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with publish(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+    _publish(path, tensors, header)
 
 
 def load_model(path: Path) -> tuple[CharLSTM, Vocabulary, Provenance | None]:
@@ -76,7 +77,8 @@ def load_model(path: Path) -> tuple[CharLSTM, Vocabulary, Provenance | None]:
             with torch.device("meta"):  # the expected names and shapes, without memory or random numbers
                 model = CharLSTM(len(vocabulary), config)
             _check_tensors(path, file, model)
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+            # copied into aligned memory: PyTorch sums in another order, so to other bits, where it is not
+            weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  not a dict
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, error) from None
     if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
@@ -91,8 +93,7 @@ def load_model(path: Path) -> tuple[CharLSTM, Vocabulary, Provenance | None]:
 def save_training_state(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Publish tensors and JSON facts together, in one file."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with publish(path) as temporary:
-        save_file(contiguous, temporary, metadata={"format_version": FORMAT_VERSION, _STATE_KEY: json.dumps(facts)})
+    _publish(path, contiguous, {"format_version": FORMAT_VERSION, _STATE_KEY: json.dumps(facts)})
 
 
 def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -110,6 +111,17 @@ def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not isinstance(facts, dict):
         raise CheckpointError(f"{path} holds no training state; start the run anew.")
     return tensors, facts
+
+
+def _publish(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
+    """A full disk is an `OSError` here as it is for every other file; safetensors has an error of its own for it."""
+    with publish(path) as temporary:
+        try:
+            save_file(dict(tensors), temporary, metadata=dict(header))
+        except SafetensorError as error:
+            if number := re.search(r"os error (\d+)", str(error)):
+                raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
+            raise
 
 
 def _read_header(path: Path, header: Mapping[str, str]) -> tuple[ModelConfig, Vocabulary, Provenance | None]:

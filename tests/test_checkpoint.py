@@ -20,7 +20,7 @@ from charlstm.model import CharLSTM
 from charlstm.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(tuple("\n\t \"'\\{}[],:€é漢😀\u2028\x00\ud800az"))
-CONFIG = ModelConfig(hidden_size=5, num_layers=2, embedding_dim=3, dropout=0.25, forget_bias=1.5)
+CONFIG = ModelConfig(hidden_size=5, num_layers=2, embedding_dim=3, dropout=0.25, weight_dropout=0.125, forget_bias=1.5)
 PROVENANCE = Provenance(
     corpus='a "quoted" näme',
     corpus_sha256="ab" * 32,
@@ -159,6 +159,7 @@ def test_the_file_alone_tells_everything_to_a_reader_without_charlstm(file: Path
         "hidden_size": 5,
         "num_layers": 2,
         "dropout": 0.25,
+        "weight_dropout": 0.125,
         "forget_bias": 1.5,
     }
     provenance = json.loads(header["provenance"])

@@ -131,7 +131,7 @@ print(sorted({{"torch", "gradio", "numpy", "safetensors"}} & set(sys.modules)))
         self, command: str, configs: tuple[type[BaseModel], ...]
     ):
         out = re.sub(r"[\s│]+", " ", run(command, "--help").out)
-        sections = dict(zip(*[iter(re.split(r" (--[a-z-]+) ", out)[1:])] * 2, strict=True))
+        sections = dict(zip(*[iter(re.split(r" (--[a-z0-9-]+) ", out)[1:])] * 2, strict=True))
         for config in configs:
             schema = config.model_json_schema()["properties"]
             for name, facts in schema.items():
@@ -395,7 +395,8 @@ class TestEvaluate:
         assert (code, err) == (0, "")
         figures = json.loads(out)
         provenance = provenance_of(trained.model)
-        assert figures.keys() == {"stateful", "windows", "characters", "model", "corpus", "split"}
+        assert figures.keys() == {"stateful", "windows", "method", "characters", "model", "corpus", "split"}
+        assert figures["method"] == "stateful", "a text as short as this is read in one stream"
         for key in ("stateful", "windows"):
             assert figures[key].keys() == {"nats", "bpc"}
             assert figures[key]["nats"] == pytest.approx(provenance[f"val_{key}"], rel=1e-6)

@@ -151,7 +151,7 @@ def test_evaluation_touches_neither_mode_nor_gradients_nor_random_numbers(
     evaluate(model, some_tokens(2000))
     assert torch.equal(torch.get_rng_state(), torch_before)
     assert np.array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
-    assert model.training == model.dropout.training == is_training
+    assert model.training == model.lstm.training == is_training
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
     assert not torch.is_inference_mode_enabled()

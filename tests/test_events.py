@@ -15,6 +15,7 @@ from charlstm.events import (
     Progress,
     Record,
     Resumed,
+    Rewound,
     Sampled,
     Started,
     StepDone,
@@ -49,6 +50,7 @@ EXAMPLES = [
     Sampled(step=20, text='To "be",\nor\tnot\\ – 日本 👩‍👩‍👧 \u2028\x85 end', temperature=0.5, seed=7),
     Finished(step=99, reason="stopped", elapsed_seconds=60.0, val_stateful=1.5, val_windows=1.625),
     Failed(step=99, message="the disk is full."),
+    Rewound(step=20, diverged_step=35, rate_factor=0.5),
 ]
 each_kind = pytest.mark.parametrize("record", EXAMPLES, ids=lambda record: record.kind)
 

@@ -384,6 +384,13 @@ class TestHistory:
         history.poll()
         assert seen(history) == [("started", 0), ("sampled", 10), ("sampled", 20), ("resumed", 20), ("sampled", 30)]
 
+    def test_going_back_after_a_divergence_drops_what_came_after_that_step_too(self, folder: RunFolder):
+        rewound = {"kind": "rewound", "step": 20, "diverged_step": 45, "rate_factor": 0.5}
+        append(folder, lines(STARTED, *(sampled(step) for step in (10, 20, 30, 40)), rewound, sampled(30)))
+        history = History(folder)
+        history.poll()
+        assert seen(history) == [("started", 0), ("sampled", 10), ("sampled", 20), ("rewound", 20), ("sampled", 30)]
+
     def test_several_resumes_read_at_once_leave_every_step_once(self, folder: RunFolder):
         append(folder, lines(STARTED, *(sampled(step) for step in (10, 20, 30))))
         append(folder, lines(resumed(10), sampled(20), sampled(30), resumed(20), sampled(30)))

@@ -297,7 +297,7 @@ def test_the_global_random_state_does_not_matter() -> None:
 def test_the_models_mode_is_the_consumers_at_every_piece(is_training: bool) -> None:
     model = make(dropout=0.5).train(is_training)
     for _ in stream(model, LETTERS, "abc", SampleConfig(num_chars=5)):
-        assert model.training == model.dropout.training == model.lstm.training == is_training
+        assert model.training == model.head.training == model.lstm.training == is_training
     assert model.training == is_training
 
 

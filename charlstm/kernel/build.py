@@ -41,7 +41,8 @@ def library() -> ctypes.CDLL | None:
     except (OSError, subprocess.SubprocessError):  # an unwritable home, or one that nothing may be run from
         pass
     try:
-        return _loaded(compiler, Path(tempfile.mkdtemp(prefix="charlstm-")) / name)  # for this process alone
+        with tempfile.TemporaryDirectory(prefix="charlstm-", ignore_cleanup_errors=True) as own:
+            return _loaded(compiler, Path(own) / name)  # for this process alone, which needs no file once it is loaded
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -44,11 +44,12 @@ INLINE Vector select_where(Ints mask, Vector yes, Vector no) {
     return (Vector)(((Ints)yes & mask) | ((Ints)no & ~mask));
 }
 
-/* e^x for |x| <= 60, and e^60 or e^-60 beyond: 2^n times a polynomial of degree 6 on [-1/2, 1/2]. */
+/* e^x for |x| <= 60, and e^60 or e^-60 beyond: 2^n times a polynomial of degree 6 on [-1/2, 1/2].
+ * What is no number passes both comparisons and stays none, or broken weights would go unnoticed. */
 INLINE Vector exponential(Vector x) {
     const Vector magic = splat(12582912.0f); /* 1.5 x 2^23: adding it rounds to the nearest whole number */
-    x = select_where(x < splat(60.0f), x, splat(60.0f));
-    x = select_where(x > splat(-60.0f), x, splat(-60.0f));
+    x = select_where(x > splat(60.0f), splat(60.0f), x);
+    x = select_where(x < splat(-60.0f), splat(-60.0f), x);
     Vector scaled = x * splat(1.44269504088896f);
     Vector shifted = scaled + magic;
     Vector rest = scaled - (shifted - magic);

@@ -19,7 +19,7 @@ from charlstm.checkpoint import MODEL_FILE, load_training_state, save_training_s
 from charlstm.config import Settings
 from charlstm.corpus import Corpus, Report, open_corpus, open_file
 from charlstm.errors import CharLSTMError, CorpusError, RunError
-from charlstm.events import Evaluated, Failed, Finished, Record, Resumed, Started, StepDone
+from charlstm.events import Evaluated, Failed, Finished, Record, Resumed, Rewound, Started, StepDone
 from charlstm.language_model import LanguageModel
 from charlstm.runs.store import RunFolder
 from charlstm.training import Trainer, hardware, measured, plan, provenance
@@ -168,6 +168,8 @@ class _Work:
                 self.record(event)
                 if isinstance(event, Evaluated):
                     self._evaluated(event)
+                elif isinstance(event, Rewound):
+                    self.evaluated = None  # of a step that no longer counts
         return False
 
     def _is_asked_to_stop(self) -> bool:
@@ -175,7 +177,13 @@ class _Work:
         if now - self.last_look < _LOOK_SECONDS:
             return False
         self.last_look = now
+        self._require_folder()
         return self.folder.control().stop
+
+    def _require_folder(self) -> None:
+        """Or saving would make the folder anew, without its settings and records, and nobody could resume the run."""
+        if not self.folder.exists:
+            raise RunError(f"the folder of run {self.folder.name} is gone, and the run with it; start it anew.")
 
     def _evaluated(self, event: Evaluated) -> None:
         self.evaluated = event
@@ -183,12 +191,14 @@ class _Work:
             self._publish(self.folder.path)
 
     def _publish(self, place: Path) -> None:
+        self._require_folder()
         latest = self.evaluated if self.evaluated and self.evaluated.step == self.trainer.step else None
         language_model = self.trainer.language_model
         origin = provenance(self.trainer, self.corpus, latest)
         LanguageModel(language_model.model, language_model.vocabulary, origin).save(place)
 
     def _save_last(self) -> None:
+        self._require_folder()
         began = time.monotonic()
         tensors, facts = self.trainer.state()
         save_training_state(self.folder.state_file, tensors, {**facts, "corpus_sha256": self.corpus.sha256})
@@ -197,11 +207,13 @@ class _Work:
         self.save_seconds = max(self.shortest_wait, (self.last_save - began) / _SAVE_SHARE)
 
     def _finish(self, is_stopped: bool) -> Finished:
-        if is_stopped and (self.evaluated is None or self.evaluated.step != self.trainer.step):
+        is_good = self.trainer.is_finite()  # broken weights that no report has met yet are not for keeping
+        if is_stopped and is_good and (self.evaluated is None or self.evaluated.step != self.trainer.step):
             event = self.trainer.evaluate()  # so that what was learned since the last validation is not passed over
             self.record(event)
             self._evaluated(event)
-        self._save_last()
+        if is_good:
+            self._save_last()
         best = LanguageModel.load(self.folder.path / MODEL_FILE)
         if not is_stopped:
             best = measured(best, self.split.validation)
@@ -235,7 +247,8 @@ class _Log:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # closing writes what a full disk refused; `append` has said so
+            self._file.close()
 
 
 def _drop_broken_line(path: Path) -> None:

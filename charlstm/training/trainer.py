@@ -82,7 +82,10 @@ class Trainer:
         self._num_untimed = self._num_targets
         self._good = self.state()
         if self.step == 0:
-            yield self._first_point()
+            first = self._first_point()
+            if not math.isfinite(first.train_loss):
+                raise TrainingDiverged("the loss is no number before anything was learned: begin from other weights.")
+            yield first
             yield from self._reports(is_last=False)
         while self.fraction < 1:
             self._update(self._batches[self.step])
@@ -172,9 +175,10 @@ class Trainer:
                 f"the loss is no longer a number at step {self.step:,}, at half the learning rate too: lower "
                 f"learning_rate (now {self.config.learning_rate:g}) or {clip}, and train again."
             )
-        diverged, spent = self.step, self.elapsed_seconds
+        diverged, spent, best = self.step, self.elapsed_seconds, self.best_val_loss
         self.load_state(*self._good)
-        self.elapsed_seconds, self._rate_factor = spent, 0.5
+        # what was best stays so: whoever published it since must not replace it by something worse
+        self.elapsed_seconds, self.best_val_loss, self._rate_factor = spent, best, 0.5
         self._good = self.state()
         return Rewound(step=self.step, diverged_step=diverged, rate_factor=self._rate_factor)
 
@@ -208,7 +212,7 @@ class Trainer:
         if self._is_part:
             method = f"{method}, first {len(self._validation):,} characters"
         is_best = loss.nats < self.best_val_loss
-        self.best_val_loss = min(loss.nats, self.best_val_loss)
+        self.best_val_loss = min(self.best_val_loss, loss.nats)  # in this order it stays a number
         return Evaluated(
             step=self.step, val_loss=loss.nats, method=method, is_best=is_best, elapsed_seconds=self.elapsed_seconds
         )
@@ -255,7 +259,7 @@ class Trainer:
             self._rate_factor = float(facts.get("rate_factor", 1.0))
             self._smooth_loss = float(facts["smooth_loss"])
             self._num_targets, self._num_steps_logged = int(facts["num_targets"]), int(facts["num_steps_logged"])
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        except (KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
             raise CheckpointError(
                 f"the training state does not fit this run ({str(error).splitlines()[0][:200]}); start the run anew."
             ) from None

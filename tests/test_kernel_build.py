@@ -1,0 +1,152 @@
+"""Compiling the recurrence at first use: whatever stands in the way, nobody gets an error, and nobody waits twice."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from charlstm.kernel import build
+
+pytestmark = pytest.mark.skipif(build.library() is None, reason="there is no C compiler here")
+
+# Whether it is there, and a hidden state after one step from zeros, all gates at 0 but g at 1: tanh(tanh(1) / 2) / 2
+ASK = """
+import math, torch
+from charlstm import kernel
+from charlstm.config import ModelConfig, TrainConfig
+from charlstm.training.compute import chosen_dtype
+from charlstm.model import CharLSTM
+available = kernel.is_available(torch.float32, 16)
+if available:
+    inputs = torch.zeros(1, 64)
+    inputs[:, 32:48] = 1.0
+    zeros = torch.zeros(1, 16)
+    hidden, _ = kernel.recurrence(inputs, torch.zeros(1, 1, dtype=torch.int64), torch.zeros(64, 16), zeros, zeros)
+    assert abs(hidden[0, 0, 0].item() - math.tanh(math.tanh(1) / 2) / 2) < 1e-6
+else:
+    assert chosen_dtype("auto", torch.device("cpu"), 16) == torch.float32
+    logits, _ = CharLSTM(5, ModelConfig(hidden_size=16))(torch.zeros(9, 2, dtype=torch.int64))
+    assert logits.shape == (9, 2, 5)
+print(available)
+"""
+
+Ask = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def ask(repository: Path, tmp_path: Path) -> Iterator[Ask]:
+    """Starts a process that looks for the kernel, in an environment of its own."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(**environment: str) -> "subprocess.Popen[str]":
+        private = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TMPDIR": str(tmp_path / "tmp")}
+        (tmp_path / "tmp").mkdir(exist_ok=True)
+        command = [sys.executable, "-W", "error", "-c", ASK]
+        known = {key: value for key, value in os.environ.items() if key not in ("CC", "CHARLSTM_KERNEL")}
+        processes.append(
+            subprocess.Popen(
+                command,
+                cwd=repository,
+                env={**known, **private, **environment},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def answer(process: "subprocess.Popen[str]") -> bool:
+    """Whether it had the kernel; it had nothing else to say."""
+    out, err = process.communicate(timeout=100)
+    assert (process.returncode, err) == (0, "")
+    return {"True\n": True, "False\n": False}[out]
+
+
+def kernels(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "cache").rglob("*.so"))
+
+
+def test_it_is_compiled_once_and_then_only_loaded(ask: Ask, tmp_path: Path):
+    assert answer(ask())
+    (compiled,) = kernels(tmp_path)
+    before = compiled.stat()
+    time.sleep(0.01)
+    assert answer(ask())
+    after = compiled.stat()
+    assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
+    assert kernels(tmp_path) == [compiled]
+    assert [path for path in compiled.parent.iterdir() if path != compiled] == []
+
+
+def test_two_processes_that_compile_at_once_both_work(ask: Ask, tmp_path: Path):
+    both = [ask(), ask()]
+    assert [answer(each) for each in both] == [True, True]
+    assert len(kernels(tmp_path)) == 1
+
+
+def test_a_cache_that_cannot_be_written_to_is_done_without(ask: Ask, tmp_path: Path):
+    """A file where its folder should be holds off even a superuser."""
+    (tmp_path / "file").write_text("")
+    assert answer(ask(XDG_CACHE_HOME=str(tmp_path / "file")))
+    assert list((tmp_path / "tmp").iterdir()) == [], "what it compiled for itself alone was left behind"
+
+
+def test_a_damaged_file_in_the_cache_is_passed_over(ask: Ask, tmp_path: Path):
+    assert answer(ask())
+    (compiled,) = kernels(tmp_path)
+    compiled.write_bytes(b"")
+    assert answer(ask())
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"PATH": ""}, {"CHARLSTM_KERNEL": "off"}, {"CHARLSTM_KERNEL": "OFF"}, {"CC": "false"}],
+    ids=["no compiler", "off", "OFF", "a compiler that fails"],
+)
+def test_without_a_kernel_pytorch_does_the_work_and_nothing_is_left_behind(
+    ask: Ask, tmp_path: Path, environment: dict[str, str]
+):
+    assert not answer(ask(**environment))
+    assert kernels(tmp_path) == []
+    assert [path for path in (tmp_path / "tmp").iterdir() if path.name.startswith("charlstm")] == []
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+
+
+def test_neither_cache_nor_folder_for_temporary_files_can_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(build.tempfile, "TemporaryDirectory", refused)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert build.library.__wrapped__() is None
+
+
+def test_a_compiler_that_hangs_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(build, "_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(build, "_compiler", lambda: ("/bin/sh", "-c", "sleep 30"))
+    began = time.monotonic()
+    assert build.library.__wrapped__() is None
+    assert time.monotonic() - began < 10
+
+
+def test_another_source_another_processor_another_file(monkeypatch: pytest.MonkeyPatch):
+    """What was compiled from other sources, by another compiler or for other instructions is never loaded."""
+    names = {build._fingerprint(("cc",)), build._fingerprint(("clang",))}
+    monkeypatch.setattr(build, "_features", lambda: "another processor")
+    names.add(build._fingerprint(("cc",)))
+    monkeypatch.setattr(build, "_SOURCES", build._SOURCES[:2])
+    names.add(build._fingerprint(("cc",)))
+    assert len(names) == 4

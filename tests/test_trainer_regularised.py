@@ -1,0 +1,189 @@
+"""Averaged weights, dropped weights and bfloat16 in the training loop, against arithmetic done by hand here."""
+
+import copy
+import math
+from collections import defaultdict
+
+import pytest
+import torch
+from torch import Tensor
+from training_runs import (
+    NEVER,
+    RHYME,
+    SMALL,
+    assert_same_weights,
+    config,
+    loss_of_streams,
+    of,
+    timeless,
+    trainer_of,
+    weights,
+)
+
+from charlstm import kernel
+from charlstm.config import ModelConfig, SampleConfig
+from charlstm.events import Evaluated, Event, Progress, Sampled, StepDone
+from charlstm.training import Trainer, train
+
+# All that adds noise or rounds at once; 16 units are for the compiled recurrence, in bfloat16 where there is one.
+EVERYTHING = ModelConfig(hidden_size=16, num_layers=2, dropout=0.3, weight_dropout=0.2)
+has_bfloat16 = kernel.is_available(torch.bfloat16, 16)
+AVERAGED = {"weight_average": 0.8, "learning_rate": 0.05, "lr_schedule": "constant"}
+
+
+def learned(trainer: Trainer) -> dict[str, Tensor]:
+    """The weights that are trained, of which `weights` gives the average."""
+    return {name: each.detach().clone() for name, each in trainer._model.named_parameters()}
+
+
+# The average ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.8, 0.999])
+def test_the_average_is_the_plain_mean_at_first_and_exponential_from_then_on(kept: float) -> None:
+    """Of the first weights and all after them, until a step's share of that mean has come down to 1 - kept."""
+    trainer = trainer_of(config(max_steps=20, **{**AVERAGED, "weight_average": kept}))
+    history, by_hand = [learned(trainer)], {name: each.double() for name, each in learned(trainer).items()}
+    assert_same_weights(weights(trainer), history[0])
+    for event in trainer.run():
+        if isinstance(event, StepDone):
+            history.append(learned(trainer))
+            for name, mean in by_hand.items():
+                if len(history) <= 1 / (1 - kept):
+                    by_hand[name] = torch.stack([each[name].double() for each in history]).mean(dim=0)
+                else:
+                    by_hand[name] = kept * mean + (1 - kept) * history[-1][name].double()
+            for name, found in weights(trainer).items():
+                torch.testing.assert_close(found.double(), by_hand[name], rtol=1e-5, atol=1e-6, msg=name)
+    assert len(history) == 21
+    assert any((weights(trainer)[name] - history[-1][name]).abs().max() > 0.01 for name in by_hand)
+
+
+def test_averaging_changes_nothing_of_what_is_learned() -> None:
+    plain, averaged = (trainer_of(config(max_steps=20, weight_average=kept), EVERYTHING) for kept in (0.0, 0.9))
+    losses = [[event.train_loss for event in of(Progress, list(each.run()))] for each in (plain, averaged)]
+    assert losses[0] == losses[1]
+    assert_same_weights(learned(plain), learned(averaged))
+
+
+def test_what_is_validated_sampled_and_given_away_is_the_average() -> None:
+    settings = config(max_steps=25, eval_every=25, sample_every=25, sample_chars=40, sample_temperature=0.7, **AVERAGED)
+    trainer = trainer_of(settings)
+    events = list(trainer.run())
+    raw = copy.deepcopy(trainer.language_model)
+    raw.model.load_state_dict(trainer._model.state_dict())
+    validation = RHYME[-58:]
+    validated = of(Evaluated, events)[-1].val_loss
+    assert validated == pytest.approx(loss_of_streams(trainer.language_model, validation, 1), abs=1e-5)
+    assert abs(validated - loss_of_streams(raw, validation, 1)) > 0.01, "the average makes no difference here"
+    how = SampleConfig(num_chars=40, temperature=0.7, seed=3)
+    assert of(Sampled, events)[-1].text == trainer.language_model.generate("", how) != raw.generate("", how)
+    given = train(RHYME, settings, SMALL)
+    for name, tensor in given.model.named_parameters():
+        assert torch.equal(tensor, weights(trainer)[name]), name
+
+
+# Dropped weights -----------------------------------------------------------------------------------------------------
+
+
+def masks(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> dict[int, list[Tensor]]:
+    """Which recurrent weights were dropped at each step, layer by layer, and never outside of a step."""
+    dropped: dict[int, list[Tensor]] = defaultdict(list)
+    real = trainer._model._thinned
+
+    def listening(weight: Tensor) -> Tensor:
+        thinned = real(weight)
+        if trainer._model.training and torch.is_grad_enabled():
+            dropped[trainer.step].append((thinned == 0) & (weight != 0))
+        else:
+            assert torch.equal(thinned, weight)
+        return thinned
+
+    monkeypatch.setattr(trainer._model, "_thinned", listening)
+    list(trainer.run())
+    return dropped
+
+
+def test_every_step_drops_other_recurrent_weights_and_the_same_seed_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over 20 steps x 2 layers x 1,024 weights the share is right to 5.5 standard deviations (once in 10^7)."""
+    settings = config(max_steps=20, eval_every=3, sample_every=4)
+    found = masks(trainer_of(settings, EVERYTHING), monkeypatch)
+    assert sorted(found) == list(range(20))
+    share, every = 51 / 256, torch.stack([torch.stack(layers) for layers in found.values()])
+    assert every.shape == (20, 2, 64, 16)
+    sigma = math.sqrt(share * (1 - share) / every.numel())
+    assert every.double().mean().item() == pytest.approx(share, abs=5.5 * sigma)
+    both = [every[one] & every[other] for one in range(20) for other in range(one)]
+    sigma = math.sqrt(share**2 * (1 - share**2) / 2048)
+    assert max(abs(each.double().mean().item() - share**2) for each in both) < 6 * sigma, "two steps drop alike"
+    again = masks(trainer_of(settings, EVERYTHING), monkeypatch)
+    assert all(
+        torch.equal(one, other) for step in range(20) for one, other in zip(found[step], again[step], strict=True)
+    )
+    other = masks(trainer_of(settings.model_copy(update={"seed": 4}), EVERYTHING), monkeypatch)
+    assert not any(torch.equal(found[step][0], other[step][0]) for step in range(20))
+
+
+# Reports and rounding ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("periods", [{"eval_every": 1}, {"eval_every": 0}, {"eval_every": 7, "sample_every": 2}])
+def test_validating_leaves_every_weight_and_loss_to_the_bit(periods: dict[str, int]) -> None:
+    settings = config(max_steps=30, log_every=1, weight_average=0.9, learning_rate=0.02)
+    quiet, busy = trainer_of(settings, EVERYTHING), trainer_of(settings.model_copy(update=periods), EVERYTHING)
+    events: list[Event] = list(busy.run())
+    expected = [timeless(event) for event in quiet.run() if isinstance(event, Progress)]
+    assert [timeless(event) for event in of(Progress, events)] == expected
+    assert len(of(Evaluated, events)) >= 3
+    assert_same_weights(weights(busy), weights(quiet))
+    assert_same_weights(learned(busy), learned(quiet))
+
+
+def test_left_to_itself_a_run_validates_by_the_size_of_its_texts() -> None:
+    """58 characters to validate at 20 a step: every 20/3 x 58/20 steps, rounded up."""
+    events = list(trainer_of(config(max_steps=60, eval_every=0)).run())
+    assert [event.step for event in of(Evaluated, events)] == [0, 20, 40, 60]
+
+
+def test_a_long_validation_text_is_cut_during_the_run_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charlstm.training.trainer._VALIDATED_AT_MOST", 40)
+    trainer = trainer_of(config(max_steps=1))
+    event = trainer.evaluate()
+    assert event.method == "stateful, first 40 characters"
+    assert event.val_loss == pytest.approx(loss_of_streams(trainer.language_model, RHYME[-58:-18], 1), abs=1e-5)
+
+
+@pytest.mark.skipif(not has_bfloat16, reason="this processor has no AVX512-BF16")
+def test_bfloat16_learns_what_float32_learns(pangrams: str) -> None:
+    """300 equal steps; *measured*, on five seeds, at most 0.001 nats apart where 3.4 are there to be learned."""
+    losses, first = {}, {}
+    for precision in ("float32", "bfloat16", "auto"):
+        settings = config(
+            max_steps=300, batch_size=8, seq_len=32, learning_rate=0.01, precision=precision, lr_schedule="cosine"
+        )
+        trainer = trainer_of(settings, ModelConfig(hidden_size=32), pangrams)
+        assert trainer.dtype == (torch.float32 if precision == "float32" else torch.bfloat16)
+        validated = of(Evaluated, list(trainer.run()))
+        first[precision], losses[precision] = validated[0].val_loss, validated[-1].val_loss
+        assert validated[-1].method.endswith(", bfloat16") == (precision != "float32")
+        assert all(each.dtype == torch.float32 for each in weights(trainer).values()), "what is learned stays exact"
+    assert losses["auto"] == losses["bfloat16"] != losses["float32"]
+    assert first["bfloat16"] == pytest.approx(first["float32"], abs=0.001)
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], abs=0.005)
+    assert losses["float32"] < first["float32"] - 3
+
+
+def test_auto_is_float32_where_the_kernel_is_not_for_bfloat16() -> None:
+    assert trainer_of(config(max_steps=1, precision="auto"), ModelConfig(hidden_size=17)).dtype == torch.float32
+    assert trainer_of(config(max_steps=1, precision="bfloat16"), ModelConfig(hidden_size=17)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("beta2", [0.0, 0.9, 0.999])
+def test_the_second_beta_is_the_share_kept_of_the_squared_gradients_mean(beta2: float) -> None:
+    """After one step the running mean is 1 - beta2 of the squared gradient."""
+    trainer = trainer_of(config(max_steps=1, adam_beta2=beta2, max_grad_norm=0, log_every=NEVER))
+    list(trainer.run())
+    for parameter in trainer._model.parameters():
+        assert parameter.grad is not None
+        found = trainer._optimizer.state[parameter]["exp_avg_sq"]
+        torch.testing.assert_close(found, (1 - beta2) * parameter.grad**2, rtol=1e-4, atol=1e-12)
