@@ -18,7 +18,7 @@ Level = Literal["chars", "bytes"]
 Encoding = Literal["auto", "utf-8", "utf-16", "latin-1"]
 Precision = Literal["auto", "bfloat16", "float32"]
 Device = Literal["auto", "cpu", "cuda"]
-PresetName = Literal["blog", "minute", "best"]
+PresetName = Literal["auto", "blog", "minute", "best"]
 
 
 class Unit(str):
@@ -96,6 +96,10 @@ class TrainConfig(_Config):
     max_grad_norm: float = Field(
         1.0, ge=0, le=10**6, description="Gradients longer than this are shortened to it; 0 never"
     )
+    plan: bool = Field(
+        False,
+        description="Choose size, batch, rates and dropout for the minutes, the text and this machine at the start",
+    )
     max_steps: Annotated[int, Unit("steps")] = Field(
         0, ge=0, le=10**9, description="Stop after this many updates; 0 for no limit"
     )
@@ -127,6 +131,8 @@ class TrainConfig(_Config):
         """Raise `ConfigError` if training with these settings would never end."""
         if not (self.max_steps or self.max_passes or self.max_minutes):
             raise ConfigError("nothing ends this run: set max_steps, max_passes or max_minutes above 0.")
+        if self.plan and not self.max_minutes:
+            raise ConfigError("plan chooses for a number of minutes: set max_minutes above 0.")
 
 
 class SampleConfig(_Config):
@@ -181,27 +187,35 @@ class Settings(_Config):
 
 # Each preset's measured result stands in the README, with the command that gave it.
 PRESETS: dict[str, dict[str, Any]] = {
+    "auto": {"plan": True, "max_minutes": 3.0},
     "minute": {
-        "hidden_size": 256,
-        "batch_size": 16,
-        "seq_len": 40,
-        "learning_rate": 0.014,
-        "dropout": 0.0,
+        "hidden_size": 384,
+        "embedding_dim": 64,
+        "batch_size": 8,
+        "seq_len": 64,
+        "learning_rate": 6e-3,
+        "adam_beta2": 0.99,
         "warmup_steps": 50,
         "max_minutes": 1.0,
-    },
-    "best": {
-        "hidden_size": 512,
-        "batch_size": 16,
-        "seq_len": 64,
-        "learning_rate": 5e-3,
-        "dropout": 0.5,
-        "weight_decay": 0.05,
-        "warmup_steps": 100,
-        "max_passes": 18.0,  # not minutes: the same result on any machine
-        "max_minutes": 0.0,
         "log_every": 50,
         "sample_every": 1000,
+    },
+    "best": {
+        "hidden_size": 768,
+        "embedding_dim": 64,
+        "batch_size": 16,
+        "seq_len": 64,
+        "learning_rate": 4e-3,
+        "adam_beta2": 0.99,
+        "dropout": 0.5,
+        "weight_dropout": 0.5,
+        "weight_decay": 0.05,
+        "weight_average": 0.999,
+        "warmup_steps": 100,
+        "max_passes": 34.0,  # not minutes: the same result on any machine
+        "max_minutes": 0.0,
+        "log_every": 50,
+        "sample_every": 1500,
     },
     "blog": {
         "hidden_size": 250,
@@ -227,6 +241,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 PRESET_SUMMARIES: dict[str, str] = {
+    "auto": "whatever learns most in the minutes given, from this text on this machine",
     "minute": "readable text within a minute",
     "best": "the lowest validation loss known here, in about half an hour",
     "blog": "the experiment of the post",

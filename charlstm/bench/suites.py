@@ -162,7 +162,7 @@ def _training(name: str, precision: str, split: Split, shape: Shape) -> Task:
 
 
 def _peer_training(split: Split, shape: Shape) -> Task:
-    tokens = torch.from_numpy(split.train.astype(np.int64))
+    tokens = torch.from_numpy(split.train[:].astype(np.int64))
     peer = Peer(len(split.vocabulary), shape.hidden_size, shape.num_layers)
     training = PeerTraining(peer, tokens, shape.batch_size, shape.seq_len, learning_rate=5e-3)
 

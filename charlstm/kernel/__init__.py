@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from charlstm.kernel.build import library
 
 _UNITS = 16  # hidden sizes must be a multiple of the longest vector
+_FEWEST_ITEMS = 4  # streams (or tiles) in a part: the weights are read once for all of them
 _PACK_FORWARD, _PACK_BACKWARD, _FORWARD, _BACKWARD, _ADD_ROWS = range(5)
 
 
@@ -55,8 +56,8 @@ def recurrence(
     `weight_hh` (4H, H) is float32. `h` and `c` (B, H) are the state before; they get no gradient.
     Sums and cell states are float32 whatever the type.
     """
-    hidden, h, c = _Recurrence.apply(inputs, rows, weight_hh, h, c)  # type: ignore[no-untyped-call]
-    return hidden, (h, c)
+    h_all, h, c = _Recurrence.apply(inputs, rows, weight_hh, h, c)  # type: ignore[no-untyped-call]
+    return h_all[1:], (h, c)
 
 
 class _Recurrence(torch.autograd.Function):
@@ -78,15 +79,16 @@ class _Recurrence(torch.autograd.Function):
         ctx.num_rows = len(inputs)
         last = h_all[steps].float(), c_all[steps].clone()
         ctx.mark_non_differentiable(*last)
-        return h_all[1:], *last
+        # All of it: a slice would be a view of what is saved, and keep itself alive, and every window with it.
+        return h_all, *last
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dhidden: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, dh_all: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight_hh, h_all, c_all, gates = ctx.saved_tensors
         (steps, batch), size = rows.shape, weight_hh.shape[1]
         shape = (steps, batch, size)
-        dtype, dhidden = gates.dtype, dhidden.contiguous()
+        dtype, dhidden = gates.dtype, dh_all[1:].contiguous()
         packed, dgates, dc = (
             torch.empty(4 * size * size, dtype=dtype),
             torch.empty_like(gates),
@@ -118,7 +120,9 @@ def _run(task: int, shape: tuple[int, int, int], num_items: int, arrays: tuple[T
     threads = min(torch.get_num_threads(), num_items)
     pointers = [tensor.data_ptr() if tensor is not None else None for tensor in arrays]
     is_bfloat16 = any(tensor is not None and tensor.dtype == torch.bfloat16 for tensor in arrays)
-    job = _Job(task, is_bfloat16, threads, num_items, *shape, 0, (ctypes.c_void_p * 6)(*pointers))
+    # More parts than threads, so that a core that others use as well does not hold everyone up.
+    num_parts = max(threads, min(num_items // _FEWEST_ITEMS, 4 * threads))
+    job = _Job(task, is_bfloat16, num_parts, num_items, *shape, 0, (ctypes.c_void_p * 6)(*pointers))
     if threads == 1:
         kernel.work(ctypes.byref(job))
     else:

@@ -106,6 +106,10 @@ class RunFolder:
             what = str(error).rstrip(".")
             raise RunError(f"the settings of run {self.name} can't be read ({what}); start it anew.") from None
 
+    def keep_settings(self, settings: Settings) -> None:
+        """Publish the run's settings."""
+        publish_text(self.settings_file, json.dumps(settings.flat(), indent=2, ensure_ascii=False) + "\n")
+
     def lock(self) -> FileLock:
         """The lock that says "alive"; the timeout outlasts anyone who only looks whether it is held."""
         return FileLock(self.path / "run.lock", timeout=_LOCK_SECONDS)
@@ -201,7 +205,7 @@ class RunStore:
         try:
             if text is not None:
                 publish_text(folder.corpus_file, text)
-            publish_text(folder.settings_file, json.dumps(settings.flat(), indent=2, ensure_ascii=False) + "\n")
+            folder.keep_settings(settings)
         except (OSError, UnicodeError) as error:
             shutil.rmtree(folder.path, ignore_errors=True)  # or it would keep the name, and no list would show it
             raise RunError(f"run {name} can't be prepared ({error}); free up its folder.") from None

@@ -16,12 +16,13 @@ from types import FrameType
 from filelock import Timeout
 
 from charlstm.checkpoint import MODEL_FILE, load_training_state, save_training_state
+from charlstm.config import Settings
 from charlstm.corpus import Corpus, Report, open_corpus, open_file
 from charlstm.errors import CharLSTMError, CorpusError, RunError
 from charlstm.events import Evaluated, Failed, Finished, Record, Resumed, Rewound, Started, StepDone
 from charlstm.language_model import LanguageModel
 from charlstm.runs.store import RunFolder
-from charlstm.training import Trainer, hardware, measured, provenance
+from charlstm.training import Trainer, hardware, measured, plan, provenance
 
 _LOOK_SECONDS = 0.2  # between two looks at control.json
 _SAVE_SECONDS = 20.0
@@ -91,6 +92,16 @@ def _corpus_of(folder: RunFolder, report: Report | None) -> Corpus:
     return open_corpus(train.corpus, train.encoding, report)
 
 
+def _planned(folder: RunFolder, corpus: Corpus) -> tuple[Settings, tuple[str, ...]]:
+    """The run's settings, chosen now if they are to be, and a note on that; kept, for a resumed run to go on alike."""
+    settings = folder.settings()
+    if not settings.train.plan:
+        return settings, ()
+    settings, note = plan(settings, corpus)
+    folder.keep_settings(settings)
+    return settings, (note,)
+
+
 class _Work:
     """One worker's way through one run."""
 
@@ -102,11 +113,12 @@ class _Work:
         report: Report | None,
         save_seconds: float,
     ) -> None:
-        settings = folder.settings()
+        settings, notes = _planned(folder, corpus)
         self.folder, self.corpus, self.record = folder, corpus, record
         self.split = corpus.split(settings.model, settings.train, report=report)
         language_model = LanguageModel.create(self.split.vocabulary, settings.model, settings.train.seed)
         self.trainer = Trainer(language_model, self.split, settings.train)
+        self.notes = (*corpus.notes, *notes)
         self.evaluated: Evaluated | None = None
         self.last_look = self.last_save = time.monotonic()
         self.shortest_wait = save_seconds
@@ -132,7 +144,7 @@ class _Work:
             num_val_chars=len(self.split.validation),
             num_parameters=self.trainer.language_model.model.num_parameters,
             hardware=hardware(),
-            notes=self.corpus.notes,
+            notes=self.notes,
         )
 
     def _resume(self) -> None:

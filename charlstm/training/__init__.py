@@ -10,15 +10,16 @@ import torch
 
 from charlstm import __version__
 from charlstm.checkpoint import Provenance
-from charlstm.config import ModelConfig, TrainConfig
+from charlstm.config import ModelConfig, Settings, TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.evaluation import validation_figures
 from charlstm.events import Evaluated, Event
 from charlstm.language_model import LanguageModel
+from charlstm.training.planning import plan
 from charlstm.training.trainer import Trainer
 from charlstm.vocabulary import Tokens
 
-__all__ = ["Trainer", "hardware", "measured", "provenance", "train"]
+__all__ = ["Trainer", "hardware", "measured", "plan", "provenance", "train"]
 
 
 def train(
@@ -33,7 +34,10 @@ def train(
     `CorpusError` for a text too short, `TrainingDiverged`.
     """
     corpus = text if isinstance(text, Corpus) else Corpus("text", text)
-    train_config, model_config = train_config or TrainConfig(), model_config or ModelConfig()
+    settings = Settings(model=model_config or ModelConfig(), train=train_config or TrainConfig())
+    if settings.train.plan:
+        settings, _ = plan(settings, corpus)
+    train_config, model_config = settings.train, settings.model
     split = corpus.split(model_config, train_config)
     trainer = Trainer(LanguageModel.create(split.vocabulary, model_config, train_config.seed), split, train_config)
     best = trainer.language_model

@@ -1,0 +1,105 @@
+"""`plan`: what to train in the minutes given, from this text, on this machine.
+
+A probe of a second or two measures how fast this machine learns. From that follow the size (more time pays for a larger
+network), how often the text will be read, and with that how much has to be dropped so that it is not learned by heart.
+The figures behind the rules stand in README, "What helped and what did not".
+"""
+
+import time
+
+from charlstm.config import Settings, TrainConfig
+from charlstm.corpus import Corpus, Split
+from charlstm.events import StepDone
+from charlstm.language_model import LanguageModel
+from charlstm.training.trainer import Trainer
+
+_PROBED_SECONDS = 1.0
+_PROBED = {"hidden_size": 384, "num_layers": 1, "embedding_dim": 64, "dropout": 0.0, "batch_size": 8, "seq_len": 64}
+_REFERENCE_RATE = 60_000  # characters per second of the machine the rules were measured on, at the probed size
+_TIMES_THE_TEXT = 2.6  # parameters per character of training text; beyond, even strong dropout did not help
+_UNITS = 64
+_MOST_PASSES = 60  # *assumed*: beyond, a schedule as long as that would only learn the text by heart
+
+
+def plan(settings: Settings, corpus: Corpus) -> tuple[Settings, str]:
+    """`settings` with size, batch, rates and dropout chosen, and one sentence that says so.
+
+    Raises `CorpusError` if the text is too short for any of it.
+    """
+    rate, num_train_chars = probed(settings, corpus)
+    minutes = settings.train.max_minutes
+    chosen = choice(minutes, rate, num_train_chars)
+    planned = Settings.from_flat({**settings.flat(), **chosen, "plan": False})
+    return planned, (
+        f"Planned for {minutes:g} minutes at {rate:,.0f} characters per second (1 x 384): "
+        f"{chosen['hidden_size']} units, batch {chosen['batch_size']}, dropout {chosen['dropout']:g}{_early(chosen)}."
+    )
+
+
+def _early(chosen: dict[str, float | int]) -> str:
+    passes = chosen["max_passes"]
+    return f", {passes:g} passes at most: more would only learn so short a text by heart" if passes else ""
+
+
+def choice(minutes: float, rate: float, num_train_chars: int) -> dict[str, float | int]:
+    """Settings for `minutes` on a machine that learns `rate` characters per second at 1 x 384."""
+    budget = minutes * rate / _REFERENCE_RATE  # minutes of the reference machine
+    largest = (_TIMES_THE_TEXT * num_train_chars / 4) ** 0.5  # a layer has 4 H^2 recurrent weights
+    hidden_size = _rounded(min(384 * budget**0.25, largest, 1024))
+    num_passes = 60 * minutes * rate * (384 / hidden_size) ** 2 / num_train_chars
+    return {
+        "hidden_size": hidden_size,
+        "num_layers": 1,
+        "embedding_dim": 64,
+        **_against_overfitting(num_passes),
+        "batch_size": _batch_size(hidden_size, num_train_chars),
+        "seq_len": 64,
+        "learning_rate": round(6e-3 * (384 / hidden_size) ** 0.6, 5),
+        "adam_beta2": 0.99,
+        "warmup_steps": 50,
+        "max_passes": float(_MOST_PASSES) if num_passes > _MOST_PASSES else 0.0,
+    }
+
+
+def _rounded(size: float) -> int:
+    return max(_UNITS, round(size / _UNITS) * _UNITS)
+
+
+def _batch_size(hidden_size: int, num_train_chars: int) -> int:
+    """Many small updates while there is little time; a short text can't be cut into many streams."""
+    return max(1, min(8 if hidden_size < 512 else 16, num_train_chars // 256))
+
+
+def _against_overfitting(num_passes: float) -> dict[str, float]:
+    """What is read often must be made hard to learn by heart."""
+    if num_passes < 4:
+        return {"dropout": 0.0, "weight_dropout": 0.0, "weight_decay": 0.0, "weight_average": 0.0}
+    if num_passes < 8:
+        return {"dropout": 0.2, "weight_dropout": 0.0, "weight_decay": 0.01, "weight_average": 0.0}
+    if num_passes < 16:
+        return {"dropout": 0.4, "weight_dropout": 0.2, "weight_decay": 0.05, "weight_average": 0.998}
+    return {"dropout": 0.5, "weight_dropout": 0.5, "weight_decay": 0.05, "weight_average": 0.999}
+
+
+def probed(settings: Settings, corpus: Corpus) -> tuple[float, int]:
+    """Characters per second that this machine learns at 1 x 384, and the characters there are to learn from."""
+    flat = {**settings.flat(), **_PROBED, "plan": False, "max_steps": 10**9, "max_minutes": 0.0, "max_passes": 0.0}
+    split = corpus.split(settings.model, settings.train.model_copy(update={"batch_size": 1}))
+    probe = Settings.from_flat({**flat, "batch_size": max(1, min(8, len(split.train) - 1))})
+    return _learned_per_second(probe, split), len(split.train)
+
+
+def _learned_per_second(probe: Settings, split: Split) -> float:
+    few = Split(split.vocabulary, split.train[:100_000], split.validation[:64])
+    config: TrainConfig = probe.train.model_copy(update={"sample_chars": 1, "sample_every": 10**9, "eval_every": 10**9})
+    trainer = Trainer(LanguageModel.create(few.vocabulary, probe.model, 0), few, config)
+    began, seconds = 0.0, []
+    for event in trainer.run():
+        now = time.perf_counter()
+        if isinstance(event, StepDone):
+            seconds.append(now - began)
+            if len(seconds) > 3 and sum(seconds) > _PROBED_SECONDS:
+                break
+        began = now
+    typical = sorted(seconds[1:])[len(seconds[1:]) // 2]
+    return config.batch_size * min(config.seq_len, max(1, len(few.train) // config.batch_size)) / typical
