@@ -99,3 +99,13 @@ def test_few_streams_in_float32_are_left_to_pytorch(monkeypatch: pytest.MonkeyPa
     assert calls == []
     model(torch.zeros(8, 3, dtype=torch.int64))
     assert calls == [7]
+
+
+@BOTH
+@pytest.mark.parametrize("size", [40, 48])
+def test_the_state_after_a_window_holds_nothing_of_its_graph(dtype: torch.dtype, size: int) -> None:
+    """Or every window of a pass would stay in memory."""
+    model = CharLSTM(11, ModelConfig(hidden_size=size, num_layers=2))
+    _, state = model(torch.zeros(9, 4, dtype=torch.int64), None, dtype)
+    _, state = model(torch.zeros(9, 4, dtype=torch.int64), state, dtype)
+    assert all(each.grad_fn is None and not each.requires_grad for each in state)

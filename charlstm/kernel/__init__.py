@@ -77,7 +77,8 @@ class _Recurrence(torch.autograd.Function):
         _run(_FORWARD, shape, batch, (packed, inputs, rows, h_all, c_all, gates))
         ctx.save_for_backward(rows, weight_hh, h_all, c_all, gates)
         ctx.num_rows = len(inputs)
-        last = h_all[steps].float(), c_all[steps].clone()
+        # Copies: a view of the output would have its gradient, and one window's graph would hang on the next.
+        last = h_all[steps].to(torch.float32, copy=True), c_all[steps].clone()
         ctx.mark_non_differentiable(*last)
         # All of it: a slice would be a view of what is saved, and keep itself alive, and every window with it.
         return h_all, *last
