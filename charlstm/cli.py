@@ -161,7 +161,7 @@ def _train(flags: Any) -> None:
 def _new_folder(flags: Any, settings: Settings, world: "World") -> RunFolder:
     """A folder for the run; where torchrun started the same command again, the one that it began."""
     store = RunStore(flags.checkpoints_dir)
-    if world.is_restart and (begun := store.of_job(world.job)):
+    if world.num_restarts and (begun := store.of_job(world.job)):
         return begun
     name = store.free_name(f"{Path(flags.corpus).stem}-{flags.preset}") if flags.name is None else flags.name
     return store.create(settings, name, job=world.job)
@@ -174,18 +174,18 @@ def _resume(flags: _Resume) -> None:
     with World.from_environment() as world:
         with world.first_goes_first():
             folder = RunStore(flags.checkpoints_dir).get(flags.name)
-            settings = folder.settings()
-            world.share(settings.train.batch_size)
-        _work(folder, settings, None, world)
+            if world.size > 1:
+                world.share(folder.settings().train.batch_size)  # refused without making a failed run of it
+        _work(folder, None, None, world)
 
 
-def _work(folder: RunFolder, settings: Settings, corpus: "Corpus | None", world: "World") -> None:
+def _work(folder: RunFolder, settings: Settings | None, corpus: "Corpus | None", world: "World") -> None:
     from charlstm.runs.worker import assist, corpus_of, work
 
-    if world.is_restart and world.shared(folder.is_completed()):
+    if world.num_restarts and world.shared(folder.is_completed()):
         return
     if not world.is_writer:
-        assist(settings, lambda: corpus or corpus_of(folder), world)
+        assist(settings or folder.settings(), lambda: corpus or corpus_of(folder), world)
         return
     print(f"run {folder.name}, in {folder.path}")
     with BytesBar() as download, TrainingBar() as bar:

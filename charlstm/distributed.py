@@ -35,7 +35,7 @@ class World:
     rank: int = 0
     size: int = 1
     job: str = ""  # the same for every process of a torchrun, restarted or not; empty without one
-    is_restart: bool = False  # whether torchrun has started this job's processes anew because one of them died
+    num_restarts: int = 0  # how often torchrun has started this job's processes anew because one of them died
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "World":
@@ -48,7 +48,7 @@ class World:
             rank=int(environment["RANK"]),
             size=int(environment["WORLD_SIZE"]),
             job=hashlib.sha256(origin.encode()).hexdigest()[:16],
-            is_restart=int(environment.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0,
+            num_restarts=int(environment.get("TORCHELASTIC_RESTART_COUNT", "0")),
         )
 
     @property
@@ -67,7 +67,7 @@ class World:
 
     def __enter__(self) -> "World":
         if self.size > 1:
-            _join()
+            _join(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -153,7 +153,7 @@ def _in_touch() -> Iterator[None]:
         ) from None
 
 
-def _join() -> None:
+def _join(world: World) -> None:
     """Meet the others. One GPU each if there are enough of them, else they are shared."""
     import torch.distributed
 
@@ -164,4 +164,9 @@ def _join() -> None:
         if int(os.environ.get("LOCAL_WORLD_SIZE", "1")) <= num_gpus and torch.distributed.is_nccl_available():
             backend = "cpu:gloo,cuda:nccl"  # what is agreed on the CPU does not wait for the GPU
     with _in_touch():
-        torch.distributed.init_process_group(backend, timeout=_PATIENCE)
+        store, _, _ = next(torch.distributed.rendezvous("env://", world.rank, world.size))  # type: ignore[attr-defined]
+        # torchrun keeps what was stored before a restart, the addresses of the dead among it
+        store = torch.distributed.PrefixStore(f"restart_{world.num_restarts}", store)  # type: ignore[attr-defined]
+        torch.distributed.init_process_group(
+            backend, timeout=_PATIENCE, store=store, rank=world.rank, world_size=world.size
+        )
