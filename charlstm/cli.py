@@ -5,13 +5,13 @@ Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import itertools
 import json
 import os
 import shlex
 import sys
-import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -31,13 +31,14 @@ from charlstm.config import (
     checked,
     help_of,
 )
-from charlstm.errors import CharLSTMError, ConfigError, CorpusError
-from charlstm.events import Record
+from charlstm.errors import CharLSTMError, ConfigError, CorpusError, GroupError, TrainingDiverged
 from charlstm.runs.store import RunFolder, RunStore
+from charlstm.terminal import BytesBar, TrainingBar, harmless, muted
 from charlstm.wording import duration
 
 if TYPE_CHECKING:
     from charlstm.corpus import Corpus
+    from charlstm.distributed import World
 
 _DEFAULT_PRESET: PresetName = "minute"
 
@@ -149,31 +150,55 @@ def _values(flags: Any, *configs: type[BaseModel]) -> dict[str, Any]:
 def _train(flags: Any) -> None:
     """Train a model on a text."""
     from charlstm.corpus import DESCRIPTIONS, open_corpus
+    from charlstm.distributed import World
 
     values = _values(flags, ModelConfig, TrainConfig)
     settings, typed = Settings.from_flat(values), flags.corpus
-    with _BytesBar() as bar:
-        corpus = open_corpus(typed, settings.train.encoding, bar.report, shown=typed)
-    if typed not in DESCRIPTIONS:  # whoever resumes the run may do so from another folder
-        whole = settings.train.model_copy(update={"corpus": str(Path(typed).expanduser().resolve())})
-        settings = settings.model_copy(update={"train": whole})
-    corpus.check(settings.model, settings.train)  # a text that can't be used is refused before a folder is made
+    world = World.from_environment()
+    world.share(settings.train.batch_size)
+    with world:
+        with world.first_goes_first(), BytesBar() as bar:
+            corpus = open_corpus(typed, settings.train.encoding, bar.report, shown=typed)
+        if typed not in DESCRIPTIONS:  # whoever resumes the run may do so from another folder
+            whole = settings.train.model_copy(update={"corpus": str(Path(typed).expanduser().resolve())})
+            settings = settings.model_copy(update={"train": whole})
+        corpus.check(settings.model, settings.train)  # a text that can't be used is refused before a folder is made
+        name = world.shared(_new_folder(flags, settings, world).name if world.is_writer else "")
+        _work(RunFolder(flags.checkpoints_dir / name), corpus, world)
+
+
+def _new_folder(flags: Any, settings: Settings, world: "World") -> RunFolder:
+    """A folder for the run; where torchrun started the same command again, the one that it began."""
     store = RunStore(flags.checkpoints_dir)
-    name = store.free_name(f"{Path(typed).stem}-{flags.preset}") if flags.name is None else flags.name
-    _work(store.create(settings, name), corpus)
+    if world.num_restarts and (begun := store.of_job(world.job)):
+        return begun
+    name = store.free_name(f"{Path(flags.corpus).stem}-{flags.preset}") if flags.name is None else flags.name
+    return store.create(settings, name, job=world.job)
 
 
 def _resume(flags: _Resume) -> None:
     """Continue a run that was stopped or cut off, exactly where it was last saved."""
-    _work(RunStore(flags.checkpoints_dir).get(flags.name), None)
+    from charlstm.distributed import World
+
+    with World.from_environment() as world:
+        with world.first_goes_first():
+            folder = RunStore(flags.checkpoints_dir).get(flags.name)
+            if world.size > 1:
+                world.share(folder.settings().train.batch_size)  # refused without making a failed run of it
+        _work(folder, None, world)
 
 
-def _work(folder: RunFolder, corpus: "Corpus | None") -> None:
-    from charlstm.runs.worker import work
+def _work(folder: RunFolder, corpus: "Corpus | None", world: "World") -> None:
+    from charlstm.runs.worker import assist, corpus_of, work
 
+    if world.num_restarts and world.shared(folder.is_completed()):
+        return
+    if not world.is_writer:
+        assist(lambda: corpus or corpus_of(folder), world)
+        return
     print(f"run {folder.name}, in {folder.path}")
-    with _BytesBar() as download, _TrainingBar() as bar:
-        finished = work(folder, corpus, bar.show, download.report)
+    with BytesBar() as download, TrainingBar() as bar:
+        finished = work(folder, corpus, bar.show, download.report, world=world)
     print(f"{finished.reason} at step {finished.step:,} after {duration(finished.elapsed_seconds)}")
     if finished.val_stateful is not None and finished.val_windows is not None:
         print(
@@ -194,9 +219,9 @@ def _generate(flags: Any) -> None:
     config = checked(SampleConfig, _values(flags, SampleConfig))
     chunks = LanguageModel.load(flags.model).stream(flags.prompt, config)
     first = next(chunks)  # a prompt that can't be read is refused before it is printed
-    print(_harmless(flags.prompt), end="")
+    print(harmless(flags.prompt), end="")
     for chunk in itertools.chain([first], chunks):
-        print(_harmless(chunk.text), end="", flush=True)
+        print(harmless(chunk.text), end="", flush=True)
     print()
 
 
@@ -212,11 +237,11 @@ def _evaluate(flags: _Evaluate) -> None:
     trained = {name: origin.train_config[name] for name in asked if name in origin.train_config} if origin else {}
     given = {name: value for name, value in asked.items() if value is not None}
     train = checked(TrainConfig, {**trained, **given, "batch_size": 1})
-    with _BytesBar() as bar:
+    with BytesBar() as bar:
         corpus = open_corpus(train.corpus, train.encoding, bar.report, shown=train.corpus)
     if origin and flags.corpus is None and corpus.sha256 != origin.corpus_sha256:
         raise CorpusError(f"{train.corpus} is not the text this model learned from; name the text with --corpus.")
-    with _BytesBar() as bar:
+    with BytesBar() as bar:
         cut = corpus.split(language_model.model.config, train, language_model.vocabulary, bar.report)
     tokens = cut.validation
     stateful, windows, method = validation_figures(language_model.model, tokens)
@@ -278,115 +303,35 @@ def _bench(flags: Any) -> None:
     print(report.model_dump_json() if flags.as_json else table(report))
 
 
-class _TrainingBar:
-    """Shows a run's records: a bar on a terminal, plain lines elsewhere, samples in both."""
-
-    def __enter__(self) -> "_TrainingBar":
-        from tqdm import tqdm
-
-        layout = "{percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left{postfix}"
-        self._bar = tqdm(total=1.0, bar_format=layout, disable=not sys.stderr.isatty(), dynamic_ncols=True)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
-
-    def show(self, record: Record) -> None:
-        """Draw or print one record."""
-        if record.kind == "progress":
-            self._bar.update(record.fraction - self._bar.n)
-            self._bar.set_postfix_str(
-                f"step {record.step:,}, loss {record.smooth_loss:.3f}, {record.chars_per_second:,.0f} chars/s",
-                refresh=False,
-            )
-        elif line := _line(record):
-            self._bar.write(line)
-            sys.stdout.flush()
-
-
-def _line(record: Record) -> str | None:
-    if record.kind == "started":
-        notes = "".join(f"\n{note}" for note in record.notes)
-        return (
-            f"data has {record.num_chars:,} characters, {record.num_distinct:,} unique; {record.num_train_chars:,} to "
-            f"learn from, {record.num_val_chars:,} for validation; {record.num_parameters:,} parameters{notes}"
-        )
-    if record.kind == "resumed":
-        return f"resumed at step {record.step:,}"
-    if record.kind == "rewound":
-        return (
-            f"the loss was no number at step {record.diverged_step:,}: back to step {record.step:,}, "
-            f"on at {record.rate_factor:g} times the learning rate"
-        )
-    if record.kind == "evaluated":
-        return f"step {record.step:,}: validation {record.val_loss:.4f} nats per character ({record.method})"
-    if record.kind == "sampled":
-        return f"---- step {record.step:,} ----\n{_harmless(record.text)}\n----"
-    return None
-
-
-def _harmless(text: str) -> str:
-    """`text` as a terminal may show it: control characters, which could drive it, as their escapes."""
-    if not sys.stdout.isatty():
-        return text
-    return "".join(char if char in "\n\t" or unicodedata.category(char) != "Cc" else repr(char)[1:-1] for char in text)
-
-
-class _BytesBar:
-    """A bar in bytes that appears, on a terminal, only while a text is downloaded, or read because it is large."""
-
-    def __enter__(self) -> "_BytesBar":
-        self._bar: Any = None
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def report(self, num_bytes: int, total_bytes: int) -> None:
-        """`num_bytes` of `total_bytes` are done; when all are, the next report begins anew."""
-        if self._bar is None:
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                total=total_bytes,
-                unit="B",
-                unit_scale=True,
-                desc="preparing the text",
-                leave=False,
-                disable=not sys.stderr.isatty(),
-            )
-        self._bar.update(num_bytes - self._bar.n)
-        if num_bytes >= total_bytes:
-            self._bar.close()
-            self._bar = None
+def _run(argv: list[str]) -> None:
+    commands = {
+        "train": _command(_train, _train_type(_base_settings(argv))),
+        "resume": _command(_resume, _Resume),
+        "generate": _command(_generate, _generate_type()),
+        "evaluate": _command(_evaluate, _Evaluate),
+        "runs": _command(_runs, _Runs),
+        "bench": _command(_bench, _bench_type()),
+    }
+    tyro.extras.subcommand_cli_from_dict(
+        commands,
+        prog="python -m charlstm",
+        description="Train a character-level LSTM and write text with it.",
+        args=argv,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalRequiredArgs),
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    is_helper = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0"
     try:
-        commands = {
-            "train": _command(_train, _train_type(_base_settings(argv))),
-            "resume": _command(_resume, _Resume),
-            "generate": _command(_generate, _generate_type()),
-            "evaluate": _command(_evaluate, _Evaluate),
-            "runs": _command(_runs, _Runs),
-            "bench": _command(_bench, _bench_type()),
-        }
-        tyro.extras.subcommand_cli_from_dict(
-            commands,
-            prog="python -m charlstm",
-            description="Train a character-level LSTM and write text with it.",
-            args=argv,
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalRequiredArgs),
-        )
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
+        with muted() if is_helper else contextlib.nullcontext():
+            _run(argv)
     except CharLSTMError as error:
-        print(error, file=sys.stderr)
-        return 1
+        if not (is_helper and isinstance(error, ConfigError | GroupError | TrainingDiverged)):  # the first says so
+            print(error, file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
     except BrokenPipeError:  # `generate ... | head`: whoever reads has enough
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  for the flush at exit
     except OSError as error:  # nobody foresaw it: still a sentence, and not a screenful

@@ -6,7 +6,8 @@
     ├── VocabularyError     a character the model does not know
     ├── CheckpointError     a model file is damaged, foreign or of another version
     ├── RunError            a run can't be started, found, stopped or resumed
-    └── TrainingDiverged    the loss is no longer a finite number
+    ├── TrainingDiverged    the loss is no longer a finite number
+    └── GroupError          another of the processes that train together has ended early
 
 The message is one sentence for the person in front of the screen: what was wrong, the limit, what to do.
 Broken invariants are `assert`s, not members of this tree.
@@ -39,3 +40,7 @@ class RunError(CharLSTMError):
 
 class TrainingDiverged(CharLSTMError):
     """The training loss became infinite or not a number."""
+
+
+class GroupError(CharLSTMError):
+    """Another of the processes that train together has ended early."""

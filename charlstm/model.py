@@ -31,6 +31,7 @@ class CharLSTM(nn.Module):
         super().__init__()
         self.vocab_size = vocab_size
         self.config = config
+        self.share: tuple[slice, int] | None = None  # which of how many streams a process of several trains on
         self.embedding = nn.Embedding(vocab_size, config.embedding_dim) if config.embedding_dim else None
         self.lstm = nn.LSTM(
             input_size=config.embedding_dim or vocab_size,
@@ -125,7 +126,9 @@ class CharLSTM(nn.Module):
         """Locked dropout of hidden (T, B, H)."""
         if not self.training or not self.config.dropout:
             return hidden
-        kept = torch.empty(hidden.shape[1:], device=hidden.device).bernoulli_(1 - self.config.dropout)
+        batch, size = hidden.shape[1:]
+        share, num_streams = self.share or (slice(batch), batch)  # drawn for all streams, so that they stay the same
+        kept = torch.empty(num_streams, size, device=hidden.device).bernoulli_(1 - self.config.dropout)[share]
         return hidden * (kept / (1 - self.config.dropout)).to(hidden.dtype)
 
     def _thinned(self, weight_hh: Tensor) -> Tensor:

@@ -14,11 +14,11 @@ IGNORED = -100  # target of a place that holds no character; what cross_entropy 
 
 
 class Batch(NamedTuple):
-    """One window of every stream."""
+    """One window of every stream, or of those that this process takes."""
 
     tokens: torch.Tensor  # (B, T) int64
     targets: torch.Tensor  # (B, T) int64: the character after each token, or IGNORED
-    num_targets: int  # how many targets are not IGNORED
+    num_targets: int  # how many targets of all streams are not IGNORED
     is_first: bool  # whether a new pass begins here, so the state starts from zero
 
 
@@ -26,10 +26,18 @@ class StreamBatches:
     """The text cut into `batch_size` contiguous streams, each window continuing where the stream's last one ended.
 
     A text of N characters has N - 1 targets; each is served exactly once in a pass. The streams differ by at most
-    one character; where a shorter one has ended in the last window, the target is `IGNORED`.
+    one character; where a shorter one has ended in the last window, the target is `IGNORED`. Of several processes each
+    takes its `share` of the streams.
     """
 
-    def __init__(self, tokens: Tokens, batch_size: int, seq_len: int, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        tokens: Tokens,
+        batch_size: int,
+        seq_len: int,
+        device: torch.device | None = None,
+        share: slice = slice(None),
+    ) -> None:
         num_targets = len(tokens) - 1
         assert num_targets >= batch_size, (len(tokens), batch_size)
         shortest, num_longer = divmod(num_targets, batch_size)
@@ -38,6 +46,7 @@ class StreamBatches:
         self.starts = np.concatenate([[0], np.cumsum(self._lengths)[:-1]])
         self._device = device or torch.device("cpu")
         self._seq_len = seq_len
+        self._share = share
         self.num_targets = num_targets
         self.windows_per_pass = -(-int(self._lengths[0]) // seq_len)
 
@@ -46,7 +55,7 @@ class StreamBatches:
         window = step % self.windows_per_pass
         begin = window * self._seq_len
         end = min(begin + self._seq_len, int(self._lengths[0]))
-        places = self.starts[:, None] + np.arange(begin, end + 1)  # (B, T + 1), one more for the last targets
+        places = self.starts[self._share, None] + np.arange(begin, end + 1)  # (B, T + 1), one more for the last targets
         ids = torch.from_numpy(self._tokens[np.minimum(places, self.num_targets)].astype(np.int64))
         if self._device.type != "cpu":  # pinned and not waited for, so the device never idles for a window
             ids = ids.pin_memory().to(self._device, non_blocking=True)
@@ -54,5 +63,6 @@ class StreamBatches:
         ended = self._lengths < end
         if ended.any():
             targets = targets.clone()
-            targets[torch.from_numpy(ended).to(self._device), -1] = IGNORED
-        return Batch(ids[:, :-1], targets, targets.numel() - int(ended.sum()), is_first=window == 0)
+            targets[torch.from_numpy(ended[self._share]).to(self._device), -1] = IGNORED
+        num_targets = len(self._lengths) * (end - begin) - int(ended.sum())
+        return Batch(ids[:, :-1], targets, num_targets, is_first=window == 0)

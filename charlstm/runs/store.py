@@ -7,6 +7,7 @@
         control.json        what the worker is asked to do; the only file it does not write, but takes back in the end
         run.lock            held by the worker as long as it lives
         worker.log          what a worker started by the manager printed
+        job                 which torchrun made it, so that one whose processes died goes on with it
         model.safetensors   the best model by validation
         last/               model.safetensors and training_state.safetensors of the last saved step
 
@@ -78,6 +79,11 @@ class RunFolder:
     def log_file(self) -> Path:
         """What a worker started by the manager printed."""
         return self.path / "worker.log"
+
+    @property
+    def job_file(self) -> Path:
+        """Which torchrun made the run, if one did."""
+        return self.path / "job"
 
     @property
     def state_file(self) -> Path:
@@ -193,8 +199,18 @@ class RunStore:
             raise RunError(f"there is no run named {name}; see the list of runs.")
         return folder
 
-    def create(self, settings: Settings, name: str, text: str | Iterable[str] | None = None) -> RunFolder:
-        """Prepare a run named `name`, with its own copy of `text` if it was pasted or uploaded."""
+    def of_job(self, job: str) -> RunFolder | None:
+        """The run that this torchrun made before its processes were started anew."""
+        made = (folder for folder in self.folders() if folder.job_file.is_file() and folder.exists)
+        return next((folder for folder in made if folder.job_file.read_text(encoding="utf-8") == job), None)
+
+    def create(
+        self, settings: Settings, name: str, text: str | Iterable[str] | None = None, job: str = ""
+    ) -> RunFolder:
+        """Prepare a run named `name`, with its own copy of `text` if it was pasted or uploaded.
+
+        `job` is what `of_job` finds it by.
+        """
         folder = RunFolder(self.root / _checked_name(name))
         try:
             folder.path.mkdir(parents=True)
@@ -205,6 +221,8 @@ class RunStore:
         try:
             if text is not None:
                 publish_text(folder.corpus_file, text)
+            if job:
+                publish_text(folder.job_file, job)
             folder.keep_settings(settings)
         except (OSError, UnicodeError) as error:
             shutil.rmtree(folder.path, ignore_errors=True)  # or it would keep the name, and no list would show it

@@ -1,23 +1,27 @@
 """The one place where trainer, files and control meet: it works a run's folder through to the end.
 
 Runs in the process that a person's `charlstm train` or `charlstm resume` started, and is the folder's only writer.
+Where torchrun started several, the first of them does the work, and the others `assist`.
 """
 
 import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from filelock import Timeout
+from torch import Tensor
 
 from charlstm.checkpoint import MODEL_FILE, load_training_state, save_training_state
 from charlstm.config import Settings
-from charlstm.corpus import Corpus, Report, open_corpus, open_file
+from charlstm.corpus import Corpus, Report, Split, open_corpus, open_file
+from charlstm.distributed import ALONE, World
 from charlstm.errors import CharLSTMError, CorpusError, RunError
 from charlstm.events import Evaluated, Failed, Finished, Record, Resumed, Rewound, Started, StepDone
 from charlstm.language_model import LanguageModel
@@ -36,12 +40,13 @@ def work(
     on_record: Callable[[Record], None] | None = None,
     report: Report | None = None,
     save_seconds: float = _SAVE_SECONDS,
+    world: World = ALONE,
 ) -> Finished:
     """Train the run in `folder` from where it stands to its end, and return its last record.
 
     `on_record` sees each record after it is written; `report` follows a download, or the reading of a large text;
     `save_seconds` lie between two saves of the training state, or more where a save is slow. Ctrl-C, SIGTERM and
-    SIGHUP save first.
+    SIGHUP save first. Of a `world` of several processes the first one calls this, the others `assist`.
     Raises `RunError` if another process works on it or it has completed, and, after recording it, whatever ends the
     run early.
     """
@@ -61,7 +66,14 @@ def work(
                 on_record(each)
 
         try:
-            return _Work(folder, corpus or _corpus_of(folder, report), record, report, save_seconds).through()
+            with world.first_goes_first():
+                corpus = corpus or corpus_of(folder, report)
+                planned = _planned(folder, corpus)
+            world.shared(folder.settings().flat())
+            with world.first_goes_first():
+                begun = _Work(folder, corpus, record, report, save_seconds, world)
+            begun.notes += planned
+            return begun.through()
         except Exception as error:
             with contextlib.suppress(OSError):  # what keeps the run from writing may keep this record out too
                 record(Failed(step=log.step, message=_told(error, folder)))
@@ -70,6 +82,43 @@ def work(
             raise
         finally:
             folder.take_back_requests()
+
+
+def assist(opened: Callable[[], Corpus], world: World) -> None:
+    """Take this process's share of every step of a run that the first process of `world` works through.
+
+    Nothing is written or said. Raises `GroupError` when another process ends early.
+    """
+    with world.first_goes_first():
+        corpus = opened()
+    settings = Settings.from_flat(world.shared(None))  # as the first process has planned them
+    with world.first_goes_first():
+        _, trainer = _prepared(settings, corpus, world)
+    tensors, facts = world.shared_state()
+    _check_text(corpus, facts)
+    trainer.load_state(tensors, facts)
+    with _stop_signals() as is_signalled:
+        for event in trainer.run():
+            if isinstance(event, StepDone):
+                stop, save = trainer.agreed(is_signalled(), save=False)
+                if stop:
+                    break
+                if save and trainer.is_finite():
+                    trainer.state()
+        trainer.state()  # which the first process saves when it has validated
+
+
+def _prepared(settings: Settings, corpus: Corpus, world: World, report: Report | None = None) -> tuple[Split, Trainer]:
+    split = corpus.split(settings.model, settings.train, report=report)
+    language_model = LanguageModel.create(split.vocabulary, settings.model, settings.train.seed)
+    return split, Trainer(language_model, split, settings.train, world=world)
+
+
+def _check_text(corpus: Corpus, facts: Mapping[str, Any]) -> None:
+    if facts.get("corpus_sha256") != corpus.sha256:
+        raise CorpusError(
+            f"{corpus.name} is not the text this run began with; bring that text back, or start a new run."
+        )
 
 
 def _told(error: Exception, folder: RunFolder) -> str:
@@ -85,21 +134,22 @@ def _unwritable(error: OSError) -> str:
     return f"the run's folder can't be written ({error.strerror or error}); free it up and resume the run."
 
 
-def _corpus_of(folder: RunFolder, report: Report | None) -> Corpus:
+def corpus_of(folder: RunFolder, report: Report | None = None) -> Corpus:
+    """The text that a run learns from: its own copy, or the corpus of its settings."""
     train = folder.settings().train
     if folder.corpus_file.exists():
         return open_file(folder.corpus_file, "utf-8", name=train.corpus, report=report)
     return open_corpus(train.corpus, train.encoding, report)
 
 
-def _planned(folder: RunFolder, corpus: Corpus) -> tuple[Settings, tuple[str, ...]]:
-    """The run's settings, chosen now if they are to be, and a note on that; kept, for a resumed run to go on alike."""
+def _planned(folder: RunFolder, corpus: Corpus) -> tuple[str, ...]:
+    """Choose the run's settings now if they are to be, once, so that a resumed run goes on alike; returns notes."""
     settings = folder.settings()
     if not settings.train.plan:
-        return settings, ()
+        return ()
     settings, note = plan(settings, corpus)
     folder.keep_settings(settings)
-    return settings, (note,)
+    return (note,)
 
 
 class _Work:
@@ -112,13 +162,11 @@ class _Work:
         record: Callable[[Record], None],
         report: Report | None,
         save_seconds: float,
+        world: World,
     ) -> None:
-        settings, notes = _planned(folder, corpus)
-        self.folder, self.corpus, self.record = folder, corpus, record
-        self.split = corpus.split(settings.model, settings.train, report=report)
-        language_model = LanguageModel.create(self.split.vocabulary, settings.model, settings.train.seed)
-        self.trainer = Trainer(language_model, self.split, settings.train)
-        self.notes = (*corpus.notes, *notes)
+        self.folder, self.corpus, self.record, self.world = folder, corpus, record, world
+        self.split, self.trainer = _prepared(folder.settings(), corpus, world, report)
+        self.notes = corpus.notes
         self.evaluated: Evaluated | None = None
         self.last_look = self.last_save = time.monotonic()
         self.shortest_wait = save_seconds
@@ -129,6 +177,8 @@ class _Work:
         if self.folder.state_file.exists():
             self._resume()
         else:
+            if self.world.size > 1:
+                self.world.shared_state(*self._state())
             self.record(self._started())
         with _stop_signals() as is_signalled:
             is_stopped = self._train(is_signalled)
@@ -149,10 +199,8 @@ class _Work:
 
     def _resume(self) -> None:
         tensors, facts = load_training_state(self.folder.state_file)
-        if facts.get("corpus_sha256") != self.corpus.sha256:
-            raise CorpusError(
-                f"{self.corpus.name} is not the text this run began with; bring that text back, or start a new run."
-            )
+        _check_text(self.corpus, facts)
+        self.world.shared_state(tensors, facts)
         self.trainer.load_state(tensors, facts)
         self.record(Resumed(step=self.trainer.step, started_at=_now()))
 
@@ -160,9 +208,11 @@ class _Work:
         """Work the trainer's events off; returns whether the run was stopped before its planned end."""
         for event in self.trainer.run():
             if isinstance(event, StepDone):
-                if is_signalled() or self._is_asked_to_stop():
+                is_save_due = time.monotonic() - self.last_save > self.save_seconds
+                stop, save = self.trainer.agreed(is_signalled() or self._is_asked_to_stop(), is_save_due)
+                if stop:
                     return self.trainer.fraction < 1
-                if time.monotonic() - self.last_save > self.save_seconds and self.trainer.is_finite():
+                if save and self.trainer.is_finite():
                     self._save_last()
             else:
                 self.record(event)
@@ -197,11 +247,14 @@ class _Work:
         origin = provenance(self.trainer, self.corpus, latest)
         LanguageModel(language_model.model, language_model.vocabulary, origin).save(place)
 
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, facts = self.trainer.state()
+        return tensors, {**facts, "corpus_sha256": self.corpus.sha256}
+
     def _save_last(self) -> None:
         self._require_folder()
         began = time.monotonic()
-        tensors, facts = self.trainer.state()
-        save_training_state(self.folder.state_file, tensors, {**facts, "corpus_sha256": self.corpus.sha256})
+        save_training_state(self.folder.state_file, *self._state())
         self._publish(self.folder.state_file.parent)
         self.last_save = time.monotonic()
         self.save_seconds = max(self.shortest_wait, (self.last_save - began) / _SAVE_SHARE)

@@ -20,6 +20,7 @@ from torch import Tensor
 from charlstm.config import SampleConfig, TrainConfig
 from charlstm.corpus import Split, StreamBatches
 from charlstm.corpus.batches import Batch
+from charlstm.distributed import ALONE, World
 from charlstm.errors import CheckpointError, TrainingDiverged
 from charlstm.evaluation import evaluate_in_streams, summed_loss
 from charlstm.events import Evaluated, Event, Progress, Rewound, Sampled, StepDone
@@ -42,25 +43,30 @@ class Trainer:
         split: Split,
         config: TrainConfig,
         clock: Callable[[], float] = time.monotonic,
+        world: World = ALONE,
     ) -> None:
         config.require_end()
         self.config = config
+        self.world = world
+        self._share = world.share(config.batch_size)
         self.step = 0
         self.elapsed_seconds = 0.0
         self.best_val_loss = math.inf
         self.device = chosen_device(config.device)
         self._model = language_model.model.to(self.device)
         self.dtype = chosen_dtype(config.precision, self.device, self._model.config.hidden_size)
+        self._model.share = (self._share, config.batch_size) if world.size > 1 else None
         self._average = copy.deepcopy(self._model).eval() if config.weight_average else None
         self.language_model = replace(language_model, model=self._average or self._model)
         self._validation = split.validation[:_VALIDATED_AT_MOST]
         self._is_part = len(self._validation) < len(split.validation)
-        self._batches = StreamBatches(split.train, config.batch_size, config.seq_len, self.device)
+        self._batches = StreamBatches(split.train, config.batch_size, config.seq_len, self.device, self._share)
         self._num_steps = planned_steps(config, self._batches.windows_per_pass)
         self._eval_every = eval_period(config, len(self._validation))
         self._optimizer = adamw(self._model, config.weight_decay, config.adam_beta2)
         self._carried: State | None = None
         self._clock = clock
+        self._wishes = self._agreed = (False, False)  # stop, save
         self._rate_factor = 1.0  # 1/2 after the run diverged once
         self._smooth_loss = math.log(len(split.vocabulary))  # an untrained model guesses: ln V
         self._nats = torch.zeros((), device=self.device)  # since the last point of the curve
@@ -77,7 +83,7 @@ class Trainer:
 
     def run(self) -> Iterator[Event]:
         """Train to the planned end. Each step's reports come first, its `StepDone` last."""
-        started = self._clock() - self.elapsed_seconds
+        self._began = self._clock() - self.elapsed_seconds
         self._interval_began = self._clock()
         self._num_untimed = self._num_targets
         self._good = self.state()
@@ -89,7 +95,8 @@ class Trainer:
             yield from self._reports(is_last=False)
         while self.fraction < 1:
             self._update(self._batches[self.step])
-            self.elapsed_seconds = self._clock() - started
+            if self.world.size == 1:
+                self.elapsed_seconds = self._clock() - self._began
             is_last = self.fraction >= 1
             if self._is_looked_at(is_last) and not self.is_finite():
                 yield self._rewound()
@@ -112,6 +119,8 @@ class Trainer:
         nats = summed_loss(logits, batch.targets)
         self._optimizer.zero_grad(set_to_none=True)
         (nats / batch.num_targets).backward()  # type: ignore[no-untyped-call]
+        if self.world.size > 1:
+            nats = self._added_up(nats)
         longest = self.config.max_grad_norm or math.inf
         self._grad_norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), longest)
         self._optimizer.step()
@@ -120,6 +129,31 @@ class Trainer:
         self._num_steps_logged += 1
         self.step += 1
         self._average_weights()
+
+    def _added_up(self, nats: Tensor) -> Tensor:
+        """Add up over the processes what they found: the gradients, and `nats`, which is returned.
+
+        In the same message travel what was wished for, and the time on the first one's clock, which all go by.
+        """
+        seconds = self._clock() - self._began if self.world.is_writer else 0.0
+        words = torch.tensor([*self._wishes, seconds // 1, seconds % 1])  # one float32 would round a long time
+        total = nats.detach().clone()
+        gradients = [parameter.grad for parameter in self._model.parameters() if parameter.grad is not None]
+        self.world.add_up_([*gradients, total, words])
+        stops, saves, whole, rest = words.tolist()
+        self._agreed, self.elapsed_seconds = (stops > 0, saves > 0), whole + rest
+        return total
+
+    def agreed(self, stop: bool, save: bool) -> tuple[bool, bool]:
+        """Whether to stop, and to save, after this step: alone as is wished.
+
+        Several processes hear each other's wishes with the next step, so that all heed them after the same one.
+        """
+        if self.world.size == 1:
+            return stop, save
+        heard = self._agreed
+        self._wishes = stop and not heard[0], save and not heard[1]
+        return heard
 
     @torch.no_grad()
     def _average_weights(self) -> None:
@@ -145,9 +179,9 @@ class Trainer:
             if self.step - self._good[1]["step"] >= _STEPS_TO_KEEP:
                 self._good = self.state()
         began = self._clock()
-        if evaluates:
+        if evaluates and self.world.is_writer:
             yield self.evaluate()
-        if samples:
+        if samples and self.world.is_writer:
             yield self._sample()
         self._interval_began += self._clock() - began
 
@@ -155,8 +189,9 @@ class Trainer:
         """The loss of the untrained model on the first window: near ln V."""
         batch = self._batches[0]
         with evaluating(self._model):
-            nats = summed_loss(self._model(batch.tokens)[0], batch.targets).item()
-        return self._point(nats / batch.num_targets, chars_per_second=0.0)
+            nats = summed_loss(self._model(batch.tokens)[0], batch.targets)
+            self.world.add_up_([nats])
+        return self._point(nats.item() / batch.num_targets, chars_per_second=0.0)
 
     def is_finite(self) -> bool:
         """Whether the loss is a number, and the last gradient has not left weights that are none."""
@@ -225,14 +260,17 @@ class Trainer:
         return Sampled(step=self.step, text=text, temperature=how.temperature, seed=how.seed)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Copies of tensors, and JSON facts, from which `load_state` continues bit for bit; take at a `StepDone`."""
+        """Copies of tensors, and JSON facts, from which `load_state` continues bit for bit; take at a `StepDone`.
+
+        All processes of a group take it together, and get what one process alone would.
+        """
         tensors = {f"model.{name}": tensor for name, tensor in self._model.state_dict().items()}
         if self._average is not None:
             tensors |= {f"average.{name}": tensor for name, tensor in self._average.state_dict().items()}
         for index, entry in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": tensor for key, tensor in entry.items()}
         if self._carried is not None:
-            tensors["carried.h"], tensors["carried.c"] = self._carried
+            tensors["carried.h"], tensors["carried.c"] = self._whole(self._carried)
         tensors["nats"] = self._nats
         facts = {
             "step": self.step,
@@ -244,6 +282,16 @@ class Trainer:
             "num_steps_logged": self._num_steps_logged,
         }
         return {name: tensor.detach().clone() for name, tensor in tensors.items()}, facts
+
+    def _whole(self, carried: State) -> State:
+        """The carried state of all streams."""
+        if self.world.size == 1:
+            return carried
+        whole = self._model.initial_state(self.config.batch_size)
+        for every, own in zip(whole, carried, strict=True):
+            every[:, self._share] = own
+        self.world.add_up_(whole)
+        return whole
 
     def load_state(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Continue from `state()`; raises `CheckpointError` if it belongs to another model."""
@@ -279,7 +327,7 @@ class Trainer:
         state = tensors["carried.h"].to(self.device), tensors["carried.c"].to(self.device)
         if any(tensor.shape != expected for tensor in state):
             raise ValueError(f"its carried state is not {'x'.join(map(str, expected))}: batch_size was another")
-        return state
+        return state[0][:, self._share].contiguous(), state[1][:, self._share].contiguous()
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,105 @@
+"""What a terminal shows while something goes on, and what is shown where there is none. Nothing here prints."""
+
+import contextlib
+import os
+import sys
+import unicodedata
+from collections.abc import Iterator
+from typing import Any
+
+from charlstm.events import Record
+
+
+class TrainingBar:
+    """Shows a run's records: a bar on a terminal, plain lines elsewhere, samples in both."""
+
+    def __enter__(self) -> "TrainingBar":
+        from tqdm import tqdm
+
+        layout = "{percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left{postfix}"
+        self._bar = tqdm(total=1.0, bar_format=layout, disable=not sys.stderr.isatty(), dynamic_ncols=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def show(self, record: Record) -> None:
+        """Draw or print one record."""
+        if record.kind == "progress":
+            self._bar.update(record.fraction - self._bar.n)
+            self._bar.set_postfix_str(
+                f"step {record.step:,}, loss {record.smooth_loss:.3f}, {record.chars_per_second:,.0f} chars/s",
+                refresh=False,
+            )
+        elif line := _line(record):
+            self._bar.write(line)
+            sys.stdout.flush()
+
+
+def _line(record: Record) -> str | None:
+    if record.kind == "started":
+        notes = "".join(f"\n{note}" for note in record.notes)
+        return (
+            f"data has {record.num_chars:,} characters, {record.num_distinct:,} unique; {record.num_train_chars:,} to "
+            f"learn from, {record.num_val_chars:,} for validation; {record.num_parameters:,} parameters{notes}"
+        )
+    if record.kind == "resumed":
+        return f"resumed at step {record.step:,}"
+    if record.kind == "rewound":
+        return (
+            f"the loss was no number at step {record.diverged_step:,}: back to step {record.step:,}, "
+            f"on at {record.rate_factor:g} times the learning rate"
+        )
+    if record.kind == "evaluated":
+        return f"step {record.step:,}: validation {record.val_loss:.4f} nats per character ({record.method})"
+    if record.kind == "sampled":
+        return f"---- step {record.step:,} ----\n{harmless(record.text)}\n----"
+    return None
+
+
+def harmless(text: str) -> str:
+    """`text` as a terminal may show it: control characters, which could drive it, as their escapes."""
+    if not sys.stdout.isatty():
+        return text
+    return "".join(char if char in "\n\t" or unicodedata.category(char) != "Cc" else repr(char)[1:-1] for char in text)
+
+
+class BytesBar:
+    """A bar in bytes that appears, on a terminal, only while a text is downloaded, or read because it is large."""
+
+    def __enter__(self) -> "BytesBar":
+        self._bar: Any = None
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def report(self, num_bytes: int, total_bytes: int) -> None:
+        """`num_bytes` of `total_bytes` are done; when all are, the next report begins anew."""
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=total_bytes,
+                unit="B",
+                unit_scale=True,
+                desc="preparing the text",
+                leave=False,
+                disable=not sys.stderr.isatty(),
+            )
+        self._bar.update(num_bytes - self._bar.n)
+        if num_bytes >= total_bytes:
+            self._bar.close()
+            self._bar = None
+
+
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Nothing that is said inside the block is seen."""
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,  # noqa: PTH123
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield
