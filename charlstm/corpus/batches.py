@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from charlstm.vocabulary import Tokens
 
@@ -42,9 +43,10 @@ class StreamBatches:
         assert num_targets >= batch_size, (len(tokens), batch_size)
         shortest, num_longer = divmod(num_targets, batch_size)
         self._tokens = tokens
+        self._device = device or torch.device("cpu")
+        self._resident = _on_device(tokens, self._device) if self._device.type != "cpu" else None
         self._lengths = shortest + (np.arange(batch_size) < num_longer)
         self.starts = np.concatenate([[0], np.cumsum(self._lengths)[:-1]])
-        self._device = device or torch.device("cpu")
         self._seq_len = seq_len
         self._share = share
         self.num_targets = num_targets
@@ -56,9 +58,7 @@ class StreamBatches:
         begin = window * self._seq_len
         end = min(begin + self._seq_len, int(self._lengths[0]))
         places = self.starts[self._share, None] + np.arange(begin, end + 1)  # (B, T + 1), one more for the last targets
-        ids = torch.from_numpy(self._tokens[np.minimum(places, self.num_targets)].astype(np.int64))
-        if self._device.type != "cpu":  # pinned and not waited for, so the device never idles for a window
-            ids = ids.pin_memory().to(self._device, non_blocking=True)
+        ids = self._ids(np.minimum(places, self.num_targets))
         targets = ids[:, 1:]
         ended = self._lengths < end
         if ended.any():
@@ -66,3 +66,21 @@ class StreamBatches:
             targets[torch.from_numpy(ended[self._share]).to(self._device), -1] = IGNORED
         num_targets = len(self._lengths) * (end - begin) - int(ended.sum())
         return Batch(ids[:, :-1], targets, num_targets, is_first=window == 0)
+
+    def _ids(self, places: NDArray[np.int64]) -> torch.Tensor:
+        """Ids at places (B, T), int64, on the device; a GPU looks them up in its own copy and is not waited for."""
+        if self._device.type == "cpu":
+            return torch.from_numpy(self._tokens[places].astype(np.int64))
+        if self._resident is None:
+            ids = torch.from_numpy(self._tokens[places].astype(np.int64))
+            return ids.pin_memory().to(self._device, non_blocking=True)
+        where = torch.from_numpy(places).pin_memory().to(self._device, non_blocking=True)
+        return self._resident[where].long()
+
+
+def _on_device(tokens: Tokens, device: torch.device) -> torch.Tensor | None:
+    """The whole text there, if it is held in memory here: one byte a character, or four where ids need more."""
+    if not isinstance(tokens, np.ndarray):
+        return None
+    wide = np.uint8 if tokens.dtype.itemsize == 1 else np.int32
+    return torch.from_numpy(tokens.astype(wide)).to(device)
