@@ -20,10 +20,19 @@ def repository() -> Path:
     return REPOSITORY
 
 
+@pytest.fixture(scope="session")
+def _kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this session compiles the recurrence, once for all the processes that its tests start."""
+    return tmp_path_factory.mktemp("kernels")
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_cache(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _kernels: Path) -> None:
     """A user cache of the test's own, so that nothing is found in or written to the person's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if request.module.__name__ != "test_kernel_build" and os.name == "posix":
+        (tmp_path / "cache" / "charlstm").mkdir(parents=True)
+        (tmp_path / "cache" / "charlstm" / "kernels").symlink_to(_kernels)
     monkeypatch.delenv("CHARLSTM_CORPUS_DIR", raising=False)
 
 

@@ -428,7 +428,8 @@ def test_what_killed_writers_left_is_cleared_away_and_what_others_are_writing_is
 
 
 def test_without_a_cache_the_ids_lie_among_the_temporary_files(tmp_path, novel, monkeypatch):
-    (tmp_path / "cache").write_text("in the way")
+    (tmp_path / "in-the-way").write_text("a file")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "in-the-way"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     split = split_again(novel[0])
