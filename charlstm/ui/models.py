@@ -12,7 +12,7 @@ from charlstm.checkpoint import MODEL_FILE
 from charlstm.errors import CharLSTMError, CheckpointError
 from charlstm.language_model import LanguageModel
 
-BUNDLED = "tiny-shakespeare"
+BUNDLED = ("tiny-shakespeare", "python-stdlib")  # in this order
 _LOADED_AT_ONCE = 4
 _CODE_ENDINGS = (".py", ".js", ".ts", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".html", ".css", ".json")
 PROMPTS = {
@@ -30,13 +30,16 @@ class ModelShelf:
         self._loaded = lru_cache(maxsize=_LOADED_AT_ONCE)(_load)
 
     def names(self) -> list[str]:
-        """Names of the models there are now: the bundled one first, then the newest first."""
+        """Names of the models there are now: the bundled ones first, then the newest first."""
         try:
             names = [path.name for path in self._root.iterdir()]
         except OSError:  # no folder yet, or one that can't be listed
             return []
         dated = [(name, self._modified(name)) for name in names]
-        present = [(name != BUNDLED, -modified, name) for name, modified in dated if modified is not None]
+        places = {name: place for place, name in enumerate(BUNDLED)}
+        present = [
+            (places.get(name, len(BUNDLED)), -modified, name) for name, modified in dated if modified is not None
+        ]
         return [name for _, _, name in sorted(present)]
 
     def _modified(self, name: str) -> int | None:

@@ -304,7 +304,7 @@ def _preset_summary(name: str) -> str:
 
 
 def _state_word(run: RunSummary) -> str:
-    return "comes with the app" if run.name == BUNDLED else STATE_WORDS[run.status][1]
+    return "comes with the app" if run.name in BUNDLED else STATE_WORDS[run.status][1]
 
 
 def _picture(look: Look | None) -> list[Any]:
