@@ -15,7 +15,7 @@ from charlstm.training.trainer import Trainer
 
 _PROBED_SECONDS = 1.0
 _PROBED = {"hidden_size": 384, "num_layers": 1, "embedding_dim": 64, "dropout": 0.0, "batch_size": 8, "seq_len": 64}
-_REFERENCE_RATE = 60_000  # characters per second of the machine the rules were measured on, at the probed size
+_REFERENCE_RATE = 50_000  # characters per second of the machine the rules were measured on, at the probed size
 _TIMES_THE_TEXT = 2.6  # parameters per character of training text; beyond, even strong dropout did not help
 _UNITS = 64
 _MOST_PASSES = 60  # *assumed*: beyond, a schedule as long as that would only learn the text by heart
@@ -45,7 +45,7 @@ def choice(minutes: float, rate: float, num_train_chars: int) -> dict[str, float
     """Settings for `minutes` on a machine that learns `rate` characters per second at 1 x 384."""
     budget = minutes * rate / _REFERENCE_RATE  # minutes of the reference machine
     largest = (_TIMES_THE_TEXT * num_train_chars / 4) ** 0.5  # a layer has 4 H^2 recurrent weights
-    hidden_size = _rounded(min(384 * budget**0.25, largest, 1024))
+    hidden_size = _rounded(min(320 * budget**0.3, largest, 1024))
     num_passes = 60 * minutes * rate * (384 / hidden_size) ** 2 / num_train_chars
     return {
         "hidden_size": hidden_size,
