@@ -72,7 +72,7 @@ def _batch_size(hidden_size: int, num_train_chars: int) -> int:
 
 def _against_overfitting(num_passes: float) -> dict[str, float]:
     """What is read often must be made hard to learn by heart."""
-    if num_passes < 4:
+    if num_passes < 5:
         return {"dropout": 0.0, "weight_dropout": 0.0, "weight_decay": 0.0, "weight_average": 0.0}
     if num_passes < 8:
         return {"dropout": 0.2, "weight_dropout": 0.0, "weight_decay": 0.01, "weight_average": 0.0}
