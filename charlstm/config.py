@@ -189,16 +189,18 @@ class Settings(_Config):
 PRESETS: dict[str, dict[str, Any]] = {
     "auto": {"plan": True, "max_minutes": 3.0},
     "minute": {
-        "hidden_size": 320,
+        "hidden_size": 384,
         "embedding_dim": 64,
         "batch_size": 8,
         "seq_len": 64,
-        "learning_rate": 7e-3,
+        "learning_rate": 6e-3,
         "adam_beta2": 0.99,
         "warmup_steps": 50,
         "max_minutes": 1.0,
         "log_every": 50,
+        "eval_every": 2500,
         "sample_every": 1000,
+        "sample_chars": 300,
     },
     "best": {
         "hidden_size": 768,

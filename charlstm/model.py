@@ -94,20 +94,19 @@ class CharLSTM(nn.Module):
         """`below` is the tokens (T, B) for the first layer, else hidden states (T, B, H)."""
         weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[index]
         bias = bias_ih + bias_hh
-        steps, batch = below.shape[:2]
-        rows = torch.arange(steps * batch).view(steps, batch)
+        rows = None
         if index:
-            inputs = functional.linear(below.flatten(0, 1), weight_ih.to(dtype), bias.to(dtype))
+            inputs = functional.linear(below, weight_ih.to(dtype), bias.to(dtype))
         else:
             # What a character adds to the gates depends on nothing else, so with fewer characters in the vocabulary
             # than in the window a table of them is less work than the places one by one.
             is_table = self.vocab_size <= below.numel()
-            tokens, rows = (None, below) if is_table else (below.flatten(), rows)
+            tokens, rows = (None, below) if is_table else (below, None)
             inputs = (self._embedded(tokens, weight_ih) + bias).to(dtype)
         return kernel.recurrence(inputs, rows, self._thinned(weight_hh), state[0], state[1])
 
     def _embedded(self, tokens: Tensor | None, weight_ih: Tensor) -> Tensor:
-        """What tokens (N,), or all of the vocabulary (`None`), give the gates of the first layer, (N, 4H)."""
+        """What tokens (T, B), or all of the vocabulary (`None`), give the gates of the first layer, (N, 4H)."""
         vectors = self.embedding.weight if self.embedding is not None else weight_ih.t()
         if tokens is not None:
             vectors = functional.embedding(tokens, vectors)

@@ -47,12 +47,13 @@ def is_available(dtype: torch.dtype, hidden_size: int) -> bool:
 
 
 def recurrence(
-    inputs: Tensor, rows: Tensor, weight_hh: Tensor, h: Tensor, c: Tensor
+    inputs: Tensor, rows: Tensor | None, weight_hh: Tensor, h: Tensor, c: Tensor
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Run one layer: hidden states (T, B, H) of every character, and the state after the last, detached.
 
     `inputs` (N, 4H) in float32 or bfloat16 is what the layer below adds to the gates, biases included; `rows` (T, B)
-    int64 says which of its rows belongs to each place, so a table with one row per character will do.
+    int64 says which of its rows belongs to each place, so a table with one row per character will do. Without `rows`
+    the inputs are (T, B, 4H), one row for each place.
     `weight_hh` (4H, H) is float32. `h` and `c` (B, H) are the state before; they get no gradient.
     Sums and cell states are float32 whatever the type.
     """
@@ -63,8 +64,11 @@ def recurrence(
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, rows: Tensor, weight_hh: Tensor, h: Tensor, c: Tensor
+        ctx: Any, inputs: Tensor, rows: Tensor | None, weight_hh: Tensor, h: Tensor, c: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.num_rows = None if rows is None else len(inputs)
+        if rows is None:
+            rows = torch.arange(inputs.shape[0] * inputs.shape[1]).view(inputs.shape[:2])
         (steps, batch), size, dtype = rows.shape, weight_hh.shape[1], inputs.dtype
         inputs, rows, weight_hh = inputs.contiguous(), rows.contiguous(), weight_hh.contiguous()
         packed = torch.empty(4 * size * size, dtype=dtype)
@@ -76,7 +80,6 @@ class _Recurrence(torch.autograd.Function):
         _run(_PACK_FORWARD, shape, size // _lanes(), (weight_hh, packed))
         _run(_FORWARD, shape, batch, (packed, inputs, rows, h_all, c_all, gates))
         ctx.save_for_backward(rows, weight_hh, h_all, c_all, gates)
-        ctx.num_rows = len(inputs)
         # Copies: a view of the output would have its gradient, and one window's graph would hang on the next.
         last = h_all[steps].to(torch.float32, copy=True), c_all[steps].clone()
         ctx.mark_non_differentiable(*last)
@@ -100,8 +103,8 @@ class _Recurrence(torch.autograd.Function):
         _run(_BACKWARD, shape, batch, (packed, dhidden, gates, c_all, dc, dgates))
         dgates = dgates.view(steps * batch, 4 * size)
         dweight = (dgates.t() @ h_all[:-1].view(steps * batch, size)).to(weight_hh.dtype)
-        dinputs = None
-        if ctx.needs_input_grad[0]:
+        dinputs = dgates.view_as(gates) if ctx.num_rows is None else None
+        if ctx.needs_input_grad[0] and ctx.num_rows is not None:
             sums = torch.zeros(ctx.num_rows, 4 * size)
             _run(_ADD_ROWS, shape, 4 * size // _lanes(), (rows, dgates, sums))
             dinputs = sums.to(dtype)
