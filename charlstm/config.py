@@ -96,8 +96,8 @@ class TrainConfig(_Config):
     max_grad_norm: float = Field(
         1.0, ge=0, le=10**6, description="Gradients longer than this are shortened to it; 0 never"
     )
-    plan: bool = Field(
-        False,
+    plan: Literal["off", "on"] = Field(
+        "off",
         description="Choose size, batch, rates and dropout for the minutes, the text and this machine at the start",
     )
     max_steps: Annotated[int, Unit("steps")] = Field(
@@ -131,7 +131,7 @@ class TrainConfig(_Config):
         """Raise `ConfigError` if training with these settings would never end."""
         if not (self.max_steps or self.max_passes or self.max_minutes):
             raise ConfigError("nothing ends this run: set max_steps, max_passes or max_minutes above 0.")
-        if self.plan and not self.max_minutes:
+        if self.plan == "on" and not self.max_minutes:
             raise ConfigError("plan chooses for a number of minutes: set max_minutes above 0.")
 
 
@@ -187,7 +187,7 @@ class Settings(_Config):
 
 # Each preset's measured result stands in the README, with the command that gave it.
 PRESETS: dict[str, dict[str, Any]] = {
-    "auto": {"plan": True, "max_minutes": 3.0},
+    "auto": {"plan": "on", "max_minutes": 3.0},
     "minute": {
         "hidden_size": 384,
         "embedding_dim": 64,

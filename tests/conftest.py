@@ -27,13 +27,22 @@ def _kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _kernels: Path) -> None:
+def _own_cache(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    _kernels: Path,
+) -> None:
     """A user cache of the test's own, so that nothing is found in or written to the person's."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    if request.module.__name__ != "test_kernel_build" and os.name == "posix":
-        (tmp_path / "cache" / "charlstm").mkdir(parents=True)
-        (tmp_path / "cache" / "charlstm" / "kernels").symlink_to(_kernels)
     monkeypatch.delenv("CHARLSTM_CORPUS_DIR", raising=False)
+    if request.module.__name__ == "test_kernel_build":  # whose subject is that cache
+        monkeypatch.setenv("XDG_CACHE_HOME", str(request.getfixturevalue("tmp_path") / "cache"))
+        return
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    if os.name == "posix":
+        (cache / "charlstm").mkdir()
+        (cache / "charlstm" / "kernels").symlink_to(_kernels)
 
 
 @pytest.fixture(scope="session")

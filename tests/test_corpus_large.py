@@ -78,9 +78,9 @@ def novel(tmp_path, all_large):  # noqa: ARG001  it only has to be there
     return tmp_path / "novel.txt", text
 
 
-def cached(tmp_path):
+def cached():
     """The files of ids in the cache of this test."""
-    return sorted((tmp_path / "cache").rglob("*.ids"))
+    return sorted(Path(os.environ["XDG_CACHE_HOME"]).rglob("*.ids"))
 
 
 # --- reading in pieces ---
@@ -286,7 +286,7 @@ def test_training_on_a_large_file_is_training_on_its_text(novel):
 # --- what is refused ---
 
 
-def test_a_file_that_changes_between_two_readings_is_refused_and_leaves_nothing(tmp_path, novel):
+def test_a_file_that_changes_between_two_readings_is_refused_and_leaves_nothing(novel):
     path, _ = novel
     corpus, before = open_file(path), path.read_bytes()
     path.write_bytes(before.replace(b"fine", b"FINE"))
@@ -294,7 +294,7 @@ def test_a_file_that_changes_between_two_readings_is_refused_and_leaves_nothing(
         with pytest.raises(CorpusError, match=r"^novel\.txt has changed since it was first read; .*\.$"):
             corpus.split(CHARS, TrainConfig())
         path.write_bytes(before.replace(b"fine", b"nife"))
-    assert list((tmp_path / "cache").rglob("*.*")) == []
+    assert list(Path(os.environ["XDG_CACHE_HOME"]).rglob("*.*")) == []
     with pytest.raises(CorpusError, match="has changed"):
         _ = corpus.text
 
@@ -309,7 +309,7 @@ def test_a_file_that_is_gone_is_refused_like_one_that_never_was(novel):
 def test_a_vocabulary_that_lacks_characters_is_refused_before_anything_is_written(tmp_path, novel):
     with pytest.raises(VocabularyError, match="'日'"):
         open_file(novel[0]).split(CHARS, TrainConfig(), Vocabulary.from_text(novel[1].replace("日", "")))
-    assert cached(tmp_path) == []
+    assert cached() == []
 
 
 def test_a_large_file_too_short_for_its_streams_is_refused_without_encoding_it(tmp_path, novel):
@@ -317,7 +317,7 @@ def test_a_large_file_too_short_for_its_streams_is_refused_without_encoding_it(t
     for function in (corpus.check, corpus.split):
         with pytest.raises(CorpusError, match=r"novel\.txt has [\d,]+ characters; 4096 parallel streams"):
             function(CHARS, TrainConfig(batch_size=4096, val_fraction=0.5, seq_len=1))
-    assert cached(tmp_path) == []
+    assert cached() == []
 
 
 def test_check_refuses_what_split_refuses(novel):
@@ -337,11 +337,11 @@ def split_again(path, report=None):
 
 def test_ids_are_written_once_and_found_again(tmp_path, novel):
     first = split_again(novel[0])
-    (file,) = cached(tmp_path)
+    (file,) = cached()
     written = file.stat()
     reports = []
     second = split_again(novel[0], lambda *report: reports.append(report))
-    assert cached(tmp_path) == [file]
+    assert cached() == [file]
     assert (file.stat().st_ino, file.stat().st_size) == (written.st_ino, written.st_size)
     assert reports == [], "nothing was encoded"
     assert np.array_equal(first.train[:], second.train[:])
@@ -355,9 +355,9 @@ def test_another_text_level_or_vocabulary_has_ids_of_its_own(tmp_path, novel):
     corpus.split(CHARS, TrainConfig(), Vocabulary.from_text(text + "ж"))
     (path.parent / "other.txt").write_bytes(path.read_bytes() + b"!")
     split_again(path.parent / "other.txt")
-    assert len(cached(tmp_path)) == 4
+    assert len(cached()) == 4
     corpus.split(CHARS, TrainConfig(val_fraction=0.3))
-    assert len(cached(tmp_path)) == 4, "how the text is cut changes no id"
+    assert len(cached()) == 4, "how the text is cut changes no id"
 
 
 @pytest.mark.parametrize(
@@ -374,11 +374,11 @@ def test_another_text_level_or_vocabulary_has_ids_of_its_own(tmp_path, novel):
 )
 def test_a_damaged_file_is_written_anew(tmp_path, novel, damage):
     before = split_again(novel[0]).train[:]
-    (file,) = cached(tmp_path)
+    (file,) = cached()
     whole = file.read_bytes()
     file.write_bytes(damage(whole))
     assert np.array_equal(split_again(novel[0]).train[:], before)
-    assert cached(tmp_path) == [file]
+    assert cached() == [file]
     assert file.read_bytes() == whole
 
 
@@ -390,26 +390,26 @@ def test_the_files_least_recently_used_go_when_together_they_take_too_much(tmp_p
     def split_with(extra):
         """Split with a vocabulary of `extra` characters more; returns the file that it left as the latest."""
         corpus.split(CHARS, TrainConfig(), Vocabulary.from_text(text + extra))
-        return max(cached(tmp_path), key=lambda file: file.stat().st_mtime_ns)
+        return max(cached(), key=lambda file: file.stat().st_mtime_ns)
 
     files = []
     for age, extra in enumerate("жбю"):
         files.append(split_with(extra))
         os.utime(files[-1], (1e9 + age, 1e9 + age))
-    assert set(cached(tmp_path)) == set(files)
+    assert set(cached()) == set(files)
     assert split_with("ж") == files[0], "used again, and so the latest"
     added = split_with("я")
-    assert set(cached(tmp_path)) == {files[0], files[2], added}
+    assert set(cached()) == {files[0], files[2], added}
     monkeypatch.setattr(stored, "KEPT_BYTES", 1)
     alone = split_with("щ")
-    assert cached(tmp_path) == [alone], "the latest stays, even if it takes more than all may"
+    assert cached() == [alone], "the latest stays, even if it takes more than all may"
 
 
 def test_a_run_goes_on_when_its_file_was_swept_away(tmp_path, novel):
     split = split_again(novel[0])
     expected = split.train[:50].tolist()
     try:
-        cached(tmp_path)[0].unlink()
+        cached()[0].unlink()
     except PermissionError:
         pytest.skip("Windows keeps a file that is open")
     assert split.train[:50].tolist() == expected
@@ -417,7 +417,7 @@ def test_a_run_goes_on_when_its_file_was_swept_away(tmp_path, novel):
 
 def test_what_killed_writers_left_is_cleared_away_and_what_others_are_writing_is_not(tmp_path, novel):
     split_again(novel[0])
-    (file,) = cached(tmp_path)
+    (file,) = cached()
     old, new = file.with_name(".old.ids.x.tmp"), file.with_name(".new.ids.x.tmp")
     for path in (old, new):
         path.touch()
@@ -460,13 +460,13 @@ def test_a_disk_without_room_is_said_in_one_sentence_and_left_as_it_was(tmp_path
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
     assert str(tmp_path) not in str(caught.value), "a visitor of a page may read this"
-    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+    assert [path for path in Path(os.environ["XDG_CACHE_HOME"]).rglob("*") if path.is_file()] == []
 
 
 def test_a_file_cut_short_under_a_run_is_said_in_one_sentence(tmp_path, novel):
     split = split_again(novel[0])
     try:
-        os.truncate(cached(tmp_path)[0], 10)
+        os.truncate(cached()[0], 10)
     except PermissionError:
         pytest.skip("Windows keeps a file that is open")
     with pytest.raises(CorpusError, match=r"^the stored text .* can't be read \(it is cut short\); .*\.$"):

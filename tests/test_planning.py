@@ -68,7 +68,7 @@ def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_plan_keeps_what_the_person_chose_and_says_what_it_chose_itself() -> None:
     asked = Settings.preset("auto", max_minutes=0.5, seed=7, val_fraction=0.2, sample_prompt="fox")
     planned, sentence = plan(asked, Corpus("text", TEXT))
-    assert not planned.train.plan
+    assert planned.train.plan == "off"
     kept = ("max_minutes", "seed", "val_fraction", "sample_prompt")
     assert {name: planned.flat()[name] for name in kept} == {name: asked.flat()[name] for name in kept}
     assert f"{planned.model.hidden_size} units" in sentence
@@ -89,7 +89,7 @@ def test_a_plan_needs_minutes() -> None:
 
 @pytest.mark.usefixtures("quick_probe")
 def test_train_plans_too() -> None:
-    config = TrainConfig(plan=True, max_minutes=0.005, sample_every=10**6)
+    config = TrainConfig(plan="on", max_minutes=0.005, sample_every=10**6)
     assert train(TEXT, config, ModelConfig(hidden_size=8)).model.config.hidden_size == 64
 
 
@@ -102,7 +102,7 @@ def test_a_run_is_planned_once_and_goes_on_with_what_was_chosen(
     )
     work(folder)
     settings = folder.settings()
-    assert not settings.train.plan
+    assert settings.train.plan == "off"
     assert json.loads((tmp_path / "planned" / "config.json").read_text())["hidden_size"] == 64
     history = History(folder)
     history.poll()

@@ -145,7 +145,7 @@ def corpus_of(folder: RunFolder, report: Report | None = None) -> Corpus:
 def _planned(folder: RunFolder, corpus: Corpus) -> tuple[str, ...]:
     """Choose the run's settings now if they are to be, once, so that a resumed run goes on alike; returns notes."""
     settings = folder.settings()
-    if not settings.train.plan:
+    if settings.train.plan == "off":
         return ()
     settings, note = plan(settings, corpus)
     folder.keep_settings(settings)

@@ -35,7 +35,7 @@ def train(
     """
     corpus = text if isinstance(text, Corpus) else Corpus("text", text)
     settings = Settings(model=model_config or ModelConfig(), train=train_config or TrainConfig())
-    if settings.train.plan:
+    if settings.train.plan == "on":
         settings, _ = plan(settings, corpus)
     train_config, model_config = settings.train, settings.model
     split = corpus.split(model_config, train_config)

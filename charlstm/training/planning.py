@@ -29,7 +29,7 @@ def plan(settings: Settings, corpus: Corpus) -> tuple[Settings, str]:
     rate, num_train_chars = probed(settings, corpus)
     minutes = settings.train.max_minutes
     chosen = choice(minutes, rate, num_train_chars)
-    planned = Settings.from_flat({**settings.flat(), **chosen, "plan": False})
+    planned = Settings.from_flat({**settings.flat(), **chosen, "plan": "off"})
     return planned, (
         f"Planned for {minutes:g} minutes at {rate:,.0f} characters per second (1 x 384): "
         f"{chosen['hidden_size']} units, batch {chosen['batch_size']}, dropout {chosen['dropout']:g}{_early(chosen)}."
@@ -83,7 +83,7 @@ def _against_overfitting(num_passes: float) -> dict[str, float]:
 
 def probed(settings: Settings, corpus: Corpus) -> tuple[float, int]:
     """Characters per second that this machine learns at 1 x 384, and the characters there are to learn from."""
-    flat = {**settings.flat(), **_PROBED, "plan": False, "max_steps": 10**9, "max_minutes": 0.0, "max_passes": 0.0}
+    flat = {**settings.flat(), **_PROBED, "plan": "off", "max_steps": 10**9, "max_minutes": 0.0, "max_passes": 0.0}
     split = corpus.split(settings.model, settings.train.model_copy(update={"batch_size": 1}))
     probe = Settings.from_flat({**flat, "batch_size": max(1, min(8, len(split.train) - 1))})
     return _learned_per_second(probe, split), len(split.train)

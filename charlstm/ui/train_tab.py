@@ -296,7 +296,7 @@ def _source_updates(kind: str) -> list[Any]:
 def _preset_summary(name: str) -> str:
     model, train = Settings.preset(name).model, Settings.preset(name).train
     shape = f"{model.num_layers} × {model.hidden_size} LSTM, batch {train.batch_size}, window {train.seq_len}"
-    if train.plan:
+    if train.plan == "on":
         shape = "size, batch and dropout are chosen at the start"
     limits = ((train.max_minutes, "minutes"), (train.max_passes, "passes over the text"), (train.max_steps, "steps"))
     end = ", ".join(f"{limit:g} {unit}" for limit, unit in limits if limit).replace("1 minutes", "1 minute")

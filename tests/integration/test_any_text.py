@@ -75,6 +75,6 @@ def test_a_text_shorter_than_its_streams_is_refused_in_one_sentence(
     assert main(["train", "--corpus", str(file), "--checkpoints-dir", str(tmp_path / "runs"), *_QUICK]) == 1
     said = capsys.readouterr().err.strip()
     assert "tiny.txt has 9 characters" in said
-    assert "at least 19" in said
+    assert "at least 11" in said
     assert "\n" not in said
     assert not (tmp_path / "runs").exists()

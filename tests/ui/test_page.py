@@ -136,7 +136,7 @@ def test_a_text_that_is_too_short_is_refused_with_the_length_it_needs(page: Page
     _open_train(page)
     _paste(page, "short")
     _start(page, "1")
-    expect(page.locator("#train-problem")).to_contain_text("need at least 19")
+    expect(page.locator("#train-problem")).to_contain_text("need at least 11")
 
 
 def test_a_run_is_watched_reloaded_stopped_and_resumed(page: Page) -> None:
