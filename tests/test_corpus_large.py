@@ -306,13 +306,13 @@ def test_a_file_that_is_gone_is_refused_like_one_that_never_was(novel):
         corpus.split(CHARS, TrainConfig())
 
 
-def test_a_vocabulary_that_lacks_characters_is_refused_before_anything_is_written(tmp_path, novel):
+def test_a_vocabulary_that_lacks_characters_is_refused_before_anything_is_written(novel):
     with pytest.raises(VocabularyError, match="'日'"):
         open_file(novel[0]).split(CHARS, TrainConfig(), Vocabulary.from_text(novel[1].replace("日", "")))
     assert cached() == []
 
 
-def test_a_large_file_too_short_for_its_streams_is_refused_without_encoding_it(tmp_path, novel):
+def test_a_large_file_too_short_for_its_streams_is_refused_without_encoding_it(novel):
     corpus = open_file(novel[0])
     for function in (corpus.check, corpus.split):
         with pytest.raises(CorpusError, match=r"novel\.txt has [\d,]+ characters; 4096 parallel streams"):
@@ -335,7 +335,7 @@ def split_again(path, report=None):
     return open_file(path).split(CHARS, TrainConfig(), report=report)
 
 
-def test_ids_are_written_once_and_found_again(tmp_path, novel):
+def test_ids_are_written_once_and_found_again(novel):
     first = split_again(novel[0])
     (file,) = cached()
     written = file.stat()
@@ -347,7 +347,7 @@ def test_ids_are_written_once_and_found_again(tmp_path, novel):
     assert np.array_equal(first.train[:], second.train[:])
 
 
-def test_another_text_level_or_vocabulary_has_ids_of_its_own(tmp_path, novel):
+def test_another_text_level_or_vocabulary_has_ids_of_its_own(novel):
     path, text = novel
     corpus = open_file(path)
     corpus.split(CHARS, TrainConfig())
@@ -372,7 +372,7 @@ def test_another_text_level_or_vocabulary_has_ids_of_its_own(tmp_path, novel):
     ],
     ids=["a bit", "its checksum", "cut short", "longer", "empty", "zeros, as after a power cut"],
 )
-def test_a_damaged_file_is_written_anew(tmp_path, novel, damage):
+def test_a_damaged_file_is_written_anew(novel, damage):
     before = split_again(novel[0]).train[:]
     (file,) = cached()
     whole = file.read_bytes()
@@ -382,7 +382,7 @@ def test_a_damaged_file_is_written_anew(tmp_path, novel, damage):
     assert file.read_bytes() == whole
 
 
-def test_the_files_least_recently_used_go_when_together_they_take_too_much(tmp_path, novel, monkeypatch):
+def test_the_files_least_recently_used_go_when_together_they_take_too_much(novel, monkeypatch):
     path, text = novel
     corpus = open_file(path)
     monkeypatch.setattr(stored, "KEPT_BYTES", 3 * (len(text) + 4))
@@ -405,7 +405,7 @@ def test_the_files_least_recently_used_go_when_together_they_take_too_much(tmp_p
     assert cached() == [alone], "the latest stays, even if it takes more than all may"
 
 
-def test_a_run_goes_on_when_its_file_was_swept_away(tmp_path, novel):
+def test_a_run_goes_on_when_its_file_was_swept_away(novel):
     split = split_again(novel[0])
     expected = split.train[:50].tolist()
     try:
@@ -415,7 +415,7 @@ def test_a_run_goes_on_when_its_file_was_swept_away(tmp_path, novel):
     assert split.train[:50].tolist() == expected
 
 
-def test_what_killed_writers_left_is_cleared_away_and_what_others_are_writing_is_not(tmp_path, novel):
+def test_what_killed_writers_left_is_cleared_away_and_what_others_are_writing_is_not(novel):
     split_again(novel[0])
     (file,) = cached()
     old, new = file.with_name(".old.ids.x.tmp"), file.with_name(".new.ids.x.tmp")
@@ -463,7 +463,7 @@ def test_a_disk_without_room_is_said_in_one_sentence_and_left_as_it_was(tmp_path
     assert [path for path in Path(os.environ["XDG_CACHE_HOME"]).rglob("*") if path.is_file()] == []
 
 
-def test_a_file_cut_short_under_a_run_is_said_in_one_sentence(tmp_path, novel):
+def test_a_file_cut_short_under_a_run_is_said_in_one_sentence(novel):
     split = split_again(novel[0])
     try:
         os.truncate(cached()[0], 10)
