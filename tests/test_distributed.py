@@ -146,7 +146,10 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = [name for name in CASES if name != "bfloat16" or kernel.is_available(torch.bfloat16, 16)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(REPOSITORY))
-        done = finished([*TORCHRUN, "tests/grouped.py", str(place), *names], CHARLSTM_KERNEL="")
+        for _ in range(3):  # seen once: all was done, and a thread of PyTorch's aborted the process at its exit (-6)
+            done = finished([*TORCHRUN, "tests/grouped.py", str(place), *names], CHARLSTM_KERNEL="")
+            if "terminate called without an active exception" not in done.stderr:
+                break
     assert done.returncode == 0, done.stderr
     return place
 
