@@ -1,4 +1,4 @@
-"""The page: a line on top, a tab to write and a tab to train, and the timer that keeps them up to date."""
+"""The page: a line on top, a tab to write and a tab to train."""
 
 import argparse
 import sys
@@ -9,20 +9,21 @@ import gradio as gr
 import torch
 
 from charlstm.runs.manager import RunManager
-from charlstm.ui import sheet
+from charlstm.ui import assets, sheet
 from charlstm.ui.controls import PRIVATE
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.models import ModelShelf
 from charlstm.ui.style import CSS, THEME
-from charlstm.ui.train_tab import Seen, build_train_tab
+from charlstm.ui.form import KEPT, restored, restores
+from charlstm.ui.train_tab import build_house, build_train_tab, run_of
 from charlstm.ui.watch import RunWatch
 
-_TICK_SECONDS = 1.0
 _GENERATE = "generate"
 _QUEUE = 64  # events waiting; a Space on shared hardware would otherwise allow one
 LAUNCH: dict[str, Any] = {  # shared by `main` and the tests
     "theme": THEME,
-    "css": CSS + sheet.CSS,
+    "css": CSS + sheet.CSS + assets.css(),
+    "head": assets.head(),
     "footer_links": ["gradio", "settings"],
     "max_file_size": "200mb",
     "enable_monitoring": False,
@@ -33,44 +34,30 @@ _TITLE = """<h1>charlstm</h1><p>Train a character LSTM in front of your eyes, an
 
 def build(checkpoints_dir: Path) -> gr.Blocks:
     """The whole page, on the models and runs of `checkpoints_dir`."""
-    shelf, watch = ModelShelf(checkpoints_dir), RunWatch(RunManager(checkpoints_dir))
+    manager = RunManager(checkpoints_dir)
+    manager.keep_tending()
+    shelf, watch = ModelShelf(checkpoints_dir), RunWatch(manager)
     page = gr.Blocks(title="charlstm", analytics_enabled=False, delete_cache=(3600, 86400))
     with page:
         with gr.Row(elem_id="top"):
             gr.HTML(_TITLE)
-            house = gr.HTML(elem_id="house")
+            build_house(watch)
         with gr.Tabs() as tabs:
             with gr.Tab("Generate", id=_GENERATE) as generate_tab:
                 generate = build_generate_tab(shelf)
             with gr.Tab("Train", id="train"):
-                train = build_train_tab(watch)
-        house_seen = gr.State("")
+                train = build_train_tab(watch, shelf)
 
-        def tick(run: str | None, seen: Seen, house_was: str) -> list[Any]:
-            line = train.house()
-            unchanged = line == house_was
-            return [gr.skip() if unchanged else line, line, *train.draw(run, seen)]
+        def open_page(kept: str) -> list[Any]:
+            return [*generate.show_model(None), *restored(train.form, kept)]
 
-        def open_page() -> list[Any]:
-            line = train.house()
-            return [line, line, *train.draw(watch.to_show()), *generate.show_model(None)]
+        def write_with(event: gr.EventData) -> list[Any]:
+            return [gr.Tabs(selected=_GENERATE), *generate.show_model(run_of(event))]
 
-        def write_with(run: str | None) -> list[Any]:
-            return [gr.Tabs(selected=_GENERATE), *generate.show_model(run)]
-
-        drawn = [house, house_seen, *train.drawn]
-        timer = gr.Timer(_TICK_SECONDS)
-        page.load(open_page, None, [*drawn, *generate.outputs], **PRIVATE)
+        filled = [*generate.outputs, *restores(train.form)]
+        page.load(open_page, train.form.kept, filled, js=KEPT, **PRIVATE)
         generate_tab.select(generate.show_model, generate.model, generate.outputs, queue=False, **PRIVATE)
-        train.write.click(write_with, train.run, [tabs, *generate.outputs], queue=False, **PRIVATE)
-        timer.tick(
-            tick,
-            [train.run, train.seen, house_seen],
-            drawn,
-            trigger_mode="once",
-            queue=False,
-            **PRIVATE,
-        )
+        train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
     page.queue(max_size=_QUEUE)
     return page
 

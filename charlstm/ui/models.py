@@ -49,6 +49,12 @@ class ModelShelf:
         except OSError:
             return None
 
+    def path(self, name: str) -> Path:
+        """The folder of a model of `names()`; raises `CheckpointError`."""
+        if name not in self.names():
+            raise CheckpointError(f"there is no model named {name[:80]}; choose another one.")
+        return self._root / name
+
     def load(self, name: str | None) -> LanguageModel:
         """The model named `name`, as it is on disk now; raises `CheckpointError`."""
         if name is None:
