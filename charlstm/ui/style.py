@@ -71,7 +71,7 @@ CSS = """
 .badge { padding: 0.05rem 0.6rem; border-radius: 1rem; border: 1px solid currentColor; white-space: nowrap; }
 .is-running .badge, .is-stopping .badge, .is-queued .badge { color: var(--alive); }
 .is-completed .badge { color: var(--good); }
-.is-failed .badge, .is-crashed .badge { color: var(--bad); }
+.is-failed .badge, .is-interrupted .badge { color: var(--bad); }
 progress.share {
   appearance: none; width: 100%; height: 0.5rem; border: 0; border-radius: 1rem; overflow: hidden; margin: 0.4rem 0;
   background: var(--neutral-200);

@@ -34,7 +34,7 @@ from charlstm.ui.views import (
 from charlstm.ui.watch import Look, RunWatch
 
 _UPLOAD, _PASTE = "file", "pasted"
-_RESUMABLE = ("stopped", "crashed", "failed")
+_RESUMABLE = ("stopped", "interrupted", "failed")
 _EMPTY_STATE = (
     '<div class="run-state"><span>No run yet: choose a text, press <b>Start training</b>, and the curve grows here.'
     "</span></div>"
@@ -318,7 +318,7 @@ def _picture(look: Look | None) -> list[Any]:
         _plot(curve_rows(look.records)),
         plain(f"{origin} {text_facts(look.records)}"),
         written(text=text),
-        gr.update(interactive=look.status in ("queued", "running")),
+        gr.update(interactive=look.status in ("queued", "starting", "running", "paused")),
         gr.update(visible=look.status in _RESUMABLE),
     ]
 

@@ -15,13 +15,15 @@ from charlstm.wording import duration
 MAX_POINTS = 240  # of one curve: two curves and the validations stay below 20 kB
 CURVES = ("training", "smoothed", "validation")
 STATE_WORDS: dict[Status, tuple[str, str]] = {  # a sign and a word, so that colour is never alone
-    "queued": ("◌", "starting"),
+    "queued": ("◌", "waiting"),
+    "starting": ("◌", "starting"),
     "running": ("●", "training"),
+    "paused": ("‖", "paused"),
     "stopping": ("◐", "stopping"),
     "completed": ("✓", "completed"),
     "stopped": ("■", "stopped"),
     "failed": ("✕", "failed"),
-    "crashed": ("✕", "cut off"),
+    "interrupted": ("✕", "interrupted"),
 }
 
 
@@ -95,9 +97,9 @@ def _story(status: Status, records: Sequence[Record]) -> str:
     if status == "failed":
         failed = latest(records, Failed)
         return plain(failed.message) if failed else ""
-    if status == "crashed":
+    if status == "interrupted":
         return f"{step} · its process ended without a word; <i>Resume</i> continues it"
-    if status == "queued":
+    if status == "starting":
         return "the trainer is loading"
     finished = latest(records, Finished)
     if status in ("completed", "stopped") and finished:

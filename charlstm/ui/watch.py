@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from charlstm.errors import RunError
 from charlstm.events import Record
+from charlstm.runs.history import History
 from charlstm.runs.manager import RunManager, RunSummary
-from charlstm.runs.store import ACTIVE, History, Status
+from charlstm.runs.store import ACTIVE, Status
 
 _LOOK_SECONDS = 0.5  # how old a look may be that visitors share
 _REMEMBERED = 16  # histories kept in memory
