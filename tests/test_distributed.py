@@ -26,7 +26,8 @@ from charlstm.corpus import StreamBatches
 from charlstm.corpus.batches import IGNORED
 from charlstm.distributed import ALONE, World
 from charlstm.errors import ConfigError, GroupError
-from charlstm.runs.store import Control, RunFolder, RunStore
+from charlstm.runs.control import Control
+from charlstm.runs.store import RunFolder, RunStore
 from charlstm.runs.worker import work
 from charlstm.vocabulary import Vocabulary
 

@@ -62,7 +62,18 @@ CSS = """
 .problem { color: var(--bad); font-weight: 600; }
 .examples { flex-wrap: nowrap !important; }
 .examples button { min-width: 0 !important; }
+<<<<<<< HEAD
 #house .house * { color: inherit; }
+=======
+.run-row { align-items: end; }
+.run-row button { white-space: nowrap; }
+#house .house *, .run-state .badge * { color: inherit; }
+.run-state { display: flex; flex-wrap: wrap; gap: 0.25rem 0.75rem; align-items: baseline; min-height: 1.7em; }
+.badge { padding: 0.05rem 0.6rem; border-radius: 1rem; border: 1px solid currentColor; white-space: nowrap; }
+.is-running .badge, .is-stopping .badge, .is-queued .badge { color: var(--alive); }
+.is-completed .badge { color: var(--good); }
+.is-failed .badge, .is-interrupted .badge { color: var(--bad); }
+>>>>>>> 34951c4bdb3462be71f15723dd2e388aea9e2b19
 progress.share {
   appearance: none; width: 100%; height: 0.5rem; border: 0; border-radius: 1rem; overflow: hidden; margin: 0.4rem 0;
   background: var(--neutral-200);
