@@ -20,6 +20,7 @@ class Trashed(NamedTuple):
     id: str
     label: str
     deleted_at: float  # seconds since 1970
+    owner: str  # the hash of a token, see `ownership`
 
 
 class Trash:
@@ -46,7 +47,7 @@ class Trash:
             paths = [path for path in self._place.iterdir() if RunFolder(path).exists]
         except OSError:  # nothing was deleted yet
             return []
-        found = [Trashed(path.name, _label(path), _deleted_at(path)) for path in paths]
+        found = [Trashed(path.name, _label(path), _deleted_at(path), RunFolder(path).owner) for path in paths]
         return sorted(found, key=lambda each: each.deleted_at, reverse=True)
 
     def restore(self, trash_id: str) -> RunFolder:

@@ -11,10 +11,10 @@ import torch
 from charlstm.runs.manager import RunManager
 from charlstm.ui import assets, sheet
 from charlstm.ui.controls import PRIVATE
+from charlstm.ui.form import KEPT
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.models import ModelShelf
 from charlstm.ui.style import CSS, THEME
-from charlstm.ui.form import KEPT, restored, restores
 from charlstm.ui.train_tab import build_house, build_train_tab, run_of
 from charlstm.ui.watch import RunWatch
 
@@ -36,7 +36,8 @@ def build(checkpoints_dir: Path) -> gr.Blocks:
     """The whole page, on the models and runs of `checkpoints_dir`."""
     manager = RunManager(checkpoints_dir)
     manager.keep_tending()
-    shelf, watch = ModelShelf(checkpoints_dir), RunWatch(manager)
+    watch = RunWatch(manager)
+    shelf = ModelShelf(checkpoints_dir, watch.live_models)
     page = gr.Blocks(title="charlstm", analytics_enabled=False, delete_cache=(3600, 86400))
     with page:
         with gr.Row(elem_id="top"):
@@ -48,14 +49,14 @@ def build(checkpoints_dir: Path) -> gr.Blocks:
             with gr.Tab("Train", id="train"):
                 train = build_train_tab(watch, shelf)
 
-        def open_page(kept: str) -> list[Any]:
-            return [*generate.show_model(None), *restored(train.form, kept)]
+        def open_page() -> list[Any]:
+            return generate.show_model(None)
 
         def write_with(event: gr.EventData) -> list[Any]:
-            return [gr.Tabs(selected=_GENERATE), *generate.show_model(run_of(event))]
+            return [gr.Tabs(selected=_GENERATE), *generate.show_model(watch.model_of(run_of(event)))]
 
-        filled = [*generate.outputs, *restores(train.form)]
-        page.load(open_page, train.form.kept, filled, js=KEPT, **PRIVATE)
+        page.load(open_page, None, generate.outputs, **PRIVATE)
+        page.load(train.restored, train.form.kept, train.restores, js=KEPT, **PRIVATE)
         generate_tab.select(generate.show_model, generate.model, generate.outputs, queue=False, **PRIVATE)
         train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
     page.queue(max_size=_QUEUE)

@@ -12,9 +12,9 @@ import gradio as gr
 
 from charlstm.checkpoint import MODEL_FILE
 from charlstm.errors import CharLSTMError, RunError
+from charlstm.runs.kept import More
 from charlstm.runs.manager import RunSummary
 from charlstm.runs.ownership import may_steer, require_steering
-from charlstm.runs.store import More
 from charlstm.ui import views
 from charlstm.ui.models import BUNDLED
 from charlstm.ui.watch import RunWatch, Section, section
@@ -77,7 +77,9 @@ class Board:
         wished = name if isinstance(name, str) and name in runs else self.watch.to_show()
         return runs[wished] if wished else None
 
-    def _sections(self, shown: RunSummary | None, asked: Mapping[str, Any], tags: Mapping[str, Any]) -> dict[str, Section]:
+    def _sections(
+        self, shown: RunSummary | None, asked: Mapping[str, Any], tags: Mapping[str, Any]
+    ) -> dict[str, Section]:
         active = self.watch.active()
         house = views.house_of(active, self.watch.watched(active).history if active else None)
         rows = [views.row_of(run, run.name in BUNDLED) for run in self.watch.runs()]
@@ -89,7 +91,9 @@ class Board:
             sections |= watched.sections
             sections[f"curves/{shown.name}"] = watched.curves(False, str(tags.get(f"curves/{shown.name}")))
             has = asked.get("samples")
-            sections["samples"] = watched.samples(*has) if isinstance(has, list) and len(has) == 2 else watched.samples("", 0)
+            sections["samples"] = (
+                watched.samples(*has) if isinstance(has, list) and len(has) == 2 else watched.samples("", 0)
+            )
         sections["runs"] = section({"rows": rows})
         sections["trash"] = section(self._trash())
         for run in self._compared(asked, shown):
@@ -190,7 +194,10 @@ def _object(value: Any) -> Mapping[str, Any]:
 
 def _is_cut(sent: Mapping[str, list[Any]]) -> bool:
     """Whether the timeline goes on beyond what was sent of it."""
-    return "samples" in sent and sent["samples"][1]["keep"] + len(sent["samples"][1]["add"]) < sent["samples"][1]["count"]
+    if "samples" not in sent:
+        return False
+    value = sent["samples"][1]
+    return bool(value["keep"] + len(value["add"]) < value["count"])
 
 
 def _is_space_owner(profile: gr.OAuthProfile | None) -> bool:

@@ -65,7 +65,7 @@ class Chosen:
 
     corpus: str
     file: str | None
-    pasted: str
+    pasted: str | None
     encoding: Any
     preset: str
     parent: str
@@ -75,8 +75,9 @@ class Chosen:
     @classmethod
     def of(cls, values: tuple[Any, ...]) -> "Chosen":
         """From the values of `Form.values`."""
-        *plain_ones, minutes = values[:7]
-        return cls(*plain_ones, minutes=minutes, advanced=dict(zip(ADVANCED, values[7:], strict=True)))
+        corpus, file, pasted, encoding, preset, parent, minutes, *advanced = values
+        named = dict(zip(ADVANCED, advanced, strict=True))
+        return cls(corpus, file, pasted, encoding, preset, parent, minutes, named)
 
     def flat(self) -> dict[str, Any]:
         """The settings as one flat mapping, without the text."""
@@ -124,9 +125,9 @@ def _build_advanced(preset: Settings) -> dict[str, Any]:
             allow_custom_value=True,  # checked by hand: the list may have grown since the page was opened
             info="A model that goes on learning from this text; it brings its own size and layers",
         )
-        gr.HTML("<h4>The network</h4>", elem_classes="facts")
+        gr.HTML("<h2>The network</h2>", elem_classes="facts")
         advanced = {name: free_control(preset.model, name) for name in MODEL_FIELDS}
-        gr.HTML("<h4>How it learns</h4>", elem_classes="facts")
+        gr.HTML("<h2>How it learns</h2>", elem_classes="facts")
         advanced |= {name: free_control(preset.train, name) for name in TRAIN_FIELDS}
     return {"more": more, "parent": parent, "advanced": advanced}
 

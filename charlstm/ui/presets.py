@@ -48,11 +48,12 @@ def described(preset: str, corpus: str, runs: Iterable[RunSummary]) -> str:
 def _reached(preset: str, corpus: str, runs: Iterable[RunSummary]) -> str:
     named = re.compile(re.escape(f"{Path(corpus).stem}-{preset}") + r"(-\d+)?")
     here = [
-        run
+        (run.val_loss, run.elapsed_seconds)
         for run in runs
         if run.status == "completed" and run.corpus == corpus and run.val_loss and named.fullmatch(run.name)
     ]
     if here:  # the newest first
-        return f"Here it reached {nats(here[0].val_loss)} in {duration(here[0].elapsed_seconds)}."
+        loss, seconds = here[0]
+        return f"Here it reached {nats(loss)} in {duration(seconds)}."
     recorded = _RECORDED[preset]
     return f"Recorded on 2 cores: {nats(recorded.val_loss)} on tiny-shakespeare in {duration(recorded.seconds)}."

@@ -16,7 +16,7 @@ _LINES_SHOWN, _CHARS_SHOWN = 3, 200
 _SHARE_KEPT = 0.1  # for validation, as long as nobody asks for another one
 
 
-def chosen(kind: str, file: str | None, pasted: str, encoding: Encoding, report: Any = None) -> Corpus:
+def chosen(kind: str, file: str | None, pasted: str | None, encoding: Encoding, report: Any = None) -> Corpus:
     """The text of the form. Only a name of the list, an upload or the pasted text: never a path that was typed."""
     if kind in DESCRIPTIONS:
         return open_corpus(kind, report=report)
@@ -24,7 +24,7 @@ def chosen(kind: str, file: str | None, pasted: str, encoding: Encoding, report:
         if not file:
             raise CorpusError("no file is chosen yet; drop a text file into the box.")
         return open_file(Path(file), encoding, name=Path(file).name[-_LONGEST_NAME:], report=report)
-    if not pasted.strip():
+    if not (pasted and pasted.strip()):
         raise CorpusError("the text is empty; paste some text into the box.")
     name = "pasted text"
     try:
@@ -33,7 +33,7 @@ def chosen(kind: str, file: str | None, pasted: str, encoding: Encoding, report:
         raise CorpusError(f"{name} holds half a character (a lone surrogate); paste it again without it.") from None
 
 
-def described(kind: str, file: str | None, pasted: str, encoding: Encoding) -> str:
+def described(kind: str, file: str | None, pasted: str | None, encoding: Encoding) -> str:
     """The chosen text as HTML: length, alphabet, rarest characters, split, first lines; or what is wrong with it."""
     if kind in DESCRIPTIONS:
         return named(kind)

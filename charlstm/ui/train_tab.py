@@ -34,6 +34,15 @@ class TrainTab:
     stage: gr.HTML  # its events carry the name of a run: write, adapt, duplicate
     watch: RunWatch
 
+    @property
+    def restores(self) -> list[Any]:
+        """What `restored` fills."""
+        return forms.restores(self.form)
+
+    def restored(self, kept: str) -> list[Any]:
+        """Updates that put what the browser kept of the form back into it."""
+        return forms.restored(self.form, kept)
+
 
 def build_house(watch: RunWatch) -> gr.HTML:
     """The line on top of every tab, which also asks for what is new, whichever tab is open."""
@@ -70,6 +79,8 @@ def _wire(tab: TrainTab, shelf: ModelShelf) -> None:
     def start(*values: Any, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008  Gradio looks for it here
         return _start(watch, shelf, progress, *values)
 
+    # First, since nothing is called any more once the validator has refused a value.
+    form.start.click(forms.refusal, form.values, [form.problem, form.more], queue=False, **PRIVATE)
     form.start.click(
         start,
         [*form.values, visitor],
@@ -79,7 +90,6 @@ def _wire(tab: TrainTab, shelf: ModelShelf) -> None:
         show_progress_on=[form.facts],
         api_visibility="private",
     )
-    form.start.click(forms.refusal, form.values, [form.problem, form.more], queue=False, **PRIVATE)
     started.change(None, started, None, js="(run) => { if (run) window.charlstm.store.show(run); }", **PRIVATE)
 
     def duplicate(event: gr.EventData) -> list[Any]:

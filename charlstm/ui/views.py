@@ -112,12 +112,15 @@ def _story(run: RunSummary, history: RunHistory, asked: Asked) -> str:
     if run.status == "failed":
         return capitalised(run.problem)
     if run.status == "interrupted":
-        return f"{step} · its process ended without a word; Resume continues from what was saved last".removeprefix(" · ")
+        return f"{step} · its process ended without a word; Resume continues from what was saved last".removeprefix(
+            " · "
+        )
     if run.status == "starting":
         return "the trainer is loading"
     if run.status in ("completed", "stopped"):
         return f"{step} · after {duration(run.elapsed_seconds)}".removeprefix(" · ")
-    return " · ".join(filter(None, (step or "reading the text", *_wishes(asked))))
+    waits = "waits until it is continued" if run.status == "paused" else ""
+    return " · ".join(filter(None, (step or "reading the text", waits, *_wishes(asked))))
 
 
 def _wishes(asked: Asked) -> list[str]:
@@ -251,4 +254,6 @@ def _alike(before: tuple[list[int], list[float]], now: tuple[list[int], list[flo
     """How many points the two begin with in common."""
     pairs = zip(before[0], now[0], before[1], now[1], strict=False)
     num_pairs = min(len(before[0]), len(now[0]))
-    return next((i for i, (step, other, value, second) in enumerate(pairs) if (step, value) != (other, second)), num_pairs)
+    return next(
+        (i for i, (step, other, value, second) in enumerate(pairs) if (step, value) != (other, second)), num_pairs
+    )

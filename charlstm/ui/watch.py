@@ -1,6 +1,6 @@
 """One look at the runs for all visitors: what is on disk is read once, however many pages are open.
 
-A look is cut into sections. Each has a tag that differs whenever the section does, so a page is sent only what it has not.
+A look is cut into sections. Each has a tag that differs whenever the section does: a page is sent only what it has not.
 """
 
 import json
@@ -9,6 +9,7 @@ import time
 import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from charlstm.checkpoint import MODEL_FILE
@@ -183,3 +184,14 @@ class RunWatch:
         names = [active.name] if active else [run.name for run in self.runs()]
         own = [name for name in names if name not in BUNDLED]
         return next(iter((*own, *(name for name in BUNDLED if name in names))), None)
+
+    def live_models(self) -> dict[str, Path]:
+        """The models of runs that go on, as they were last saved, by the names that visitors know them by."""
+        going = (run for run in self.runs() if run.status in ACTIVE)
+        return {f"live: {run.label}": run.folder.live_model for run in going if run.folder.live_model.is_file()}
+
+    def model_of(self, run_name: str) -> str:
+        """What visitors know a run's model by: the live one, as long as there is one."""
+        going = (run for run in self.runs(is_fresh=True) if run.name == run_name and run.status in ACTIVE)
+        live = (f"live: {run.label}" for run in going)
+        return next((name for name in live if name in self.live_models()), run_name)

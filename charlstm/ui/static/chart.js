@@ -179,7 +179,7 @@
       this.x = (value) => MARGIN.left + ((value - from) / (to - from)) * inner.width;
       this.y = (value) => MARGIN.top + inner.height - ((value - least) / (most - least)) * inner.height;
       this.svg.setAttribute('width', this.width);
-      const box = { x: MARGIN.left, y: MARGIN.top - 4, width: inner.width + 4, height: inner.height + 8 };
+      const box = { x: MARGIN.left - 4, y: MARGIN.top - 4, width: inner.width + 8, height: inner.height + 8 };
       for (const [key, value] of Object.entries(box)) this.window.setAttribute(key, value);
       const columns = ticks(from, to, inner.width / 90).filter((x) => !this.data.isWhole || Number.isInteger(x));
       this.drawGrid(inner, columns, ticks(least, most, inner.height / 45));

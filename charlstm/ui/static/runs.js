@@ -67,6 +67,8 @@
     const trash = h('ul'), bin = h('details', { class: 'trash' }, h('summary', {}, 'Deleted runs'), trash);
     element.replaceChildren(table, empty, problem, bin);
 
+    let known = null;
+
     const drawRows = () => {
       const list = store.sections.runs?.rows || [];
       for (const [id, row] of rows) if (!list.some((each) => each.id === id)) { row.element.remove(); rows.delete(id); }
@@ -82,6 +84,8 @@
     const drawTrash = () => {
       const list = store.sections.trash || [];
       show(bin, list.length > 0);
+      if (known !== null && list.length > known) bin.open = true; // one was deleted just now: here is the way back
+      if (store.sections.trash) known = list.length;
       trash.replaceChildren(...list.map(({ id, label, when }) => h('li', {}, `${label} (deleted ${when}) `,
         h('button', { type: 'button', 'aria-label': `Restore ${label}`, onclick: async () => say(problem, await store.act('restore', { run: id })) }, 'Restore'))));
     };

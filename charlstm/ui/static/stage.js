@@ -65,7 +65,7 @@
       this.main = new Chart(plot, { height: 250, label: 'Loss', ...together });
       this.minis = SMALL.map(([, name]) => {
         const box = h('div');
-        this.small.append(h('h4', {}, name), box);
+        this.small.append(h('h3', {}, name), box);
         return new Chart(box, { height: 120, label: name, ...together });
       });
       this.charts = [this.main, ...this.minis];
