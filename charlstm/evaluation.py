@@ -84,7 +84,8 @@ def evaluate_in_streams(
 
 def _attended(batches: StreamBatches, attend: Callable[[], None]) -> Iterator[Batch]:
     for index in range(batches.windows_per_pass):
-        attend()
+        with torch.inference_mode(False):  # a state taken meanwhile may be trained on
+            attend()
         yield batches[index]
 
 

@@ -36,6 +36,7 @@ from charlstm.events import (
     StepDone,
 )
 from charlstm.language_model import LanguageModel
+from charlstm.runs.background import ReferenceThread
 from charlstm.runs.log import RecordLog
 from charlstm.runs.parts import beginning, extended, extension, whole_origin
 from charlstm.runs.steering import Ear, stop_signals
@@ -182,7 +183,8 @@ class _Work:
     def __init__(
         self, folder: RunFolder, corpus: Corpus, log: RecordLog, ear: Ear, world: World, report: Report | None
     ) -> None:
-        self.folder, self.corpus, self.record, self.ear, self.world = folder, corpus, log.append, ear, world
+        self.folder, self.corpus, self.log, self.ear, self.world = folder, corpus, log, ear, world
+        self.record = log.append
         self.split, self.trainer, self.new_characters = _prepared(folder, extended(folder), corpus, world, report)
         self.notes = corpus.notes
         self.evaluated: Evaluated | None = None
@@ -202,8 +204,12 @@ class _Work:
             if self.world.size > 1:
                 self.world.shared_state(*self._state())
             self.record(self._started())
+        references = ReferenceThread(self.folder, self.split, self.log)
         with stop_signals() as self.is_signalled:
-            is_stopped = self._train()
+            with references:
+                is_stopped = self._train()
+                if not is_stopped:
+                    references.wait()
             return self._finish(is_stopped)
 
     def _started(self) -> Started:

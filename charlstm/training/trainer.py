@@ -67,11 +67,11 @@ class Trainer:
         self._optimizer = adamw(self._model, config.weight_decay, config.adam_beta2)
         self._carried: State | None = None
         self._clock = clock
-        self.attend: Callable[[], None] = lambda: None  # called amid a validation, when `state()` may be taken too
+        self.attend: Callable[[], None] = lambda: None  # called amid reports, when `state()` may be taken too
         self._wishes = self._agreed = (False, False)  # stop, save
         self._wished_factor = 0.0  # for the next message to the others; 0 for none
         self.course = Course()
-        self._is_reported = True  # whether validation and sample of the present step are done
+        self._num_pending = 0  # 2 while the present step is validated, 1 while it is sampled from
         self._rested_seconds = 0.0  # while somebody had the run pause
         self._smooth_loss = math.log(len(split.vocabulary))  # an untrained model guesses: ln V
         self._nats = torch.zeros((), device=self.device)  # since the last point of the curve
@@ -130,8 +130,9 @@ class Trainer:
                 raise TrainingDiverged("the loss is no number before anything was learned: begin from other weights.")
             yield first
             yield from self._reports(is_last=False)
-        elif not self._is_reported:  # the state is one of amid its reports
-            yield from self._measurements(self.fraction >= 1)
+        elif self._num_pending:  # the state is one of amid its reports
+            yield from self._measurements(self.fraction >= 1, self._num_pending)
+            yield StepDone(self.step)
         while self.fraction < 1:
             self._update(self._batches[self.step])
             if self.world.size == 1:
@@ -220,15 +221,16 @@ class Trainer:
                 self._good = self.state()
         yield from self._measurements(is_last)
 
-    def _measurements(self, is_last: bool) -> Iterator[Event]:
+    def _measurements(self, is_last: bool, num_pending: int = 2) -> Iterator[Event]:
         _, evaluates, samples = self._is_due(is_last)
         began, rested = self._clock(), self._rested_seconds
-        if evaluates and self.world.is_writer:
-            self._is_reported = False
+        if evaluates and self.world.is_writer and num_pending == 2:
+            self._num_pending = 2
             yield self.evaluate()
         if samples and self.world.is_writer:
+            self._num_pending = 1
             yield self._sample()
-        self._is_reported = True
+        self._num_pending = 0
         self._interval_began += self._clock() - began - (self._rested_seconds - rested)
 
     def _first_point(self) -> Progress:
@@ -303,7 +305,10 @@ class Trainer:
         """The same prompt and seed every time, so that samples differ by what was learned alone."""
         config, prompt = self.config, self.config.sample_prompt
         how = SampleConfig(num_chars=config.sample_chars, temperature=config.sample_temperature, seed=config.seed)
-        text = prompt + self.language_model.generate(prompt, how)
+        text = prompt
+        for chunk in self.language_model.stream(prompt, how):
+            text += chunk.text
+            self.attend()
         return Sampled(step=self.step, text=text, temperature=how.temperature, seed=how.seed)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -324,7 +329,7 @@ class Trainer:
             "elapsed_seconds": self.elapsed_seconds,
             "best_val_loss": self.best_val_loss if math.isfinite(self.best_val_loss) else None,
             **self.course.facts(),
-            "is_reported": self._is_reported,
+            "num_pending": self._num_pending,
             "smooth_loss": self._smooth_loss,
             "num_targets": self._num_targets,
             "num_steps_logged": self._num_steps_logged,
@@ -353,7 +358,7 @@ class Trainer:
             self.step, self.elapsed_seconds = int(facts["step"]), float(facts["elapsed_seconds"])
             self.best_val_loss = math.inf if facts["best_val_loss"] is None else float(facts["best_val_loss"])
             self.course = Course.from_facts(facts)
-            self._is_reported = bool(facts.get("is_reported", True))
+            self._num_pending = int(facts.get("num_pending", 0))
             self._smooth_loss = float(facts["smooth_loss"])
             self._num_targets, self._num_steps_logged = int(facts["num_targets"]), int(facts["num_steps_logged"])
         except (KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
