@@ -11,7 +11,7 @@ import torch
 from charlstm.runs.manager import RunManager
 from charlstm.ui import assets, sheet
 from charlstm.ui.controls import PRIVATE
-from charlstm.ui.form import KEPT
+from charlstm.ui.form import KEPT, restored
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.models import ModelShelf
 from charlstm.ui.style import CSS, THEME
@@ -56,7 +56,7 @@ def build(checkpoints_dir: Path) -> gr.Blocks:
             return [gr.Tabs(selected=_GENERATE), *generate.show_model(watch.model_of(run_of(event)))]
 
         page.load(open_page, None, generate.outputs, **PRIVATE)
-        page.load(train.restored, train.form.kept, train.restores, js=KEPT, **PRIVATE)
+        page.load(restored, train.form.kept, train.restores, js=KEPT, **PRIVATE)
         generate_tab.select(generate.show_model, generate.model, generate.outputs, queue=False, **PRIVATE)
         train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
     page.queue(max_size=_QUEUE)

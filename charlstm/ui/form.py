@@ -6,11 +6,11 @@ What the visitor chose is kept in their browser. A value that can't be is refuse
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 
-from charlstm.config import PRESETS, ModelConfig, Settings, TrainConfig, checked
+from charlstm.config import PRESETS, Encoding, ModelConfig, Settings, TrainConfig, checked
 from charlstm.corpus import DESCRIPTIONS, default_corpus
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.ui import presets, texts
@@ -151,26 +151,28 @@ def _wire(form: Form, watch: RunWatch) -> None:
     gr.on([each.change for each in kept], None, kept, None, js=_KEEP, queue=False, **PRIVATE)
 
 
-def restored(form: Form, kept_json: str) -> list[Any]:
+def restored(kept_json: str) -> list[Any]:
     """Updates that put what the browser kept back into the form; for `restores(form)`."""
-    outputs = restores(form)
+    num_restored = 6 + len(ADVANCED)
     try:
         kept = json.loads(kept_json)
     except (TypeError, ValueError, RecursionError):
         kept = None
-    if not isinstance(kept, list) or len(kept) != len(outputs):
-        return [gr.skip()] * len(outputs)
+    if not isinstance(kept, list) or len(kept) != num_restored:
+        return [gr.skip()] * num_restored
     corpus, pasted, encoding, preset, parent, *numbers = kept
-    known = corpus in DESCRIPTIONS or corpus in (texts.UPLOAD, texts.PASTE)
-    encodings = {choice for _, choice in form.encoding.choices}
     return [
-        corpus if known else gr.skip(),
+        _one_of((*DESCRIPTIONS, texts.UPLOAD, texts.PASTE), corpus),
         pasted if isinstance(pasted, str) else gr.skip(),
-        encoding if encoding in encodings else gr.skip(),
-        preset if preset in PRESETS else gr.skip(),
+        _one_of(get_args(Encoding), encoding),
+        _one_of(tuple(PRESETS), preset),
         parent if isinstance(parent, str) else gr.skip(),
         *(value if isinstance(value, str | int | float) else gr.skip() for value in numbers),
     ]
+
+
+def _one_of(choices: tuple[str, ...], value: Any) -> Any:
+    return value if value in choices else gr.skip()
 
 
 def restores(form: Form) -> list[Any]:

@@ -39,10 +39,6 @@ class TrainTab:
         """What `restored` fills."""
         return forms.restores(self.form)
 
-    def restored(self, kept: str) -> list[Any]:
-        """Updates that put what the browser kept of the form back into it."""
-        return forms.restored(self.form, kept)
-
 
 def build_house(watch: RunWatch) -> gr.HTML:
     """The line on top of every tab, which also asks for what is new, whichever tab is open."""

@@ -216,7 +216,8 @@
         id: name, name, look: `line-${name}`, points: this.points(own?.lines[name], to, unit), hasDots: name === 'validation', isFaint: name === 'training',
       }));
       const marks = (store.sections.marks || []).filter((mark) => mark.kind !== 'saved' || !isOverlaid).map((mark) => ({ ...mark, x: to(mark.step), sign: SIGNS[mark.kind] || '|' }));
-      const most = Math.max(0, ...series.map(({ points }) => (points.length ? points[points.length - 1][0] : 0)));
+      const ends = series.map(({ points }) => (points.length ? points[points.length - 1][0] : 0));
+      const most = Math.max(0, ...ends, ...marks.map(({ x }) => x));
       const common = { xTitle: X[axis], formatX: formatX(axis), marks, most, isWhole: axis === 'step' };
       this.main.set({
         ...common, series, refs: (store.sections.refs || []).map(({ name, value }) => ({ name, y: value / scale })),
