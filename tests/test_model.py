@@ -288,7 +288,7 @@ def test_weight_dropout_drops_its_share_of_the_recurrent_weights_and_scales_the_
 def test_weight_dropout_drops_each_weight_alike_and_independently_of_its_neighbours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Eight weights share one draw of 64 bits, so each place in eight is looked at by itself."""
+    """Four weights share one draw of 32 bits, so each place in eight is looked at by itself."""
     model = bare(48, weight_dropout=0.5).train()
     masks = torch.stack(
         [recurrent_weights_used(model, some_tokens(1, 1), monkeypatch)[0].flatten() == 0 for _ in range(40)]
