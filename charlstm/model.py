@@ -42,6 +42,14 @@ class CharLSTM(nn.Module):
         self.head = nn.Linear(config.hidden_size, vocab_size)
         if config.forget_bias:
             self._set_forget_bias(config.forget_bias)
+        if config.recurrent_init == "orthogonal":
+            self._set_orthogonal()
+
+    def _set_orthogonal(self) -> None:
+        """What a state carries neither grows nor fades at first (Saxe et al. 2014); a matrix for each gate."""
+        for _, weight_hh, _, _ in self.lstm.all_weights:
+            for gate in weight_hh.detach().chunk(4):
+                nn.init.orthogonal_(gate)
 
     def _set_forget_bias(self, value: float) -> None:
         """Remember by default (Jozefowicz et al. 2015). nn.LSTM adds two biases and orders its gates i, f, g, o."""

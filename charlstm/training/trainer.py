@@ -64,7 +64,7 @@ class Trainer:
         self._batches = StreamBatches(split.train, config.batch_size, config.seq_len, self.device, self._share)
         self._num_steps = planned_steps(config, self._batches.windows_per_pass)
         self._eval_every = eval_period(config, len(self._validation))
-        self._optimizer = adamw(self._model, config.weight_decay, config.adam_beta2)
+        self._optimizer = adamw(self._model, config.weight_decay, (config.adam_beta1, config.adam_beta2))
         self._gradient = flat_gradient(self._model)
         is_fused = self._model.is_fused(len(self._batches[0].tokens), self.dtype)
         self._fused_gradients = FusedGradients(self._model, self.dtype) if is_fused else None
