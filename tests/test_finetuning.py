@@ -29,6 +29,7 @@ TINY: dict[str, Any] = {
     "batch_size": 2,
     "seq_len": 48,
     "learning_rate": 0.02,
+    "lr_schedule": "cosine",
     "max_steps": 20,
     "max_minutes": 0,
     "log_every": 1,
@@ -174,4 +175,4 @@ class TestLonger:
     def test_what_it_will_do_is_said_before(self):
         said = sentence(Settings(), More(minutes=1.5, steps=100))
         assert "1 min 30 s, or 100 steps, whichever ends first" in said
-        assert "begins at 0.0025 and falls along a new cosine to 0" in said
+        assert "begins at 0.0025 and falls along a line to 0" in said
