@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 from pydantic import BaseModel
@@ -13,6 +13,7 @@ from charlstm.config import (
     Encoding,
     PresetName,
     SampleConfig,
+    Schedule,
     Settings,
     TrainConfig,
     help_of,
@@ -51,8 +52,8 @@ class Resume(Steered):
     more_steps: int = 0
     """Train for so many steps more."""
     more_rate: float | None = None
-    """Learning rate at which the added part begins; by default half the peak of a cosine, or the constant one."""
-    more_schedule: Literal["constant", "cosine"] | None = None
+    """Learning rate at which the added part begins; by default half the peak of one that falls, or the constant one."""
+    more_schedule: Schedule | None = None
     """Learning-rate schedule of the added part; by default the run's."""
     quiet: Annotated[bool, tyro.conf.arg(help="Leave out the samples, which the run's records hold too")] = False
 

@@ -262,7 +262,7 @@ class RunHistory:
         )
 
     def series(
-        self, max_points: int = 240, begin_step: int | None = None, end_step: int | None = None
+        self, max_points: int = 200, begin_step: int | None = None, end_step: int | None = None
     ) -> dict[str, Curve]:
         """Each curve by its name, between two steps, in at most `max_points` points: spikes stay, see `decimated`."""
         columns = self._points.columns

@@ -1,9 +1,10 @@
 """Small facts that lie beside a run: its place in the queue, its parent, for how much longer it goes on."""
 
 import time
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from charlstm.config import Schedule
 
 
 class More(BaseModel):
@@ -14,7 +15,7 @@ class More(BaseModel):
     passes: float = Field(0.0, ge=0, le=10**6)
     steps: int = Field(0, ge=0, le=10**9)
     learning_rate: float | None = Field(None, gt=0, le=1)  # at the peak of the added part
-    lr_schedule: Literal["constant", "cosine"] | None = None
+    lr_schedule: Schedule | None = None
 
 
 class Ticket(BaseModel):

@@ -1,8 +1,8 @@
 """A run that goes on for longer than it was planned to, or that began from a model: what that means for its settings.
 
 An added part has a limit and a learning-rate schedule of its own, which run from where the run stood; weights, moments
-and position in the text go on. A cosine begins anew, at half the peak unless another rate is asked for: what was
-learned last, at rates near 0, would be undone by the full one.
+and position in the text go on. A falling schedule begins anew, at half the peak unless another rate is asked for:
+what was learned last, at rates near 0, would be undone by the full one.
 """
 
 import json
@@ -70,7 +70,7 @@ def longer(settings: Settings, more: More) -> Settings:
     if not (more.minutes or more.passes or more.steps):
         raise RunError("nothing is added: say for how many more minutes, passes or steps the run shall go on.")
     schedule = more.lr_schedule or settings.train.lr_schedule
-    rate = more.learning_rate or settings.train.learning_rate * (_AGAIN if schedule == "cosine" else 1)
+    rate = more.learning_rate or settings.train.learning_rate * (1 if schedule == "constant" else _AGAIN)
     limits = {"max_minutes": more.minutes, "max_passes": more.passes, "max_steps": more.steps}
     changes = {**limits, "learning_rate": rate, "lr_schedule": schedule, "plan": "off"}
     return settings.model_copy(update={"train": checked(TrainConfig, {**settings.train.model_dump(), **changes})})
@@ -108,8 +108,10 @@ def sentence(settings: Settings, more: More) -> str:
         f"{more.steps:,} steps" if more.steps else "",
     ]
     amount = ", or ".join(filter(None, amounts)) + (", whichever ends first" if sum(map(bool, amounts)) > 1 else "")
-    course = "falls along a new cosine to 0" if train.lr_schedule == "cosine" else "stays there"
-    return f"Trains {amount} longer; the learning rate begins at {train.learning_rate:g} and {course}."
+    courses = {"constant": "stays there", "linear": "falls along a line to 0", "cosine": "falls along a cosine to 0"}
+    return (
+        f"Trains {amount} longer; the learning rate begins at {train.learning_rate:g} and {courses[train.lr_schedule]}."
+    )
 
 
 def whole_origin(folder: RunFolder, train_config: Mapping[str, Any]) -> dict[str, Any]:
