@@ -42,10 +42,13 @@ class Board:
         def samples(asked: Any) -> Any:
             return self._samples(_object(asked))
 
+        def zoom(asked: Any) -> Any:
+            return self._zoom(_object(asked))
+
         def download(asked: Any) -> Any:
             return self._download(_object(asked))
 
-        return [tick, act, samples, download]
+        return [tick, act, samples, zoom, download]
 
     def _tick(self, asked: Mapping[str, Any], is_space_owner: bool) -> Any:
         """The sections that the page has not, as far as one answer holds them; `None` if there is nothing new."""
@@ -170,6 +173,18 @@ class Board:
             except RunError as error:
                 return {"problem": views.sentence(error)}
             return {"texts": watched.texts(number) if isinstance(number, int) and number >= 0 else []}
+
+    def _zoom(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The curves between two steps, in as many points as they have as a whole."""
+        steps = asked.get("range")
+        if not isinstance(steps, list) or len(steps) != 2 or not all(isinstance(step, int) for step in steps):
+            return {"problem": "There is no such part of the curve."}
+        with self.watch.lock:
+            try:
+                history = self.watch.watched(self.watch.summary(asked.get("run"))).history
+            except RunError as error:
+                return {"problem": views.sentence(error)}
+            return {"lines": views.grown(None, views.lines_of(history, *steps))}
 
     def _download(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """A piece of the run's model, in base64; the page puts the pieces together."""

@@ -4,6 +4,7 @@ Training never happens here: the manager starts a process of its own, and the pa
 that process has reported.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,8 @@ def build_train_tab(watch: RunWatch, shelf: ModelShelf) -> TrainTab:
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             form = forms.build_form(watch)
+            if os.environ.get("OAUTH_CLIENT_ID"):  # a Space where one can sign in; elsewhere the button ends the app
+                gr.LoginButton("Sign in to steer as the Space's owner", size="sm")
         with gr.Column(scale=2, min_width=300):
             stage = gr.HTML(
                 html_template=_SPACE,

@@ -75,7 +75,7 @@ class Asked(NamedTuple):
 
 def state_of(run: RunSummary, history: RunHistory, asked: Asked, has_model: bool, is_bundled: bool) -> dict[str, Any]:
     """The run's state in words, its numbers, and what can be done with it now."""
-    sign, word = STATE_WORDS[run.status]
+    sign, word = (STATE_WORDS[run.status][0], "recorded") if is_bundled else STATE_WORDS[run.status]
     is_asked = run.status in ACTIVE and asked.control.number > asked.answer.done
     progress = history.latest
     return {
@@ -111,6 +111,8 @@ def _story(run: RunSummary, history: RunHistory, asked: Asked) -> str:
         return "next in the queue" if run.place == 1 else f"place {run.place} in the queue"
     if run.status == "failed":
         return capitalised(run.problem)
+    if run.status == "interrupted" and not run.folder.has_state:
+        return " · ".join(filter(None, (step, "its process ended before anything was saved; Resume begins it anew")))
     if run.status == "interrupted":
         return f"{step} · its process ended without a word; Resume continues from what was saved last".removeprefix(
             " · "
@@ -224,11 +226,15 @@ def marks_of(history: RunHistory) -> list[dict[str, Any]]:
     return [{"kind": mark.kind, "step": mark.step, "text": mark.text} for mark in history.marks()]
 
 
-def lines_of(history: RunHistory, is_overlaid: bool) -> Lines:
-    """The curves of the shown run, or the two of one that is laid over it."""
-    if is_overlaid:
-        return _lines(history.series(_OVERLAID_POINTS), OVERLAID)
-    return _lines(history.series(_LOSS_POINTS), LOSSES) | _lines(history.series(_OTHER_POINTS), OTHERS)
+def lines_of(history: RunHistory, begin_step: int | None = None, end_step: int | None = None) -> Lines:
+    """The curves of the run that is shown, or of a part of it."""
+    losses = _lines(history.series(_LOSS_POINTS, begin_step, end_step), LOSSES)
+    return losses | _lines(history.series(_OTHER_POINTS, begin_step, end_step), OTHERS)
+
+
+def overlaid_lines_of(history: RunHistory) -> Lines:
+    """The two curves of a run that is laid over another."""
+    return _lines(history.series(_OVERLAID_POINTS), OVERLAID)
 
 
 def _lines(curves: Mapping[str, Curve], names: Sequence[str]) -> Lines:

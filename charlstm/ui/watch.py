@@ -99,7 +99,7 @@ class Watched:
         kept = self._lines[is_overlaid]
         if self._lines_version[is_overlaid] != self._version:
             self._lines_version[is_overlaid] = self._version
-            lines = views.lines_of(self.history, is_overlaid)
+            lines = views.overlaid_lines_of(self.history) if is_overlaid else views.lines_of(self.history)
             self._clock = views.clock_of(self.history)
             tag = section([lines, self._clock]).tag
             kept[tag] = lines

@@ -20,6 +20,15 @@
       return a[column] + ((step - a[0]) / (b[0] - a[0])) * (b[column] - a[column]);
     };
   };
+  // The step that lies at `x` of an axis that grows with the steps.
+  const stepAt = (to, x, most) => {
+    let low = 0, high = most;
+    for (let i = 0; i < 50; i++) {
+      const middle = (low + high) / 2;
+      if (to(middle) < x) low = middle; else high = middle;
+    }
+    return Math.round(high);
+  };
   const short = (value) => (Math.abs(value) >= 1000 ? Math.round(value).toLocaleString('en') : String(Number(value.toPrecision(3))));
   const formatX = (axis) => (x, isExact) => (axis === 'step' ? (Math.round(x) || 0).toLocaleString('en') : isExact ? x.toFixed(2) : short(x));
 
@@ -75,6 +84,20 @@
       if (zoom) store.pin();
       for (const chart of this.charts) chart.show(zoom, false);
       show(this.parts.whole, Boolean(this.main.zoom));
+      this.detail = null;
+      this.magnify();
+    }
+
+    // The part that is shown, in as many points as the whole had: asked for once more while it grows.
+    async magnify() {
+      const run = store.shown, own = store.sections[`curves/${run}`], zoom = this.main.zoom;
+      if (!zoom || !own) { this.drawCurves(); return; }
+      const to = place(own.clock, store.view.x), most = Math.max(1, own.lines.smoothed.steps.at(-1) || 0);
+      const range = zoom.map((x) => stepAt(to, x, most));
+      const answer = await store.call('zoom', { run, range });
+      if (!answer?.lines || run !== store.shown || zoom !== this.main.zoom) return;
+      this.detail = { lines: answer.lines, range };
+      this.drawCurves();
     }
 
     choice(label, key, options) {
@@ -161,10 +184,16 @@
 
     draw(changed) {
       const has = (...names) => changed === null || names.some((name) => changed.has(name));
-      if (has('shown')) { this.zoom(null); say(this.problem, ''); }
+      if (changed === null || changed.has('shown')) {
+        this.charts.forEach((chart) => chart.show(null, false));
+        this.zoom(null);
+        say(this.problem, '');
+      }
       if (has('state', 'may', 'lost', 'shown')) this.drawState();
       const isCurves = changed !== null && [...changed].some((name) => name.startsWith('curves/'));
       if (isCurves || has('shown', 'view', 'compared', 'refs', 'marks')) this.drawCurves();
+      const end = store.sections[`curves/${store.shown}`]?.lines.smoothed.steps.at(-1);
+      if (isCurves && this.detail && this.detail.range[1] >= this.detail.lines.smoothed.steps.at(-1) && end > this.detail.range[0]) this.magnify();
     }
 
     drawState() {
@@ -209,15 +238,17 @@
 
     drawCurves() {
       const { x: axis, unit } = store.view, names = Object.keys(store.compared).filter((name) => store.sections[`curves/${name}`]);
-      const own = store.sections[`curves/${store.shown}`];
+      const whole = store.sections[`curves/${store.shown}`];
+      const own = whole && this.detail ? { ...whole, lines: this.detail.lines } : whole;
       const isOverlaid = names.some((name) => name !== store.shown);
       const to = place(own?.clock || [], axis), scale = unit === 'bits' ? LN2 : 1;
       const series = isOverlaid ? this.overlaid(names, axis, unit) : Object.keys(LINES).map((name) => ({
-        id: name, name, look: `line-${name}`, points: this.points(own?.lines[name], to, unit), hasDots: name === 'validation', isFaint: name === 'training',
+        id: name, name, look: `line-${name}`, points: this.points(own?.lines[name], to, unit), hasDots: name === 'validation' && (own?.lines[name].steps.length || 0) < 80, isFaint: name === 'training',
       }));
       const marks = (store.sections.marks || []).filter((mark) => mark.kind !== 'saved' || !isOverlaid).map((mark) => ({ ...mark, x: to(mark.step), sign: SIGNS[mark.kind] || '|' }));
       const ends = series.map(({ points }) => (points.length ? points[points.length - 1][0] : 0));
-      const most = Math.max(0, ...ends, ...marks.map(({ x }) => x));
+      const last = isOverlaid ? 0 : to(whole?.lines.training.steps.at(-1) || 0);
+      const most = Math.max(0, last, ...ends, ...marks.map(({ x }) => x));
       const common = { xTitle: X[axis], formatX: formatX(axis), marks, most, isWhole: axis === 'step' };
       this.main.set({
         ...common, series, refs: (store.sections.refs || []).map(({ name, value }) => ({ name, y: value / scale })),
