@@ -24,6 +24,8 @@ _RECORDED = {
     "best": _Recorded(1.3921, 61 * 60),
     "blog": _Recorded(1.6353, 93),
 }
+_RECORDED_RATE = 5439 / 60  # steps per second of the recorded `minute`
+_TELLING_SECONDS = 20  # a run that was shorter says little of the machine
 OWN = "own"  # in the name of a run whose settings are no preset's
 
 
@@ -56,4 +58,22 @@ def _reached(preset: str, corpus: str, runs: Iterable[RunSummary]) -> str:
         loss, seconds = here[0]
         return f"Here it reached {nats(loss)} in {duration(seconds)}."
     recorded = _RECORDED[preset]
-    return f"Recorded on 2 cores: {nats(recorded.val_loss)} on tiny-shakespeare in {duration(recorded.seconds)}."
+    said = f"Recorded on 2 cores: {nats(recorded.val_loss)} on tiny-shakespeare in {duration(recorded.seconds)}"
+    speed = _speed(runs)
+    if speed is None:
+        return f"{said}."
+    if Settings.preset(preset).train.max_minutes:
+        return f"{said}; this machine did {speed:.1f} times as much in its time."
+    return f"{said}; here, by the speed so far, about {duration(recorded.seconds / speed)}."
+
+
+def _speed(runs: Iterable[RunSummary]) -> float | None:
+    """How fast the newest run of `minute` was here, beside the recorded one; `None` without one that says it."""
+    named = re.compile(r".*-minute(-\d+)?")
+    rates = (
+        run.step / run.elapsed_seconds
+        for run in runs
+        if run.elapsed_seconds > _TELLING_SECONDS and named.fullmatch(run.name)
+    )
+    rate = next(rates, None)
+    return rate and rate / _RECORDED_RATE

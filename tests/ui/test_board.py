@@ -168,6 +168,21 @@ def test_one_more_point_costs_little_and_an_unchanged_run_nothing(watch: RunWatc
     assert page.tick() is None
 
 
+def test_zooming_in_gives_the_points_of_that_part_alone_and_more_of_them(watch: RunWatch) -> None:
+    _long(_make(watch, "one"), 20_000)
+    page = Page(watch)
+    page.catch_up()
+    sent = page.call("zoom", run="one", range=[400_000, 410_000])
+    steps = sent["lines"]["training"]["steps"]
+    whole = [step for step, _ in page.lines["curves/one"]["training"] if 400_000 <= step <= 410_000]
+    assert (steps[0], steps[-1]) == (400_000, 410_000)
+    assert len(steps) == 201  # every one, of 50 steps each
+    assert len(whole) < 20
+    assert len(json.dumps(sent)) <= MOST_BYTES
+    for wrong in (None, [1], ["a", "b"], [1, 2, 3], [1.5, 2.5]):
+        assert "problem" in page.call("zoom", run="one", range=wrong)
+
+
 def test_samples_that_no_longer_count_are_taken_back_from_the_page(watch: RunWatch) -> None:
     folder = _make(watch, "one")
     _append(folder, *(_sampled(step) for step in range(0, 1000, 100)))

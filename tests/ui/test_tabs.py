@@ -173,3 +173,13 @@ def test_a_preset_says_what_it_reached_here_once_it_was_trained_here(watch: RunW
     said = presets.described("minute", "tiny-shakespeare", watch.runs(is_fresh=True))
     assert "Here it reached 1.625 nats per character (2.34 bits) in 1 min 1 s." in said
     assert "Recorded" in presets.described("minute", "python-stdlib", watch.runs())
+
+
+def test_a_preset_of_passes_takes_as_long_as_the_speed_of_this_machine_lets_it(watch: RunWatch) -> None:
+    assert "about" not in presets.described("blog", "tiny-shakespeare", watch.runs()).split("Recorded")[1]
+    folder = _prepare(watch, "fox-minute")
+    half = Progress(**{**PROGRESS, "elapsed_seconds": 120.0}, step=5439, fraction=1.0)  # half as fast as the recorded
+    folder.events_file.write_text(half.model_dump_json() + "\n", encoding="utf-8")
+    said = presets.described("blog", "tiny-shakespeare", watch.runs(is_fresh=True))
+    assert "in 1 min 33 s; here, by the speed so far, about 3 min 6 s." in said
+    assert "0.5 times as much" in presets.described("minute", "tiny-shakespeare", watch.runs())
