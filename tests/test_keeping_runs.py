@@ -1,6 +1,7 @@
 """The queue, names, the way back from a deletion, and who may do what: without a single process, but for one queue."""
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
+from charlstm.cli import main
 from charlstm.config import Settings
 from charlstm.errors import RunError
 from charlstm.runs.control import Control
@@ -136,19 +138,26 @@ def real(tmp_path: Path) -> Iterator[RunManager]:
 
 
 def test_a_run_that_ends_starts_the_next_without_any_app_and_a_request_is_heard_in_the_process(
-    real: RunManager, pangrams: str
+    real: RunManager, pangrams: str, capsys: pytest.CaptureFixture[str]
 ):
     folder = real.start(ENDLESS, "first", pangrams)
     waiting = real.start(SHORT, "second", pangrams)
     wait_until(folder.events_file.exists)
-    number = real.steer("first", pause=True)
-    wait_until(lambda: folder.answer().done >= number)
+    place = ["--checkpoints-dir", str(real.store.root)]
+    assert main(["rate", "first", "0.5", *place]) == 0
+    assert capsys.readouterr().out == "first is running, learning rate × 0.5.\n"
+    assert main(["pause", "first", *place]) == 0
+    assert re.fullmatch(r"first is paused, saved at step \d+\.\n", capsys.readouterr().out)
     assert places(real) == {"first": ("paused", 0), "second": ("queued", 1)}
     with pytest.raises(RunError, match="first is training; stop it before you delete it"):
         real.delete("first")
-    real.stop("first")
+    assert main(["stop", "first", *place]) == 0
+    assert capsys.readouterr().out == "first is stopped.\n"
     wait_until(lambda: waiting.status() == "completed")
-    assert folder.status() == "stopped"
+    assert main(["continue", "first", *place]) == 1
+    assert capsys.readouterr().err == "first is not training (stopped); there is nothing to steer.\n"
+    assert main(["stop", "first", *place]) == 0
+    assert capsys.readouterr().out == "first is stopped; nothing was training.\n"
     assert list(real._children) == ["first"], "the worker of the first started that of the second"
     wait_until(lambda: "completed at step 30" in waiting.log_tail())  # said after it is recorded
     assert str(real.store.root) not in waiting.log_tail()

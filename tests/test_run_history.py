@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from charlstm.config import Settings
-from charlstm.events import Evaluated, Paused, Progress, Record, Resumed, Rewound, Sampled, Saved, Started
+from charlstm.events import Evaluated, Extended, Paused, Progress, Record, Resumed, Rewound, Sampled, Saved, Started
 from charlstm.runs.history import RunHistory, decimated
 from charlstm.runs.store import RunFolder, RunStore
 
@@ -142,6 +142,21 @@ def test_samples_are_read_when_asked_for_with_the_losses_of_their_moment(folder:
     assert (last.passes, last.minutes) == (1.0, pytest.approx(0.4))
     assert history.sample(2) is None
     assert history.sample(-3) is None
+
+
+def test_the_time_left_is_that_of_the_part_that_is_worked_on(folder: RunFolder) -> None:
+    history = RunHistory(folder)
+    append(folder, STARTED, point(10, elapsed_seconds=60.0, fraction=0.005))
+    history.poll()
+    assert history.time_left() is None
+    append(folder, point(20, elapsed_seconds=120.0, fraction=0.25))
+    history.poll()
+    assert history.time_left() == pytest.approx(360)
+    extended = {"minutes": 1, "passes": 0, "steps": 0, "learning_rate": 0.1, "lr_schedule": "linear"}
+    append(folder, Extended(step=20, elapsed_seconds=120.0, command="", note="", **extended))
+    append(folder, point(30, elapsed_seconds=150.0, fraction=0.5))
+    history.poll()
+    assert history.time_left() == pytest.approx(30)
 
 
 def test_marks_are_few_and_the_rare_ones_are_not_crowded_out(folder: RunFolder) -> None:

@@ -6,7 +6,7 @@ and gives curves of a bounded number of points. Starts without torch.
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_TELLING_FRACTION = 0.01  # of the planned run
 _MARKS = 50  # of each sort that are given
 _DRAWN = (
     "train_loss",
@@ -41,7 +42,6 @@ _DRAWN = (
     "learning_rate",
     "grad_norm",
     "chars_per_second",
-    "num_passes",
     "elapsed_seconds",
 )
 CURVES = {
@@ -193,6 +193,7 @@ class RunHistory:
         self._points, self._validations = _Points(*_DRAWN), _Points("val_loss", "elapsed_seconds")
         self._samples = _Points("offset")
         self._marks: list[Record] = []
+        self._passes_per_step = 0.0
         self.started: Started | None = None
         self.latest: Progress | None = None
         self.last_validation: Evaluated | None = None
@@ -219,6 +220,7 @@ class RunHistory:
         elif isinstance(record, Progress):
             self._points.append(record.step, *(getattr(record, name) for name in _DRAWN))
             self.latest = record
+            self._passes_per_step = record.num_passes / record.step if record.step else self._passes_per_step
         elif isinstance(record, Evaluated):
             self._validations.append(record.step, record.val_loss, record.elapsed_seconds)
             self.last_validation = record
@@ -265,24 +267,35 @@ class RunHistory:
         self, max_points: int = 200, begin_step: int | None = None, end_step: int | None = None
     ) -> dict[str, Curve]:
         """Each curve by its name, between two steps, in at most `max_points` points: spikes stay, see `decimated`."""
-        columns = self._points.columns
         part = self._points.between(begin_step, end_step)
-        passes, minutes = columns["num_passes"][part], _in_minutes(columns["elapsed_seconds"][part])
-        curves = {
-            name: _curve(self._points.steps[part], passes, minutes, columns[column][part], max_points)
-            for name, column in CURVES.items()
-        }
+        curves = {name: self._curve(self._points, column, part, max_points) for name, column in CURVES.items()}
         part = self._validations.between(begin_step, end_step)
-        steps = self._validations.steps[part]
-        minutes = _in_minutes(self._validations.columns["elapsed_seconds"][part])
-        losses = self._validations.columns["val_loss"][part]
-        return {**curves, "validation": _curve(steps, map(self._passes, steps), minutes, losses, max_points)}
+        return {**curves, "validation": self._curve(self._validations, "val_loss", part, max_points)}
+
+    def _curve(self, points: _Points, column: str, part: slice, max_points: int) -> Curve:
+        import numpy as np
+
+        values = np.array(points.columns[column][part])
+        kept = [part.start + place for place in decimated(values, max_points).tolist()]
+        steps = [points.steps[place] for place in kept]
+        return Curve(
+            steps,
+            [_short(self._passes(step)) for step in steps],
+            [_short(points.columns["elapsed_seconds"][place] / 60) for place in kept],
+            [_short(points.columns[column][place]) for place in kept],
+        )
 
     def _passes(self, step: int) -> float:
         """Passes over the text after `step` steps: each step is as long as any other."""
-        if not self._points.steps or not self._points.steps[-1]:
-            return 0.0
-        return step * self._points.columns["num_passes"][-1] / self._points.steps[-1]
+        return step * self._passes_per_step
+
+    def time_left(self) -> float | None:
+        """Seconds to the planned end, at the pace of the part that is worked on; `None` while that is guesswork."""
+        if self.latest is None or self.latest.fraction < _TELLING_FRACTION:
+            return None
+        parts = [mark.elapsed_seconds for mark in self._marks if isinstance(mark, Extended)]
+        spent = self.latest.elapsed_seconds - (parts[-1] if parts else 0.0)
+        return spent * (1 - self.latest.fraction) / self.latest.fraction
 
     def marks(self) -> list[Mark]:
         """What happened: the last of the saves, and the last of everything else, in order; and the best validation."""
@@ -361,25 +374,6 @@ def decimated(values: "NDArray[np.float64]", max_points: int) -> "NDArray[np.int
     greatest = begins + np.argmax(np.where(np.isnan(buckets), -np.inf, buckets), axis=1)
     kept: NDArray[np.int64] = np.unique(np.concatenate([least, greatest, np.array([num - 1])]))
     return np.asarray(kept[np.isfinite(padded[kept])], np.int64)
-
-
-def _curve(
-    steps: "array[int]", passes: Iterable[float], minutes: list[float], values: "array[float]", max_points: int
-) -> Curve:
-    import numpy as np
-
-    kept = decimated(np.array(values), max_points).tolist()
-    every = list(passes)
-    return Curve(
-        [steps[place] for place in kept],
-        [_short(every[place]) for place in kept],
-        [_short(minutes[place]) for place in kept],
-        [_short(values[place]) for place in kept],
-    )
-
-
-def _in_minutes(seconds: "array[float]") -> list[float]:
-    return [each / 60 for each in seconds]
 
 
 def _short(number: float) -> float:

@@ -114,6 +114,7 @@ def assist(folder: RunFolder, opened: Callable[[], Corpus], world: World) -> Non
     tensors, facts = world.shared_state()
     _check_text(corpus, facts)
     trainer.load_state(tensors, facts)
+    _begin_added_part(folder, trainer)
     with stop_signals() as is_signalled:
         for event in trainer.run():
             if isinstance(event, StepDone):
@@ -137,6 +138,15 @@ def _prepared(
     split = corpus.split(settings.model, settings.train, begun.vocabulary if begun else None, report=report)
     language_model = begun or LanguageModel.create(split.vocabulary, settings.model, seed)
     return split, Trainer(language_model, split, settings.train, world=world), new
+
+
+def _begin_added_part(folder: RunFolder, trainer: Trainer) -> bool:
+    """Whether the run goes on for longer than when it was saved; every process of a group finds so."""
+    num_parts = 1 + len(folder.more())
+    is_longer = trainer.course.num_parts < num_parts
+    if is_longer:
+        trainer.begin_part(num_parts)
+    return is_longer
 
 
 def _check_text(corpus: Corpus, facts: Mapping[str, Any]) -> None:
@@ -237,9 +247,7 @@ class _Work:
         self.asked_factor = self.trainer.course.asked_factor
         self.ear.answer(rate_factor=self.asked_factor, saved_step=self.trainer.step)
         self.record(Resumed(started_at=_now(), **self._moment()))
-        more = self.folder.more()
-        if self.trainer.course.num_parts <= len(more):
-            self.trainer.begin_part(len(more) + 1)
+        if _begin_added_part(self.folder, self.trainer):
             self.record(extension(self.folder, self._moment()))
 
     def _moment(self) -> dict[str, Any]:
@@ -316,9 +324,10 @@ class _Work:
             self.cause, self.saved_for = "asked", control.save
         if control.rate_factor not in (None, self.asked_factor):
             self.cause, self.asked_factor = "rate", control.rate_factor
+            planned = self.trainer.next_learning_rate / self.trainer.course.asked_factor
+            rates = {"rate_factor": self.asked_factor, "learning_rate": planned * self.asked_factor}
             self.trainer.ask_factor(self.asked_factor)
             self.ear.answer(rate_factor=self.asked_factor)
-            rates = {"rate_factor": self.asked_factor, "learning_rate": self.trainer.next_learning_rate}
             self.record(RateChanged(**rates, **self._moment()))
 
     def _is_asked_to_stop(self) -> bool:
