@@ -212,8 +212,7 @@ def test_a_second_run_waits_its_turn_and_only_its_starter_may_steer_it(page: Pag
     second = _start(page)
     expect(page.locator("#run-state")).to_contain_text("next in the queue")
     stranger = browser.new_context().new_page()
-    stranger.goto(f"{app.url}#run={first}", wait_until="load")
-    _open(stranger)
+    stranger.goto(f"{app.url}#run={first}", wait_until="load")  # which opens the tab as well
     expect(stranger.locator("#run-state b")).to_have_text(first)
     expect(stranger.get_by_label("Sample text")).not_to_be_empty()
     expect(_button(stranger, "Write with it")).to_be_visible()
