@@ -121,7 +121,7 @@ class TestQueue:
             manager.start(SHORT, name, "a text")
         folder = manager.store.get("first")
         folder.log_file.touch()
-        monkeypatch.setattr("charlstm.runs.store._STARTING_SECONDS", -1)
+        monkeypatch.setattr("charlstm.runs.store._LOADING_SECONDS", -1)
         assert folder.status() == "interrupted"
         manager.tend()
         assert started == ["first", "second"]
@@ -146,6 +146,8 @@ def test_a_run_that_ends_starts_the_next_without_any_app_and_a_request_is_heard_
     place = ["--checkpoints-dir", str(real.store.root)]
     assert main(["rate", "first", "0.5", *place]) == 0
     assert capsys.readouterr().out == "first is running, learning rate × 0.5.\n"
+    assert main(["continue", "first", *place]) == 0
+    assert capsys.readouterr().out == "first is running.\n"
     assert main(["pause", "first", *place]) == 0
     assert re.fullmatch(r"first is paused, saved at step \d+\.\n", capsys.readouterr().out)
     assert places(real) == {"first": ("paused", 0), "second": ("queued", 1)}

@@ -233,12 +233,12 @@ class TestStatus:
     def test_a_fresh_run_is_starting(self, folder: RunFolder):
         assert folder.status() == "starting"
 
-    def test_a_run_whose_worker_never_came_has_crashed(self, folder: RunFolder):
+    def test_a_run_whose_worker_never_came_is_interrupted(self, folder: RunFolder):
         an_hour_ago = folder.settings_file.stat().st_mtime - 3600
         os.utime(folder.settings_file, (an_hour_ago, an_hour_ago))
         assert folder.status() == "interrupted"
 
-    def test_a_run_is_running_while_another_process_holds_its_lock_and_crashed_when_that_dies(
+    def test_a_run_is_running_while_another_process_holds_its_lock_and_interrupted_when_that_dies(
         self, folder: RunFolder, hold: Hold
     ):
         append(folder, lines(STARTED, sampled(5)))

@@ -46,6 +46,7 @@ Status = Literal["queued", "starting", "running", "paused", "stopping", "complet
 ACTIVE: tuple[Status, ...] = ("starting", "running", "paused", "stopping")  # it has a process, or is about to
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LOADING_SECONDS = 300  # a busy machine has been seen to take a minute until a worker has its lock
 _STARTING_SECONDS = 60  # a worker that has not taken its lock by then will not
 _LOCK_SECONDS = 10
 _TAIL_BYTES = 8192  # a last record (finished, failed) is far shorter
@@ -244,7 +245,7 @@ class RunFolder:
             ticket = Ticket.model_validate_json(self.ticket_file.read_bytes())
         except (OSError, ValidationError):
             return None
-        is_late = ticket.started_at is not None and time.time() - ticket.started_at > _STARTING_SECONDS
+        is_late = ticket.started_at is not None and time.time() - ticket.started_at > _LOADING_SECONDS
         return None if is_late else ticket
 
     def keep_ticket(self, ticket: Ticket) -> None:

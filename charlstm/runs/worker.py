@@ -329,6 +329,8 @@ class _Work:
             self.trainer.ask_factor(self.asked_factor)
             self.ear.answer(rate_factor=self.asked_factor)
             self.record(RateChanged(**rates, **self._moment()))
+        if self.cause is None:  # as when a run is to go on that does
+            self.ear.answer(done=control.number)
 
     def _is_asked_to_stop(self) -> bool:
         return self.ear.control.stop or self.is_signalled()
