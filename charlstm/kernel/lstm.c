@@ -93,3 +93,5 @@ void work(void *shared) {
         part_float(job, first, last);
     }
 }
+
+#include "step.h"
