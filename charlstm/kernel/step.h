@@ -75,32 +75,53 @@ INLINE void step_tile_float(int num_rows, int H, int K, const float *weight, con
 }
 
 #if defined(__AVX512VNNI__)
-INLINE void step_tile_int8(int num_rows, int H, int K, const int8_t *weight, const uint8_t *x, const float *const *given,
-                           const float *scale, const int32_t *offset, float *c, float *h) {
-    __m512i products[ROWS][4];
-    for (int row = 0; row < num_rows; row++)
-        for (int gate = 0; gate < 4; gate++) products[row][gate] = _mm512_loadu_si512(offset + gate * H);
-    for (int k = 0; k < K; k += 4, weight += 16 * LANES) {
-        __m512i w[4];
-        for (int gate = 0; gate < 4; gate++) w[gate] = _mm512_loadu_si512(weight + gate * 4 * LANES);
-#pragma GCC unroll 6
-        for (int row = 0; row < num_rows; row++) {
-            int32_t four;
-            memcpy(&four, x + (size_t)row * K + k, sizeof four);
-            __m512i before = _mm512_set1_epi32(four);
-#pragma GCC unroll 4
-            for (int gate = 0; gate < 4; gate++)
-                products[row][gate] = _mm512_dpbusd_epi32(products[row][gate], before, w[gate]);
-        }
+/* Sums in variables of their own, and not the intrinsic: *measured*, GCC 12 moves what is in an array or in an intrinsic's
+ * result to another register and back, and at 6 rows to memory. */
+#define MULTIPLY_INT8(sum, a, b) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
+#define UP_TO_1(DO) DO(0)
+#define UP_TO_2(DO) UP_TO_1(DO) DO(1)
+#define UP_TO_3(DO) UP_TO_2(DO) DO(2)
+#define UP_TO_4(DO) UP_TO_3(DO) DO(3)
+#define UP_TO_5(DO) UP_TO_4(DO) DO(4)
+#define UP_TO_6(DO) UP_TO_5(DO) DO(5)
+#define BEGIN_ROW(row) __m512i i##row = start[0], f##row = start[1], g##row = start[2], o##row = start[3];
+#define MULTIPLY_ROW(row)                                                                                              \
+    {                                                                                                                  \
+        int32_t four;                                                                                                  \
+        memcpy(&four, x + (size_t)row * K + k, sizeof four);                                                           \
+        __m512i before = _mm512_set1_epi32(four);                                                                      \
+        MULTIPLY_INT8(i##row, before, w0);                                                                             \
+        MULTIPLY_INT8(f##row, before, w1);                                                                             \
+        MULTIPLY_INT8(g##row, before, w2);                                                                             \
+        MULTIPLY_INT8(o##row, before, w3);                                                                             \
     }
-    for (int row = 0; row < num_rows; row++) {
-        Vector sums[4];
-        for (int gate = 0; gate < 4; gate++)
-            sums[gate] = (Vector)_mm512_cvtepi32_ps(products[row][gate]) * load_float(scale + gate * H) +
-                         load_float(given[row] + gate * H);
-        step_cell(sums, c + (size_t)row * H, h + (size_t)row * H);
+#define END_ROW(row)                                                                                                   \
+    {                                                                                                                  \
+        const __m512i products[4] = {i##row, f##row, g##row, o##row};                                                  \
+        Vector sums[4];                                                                                                \
+        for (int gate = 0; gate < 4; gate++)                                                                           \
+            sums[gate] = (Vector)_mm512_cvtepi32_ps(products[gate]) * load_float(scale + gate * H) +                   \
+                         load_float(given[row] + gate * H);                                                            \
+        step_cell(sums, c + (size_t)row * H, h + (size_t)row * H);                                                     \
     }
-}
+#define STEP_TILE_INT8(n)                                                                                              \
+    static void step_tile_int8_##n(int H, int K, const int8_t *weight, const uint8_t *x, const float *const *given,    \
+                                   const float *scale, const int32_t *offset, float *c, float *h) {                    \
+        __m512i start[4];                                                                                              \
+        for (int gate = 0; gate < 4; gate++) start[gate] = _mm512_loadu_si512(offset + gate * H);                      \
+        UP_TO_##n(BEGIN_ROW) for (int k = 0; k < K; k += 4, weight += 16 * LANES) {                                    \
+            __m512i w0 = _mm512_loadu_si512(weight), w1 = _mm512_loadu_si512(weight + 4 * LANES);                      \
+            __m512i w2 = _mm512_loadu_si512(weight + 8 * LANES), w3 = _mm512_loadu_si512(weight + 12 * LANES);         \
+            UP_TO_##n(MULTIPLY_ROW)                                                                                    \
+        }                                                                                                              \
+        UP_TO_##n(END_ROW)                                                                                             \
+    }
+STEP_TILE_INT8(1)
+STEP_TILE_INT8(2)
+STEP_TILE_INT8(3)
+STEP_TILE_INT8(4)
+STEP_TILE_INT8(5)
+STEP_TILE_INT8(6)
 #endif
 
 /* Rows first to last of one layer: from `inputs` to `c` and `h`. `tokens[row * stride]` is what the first layer reads. */
@@ -123,7 +144,7 @@ static void step_layer(const Writing *job, int layer, int first, int last, const
         break;
 #define INT8_ROWS(n)                                                                                                   \
     case n:                                                                                                            \
-        step_tile_int8(n, H, K, (const int8_t *)net->weights[layer] + weight, (const uint8_t *)job->inputs + x, given, \
+        step_tile_int8_##n(H, K, (const int8_t *)net->weights[layer] + weight, (const uint8_t *)job->inputs + x, given, \
                        net->scales[layer] + unit, net->offsets[layer] + unit, job->c + state, job->h + state);         \
         break;
 #if defined(__AVX512VNNI__)
