@@ -30,6 +30,7 @@ typedef struct {
     const Network *network;
     int32_t B, T;        /* characters to read or to write */
     int32_t is_reading;  /* `history` (B, T) holds what to read; nothing is chosen */
+    int32_t is_given;    /* what would be written is in `history` already, and only thought about */
     int32_t window;      /* `history` (B, window + T): what was read last, and room for what is written */
     int32_t no_repeat, top_k, num_likeliest;
     double temperature, top_p;
@@ -233,7 +234,8 @@ static void step_guard(const Writing *job, const int32_t *end, const float *logi
     const int V = job->network->V, before = job->no_repeat - 1;
     memcpy(allowed, logits, (size_t)V * sizeof *logits);
     if (before < 0) return;
-    int num_left = V;
+    int num_left = 0;
+    for (int id = 0; id < V; id++) num_left += allowed[id] != -INFINITY;
     for (const int32_t *each = end - job->window; each + before < end; each++) {
         if (*each < 0 || (before && each[before - 1] != end[-1])) continue;
         if (before && memcmp(each, end - before, (size_t)before * sizeof *each)) continue;
@@ -296,7 +298,7 @@ static float step_normaliser(const Writing *job, const float *logits, float *sha
     return largest + (float)log(total);
 }
 
-/* The `num_likeliest` characters and their probabilities. */
+/* The `num_likeliest` characters, no more than V, and their probabilities. */
 static void step_rank(const Writing *job, const float *logits, float normaliser, size_t place) {
     const int n = job->num_likeliest;
     int32_t *ids = job->likeliest + place * n;
@@ -308,8 +310,7 @@ static void step_rank(const Writing *job, const float *logits, float normaliser,
         ids[at] = id;
     }
     for (int rank = 0; rank < n; rank++)
-        job->probabilities[place * n + rank] = rank < num ? expf(logits[ids[rank]] - normaliser) : 0.0f;
-    for (int rank = num; rank < n; rank++) ids[rank] = -1;
+        job->probabilities[place * n + rank] = expf(logits[ids[rank]] - normaliser);
 }
 
 /* Choose what follows in a row, after which `t` characters have been written before. */
@@ -320,9 +321,11 @@ static void step_write(const Writing *job, int row, int t, size_t stride) {
     int32_t *end = job->history + row * stride + job->window + t;
     float normaliser = step_normaliser(job, logits, shares);
     if (job->num_likeliest) step_rank(job, logits, normaliser, place);
-    step_guard(job, end, logits, allowed);
-    double uniform = step_uniform(job->seed, (uint64_t)row, (uint64_t)(job->position + t));
-    *end = step_choose(job, allowed, shares, (Ranked *)job->ranked + row * V, uniform);
+    if (!job->is_given) {
+        step_guard(job, end, logits, allowed);
+        double uniform = step_uniform(job->seed, (uint64_t)row, (uint64_t)(job->position + t));
+        *end = step_choose(job, allowed, shares, (Ranked *)job->ranked + row * V, uniform);
+    }
     job->surprises[place] = normaliser - logits[*end];
 }
 

@@ -5,6 +5,7 @@ Shapes: B = texts, T = characters, V = vocabulary size, L = layers, H = hidden s
 """
 
 import ctypes
+import itertools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -15,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from charlstm.choosing import WINDOW
 from charlstm.config import SampleConfig
 from charlstm.kernel.build import library
 
-WINDOW = 1024  # characters that the repetition guard looks back at
 _UNITS = 16  # P is a multiple of the longest vector
 _MAX_LAYERS = 8
 _LARGEST_TABLE = 1 << 25  # numbers, 128 MB
@@ -45,15 +46,13 @@ class _Writing(ctypes.Structure):
 
     _fields_ = (
         ("network", ctypes.POINTER(_Network)),
-        *((name, ctypes.c_int32) for name in ("B", "T", "is_reading", "window", "no_repeat", "top_k", "num_likeliest")),
+        *((name, ctypes.c_int32) for name in ("B", "T", "is_reading", "is_given")),
+        *((name, ctypes.c_int32) for name in ("window", "no_repeat", "top_k", "num_likeliest")),
         ("temperature", ctypes.c_double),
         ("top_p", ctypes.c_double),
         ("seed", ctypes.c_uint64),
         ("position", ctypes.c_int64),
-        *(
-            (name, ctypes.c_void_p)
-            for name in ("history", "h", "c", "inputs", "logits", "allowed", "shares", "ranked")
-        ),
+        *((name, ctypes.c_void_p) for name in ("history", "h", "c", "inputs", "logits", "allowed", "shares", "ranked")),
         *((name, ctypes.c_void_p) for name in ("surprises", "likeliest", "probabilities")),
     )
 
@@ -63,7 +62,7 @@ class Written(NamedTuple):
 
     ids: NDArray[np.int32]  # (B, T)
     surprises: NDArray[np.float32]  # (B, T) nats
-    likeliest: NDArray[np.int32]  # (B, T, n) characters, the likeliest first; -1 beyond the vocabulary
+    likeliest: NDArray[np.int32]  # (B, T, n) characters, the likeliest first
     probabilities: NDArray[np.float32]  # (B, T, n)
 
 
@@ -96,7 +95,9 @@ class Network:
         self._c.table = self._address(_padded_gates(table))
         for index, (weight, bias) in enumerate(layers):
             self._c.biases[index] = self._address(_padded_gates(bias[None])[0])
-            padded = torch.cat([_padded_columns(part, self.padded_size) for part in weight.split(size, dim=1)], dim=1)
+            padded = torch.cat(
+                [_padded_columns(part, self.padded_size) for part in torch.split(weight, size, dim=1)], dim=1
+            )
             self._add(index, _padded_gates(padded.t()).t())
         weight, bias = head
         blocks = -(-vocab_size // lanes())
@@ -169,24 +170,39 @@ class Texts:
 
         Text number b draws what (seed, b, position) say. Lengths and the like in `config` are not looked at.
         """
-        history = np.zeros((self.num_texts, WINDOW + num_chars), np.int32)
-        history[:, :WINDOW] = self._history
-        places = (self.num_texts, num_chars)
+        job, written = self._begun(np.zeros((self.num_texts, num_chars), np.int32), num_likeliest)
+        job.no_repeat, job.top_k = config.no_repeat, config.top_k
+        job.temperature, job.top_p, job.seed = config.temperature, config.top_p, config.seed
+        job.position = position
+        self._run(job)
+        self._remember(written)
+        return written
+
+    def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> Written:
+        """As if `ids` (B, T) had been written: what the model thought of each."""
+        job, written = self._begun(ids, num_likeliest)
+        job.is_given = True
+        self._run(job)
+        self._remember(written)
+        return written
+
+    def _begun(self, ids: NDArray[np.int32], num_likeliest: int) -> tuple[_Writing, Written]:
+        num_likeliest = min(num_likeliest, self._network.vocab_size)
+        history = np.concatenate([self._history, ids], axis=1, dtype=np.int32)
         written = Written(
             history[:, WINDOW:],
-            np.empty(places, np.float32),
-            np.empty((*places, num_likeliest), np.int32),
-            np.empty((*places, num_likeliest), np.float32),
+            np.empty(ids.shape, np.float32),
+            np.empty((*ids.shape, num_likeliest), np.int32),
+            np.empty((*ids.shape, num_likeliest), np.float32),
         )
-        job = self._job(num_chars)
-        job.window, job.no_repeat, job.top_k = WINDOW, config.no_repeat, config.top_k
-        job.temperature, job.top_p, job.seed = config.temperature, config.top_p, config.seed
-        job.position, job.num_likeliest, job.history = position, num_likeliest, history.ctypes.data
+        job = self._job(ids.shape[1])
+        job.window, job.num_likeliest, job.history = WINDOW, num_likeliest, history.ctypes.data
         job.surprises = written.surprises.ctypes.data
         job.likeliest, job.probabilities = written.likeliest.ctypes.data, written.probabilities.ctypes.data
-        self._run(job)
-        self._history = history[:, -WINDOW:].copy()
-        return written
+        return job, written
+
+    def _remember(self, written: Written) -> None:
+        self._history = np.concatenate([self._history, written.ids], axis=1)[:, -WINDOW:].copy()  # no view: it is small
 
     def _job(self, num_chars: int) -> _Writing:
         job = _Writing(ctypes.pointer(self._network.structure), self.num_texts, num_chars)
@@ -202,7 +218,7 @@ class Texts:
         edges = [self.num_texts * part // parts for part in range(parts + 1)]
         helping = [
             _pool().submit(kernel.step_rows, ctypes.byref(job), first, last)
-            for first, last in zip(edges[1:-1], edges[2:], strict=True)
+            for first, last in itertools.pairwise(edges[1:])
         ]
         kernel.step_rows(ctypes.byref(job), 0, edges[1])
         for each in helping:
@@ -232,5 +248,5 @@ def _padded_columns(weight: Tensor, size: int) -> Tensor:
 
 def _padded_gates(rows: Tensor) -> Tensor:
     """(N, 4H) -> (N, 4P): zeros after each gate's units."""
-    gates = rows.unflatten(1, (4, -1))
+    gates = rows.view(len(rows), 4, -1)
     return _padded_columns(gates.flatten(0, 1), _padded(gates.shape[2])).view(len(rows), -1)
