@@ -5,7 +5,7 @@ Shapes: B = texts, N = characters read, V = vocabulary size.
 
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -30,6 +30,10 @@ class Texts(Protocol):
 
     def write(self, config: SampleConfig, num_chars: int, position: int, num_likeliest: int = 0) -> Written:
         """The next `num_chars` of every text, of which `position` have been written before."""
+        ...
+
+    def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> Written:
+        """As if `ids` (B, T) had been written: what the model thinks of each."""
         ...
 
 
@@ -104,6 +108,18 @@ class _TorchTexts:
         return torch.from_numpy(ids.astype(np.int64)).to(self._model.device)
 
     def write(self, config: SampleConfig, num_chars: int, position: int, num_likeliest: int = 0) -> Written:
+        def choose(text: int, at: int, logits: choosing.Numbers) -> int:
+            allowed = choosing.guarded(logits, self._histories[text], config.no_repeat)
+            return choosing.choose(allowed, config, choosing.uniform(config.seed, text, position + at))
+
+        return self._taken(num_chars, num_likeliest, choose)
+
+    def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> Written:
+        return self._taken(ids.shape[1], num_likeliest, lambda text, at, _: int(ids[text, at]))
+
+    def _taken(
+        self, num_chars: int, num_likeliest: int, choose: Callable[[int, int, choosing.Numbers], int]
+    ) -> Written:
         num_likeliest = min(num_likeliest, self._model.vocab_size)
         places = (self.num_texts, num_chars)
         written = Written(
@@ -115,9 +131,7 @@ class _TorchTexts:
         for text in range(self.num_texts):
             for at in range(num_chars):
                 logits = self._step(text)
-                allowed = choosing.guarded(logits, self._histories[text], config.no_repeat)
-                number = choosing.uniform(config.seed, text, position + at)
-                chosen = choosing.choose(allowed, config, number)
+                chosen = choose(text, at, logits)
                 self._histories[text] = np.append(self._histories[text], np.int32(chosen))[-choosing.WINDOW :]
                 logs = logits - np.logaddexp.reduce(logits)
                 likeliest = np.argsort(-logs, kind="stable")[:num_likeliest]

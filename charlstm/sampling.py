@@ -74,6 +74,11 @@ def _written(
                 yield chunk
 
 
+def chunk_of(vocabulary: Vocabulary, written: Written) -> TextChunk:
+    """A whole text as one chunk."""
+    return _Sample(vocabulary, 0, SampleConfig(), "").chunk(written, is_last=True)
+
+
 def opening_of(vocabulary: Vocabulary) -> str:
     """What an empty prompt stands for: the beginning of a line."""
     return "\n" if not vocabulary.unknown("\n") else vocabulary.characters[0]

@@ -1,4 +1,4 @@
-"""The compiled steps against `CharLSTM.forward`, which others hold against a naive loop; and texts beside each other."""
+"""The compiled steps against `CharLSTM.forward`, which is held against a naive loop; and texts beside each other."""
 
 import numpy as np
 import pytest

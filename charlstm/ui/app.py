@@ -9,7 +9,7 @@ import gradio as gr
 import torch
 
 from charlstm.runs.manager import RunManager
-from charlstm.ui import sheet
+from charlstm.ui import reader, sheet
 from charlstm.ui.controls import PRIVATE
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.models import ModelShelf
@@ -22,11 +22,12 @@ _GENERATE = "generate"
 _QUEUE = 64  # events waiting; a Space on shared hardware would otherwise allow one
 LAUNCH: dict[str, Any] = {  # shared by `main` and the tests
     "theme": THEME,
-    "css": CSS + sheet.CSS,
+    "css": CSS + sheet.CSS + reader.CSS,
     "footer_links": ["gradio", "settings"],
     "max_file_size": "200mb",
     "enable_monitoring": False,
     "ssr_mode": False,
+    "max_threads": 100,  # of writers, each of which sits in one
 }
 _TITLE = """<h1>charlstm</h1><p>Train a character LSTM in front of your eyes, and write with it</p>"""
 
@@ -51,16 +52,17 @@ def build(checkpoints_dir: Path) -> gr.Blocks:
             unchanged = line == house_was
             return [gr.skip() if unchanged else line, line, *train.draw(run, seen)]
 
-        def open_page() -> list[Any]:
+        def open_page(request: gr.Request) -> list[Any]:
             line = train.house()
-            return [line, line, *train.draw(watch.to_show()), *generate.show_model(None)]
+            return [line, line, *train.draw(watch.to_show()), *generate.read_address(request)]
 
         def write_with(run: str | None) -> list[Any]:
             return [gr.Tabs(selected=_GENERATE), *generate.show_model(run)]
 
         drawn = [house, house_seen, *train.drawn]
         timer = gr.Timer(_TICK_SECONDS)
-        page.load(open_page, None, [*drawn, *generate.outputs], **PRIVATE)
+        loaded = page.load(open_page, None, [*drawn, *generate.outputs, *generate.form], **PRIVATE)
+        generate.start_if_linked(loaded)
         generate_tab.select(generate.show_model, generate.model, generate.outputs, queue=False, **PRIVATE)
         train.write.click(write_with, train.run, [tabs, *generate.outputs], queue=False, **PRIVATE)
         timer.tick(
