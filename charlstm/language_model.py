@@ -11,6 +11,7 @@ from charlstm.config import ModelConfig, SampleConfig
 from charlstm.errors import ConfigError
 from charlstm.model import CharLSTM
 from charlstm.sampling import TextChunk, stream
+from charlstm.scoring import Score, score
 from charlstm.vocabulary import Vocabulary
 
 
@@ -66,6 +67,10 @@ class LanguageModel:
         for chunk in self.stream(prompt, config):
             texts[chunk.sample] += chunk.text
         return texts
+
+    def score(self, text: str, num_likeliest: int = 0) -> Score:
+        """How well the model predicts `text`; see `charlstm.scoring.score`."""
+        return score(self.model, self.vocabulary, text, num_likeliest)
 
 
 def _model_file(path: str | Path) -> Path:

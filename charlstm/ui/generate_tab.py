@@ -9,6 +9,8 @@ import gradio as gr
 
 from charlstm.config import SampleConfig
 from charlstm.errors import CharLSTMError, ConfigError
+from charlstm.ui.api import build_api
+from charlstm.ui.compare import NO_MODEL, build_comparison, build_copied
 from charlstm.ui.controls import PRIVATE, control
 from charlstm.ui.models import ModelFacts, ModelShelf, facts_of
 from charlstm.ui.reader import reader
@@ -45,7 +47,8 @@ class GenerateTab:
         """Updates that offer the models there are now, with `name` chosen, or the first if there is none so named."""
         names = self.shelf.names()
         chosen = name if name in names else next(iter(names), None)
-        return [gr.update(choices=names, value=chosen), *_facts_updates(self.shelf, chosen)]
+        second = gr.update(choices=[NO_MODEL, *names])
+        return [gr.update(choices=names, value=chosen), second, *_facts_updates(self.shelf, chosen)]
 
     def read_address(self, request: gr.Request) -> list[Any]:
         """What the address asks for: updates of the model and its facts, then of the form."""
@@ -80,6 +83,8 @@ class _Form:
 
 def build_generate_tab(shelf: ModelShelf) -> GenerateTab:
     """Lay the tab out and wire it."""
+    writers = Writers()
+    build_api(shelf, writers, WRITERS_AT_ONCE)  # first, so that no private function takes a name of theirs
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             form = _build_form()
@@ -92,13 +97,14 @@ def build_generate_tab(shelf: ModelShelf) -> GenerateTab:
                 continue_button = gr.Button("Continue", size="sm")
                 same = gr.Button("Again, same seed", size="sm")
                 new = gr.Button("Again, new seed", size="sm")
+            build_copied(shelf, form.model, text)
     shown = [form.facts, *form.examples]
     form.model.input(lambda name: _facts_updates(shelf, name), form.model, shown, **PRIVATE)
     for number, example in enumerate(form.examples):
         example.click(
             lambda name, number=number: _example(shelf, name, number), form.model, form.prompt, queue=False, **PRIVATE
         )
-    scribe = _Scribe(shelf, Writers())
+    scribe = _Scribe(shelf, writers)
     asked = [form.model, form.prompt, *form.settings]
     told = [text, rate, form.problem, form.settings[-1], write_button, stop]
     wired: dict[str, Any] = {
@@ -117,10 +123,11 @@ def build_generate_tab(shelf: ModelShelf) -> GenerateTab:
     for event in began:
         event.then(lambda: _buttons(is_writing=False), None, [write_button, stop], queue=False, **PRIVATE)
     stop.click(scribe.stop, queue=False, **PRIVATE)
+    second = build_comparison(shelf, writers, form.model, asked)
     return GenerateTab(
         shelf,
         form.model,
-        [form.model, *shown],
+        [form.model, second, *shown],
         [form.prompt, form.is_new_seed, *form.settings, form.problem],
     )
 

@@ -9,11 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from charlstm.checkpoint import MODEL_FILE
+from charlstm.corpus import DESCRIPTIONS, Corpus, is_at_hand, open_corpus, open_file
 from charlstm.errors import CharLSTMError, CheckpointError
 from charlstm.language_model import LanguageModel
+from charlstm.runs.store import RunFolder
 
 BUNDLED = ("tiny-shakespeare", "python-stdlib")  # in this order
 _LOADED_AT_ONCE = 4
+_CORPORA_AT_ONCE = 2
 _CODE_ENDINGS = (".py", ".js", ".ts", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".html", ".css", ".json")
 PROMPTS = {
     "tiny-shakespeare": ("ROMEO:", "First Citizen:\n", "To be, or "),
@@ -28,6 +31,7 @@ class ModelShelf:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._loaded = lru_cache(maxsize=_LOADED_AT_ONCE)(_load)
+        self._corpora = lru_cache(maxsize=_CORPORA_AT_ONCE)(_open)
 
     def names(self) -> list[str]:
         """Names of the models there are now: the bundled ones first, then the newest first."""
@@ -60,6 +64,21 @@ class ModelShelf:
             return self._loaded(self._root / name / MODEL_FILE, modified)
         except CharLSTMError as error:  # the visitor knows the model by its name, not the server by its folders
             raise CheckpointError(str(error).replace(f"{self._root}/", "")) from None
+
+    def corpus(self, name: str | None) -> Corpus | None:
+        """The text that the model named `name` learned from, if it is at hand: by its hash, never by a path alone."""
+        origin = self.load(name).provenance
+        if origin is None or name is None:
+            return None
+        own = RunFolder(self._root / name).corpus_file
+        if not own.exists() and not (origin.corpus in DESCRIPTIONS and is_at_hand(origin.corpus)):
+            return None
+        corpus = self._corpora(own if own.exists() else None, origin.corpus)
+        return corpus if corpus.sha256 == origin.corpus_sha256 else None
+
+
+def _open(own: Path | None, name: str) -> Corpus:
+    return open_corpus(name) if own is None else open_file(own, "utf-8", name=name)
 
 
 def _load(file: Path, _modified: int) -> LanguageModel:

@@ -68,6 +68,7 @@ def reader(label: str, placeholder: str, elem_id: str) -> gr.HTML:
         Growing("").page(),
         html_template=_TEMPLATE.format(label=label, placeholder=placeholder),
         js_on_load=(_HERE / "reader.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
         container=True,
         padding=True,
         elem_id=elem_id,
@@ -113,8 +114,9 @@ class Growing:
     def page(self, is_writing: bool = False, **facts: Any) -> Page:
         """What to show now; earlier ones stay as they were."""
         texts: list[Any] = [{name: list(pieces) for name, pieces in text.items()} for text in self._texts]  # type: ignore[call-overload]
-        values = {**self._facts, "texts": texts, "width": self._width, "is_writing": is_writing, **facts}
-        return Page(**values)  # type: ignore[typeddict-item]
+        values: Any = {**self._facts, "texts": texts, "width": self._width, "is_writing": is_writing, **facts}
+        page: Page = values
+        return page
 
 
 def text_of(grown: Grown) -> str:
