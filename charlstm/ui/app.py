@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from charlstm.runs.manager import RunManager
 from charlstm.ui import reader, sheet
 from charlstm.ui.controls import PRIVATE
+from charlstm.ui.crowd import prepare_for_crowds
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.models import ModelShelf
 from charlstm.ui.style import CSS, THEME
@@ -19,7 +21,7 @@ from charlstm.ui.watch import RunWatch
 
 _TICK_SECONDS = 1.0
 _GENERATE = "generate"
-_QUEUE = 64  # events waiting; a Space on shared hardware would otherwise allow one
+_QUEUE = 256  # events waiting; a Space on shared hardware would otherwise allow one
 LAUNCH: dict[str, Any] = {  # shared by `main` and the tests
     "theme": THEME,
     "css": CSS + sheet.CSS + reader.CSS,
@@ -32,9 +34,9 @@ LAUNCH: dict[str, Any] = {  # shared by `main` and the tests
 _TITLE = """<h1>charlstm</h1><p>Train a character LSTM in front of your eyes, and write with it</p>"""
 
 
-def build(checkpoints_dir: Path) -> gr.Blocks:
+def build(checkpoints_dir: Path, shelf: ModelShelf | None = None) -> gr.Blocks:
     """The whole page, on the models and runs of `checkpoints_dir`."""
-    shelf, watch = ModelShelf(checkpoints_dir), RunWatch(RunManager(checkpoints_dir))
+    shelf, watch = shelf or ModelShelf(checkpoints_dir), RunWatch(RunManager(checkpoints_dir))
     page = gr.Blocks(title="charlstm", analytics_enabled=False, delete_cache=(3600, 86400))
     with page:
         with gr.Row(elem_id="top"):
@@ -74,6 +76,7 @@ def build(checkpoints_dir: Path) -> gr.Blocks:
             **PRIVATE,
         )
     page.queue(max_size=_QUEUE)
+    prepare_for_crowds(page)
     return page
 
 
@@ -86,8 +89,10 @@ def main(checkpoints_dir: Path, argv: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=None, help="port to listen on (the first free one from 7860)")
     parser.add_argument("--checkpoints-dir", type=Path, default=checkpoints_dir, help="folder of models and runs")
     flags = parser.parse_args(argv)
-    torch.set_num_threads(1)  # measured: 3,900 characters/s with one thread, 2,300 with two; and runs keep the other
-    page = build(flags.checkpoints_dir)
+    torch.set_num_threads(1)  # a text is written by one; the other cores are for other visitors and for runs
+    shelf = ModelShelf(flags.checkpoints_dir)
+    threading.Thread(target=shelf.warm_up, daemon=True).start()  # the first click need not wait for a compiler
+    page = build(flags.checkpoints_dir, shelf)
     try:
         page.launch(server_name=flags.host, server_port=flags.port, **LAUNCH)
     except (OSError, OverflowError):  # taken, forbidden, out of range, or no address of this machine

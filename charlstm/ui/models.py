@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from charlstm.checkpoint import MODEL_FILE
+from charlstm.config import SampleConfig
 from charlstm.corpus import DESCRIPTIONS, Corpus, is_at_hand, open_corpus, open_file
 from charlstm.errors import CharLSTMError, CheckpointError
 from charlstm.language_model import LanguageModel
@@ -64,6 +65,13 @@ class ModelShelf:
             return self._loaded(self._root / name / MODEL_FILE, modified)
         except CharLSTMError as error:  # the visitor knows the model by its name, not the server by its folders
             raise CheckpointError(str(error).replace(f"{self._root}/", "")) from None
+
+    def warm_up(self) -> None:
+        """Do what the first text would wait for: compile, load the first model and lay out its weights."""
+        try:
+            self.load(next(iter(self.names()), None)).generate("", SampleConfig(num_chars=1))
+        except CharLSTMError:  # a visitor will be told when asking for it
+            return
 
     def corpus(self, name: str | None) -> Corpus | None:
         """The text that the model named `name` learned from, if it is at hand: by its hash, never by a path alone."""

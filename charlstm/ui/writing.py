@@ -24,7 +24,7 @@ LONGEST_PROMPT = 100_000
 MOST_CHARS = 1_000_000  # on one page
 _LONGEST_LINK = 6000
 _FRAME_SECONDS = 0.04  # characters are gathered this long before they are sent: smooth, and few messages
-_SMOOTH_WRITERS = 8  # with more at once each gets frames more rarely, since frames cost more than characters
+_SMOOTH_WRITERS = 6  # with more at once each gets frames more rarely, since frames cost more than characters
 _ENDLESS_PER_SECOND = 2000  # nobody reads faster, and others want to write too
 
 
