@@ -45,16 +45,16 @@ class CorpusIndex:
     def longest(self, text: str) -> Stretch:
         """The longest stretch of `text` that the corpus holds, the first one of equals; of length 0 if none."""
         data, starts = text.encode("utf-8", "replace"), _starts_of(text)
-        best, place, longest = 0, 0, 0
-        for number, start in enumerate(starts[:-1]):
-            if start + longest >= len(data) or (found := self._find(data[start : start + longest + 1])) is None:
+        begin, longest, place = 0, 0, 0
+        for number in range(len(text)):
+            if number + longest >= len(text):
+                break
+            start, end = starts[number], starts[number + longest + 1]
+            if (found := self._find(data[start:end])) is None:
                 continue
-            at, length = self._extended(data, start, longest + 1, found)
-            whole = bisect.bisect_right(starts, start + length) - 1  # a character that fits in part does not count
-            if starts[whole] - start > longest:
-                best, place, longest = number, at, starts[whole] - start
-        end = bisect.bisect_left(starts, starts[best] + longest)
-        return Stretch(best, end, len(self._data[:place].decode("utf-8", "replace")))
+            place, length = self._extended(data, start, end - start, found)
+            begin, longest = number, bisect.bisect_right(starts, start + length) - 1 - number  # whole characters
+        return Stretch(begin, begin + longest, len(self._data[:place].decode("utf-8", "replace")))
 
     def _find(self, pattern: bytes) -> int | None:
         """Which of the sorted places is the first where `pattern` stands, if it stands anywhere."""
