@@ -1,6 +1,7 @@
 """The page: a line on top, a tab to write and a tab to train, and the timer that keeps them up to date."""
 
 import argparse
+import importlib.util
 import sys
 import threading
 from pathlib import Path
@@ -25,10 +26,11 @@ _QUEUE = 256  # events waiting; a Space on shared hardware would otherwise allow
 LAUNCH: dict[str, Any] = {  # shared by `main` and the tests
     "theme": THEME,
     "css": CSS + sheet.CSS + reader.CSS,
-    "footer_links": ["gradio", "settings"],
+    "footer_links": ["api", "gradio", "settings"],
     "max_file_size": "200mb",
     "enable_monitoring": False,
     "ssr_mode": False,
+    "mcp_server": importlib.util.find_spec("mcp") is not None,  # comes with gradio[mcp]
     "max_threads": 100,  # of writers, each of which sits in one
 }
 _TITLE = """<h1>charlstm</h1><p>Train a character LSTM in front of your eyes, and write with it</p>"""

@@ -29,8 +29,8 @@ _LABELS = {
     "top_p": "Top-p",
 }
 # An address with a seed writes at once: what it names is then on the page as whoever sent it saw it.
-_WRITE_IF_LINKED = """() => {
-  if (new URLSearchParams(location.search).has('seed')) document.querySelector('#write').click();
+_WRITE_IF_LINKED = """(problem) => {
+  if (!problem && new URLSearchParams(location.search).has('seed')) document.querySelector('#write').click();
 }"""
 
 
@@ -65,7 +65,7 @@ class GenerateTab:
 
     def start_if_linked(self, loaded: Any) -> None:
         """After the address was read, write what it names."""
-        loaded.then(None, None, None, js=_WRITE_IF_LINKED, queue=False, **PRIVATE)
+        loaded.then(None, self.form[-1], None, js=_WRITE_IF_LINKED, queue=False, **PRIVATE)
 
 
 @dataclass(frozen=True)
