@@ -9,7 +9,7 @@ from gradio.events import api
 from charlstm.config import SampleConfig
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.ui.compare import scored
-from charlstm.ui.models import ModelFacts, ModelShelf, facts_of
+from charlstm.ui.models import ModelShelf, facts_of
 from charlstm.ui.reader import text_of, whole
 from charlstm.ui.views import sentence
 from charlstm.ui.writing import Wish, Writers, write
@@ -101,7 +101,6 @@ def build_api(shelf: ModelShelf, writers: Writers, concurrency: int) -> None:
 
 def _described(shelf: ModelShelf, name: str) -> dict[str, Any]:
     try:
-        facts = facts_of(shelf.load(name))
+        return {"facts": whole(facts_of(shelf.load(name)).line), "prompts": [*map(whole, shelf.prompts(name))]}
     except CharLSTMError as error:
-        facts = ModelFacts(sentence(error), ())
-    return {"facts": whole(facts.line), "prompts": list(facts.prompts)}
+        return {"facts": sentence(error), "prompts": []}

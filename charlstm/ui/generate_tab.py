@@ -12,7 +12,7 @@ from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.ui.api import build_api
 from charlstm.ui.compare import NO_MODEL, build_comparison, build_copied
 from charlstm.ui.controls import PRIVATE, control
-from charlstm.ui.models import ModelFacts, ModelShelf, facts_of
+from charlstm.ui.models import ModelShelf, facts_of
 from charlstm.ui.reader import reader
 from charlstm.ui.views import plain, sentence
 from charlstm.ui.writing import SETTINGS, Frame, Wish, Writers, wish_of_address, write
@@ -209,7 +209,7 @@ def _updates(frame: Frame) -> list[Any]:
 
 def _example(shelf: ModelShelf, name: str | None, number: int) -> Any:
     try:
-        return facts_of(shelf.load(name)).prompts[number]
+        return shelf.prompts(name)[number]
     except (CharLSTMError, IndexError):
         return gr.skip()
 
@@ -217,10 +217,10 @@ def _example(shelf: ModelShelf, name: str | None, number: int) -> Any:
 def _facts_updates(shelf: ModelShelf, name: str | None) -> list[Any]:
     """The facts of model `name` in a line, and its example prompts."""
     try:
-        facts = facts_of(shelf.load(name))
+        line, prompts = facts_of(shelf.load(name)).line, shelf.prompts(name)
     except CharLSTMError as error:
-        facts = ModelFacts(sentence(error), ())
-    labels = [prompt.strip() for prompt in facts.prompts]
+        line, prompts = sentence(error), ()
+    labels = [prompt.strip() for prompt in prompts]
     shown = [gr.update(value=label, visible=True) for label in labels]
     hidden = [gr.update(visible=False)] * (_NUM_EXAMPLES - len(shown))
-    return [plain(facts.line), *shown, *hidden]
+    return [plain(line), *shown, *hidden]

@@ -4,6 +4,7 @@ Visitors name a model by its folder's name; paths never come from them.
 """
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,8 @@ from charlstm.runs.store import RunFolder
 BUNDLED = ("tiny-shakespeare", "python-stdlib")  # in this order
 _LOADED_AT_ONCE = 4
 _CORPORA_AT_ONCE = 2
+_NUM_PROMPTS = 3
+_LONGEST_WORD = 16  # characters of a beginning
 _CODE_ENDINGS = (".py", ".js", ".ts", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".html", ".css", ".json")
 PROMPTS = {
     "tiny-shakespeare": ("ROMEO:", "First Citizen:\n", "To be, or "),
@@ -79,13 +82,31 @@ class ModelShelf:
         if origin is None or name is None:
             return None
         own = RunFolder(self._root / name).corpus_file
-        if not own.exists() and not (origin.corpus in DESCRIPTIONS and is_at_hand(origin.corpus)):
-            return None
-        corpus = self._corpora(own if own.exists() else None, origin.corpus)
+        try:
+            corpus = self._corpora(own, origin.corpus, own.stat().st_mtime_ns)
+        except OSError:  # it was trained on a named one, or on a file elsewhere
+            if origin.corpus not in DESCRIPTIONS or not is_at_hand(origin.corpus):
+                return None
+            corpus = self._corpora(None, origin.corpus, 0)
         return corpus if corpus.sha256 == origin.corpus_sha256 else None
 
+    def prompts(self, name: str | None) -> tuple[str, ...]:
+        """Prompts that belong to the model named `name`: chosen ones, else what its text's lines often begin with."""
+        chosen = facts_of(self.load(name)).prompts
+        if chosen:
+            return chosen
+        corpus = self.corpus(name)
+        return line_beginnings(next(corpus.pieces(), "")) if corpus else ()
 
-def _open(own: Path | None, name: str) -> Corpus:
+
+def line_beginnings(text: str) -> tuple[str, ...]:
+    """The three most frequent beginnings of lines: a word and a space, or four characters where no space is near."""
+    words = (line[: at + 1] if (at := line.find(" ", 0, _LONGEST_WORD)) > 0 else line[:4] for line in text.split("\n"))
+    counts = Counter(word for word in words if word.strip())
+    return tuple(word for word, _ in counts.most_common(_NUM_PROMPTS))
+
+
+def _open(own: Path | None, name: str, _modified: int) -> Corpus:
     return open_corpus(name) if own is None else open_file(own, "utf-8", name=name)
 
 
