@@ -28,8 +28,10 @@ class Texts(Protocol):
 
     num_texts: int
 
-    def write(self, config: SampleConfig, num_chars: int, position: int, num_likeliest: int = 0) -> Written:
-        """The next `num_chars` of every text, of which `position` have been written before."""
+    def write(
+        self, config: SampleConfig, num_chars: int, positions: int | Sequence[int], num_likeliest: int = 0
+    ) -> Written:
+        """The next `num_chars` of every text, of which `positions`, (B,) or the same for all, have been written."""
         ...
 
     def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> Written:
@@ -107,10 +109,14 @@ class _TorchTexts:
     def _tokens(self, ids: NDArray[np.int32]) -> Tensor:
         return torch.from_numpy(ids.astype(np.int64)).to(self._model.device)
 
-    def write(self, config: SampleConfig, num_chars: int, position: int, num_likeliest: int = 0) -> Written:
+    def write(
+        self, config: SampleConfig, num_chars: int, positions: int | Sequence[int], num_likeliest: int = 0
+    ) -> Written:
+        places = np.broadcast_to(np.asarray(positions), self.num_texts).tolist()
+
         def choose(text: int, at: int, logits: choosing.Numbers) -> int:
             allowed = choosing.guarded(logits, self._histories[text], config.no_repeat)
-            return choosing.choose(allowed, config, choosing.uniform(config.seed, text, position + at))
+            return choosing.choose(allowed, config, choosing.uniform(config.seed, text, places[text] + at))
 
         return self._taken(num_chars, num_likeliest, choose)
 

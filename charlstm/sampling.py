@@ -61,18 +61,18 @@ def stream(
     with _turns:
         texts = begin(model, whole, config)
     samples = [_Sample(vocabulary, number, config, text) for number, text in enumerate(written or [""] * len(whole))]
-    yield from _written(texts, config, samples, len(before[0]), num_likeliest)
+    yield from _written(texts, config, samples, [len(each) for each in before], num_likeliest)
 
 
 def _written(
-    texts: Texts, config: SampleConfig, samples: "list[_Sample]", position: int, num_likeliest: int
+    texts: Texts, config: SampleConfig, samples: "list[_Sample]", before: list[int], num_likeliest: int
 ) -> Iterator[TextChunk]:
     done, size = 0, _FIRST_PIECE
     while (not config.num_chars or done < config.num_chars) and not all(sample.is_over for sample in samples):
         size = min(size, config.num_chars - done) if config.num_chars else size
         with _turns:
             began = time.perf_counter()
-            piece = texts.write(config, size, position + done, num_likeliest)
+            piece = texts.write(config, size, [each + done for each in before], num_likeliest)
             elapsed = time.perf_counter() - began
         if elapsed < _PIECE_SECONDS / 2:
             size = min(2 * size, _LONGEST_PIECE)

@@ -54,9 +54,9 @@ def test_every_probability_is_that_of_the_network(vocab_size: int, settings: dic
     expected = log_probabilities(model, ids)
     found = followed(model, ids, is_int8=False, num_likeliest=vocab_size)
     surprise = -expected.gather(-1, torch.from_numpy(ids[:, 1:, None].astype(np.int64)))[..., 0]
-    np.testing.assert_allclose(found.surprises, surprise, atol=3e-5)
+    np.testing.assert_allclose(found.surprises, surprise, atol=3e-4)
     by_character = np.take_along_axis(expected.exp().numpy(), found.likeliest.astype(np.int64), axis=-1)
-    np.testing.assert_allclose(found.probabilities, by_character, atol=1e-5)
+    np.testing.assert_allclose(found.probabilities, by_character, atol=1e-4)
     assert (np.sort(found.likeliest, axis=-1) == np.arange(vocab_size)).all()
     assert (np.diff(found.probabilities, axis=-1) <= 0).all()
 

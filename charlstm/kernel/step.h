@@ -35,7 +35,7 @@ typedef struct {
     int32_t no_repeat, top_k, num_likeliest;
     double temperature, top_p;
     uint64_t seed;
-    int64_t position;    /* of the first character that is written, in its text */
+    const int64_t *positions; /* (B) of the first character that is written, in its text */
     int32_t *history;
     float *h, *c;        /* (L, B, H) */
     void *inputs;        /* (L, B, 2H) numbers, scratch */
@@ -323,7 +323,7 @@ static void step_write(const Writing *job, int row, int t, size_t stride) {
     if (job->num_likeliest) step_rank(job, logits, normaliser, place);
     if (!job->is_given) {
         step_guard(job, end, logits, allowed);
-        double uniform = step_uniform(job->seed, (uint64_t)row, (uint64_t)(job->position + t));
+        double uniform = step_uniform(job->seed, (uint64_t)row, (uint64_t)(job->positions[row] + t));
         *end = step_choose(job, allowed, shares, (Ranked *)job->ranked + row * V, uniform);
     }
     job->surprises[place] = normaliser - logits[*end];

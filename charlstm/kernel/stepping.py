@@ -51,7 +51,7 @@ class _Writing(ctypes.Structure):
         ("temperature", ctypes.c_double),
         ("top_p", ctypes.c_double),
         ("seed", ctypes.c_uint64),
-        ("position", ctypes.c_int64),
+        ("positions", ctypes.c_void_p),
         *((name, ctypes.c_void_p) for name in ("history", "h", "c", "inputs", "logits", "allowed", "shares", "ranked")),
         *((name, ctypes.c_void_p) for name in ("surprises", "likeliest", "probabilities")),
     )
@@ -165,15 +165,18 @@ class Texts:
         job.is_reading, job.history = True, ids.ctypes.data
         self._run(job)
 
-    def write(self, config: SampleConfig, num_chars: int, position: int, num_likeliest: int = 0) -> Written:
-        """The next `num_chars` of every text, of which `position` have been written before.
+    def write(
+        self, config: SampleConfig, num_chars: int, positions: int | Sequence[int], num_likeliest: int = 0
+    ) -> Written:
+        """The next `num_chars` of every text, of which `positions`, (B,) or the same for all, have been written before.
 
         Text number b draws what (seed, b, position) say. Lengths and the like in `config` are not looked at.
         """
+        places = np.broadcast_to(np.asarray(positions, np.int64), self.num_texts).copy()
         job, written = self._begun(np.zeros((self.num_texts, num_chars), np.int32), num_likeliest)
         job.no_repeat, job.top_k = config.no_repeat, config.top_k
         job.temperature, job.top_p, job.seed = config.temperature, config.top_p, config.seed
-        job.position = position
+        job.positions = places.ctypes.data
         self._run(job)
         self._remember(written)
         return written
