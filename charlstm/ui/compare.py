@@ -31,11 +31,11 @@ def copied(shelf: ModelShelf, name: Any, page: Any) -> tuple[Page, str]:
     stretches = [index.longest(text) for text in texts]
     parts = []
     for number, (text, found) in enumerate(zip(texts, stretches, strict=True), start=1):
-        which = f"{number} of {len(texts)}: " if len(texts) > 1 else ""
-        shown = text[found.begin : found.end][:_SHOWN_OF_STRETCH]
+        which = f"{number} of {len(texts)}. " if len(texts) > 1 else ""
+        shown = text[found.begin : found.end][:_SHOWN_OF_STRETCH].strip().replace("\n", " ↵ ")
         parts.append(
-            f"{which}the longest stretch that stands word for word in {corpus.name} has {found.length:,} characters, "
-            f"{found.length / max(1, len(text)):.1%} of the {len(text):,} written: “{shown.strip()}”"
+            f"{which}The longest stretch that stands word for word in {corpus.name} has {found.length:,} characters, "
+            f"{found.length / max(1, len(text)):.1%} of the {len(text):,} written: “{shown}”"
         )
     marked: Any = {**page, "copied": [[found.begin, found.end] for found in stretches], "is_writing": False}
     return marked, "\n".join(parts)

@@ -206,7 +206,7 @@ def test_what_was_copied_is_marked_and_said(shelf: ModelShelf, monkeypatch: pyte
     monkeypatch.setattr(shelf, "corpus", lambda _: Corpus("a text", "first\nimport os\nlast"))
     page, said = copied(shelf, MODEL, growing.page())
     assert page["copied"] == [[3, 13], [0, 0]]
-    assert "1 of 2: the longest stretch that stands word for word in a text has 10 characters, 71.4%" in said
+    assert "1 of 2. The longest stretch that stands word for word in a text has 10 characters, 71.4%" in said
     monkeypatch.setattr(shelf, "corpus", lambda _: None)
     with pytest.raises(CharLSTMError, match="not at hand"):
         copied(shelf, MODEL, growing.page())
