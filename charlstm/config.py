@@ -148,7 +148,9 @@ class TrainConfig(_Config):
 class SampleConfig(_Config):
     """How text is written."""
 
-    num_chars: Annotated[int, Unit("characters")] = Field(500, ge=1, le=10**6, description="Characters to write")
+    num_chars: Annotated[int, Unit("characters")] = Field(
+        500, ge=0, le=10**7, description="Characters to write; 0 goes on until it is stopped"
+    )
     temperature: float = Field(
         0.8, ge=0, le=2, description="0 always takes the likeliest character, 1 follows the model, more is wilder"
     )
@@ -158,6 +160,14 @@ class SampleConfig(_Config):
     top_p: Annotated[float, Unit("share")] = Field(
         1.0, gt=0, le=1, description="Choose among the likeliest characters that hold this share of the probability"
     )
+    no_repeat: Annotated[int, Unit("characters")] = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Never write a stretch this long that stands in the last 1,024 characters already; 0 allows it",
+    )
+    stop: str = Field("", max_length=1000, description="End once the text ends with this; empty for no such end")
+    num_samples: Annotated[int, Unit("texts")] = Field(1, ge=1, le=8, description="Texts to write side by side")
     seed: int = Field(1, ge=0, le=2**31 - 1, description="Same seed, same text")
 
 

@@ -1,6 +1,6 @@
 """`LanguageModel`: weights, vocabulary and provenance together, which is all it takes to write text."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +8,10 @@ import torch
 
 from charlstm.checkpoint import MODEL_FILE, Provenance, load_model, save_model
 from charlstm.config import ModelConfig, SampleConfig
+from charlstm.errors import ConfigError
 from charlstm.model import CharLSTM
 from charlstm.sampling import TextChunk, stream
+from charlstm.scoring import Score, score
 from charlstm.vocabulary import Vocabulary
 
 
@@ -39,13 +41,36 @@ class LanguageModel:
         save_model(file, self.model, self.vocabulary, self.provenance)
         return file
 
-    def stream(self, prompt: str = "", config: SampleConfig | None = None) -> Iterator[TextChunk]:
+    def stream(
+        self,
+        prompt: str = "",
+        config: SampleConfig | None = None,
+        written: Sequence[str] = (),
+        num_likeliest: int = 0,
+    ) -> Iterator[TextChunk]:
         """Continue `prompt` piece by piece; see `charlstm.sampling.stream`."""
-        return stream(self.model, self.vocabulary, prompt, config or SampleConfig())
+        return stream(self.model, self.vocabulary, prompt, config or SampleConfig(), written, num_likeliest)
 
     def generate(self, prompt: str = "", config: SampleConfig | None = None) -> str:
-        """The text that continues `prompt` (the prompt itself is not repeated)."""
-        return "".join(chunk.text for chunk in self.stream(prompt, config))
+        """The text that continues `prompt` (the prompt itself is not repeated); raises `ConfigError` if it had no end.
+
+        Of several samples the first; `generate_samples` returns all.
+        """
+        return self.generate_samples(prompt, config)[0]
+
+    def generate_samples(self, prompt: str = "", config: SampleConfig | None = None) -> list[str]:
+        """`num_samples` texts that continue `prompt`; raises `ConfigError` if they had no end."""
+        config = config or SampleConfig()
+        if not config.num_chars:
+            raise ConfigError("nothing ends this text: set num_chars above 0, or take it piece by piece.")
+        texts = [""] * config.num_samples
+        for chunk in self.stream(prompt, config):
+            texts[chunk.sample] += chunk.text
+        return texts
+
+    def score(self, text: str, num_likeliest: int = 0) -> Score:
+        """How well the model predicts `text`; see `charlstm.scoring.score`."""
+        return score(self.model, self.vocabulary, text, num_likeliest)
 
 
 def _model_file(path: str | Path) -> Path:

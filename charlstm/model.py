@@ -125,6 +125,11 @@ class CharLSTM(nn.Module):
             vectors = functional.embedding(tokens, vectors)
         return vectors if self.embedding is None else vectors @ weight_ih.t()
 
+    def gates_of_characters(self) -> Tensor:
+        """What each character of the vocabulary gives the gates of the first layer, biases included: (V, 4H)."""
+        weight_ih, _, bias_ih, bias_hh = self.lstm.all_weights[0]
+        return self._embedded(None, weight_ih) + (bias_ih + bias_hh)
+
     def _torch_layer(self, index: int, below: Tensor, state: State, dtype: torch.dtype) -> tuple[Tensor, State]:
         """The same by PyTorch, which is also what the fused one is checked against."""
         weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[index]
@@ -168,8 +173,7 @@ class CharLSTM(nn.Module):
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """One token of each stream, without dropout: tokens (B,) -> logits (B, V) and the new state.
 
-        Same numbers as `forward` in evaluation mode. *Measured* at 1 x 512 on one core, sampling included: 3,900
-        characters/s against 630 of nn.LSTM stepped, which rearranges its weights for oneDNN at every call.
+        Same numbers as `forward` in evaluation mode; what `charlstm.engine` does where nothing is compiled.
         """
         below = self._inputs(tokens)
         h, c = [], []

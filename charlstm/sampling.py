@@ -1,92 +1,161 @@
-"""Writing text: pure filters over logits, and `stream`, which yields what is written piece by piece.
+"""Writing text: `stream` yields what is written, piece by piece.
 
-Shapes: B = samples (1 here), V = vocabulary size. Surprise is the negative log-probability, in nats, that the model
-itself (temperature 1, no filter) gave to what was written.
+Surprise is the negative log-probability, in nats, that the model itself (temperature 1, no filter) gave to what was
+written. At level `bytes` a character's surprise is that of all its bytes.
 """
 
-from collections.abc import Iterator
+import itertools
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+import numpy as np
+from numpy.typing import NDArray
 
 from charlstm.config import SampleConfig
-from charlstm.model import CharLSTM, State, evaluating
+from charlstm.engine import Texts, begin
+from charlstm.kernel.stepping import Written
+from charlstm.model import CharLSTM
 from charlstm.vocabulary import Decoder, Vocabulary
 
-_PROMPT_WINDOW = 4096  # characters of a prompt read at once: bounds the memory a long prompt takes
-_COLDEST = 1e-30  # temperatures below are no different, and logits divided by them would overflow float32
+_FIRST_PIECE = 8  # characters: soon there
+_LONGEST_PIECE = 1024
+_PIECE_SECONDS = 0.01  # pieces grow until they take this long: rare enough to cost nothing, and soon stopped
+# Who writes takes turns, and leaves a core to who serves: *measured*, with 32 threads that compute at once on 2 cores a
+# web server's own thread waited for seconds.
+_turns = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1) - 1))
 
 
 class TextChunk(NamedTuple):
-    """A piece of written text; `surprises` holds one figure per token (of the last tokens, at level bytes)."""
+    """A piece of text number `sample`; the last three hold an entry for each of its characters."""
 
     text: str
     surprises: tuple[float, ...]
+    sample: int = 0
+    likeliest: tuple[str, ...] = ()  # the likeliest characters there, the first one first, if they were asked for
+    probabilities: tuple[tuple[float, ...], ...] = ()  # and their probabilities
 
 
-def keep_top_k(logits: Tensor, top_k: int) -> Tensor:
-    """(..., V): all but the `top_k` largest become -inf; 0 keeps all."""
-    if top_k == 0 or top_k >= logits.shape[-1]:
-        return logits
-    kept = logits.topk(top_k, dim=-1)
-    return torch.full_like(logits, -torch.inf).scatter(-1, kept.indices, kept.values)
-
-
-def keep_top_p(logits: Tensor, top_p: float) -> Tensor:
-    """(..., V): all but the smallest set of largest whose probabilities reach `top_p` become -inf; 1 keeps all."""
-    if top_p >= 1:
-        return logits
-    ordered, order = logits.sort(dim=-1, descending=True)
-    probabilities = ordered.softmax(dim=-1)
-    dropped = probabilities.cumsum(dim=-1) - probabilities >= top_p
-    dropped[..., 0] = False  # a `top_p` that float32 rounds to 0 still keeps the likeliest
-    return torch.full_like(logits, -torch.inf).scatter(-1, order, ordered.masked_fill(dropped, -torch.inf))
-
-
-def choose(logits: Tensor, config: SampleConfig, generator: torch.Generator) -> Tensor:
-    """logits (B, V) -> ids (B,); temperature 0 is exactly the likeliest, and draws no random number."""
-    if config.temperature == 0:
-        return logits.argmax(dim=-1)
-    filtered = keep_top_p(keep_top_k(logits / max(config.temperature, _COLDEST), config.top_k), config.top_p)
-    return torch.multinomial(filtered.softmax(dim=-1), 1, generator=generator).squeeze(-1)
-
-
-def stream(model: CharLSTM, vocabulary: Vocabulary, prompt: str, config: SampleConfig) -> Iterator[TextChunk]:
+def stream(
+    model: CharLSTM,
+    vocabulary: Vocabulary,
+    prompt: str,
+    config: SampleConfig,
+    written: Sequence[str] = (),
+    num_likeliest: int = 0,
+) -> Iterator[TextChunk]:
     """Continue `prompt`, yielding each piece as it is written (the prompt itself is not repeated).
 
-    Same seed, same text. Raises `VocabularyError` before anything is written if the prompt can't be read.
-    Stopping early is leaving the iterator.
+    Same seed, same text: alone, beside others, and as one of several, the pieces of which take turns. `written` are
+    texts, one a sample, that the same call has written before; they are continued as it would have gone on, and
+    `num_chars` counts from there. With `num_chars` 0 there is no end: leaving the iterator is stopping.
+    Raises `VocabularyError` before anything is written if the prompt can't be read.
     """
-    ids = torch.from_numpy(vocabulary.encode(vocabulary.fit(prompt) or _opening(vocabulary)).astype("int64"))
-    generator = torch.Generator().manual_seed(config.seed)
-    decoder = Decoder(vocabulary)
-    logits, state = _read(model, ids)
-    held: list[float] = []
-    for left in range(config.num_chars - 1, -1, -1):
-        # No block of inference mode may hold a yield: it would switch the mode of the thread that consumes.
-        with torch.inference_mode():
-            chosen = choose(logits, config, generator)
-            held.append(functional.cross_entropy(logits, chosen).item())
-            if left:
-                logits, state = model.step(chosen, state)
-        text = decoder.feed(chosen.tolist(), is_last=left == 0)
-        if text:
-            yield TextChunk(text, tuple(held))
-            held = []
+    opening = vocabulary.encode(vocabulary.fit(prompt) or opening_of(vocabulary)).astype(np.int32)
+    before = [vocabulary.encode(text).astype(np.int32) for text in written] or [opening[:0]] * config.num_samples
+    assert len(before) == config.num_samples, "a text for each sample"
+    whole = [np.concatenate([opening, each]) for each in before] if written else [opening] * config.num_samples
+    with _turns:
+        texts = begin(model, whole, config)
+    samples = [_Sample(vocabulary, number, config, text) for number, text in enumerate(written or [""] * len(whole))]
+    yield from _written(texts, config, samples, [len(each) for each in before], num_likeliest)
 
 
-def _opening(vocabulary: Vocabulary) -> str:
+def _written(
+    texts: Texts, config: SampleConfig, samples: "list[_Sample]", before: list[int], num_likeliest: int
+) -> Iterator[TextChunk]:
+    done, size = 0, _FIRST_PIECE
+    while (not config.num_chars or done < config.num_chars) and not all(sample.is_over for sample in samples):
+        size = min(size, config.num_chars - done) if config.num_chars else size
+        with _turns:
+            began = time.perf_counter()
+            piece = texts.write(config, size, [each + done for each in before], num_likeliest)
+            elapsed = time.perf_counter() - began
+        if elapsed < _PIECE_SECONDS / 2:
+            size = min(2 * size, _LONGEST_PIECE)
+        elif elapsed > 2 * _PIECE_SECONDS:
+            size = max(1, size // 2)
+        done += piece.ids.shape[1]
+        for sample in samples:
+            if not sample.is_over and (chunk := sample.chunk(piece, is_last=done == config.num_chars)).text:
+                yield chunk
+
+
+def chunk_of(vocabulary: Vocabulary, written: Written) -> TextChunk:
+    """A whole text as one chunk."""
+    return _Sample(vocabulary, 0, SampleConfig(), "").chunk(written, is_last=True)
+
+
+def opening_of(vocabulary: Vocabulary) -> str:
     """What an empty prompt stands for: the beginning of a line."""
     return "\n" if not vocabulary.unknown("\n") else vocabulary.characters[0]
 
 
-def _read(model: CharLSTM, ids: Tensor) -> tuple[Tensor, State]:
-    """Read a prompt (N,) -> logits (1, V) of what follows, and the state."""
-    state: State | None = None
-    with evaluating(model):
-        for window in torch.split(ids[None], _PROMPT_WINDOW, dim=1):
-            logits, state = model(window, state)
-    assert state is not None
-    return logits[:, -1], state
+_Held = tuple[float, str, tuple[float, ...]]  # surprise, likeliest, probabilities
+
+
+@dataclass
+class _Sample:
+    """Turns what is written of one text into pieces of it, until its stop string is there."""
+
+    vocabulary: Vocabulary
+    number: int
+    config: SampleConfig
+    tail: str  # the end of the text, as much as the stop string may begin in
+    is_over: bool = False
+    _held: list[_Held] = field(default_factory=list)  # of a character not yet whole
+
+    def __post_init__(self) -> None:
+        self._decoder = Decoder(self.vocabulary)
+        self._keep = max(0, len(self.config.stop) - 1)
+        self.tail = self.tail[-self._keep :] if self._keep else ""
+        self._codes = np.array([ord(char) for char in self.vocabulary.characters], np.uint32)
+
+    def chunk(self, piece: Written, is_last: bool) -> TextChunk:
+        text, surprises, likeliest, probabilities = self._characters(piece, is_last)
+        end = len(text)
+        if self.config.stop:
+            found = (self.tail + text).find(self.config.stop)
+            if found >= 0:
+                self.is_over, end = True, found + len(self.config.stop) - len(self.tail)
+            self.tail = (self.tail + text)[-self._keep :] if self._keep else ""
+        return TextChunk(
+            text[:end], tuple(surprises[:end]), self.number, tuple(likeliest[:end]), tuple(probabilities[:end])
+        )
+
+    def _characters(self, piece: Written, is_last: bool) -> tuple[str, list[float], list[str], list[tuple[float, ...]]]:
+        """The characters that are whole now: text, surprises, likeliest, probabilities."""
+        row = self.number
+        ids, surprises = piece.ids[row].tolist(), piece.surprises[row].tolist()
+        likeliest = _strings(self._codes, piece.likeliest[row])
+        probabilities = [tuple(each) for each in piece.probabilities[row].tolist()] if likeliest else []
+        if self.vocabulary.level == "chars":
+            return self._decoder.feed(ids, is_last), surprises, likeliest, probabilities
+        text, figures = "", list[_Held]()
+        for index, surprise, names, numbers in itertools.zip_longest(ids, surprises, likeliest, probabilities):
+            self._held.append((surprise, names or "", numbers or ()))
+            self._release(new := self._decoder.feed([index]), figures)
+            text += new
+        if is_last:
+            self._release(new := self._decoder.feed([], is_last=True), figures)
+            text += new
+        names_of = [names for _, names, _ in figures] if likeliest else []
+        return text, [each for each, _, _ in figures], names_of, [each for *_, each in figures if likeliest]
+
+    def _release(self, new: str, figures: list[_Held]) -> None:
+        """What was held belongs to the first of `new`'s characters; more than one come only after broken bytes."""
+        if new:
+            _, names, numbers = self._held[0]
+            figures.append((sum(surprise for surprise, _, _ in self._held), names, numbers))
+            figures.extend((0.0, names, numbers) for _ in new[1:])
+            self._held = []
+
+
+def _strings(codes: NDArray[np.uint32], ids: NDArray[np.int32]) -> list[str]:
+    """ids (T, n) of characters with these code points -> T texts of n characters."""
+    length = ids.shape[1]
+    whole = codes[ids].tobytes().decode("utf-32-le", "surrogatepass")
+    return [whole[begin : begin + length] for begin in range(0, len(whole), length)] if length else []

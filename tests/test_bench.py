@@ -267,7 +267,7 @@ class TestSuites:
         try:
             torch.set_num_threads(2)
             assert run("prepare", BenchConfig(seconds=1e-9), ONCE, TINY).environment.threads == 2
-            assert run("generate", BenchConfig(seconds=1e-9), ONCE, TINY).environment.threads == 1
+            assert run("generate", BenchConfig(seconds=1e-9), ONCE, TINY).environment.threads == 2
             assert run("generate", BenchConfig(seconds=1e-9, threads=3), ONCE, TINY).environment.threads == 3
             assert torch.get_num_threads() == 2
         finally:

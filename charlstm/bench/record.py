@@ -24,7 +24,7 @@ class BenchConfig(BaseModel):
         5.0, gt=0, le=3600, description="Seconds for each measurement, over all its rounds"
     )
     threads: Annotated[int, Unit("threads")] = Field(
-        0, ge=0, le=1024, description="Threads to compute with; 0 takes PyTorch's number, and one for writing"
+        0, ge=0, le=1024, description="Threads to compute with; 0 takes PyTorch's number; one text is written by one"
     )
 
 

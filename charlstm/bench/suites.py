@@ -16,11 +16,10 @@ from charlstm.bench.peers import Peer, PeerTraining, peer_evaluates, peer_prepar
 from charlstm.bench.record import BenchConfig, Report, Result, Skipped, Suite, SuiteName
 from charlstm.config import ModelConfig, SampleConfig, TrainConfig, checked
 from charlstm.corpus import Split, open_corpus
+from charlstm.engine import begin
 from charlstm.evaluation import evaluate_in_streams, evaluate_stateful, evaluate_windows
 from charlstm.events import StepDone
 from charlstm.language_model import LanguageModel
-from charlstm.model import evaluating
-from charlstm.sampling import choose
 from charlstm.training import Trainer
 from charlstm.vocabulary import Vocabulary
 
@@ -70,8 +69,8 @@ class Sizes:
     train: tuple[Shape, ...] = (Shape(2, 512, 64, 128), Shape(1, 384, 8, 64))
     one_stream: tuple[Shape, ...] = (Shape(2, 512), Shape(1, 384))
     many_streams: Shape = Shape(2, 512, batch_size=64)
-    written_chars: int = SampleConfig().num_chars  # by us in one stream, in one unit of work: what a person gets
-    stepped_chars: int = 64  # by each stream of a batch, and of a yardstick, which prepares nothing
+    written_chars: int = SampleConfig().num_chars  # by us in a stream, in one unit of work: what a person gets
+    stepped_chars: int = 64  # by each stream of a yardstick, which prepares nothing
     evaluate: Shape = Shape(1, 512)
     stateful_chars: int = 8_192
     windows: int = 200
@@ -90,10 +89,8 @@ def run(suite: SuiteName, config: BenchConfig, meter: Meter | None = None, sizes
     found: list[Result | Skipped] = []
     with _threads(config.threads or torch.get_num_threads()):
         for name in names:
-            # One thread, as the command `generate` takes: small steps lose more by waiting for each other.
-            with _threads(1 if name == "generate" and not config.threads else torch.get_num_threads()):
-                found += SUITES[name](meter, sizes)
-                where = environment([each for each in found if isinstance(each, Skipped)])
+            found += SUITES[name](meter, sizes)
+        where = environment([each for each in found if isinstance(each, Skipped)])
     return Report(suite=suite, environment=where, results=tuple(each for each in found if isinstance(each, Result)))
 
 
@@ -178,10 +175,12 @@ def _generate(meter: Meter, sizes: Sizes) -> Findings:
     for shape in sizes.one_stream:
         name = f"generate/{shape.label}/1"
         ours = LanguageModel.create(vocabulary, shape.model, seed=1)
-        yield _beside_a_peer(meter, Task(name, partial(_write, ours, sizes.written_chars)), shape, sizes)
+        with _threads(1):  # as the command `generate` and the page: small steps lose more by waiting for each other
+            result = _beside_a_peer(meter, Task(name, partial(_write, ours, sizes.written_chars)), shape, sizes)
+        yield result
     shape = sizes.many_streams
     ours = LanguageModel.create(vocabulary, shape.model, seed=1)
-    batch = partial(_write_batch, ours, shape.batch_size, sizes.stepped_chars)
+    batch = partial(_write_batch, ours, shape.batch_size, sizes.written_chars)
     yield _beside_a_peer(meter, Task(f"generate/{shape.label}/{shape.batch_size}", batch), shape, sizes)
 
 
@@ -205,15 +204,10 @@ def _beside_a_peer(meter: Meter, task: Task, shape: Shape, sizes: Sizes) -> Resu
 
 
 def _write_batch(ours: LanguageModel, streams: int, length: int) -> float:
-    """What writing in a batch will take: steps of the model, and choosing."""
-    how, generator = SampleConfig(), torch.Generator().manual_seed(1)
-    with evaluating(ours.model):
-        tokens, state = torch.zeros(streams, dtype=torch.long), ours.model.initial_state(streams)
-        for _ in range(length):
-            logits, state = ours.model.step(tokens, state)
-            tokens = choose(logits, how, generator)
-            tokens.tolist()
-    return streams * length
+    """As `stream` writes samples, only more of them than a person may ask for."""
+    newline = ours.vocabulary.encode("\n").astype(np.int32)
+    texts = begin(ours.model, [newline] * streams, SampleConfig())
+    return float(texts.write(SampleConfig(), length, 0).ids.size)
 
 
 def _evaluate(meter: Meter, sizes: Sizes) -> Findings:

@@ -20,7 +20,7 @@ import platformdirs
 from charlstm.files import publish
 
 _HERE = Path(__file__).parent
-_SOURCES = ("vectors.h", "cell.h", "lstm.c")
+_SOURCES = ("vectors.h", "cell.h", "step.h", "lstm.c")
 _FLAGS = ("-O3", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 _NATIVE = ("-march=native", "-mcpu=native")  # some compilers for ARM know the second only
 _TIMEOUT_SECONDS = 120
@@ -85,7 +85,7 @@ def _loaded(compiler: tuple[str, ...], path: Path) -> ctypes.CDLL:
 def _compile(compiler: tuple[str, ...], path: Path) -> None:
     with publish(path) as temporary:
         for native in _NATIVE:
-            command = [*compiler, *_FLAGS, native, "-o", str(temporary), str(_HERE / "lstm.c")]
+            command = [*compiler, *_FLAGS, native, "-o", str(temporary), str(_HERE / "lstm.c"), "-lm"]
             done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False)
             if done.returncode == 0:
                 return

@@ -124,3 +124,5 @@ void work(void *shared) {
         part_float(job, first, last);
     }
 }
+
+#include "step.h"

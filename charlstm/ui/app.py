@@ -1,7 +1,9 @@
 """The page: a line on top, a tab to write and a tab to train."""
 
 import argparse
+import importlib.util
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ import gradio as gr
 import torch
 
 from charlstm.runs.manager import RunManager
-from charlstm.ui import assets, sheet
+from charlstm.ui import assets, reader, sheet
 from charlstm.ui.controls import PRIVATE
+from charlstm.ui.crowd import prepare_for_crowds
 from charlstm.ui.form import KEPT, restored
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.models import ModelShelf
@@ -19,25 +22,32 @@ from charlstm.ui.train_tab import build_house, build_train_tab, run_of
 from charlstm.ui.watch import RunWatch
 
 _GENERATE = "generate"
-_QUEUE = 64  # events waiting; a Space on shared hardware would otherwise allow one
+_QUEUE = 256  # events waiting; a Space on shared hardware would otherwise allow one
 LAUNCH: dict[str, Any] = {  # shared by `main` and the tests
     "theme": THEME,
-    "css": CSS + sheet.CSS + assets.css(),
+    "css": CSS + sheet.CSS + reader.CSS + assets.css(),
     "head": assets.head(),
-    "footer_links": ["gradio", "settings"],
+    "footer_links": ["api", "gradio", "settings"],
     "max_file_size": "200mb",
     "enable_monitoring": False,
     "ssr_mode": False,
+    "mcp_server": importlib.util.find_spec("mcp") is not None,  # comes with gradio[mcp]
+    "max_threads": 100,  # of writers, each of which sits in one
 }
 _TITLE = """<h1>charlstm</h1><p>Train a character LSTM in front of your eyes, and write with it</p>"""
 
 
-def build(checkpoints_dir: Path) -> gr.Blocks:
-    """The whole page, on the models and runs of `checkpoints_dir`."""
+def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
+    """The whole page, on the models and runs of `checkpoints_dir`.
+
+    With `warms_up` the first click need not wait for a compiler or a model.
+    """
     manager = RunManager(checkpoints_dir)
     manager.keep_tending()
     watch = RunWatch(manager)
     shelf = ModelShelf(checkpoints_dir, watch.live_models)
+    if warms_up:
+        threading.Thread(target=shelf.warm_up, daemon=True).start()
     page = gr.Blocks(title="charlstm", analytics_enabled=False, delete_cache=(3600, 86400))
     with page:
         with gr.Row(elem_id="top"):
@@ -49,17 +59,19 @@ def build(checkpoints_dir: Path) -> gr.Blocks:
             with gr.Tab("Train", id="train"):
                 train = build_train_tab(watch, shelf)
 
-        def open_page() -> list[Any]:
-            return generate.show_model(None)
+        def open_page(request: gr.Request) -> list[Any]:
+            return generate.read_address(request)
 
         def write_with(event: gr.EventData) -> list[Any]:
             return [gr.Tabs(selected=_GENERATE), *generate.show_model(watch.model_of(run_of(event)))]
 
-        page.load(open_page, None, generate.outputs, **PRIVATE)
+        loaded = page.load(open_page, None, [*generate.outputs, *generate.form], **PRIVATE)
+        generate.start_if_linked(loaded)
         page.load(restored, train.form.kept, train.restores, js=KEPT, **PRIVATE)
         generate_tab.select(generate.show_model, generate.model, generate.outputs, queue=False, **PRIVATE)
         train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
     page.queue(max_size=_QUEUE)
+    prepare_for_crowds(page)
     return page
 
 
@@ -72,8 +84,8 @@ def main(checkpoints_dir: Path, argv: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=None, help="port to listen on (the first free one from 7860)")
     parser.add_argument("--checkpoints-dir", type=Path, default=checkpoints_dir, help="folder of models and runs")
     flags = parser.parse_args(argv)
-    torch.set_num_threads(1)  # measured: 3,900 characters/s with one thread, 2,300 with two; and runs keep the other
-    page = build(flags.checkpoints_dir)
+    torch.set_num_threads(1)  # a text is written by one; the other cores are for other visitors and for runs
+    page = build(flags.checkpoints_dir, warms_up=True)
     try:
         page.launch(server_name=flags.host, server_port=flags.port, **LAUNCH)
     except (OSError, OverflowError):  # taken, forbidden, out of range, or no address of this machine

@@ -1,26 +1,37 @@
-"""The Generate tab: choose a model, write, stop."""
+"""The Generate tab: choose a model, write, stop, go on, look into the text, branch."""
 
 import random
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from charlstm.config import SampleConfig, checked
-from charlstm.errors import CharLSTMError
+from charlstm.config import SampleConfig
+from charlstm.errors import CharLSTMError, ConfigError
+from charlstm.ui.api import build_api
+from charlstm.ui.compare import NO_MODEL, build_comparison, build_copied
 from charlstm.ui.controls import PRIVATE, control
-from charlstm.ui.models import PROMPTS, ModelFacts, ModelShelf, facts_of
-from charlstm.ui.sheet import Written, sheet, written
+from charlstm.ui.models import ModelShelf, facts_of
+from charlstm.ui.reader import reader
 from charlstm.ui.views import plain, sentence
+from charlstm.ui.writing import SETTINGS, Frame, Wish, Writers, wish_of_address, write
 
-_FRAME_SECONDS = 0.04  # characters are gathered this long before they are sent: smooth, and few messages
-_WRITERS_AT_ONCE = 16
+WRITERS_AT_ONCE = 64
 _NUM_EXAMPLES = 3
-_SETTINGS = ("num_chars", "temperature", "top_k", "top_p", "seed")
-_LONGEST_PROMPT = 100_000
-_Frame = tuple[Written, str, str, Any]  # what one message to the page updates
+_IN_SIGHT = 2  # settings that are not under More
+_LABELS = {
+    "num_chars": "Length",
+    "no_repeat": "No repeats of",
+    "stop": "Stop after",
+    "num_samples": "Texts",
+    "top_k": "Top-k",
+    "top_p": "Top-p",
+}
+# An address with a seed writes at once: what it names is then on the page as whoever sent it saw it.
+_WRITE_IF_LINKED = """(problem) => {
+  if (!problem && new URLSearchParams(location.search).has('seed')) document.querySelector('#write').click();
+}"""
 
 
 @dataclass(frozen=True)
@@ -30,122 +41,186 @@ class GenerateTab:
     shelf: ModelShelf
     model: gr.Dropdown
     outputs: list[Any]  # what `show_model` fills
+    form: list[Any]  # what `read_address` fills: prompt, whether seeds are new, settings, problem
 
     def show_model(self, name: str | None) -> list[Any]:
         """Updates that offer the models there are now, with `name` chosen, or the first if there is none so named."""
         names = self.shelf.names()
         chosen = name if name in names else next(iter(names), None)
-        return [gr.update(choices=names, value=chosen), *_facts_updates(self.shelf, chosen)]
+        second = gr.update(choices=[NO_MODEL, *names])
+        return [gr.update(choices=names, value=chosen), second, *_facts_updates(self.shelf, chosen)]
+
+    def read_address(self, request: gr.Request) -> list[Any]:
+        """What the address asks for: updates of the model and its facts, then of the form."""
+        try:
+            wish = wish_of_address(dict(request.query_params))
+        except ConfigError as error:
+            skipped = [gr.skip()] * (len(self.form) - 1)
+            return [*self.show_model(None), *skipped, plain(f"The address can't be used: {error}")]
+        if wish is None:
+            return [*self.show_model(None), *[gr.skip()] * len(self.form)]
+        model, prompt, values = wish
+        problem = "" if model is None or model in self.shelf.names() else "The model of this address is not here."
+        return [*self.show_model(model), prompt, False, *(values[name] for name in SETTINGS), plain(problem)]
+
+    def start_if_linked(self, loaded: Any) -> None:
+        """After the address was read, write what it names."""
+        loaded.then(None, self.form[-1], None, js=_WRITE_IF_LINKED, queue=False, **PRIVATE)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What is asked before writing."""
+
+    model: gr.Dropdown
+    facts: gr.HTML
+    prompt: gr.Textbox
+    examples: list[gr.Button]
+    settings: list[Any]  # in the order of SETTINGS
+    is_new_seed: gr.Checkbox
+    problem: gr.HTML
 
 
 def build_generate_tab(shelf: ModelShelf) -> GenerateTab:
     """Lay the tab out and wire it."""
-    defaults = SampleConfig()
+    writers = Writers()
+    build_api(shelf, writers, WRITERS_AT_ONCE)  # first, so that no private function takes a name of theirs
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            model = gr.Dropdown(label="Model", choices=[], interactive=True)
-            facts = gr.HTML(elem_classes="facts")
-            prompt = gr.Textbox(label="Prompt", lines=2, max_lines=2, info="The model continues this text")
-            with gr.Row(elem_classes="examples"):
-                examples = [gr.Button(size="sm", visible=False) for _ in range(_NUM_EXAMPLES)]
-            settings = [control(defaults, name, **_wording(name)) for name in _SETTINGS[:2]]
-            with gr.Accordion("More", open=False):
-                settings += [control(defaults, name, **_wording(name)) for name in _SETTINGS[2:]]
-                seed = settings[-1]
-                is_new_seed = gr.Checkbox(label="A new seed for each text", value=True)
-            write = gr.Button("Write", variant="primary")
+            form = _build_form()
+            write_button = gr.Button("Write", variant="primary", elem_id="write")
             stop = gr.Button("Stop", variant="stop", visible=False)
-            problem = gr.HTML(elem_classes="problem", elem_id="generate-problem")
         with gr.Column(scale=2, min_width=300):
-            text = sheet(
-                "Text", "Press Write: the text appears here, character by character.", height_rem=29, elem_id="text"
-            )
+            text = reader("Text", "Press Write: the text appears here, character by character.", "text")
             rate = gr.HTML(elem_classes="rate", elem_id="generate-rate")
-
-    example_outputs = [facts, *examples]
-    model.input(lambda name: _facts_updates(shelf, name), model, example_outputs, **PRIVATE)
-    for example in examples:
-        example.click(lambda label: _PROMPT_OF_LABEL.get(label, label), example, prompt, **PRIVATE)
-
-    # Sessions. With Gradio's `cancels`, a Write right after a Stop was seen to write nothing on a busy machine.
-    asked_to_stop: set[str] = set()
-
-    def stream(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
-        visitor = str(request.session_hash)
-        asked_to_stop.discard(visitor)
-        yield [*[gr.skip()] * 4, *_buttons(is_writing=True)]
-        try:
-            for frame in _stream(lambda: visitor in asked_to_stop, shelf, *values):
-                yield [*frame, gr.skip(), gr.skip()]
-        finally:
-            asked_to_stop.discard(visitor)
-
-    def ask_to_stop(request: gr.Request) -> None:
-        asked_to_stop.add(str(request.session_hash))
-
-    buttons = [write, stop]
-    gr.on(
-        [write.click, prompt.submit],
-        stream,
-        [model, prompt, is_new_seed, *settings],
-        [text, rate, problem, seed, *buttons],
-        concurrency_limit=_WRITERS_AT_ONCE,
+            with gr.Row(elem_classes="after"):
+                continue_button = gr.Button("Continue", size="sm")
+                same = gr.Button("Again, same seed", size="sm")
+                new = gr.Button("Again, new seed", size="sm")
+            build_copied(shelf, form.model, text)
+    shown = [form.facts, *form.examples]
+    form.model.input(lambda name: _facts_updates(shelf, name), form.model, shown, **PRIVATE)
+    for number, example in enumerate(form.examples):
+        example.click(
+            lambda name, number=number: _example(shelf, name, number), form.model, form.prompt, queue=False, **PRIVATE
+        )
+    scribe = _Scribe(shelf, writers)
+    asked = [form.model, form.prompt, *form.settings]
+    told = [text, rate, form.problem, form.settings[-1], write_button, stop]
+    wired: dict[str, Any] = {
+        "outputs": told,
+        "concurrency_limit": WRITERS_AT_ONCE,
+        "concurrency_id": "write",
         **PRIVATE,
-    ).then(lambda: _buttons(is_writing=False), None, buttons, queue=False, **PRIVATE)
-    stop.click(ask_to_stop, queue=False, **PRIVATE)
-    return GenerateTab(shelf, model, [model, *example_outputs])
+    }
+    began = [
+        gr.on([write_button.click, form.prompt.submit], scribe.write, [form.is_new_seed, *asked], **wired),
+        same.click(scribe.again, asked, **wired),
+        new.click(scribe.afresh, asked, **wired),
+        continue_button.click(scribe.go_on, [text, *asked], **wired),
+        text.select(scribe.branch, asked, **{**wired, "outputs": [form.prompt, *told]}),
+    ]
+    for event in began:
+        event.then(lambda: _buttons(is_writing=False), None, [write_button, stop], queue=False, **PRIVATE)
+    stop.click(scribe.stop, queue=False, **PRIVATE)
+    second = build_comparison(shelf, writers, form.model, asked)
+    return GenerateTab(
+        shelf,
+        form.model,
+        [form.model, second, *shown],
+        [form.prompt, form.is_new_seed, *form.settings, form.problem],
+    )
+
+
+def _build_form() -> _Form:
+    defaults = SampleConfig()
+    model = gr.Dropdown(label="Model", choices=[], interactive=True)
+    facts = gr.HTML(elem_classes="facts")
+    prompt = gr.Textbox(label="Prompt", lines=2, max_lines=4, info="The model continues this text")
+    with gr.Row(elem_classes="examples"):
+        examples = [gr.Button(size="sm", visible=False) for _ in range(_NUM_EXAMPLES)]
+    settings = [control(defaults, name, **_wording(name)) for name in SETTINGS[:_IN_SIGHT]]
+    with gr.Accordion("More", open=False):
+        settings += [control(defaults, name, **_wording(name)) for name in SETTINGS[_IN_SIGHT:]]
+        is_new_seed = gr.Checkbox(label="A new seed for each text", value=True)
+    problem = gr.HTML(elem_classes="problem", elem_id="generate-problem")
+    return _Form(model, facts, prompt, examples, settings, is_new_seed, problem)
 
 
 def _wording(name: str) -> dict[str, str]:
-    return {"label": "Length"} if name == "num_chars" else {}
+    return {"label": _LABELS[name]} if name in _LABELS else {}
 
 
 def _buttons(is_writing: bool) -> list[Any]:
     return [gr.update(visible=not is_writing), gr.update(visible=is_writing)]
 
 
-# A button's label has no line end; what it stands for may.
-_PROMPT_OF_LABEL = {prompt.strip(): prompt for prompts in PROMPTS.values() for prompt in prompts}
+class _Scribe:
+    """Writes for every visitor; yields updates of text, rate, problem, seed and the buttons Write and Stop."""
+
+    def __init__(self, shelf: ModelShelf, writers: Writers) -> None:
+        self._shelf, self._writers = shelf, writers
+        # Sessions. With Gradio's `cancels`, a Write right after a Stop was seen to write nothing on a busy machine.
+        self._asked_to_stop: set[str] = set()
+
+    def write(self, request: gr.Request, is_new_seed: bool, *asked: Any) -> Iterator[list[Any]]:
+        yield from self._write(request, asked, is_new_seed=is_new_seed)
+
+    def again(self, request: gr.Request, *asked: Any) -> Iterator[list[Any]]:
+        yield from self._write(request, asked)
+
+    def afresh(self, request: gr.Request, *asked: Any) -> Iterator[list[Any]]:
+        yield from self._write(request, asked, is_new_seed=True)
+
+    def go_on(self, request: gr.Request, page: Any, *asked: Any) -> Iterator[list[Any]]:
+        yield from self._write(request, asked, page={} if page is None else page)
+
+    def branch(self, request: gr.Request, event: gr.EventData, *asked: Any) -> Iterator[list[Any]]:
+        prompt = getattr(event, "prompt", None)
+        for updates in self._write(request, (asked[0], prompt, *asked[2:])):
+            yield [prompt if isinstance(prompt, str) else gr.skip(), *updates]
+
+    def stop(self, request: gr.Request) -> None:
+        self._asked_to_stop.add(str(request.session_hash))
+
+    def _write(
+        self, request: gr.Request, asked: tuple[Any, ...], is_new_seed: bool = False, page: Any = None
+    ) -> Iterator[list[Any]]:
+        visitor = str(request.session_hash)
+        self._asked_to_stop.discard(visitor)
+        yield [*[gr.skip()] * 4, *_buttons(is_writing=True)]
+        try:
+            model, prompt, *values = asked
+            named = dict(zip(SETTINGS, values, strict=True))
+            if is_new_seed:
+                named["seed"] = random.randrange(2**31)
+            wish = Wish.of(model, prompt, named, page)
+            for frame in write(self._shelf, wish, self._writers, lambda: visitor in self._asked_to_stop):
+                yield [*_updates(frame), wish.config.seed, gr.skip(), gr.skip()]
+        except CharLSTMError as error:
+            yield [gr.skip(), "", plain(sentence(error)), *[gr.skip()] * 3]
+        finally:
+            self._asked_to_stop.discard(visitor)
+
+
+def _updates(frame: Frame) -> list[Any]:
+    return [frame.page, plain(frame.rate), plain(frame.note)]
+
+
+def _example(shelf: ModelShelf, name: str | None, number: int) -> Any:
+    try:
+        return shelf.prompts(name)[number]
+    except (CharLSTMError, IndexError):
+        return gr.skip()
 
 
 def _facts_updates(shelf: ModelShelf, name: str | None) -> list[Any]:
     """The facts of model `name` in a line, and its example prompts."""
     try:
-        facts = facts_of(shelf.load(name))
+        line, prompts = facts_of(shelf.load(name)).line, shelf.prompts(name)
     except CharLSTMError as error:
-        facts = ModelFacts(sentence(error), ())
-    labels = [prompt.strip() for prompt in facts.prompts]
+        line, prompts = sentence(error), ()
+    labels = [prompt.strip() for prompt in prompts]
     shown = [gr.update(value=label, visible=True) for label in labels]
     hidden = [gr.update(visible=False)] * (_NUM_EXAMPLES - len(shown))
-    return [plain(facts.line), *shown, *hidden]
-
-
-def _stream(
-    is_over: Callable[[], bool], shelf: ModelShelf, model: str | None, prompt: str, is_new_seed: bool, *values: Any
-) -> Iterator[_Frame]:
-    """The text so far, its rate, a problem, and the seed that was used, about every 40 ms, until `is_over()`."""
-    try:
-        config = checked(SampleConfig, dict(zip(_SETTINGS, values, strict=True)))
-        if is_new_seed:
-            config = config.model_copy(update={"seed": random.randrange(2**31)})
-        if len(prompt) > _LONGEST_PROMPT:
-            raise CharLSTMError(f"the prompt has {len(prompt):,} characters; at most {_LONGEST_PROMPT:,} are read.")
-        language_model = shelf.load(model)
-        is_code = facts_of(language_model).is_code
-        text, began = "", time.monotonic()
-        shown = began
-        for piece in language_model.stream(prompt, config):
-            text += piece.text
-            if is_over():
-                break
-            now = time.monotonic()
-            if now - shown > _FRAME_SECONDS:
-                shown = now
-                yield written(prompt, text, True, is_code), _rate(len(text), now - began), "", config.seed
-        yield written(prompt, text, True, is_code), _rate(len(text), time.monotonic() - began), "", config.seed
-    except CharLSTMError as error:
-        yield written(), "", plain(sentence(error)), gr.skip()
-
-
-def _rate(num_chars: int, seconds: float) -> str:
-    return f"{num_chars:,} characters · {num_chars / max(seconds, 1e-6):,.0f} per second"
+    return [plain(line), *shown, *hidden]

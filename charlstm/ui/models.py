@@ -4,17 +4,24 @@ Visitors name a model by its folder's name; paths never come from them.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from charlstm.checkpoint import MODEL_FILE
+from charlstm.config import SampleConfig
+from charlstm.corpus import DESCRIPTIONS, Corpus, is_at_hand, open_corpus, open_file
 from charlstm.errors import CharLSTMError, CheckpointError
 from charlstm.language_model import LanguageModel
+from charlstm.runs.store import RunFolder
 
 BUNDLED = ("tiny-shakespeare", "python-stdlib")  # in this order
 _LOADED_AT_ONCE = 4
+_CORPORA_AT_ONCE = 2
+_NUM_PROMPTS = 3
+_LONGEST_WORD = 16  # characters of a beginning
 _CODE_ENDINGS = (".py", ".js", ".ts", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".html", ".css", ".json")
 PROMPTS = {
     "tiny-shakespeare": ("ROMEO:", "First Citizen:\n", "To be, or "),
@@ -30,6 +37,7 @@ class ModelShelf:
         """`live()` gives the files of running models by their names, as they were last saved."""
         self._root, self._live = root, live
         self._loaded = lru_cache(maxsize=_LOADED_AT_ONCE)(_load)
+        self._corpora = lru_cache(maxsize=_CORPORA_AT_ONCE)(_open)
 
     def names(self) -> list[str]:
         """Names of the models there are now: the bundled ones first, then the newest first, then those in training."""
@@ -74,6 +82,46 @@ class ModelShelf:
             return self._loaded(self._file(name), modified)
         except CharLSTMError as error:  # the visitor knows the model by its name, not the server by its folders
             raise CheckpointError(str(error).replace(f"{self._root}/", "")) from None
+
+    def warm_up(self) -> None:
+        """Do what the first text would wait for: compile, load the first model and lay out its weights."""
+        try:
+            self.load(next(iter(self.names()), None)).generate("", SampleConfig(num_chars=1))
+        except CharLSTMError:  # a visitor will be told when asking for it
+            return
+
+    def corpus(self, name: str | None) -> Corpus | None:
+        """The text that the model named `name` learned from, if it is at hand: by its hash, never by a path alone."""
+        origin = self.load(name).provenance
+        if origin is None or name is None:
+            return None
+        own = RunFolder(self._root / name).corpus_file
+        try:
+            corpus = self._corpora(own, origin.corpus, own.stat().st_mtime_ns)
+        except OSError:  # it was trained on a named one, or on a file elsewhere
+            if origin.corpus not in DESCRIPTIONS or not is_at_hand(origin.corpus):
+                return None
+            corpus = self._corpora(None, origin.corpus, 0)
+        return corpus if corpus.sha256 == origin.corpus_sha256 else None
+
+    def prompts(self, name: str | None) -> tuple[str, ...]:
+        """Prompts that belong to the model named `name`: chosen ones, else what its text's lines often begin with."""
+        chosen = facts_of(self.load(name)).prompts
+        if chosen:
+            return chosen
+        corpus = self.corpus(name)
+        return line_beginnings(next(corpus.pieces(), "")) if corpus else ()
+
+
+def line_beginnings(text: str) -> tuple[str, ...]:
+    """The three most frequent beginnings of lines: a word and a space, or four characters where no space is near."""
+    words = (line[: at + 1] if (at := line.find(" ", 0, _LONGEST_WORD)) > 0 else line[:4] for line in text.split("\n"))
+    counts = Counter(word for word in words if word.strip())
+    return tuple(word for word, _ in counts.most_common(_NUM_PROMPTS))
+
+
+def _open(own: Path | None, name: str, _modified: int) -> Corpus:
+    return open_corpus(name) if own is None else open_file(own, "utf-8", name=name)
 
 
 def _load(file: Path, _modified: int) -> LanguageModel:

@@ -1,8 +1,6 @@
 """The page, driven as a visitor drives it, in a real browser."""
 
-import json
 import shutil
-import urllib.request
 from urllib.parse import urlsplit
 
 import pytest
@@ -129,9 +127,3 @@ def test_the_page_asks_no_other_host_for_anything(context: BrowserContext, app: 
     _open_train(page)
     expect(page.locator(".chart-line").first).to_be_attached()
     assert hosts - {"", f"127.0.0.1:{app.port}"} == set()
-
-
-def test_the_page_offers_no_public_function_yet(app: App) -> None:
-    with urllib.request.urlopen(f"{app.url}gradio_api/info") as answer:
-        api = json.load(answer)
-    assert api == {"named_endpoints": {}, "unnamed_endpoints": {}}

@@ -1,0 +1,76 @@
+"""How the next character is chosen: guard, temperature, top-k, top-p, and the draw; the reference for `step.h`.
+
+Shapes: V = vocabulary size. Everything is about one text at a time, and depends on nothing but what is given.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlstm.config import SampleConfig
+
+WINDOW = 1024  # characters that the repetition guard looks back at
+_COLDEST = 1e-30  # temperatures below are no different, and logits divided by them would overflow
+_GOLDEN = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+Numbers = NDArray[np.float64]
+
+
+def uniform(seed: int, sample: int, position: int) -> float:
+    """A number in [0, 1) that follows from these three alone.
+
+    Number `position` of the SplitMix64 generator whose state is mix(mix(seed + golden) + sample), its upper 53 bits.
+    So a text is the same alone, beside others, as one of several, and when it is continued.
+    """
+    state = _mixed(_mixed(seed + _GOLDEN) + sample)
+    return (_mixed(state + (position + 1) * _GOLDEN) >> 11) * 2.0**-53
+
+
+def _mixed(x: int) -> int:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
+    x &= _MASK
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
+    return x ^ (x >> 31)
+
+
+def guarded(logits: Numbers, history: NDArray[np.int32], no_repeat: int) -> Numbers:
+    """logits (V,): -inf for what would complete a stretch of `no_repeat` characters that `history` holds already.
+
+    Where that leaves none, all stay as they are; 0 forbids nothing.
+    """
+    recent = history[-WINDOW:]
+    if no_repeat == 0 or len(recent) < no_repeat:
+        return logits
+    stretches = np.lib.stride_tricks.sliding_window_view(recent, no_repeat)
+    begun = recent[len(recent) - no_repeat + 1 :]
+    repeated = stretches[(stretches[:, :-1] == begun).all(axis=1), -1]
+    allowed = logits.copy()
+    allowed[repeated] = -np.inf
+    return allowed if np.isfinite(allowed).any() else logits
+
+
+def shares(logits: Numbers, config: SampleConfig) -> Numbers:
+    """logits (V,) -> the probabilities (V,) that are drawn from, at a temperature above 0.
+
+    Temperature first, then the `top_k` likeliest, then the fewest likeliest of those that hold `top_p` of what is
+    left. Of equals the one that comes first in the vocabulary counts as likelier.
+    """
+    weights = np.exp((logits - logits.max()) / max(config.temperature, _COLDEST))
+    order = np.argsort(-logits, kind="stable")
+    if config.top_k:
+        weights[order[config.top_k :]] = 0.0
+    if config.top_p < 1:
+        before = np.cumsum(weights[order]) - weights[order]
+        dropped = before >= config.top_p * weights.sum()
+        dropped[0] = False  # however small `top_p` is, the likeliest stays
+        weights[order[dropped]] = 0.0
+    kept: Numbers = weights / weights.sum()
+    return kept
+
+
+def choose(logits: Numbers, config: SampleConfig, number: float) -> int:
+    """logits (V,) -> a character; temperature 0 is exactly the likeliest, whatever `number` in [0, 1) is."""
+    if config.temperature == 0:
+        return int(logits.argmax())
+    kept = shares(logits, config)
+    return int(min(np.searchsorted(kept.cumsum(), number * kept.sum(), side="right"), np.flatnonzero(kept)[-1]))

@@ -1,0 +1,255 @@
+"""Writing character after character without leaving C in between: the Python side of `step.h`.
+
+`Network` holds a model's weights the way a step reads them, `Texts` the states of some texts that grow side by side.
+Shapes: B = texts, T = characters, V = vocabulary size, L = layers, H = hidden size, P = H rounded up to 16.
+"""
+
+import ctypes
+import itertools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from charlstm.choosing import WINDOW
+from charlstm.config import SampleConfig
+from charlstm.kernel.build import library
+
+_UNITS = 16  # P is a multiple of the longest vector
+_MAX_LAYERS = 8
+_LARGEST_TABLE = 1 << 25  # numbers, 128 MB
+_FEWEST_ROWS = 6  # texts for which a thread of its own pays: as many as share one reading of the weights
+_QUANTA = 127  # steps of a weight of 8 bits, and of a hidden state, from 0 to 1
+
+Layer = tuple[Tensor, Tensor]  # weight (4H, H) or, above the first, (4H, 2H): that of the layer below first; bias (4H,)
+
+
+class _Network(ctypes.Structure):
+    """`Network` in step.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("is_int8", "V", "H", "L")),
+        ("table", ctypes.c_void_p),
+        *((name, ctypes.c_void_p * _MAX_LAYERS) for name in ("weights", "biases", "scales", "offsets")),
+        ("head", ctypes.c_void_p),
+        ("head_bias", ctypes.c_void_p),
+    )
+
+
+class _Writing(ctypes.Structure):
+    """`Writing` in step.h."""
+
+    _fields_ = (
+        ("network", ctypes.POINTER(_Network)),
+        *((name, ctypes.c_int32) for name in ("B", "T", "is_reading", "is_given")),
+        *((name, ctypes.c_int32) for name in ("window", "no_repeat", "top_k", "num_likeliest")),
+        ("temperature", ctypes.c_double),
+        ("top_p", ctypes.c_double),
+        ("seed", ctypes.c_uint64),
+        ("positions", ctypes.c_void_p),
+        *((name, ctypes.c_void_p) for name in ("history", "h", "c", "inputs", "logits", "allowed", "shares", "ranked")),
+        *((name, ctypes.c_void_p) for name in ("surprises", "likeliest", "probabilities")),
+    )
+
+
+class Written(NamedTuple):
+    """What was written, and what the model (temperature 1, no filter) thought there."""
+
+    ids: NDArray[np.int32]  # (B, T)
+    surprises: NDArray[np.float32]  # (B, T) nats
+    likeliest: NDArray[np.int32]  # (B, T, n) characters, the likeliest first
+    probabilities: NDArray[np.float32]  # (B, T, n)
+
+
+def is_available(vocab_size: int, hidden_size: int, num_layers: int) -> bool:
+    """Whether this machine can, and a table with a row for each character stays reasonable."""
+    is_small = vocab_size * 4 * _padded(hidden_size) <= _LARGEST_TABLE and num_layers <= _MAX_LAYERS
+    return is_small and library() is not None
+
+
+def has_int8() -> bool:
+    """Whether the processor multiplies whole numbers of 8 bits (AVX512-VNNI)."""
+    kernel = library()
+    return kernel is not None and bool(kernel.step_has_int8())
+
+
+class Network:
+    """Weights in the order in which a step reads them; immutable, shared by any number of texts and threads."""
+
+    def __init__(self, table: Tensor, layers: Sequence[Layer], head: Layer, is_int8: bool) -> None:
+        """`table` (V, 4H) is what each character gives the gates of the first layer, its biases included.
+
+        The bias of the first layer is not looked at. With `is_int8` the weights of layers, which must be finite, are
+        rounded to 255 steps for each unit's gate, and hidden states to 255 steps from -1 to 1.
+        """
+        size, vocab_size = layers[0][0].shape[1], len(table)
+        self.hidden_size, self.num_layers, self.vocab_size, self.is_int8 = size, len(layers), vocab_size, is_int8
+        self.padded_size = _padded(size)
+        self._kept: list[Tensor] = []  # the structure holds addresses only
+        self._c = _Network(is_int8, vocab_size, self.padded_size, len(layers))
+        self._c.table = self._address(_padded_gates(table))
+        for index, (weight, bias) in enumerate(layers):
+            self._c.biases[index] = self._address(_padded_gates(bias[None])[0])
+            padded = torch.cat(
+                [_padded_columns(part, self.padded_size) for part in torch.split(weight, size, dim=1)], dim=1
+            )
+            self._add(index, _padded_gates(padded.t()).t())
+        weight, bias = head
+        blocks = -(-vocab_size // lanes())
+        padded = torch.zeros(blocks * lanes(), self.padded_size)
+        padded[:vocab_size, :size] = weight
+        self._c.head = self._address(padded.view(blocks, lanes(), self.padded_size).transpose(1, 2))
+        self._c.head_bias = self._address(torch.nn.functional.pad(bias, (0, blocks * lanes() - vocab_size)))
+
+    def _add(self, index: int, weight: Tensor) -> None:
+        """`weight` (4P, K) of a layer."""
+        group = 1
+        if self.is_int8:
+            scale = weight.abs().amax(dim=1) / _QUANTA
+            weight = (weight / scale.clamp(min=1e-30)[:, None]).round()
+            self._c.scales[index] = self._address(scale / _QUANTA)
+            self._c.offsets[index] = self._address((-128 * weight.sum(dim=1)).to(torch.int32))
+            weight, group = weight.to(torch.int8), 4
+        gates, columns = 4, weight.shape[1]
+        tiles = weight.view(gates, self.padded_size // lanes(), lanes(), columns // group, group)
+        self._c.weights[index] = self._address(tiles.permute(1, 3, 0, 2, 4))
+
+    def _address(self, tensor: Tensor) -> int:
+        self._kept.append(tensor.detach().clone(memory_format=torch.contiguous_format))
+        return self._kept[-1].data_ptr()
+
+    @property
+    def structure(self) -> _Network:
+        """What C reads; valid as long as this object lives."""
+        return self._c
+
+
+class Texts:
+    """Texts that a network writes side by side; none depends on the others in any bit."""
+
+    def __init__(self, network: Network, num_texts: int = 1) -> None:
+        self._network, self.num_texts = network, num_texts
+        shape = (network.num_layers, num_texts, network.padded_size)
+        self._h, self._c = torch.zeros(shape), torch.zeros(shape)
+        self._history = np.full((num_texts, WINDOW), -1, np.int32)
+        number = torch.uint8 if network.is_int8 else torch.float32
+        self._inputs = torch.empty((network.num_layers, num_texts, 2 * network.padded_size), dtype=number)
+        width = -(-network.vocab_size // lanes()) * lanes()
+        self._logits = torch.empty(3, num_texts, width)
+        self._ranked = torch.empty(num_texts, network.vocab_size, 2)
+
+    @classmethod
+    def after(cls, network: Network, ids: NDArray[np.int32], num_texts: int = 1) -> "Texts":
+        """`num_texts` texts that all begin with `ids` (N,), N at least 1, each a character of the vocabulary."""
+        text = cls(network)
+        text._read(ids[:-1])
+        text._history[0, -len(ids) :] = ids[-WINDOW:]
+        return text if num_texts == 1 else cls.together([text] * num_texts)
+
+    @classmethod
+    def together(cls, texts: Sequence["Texts"]) -> "Texts":
+        """All of `texts` as one."""
+        whole = cls(texts[0]._network, sum(each.num_texts for each in texts))
+        whole._h, whole._c = (torch.cat([getattr(each, name) for each in texts], dim=1) for name in ("_h", "_c"))
+        whole._history = np.concatenate([each._history for each in texts])
+        return whole
+
+    def _read(self, ids: NDArray[np.int32]) -> None:
+        ids = np.ascontiguousarray(ids, np.int32)
+        job = self._job(len(ids))
+        job.is_reading, job.history = True, ids.ctypes.data
+        self._run(job)
+
+    def write(
+        self, config: SampleConfig, num_chars: int, positions: int | Sequence[int], num_likeliest: int = 0
+    ) -> Written:
+        """The next `num_chars` of every text, of which `positions`, (B,) or the same for all, have been written before.
+
+        Text number b draws what (seed, b, position) say. Lengths and the like in `config` are not looked at.
+        """
+        places = np.broadcast_to(np.asarray(positions, np.int64), self.num_texts).copy()
+        job, written = self._begun(np.zeros((self.num_texts, num_chars), np.int32), num_likeliest)
+        job.no_repeat, job.top_k = config.no_repeat, config.top_k
+        job.temperature, job.top_p, job.seed = config.temperature, config.top_p, config.seed
+        job.positions = places.ctypes.data
+        self._run(job)
+        self._remember(written)
+        return written
+
+    def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> Written:
+        """As if `ids` (B, T) had been written: what the model thought of each."""
+        job, written = self._begun(ids, num_likeliest)
+        job.is_given = True
+        self._run(job)
+        self._remember(written)
+        return written
+
+    def _begun(self, ids: NDArray[np.int32], num_likeliest: int) -> tuple[_Writing, Written]:
+        num_likeliest = min(num_likeliest, self._network.vocab_size)
+        history = np.concatenate([self._history, ids], axis=1, dtype=np.int32)
+        written = Written(
+            history[:, WINDOW:],
+            np.empty(ids.shape, np.float32),
+            np.empty((*ids.shape, num_likeliest), np.int32),
+            np.empty((*ids.shape, num_likeliest), np.float32),
+        )
+        job = self._job(ids.shape[1])
+        job.window, job.num_likeliest, job.history = WINDOW, num_likeliest, history.ctypes.data
+        job.surprises = written.surprises.ctypes.data
+        job.likeliest, job.probabilities = written.likeliest.ctypes.data, written.probabilities.ctypes.data
+        return job, written
+
+    def _remember(self, written: Written) -> None:
+        self._history = np.concatenate([self._history, written.ids], axis=1)[:, -WINDOW:].copy()  # no view: it is small
+
+    def _job(self, num_chars: int) -> _Writing:
+        job = _Writing(ctypes.pointer(self._network.structure), self.num_texts, num_chars)
+        job.h, job.c, job.inputs = self._h.data_ptr(), self._c.data_ptr(), self._inputs.data_ptr()
+        job.logits, job.allowed, job.shares = (each.data_ptr() for each in self._logits)
+        job.ranked = self._ranked.data_ptr()
+        return job
+
+    def _run(self, job: _Writing) -> None:
+        kernel = library()
+        assert kernel is not None
+        parts = max(1, min(torch.get_num_threads(), self.num_texts // _FEWEST_ROWS))
+        edges = [self.num_texts * part // parts for part in range(parts + 1)]
+        helping = [
+            _pool().submit(kernel.step_rows, ctypes.byref(job), first, last)
+            for first, last in itertools.pairwise(edges[1:])
+        ]
+        kernel.step_rows(ctypes.byref(job), 0, edges[1])
+        for each in helping:
+            each.result()
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_name_prefix="charlstm-step")
+
+
+@lru_cache(maxsize=1)
+def lanes() -> int:
+    """Numbers in a vector of this processor."""
+    kernel = library()
+    assert kernel is not None
+    return int(kernel.lanes())
+
+
+def _padded(size: int) -> int:
+    return -(-size // _UNITS) * _UNITS
+
+
+def _padded_columns(weight: Tensor, size: int) -> Tensor:
+    return torch.nn.functional.pad(weight, (0, size - weight.shape[1]))
+
+
+def _padded_gates(rows: Tensor) -> Tensor:
+    """(N, 4H) -> (N, 4P): zeros after each gate's units."""
+    gates = rows.view(len(rows), 4, -1)
+    return _padded_columns(gates.flatten(0, 1), _padded(gates.shape[2])).view(len(rows), -1)

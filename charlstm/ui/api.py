@@ -1,0 +1,106 @@
+"""The page's public functions, for programs: `generate`, `score`, `models`. Their docstrings are the documentation."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+from gradio.events import api
+
+from charlstm.config import SampleConfig
+from charlstm.errors import CharLSTMError, ConfigError
+from charlstm.ui.compare import scored
+from charlstm.ui.models import ModelShelf, facts_of
+from charlstm.ui.reader import text_of, whole
+from charlstm.ui.views import sentence
+from charlstm.ui.writing import Wish, Writers, write
+
+_MOST_CHARS = 100_000
+_DEFAULTS = SampleConfig()
+
+
+def build_api(shelf: ModelShelf, writers: Writers, concurrency: int) -> None:
+    """Offer the three functions; everything else on the page is private."""
+
+    def generate(
+        model: str,
+        prompt: str = "",
+        num_chars: int = _DEFAULTS.num_chars,
+        temperature: float = _DEFAULTS.temperature,
+        top_k: int = _DEFAULTS.top_k,
+        top_p: float = _DEFAULTS.top_p,
+        no_repeat: int = _DEFAULTS.no_repeat,
+        stop: str = _DEFAULTS.stop,
+        num_samples: int = _DEFAULTS.num_samples,
+        seed: int = _DEFAULTS.seed,
+    ) -> Iterator[dict[str, Any]]:
+        """Continue a prompt, in a stream: each message holds the texts so far, the last one holds them whole.
+
+        Parameters:
+            model: Name of a model, as `models` lists it.
+            prompt: Text to continue, at most 100,000 characters; empty for the beginning of a line.
+            num_chars: Characters to write, 1 to 100,000 over all texts.
+            temperature: 0 always takes the likeliest character, 1 follows the model, 2 is the wildest.
+            top_k: Choose among this many likeliest characters; 0 for all.
+            top_p: Choose among the likeliest characters that hold this share of the probability, above 0, at most 1.
+            no_repeat: Never write a stretch this long that stands in the last 1,024 characters; 0 allows it.
+            stop: End a text once it ends with this; empty for no such end.
+            num_samples: How many texts, 1 to 8.
+            seed: Same seed, same text, 0 to 2147483647.
+
+        Returns:
+            {"texts": what continues the prompt, one string a sample, "seed": the seed, "is_done": whether this is all}
+        """
+        values = {
+            "num_chars": num_chars,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "no_repeat": no_repeat,
+            "stop": stop,
+            "num_samples": num_samples,
+            "seed": seed,
+        }
+        try:
+            wish = Wish.of(model, prompt, values)
+            if not 0 < wish.config.num_chars * wish.config.num_samples <= _MOST_CHARS:
+                raise ConfigError(f"num_chars x num_samples must be from 1 to {_MOST_CHARS:,}.")
+            for frame in write(shelf, wish, writers, lambda: False):
+                texts = [text_of(text) for text in frame.page["texts"]]
+                yield {"texts": texts, "seed": seed, "is_done": not frame.page["is_writing"]}
+        except CharLSTMError as error:
+            raise gr.Error(sentence(error), print_exception=False) from None
+
+    def score(model: str, text: str) -> dict[str, Any]:
+        """How well a model predicts a text.
+
+        Parameters:
+            model: Name of a model, as `models` lists it.
+            text: The text, 1 to 20,000 characters.
+
+        Returns:
+            {"nats", "bits": per character, "perplexity", "characters", "surprises": nats of each character}
+        """
+        try:
+            _, figures, surprises = scored(shelf, model, text)
+        except CharLSTMError as error:
+            raise gr.Error(sentence(error), print_exception=False) from None
+        return {**figures, "surprises": [round(each, 4) for each in surprises]}
+
+    def models() -> list[dict[str, Any]]:
+        """The models there are.
+
+        Returns:
+            A list of {"name", "facts": layers, size, corpus and validation in a line, "prompts": examples}
+        """
+        return [{"name": name, **_described(shelf, name)} for name in shelf.names()]
+
+    api(generate, api_name="generate", concurrency_limit=concurrency, concurrency_id="write")
+    api(score, api_name="score")
+    api(models, api_name="models")
+
+
+def _described(shelf: ModelShelf, name: str) -> dict[str, Any]:
+    try:
+        return {"facts": whole(facts_of(shelf.load(name)).line), "prompts": [*map(whole, shelf.prompts(name))]}
+    except CharLSTMError as error:
+        return {"facts": sentence(error), "prompts": []}

@@ -1,0 +1,145 @@
+"""Below the text: was it copied, how well is a text of one's own predicted, and what would another model say."""
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from charlstm.copied import index_of
+from charlstm.errors import CharLSTMError, ConfigError
+from charlstm.ui.controls import PRIVATE
+from charlstm.ui.models import ModelShelf, facts_of
+from charlstm.ui.reader import WIDTH, Growing, Page, pages_texts, reader
+from charlstm.ui.views import plain, sentence
+from charlstm.ui.writing import MOST_CHARS, SETTINGS, Wish, Writers, write
+
+LONGEST_SCORED = 20_000
+_SHOWN_OF_STRETCH = 200
+NO_MODEL = "none"
+
+
+def copied(shelf: ModelShelf, name: Any, page: Any) -> tuple[Page, str]:
+    """The page with the longest stretch of each text marked that the model's corpus holds, and what to say of it."""
+    texts = pages_texts(page, MOST_CHARS)
+    if texts is None or not any(texts):
+        raise CharLSTMError("there is no text here to compare: write one first.")
+    corpus = shelf.corpus(name)
+    if corpus is None:
+        raise CharLSTMError("the text that this model learned from is not at hand, so nothing can be compared.")
+    index = index_of(corpus)
+    stretches = [index.longest(text) for text in texts]
+    parts = []
+    for number, (text, found) in enumerate(zip(texts, stretches, strict=True), start=1):
+        which = f"{number} of {len(texts)}. " if len(texts) > 1 else ""
+        shown = text[found.begin : found.end][:_SHOWN_OF_STRETCH].strip().replace("\n", " ↵ ")
+        parts.append(
+            f"{which}The longest stretch that stands word for word in {corpus.name} has {found.length:,} characters, "
+            f"{found.length / max(1, len(text)):.1%} of the {len(text):,} written: “{shown}”"
+        )
+    marked: Any = {**page, "copied": [[found.begin, found.end] for found in stretches], "is_writing": False}
+    return marked, "\n".join(parts)
+
+
+def scored(shelf: ModelShelf, name: Any, text: Any) -> tuple[Growing, dict[str, Any], tuple[float, ...]]:
+    """A page of `text` with what the model thinks of it, the figures, and the surprise of each character."""
+    if not isinstance(text, str) or not isinstance(name, str | None):
+        raise ConfigError("model and text must be texts.")
+    if len(text) > LONGEST_SCORED:
+        raise ConfigError(f"the text has {len(text):,} characters; at most {LONGEST_SCORED:,} are scored: shorten it.")
+    language_model = shelf.load(name)
+    found = language_model.score(text, WIDTH)
+    growing = Growing(
+        secrets.token_hex(8),
+        "",
+        1,
+        is_code=facts_of(language_model).is_code,
+        is_bytes=language_model.vocabulary.level == "bytes",
+    )
+    growing.add(found.chunk)
+    figures = {"nats": found.nats, "bits": found.bpc, "perplexity": found.perplexity, "characters": found.num_chars}
+    return growing, figures, found.chunk.surprises
+
+
+def _said(name: str | None, figures: dict[str, Any]) -> str:
+    return (
+        f"{name}: {figures['nats']:.3f} nats per character ({figures['bits']:.3f} bits), "
+        f"perplexity {figures['perplexity']:.2f}, {figures['characters']:,} characters"
+    )
+
+
+def build_copied(shelf: ModelShelf, model: gr.Dropdown, text: gr.HTML) -> None:
+    """The button that compares what was written with the corpus, and its answer."""
+    button = gr.Button("Copied from the corpus?", size="sm")
+    answer = gr.HTML(elem_classes="rate", elem_id="copied")
+
+    def compare(name: Any, page: Any) -> list[Any]:
+        try:
+            marked, said = copied(shelf, name, page)
+        except CharLSTMError as error:
+            return [gr.skip(), plain(sentence(error))]
+        return [marked, "<br>".join(plain(line) for line in said.split("\n"))]
+
+    button.click(compare, [model, text], [text, answer], **PRIVATE)
+
+
+def build_comparison(shelf: ModelShelf, writers: Writers, model: gr.Dropdown, asked: list[Any]) -> gr.Dropdown:
+    """The part that scores a text and lets two models side by side; returns the choice of the second model."""
+    with gr.Accordion("Score your own text, or compare two models", open=False):
+        with gr.Row():
+            with gr.Column(scale=2, min_width=280):
+                own = gr.Textbox(label="Your text", lines=4, max_lines=8, info="Scored by the model chosen above")
+            with gr.Column(scale=1, min_width=240):
+                second = gr.Dropdown(label="Second model", choices=[NO_MODEL], value=NO_MODEL, interactive=True)
+                score_button = gr.Button("Score this text")
+                both = gr.Button("Write with both")
+        problem = gr.HTML(elem_classes="problem", elem_id="compare-problem")
+        with gr.Row():
+            pages, lines = [], []
+            for number, label in enumerate(("First model's view", "Second model's view")):
+                with gr.Column(min_width=280):
+                    pages.append(reader(label, "Nothing yet.", f"view-{number}"))
+                    lines.append(gr.HTML(elem_classes="rate", elem_id=f"view-line-{number}"))
+    told = [*pages, *lines, problem]
+    side = _Side(shelf, writers)
+    score_button.click(side.score, [model, second, own], told, **PRIVATE)
+    wired: dict[str, Any] = {"concurrency_limit": 8, **PRIVATE}
+    both.click(side.write, [second, *asked], told, **wired)
+    return second
+
+
+class _Side:
+    """Two models side by side; yields both pages, both lines, and a problem."""
+
+    def __init__(self, shelf: ModelShelf, writers: Writers) -> None:
+        self._shelf, self._writers = shelf, writers
+
+    def score(self, first: Any, second: Any, text: Any) -> list[Any]:
+        pages: list[Any] = [Growing(secrets.token_hex(8)).page() for _ in range(2)]
+        lines = ["", ""]
+        try:
+            for place, name in enumerate([first] if second in (NO_MODEL, None) else [first, second]):
+                growing, figures, _ = scored(self._shelf, name, text)
+                pages[place], lines[place] = growing.page(), plain(_said(name, figures))
+        except CharLSTMError as error:
+            return [*pages, *lines, plain(sentence(error))]
+        return [*pages, *lines, ""]
+
+    def write(self, second: Any, first: Any, prompt: Any, *values: Any) -> Iterator[list[Any]]:
+        pages: list[Any] = [Growing(secrets.token_hex(8)).page() for _ in range(2)]
+        lines = ["", ""]
+        try:
+            if second in (NO_MODEL, None):
+                raise ConfigError("choose a second model to compare with.")
+            named = dict(zip(SETTINGS, values, strict=True))
+            if not named["num_chars"]:
+                raise ConfigError("two models are compared on a text that ends: set a length.")
+            for place, name in enumerate((first, second)):
+                for frame in write(self._shelf, Wish.of(name, prompt, named), self._writers, lambda: False):
+                    pages[place], lines[place] = (
+                        {**frame.page, "link": "", "can_branch": False},
+                        plain(f"{name}: {frame.rate}"),
+                    )
+                    yield [*pages, *lines, ""]
+        except CharLSTMError as error:
+            yield [*pages, *lines, plain(sentence(error))]

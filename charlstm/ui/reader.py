@@ -1,0 +1,172 @@
+"""The page of text that can be looked into: each character's surprise, what else it might have been, where to branch.
+
+A person's or a model's text reaches the document through `textContent` alone; the template is constant. A value only
+ever grows while text is written, so what travels is what is new. Per character there is one character of `surprise`,
+`width` of `likeliest` and two of `odds` for each of those.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import gradio as gr
+import numpy as np
+
+from charlstm.sampling import TextChunk
+
+WIDTH = 5  # likeliest characters that are shown
+_PIECE_CHARS = 4096  # a text travels in pieces of this many, so that only the last one is looked at for differences
+_FIRST = 33  # '!': codes begin where characters can be seen
+_NATS_STEPS, _NATS_MOST = 10, 93
+_ODDS_BASE = 90
+_ODDS_MOST = _ODDS_BASE**2 - 1
+_HERE = Path(__file__).parent
+_TEMPLATE = """
+<div class="reader-head"><span class="reader-label">{label}</span>
+<label class="reader-switch"><input type="checkbox" class="reader-tint" aria-label="Show surprise in {label}">
+Show surprise</label>
+<button type="button" class="reader-copy" aria-label="Copy {label}">Copy</button>
+<button type="button" class="reader-save" aria-label="Download {label} as .txt">Download</button></div>
+<div class="reader-legend" hidden><span>surprise in nats</span><i class="s0">below 0.5</i><i class="s1">1</i>
+<i class="s2">2</i><i class="s3">3</i><i class="s4">4.5</i><i class="s5">6 and more</i>
+<span class="reader-hint">point at a character, or move with the arrow keys and press Enter</span></div>
+<div class="reader-frame"><div class="reader" role="textbox" aria-readonly="true" aria-multiline="true"
+ aria-label="{label}" tabindex="0" data-placeholder="{placeholder}"></div>
+<div class="reader-cursor" hidden></div>
+<div class="reader-card" role="group" aria-label="What else it might have been" aria-live="polite" hidden></div></div>
+"""
+CSS = (_HERE / "reader.css").read_text(encoding="utf-8")
+
+
+class Grown(TypedDict):
+    """One text in pieces, and what belongs to its characters in pieces of the same characters."""
+
+    text: list[str]
+    surprise: list[str]
+    likeliest: list[str]
+    odds: list[str]
+
+
+class Page(TypedDict):
+    """What a reader shows."""
+
+    id: str  # of a writing: another one is drawn from the beginning
+    given: str  # the prompt, in bold
+    texts: list[Grown]
+    width: int
+    is_code: bool  # in a typeface for code
+    is_bytes: bool  # the likeliest are bytes, of which those below 128 are characters
+    is_writing: bool
+    can_branch: bool
+    copied: list[list[int]]  # of each text: where a stretch of the corpus begins and ends
+    link: str  # the query of an address that writes this again; empty for none
+
+
+def reader(label: str, placeholder: str, elem_id: str) -> gr.HTML:
+    """A page of text; `label` and `placeholder` are constants of this program. Branching is its event `select`."""
+    return gr.HTML(
+        Growing("").page(),
+        html_template=_TEMPLATE.format(label=label, placeholder=placeholder),
+        js_on_load=(_HERE / "reader.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        container=True,
+        padding=True,
+        elem_id=elem_id,
+    )
+
+
+class Growing:
+    """Texts that grow side by side after the same prompt."""
+
+    def __init__(self, page_id: str, given: str = "", num_texts: int = 0, **facts: Any) -> None:
+        self._facts: dict[str, Any] = {
+            "id": page_id,
+            "given": whole(given),
+            "is_code": False,
+            "is_bytes": False,
+            "can_branch": False,
+            "copied": [],
+            "link": "",
+            **facts,
+        }
+        self._texts = [Grown(text=[], surprise=[], likeliest=[], odds=[]) for _ in range(num_texts)]
+        self._width = 0
+        self.num_chars = 0
+
+    def restore(self, page: Page) -> None:
+        """Go on from what a page showed."""
+        self._texts, self._width = page["texts"], page["width"]
+
+    def add(self, chunk: TextChunk) -> None:
+        """What was written next of one of the texts."""
+        self._width = len(chunk.likeliest[0]) if chunk.likeliest else 0
+        grown, length = self._texts[chunk.sample], len(chunk.text)
+        self.num_chars += length
+        pieces = {
+            "text": (whole(chunk.text), 1),
+            "surprise": (_surprise_codes(chunk.surprises), 1),
+            "likeliest": (whole("".join(chunk.likeliest)), self._width),
+            "odds": (_odds_codes(chunk.probabilities), 2 * self._width),
+        }
+        for name, (new, width) in pieces.items():
+            _append(grown[name], new, width)  # type: ignore[literal-required]
+
+    def page(self, is_writing: bool = False, **facts: Any) -> Page:
+        """What to show now; earlier ones stay as they were."""
+        texts: list[Any] = [{name: list(pieces) for name, pieces in text.items()} for text in self._texts]  # type: ignore[call-overload]
+        values: Any = {**self._facts, "texts": texts, "width": self._width, "is_writing": is_writing, **facts}
+        page: Page = values
+        return page
+
+
+def text_of(grown: Grown) -> str:
+    """The whole of a text."""
+    return "".join(grown["text"])
+
+
+def whole(text: str) -> str:
+    """`text` without halves of characters (lone surrogates), which no message can carry."""
+    return (
+        text.encode("utf-8", "replace").decode("utf-8") if any("\ud800" <= char < "\ue000" for char in text) else text
+    )
+
+
+def _append(pieces: list[str], new: str, width: int) -> None:
+    """Add codes of `width` a character to the last piece, and begin another where it is full."""
+    longest = _PIECE_CHARS * width
+    while new:
+        if not pieces or len(pieces[-1]) >= longest:
+            pieces.append("")
+        room = longest - len(pieces[-1])
+        pieces[-1] += new[:room]
+        new = new[room:]
+
+
+def _surprise_codes(surprises: Sequence[float]) -> str:
+    steps = np.nan_to_num(np.array(surprises, np.float64) * _NATS_STEPS, nan=_NATS_MOST)
+    return (np.clip(np.rint(steps), 0, _NATS_MOST) + _FIRST).astype(np.uint8).tobytes().decode("ascii")
+
+
+def _odds_codes(probabilities: Sequence[Sequence[float]]) -> str:
+    shares = np.nan_to_num(np.array(probabilities, np.float64).ravel())
+    steps = np.clip(np.rint(shares * _ODDS_MOST), 0, _ODDS_MOST).astype(np.int64)
+    digits = np.stack([steps // _ODDS_BASE, steps % _ODDS_BASE], axis=-1)
+    return (digits + _FIRST).astype(np.uint8).tobytes().decode("ascii")
+
+
+def pages_texts(page: Any, longest: int) -> list[str] | None:
+    """The texts that a page shows, as a browser sent it back; `None` if it is none or longer than `longest` in all."""
+    try:
+        texts = [[grown[name] for name in ("text", "surprise", "likeliest", "odds")] for grown in page["texts"]]
+        sizes = [[sum(map(len, pieces)) for pieces in text] for text in texts]
+        width = int(page["width"])
+        is_whole = all(
+            all(isinstance(piece, str) for pieces in text for piece in pieces)
+            and (surprise, likeliest, odds) == (length, width * length, 2 * width * length)
+            for text, (length, surprise, likeliest, odds) in zip(texts, sizes, strict=True)
+        )
+        is_page = isinstance(page["given"], str) and isinstance(page["id"], str) and 0 <= width <= WIDTH
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None
+    fits = sum(size[0] for size in sizes) <= longest and len(texts) > 0
+    return ["".join(text[0]) for text in texts] if is_whole and is_page and fits else None

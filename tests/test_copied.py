@@ -1,0 +1,63 @@
+"""The longest stretch that was copied, against a search through all stretches."""
+
+import random
+
+import pytest
+
+from charlstm.copied import Stretch, index_of
+from charlstm.corpus import Corpus
+from charlstm.errors import CorpusError
+
+
+def longest_by_trying(corpus: str, text: str) -> int:
+    """The length of the longest stretch of `text` in `corpus`, every one of them tried."""
+    return max(
+        (
+            end - begin
+            for begin in range(len(text))
+            for end in range(begin + 1, len(text) + 1)
+            if text[begin:end] in corpus
+        ),
+        default=0,
+    )
+
+
+@pytest.mark.parametrize("alphabet", ["ab", "abcdef \n", "aé漢😀字"])
+def test_nothing_longer_is_in_the_corpus(alphabet: str) -> None:
+    """At random, in characters of one to four bytes, some of which share their first bytes."""
+    rng = random.Random(4)
+    for size in (1, 7, 300):
+        corpus = "".join(rng.choices(alphabet, k=size))
+        index = index_of(Corpus("c", corpus))
+        for _ in range(20):
+            text = "".join(
+                rng.choices(alphabet + "xñ語", weights=[5] * len(alphabet) + [1] * 3, k=rng.randrange(1, 40))
+            )
+            found = index.longest(text)
+            assert found.length == longest_by_trying(corpus, text)
+            assert corpus[found.place : found.place + found.length] == text[found.begin : found.end]
+
+
+def test_a_whole_text_that_was_copied_is_found_where_it_stands() -> None:
+    corpus = "".join(f"line {number} of many\n" for number in range(3000))
+    text = corpus[20_000:24_000]
+    assert index_of(Corpus("lines", corpus)).longest(text) == Stretch(0, 4000, 20_000)
+    assert index_of(Corpus("lines", corpus)).longest(f"?{text[:500]}?") == Stretch(1, 501, 20_000)
+
+
+def test_the_first_of_equals_is_marked_and_nothing_in_a_text_of_strangers() -> None:
+    index = index_of(Corpus("c", "abc-xyz"))
+    assert index.longest("xyz abc")[:2] == (0, 3)
+    assert index.longest("QQQ").length == 0
+    assert index.longest("").length == 0
+
+
+def test_an_index_is_built_once() -> None:
+    corpus = Corpus("c", "some text that is only here")
+    assert index_of(corpus) is index_of(Corpus("another name", "some text that is only here"))
+
+
+def test_a_corpus_too_large_for_an_index_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charlstm.copied._LARGEST_BYTES", 10)
+    with pytest.raises(CorpusError, match="at most"):
+        index_of(Corpus("c", "more than ten bytes"))

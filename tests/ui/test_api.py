@@ -1,0 +1,183 @@
+"""The page's public functions: pinned, used as the README says, by many at once; and everything else, called raw."""
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charlstm import LanguageModel, SampleConfig
+
+from conftest import App  # isort: skip  tests/ui/conftest.py
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "tests" / "integration"))
+from crowd import crowd  # noqa: E402
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+API = README[README.index("## From other programs") :]
+MODEL = "tiny-shakespeare"
+PARAMETERS = {
+    "/generate": [
+        ("model", "string", None),
+        ("prompt", "string", ""),
+        ("num_chars", "integer", 500),
+        ("temperature", "number", 0.8),
+        ("top_k", "integer", 0),
+        ("top_p", "number", 1.0),
+        ("no_repeat", "integer", 0),
+        ("stop", "string", ""),
+        ("num_samples", "integer", 1),
+        ("seed", "integer", 1),
+    ],
+    "/score": [("model", "string", None), ("text", "string", None)],
+    "/models": [],
+}
+
+
+@pytest.fixture(scope="module")
+def known() -> LanguageModel:
+    return LanguageModel.load(REPOSITORY / "checkpoints" / MODEL)
+
+
+def fetched(url: str, values: dict[str, Any] | None = None) -> Any:
+    data = None if values is None else json.dumps(values).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def test_the_public_functions_are_these_and_tell_what_they_do(app: App) -> None:
+    api = fetched(f"{app.url}gradio_api/info")
+    assert api["unnamed_endpoints"] == {}
+    found = {
+        name: [
+            (each["parameter_name"], each["type"]["type"], each["parameter_default"]) for each in about["parameters"]
+        ]
+        for name, about in api["named_endpoints"].items()
+    }
+    assert found == PARAMETERS
+    assert all(about["description"] for about in api["named_endpoints"].values())
+
+
+def test_the_readmes_python_client_works_as_it_stands(app: App, known: LanguageModel) -> None:
+    (code,) = re.findall(r"```py\n(.*?)```", API, re.DOTALL)
+    assert "http://127.0.0.1:7860" in code
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("http://127.0.0.1:7860", app.url.rstrip("/"))],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert known.generate("ROMEO:", SampleConfig(num_chars=200, seed=7)) in done.stdout
+    assert float(done.stdout.splitlines()[-1]) == pytest.approx(known.score("To be, or not to be").bpc)
+    assert MODEL in done.stdout
+
+
+def test_the_readmes_curl_works_as_it_stands(app: App, known: LanguageModel) -> None:
+    (script,) = re.findall(r"```bash\n(URL=.*?)```", API, re.DOTALL)
+    done = subprocess.run(
+        ["bash", "-euc", script.replace("http://127.0.0.1:7860", app.url.rstrip("/"))],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.strip().splitlines()[-1]
+    assert last.startswith("data: ")
+    (message,) = json.loads(last.removeprefix("data: "))
+    assert message == {
+        "texts": [known.generate("ROMEO:", SampleConfig(num_chars=200, seed=7))],
+        "seed": 7,
+        "is_done": True,
+    }
+
+
+def test_of_many_visitors_at_once_each_gets_its_own_text(app: App, known: LanguageModel) -> None:
+    """The same to the character as alone; how long it takes is measured by tests/integration/crowd.py."""
+    visits = asyncio.run(crowd(app.url, 24, {"model": MODEL, "prompt": "ROMEO:", "num_chars": 120}))
+    alone = [known.generate("ROMEO:", SampleConfig(num_chars=120, seed=seed)) for seed in range(24)]
+    assert [each.text for each in visits] == alone
+
+
+def answer(app: App, name: str, values: dict[str, Any]) -> str:
+    """The last line that function `name` answers, an error or a result."""
+    event = fetched(f"{app.url}gradio_api/call/v2/{name}", values)["event_id"]
+    with urllib.request.urlopen(f"{app.url}gradio_api/call/{name}/{event}", timeout=60) as lines:
+        return lines.read().decode().strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("generate", {"model": "../tiny-shakespeare"}, "no longer there"),
+        ("generate", {"model": MODEL, "prompt": "漢"}, "U+6F22"),
+        ("generate", {"model": MODEL, "prompt": "x" * 1_000_000}, "at most 100,000"),
+        ("generate", {"model": MODEL, "num_chars": -1}, "num_chars is -1"),
+        ("generate", {"model": MODEL, "num_chars": 0}, "from 1 to 100,000"),
+        ("generate", {"model": MODEL, "num_chars": 10**40}, "num_chars is"),
+        ("generate", {"model": MODEL, "temperature": 1e300}, "emperature is 1e+300"),
+        ("generate", {"model": MODEL, "num_samples": "many"}, "num_samples is 'many'"),
+        ("generate", {"model": {"a": 1}}, "must be texts"),
+        ("score", {"model": MODEL, "text": ""}, "no text"),
+        ("score", {"model": MODEL, "text": "x" * 20_001}, "at most 20,000"),
+        ("score", {"model": None, "text": [1]}, "must be texts"),
+    ],
+)
+def test_a_bad_request_gets_a_sentence_and_the_app_goes_on(
+    app: App, name: str, values: dict[str, Any], said: str
+) -> None:
+    last = answer(app, name, values)
+    assert said in json.loads(last.removeprefix("data: "))["error"]
+    assert "Traceback" not in last
+    assert "complete" not in last
+
+
+def test_a_damaged_model_is_said_and_the_others_write_on(app: App) -> None:
+    folder = app.checkpoints_dir / "damaged"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"\x80\x02nonsense" * 9)
+    try:
+        assert "damaged/model.safetensors" in answer(app, "generate", {"model": "damaged"})
+        listed = json.loads(answer(app, "models", {}).removeprefix("data: "))[0]
+        assert {each["name"] for each in listed} >= {"damaged", MODEL}
+        assert str(app.checkpoints_dir) not in json.dumps(listed)
+        assert '"is_done": true' in answer(app, "generate", {"model": MODEL, "num_chars": 5})
+    finally:
+        (folder / "model.safetensors").unlink()
+        folder.rmdir()
+    assert "no longer there" in answer(app, "generate", {"model": "damaged"})
+
+
+def test_private_functions_called_raw_do_no_harm(app: App) -> None:
+    """Every one of them, with nonsense: the app answers afterwards, and no message shows a path or a traceback."""
+    functions = fetched(f"{app.url}config")["dependencies"]
+    nonsense: list[Any] = ["../../etc/passwd", -(10**30), {"texts": [{"text": "x"}]}, None]
+    harmless = [each for each in functions if not each["js"] and "start" not in str(each["api_name"])]
+    assert len(harmless) > 10
+    for number, function in enumerate(harmless):
+        values = [nonsense[(number + place) % len(nonsense)] for place in range(len(function["inputs"]))]
+        session = f"raw{number}"
+        body = {"data": values, "fn_index": function["id"], "session_hash": session}
+        try:
+            fetched(f"{app.url}gradio_api/queue/join", body)
+        except urllib.error.HTTPError as refused:
+            refused.close()
+            continue
+        with urllib.request.urlopen(f"{app.url}gradio_api/queue/data?session_hash={session}", timeout=60) as stream:
+            said = "".join(line.decode() for line in iter(stream.readline, b"") if _tells(line))
+        assert "Traceback" not in said
+        assert str(app.checkpoints_dir) not in said
+    assert '"is_done": true' in answer(app, "generate", {"model": MODEL, "num_chars": 5})
+
+
+def _tells(line: bytes) -> bool:
+    return line.startswith(b"data:")

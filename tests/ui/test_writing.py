@@ -1,0 +1,231 @@
+"""Writing for visitors without a browser: frames, what they carry, addresses, continuing, copying, bad input."""
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+
+from charlstm.config import SampleConfig
+from charlstm.errors import CharLSTMError, ConfigError, VocabularyError
+from charlstm.sampling import TextChunk
+from charlstm.ui import writing
+from charlstm.ui.compare import copied, scored
+from charlstm.ui.models import ModelShelf
+from charlstm.ui.reader import Growing, pages_texts, text_of
+from charlstm.ui.writing import SETTINGS, Frame, Wish, Writers, note_on, wish_of_address, write
+
+MODEL = "python-stdlib"  # its text is there on the machine that it was trained on, and a part of it everywhere
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> ModelShelf:
+    root = tmp_path_factory.mktemp("shelf")
+    shutil.copytree(repository / "checkpoints" / MODEL, root / MODEL)
+    return ModelShelf(root)
+
+
+def wish(prompt: str = "def ", page: Any = None, **values: Any) -> Wish:
+    return Wish.of(MODEL, prompt, {**SampleConfig().model_dump(), **values}, page)
+
+
+def frames(shelf: ModelShelf, asked: Wish) -> list[Frame]:
+    return list(write(shelf, asked, Writers(), lambda: False))
+
+
+def texts(frame: Frame) -> list[str]:
+    return [text_of(text) for text in frame.page["texts"]]
+
+
+def test_frames_only_ever_grow_and_the_last_one_is_the_whole_text(shelf: ModelShelf) -> None:
+    sent = frames(shelf, wish(num_chars=6000, num_samples=2, seed=3))
+    model = shelf.load(MODEL)
+    assert texts(sent[-1]) == model.generate_samples("def ", SampleConfig(num_chars=6000, num_samples=2, seed=3))
+    assert len(sent) > 2
+    assert [frame.page["is_writing"] for frame in sent] == [True] * (len(sent) - 1) + [False]
+    for earlier, later in itertools.pairwise(sent):
+        assert later.page["id"] == earlier.page["id"]
+        for before, after in zip(earlier.page["texts"], later.page["texts"], strict=True):
+            for name in before:
+                assert "".join(after[name]).startswith("".join(before[name]))
+                assert all(len(piece) <= 4096 * 10 for piece in after[name])
+    json.dumps(sent[-1].page)
+
+
+def test_a_page_tells_each_characters_surprise_and_alternatives() -> None:
+    growing = Growing("1", "x", 1)
+    growing.add(TextChunk("a\n", (0.04, 2.345), 0, ("ab", "\n "), ((0.961, 0.039), (0.5, 0.25))))
+    growing.add(TextChunk("😀", (99.0,), 0, ("a😀",), ((1.0, 0.0),)))
+    (grown,) = growing.page()["texts"]
+    assert grown["text"] == ["a\n😀"]
+    assert [(ord(code) - 33) / 10 for code in grown["surprise"][0]] == [0.0, 2.3, 9.3]
+    assert grown["likeliest"] == ["ab\n a😀"]
+    codes = [ord(code) - 33 for code in grown["odds"][0]]
+    shares = [(90 * high + low) / 8099 for high, low in zip(codes[::2], codes[1::2], strict=True)]
+    assert shares == pytest.approx([0.961, 0.039, 0.5, 0.25, 1.0, 0.0], abs=1e-4)
+
+
+def test_what_was_sent_before_does_not_change_when_more_is_added() -> None:
+    growing = Growing("1", "", 1)
+    growing.add(TextChunk("ab", (0.0, 0.0), 0, ("xy", "xy"), ((0.5, 0.5),) * 2))
+    before = growing.page()
+    copy = json.loads(json.dumps(before))
+    growing.add(TextChunk("c" * 5000, (0.0,) * 5000, 0, ("xy",) * 5000, ((0.5, 0.5),) * 5000))
+    assert before == copy
+    assert [len(piece) for piece in growing.page()["texts"][0]["text"]] == [4096, 906]
+
+
+def test_halves_of_characters_do_not_travel() -> None:
+    growing = Growing("1", "a\ud800b", 1)
+    growing.add(TextChunk("\udfff", (0.0,), 0, ("\ud800",), ((1.0,),)))
+    json.dumps(growing.page(), ensure_ascii=False).encode()
+    assert growing.page()["given"] == "a?b"
+
+
+@pytest.mark.parametrize("num_samples", [1, 3])
+def test_a_continued_page_is_the_page_that_was_written_at_once(shelf: ModelShelf, num_samples: int) -> None:
+    whole = frames(shelf, wish(num_chars=120, num_samples=num_samples, seed=9))[-1]
+    begun = frames(shelf, wish(num_chars=50, num_samples=num_samples, seed=9))[-1]
+    sent_back = json.loads(json.dumps(begun.page))
+    on = frames(shelf, wish("what is in the form now", sent_back, num_chars=70, seed=9))[-1]
+    assert texts(on) == texts(whole)
+    assert on.page["texts"] == whole.page["texts"]
+    assert on.page["id"] == begun.page["id"]
+    assert dict(parse_qsl(on.page["link"])) == dict(parse_qsl(whole.page["link"]))
+
+
+@pytest.mark.parametrize(
+    "page", [{}, [], "text", {"texts": []}, {"texts": [{}], "given": "", "id": "", "width": 1}, {"texts": None}]
+)
+def test_a_page_that_is_none_can_not_be_continued(shelf: ModelShelf, page: Any) -> None:
+    with pytest.raises(CharLSTMError, match="no text here"):
+        frames(shelf, wish(page=page))
+    with pytest.raises(CharLSTMError, match="no text here"):
+        copied(shelf, MODEL, page)
+
+
+def test_a_forged_page_is_refused_and_a_true_one_is_read() -> None:
+    growing = Growing("1", "", 1)
+    growing.add(TextChunk("ab", (0.0, 0.0), 0, ("xy", "xy"), ((0.5, 0.5),) * 2))
+    page = growing.page()
+    assert pages_texts(page, 10) == ["ab"]
+    assert pages_texts(page, 1) is None
+    forged = (
+        {"width": -1},
+        {"width": 10**9},
+        {"given": 3},
+        {"id": None},
+        {"texts": [{**page["texts"][0], "odds": []}]},
+    )
+    for changed in forged:
+        assert pages_texts({**page, **changed}, 10) is None
+    assert pages_texts({**page, "texts": [{**page["texts"][0], "text": [1, 2]}]}, 10) is None
+
+
+def test_writing_stops_when_it_is_asked_to(shelf: ModelShelf) -> None:
+    sent: list[Frame] = []
+    for frame in write(shelf, wish(num_chars=0), Writers(), lambda: len(sent) >= 2):
+        sent.append(frame)
+        assert len(sent) < 5
+    assert texts(sent[-1])[0].startswith(texts(sent[0])[0])
+    assert not sent[-1].page["is_writing"]
+
+
+def test_without_an_end_a_page_is_filled_and_says_so(shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "MOST_CHARS", 300)
+    monkeypatch.setattr(writing, "_ENDLESS_PER_SECOND", 1e9)
+    last = frames(shelf, wish(num_chars=0))[-1]
+    assert 300 <= len(texts(last)[0]) < 2000
+    assert "A page holds 300 characters" in last.note
+
+
+# Addresses -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_address_asks_for_what_it_was_made_of() -> None:
+    asked = wish("a&b=c %\n漢", num_chars=77, temperature=0.35, top_p=0.9, stop="\n\n", no_repeat=12, seed=5)
+    model, prompt, values = wish_of_address(dict(parse_qsl(asked.link(), keep_blank_values=True))) or ("", "", {})
+    assert (model, prompt, SampleConfig(**values)) == (MODEL, asked.prompt, asked.config)
+    assert set(values) == set(SETTINGS)
+
+
+def test_an_address_without_wishes_asks_for_nothing_and_a_wrong_one_is_refused() -> None:
+    assert wish_of_address({"__theme": "dark"}) is None
+    for query in ({"seed": "x"}, {"temperature": "9"}, {"num_chars": "-1"}, {"top_p": "nan"}):
+        with pytest.raises(ConfigError, match=next(iter(query))):
+            wish_of_address(query)
+
+
+def test_a_prompt_too_long_for_an_address_has_none() -> None:
+    assert wish("x" * 7000).link() == ""
+
+
+# Bad input -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("prompt", "values", "said"),
+    [
+        ("x" * 1_000_001, {}, "1,000,001 characters; at most 100,000"),
+        ("x", {"num_chars": -1}, "num_chars is -1"),
+        ("x", {"num_chars": 10**30}, "num_chars is"),
+        ("x", {"num_chars": 10**6, "num_samples": 8}, "more than the 1,000,000"),
+        ("x", {"temperature": float("nan")}, "temperature is nan"),
+        ("x", {"seed": None}, "seed is None"),
+        (None, {}, "must be texts"),
+        (["x"], {}, "must be texts"),
+    ],
+)
+def test_what_can_not_be_written_is_refused_in_a_sentence(prompt: Any, values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as raised:
+        wish(prompt, **values)
+    assert len(str(raised.value)) < 300
+
+
+def test_characters_that_were_replaced_are_named(shelf: ModelShelf) -> None:
+    vocabulary = shelf.load(MODEL).vocabulary
+    assert note_on("def ", vocabulary) == ""
+    assert note_on("\u00a0x", vocabulary) == "" or "as ' '" in note_on("\u00a0x", vocabulary)
+    with pytest.raises(VocabularyError, match=r"U\+13000"):
+        note_on("\U00013000", vocabulary)
+
+
+# Copying and scoring -------------------------------------------------------------------------------------------------
+
+
+def test_what_was_copied_is_marked_and_said(shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    from charlstm.corpus import Corpus
+
+    growing = Growing("1", "given", 2)
+    for number, text in enumerate(("zz import os\n?", "...")):
+        figures = ((0.5,),) * len(text)
+        growing.add(TextChunk(text, (0.0,) * len(text), number, ("x",) * len(text), figures))
+    monkeypatch.setattr(shelf, "corpus", lambda _: Corpus("a text", "first\nimport os\nlast"))
+    page, said = copied(shelf, MODEL, growing.page())
+    assert page["copied"] == [[3, 13], [0, 0]]
+    assert "1 of 2. The longest stretch that stands word for word in a text has 10 characters, 71.4%" in said
+    monkeypatch.setattr(shelf, "corpus", lambda _: None)
+    with pytest.raises(CharLSTMError, match="not at hand"):
+        copied(shelf, MODEL, growing.page())
+
+
+def test_the_corpus_of_a_model_is_known_by_its_hash(tmp_path: Path, shelf: ModelShelf, repository: Path) -> None:
+    shutil.copytree(repository / "checkpoints" / MODEL, tmp_path / MODEL)
+    (tmp_path / MODEL / "corpus.txt").write_text("another text", encoding="utf-8")
+    assert ModelShelf(tmp_path).corpus(MODEL) is None
+    origin = shelf.load(MODEL).provenance
+    found = shelf.corpus(MODEL)
+    assert found is None or (origin is not None and found.sha256 == origin.corpus_sha256)
+
+
+def test_a_scored_text_becomes_a_page_with_its_figures(shelf: ModelShelf) -> None:
+    growing, figures, surprises = scored(shelf, MODEL, "import os\n")
+    assert text_of(growing.page()["texts"][0]) == "import os\n"
+    assert figures["nats"] == pytest.approx(sum(surprises) / 10)
+    assert figures["nats"] == pytest.approx(shelf.load(MODEL).score("import os\n").nats)
+    for bad in ("x" * 20_001, "", None, 3):
+        with pytest.raises(CharLSTMError):
+            scored(shelf, MODEL, bad)
