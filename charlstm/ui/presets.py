@@ -24,7 +24,7 @@ _RECORDED = {
     "best": _Recorded(1.3921, 61 * 60),
     "blog": _Recorded(1.6353, 93),
 }
-_RECORDED_RATE = 5439 / 60  # steps per second of the recorded `minute`
+_RECORDED_RATE = 5439 / 60  # steps per second of the fastest `minute` there (README, "Results")
 _TELLING_SECONDS = 20  # a run that was shorter says little of the machine
 OWN = "own"  # in the name of a run whose settings are no preset's
 
