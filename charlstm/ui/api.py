@@ -20,8 +20,20 @@ _DEFAULTS = SampleConfig()
 
 def build_api(shelf: ModelShelf, writers: Writers, concurrency: int) -> None:
     """Offer the three functions; everything else on the page is private."""
+    functions = _Functions(shelf, writers)
+    api(functions.generate, api_name="generate", concurrency_limit=concurrency, concurrency_id="write")
+    api(functions.score, api_name="score")
+    api(functions.models, api_name="models")
+
+
+class _Functions:
+    """What programs may call."""
+
+    def __init__(self, shelf: ModelShelf, writers: Writers) -> None:
+        self._shelf, self._writers = shelf, writers
 
     def generate(
+        self,
         model: str,
         prompt: str = "",
         num_chars: int = _DEFAULTS.num_chars,
@@ -64,13 +76,13 @@ def build_api(shelf: ModelShelf, writers: Writers, concurrency: int) -> None:
             wish = Wish.of(model, prompt, values)
             if not 0 < wish.config.num_chars * wish.config.num_samples <= _MOST_CHARS:
                 raise ConfigError(f"num_chars x num_samples must be from 1 to {_MOST_CHARS:,}.")
-            for frame in write(shelf, wish, writers, lambda: False):
+            for frame in write(self._shelf, wish, self._writers, lambda: False):
                 texts = [text_of(text) for text in frame.page["texts"]]
                 yield {"texts": texts, "seed": seed, "is_done": not frame.page["is_writing"]}
         except CharLSTMError as error:
             raise gr.Error(sentence(error), print_exception=False) from None
 
-    def score(model: str, text: str) -> dict[str, Any]:
+    def score(self, model: str, text: str) -> dict[str, Any]:
         """How well a model predicts a text.
 
         Parameters:
@@ -81,22 +93,18 @@ def build_api(shelf: ModelShelf, writers: Writers, concurrency: int) -> None:
             {"nats", "bits": per character, "perplexity", "characters", "surprises": nats of each character}
         """
         try:
-            _, figures, surprises = scored(shelf, model, text)
+            _, figures, surprises = scored(self._shelf, model, text)
         except CharLSTMError as error:
             raise gr.Error(sentence(error), print_exception=False) from None
         return {**figures, "surprises": [round(each, 4) for each in surprises]}
 
-    def models() -> list[dict[str, Any]]:
+    def models(self) -> list[dict[str, Any]]:
         """The models there are.
 
         Returns:
             A list of {"name", "facts": layers, size, corpus and validation in a line, "prompts": examples}
         """
-        return [{"name": name, **_described(shelf, name)} for name in shelf.names()]
-
-    api(generate, api_name="generate", concurrency_limit=concurrency, concurrency_id="write")
-    api(score, api_name="score")
-    api(models, api_name="models")
+        return [{"name": name, **_described(self._shelf, name)} for name in self._shelf.names()]
 
 
 def _described(shelf: ModelShelf, name: str) -> dict[str, Any]:
