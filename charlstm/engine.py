@@ -71,7 +71,8 @@ _lock = threading.Lock()
 @torch.no_grad()
 def network_of(model: CharLSTM, is_int8: bool) -> Network:
     """The weights of `model` as they are now, in the order of a step; kept until they change."""
-    version = tuple((each.data_ptr(), each._version) for each in model.parameters())
+    # Of what is in them: PyTorch's own count of changes misses those by a fused optimiser.
+    version = tuple(int(each.detach().view(torch.int32).sum(dtype=torch.int64)) for each in model.parameters())
     with _lock:
         known, networks = _networks.get(model, (None, {}))
         if known != version:

@@ -198,7 +198,7 @@ class TestWrongUsage:
         assert err
         assert "Traceback" not in err
 
-    @pytest.mark.parametrize("flags", [["--temperature", "9"], ["--num-chars", "0"], ["--top-p", "0"]])
+    @pytest.mark.parametrize("flags", [["--temperature", "9"], ["--num-chars", "-1"], ["--top-p", "0"]])
     def test_sampling_settings_have_bounds_too(self, trained: Trained, flags: list[str]):
         code, out, err = run("generate", trained.model, *flags)
         assert (code, out) == (2, "")

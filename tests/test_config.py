@@ -113,7 +113,8 @@ def test_the_names_of_the_contract_are_there():
         "max_grad_norm warmup_steps max_steps max_minutes log_every eval_every sample_every"
     )
     assert set(contract.split()) <= names
-    assert {"num_chars", "temperature", "top_k", "top_p", "seed"} == set(SampleConfig.model_fields)
+    sampling = "num_chars temperature top_k top_p seed no_repeat stop num_samples"
+    assert set(sampling.split()) == set(SampleConfig.model_fields)
 
 
 @pytest.mark.parametrize("cls", [*CONFIGS, Settings])

@@ -19,7 +19,8 @@ VOCAB_SIZE = 9
 def make(scale: float = 3.0, **settings: object) -> CharLSTM:
     """A random model with weights large enough to heed what it reads."""
     torch.manual_seed(21)
-    model = CharLSTM(VOCAB_SIZE, ModelConfig(**{"hidden_size": 6, "forget_bias": 3.0, **settings}))
+    forgetting = {"hidden_size": 6, "forget_bias": 3.0, "recurrent_init": "uniform"}  # what is 256 characters back
+    model = CharLSTM(VOCAB_SIZE, ModelConfig(**{**forgetting, **settings}))
     with torch.no_grad():
         for parameter in filter(lambda each: each.dim() > 1, model.parameters()):
             parameter.mul_(scale)
