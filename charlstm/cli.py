@@ -1,6 +1,7 @@
-"""The command line: `python -m charlstm train | resume | generate | evaluate | runs | bench`.
+"""The command line: `python -m charlstm train | resume | generate | evaluate | runs | bench`, and those of `cli_hub`.
 
-The only module that prints. Flags are made from the fields of `config`; torch is loaded only by commands that need it.
+With `cli_hub` the only module that prints. Flags are made from the fields of `config`; torch is loaded only by
+commands that need it.
 Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage.
 """
 
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import tyro
 from pydantic import BaseModel
 
+from charlstm import cli_hub
 from charlstm.bench.record import BenchConfig, SuiteName, table
 from charlstm.config import (
     PRESET_SUMMARIES,
@@ -311,6 +313,7 @@ def _run(argv: list[str]) -> None:
         "evaluate": _command(_evaluate, _Evaluate),
         "runs": _command(_runs, _Runs),
         "bench": _command(_bench, _bench_type()),
+        **{name: _command(*each) for name, each in cli_hub.COMMANDS.items()},
     }
     tyro.extras.subcommand_cli_from_dict(
         commands,
