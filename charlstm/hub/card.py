@@ -194,8 +194,8 @@ def _limits(origin: Provenance | None) -> str:
     return (
         "## Intended use and limits\n\n"
         f"For learning how recurrent networks work, and for fun: it imitates {text}. It knows nothing but the "
-        "characters of that text, has no idea of truth, follows no instructions, and repeats whatever bias or error its "
-        "text holds; passages of the text may come out word for word. Not for use where a mistake matters."
+        "characters of that text, has no idea of truth, follows no instructions, and repeats whatever bias or error it "
+        "holds; passages of the text may come out word for word. Not for use where a mistake matters."
     )
 
 

@@ -9,6 +9,7 @@ from loopback import OWNER, LoopbackHub, loopback_hub
 
 from charlstm.cli import main
 from charlstm.events import Record
+from charlstm.hub.push import Parcel, pack
 from charlstm.runs.store import History, RunFolder
 
 
@@ -53,3 +54,8 @@ def records(trained: Path) -> list[Record]:
     history = History(RunFolder(trained))
     history.poll()
     return history.records
+
+
+@pytest.fixture(scope="session")
+def packed(trained: Path) -> Parcel:
+    return pack(trained, "owner/tiny")

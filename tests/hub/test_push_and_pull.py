@@ -20,7 +20,7 @@ from charlstm.errors import HubError
 from charlstm.events import Record
 from charlstm.hub.client import Step
 from charlstm.hub.pull import fetch, pull
-from charlstm.hub.push import pack, push
+from charlstm.hub.push import Parcel, pack, push
 from charlstm.runs.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("hub")
@@ -40,8 +40,8 @@ def _weights_equal(first: LanguageModel, second: LanguageModel) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_what_was_pushed_is_pulled_weight_for_weight(hub: LoopbackHub, trained: Path) -> None:
-    address = push(pack(trained, "owner/tiny"), OWNER)
+def test_what_was_pushed_is_pulled_weight_for_weight(hub: LoopbackHub, trained: Path, packed: Parcel) -> None:
+    address = push(packed, OWNER)
     assert address.startswith(f"{hub.address()}/owner/tiny/commit/")
     pulled = LanguageModel.from_pretrained("owner/tiny")
     mine = LanguageModel.load(trained)
@@ -52,9 +52,9 @@ def test_what_was_pushed_is_pulled_weight_for_weight(hub: LoopbackHub, trained: 
 
 
 def test_the_uploaded_file_is_read_with_safetensors_and_json_alone(
-    hub: LoopbackHub, trained: Path, pangrams: str, tmp_path: Path
+    hub: LoopbackHub, packed: Parcel, pangrams: str, tmp_path: Path
 ) -> None:
-    push(pack(trained, "owner/tiny"), OWNER)
+    push(packed, OWNER)
     (tmp_path / "fetched").write_bytes(hub.model("owner/tiny").files()["model.safetensors"])
     command = [sys.executable, "-c", _ONLY_SAFETENSORS_AND_JSON, str(tmp_path / "fetched")]
     told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
@@ -81,8 +81,8 @@ def test_exactly_four_files_are_sent_and_nothing_of_the_machine(
     assert origin["corpus"] == "secret.txt"
 
 
-def test_config_json_repeats_what_the_model_file_says(trained: Path) -> None:
-    facts = json.loads(pack(trained, "owner/tiny").files["config.json"])
+def test_config_json_repeats_what_the_model_file_says(trained: Path, packed: Parcel) -> None:
+    facts = json.loads(packed.files["config.json"])
     data = (trained / "model.safetensors").read_bytes()
     header = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])["__metadata__"]
     assert facts["config"] == json.loads(header["config"])
@@ -91,29 +91,29 @@ def test_config_json_repeats_what_the_model_file_says(trained: Path) -> None:
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_a_repository_is_made_as_visible_as_was_chosen(hub: LoopbackHub, trained: Path, private: bool) -> None:
-    push(pack(trained, "owner/tiny"), OWNER, private=private)
+def test_a_repository_is_made_as_visible_as_was_chosen(hub: LoopbackHub, packed: Parcel, private: bool) -> None:
+    push(packed, OWNER, private=private)
     assert hub.model("owner/tiny").private is private
 
 
-def test_a_model_meant_to_be_private_does_not_go_into_a_public_repository(hub: LoopbackHub, trained: Path) -> None:
+def test_a_model_meant_to_be_private_does_not_go_into_a_public_repository(hub: LoopbackHub, packed: Parcel) -> None:
     repo = hub.add("owner/tiny", {"README.md": b"---\n---\n"})
     with pytest.raises(HubError, match="there already and public"):
-        push(pack(trained, "owner/tiny"), OWNER)
+        push(packed, OWNER)
     assert "model.safetensors" not in repo.files()
-    push(pack(trained, "owner/tiny"), OWNER, private=False)
+    push(packed, OWNER, private=False)
     assert "model.safetensors" in repo.files()
 
 
-def test_what_lies_in_the_repository_already_stays_there(hub: LoopbackHub, trained: Path) -> None:
+def test_what_lies_in_the_repository_already_stays_there(hub: LoopbackHub, packed: Parcel) -> None:
     repo = hub.add("owner/tiny", {"notes.txt": b"mine"}, private=True)
-    push(pack(trained, "owner/tiny"), OWNER)
+    push(packed, OWNER)
     assert repo.files()["notes.txt"] == b"mine"
     assert len(repo.trees) == 2  # what was there, and one commit
 
 
-def test_a_revision_is_a_branch_of_its_own(hub: LoopbackHub, trained: Path) -> None:
-    push(pack(trained, "owner/tiny"), OWNER, revision="second")
+def test_a_revision_is_a_branch_of_its_own(hub: LoopbackHub, packed: Parcel) -> None:
+    push(packed, OWNER, revision="second")
     repo = hub.model("owner/tiny")
     assert "model.safetensors" in repo.files("second")
     assert "model.safetensors" not in repo.files("main")
@@ -162,8 +162,10 @@ def test_a_dry_run_shows_the_card_and_asks_the_hub_nothing(
     assert hub.requests == []
 
 
-def test_pulling_twice_leaves_one_copy_and_another_model_gets_another_name(trained: Path, tmp_path: Path) -> None:
-    push(pack(trained, "owner/tiny"), OWNER)
+def test_pulling_twice_leaves_one_copy_and_another_model_gets_another_name(
+    trained: Path, packed: Parcel, tmp_path: Path
+) -> None:
+    push(packed, OWNER)
     store = RunStore(tmp_path)
     assert [pull("owner/tiny", store), pull("owner/tiny", store)] == ["tiny", "tiny"]
     LanguageModel.create(LanguageModel.load(trained).vocabulary, LanguageModel.load(trained).model.config, 7).save(
@@ -177,8 +179,8 @@ def test_pulling_twice_leaves_one_copy_and_another_model_gets_another_name(train
     assert store.folders() == []  # a pulled model is no run
 
 
-def test_what_was_fetched_serves_when_the_hub_is_gone(hub: LoopbackHub, trained: Path) -> None:
-    push(pack(trained, "owner/tiny"), OWNER)
+def test_what_was_fetched_serves_when_the_hub_is_gone(hub: LoopbackHub, trained: Path, packed: Parcel) -> None:
+    push(packed, OWNER)
     LanguageModel.from_pretrained("owner/tiny")
     hub.close()
     assert _weights_equal(LanguageModel.from_pretrained("owner/tiny"), LanguageModel.load(trained))
@@ -186,8 +188,8 @@ def test_what_was_fetched_serves_when_the_hub_is_gone(hub: LoopbackHub, trained:
         LanguageModel.from_pretrained("owner/other")
 
 
-def test_a_new_version_is_fetched_when_the_hub_has_one(trained: Path) -> None:
-    push(pack(trained, "owner/tiny"), OWNER)
+def test_a_new_version_is_fetched_when_the_hub_has_one(trained: Path, packed: Parcel) -> None:
+    push(packed, OWNER)
     first = LanguageModel.from_pretrained("owner/tiny")
     other = LanguageModel.create(first.vocabulary, first.model.config, seed=99)
     other.save(trained.parent / "other")
@@ -243,9 +245,9 @@ def test_a_name_that_is_none_is_refused_before_anything_is_asked(hub: LoopbackHu
 
 
 def test_a_private_model_of_somebody_else_looks_as_if_it_were_not_there(
-    trained: Path, monkeypatch: pytest.MonkeyPatch
+    packed: Parcel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    push(pack(trained, "owner/tiny"), OWNER)
+    push(packed, OWNER)
     monkeypatch.setenv("HF_TOKEN", READER)
     with pytest.raises(HubError, match="no owner/tiny on the Hub that this login may see"):
         fetch("owner/tiny")
