@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -42,6 +43,26 @@ class Pull:
     """Folder of models and runs."""
 
 
+@dataclasses.dataclass(kw_only=True)
+class Deploy:
+    """What `deploy` is told."""
+
+    space: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="The Space: USER/SPACE")]
+    models: Annotated[
+        tuple[Path, ...], tyro.conf.arg(help="Folders of the models it offers; by default those that are bundled")
+    ] = ()
+    private: Annotated[bool, tyro.conf.arg(help="Keep a Space that is made now to yourself")] = False
+    hardware: Annotated[str | None, tyro.conf.arg(help="Hardware to ask for, such as cpu-basic or zero-a10g")] = None
+    variables: Annotated[
+        tuple[str, ...], tyro.conf.arg(help="Variables of the Space, such as CHARLSTM_MAX_MINUTES=5")
+    ] = ()
+    dry_run: Annotated[
+        bool, tyro.conf.arg(help="Only list files, front matter and variables, and lay the files out in a new folder")
+    ] = False
+    checkpoints_dir: Path = Path("checkpoints")
+    """Folder of models and runs."""
+
+
 def push(flags: Push) -> None:
     """Publish a model on the Hugging Face Hub, privately unless told otherwise."""
     from charlstm.errors import ConfigError
@@ -75,6 +96,33 @@ def pull(flags: Pull) -> None:
     print(f"write with it: python -m charlstm generate {flags.checkpoints_dir / name}")
 
 
+def deploy(flags: Deploy) -> None:
+    """Create or update a Space on the Hugging Face Hub that runs this app."""
+    from charlstm.errors import ConfigError
+    from charlstm.hosting import BUNDLED
+    from charlstm.hub.client import Followed, acting_token
+    from charlstm.hub.deploy import deploy as send
+    from charlstm.hub.deploy import plan_space
+
+    if wrong := next((each for each in flags.variables if not each.partition("=")[2]), None):
+        raise ConfigError(f"{wrong[:80]!r} is no variable; write it as NAME=VALUE.")
+    models = flags.models or [flags.checkpoints_dir / name for name in BUNDLED]
+    variables = dict(each.split("=", 1) for each in flags.variables)
+    plan = plan_space(flags.space, models, variables, flags.hardware)
+    for name, data in plan.files.items():
+        print(f"{len(data):>12,} bytes  {name}")
+    print(f"\nfront matter of README.md:\n{plan.front_matter}")
+    print("variables:", ", ".join(flags.variables) or "none (the limits of charlstm/hosting.py hold)")
+    print("hardware:", flags.hardware or "as it is, or cpu-basic")
+    if flags.dry_run:
+        folder = Path(tempfile.mkdtemp(prefix="charlstm-space-"))
+        plan.write(folder)
+        print(f"nothing was sent; the files lie in {folder}")
+        return
+    token = acting_token()
+    print(_shown(Followed(lambda report: send(plan, token, flags.private, report))))
+
+
 def _shown(followed: "Followed[_T]") -> _T:
     with StepBar() as bar:
         for step in followed:
@@ -82,4 +130,4 @@ def _shown(followed: "Followed[_T]") -> _T:
     return followed.result
 
 
-COMMANDS = {"push": (push, Push), "pull": (pull, Pull)}
+COMMANDS = {"push": (push, Push), "pull": (pull, Pull), "deploy": (deploy, Deploy)}

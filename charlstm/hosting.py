@@ -4,6 +4,7 @@ Every limit and every environment variable of the app stands here. This module i
 library, so that it can set the stage for them.
 """
 
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charlstm.errors import ConfigError
 
+BUNDLED = ("tiny-shakespeare", "python-stdlib")  # models that come with the app, in this order
 BACKUP_REPO = "CHARLSTM_BACKUP_REPO"
 _PREFIX = "CHARLSTM_"
 
@@ -75,7 +77,8 @@ def limits() -> Limits:
 def prepare_environment() -> None:
     """Give caches a place where the home can't be written, and pass no token where nobody asked for it.
 
-    Called before the libraries that read these variables are imported.
+    Called first of all: libraries read these variables when they are imported, and `spaces`, which hands out the GPU of
+    a ZeroGPU Space, must be imported before torch.
     """
     if is_space():
         os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"  # noqa: S105  no token, but that the Space's is not used
@@ -84,6 +87,8 @@ def prepare_environment() -> None:
         place = Path(tempfile.gettempdir()) / f"charlstm-{os.getuid() if hasattr(os, 'getuid') else 0}"
         os.environ["XDG_CACHE_HOME"] = str(place / "cache")
         os.environ.setdefault("HF_HOME", str(place / "huggingface"))
+    if importlib.util.find_spec("spaces"):
+        importlib.import_module("spaces")
 
 
 def place_of_runs(bundled: Path) -> Path:

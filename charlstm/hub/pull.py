@@ -19,9 +19,9 @@ from charlstm.errors import CheckpointError, HubError
 from charlstm.files import publish, publish_text
 from charlstm.hosting import is_space, limits
 from charlstm.hub.client import Report, Step, checked_repo, httpx, reading_token, talking
+from charlstm.runs.cleaning import ORIGIN_FILE
 from charlstm.runs.store import RunStore
 
-ORIGIN_FILE = "pulled.json"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".th", ".h5", ".joblib")
 _METADATA_SECONDS = 10.0
 

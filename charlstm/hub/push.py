@@ -1,11 +1,10 @@
 """Publishing a model: four files that are shown first, then sent as one commit."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, HfApi, constants
+from huggingface_hub import HfApi, constants
 
 from charlstm.checkpoint import MODEL_FILE
 from charlstm.errors import HubError
@@ -13,9 +12,8 @@ from charlstm.events import Record
 from charlstm.hub.card import CURVE_FILE, CardFacts, card_text, config_json
 from charlstm.hub.client import Report, Step, checked_repo, talking
 from charlstm.hub.picture import curve_png
+from charlstm.hub.sending import send
 from charlstm.language_model import LanguageModel
-
-_REPORT_BYTES = 1 << 18  # between two reports
 
 
 @dataclass(frozen=True)
@@ -73,34 +71,5 @@ def push(
             raise HubError(f"{parcel.repo_id} is there already and public; choose public, or another name.")
         if revision:
             api.create_branch(parcel.repo_id, branch=revision, exist_ok=True)
-        operations = []
-        for name, data in parcel.files.items():  # one after another and in this thread, so that each is told and heeded
-            file = _Reported(name, data, report)
-            operations.append(operation := CommitOperationAdd(name, file))
-            file.is_travelling = bool(operation.upload_info.sha256)  # which has read all of it once
-            api.preupload_lfs_files(parcel.repo_id, [operation], revision=revision, free_memory=False)
-        report(Step("asking the Hub to put it in place"))
-        commit = api.create_commit(
-            parcel.repo_id, operations, commit_message="Publish with charlstm", revision=revision
-        )
-        report(Step("published", parcel.num_bytes, parcel.num_bytes))
-        return str(commit.commit_url)
-
-
-class _Reported(io.BytesIO):
-    """Bytes that tell how many of them have been read, once they are to travel."""
-
-    is_travelling = False
-
-    def __init__(self, name: str, data: bytes, report: Report) -> None:
-        super().__init__(data)
-        self._name, self._report, self._size = name, report, len(data)
-        self._told = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        data = super().read(size)
-        place = self.tell()
-        if self.is_travelling and (abs(place - self._told) >= _REPORT_BYTES or place == self._size):
-            self._told = place
-            self._report(Step(f"sending {self._name}", place, self._size))
-        return data
+        where = {"repo_id": parcel.repo_id, "revision": revision}
+        return send(api, where, parcel.files, "Publish with charlstm", report)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charlstm.config import Settings
-from charlstm.errors import RunError
+from charlstm.runs.limits import allowed, bounded, check_room
 from charlstm.runs.store import ACTIVE, Control, RunFolder, RunStore, Status
 
 # With `start_new_session` (which Windows ignores), what lets a run outlive this process, its terminal and its Ctrl-C.
@@ -56,7 +56,7 @@ class RunManager:
         """Start a new run in a process of its own; raises `RunError` if the name is taken or another run is going."""
         with self._starting:
             self._require_idle()
-            folder = self.store.create(settings, name, text)
+            folder = self.store.create(allowed(settings), name, None if text is None else bounded(text))
             self._spawn(folder)
         return folder
 
@@ -70,8 +70,7 @@ class RunManager:
         return folder
 
     def _require_idle(self) -> None:
-        if going := self.active():
-            raise RunError(f"{going.name} is training; stop it or wait for its end before starting another.")
+        check_room([run.name for run in self.runs() if run.status in ACTIVE])
 
     def stop(self, name: str) -> None:
         """Ask a run to save and stop; returns at once. A run that is not active stays as it is."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from filelock import Timeout
 from torch import Tensor
 
@@ -25,6 +26,8 @@ from charlstm.distributed import ALONE, World
 from charlstm.errors import CharLSTMError, CorpusError, RunError
 from charlstm.events import Evaluated, Failed, Finished, Record, Resumed, Rewound, Started, StepDone
 from charlstm.language_model import LanguageModel
+from charlstm.model import CharLSTM
+from charlstm.runs.limits import check_parameters
 from charlstm.runs.store import RunFolder
 from charlstm.training import Trainer, hardware, measured, plan, provenance
 
@@ -110,6 +113,8 @@ def assist(opened: Callable[[], Corpus], world: World) -> None:
 
 def _prepared(settings: Settings, corpus: Corpus, world: World, report: Report | None = None) -> tuple[Split, Trainer]:
     split = corpus.split(settings.model, settings.train, report=report)
+    with torch.device("meta"):  # before memory is taken
+        check_parameters(CharLSTM(len(split.vocabulary), settings.model).num_parameters)
     language_model = LanguageModel.create(split.vocabulary, settings.model, settings.train.seed)
     return split, Trainer(language_model, split, settings.train, world=world)
 

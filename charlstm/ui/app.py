@@ -8,7 +8,10 @@ from typing import Any
 import gradio as gr
 import torch
 
+from charlstm.hosting import limits
+from charlstm.hub.keeping import Housekeeper
 from charlstm.runs.manager import RunManager
+from charlstm.runs.store import RunStore
 from charlstm.ui import sheet
 from charlstm.ui.controls import PRIVATE
 from charlstm.ui.generate_tab import build_generate_tab
@@ -86,8 +89,10 @@ def main(checkpoints_dir: Path, argv: list[str] | None = None) -> None:
     flags = parser.parse_args(argv)
     torch.set_num_threads(1)  # measured: 3,900 characters/s with one thread, 2,300 with two; and runs keep the other
     page = build(flags.checkpoints_dir)
+    Housekeeper(RunStore(flags.checkpoints_dir)).start()
+    largest = {"max_file_size": f"{limits().max_corpus_mb:.0f}mb"} if limits().max_corpus_mb else {}
     try:
-        page.launch(server_name=flags.host, server_port=flags.port, **LAUNCH)
+        page.launch(server_name=flags.host, server_port=flags.port, **{**LAUNCH, **largest})
     except (OSError, OverflowError):  # taken, forbidden, out of range, or no address of this machine
         place = f"{flags.host or '127.0.0.1'}, port {flags.port or 'any'}"
         sys.exit(f"The page can't be served at {place}; choose another --port (0 to 65535) or --host.")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from charlstm.checkpoint import MODEL_FILE
 from charlstm.errors import CharLSTMError, CheckpointError
+from charlstm.hosting import BUNDLED
 from charlstm.language_model import LanguageModel
 
-BUNDLED = ("tiny-shakespeare", "python-stdlib")  # in this order
 _LOADED_AT_ONCE = 4
 _CODE_ENDINGS = (".py", ".js", ".ts", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".html", ".css", ".json")
 PROMPTS = {

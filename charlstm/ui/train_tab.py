@@ -14,9 +14,9 @@ import gradio as gr
 from charlstm.config import PRESET_SUMMARIES, PRESETS, Encoding, Settings
 from charlstm.corpus import DESCRIPTIONS, Corpus, decode, default_corpus, is_at_hand, open_corpus, open_file
 from charlstm.errors import CharLSTMError, CorpusError
+from charlstm.hosting import BUNDLED
 from charlstm.runs.manager import RunSummary
 from charlstm.ui.controls import PRIVATE, control
-from charlstm.ui.models import BUNDLED
 from charlstm.ui.sheet import sheet, written
 from charlstm.ui.style import CURVE_COLORS
 from charlstm.ui.views import (

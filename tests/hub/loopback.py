@@ -272,7 +272,7 @@ class _Handler(BaseHTTPRequestHandler):
     def variable(self, kinds: str, repo_id: str) -> None:
         repo, wish = self._repo(_KINDS[kinds], repo_id, writes=True), json.loads(self.body)
         repo.variables[wish["key"]] = wish["value"]
-        self._answer([{"key": key, "value": value} for key, value in repo.variables.items()])
+        self._answer({key: {"key": key, "value": value} for key, value in repo.variables.items()})
 
     def hardware(self, kinds: str, repo_id: str) -> None:
         self._repo(_KINDS[kinds], repo_id, writes=True).created_with["hardware"] = json.loads(self.body)["flavor"]
