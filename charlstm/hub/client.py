@@ -57,6 +57,11 @@ Report = Callable[[Step], None]
 _report: ContextVar[Report | None] = ContextVar("charlstm_hub_report", default=None)
 
 
+def hub_address() -> str:
+    """Where the Hub is (HF_ENDPOINT)."""
+    return constants.ENDPOINT
+
+
 def acting_token(visitor: str | None = None) -> str:
     """The login that may act: on a Space the visitor's and nothing else, elsewhere that of the machine.
 

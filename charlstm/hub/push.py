@@ -1,5 +1,6 @@
 """Publishing a model: four files that are shown first, then sent as one commit."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +30,12 @@ class Parcel:
         return self.files["README.md"].decode()
 
     @property
-    def num_bytes(self) -> int:
-        """Size of all files together."""
-        return sum(map(len, self.files.values()))
+    def digest(self) -> str:
+        """What tells this parcel from any other."""
+        digest = hashlib.sha256(self.repo_id.encode())
+        for name, data in sorted(self.files.items()):
+            digest.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(data).digest())
+        return digest.hexdigest()
 
 
 def pack(model: Path, repo_id: str, records: Sequence[Record] = (), language: str | None = None) -> Parcel:

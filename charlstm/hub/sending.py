@@ -33,7 +33,7 @@ def send(
     commit = api.create_commit(**where, operations=[*additions, *deletions], commit_message=message)  # type: ignore[call-overload]
     total = sum(map(len, files.values()))
     report(Step("done", total, total))
-    return str(commit.commit_url)
+    return str(commit.commit_url)  # shown as text and, if it is the Hub's, as a link
 
 
 class _Reported(io.BytesIO):

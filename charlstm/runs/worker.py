@@ -7,6 +7,7 @@ Where torchrun started several, the first of them does the work, and the others 
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -44,12 +45,14 @@ def work(
     report: Report | None = None,
     save_seconds: float = _SAVE_SECONDS,
     world: World = ALONE,
+    make_trainer: Callable[..., Trainer] = Trainer,
 ) -> Finished:
     """Train the run in `folder` from where it stands to its end, and return its last record.
 
     `on_record` sees each record after it is written; `report` follows a download, or the reading of a large text;
-    `save_seconds` lie between two saves of the training state, or more where a save is slow. Ctrl-C, SIGTERM and
-    SIGHUP save first. Of a `world` of several processes the first one calls this, the others `assist`.
+    `make_trainer` makes another kind of trainer (`training.bursts`). `save_seconds` lie between two saves of the
+    training state, or more where a save is slow. Ctrl-C, SIGTERM and SIGHUP save first. Of a `world` of several
+    processes the first one calls this, the others `assist`.
     Raises `RunError` if another process works on it or it has completed, and, after recording it, whatever ends the
     run early.
     """
@@ -74,7 +77,7 @@ def work(
                 planned = _planned(folder, corpus)
             world.shared(folder.settings().flat())
             with world.first_goes_first():
-                begun = _Work(folder, corpus, record, report, save_seconds, world)
+                begun = _Work(folder, corpus, record, report, save_seconds, world, make_trainer)
             begun.notes += planned
             return begun.through()
         except Exception as error:
@@ -111,12 +114,18 @@ def assist(opened: Callable[[], Corpus], world: World) -> None:
         trainer.state()  # which the first process saves when it has validated
 
 
-def _prepared(settings: Settings, corpus: Corpus, world: World, report: Report | None = None) -> tuple[Split, Trainer]:
+def _prepared(
+    settings: Settings,
+    corpus: Corpus,
+    world: World,
+    report: Report | None = None,
+    make_trainer: Callable[..., Trainer] = Trainer,
+) -> tuple[Split, Trainer]:
     split = corpus.split(settings.model, settings.train, report=report)
     with torch.device("meta"):  # before memory is taken
         check_parameters(CharLSTM(len(split.vocabulary), settings.model).num_parameters)
     language_model = LanguageModel.create(split.vocabulary, settings.model, settings.train.seed)
-    return split, Trainer(language_model, split, settings.train, world=world)
+    return split, make_trainer(language_model, split, settings.train, world=world)
 
 
 def _check_text(corpus: Corpus, facts: Mapping[str, Any]) -> None:
@@ -168,9 +177,10 @@ class _Work:
         report: Report | None,
         save_seconds: float,
         world: World,
+        make_trainer: Callable[..., Trainer],
     ) -> None:
         self.folder, self.corpus, self.record, self.world = folder, corpus, record, world
-        self.split, self.trainer = _prepared(folder.settings(), corpus, world, report)
+        self.split, self.trainer = _prepared(folder.settings(), corpus, world, report, make_trainer)
         self.notes = corpus.notes
         self.evaluated: Evaluated | None = None
         self.last_look = self.last_save = time.monotonic()
@@ -319,7 +329,13 @@ def _drop_broken_line(path: Path) -> None:
 
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Inside the block signals that end a process only ask; a second Ctrl-C interrupts at once."""
+    """Inside the block signals that end a process only ask; a second Ctrl-C interrupts at once.
+
+    Signals belong to a process's main thread; another one is asked through the folder alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
     received: list[int] = []
 
     def handle(number: int, _: FrameType | None) -> None:

@@ -12,20 +12,22 @@ from charlstm.hosting import limits
 from charlstm.hub.keeping import Housekeeper
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
-from charlstm.ui import sheet
+from charlstm.ui import hub_tab, sheet
 from charlstm.ui.controls import PRIVATE
 from charlstm.ui.generate_tab import build_generate_tab
+from charlstm.ui.hub_tab import build_hub_tab
 from charlstm.ui.models import ModelShelf
 from charlstm.ui.style import CSS, THEME
 from charlstm.ui.train_tab import Seen, build_train_tab
 from charlstm.ui.watch import RunWatch
+from charlstm.ui.zero import build_gpu_button, lent_gpu
 
 _TICK_SECONDS = 1.0
 _GENERATE = "generate"
 _QUEUE = 64  # events waiting; a Space on shared hardware would otherwise allow one
 LAUNCH: dict[str, Any] = {  # shared by `main` and the tests
     "theme": THEME,
-    "css": CSS + sheet.CSS,
+    "css": CSS + sheet.CSS + hub_tab.CSS,
     "footer_links": ["gradio", "settings"],
     "max_file_size": "200mb",
     "enable_monitoring": False,
@@ -37,6 +39,7 @@ _TITLE = """<h1>charlstm</h1><p>Train a character LSTM in front of your eyes, an
 def build(checkpoints_dir: Path) -> gr.Blocks:
     """The whole page, on the models and runs of `checkpoints_dir`."""
     shelf, watch = ModelShelf(checkpoints_dir), RunWatch(RunManager(checkpoints_dir))
+    lend = lent_gpu()
     page = gr.Blocks(title="charlstm", analytics_enabled=False, delete_cache=(3600, 86400))
     with page:
         with gr.Row(elem_id="top"):
@@ -47,6 +50,10 @@ def build(checkpoints_dir: Path) -> gr.Blocks:
                 generate = build_generate_tab(shelf)
             with gr.Tab("Train", id="train"):
                 train = build_train_tab(watch)
+                if lend:
+                    build_gpu_button(watch.manager, train.run, lend)
+            with gr.Tab("Hub", id="hub") as hub_shown:
+                hub = build_hub_tab(shelf, watch.manager.store)
         house_seen = gr.State("")
 
         def tick(run: str | None, seen: Seen, house_was: str) -> list[Any]:
@@ -65,6 +72,7 @@ def build(checkpoints_dir: Path) -> gr.Blocks:
         timer = gr.Timer(_TICK_SECONDS)
         page.load(open_page, None, [*drawn, *generate.outputs], **PRIVATE)
         generate_tab.select(generate.show_model, generate.model, generate.outputs, queue=False, **PRIVATE)
+        hub_shown.select(hub.refreshed, hub.model, hub.outputs, queue=False, **PRIVATE)
         train.write.click(write_with, train.run, [tabs, *generate.outputs], queue=False, **PRIVATE)
         timer.tick(
             tick,
