@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 import torch
 
-from charlstm.hosting import limits
+from charlstm.hosting import is_zero_gpu, limits
 from charlstm.hub.keeping import Housekeeper
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
@@ -50,7 +50,7 @@ def build(checkpoints_dir: Path) -> gr.Blocks:
                 generate = build_generate_tab(shelf)
             with gr.Tab("Train", id="train"):
                 train = build_train_tab(watch)
-                if lend:
+                if lend and is_zero_gpu():
                     build_gpu_button(watch.manager, train.run, lend)
             with gr.Tab("Hub", id="hub") as hub_shown:
                 hub = build_hub_tab(shelf, watch.manager.store)
@@ -72,7 +72,7 @@ def build(checkpoints_dir: Path) -> gr.Blocks:
         timer = gr.Timer(_TICK_SECONDS)
         page.load(open_page, None, [*drawn, *generate.outputs], **PRIVATE)
         generate_tab.select(generate.show_model, generate.model, generate.outputs, queue=False, **PRIVATE)
-        hub_shown.select(hub.refreshed, hub.model, hub.outputs, queue=False, **PRIVATE)
+        hub_shown.select(hub.refreshed, hub.model, hub.model, queue=False, **PRIVATE)
         train.write.click(write_with, train.run, [tabs, *generate.outputs], queue=False, **PRIVATE)
         timer.tick(
             tick,

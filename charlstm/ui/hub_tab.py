@@ -3,6 +3,7 @@
 Whoever signs in on a Space publishes as themselves; on a person's own machine its login acts, for whoever sits there.
 """
 
+import base64
 import html
 import os
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import gradio as gr
+from gradio.utils import get_space
 
 from charlstm.errors import CharLSTMError, HubError
 from charlstm.hosting import is_space
+from charlstm.hub.card import CURVE_FILE
 from charlstm.hub.client import Followed, Step, acting_token, hub_address
 from charlstm.hub.pull import pull
 from charlstm.hub.push import Parcel, pack, push
@@ -33,13 +36,12 @@ class HubTab:
     """The components and functions that the rest of the page refers to."""
 
     shelf: ModelShelf
-    model: gr.Dropdown
-    outputs: list[Any]  # what `refreshed` fills
+    model: gr.Dropdown  # what `refreshed` fills
 
-    def refreshed(self, name: str | None) -> list[Any]:
+    def refreshed(self, name: str | None) -> Any:
         """The models there are now, with `name` chosen, or the first if there is none so named."""
         names = self.shelf.names()
-        return [gr.update(choices=names, value=name if name in names else next(iter(names), None))]
+        return gr.update(choices=names, value=name if name in names else next(iter(names), None))
 
 
 class _Wish(NamedTuple):
@@ -57,12 +59,12 @@ def build_hub_tab(shelf: ModelShelf, store: RunStore) -> HubTab:
             model = _build_publish(shelf, store)
         with gr.Column(scale=1, min_width=300):
             _build_fetch(store)
-    return HubTab(shelf, model, [model])
+    return HubTab(shelf, model)
 
 
 def _build_publish(shelf: ModelShelf, store: RunStore) -> gr.Dropdown:
     gr.HTML("<h2>Publish</h2>")
-    if is_space() and os.environ.get("OAUTH_CLIENT_ID"):
+    if get_space() and os.environ.get("OAUTH_CLIENT_ID"):  # elsewhere Gradio would act as the machine's own account
         gr.LoginButton(size="sm")
     with gr.Row():
         model = gr.Dropdown(label="Model to publish", choices=[], interactive=True)
@@ -86,7 +88,7 @@ def _build_publish(shelf: ModelShelf, store: RunStore) -> gr.Dropdown:
         try:
             parcel = _packed(shelf, store, _Wish(*wish))
         except CharLSTMError as error:
-            return [_problem(error), "", written(), _NOTHING_SHOWN, gr.update(interactive=False)]
+            return [_problem(error), *_nothing_shown()[1:]]
         sheet_value = written(text=parcel.card, is_code=True)
         return ["", _files_html(parcel), sheet_value, parcel.digest, gr.update(interactive=True)]
 
@@ -110,9 +112,13 @@ def _build_publish(shelf: ModelShelf, store: RunStore) -> gr.Dropdown:
     pictures = [said, files, card, shown, publish]
     show.click(look, wish, pictures, **PRIVATE)
     publish.click(send, [shown, visibility, *wish], [said, publish], concurrency_limit=_AT_ONCE, **PRIVATE)
-    nothing = ["", "", written(), _NOTHING_SHOWN, gr.update(interactive=False)]
-    gr.on([model.change, repo.input, language.input], lambda: nothing, None, pictures, queue=False, **PRIVATE)
+    gr.on([model.change, repo.change, language.change], _nothing_shown, None, pictures, queue=False, **PRIVATE)
     return model
+
+
+def _nothing_shown() -> list[Any]:
+    """As long as nothing has been looked at, or what was is not what is wished for any more."""
+    return ["", "", written(), _NOTHING_SHOWN, gr.update(interactive=False)]
 
 
 def _build_fetch(store: RunStore) -> None:
@@ -168,9 +174,11 @@ def _files_html(parcel: Parcel) -> str:
     rows = "".join(
         f"<tr><td>{plain(name)}</td><td>{len(data):,} bytes</td></tr>" for name, data in parcel.files.items()
     )
+    picture = base64.b64encode(parcel.files.get(CURVE_FILE, b"")).decode()
+    drawn = f'<img src="data:image/png;base64,{picture}" alt="The loss curve that will be sent">' if picture else ""
     return (
         f'<table class="hub-files"><caption>To {plain(parcel.repo_id)}, these files and nothing else</caption>'
-        f"<tbody>{rows}</tbody></table>"
+        f"<tbody>{rows}</tbody></table>{drawn}"
     )
 
 
@@ -196,11 +204,14 @@ def _problem(error: Exception) -> str:
 
 
 CSS = """
+.gradio-container { width: 100%; }
 #publish-said, #fetch-said { min-height: 2.4em; overflow-wrap: anywhere; }
 .hub-said { font-size: 0.9rem; font-variant-numeric: tabular-nums; }
-.hub-files { font-size: 0.9rem; font-variant-numeric: tabular-nums; border-collapse: collapse; }
-.hub-files caption { text-align: left; padding-bottom: 0.2rem; overflow-wrap: anywhere; }
-.hub-files td { padding: 0.1rem 1.5rem 0.1rem 0; }
-.hub-files td:last-child { text-align: right; }
+#publish-files .hub-files { font-size: 0.9rem; font-variant-numeric: tabular-nums; border-collapse: collapse; border: 0;
+  width: min(100%, 26rem); }
+#publish-files caption { text-align: left; padding-bottom: 0.3rem; overflow-wrap: anywhere; }
+#publish-files td { padding: 0.15rem 0; border: 0; border-bottom: 1px solid var(--border-color-primary); }
+#publish-files td:last-child { text-align: right; white-space: nowrap; }
+#publish-files img { width: min(100%, 26rem); margin: 0.8rem 0 0; border-radius: 0.3rem; }
 #card .sheet { max-width: 100%; }
 """
