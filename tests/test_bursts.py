@@ -4,10 +4,13 @@ import json
 import multiprocessing
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import gradio as gr
 import pytest
 from training_runs import assert_same_weights, config, of, run_until, split_of, timeless, trainer_of, weights
 
@@ -15,10 +18,11 @@ from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, RunError
 from charlstm.events import Evaluated, Progress, Sampled, StepDone
 from charlstm.language_model import LanguageModel
+from charlstm.runs.manager import RunManager
 from charlstm.runs.store import History, RunFolder, RunStore
 from charlstm.runs.worker import work
-from charlstm.training.bursts import BurstTrainer, Order, Saved, burst
-from charlstm.ui.zero import lent_gpu
+from charlstm.training.bursts import BURST_SECONDS, BurstTrainer, Order, Saved, burst
+from charlstm.ui.zero import lent_gpu, train_on_gpu
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 _TRAIN = config(max_steps=12, log_every=3, eval_every=4, sample_every=5)
@@ -114,6 +118,44 @@ def _counted(folder: RunFolder) -> list[Any]:
     return [timeless(each) for each in history.records if isinstance(each, Progress | Evaluated | Sampled)]
 
 
+def _stopped_run(place: Path, text: str) -> RunManager:
+    settings = Settings.from_flat({**_TRAIN.model_dump(), "hidden_size": 8, "corpus": "mine"})
+    RunStore(place).create(settings, "mine", text)
+    return RunManager(place)
+
+
+def test_the_page_continues_a_run_on_the_lent_gpu_outside_the_main_thread(tmp_path: Path, pangrams: str) -> None:
+    manager, said = _stopped_run(tmp_path, pangrams), []
+    visitor = threading.Thread(target=lambda: said.append(train_on_gpu(manager, "mine", forked)))
+    visitor.start()
+    visitor.join(60)
+    assert said == ["mine completed at step 12."]
+    assert manager.store.get("mine").status() == "completed"
+
+
+def test_a_gpu_that_can_not_be_had_is_told_and_the_run_is_as_before(tmp_path: Path, pangrams: str) -> None:
+    def taken(_: Order) -> Iterator[Any]:
+        raise gr.Error("You have exceeded your GPU quota")
+
+    manager = _stopped_run(tmp_path, pangrams)
+    with pytest.raises(RunError, match="exceeded your GPU quota"):
+        train_on_gpu(manager, "mine", taken)
+    assert train_on_gpu(manager, "mine", burst) == "mine completed at step 12."
+
+
+def test_the_platform_is_asked_for_calls_of_at_most_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def gpu(duration: int) -> Any:
+        asked.append(duration)
+        return lambda function: function
+
+    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=gpu))
+    assert lent_gpu() is burst
+    assert asked == [60]
+    assert BURST_SECONDS < 60
+
+
 def test_without_the_platform_nothing_is_lent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "spaces", raising=False)
     assert lent_gpu() is None
@@ -128,7 +170,7 @@ class Watcher:
             order.append(name)
 sys.meta_path.insert(0, Watcher())
 runpy.run_path("app.py", run_name="imported")
-from charlstm.ui.zero import lent_gpu
+from charlstm.ui.zero import lent_gpu, train_on_gpu
 print(json.dumps([order, lent_gpu() is not None, "spaces" in sys.modules]))
 """
 

@@ -9,7 +9,7 @@ import pytest
 from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, ConfigError, CorpusError, RunError
 from charlstm.events import Failed
-from charlstm.runs.cleaning import clean, visitors
+from charlstm.runs.cleaning import clean, require_disk, visitors
 from charlstm.runs.limits import allowed, bounded, check_room
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import History, RunFolder, RunStore
@@ -117,6 +117,17 @@ class TestCleaning:
         monkeypatch.setenv("CHARLSTM_MAX_DISK_MB", "0.0025")
         assert clean(store) == ["old"]
         assert clean(store) == []
+
+    def test_nothing_new_is_begun_on_a_disk_that_is_full(
+        self, store: RunStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        require_disk(store)
+        monkeypatch.setenv("CHARLSTM_MAX_DISK_MB", "0.0025")
+        with pytest.raises(RunError, match="disk for runs and models is full"):
+            RunManager(store.root).start(Settings.preset("minute"), "another")
+        assert not (store.root / "another").exists()
+        clean(store)
+        require_disk(store)
 
     def test_a_run_that_is_going_stays(self, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CHARLSTM_MAX_KEPT_HOURS", "0.5")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,21 @@ from charlstm.errors import CheckpointError, HubError
 from charlstm.files import publish, publish_text
 from charlstm.hosting import is_space, limits
 from charlstm.hub.client import Report, Step, checked_repo, httpx, reading_token, talking
-from charlstm.runs.cleaning import ORIGIN_FILE
+from charlstm.runs.cleaning import ORIGIN_FILE, require_disk
 from charlstm.runs.store import RunStore
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".th", ".h5", ".joblib")
 _METADATA_SECONDS = 10.0
 
 
-def fetch(repo_id: str, revision: str | None = None, report: Report | None = None) -> Path:
-    """Path, in the Hub's cache, of the checked model file of `repo_id` at `revision`; raises `HubError`.
+def fetch(repo_id: str, revision: str | None = None, report: Report | None = None, cache: Path | None = None) -> Path:
+    """Path, in the Hub's cache or in `cache`, of the checked model file of `repo_id` at `revision`; raises `HubError`.
 
     The newest is fetched if the Hub answers; if it does not, what was fetched before serves.
     """
     repo_id = checked_repo(repo_id)
     with talking(repo_id, report):
-        path = _downloaded(repo_id, revision, report or (lambda _: None))
+        path = _downloaded(repo_id, revision, report or (lambda _: None), cache)
     try:
         load_model(path)
     except CheckpointError as error:
@@ -48,7 +49,14 @@ def pull(
 
     Without a `name` it is made from the repository's. The same model is not put there twice.
     """
-    cached = fetch(repo_id, revision, report)
+    if is_space():  # where a cache would only fill the disk
+        require_disk(store)
+        with tempfile.TemporaryDirectory() as cache:
+            return _placed(fetch(repo_id, revision, report, Path(cache)), repo_id, store, name, revision)
+    return _placed(fetch(repo_id, revision, report), repo_id, store, name, revision)
+
+
+def _placed(cached: Path, repo_id: str, store: RunStore, name: str | None, revision: str | None) -> str:
     wish = name or checked_repo(repo_id).rpartition("/")[2]
     if store.is_free(wish):
         chosen = wish
@@ -65,7 +73,7 @@ def pull(
     return chosen
 
 
-def _downloaded(repo_id: str, revision: str | None, report: Report) -> Path:
+def _downloaded(repo_id: str, revision: str | None, report: Report, cache: Path | None) -> Path:
     """On a Space the cache answers only whom the Hub has answered: it may hold what another visitor may see."""
     token, most = reading_token(), int(limits().max_download_mb * 1e6)
     report(Step(f"looking for {repo_id}"))
@@ -90,7 +98,13 @@ def _downloaded(repo_id: str, revision: str | None, report: Report) -> Path:
 
     return Path(
         hf_hub_download(
-            repo_id, MODEL_FILE, revision=revision, token=token, endpoint=constants.ENDPOINT, tqdm_class=Bar
+            repo_id,
+            MODEL_FILE,
+            revision=revision,
+            token=token,
+            endpoint=constants.ENDPOINT,
+            cache_dir=cache,
+            tqdm_class=Bar,
         )
     )
 

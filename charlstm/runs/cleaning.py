@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from charlstm.errors import RunError
 from charlstm.hosting import limits
 from charlstm.runs.store import RunFolder, RunStore
 
@@ -45,6 +46,14 @@ def clean(store: RunStore, may_go: Callable[[RunFolder], bool] = lambda _: True)
             used -= size
             removed.append(folder.name)
     return removed
+
+
+def require_disk(store: RunStore) -> None:
+    """Refuse, with a `RunError`, what would take more of the disk than there may be used here."""
+    most = limits().max_disk_mb * _BYTES_OF_MB
+    used = sum(size for folder in visitors(store) for size, _ in _files(folder.path))
+    if most and used > most:
+        raise RunError("the disk for runs and models is full; try again in some minutes, when the oldest have gone.")
 
 
 def _remove(folder: RunFolder) -> None:

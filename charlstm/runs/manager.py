@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charlstm.config import Settings
+from charlstm.runs.cleaning import require_disk
 from charlstm.runs.limits import allowed, bounded, check_room
 from charlstm.runs.store import ACTIVE, Control, RunFolder, RunStore, Status
 
@@ -56,6 +57,7 @@ class RunManager:
         """Start a new run in a process of its own; raises `RunError` if the name is taken or another run is going."""
         with self._starting:
             self._require_idle()
+            require_disk(self.store)
             folder = self.store.create(allowed(settings), name, None if text is None else bounded(text))
             self._spawn(folder)
         return folder

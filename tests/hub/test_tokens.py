@@ -78,6 +78,7 @@ def test_on_a_space_models_are_read_without_any_login(space: LoopbackHub, traine
     assert pull("visitor/tiny", RunStore(tmp_path)) == "tiny"
     assert space.authorizations() == {None}
     assert space.authorizations("storage") == {None}
+    assert not (tmp_path / "hub-cache").exists()  # which would fill the disk with what nobody asks for again
 
 
 def test_on_a_space_a_private_model_is_not_taken_from_the_cache_of_another(
