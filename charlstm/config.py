@@ -18,6 +18,8 @@ Level = Literal["chars", "bytes"]
 Encoding = Literal["auto", "utf-8", "utf-16", "latin-1"]
 Precision = Literal["auto", "bfloat16", "float32"]
 Device = Literal["auto", "cpu", "cuda"]
+Schedule = Literal["constant", "linear", "cosine"]
+RecurrentInit = Literal["orthogonal", "uniform"]
 PresetName = Literal["auto", "blog", "minute", "best"]
 
 
@@ -53,6 +55,10 @@ class ModelConfig(_Config):
         le=5,
         description="Bias of the forget gates at the start; 0 keeps PyTorch's own draw, as the post does",
     )
+    recurrent_init: RecurrentInit = Field(
+        "orthogonal",
+        description="The recurrent weights at the start: an orthogonal matrix for each gate, or PyTorch's own draw",
+    )
 
 
 class TrainConfig(_Config):
@@ -76,13 +82,17 @@ class TrainConfig(_Config):
         64, ge=1, le=4096, description="Characters of each stream in one step, and how far gradients reach back"
     )
     learning_rate: float = Field(5e-3, gt=0, le=1, description="Adam's step size at its peak")
-    lr_schedule: Literal["constant", "cosine"] = Field(
-        "cosine", description="Keep the learning rate, or lower it along a cosine to 0 at the planned end"
+    lr_schedule: Schedule = Field(
+        "linear",
+        description="Keep the learning rate, or lower it to 0 at the planned end, along a line or half a cosine",
     )
     warmup_steps: Annotated[int, Unit("steps")] = Field(
         0, ge=0, le=1_000_000, description="Steps over which the learning rate rises from 0"
     )
     weight_decay: float = Field(0.0, ge=0, le=10, description="AdamW's decay of the weight matrices")
+    adam_beta1: float = Field(
+        0.9, ge=0, lt=1, description="Share of the gradients' running mean that AdamW keeps at each step"
+    )
     adam_beta2: float = Field(
         0.999, ge=0, lt=1, description="Share of the squared gradients' running mean that AdamW keeps at each step"
     )
@@ -208,6 +218,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 16,
         "seq_len": 64,
         "learning_rate": 4e-3,
+        "lr_schedule": "cosine",
         "adam_beta2": 0.99,
         "dropout": 0.5,
         "weight_dropout": 0.5,
@@ -225,6 +236,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "embedding_dim": 0,
         "dropout": 0.0,
         "forget_bias": 0.0,
+        "recurrent_init": "uniform",
         "batch_size": 1,
         "seq_len": 100,
         "learning_rate": 0.01,

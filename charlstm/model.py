@@ -42,6 +42,14 @@ class CharLSTM(nn.Module):
         self.head = nn.Linear(config.hidden_size, vocab_size)
         if config.forget_bias:
             self._set_forget_bias(config.forget_bias)
+        if config.recurrent_init == "orthogonal":
+            self._set_orthogonal()
+
+    def _set_orthogonal(self) -> None:
+        """What a state carries neither grows nor fades at first (Saxe et al. 2014); a matrix for each gate."""
+        for _, weight_hh, _, _ in self.lstm.all_weights:
+            for gate in weight_hh.detach().chunk(4):
+                nn.init.orthogonal_(gate)
 
     def _set_forget_bias(self, value: float) -> None:
         """Remember by default (Jozefowicz et al. 2015). nn.LSTM adds two biases and orders its gates i, f, g, o."""
@@ -76,7 +84,7 @@ class CharLSTM(nn.Module):
         """
         dtype = dtype or self.head.weight.dtype
         h, c = state or self.initial_state(len(tokens))
-        layer = self._fused_layer if self._is_fused(tokens, dtype) else self._torch_layer
+        layer = self._fused_layer if self.is_fused(len(tokens), dtype) else self._torch_layer
         hidden, h_after, c_after = tokens.t(), [], []
         for index in range(self.config.num_layers):
             hidden, (h_last, c_last) = layer(index, hidden, (h[index], c[index]), dtype)
@@ -86,9 +94,10 @@ class CharLSTM(nn.Module):
         logits = functional.linear(hidden, self.head.weight.to(dtype), self.head.bias.to(dtype))
         return logits.transpose(0, 1).to(self.head.weight.dtype), (torch.stack(h_after), torch.stack(c_after))
 
-    def _is_fused(self, tokens: Tensor, dtype: torch.dtype) -> bool:
-        is_worth_it = len(tokens) >= _FEWEST_STREAMS or dtype != torch.float32
-        return tokens.device.type == "cpu" and is_worth_it and kernel.is_available(dtype, self.config.hidden_size)
+    def is_fused(self, num_streams: int, dtype: torch.dtype) -> bool:
+        """Whether the compiled kernel does the layers."""
+        is_worth_it = num_streams >= _FEWEST_STREAMS or dtype != torch.float32
+        return self.device.type == "cpu" and is_worth_it and kernel.is_available(dtype, self.config.hidden_size)
 
     def _fused_layer(self, index: int, below: Tensor, state: State, dtype: torch.dtype) -> tuple[Tensor, State]:
         """`below` is the tokens (T, B) for the first layer, else hidden states (T, B, H)."""
@@ -98,12 +107,16 @@ class CharLSTM(nn.Module):
         if index:
             inputs = functional.linear(below, weight_ih.to(dtype), bias.to(dtype))
         else:
-            # What a character adds to the gates depends on nothing else, so with fewer characters in the vocabulary
-            # than in the window a table of them is less work than the places one by one.
-            is_table = self.vocab_size <= below.numel()
-            tokens, rows = (None, below) if is_table else (below, None)
+            tokens, rows = (None, below) if self.is_table(below.numel()) else (below, None)
             inputs = (self._embedded(tokens, weight_ih) + bias).to(dtype)
         return kernel.recurrence(inputs, rows, self._thinned(weight_hh), state[0], state[1])
+
+    def is_table(self, num_places: int) -> bool:
+        """Whether a table of what each character adds to the gates is less work than the places one by one.
+
+        It depends on nothing else, so it is with fewer characters in the vocabulary than in the window.
+        """
+        return self.vocab_size <= num_places
 
     def _embedded(self, tokens: Tensor | None, weight_ih: Tensor) -> Tensor:
         """What tokens (T, B), or all of the vocabulary (`None`), give the gates of the first layer, (N, 4H)."""
@@ -123,24 +136,34 @@ class CharLSTM(nn.Module):
 
     def _dropped(self, hidden: Tensor) -> Tensor:
         """Locked dropout of hidden (T, B, H)."""
+        mask = self.unit_mask(*hidden.shape[1:])
+        return hidden if mask is None else hidden * mask.to(hidden.dtype)
+
+    def unit_mask(self, batch: int, size: int) -> Tensor | None:
+        """What to multiply a layer's units (B, H) with in this window: 0 or 1 / share kept; `None` for all by 1."""
         if not self.training or not self.config.dropout:
-            return hidden
-        batch, size = hidden.shape[1:]
+            return None
         share, num_streams = self.share or (slice(batch), batch)  # drawn for all streams, so that they stay the same
-        kept = torch.empty(num_streams, size, device=hidden.device).bernoulli_(1 - self.config.dropout)[share]
-        return hidden * (kept / (1 - self.config.dropout)).to(hidden.dtype)
+        kept = torch.empty(num_streams, size, device=self.device).bernoulli_(1 - self.config.dropout)[share]
+        return kept / (1 - self.config.dropout)
 
     def _thinned(self, weight_hh: Tensor) -> Tensor:
-        """Dropout of the recurrent weights, the same ones for a whole window.
-
-        Random bytes decide, which is a share rounded to 1/256: one draw of 64 bits serves eight weights.
-        """
-        if not self.training or not self.config.weight_dropout:
+        """Dropout of the recurrent weights (4H, H), the same ones for a whole window."""
+        drop = self.weight_drop()
+        if drop is None:
             return weight_hh
-        threshold = max(1, round(256 * self.config.weight_dropout))
-        words = torch.empty(-(-weight_hh.numel() // 8), dtype=torch.int64, device=weight_hh.device)
-        draws = words.random_(-(2**63), None).view(torch.uint8)[: weight_hh.numel()].view_as(weight_hh)
-        return weight_hh * ((draws >= threshold) * (256 / (256 - threshold)))
+        mask = torch.ones_like(weight_hh)
+        if weight_hh.device.type == "cpu" and kernel.is_available(torch.float32, self.config.hidden_size):
+            kernel.thin(mask, mask, *drop)
+        else:
+            functional.dropout(mask, drop[0], inplace=True)
+        return weight_hh * mask
+
+    def weight_drop(self) -> tuple[float, int] | None:
+        """Which recurrent weights to drop in this window: their share, in 256ths, and a seed; `None` for none."""
+        if not self.training or not self.config.weight_dropout:
+            return None
+        return max(1, round(256 * self.config.weight_dropout)) / 256, int(torch.randint(2**63 - 1, ()))
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """One token of each stream, without dropout: tokens (B,) -> logits (B, V) and the new state.

@@ -161,6 +161,7 @@ def test_the_file_alone_tells_everything_to_a_reader_without_charlstm(file: Path
         "dropout": 0.25,
         "weight_dropout": 0.125,
         "forget_bias": 1.5,
+        "recurrent_init": "orthogonal",
     }
     provenance = json.loads(header["provenance"])
     assert provenance["corpus"] == 'a "quoted" näme'

@@ -294,10 +294,13 @@ def test_blog_is_the_posts_experiment():
         "num_layers": 1,
         "dropout": 0.0,
         "forget_bias": 0.0,  # PyTorch's own draw
+        "recurrent_init": "uniform",  # likewise
         "batch_size": 1,
         "seq_len": 100,
         "learning_rate": 0.01,
         "lr_schedule": "constant",
+        "adam_beta1": 0.9,  # Adam's own
+        "adam_beta2": 0.999,
         "warmup_steps": 0,
         "weight_decay": 0.0,
         "max_grad_norm": 0.0,  # not clipped

@@ -12,7 +12,7 @@ from charlstm.checkpoint import Provenance
 from charlstm.errors import CheckpointError, VocabularyError
 
 VOCABULARY = Vocabulary.from_text("\nthe quick brown fox jumps over the lazy dog")
-CONFIG = ModelConfig(hidden_size=6, forget_bias=0)
+CONFIG = ModelConfig(hidden_size=6, forget_bias=0, recurrent_init="uniform")
 
 
 @pytest.fixture

@@ -179,8 +179,22 @@ def test_the_forget_bias_is_exact_and_the_other_biases_keep_their_draw(config: M
 
 
 @NETWORKS
-def test_forget_bias_0_leaves_pytorchs_own_draw(config: ModelConfig) -> None:
-    model = make(config.model_copy(update={"forget_bias": 0.0}), seed=4, dtype=torch.float32)
+def test_orthogonal_recurrent_weights_keep_every_length_and_nothing_else_is_drawn_anew(config: ModelConfig) -> None:
+    model = make(config.model_copy(update={"recurrent_init": "orthogonal"}), seed=3, dtype=torch.float32)
+    drawn = dict(make(config.model_copy(update={"recurrent_init": "uniform"}), seed=3).float().named_parameters())
+    for _, weight_hh, _, _ in model.lstm.all_weights:
+        gates = weight_hh.detach().chunk(4)
+        for gate in gates:
+            torch.testing.assert_close(gate @ gate.t(), torch.eye(config.hidden_size), rtol=0.0, atol=1e-5)
+        assert not torch.allclose(gates[0], gates[1]), "two gates are alike"
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, drawn[name]) == ("weight_hh" not in name), name
+
+
+@NETWORKS
+def test_without_forget_bias_and_uniform_the_draw_is_pytorchs_own(config: ModelConfig) -> None:
+    settings = config.model_copy(update={"forget_bias": 0.0, "recurrent_init": "uniform"})
+    model = make(settings, seed=4, dtype=torch.float32)
     torch.manual_seed(4)
     embedding = nn.Embedding(VOCAB_SIZE, config.embedding_dim) if config.embedding_dim else None
     lstm = nn.LSTM(config.embedding_dim or VOCAB_SIZE, config.hidden_size, config.num_layers, batch_first=True)
@@ -288,7 +302,7 @@ def test_weight_dropout_drops_its_share_of_the_recurrent_weights_and_scales_the_
 def test_weight_dropout_drops_each_weight_alike_and_independently_of_its_neighbours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Eight weights share one draw of 64 bits, so each place in eight is looked at by itself."""
+    """Four weights share one draw of 32 bits, so each place in eight is looked at by itself."""
     model = bare(48, weight_dropout=0.5).train()
     masks = torch.stack(
         [recurrent_weights_used(model, some_tokens(1, 1), monkeypatch)[0].flatten() == 0 for _ in range(40)]

@@ -72,6 +72,12 @@ def test_a_constant_rate_stays(fraction: float) -> None:
     assert learning_rate(config(lr_schedule="constant", learning_rate=0.02), 123, fraction) == 0.02
 
 
+@pytest.mark.parametrize(("fraction", "expected"), [(0.0, 0.02), (1 / 4, 0.015), (0.9, 0.002), (1.0, 0.0)])
+def test_a_line_falls_from_the_peak_to_0(fraction: float, expected: float) -> None:
+    values = config(lr_schedule="linear", learning_rate=0.02)
+    assert learning_rate(values, 0, fraction) == pytest.approx(expected, rel=1e-12, abs=1e-18)
+
+
 @pytest.mark.parametrize(
     ("fraction", "expected"),
     [

@@ -26,7 +26,7 @@ EVERYTHING = ModelConfig(hidden_size=16, num_layers=2, dropout=0.3, weight_dropo
 
 
 @pytest.mark.parametrize("num_steps", [0, 1, 13, 25, 26, 27])
-@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
 @pytest.mark.parametrize(("model", "kept"), [(REPEATED, 0.0), (EVERYTHING, 0.9)], ids=["dropout", "everything"])
 def test_some_steps_then_the_rest_equal_all_at_once(
     tmp_path: Path, num_steps: int, schedule: str, model: ModelConfig, kept: float

@@ -73,7 +73,7 @@ def test_a_run_that_breaks_down_midway_goes_back_at_the_next_report(periods: dic
 MANY_PARTS = ModelConfig(hidden_size=16, num_layers=2, dropout=0.3, weight_dropout=0.2)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
 def test_after_going_back_to_the_start_the_run_is_one_that_began_at_half_the_rate(schedule: str) -> None:
     """Bit for bit: weights, their average, and every figure."""
     values = {"max_steps": 30, "log_every": 5, "eval_every": 6, "sample_every": 9, "warmup_steps": 8}

@@ -89,18 +89,18 @@ def test_what_is_validated_sampled_and_given_away_is_the_average() -> None:
 def masks(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> dict[int, list[Tensor]]:
     """Which recurrent weights were dropped at each step, layer by layer, and never outside of a step."""
     dropped: dict[int, list[Tensor]] = defaultdict(list)
-    real = trainer._model._thinned
+    real = kernel.thin
 
-    def listening(weight: Tensor) -> Tensor:
-        thinned = real(weight)
-        if trainer._model.training and torch.is_grad_enabled():
-            dropped[trainer.step].append((thinned == 0) & (weight != 0))
-        else:
-            assert torch.equal(thinned, weight)
+    def listening(source: Tensor, target: Tensor, share: float, seed: int) -> Tensor:
+        is_weight = source is not target  # else it is a gradient, of which the same numbers are dropped
+        thinned = real(source, target, share, seed)
+        if is_weight:
+            dropped[trainer.step].append((thinned == 0) & (source != 0))
         return thinned
 
-    monkeypatch.setattr(trainer._model, "_thinned", listening)
+    monkeypatch.setattr(kernel, "thin", listening)
     list(trainer.run())
+    monkeypatch.undo()
     return dropped
 
 

@@ -3,9 +3,10 @@
  *     NUMBER        the type that weights, activations and gradients are kept in; sums and cell states are float
  *     NAMED(name)   the name of a function for this type
  *     GROUP         how many products one lane sums in one instruction (2 for bfloat16, 1 for float)
- *     Weights, load_weights, spread, multiply_add, load_numbers, store_numbers
+ *     Weights, load_weights, spread, multiply_add, load_numbers, store_numbers, store_rows
  *
- * Shapes: T = time, B = batch, H = hidden size (a multiple of 16); gates in PyTorch's order i, f, g, o.
+ * Shapes: T = time, B = batch, H = hidden size (a multiple of 16), V = vocabulary size, filled up to whole vectors;
+ * gates in PyTorch's order i, f, g, o.
  *     rows (T, B)             which row of `inputs` belongs to each place
  *     inputs (., 4H)          what the layer below adds to the gates, biases included
  *     h, c (T + 1, B, H)      states; the first is the initial one
@@ -17,25 +18,44 @@
 static void NAMED(pack_forward)(const float *weight, int H, NUMBER *packed, int first, int last) {
     for (int tile = first; tile < last; tile++)
         for (int block = 0; block < H; block += 16) /* a cache line of every row, and few enough lines of the target */
-            for (int column = 0; column < 4 * LANES; column++) {
-                const float *row = weight + (size_t)(column / LANES * H + tile * LANES + column % LANES) * H;
-                NUMBER *target = packed + ((size_t)tile * H + block) * 4 * LANES + column * GROUP;
-                for (int k = block; k < block + 16; k += GROUP, target += 4 * LANES * GROUP)
-                    for (int part = 0; part < GROUP; part++) target[part] = NAMED(from_float)(row[k + part]);
+            for (int gate = 0; gate < 4; gate++) {
+                NUMBER narrow[LANES][16]; /* whole rows are converted at once, then moved by groups */
+                for (int lane = 0; lane < LANES; lane++)
+                    for (int k = 0; k < 16; k += LANES)
+                        store_numbers(narrow[lane] + k,
+                                      load_float(weight + (size_t)(gate * H + tile * LANES + lane) * H + block + k));
+                NUMBER *target = packed + ((size_t)tile * H + block) * 4 * LANES + gate * LANES * GROUP;
+                for (int k = 0; k < 16; k += GROUP, target += 4 * LANES * GROUP)
+                    for (int lane = 0; lane < LANES; lane++)
+                        memcpy(target + lane * GROUP, narrow[lane] + k, GROUP * sizeof(NUMBER));
             }
 }
 
-/* weight_hh (4H, H) -> tiles of 4 (the last ones of 1) vectors: [4H / GROUP][vectors][LANES][GROUP], for backward. */
-static void NAMED(pack_backward)(const float *weight, int H, NUMBER *packed, int first, int last) {
-    int num_wide = H / LANES / 4;
+/* A matrix (K, N) -> tiles of 4 (the last ones of 1) vectors of columns: [K / GROUP][vectors][LANES][GROUP]. */
+static void NAMED(pack)(const float *matrix, int K, int N, NUMBER *packed, int first, int last) {
+    int num_wide = N / LANES / 4;
     for (int tile = first; tile < last; tile++) {
         int vectors = tile < num_wide ? 4 : 1;
         int column = (tile < num_wide ? 4 * tile : 4 * num_wide + tile - num_wide) * LANES;
-        NUMBER *target = packed + (size_t)column * 4 * H;
-        for (int k = 0; k < 4 * H; k += GROUP)
-            for (int lane = 0; lane < vectors * LANES; lane++)
-                for (int part = 0; part < GROUP; part++)
-                    *target++ = NAMED(from_float)(weight[(size_t)(k + part) * H + column + lane]);
+        NUMBER *target = packed + (size_t)column * K;
+        for (int k = 0; k < K; k += GROUP)
+            for (int v = 0; v < vectors; v++, target += LANES * GROUP)
+                store_rows(target, matrix + (size_t)k * N + column + v * LANES, N);
+    }
+}
+
+/* sums += rows of `a` (K numbers each, `stride` apart) times a packed tile: the one loop where the time goes. */
+INLINE void NAMED(multiply)(int num_rows, int vectors, int K, const NUMBER *weight, const NUMBER *a, size_t stride,
+                            Vector sums[MAX_ROWS][4]) {
+    for (int k = 0; k < K; k += GROUP, weight += vectors * LANES * GROUP) {
+        Weights w[4];
+        for (int v = 0; v < vectors; v++) w[v] = load_weights(weight + v * LANES * GROUP);
+#pragma GCC unroll 6
+        for (int row = 0; row < num_rows; row++) {
+            Weights factor = spread(a + row * stride + k);
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++) sums[row][v] = multiply_add(sums[row][v], factor, w[v]);
+        }
     }
 }
 
@@ -44,16 +64,7 @@ INLINE void NAMED(forward_tile)(int num_rows, int H, const NUMBER *weight, const
     Vector sums[MAX_ROWS][4];
     for (int row = 0; row < num_rows; row++)
         for (int gate = 0; gate < 4; gate++) sums[row][gate] = load_numbers(inputs[row] + gate * H + unit);
-    for (int k = 0; k < H; k += GROUP, weight += 4 * LANES * GROUP) {
-        Weights w[4];
-        for (int gate = 0; gate < 4; gate++) w[gate] = load_weights(weight + gate * LANES * GROUP);
-#pragma GCC unroll 6
-        for (int row = 0; row < num_rows; row++) {
-            Weights before = spread(h_before + (size_t)row * H + k);
-#pragma GCC unroll 4
-            for (int gate = 0; gate < 4; gate++) sums[row][gate] = multiply_add(sums[row][gate], before, w[gate]);
-        }
-    }
+    NAMED(multiply)(num_rows, 4, H, weight, h_before, H, sums);
     for (int row = 0; row < num_rows; row++) {
         size_t place = (size_t)row * H + unit;
         Vector i = sigmoid(sums[row][0]), f = sigmoid(sums[row][1]);
@@ -104,16 +115,7 @@ INLINE void NAMED(backward_tile)(int num_rows, int vectors, int H, const NUMBER 
     Vector sums[MAX_ROWS][4];
     for (int row = 0; row < num_rows; row++)
         for (int v = 0; v < vectors; v++) sums[row][v] = load_numbers(dh + (size_t)row * H + v * LANES);
-    for (int k = 0; !is_last && k < 4 * H; k += GROUP, weight += vectors * LANES * GROUP) {
-        Weights w[4];
-        for (int v = 0; v < vectors; v++) w[v] = load_weights(weight + v * LANES * GROUP);
-#pragma GCC unroll 6
-        for (int row = 0; row < num_rows; row++) {
-            Weights after = spread(dgates_after + (size_t)row * 4 * H + k);
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) sums[row][v] = multiply_add(sums[row][v], after, w[v]);
-        }
-    }
+    if (!is_last) NAMED(multiply)(num_rows, vectors, 4 * H, weight, dgates_after, 4 * H, sums);
     const Vector one = splat(1.0f);
     for (int row = 0; row < num_rows; row++)
         for (int v = 0; v < vectors; v++) {
@@ -176,12 +178,85 @@ static void NAMED(add_rows)(const Job *job, int first, int last) {
         }
 }
 
+/* rows x (K, N) packed, plus `bias` (N) unless it is NULL, to `wide` (float) or `narrow`. */
+INLINE void NAMED(product_tile)(int num_rows, int vectors, int K, const NUMBER *weight, const NUMBER *a, size_t stride,
+                                const float *bias, float *wide, NUMBER *narrow, size_t width) {
+    Vector sums[MAX_ROWS][4];
+    for (int row = 0; row < num_rows; row++)
+        for (int v = 0; v < vectors; v++) sums[row][v] = bias ? load_float(bias + v * LANES) : splat(0.0f);
+    NAMED(multiply)(num_rows, vectors, K, weight, a, stride, sums);
+    for (int row = 0; row < num_rows; row++)
+        for (int v = 0; v < vectors; v++)
+            if (wide) store_float(wide + row * width + v * LANES, sums[row][v]);
+            else store_numbers(narrow + row * width + v * LANES, sums[row][v]);
+}
+
+static void NAMED(product)(int num_rows, int K, int N, const NUMBER *packed, const NUMBER *a, const float *bias, float *wide,
+                           NUMBER *narrow) {
+    for (int column = 0, vectors; column < N; column += vectors * LANES) {
+        vectors = N - column >= 4 * LANES ? 4 : 1;
+        const NUMBER *weight = packed + (size_t)column * K;
+#define TILE(n, v)                                                                                                     \
+    NAMED(product_tile)(n, v, K, weight, a, K, bias ? bias + column : NULL, wide ? wide + column : NULL,               \
+                        narrow ? narrow + column : NULL, N)
+#define CASE(n)                                                                                                        \
+    case n:                                                                                                            \
+        if (vectors == 4) TILE(n, 4); else TILE(n, 1);                                                                 \
+        break;
+        switch (num_rows) { FOR_EVERY_NUMBER_OF_ROWS }
+#undef CASE
+#undef TILE
+    }
+}
+
+/* Places first to last: logits, nats of the targets, and the gradients of `scale` times their sum. What fills the
+ * vocabulary up has a bias so low that it gets no probability to speak of. */
+static void NAMED(head)(const Job *job, int first, int last) {
+    const NUMBER *hidden = job->arrays[0], *to_logits = job->arrays[1], *to_hidden = job->arrays[2];
+    const float *bias = job->arrays[3];
+    const int64_t *targets = job->arrays[4];
+    float *logits_all = job->arrays[5], *nats = job->arrays[8]; /* nats (places, 2): -log p = log of the first + the second */
+    NUMBER *dlogits_all = job->arrays[6], *dhidden = job->arrays[7];
+    const int H = job->H, V = job->V, num_blocks = (last - first + MAX_ROWS - 1) / MAX_ROWS;
+    for (int block = 0; block < num_blocks; block++) {
+        int begin = first + (last - first) * block / num_blocks;
+        int num_rows = first + (last - first) * (block + 1) / num_blocks - begin;
+        float *logits = logits_all + (size_t)begin * V;
+        NUMBER *dlogits = dlogits_all + (size_t)begin * V;
+        NAMED(product)(num_rows, H, V, to_logits, hidden + (size_t)begin * H, bias, logits, NULL);
+        for (int row = 0; row < num_rows; row++, logits += V, dlogits += V) {
+            int64_t target = targets[begin + row];
+            Vector peak = load_float(logits), sum = splat(0.0f);
+            for (int v = LANES; v < V; v += LANES) {
+                Vector here = load_float(logits + v);
+                peak = select_where(here > peak, here, peak);
+            }
+            float highest = peak[0], total = 0.0f;
+            for (int lane = 1; lane < LANES; lane++) highest = peak[lane] > highest ? peak[lane] : highest;
+            float own = target < 0 ? 0.0f : logits[target];
+            for (int v = 0; v < V; v += LANES) {
+                Vector likely = exponential(load_float(logits + v) - splat(highest));
+                store_float(logits + v, likely);
+                sum += likely;
+            }
+            for (int lane = 0; lane < LANES; lane++) total += sum[lane];
+            float share = target < 0 ? 0.0f : job->scale / total; /* a place without a target teaches nothing */
+            nats[2 * (begin + row)] = target < 0 ? 1.0f : total;
+            nats[2 * (begin + row) + 1] = target < 0 ? 0.0f : highest - own;
+            if (target >= 0) logits[target] -= total;
+            for (int v = 0; v < V; v += LANES) store_numbers(dlogits + v, load_float(logits + v) * splat(share));
+        }
+        NAMED(product)(num_rows, V, H, to_hidden, dlogits_all + (size_t)begin * V, NULL, NULL, dhidden + (size_t)begin * H);
+    }
+}
+
 static void NAMED(part)(const Job *job, int first, int last) {
     switch (job->task) {
         case PACK_FORWARD: NAMED(pack_forward)(job->arrays[0], job->H, job->arrays[1], first, last); break;
-        case PACK_BACKWARD: NAMED(pack_backward)(job->arrays[0], job->H, job->arrays[1], first, last); break;
+        case PACK: NAMED(pack)(job->arrays[0], job->V, job->H, job->arrays[1], first, last); break;
         case FORWARD: NAMED(forward)(job, first, last); break;
         case BACKWARD: NAMED(backward)(job, first, last); break;
         case ADD_ROWS: NAMED(add_rows)(job, first, last); break;
+        case HEAD: NAMED(head)(job, first, last); break;
     }
 }

@@ -6,14 +6,16 @@
  */
 #include "vectors.h"
 
-enum Task { PACK_FORWARD, PACK_BACKWARD, FORWARD, BACKWARD, ADD_ROWS };
+enum Task { PACK_FORWARD, PACK, FORWARD, BACKWARD, ADD_ROWS, HEAD, THIN };
 
 /* One piece of work, shared by the threads that call `work` on it. */
 typedef struct {
     int32_t task, is_bfloat16, num_parts, num_items; /* items first to last make a part */
-    int32_t T, B, H;
+    int32_t T, B, H, V;
     int32_t taken; /* parts that a thread has begun */
-    void *arrays[6];
+    float scale; /* of the loss, or of what is kept */
+    uint32_t seed[2], threshold;
+    void *arrays[9];
 } Job;
 
 #if defined(__AVX512F__)
@@ -33,7 +35,7 @@ typedef struct {
 #define multiply_add(sum, a, b) ((a) * (b) + (sum))
 #define load_numbers load_float
 #define store_numbers store_float
-INLINE float from_float_float(float value) { return value; }
+#define store_rows(target, source, stride) store_float(target, load_float(source))
 #include "cell.h"
 #undef NUMBER
 #undef GROUP
@@ -44,6 +46,7 @@ INLINE float from_float_float(float value) { return value; }
 #undef multiply_add
 #undef load_numbers
 #undef store_numbers
+#undef store_rows
 
 #if defined(__AVX512BF16__)
 #define NUMBER bfloat16
@@ -64,10 +67,10 @@ INLINE Vector load_numbers(const bfloat16 *source) {
 INLINE void store_numbers(bfloat16 *target, Vector value) {
     _mm256_storeu_si256((__m256i *)target, (__m256i)_mm512_cvtneps_pbh((__m512)value));
 }
-INLINE bfloat16 from_float_bfloat16(float value) { /* to nearest, ties to even */
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (bfloat16)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+INLINE void store_rows(bfloat16 *target, const float *source, size_t stride) { /* two rows, number by number in turn */
+    __m512i first = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)load_float(source)));
+    __m512i second = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)load_float(source + stride)));
+    _mm512_storeu_si512(target, _mm512_or_si512(first, _mm512_slli_epi32(second, 16)));
 }
 #include "cell.h"
 int32_t has_bfloat16(void) { return 1; }
@@ -77,6 +80,30 @@ int32_t has_bfloat16(void) { return 0; }
 
 int32_t lanes(void) { return LANES; }
 
+/* Murmur3's last step: every bit of the result depends on every bit of `x`. */
+INLINE Words mixed(Words x) {
+    x = (x ^ (x >> 16)) * 0x85EBCA6Bu;
+    x = (x ^ (x >> 13)) * 0xC2B2AE35u;
+    return x ^ (x >> 16);
+}
+
+/* Blocks of 64 numbers: each is kept, times `scale`, or dropped, as a byte of its own says that follows from the seed
+ * and its place alone. So the numbers dropped once can be dropped again without keeping a note of them. */
+static void thin(const Job *job, int first, int last) {
+    const Vector scale = splat(job->scale), none = splat(0.0f);
+    Words lanes = {0};
+    for (int lane = 0; lane < LANES; lane++) lanes[lane] = lane;
+    for (int block = first; block < last; block++)
+        for (int begin = 0; begin < 16; begin += LANES) {
+            Words words = mixed(mixed(lanes + (uint32_t)(block * 16 + begin) + job->seed[0]) ^ job->seed[1]);
+            const float *source = (const float *)job->arrays[0] + (size_t)block * 64 + begin;
+            float *target = (float *)job->arrays[1] + (size_t)block * 64 + begin;
+            for (int quarter = 0; quarter < 64; quarter += 16, words >>= 8)
+                store_float(target + quarter,
+                            select_where((words & 255) < job->threshold, none, load_float(source + quarter) * scale));
+        }
+}
+
 /* Called by any number of threads at once; returns when no part of the job is left to begin. */
 void work(void *shared) {
     Job *job = shared;
@@ -84,6 +111,10 @@ void work(void *shared) {
     while ((part = __atomic_fetch_add(&job->taken, 1, __ATOMIC_RELAXED)) < job->num_parts) {
         int first = (int)((int64_t)job->num_items * part / job->num_parts);
         int last = (int)((int64_t)job->num_items * (part + 1) / job->num_parts);
+        if (job->task == THIN) {
+            thin(job, first, last);
+            continue;
+        }
 #if defined(__AVX512BF16__)
         if (job->is_bfloat16) {
             part_bfloat16(job, first, last);

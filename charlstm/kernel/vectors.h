@@ -28,6 +28,7 @@
 
 typedef float Vector __attribute__((vector_size(LANES * 4)));
 typedef int32_t Ints __attribute__((vector_size(LANES * 4)));
+typedef uint32_t Words __attribute__((vector_size(LANES * 4)));
 typedef uint16_t bfloat16;
 
 INLINE Vector splat(float value) { return value - (Vector){0}; }

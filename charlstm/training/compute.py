@@ -29,9 +29,9 @@ def chosen_dtype(wanted: Precision, device: torch.device, hidden_size: int) -> t
     return torch.bfloat16 if kernel.is_available(torch.bfloat16, hidden_size) else torch.float32
 
 
-def adamw(model: CharLSTM, weight_decay: float, beta2: float) -> torch.optim.AdamW:
+def adamw(model: CharLSTM, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
     """Decay shrinks the weight matrices only; fused, because small steps are bound by the number of operations."""
     matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
     vectors = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, betas=(0.9, beta2), fused=True)
+    return torch.optim.AdamW(groups, betas=betas, fused=True)

@@ -37,9 +37,9 @@ def fraction_done(config: TrainConfig, num_steps: int | None, step: int, elapsed
 def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
     """The rate for the update after `step` completed ones.
 
-    A linear rise over `warmup_steps`, times a constant or half a cosine from 1 down to 0 at `fraction` 1.
+    A linear rise over `warmup_steps`, times a constant, or a line or half a cosine from 1 down to 0 at `fraction` 1.
     A run limited by minutes follows the clock, so its schedule ends when its time does, on any machine.
     """
     warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-    decay = 0.5 * (1 + math.cos(math.pi * fraction)) if config.lr_schedule == "cosine" else 1.0
-    return config.learning_rate * warmup * decay
+    decay = {"constant": 1.0, "linear": 1.0 - fraction, "cosine": 0.5 * (1 + math.cos(math.pi * fraction))}
+    return config.learning_rate * warmup * decay[config.lr_schedule]

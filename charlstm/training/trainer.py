@@ -27,6 +27,7 @@ from charlstm.events import Evaluated, Event, Progress, Rewound, Sampled, StepDo
 from charlstm.language_model import LanguageModel
 from charlstm.model import State, evaluating
 from charlstm.training.compute import adamw, chosen_device, chosen_dtype
+from charlstm.training.gradients import FusedGradients, flat_gradient
 from charlstm.training.schedule import eval_period, fraction_done, learning_rate, planned_steps
 
 _SMOOTHING = 0.99  # per step: the smoothed loss follows the last hundred steps or so
@@ -63,7 +64,10 @@ class Trainer:
         self._batches = StreamBatches(split.train, config.batch_size, config.seq_len, self.device, self._share)
         self._num_steps = planned_steps(config, self._batches.windows_per_pass)
         self._eval_every = eval_period(config, len(self._validation))
-        self._optimizer = adamw(self._model, config.weight_decay, config.adam_beta2)
+        self._optimizer = adamw(self._model, config.weight_decay, (config.adam_beta1, config.adam_beta2))
+        self._gradient = flat_gradient(self._model)
+        is_fused = self._model.is_fused(len(self._batches[0].tokens), self.dtype)
+        self._fused_gradients = FusedGradients(self._model, self.dtype) if is_fused else None
         self._carried: State | None = None
         self._clock = clock
         self._wishes = self._agreed = (False, False)  # stop, save
@@ -115,20 +119,33 @@ class Trainer:
             torch.manual_seed((self.config.seed * 2_654_435_761 + self.step) % 2**32)
         self._model.train()
         state = None if batch.is_first else self._carried
-        logits, self._carried = self._model(batch.tokens, state, self.dtype)
-        nats = summed_loss(logits, batch.targets)
-        self._optimizer.zero_grad(set_to_none=True)
-        (nats / batch.num_targets).backward()  # type: ignore[no-untyped-call]
+        nats, self._carried = self._learned(batch, state)
         if self.world.size > 1:
             nats = self._added_up(nats)
-        longest = self.config.max_grad_norm or math.inf
-        self._grad_norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), longest)
+        self._grad_norm = self._clipped()
         self._optimizer.step()
-        self._nats += nats.detach()
+        self._nats += nats
         self._num_targets += batch.num_targets
         self._num_steps_logged += 1
         self.step += 1
         self._average_weights()
+
+    def _learned(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
+        """The gradient of one window; returns its summed nats, and the state after it."""
+        if self._fused_gradients is not None:
+            return self._fused_gradients(batch, state)
+        self._gradient.zero_()
+        logits, carried = self._model(batch.tokens, state, self.dtype)
+        nats = summed_loss(logits, batch.targets)
+        (nats / batch.num_targets).backward()  # type: ignore[no-untyped-call]
+        return nats.detach(), carried
+
+    def _clipped(self) -> Tensor:
+        """Shorten the gradient to `max_grad_norm`; returns how long it was."""
+        norm: Tensor = torch.linalg.vector_norm(self._gradient)
+        if self.config.max_grad_norm:
+            self._gradient.mul_((self.config.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
+        return norm
 
     def _added_up(self, nats: Tensor) -> Tensor:
         """Add up over the processes what they found: the gradients, and `nats`, which is returned.
@@ -137,9 +154,8 @@ class Trainer:
         """
         seconds = self._clock() - self._began if self.world.is_writer else 0.0
         words = torch.tensor([*self._wishes, seconds // 1, seconds % 1])  # one float32 would round a long time
-        total = nats.detach().clone()
-        gradients = [parameter.grad for parameter in self._model.parameters() if parameter.grad is not None]
-        self.world.add_up_([*gradients, total, words])
+        total = nats.clone()
+        self.world.add_up_([self._gradient, total, words])
         stops, saves, whole, rest = words.tolist()
         self._agreed, self.elapsed_seconds = (stops > 0, saves > 0), whole + rest
         return total

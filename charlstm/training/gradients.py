@@ -1,0 +1,162 @@
+"""Loss and gradients of one window, written out by hand around the compiled kernel.
+
+Autograd is right for everything else; at the small steps that learn fastest its operations, copies and fresh memory
+take as long as the arithmetic. Shapes: T = time, B = batch, H = hidden size, V = vocabulary size.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from charlstm import kernel
+from charlstm.corpus.batches import Batch
+from charlstm.kernel import Memory
+from charlstm.model import CharLSTM, State
+
+
+def flat_gradient(model: nn.Module) -> Tensor:
+    """One tensor that every parameter's `grad` is a part of, so that one operation reaches all of them."""
+    flat = torch.zeros(
+        sum(parameter.numel() for parameter in model.parameters()), device=next(model.parameters()).device
+    )
+    begin = 0
+    for parameter in model.parameters():
+        parameter.grad = flat[begin : begin + parameter.numel()].view_as(parameter)
+        begin += parameter.numel()
+    return flat
+
+
+class FusedGradients:
+    """Writes the gradients of the mean nats of a window into every parameter's `grad`; the model must be training."""
+
+    def __init__(self, model: CharLSTM, dtype: torch.dtype) -> None:
+        self._model = model
+        self._dtype = dtype
+        self._memories = [Memory() for _ in range(model.config.num_layers)]
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
+        """The summed nats of the window, and the state after it."""
+        model, memory = self._model, self._memories[-1]
+        h, c = state or model.initial_state(len(batch.tokens))
+        layers: list[_FirstLayer | _UpperLayer] = []
+        for index, own in enumerate(self._memories):
+            before = h[index], c[index]
+            if index == 0:
+                layers.append(_FirstLayer(model, batch.tokens.t().contiguous(), before, self._dtype, own))
+            else:
+                layers.append(_UpperLayer(model, index, layers[-1].hidden, before, own))
+        hidden = layers[-1].hidden
+        places, targets = hidden.flatten(0, 1), batch.targets.t().flatten()
+        weight, bias = model.head.weight, model.head.bias
+        nats, dlogits, dplaces = kernel.head(places, weight, bias, targets, 1 / batch.num_targets, memory)
+        _product(dlogits.t(), places, _grad(weight), memory)
+        torch.sum(dlogits, 0, dtype=torch.float32, out=_grad(bias))
+        dhidden = dplaces.view_as(hidden)
+        for layer in reversed(layers):
+            dhidden = layer.backward(dhidden)
+        h, c = (torch.stack(each) for each in zip(*(layer.last for layer in layers), strict=True))
+        return nats, (h, c)
+
+
+class _Layer:
+    """What the first layer and those above it have in common: the recurrence and both dropouts."""
+
+    def __init__(
+        self, model: CharLSTM, index: int, inputs: Tensor, rows: Tensor, before: State, memory: Memory
+    ) -> None:
+        self._memory = memory
+        self._weight_ih, self._weight_hh, self._bias_ih, self._bias_hh = model.lstm.all_weights[index]
+        self._weight_drop = model.weight_drop()
+        thinned: Tensor = self._weight_hh
+        if self._weight_drop is not None:
+            thinned = memory("thinned", *thinned.shape, dtype=thinned.dtype)
+            kernel.thin(self._weight_hh, thinned, *self._weight_drop)
+        self._trace = kernel.forward(inputs, rows, thinned, *before, memory)
+        self.last = self._trace.h[-1].to(torch.float32), self._trace.c[-1]
+        self.hidden = self._trace.h[1:]
+        self._unit_mask = model.unit_mask(*self.hidden.shape[1:])
+        if self._unit_mask is not None:
+            self._unit_mask = self._unit_mask.to(inputs.dtype)
+            self.hidden = self.hidden * self._unit_mask
+
+    def _gates_backward(self, dhidden: Tensor) -> Tensor:
+        """Gradients (T, B, 4H) of what came into the gates; writes those of the recurrent weights."""
+        if self._unit_mask is not None:
+            dhidden = dhidden * self._unit_mask
+        dgates = kernel.backward(self._trace, dhidden, self._memory)
+        gradient = _grad(self._weight_hh)
+        _product(dgates.flatten(0, 1).t(), self._trace.h[:-1].flatten(0, 1), gradient, self._memory)
+        if self._weight_drop is not None:
+            kernel.thin(gradient, gradient, *self._weight_drop)
+        return dgates
+
+    def _biases_backward(self, dgates: Tensor) -> None:
+        torch.sum(dgates, 0, dtype=torch.float32, out=_grad(self._bias_ih))
+        _grad(self._bias_hh).copy_(_grad(self._bias_ih))
+
+
+class _FirstLayer(_Layer):
+    """Reads characters: a table says what each adds to the gates, as that depends on nothing else."""
+
+    def __init__(self, model: CharLSTM, tokens: Tensor, before: State, dtype: torch.dtype, memory: Memory) -> None:
+        weight_ih, _, bias_ih, bias_hh = model.lstm.all_weights[0]
+        self._embedding: Tensor | None = None if model.embedding is None else model.embedding.weight
+        self._vectors: Tensor = weight_ih.t() if self._embedding is None else self._embedding
+        self._ids, rows = None, tokens
+        if not model.is_table(tokens.numel()):  # only those characters that occur
+            self._ids, rows = torch.unique(tokens, return_inverse=True)
+            self._vectors = self._vectors[self._ids]
+        bias = bias_ih + bias_hh
+        table = self._vectors + bias if self._embedding is None else torch.addmm(bias, self._vectors, weight_ih.t())
+        super().__init__(model, 0, table.to(dtype), rows, before, memory)
+
+    def backward(self, dhidden: Tensor) -> Tensor:
+        """Writes the layer's gradients; what came in were characters, so there is nothing to hand on."""
+        dgates = self._gates_backward(dhidden)
+        dtable = kernel.row_sums(self._trace.rows, dgates, len(self._vectors), self._memory)
+        self._biases_backward(dtable)
+        if self._embedding is None:
+            self._into(_grad(self._weight_ih).t(), dtable)
+        else:
+            torch.mm(dtable.t(), self._vectors, out=_grad(self._weight_ih))
+            self._into(_grad(self._embedding), dtable @ self._weight_ih)
+        return dhidden
+
+    def _into(self, gradient: Tensor, rows: Tensor) -> None:
+        if self._ids is None:
+            gradient.copy_(rows)
+        else:
+            gradient.zero_().index_copy_(0, self._ids, rows)
+
+
+class _UpperLayer(_Layer):
+    """Reads the hidden states of the layer below."""
+
+    def __init__(self, model: CharLSTM, index: int, below: Tensor, before: State, memory: Memory) -> None:
+        weight_ih, _, bias_ih, bias_hh = model.lstm.all_weights[index]
+        self._below, self._narrow = below.flatten(0, 1), weight_ih.to(below.dtype)
+        inputs = memory("inputs", len(self._below), len(weight_ih), dtype=below.dtype)
+        torch.addmm((bias_ih + bias_hh).to(below.dtype), self._below, self._narrow.t(), out=inputs)
+        rows = torch.arange(len(self._below)).view(below.shape[:2])
+        super().__init__(model, index, inputs, rows, before, memory)
+
+    def backward(self, dhidden: Tensor) -> Tensor:
+        """Writes the layer's gradients; returns those of the hidden states below."""
+        dgates = self._gates_backward(dhidden).flatten(0, 1)
+        self._biases_backward(dgates)
+        _product(dgates.t(), self._below, _grad(self._weight_ih), self._memory)
+        dbelow = self._memory("dbelow", *self._below.shape, dtype=self._below.dtype)
+        return torch.mm(dgates, self._narrow, out=dbelow).view_as(dhidden)
+
+
+def _product(left: Tensor, right: Tensor, target: Tensor, memory: Memory) -> None:
+    """A matrix product into a float32 gradient."""
+    if left.dtype == target.dtype:
+        torch.mm(left, right, out=target)
+    else:
+        target.copy_(torch.mm(left, right, out=memory("product", *target.shape, dtype=left.dtype)))
+
+
+def _grad(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
