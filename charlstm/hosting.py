@@ -36,7 +36,7 @@ class Limits(BaseModel):
     max_parameters: int = Field(0, ge=0, description="Parameters of a model")
     max_minutes: float = Field(0, ge=0, description="Training time of a run, in minutes")
     max_corpus_mb: float = Field(0, ge=0, description="Size of a text, in megabytes")
-    max_runs_at_once: int = Field(1, ge=1, description="Runs that train at the same time")
+    max_runs: int = Field(1, ge=1, description="Runs that train at the same time")
     max_disk_mb: float = Field(0, ge=0, description="Disk for runs and pulled models together, in megabytes")
     max_kept_hours: float = Field(0, ge=0, description="Hours for which a visitor's run or model is kept")
     max_download_mb: float = Field(2000, ge=0, description="Size of a model that is pulled, in megabytes")
@@ -47,7 +47,7 @@ ON_A_SPACE = Limits(
     max_parameters=5_000_000,
     max_minutes=10,
     max_corpus_mb=10,
-    max_runs_at_once=1,
+    max_runs=1,
     max_disk_mb=2000,
     max_kept_hours=24,
     max_download_mb=200,

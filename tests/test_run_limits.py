@@ -80,7 +80,7 @@ def test_only_so_many_runs_train_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     check_room([])
     with pytest.raises(RunError, match="one is training"):
         check_room(["one"])
-    monkeypatch.setenv("CHARLSTM_MAX_RUNS_AT_ONCE", "2")
+    monkeypatch.setenv("CHARLSTM_MAX_RUNS", "2")
     check_room(["one"])
     with pytest.raises(RunError, match="one, two are training"):
         check_room(["one", "two"])

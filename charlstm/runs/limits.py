@@ -49,7 +49,7 @@ def check_parameters(num_parameters: int) -> None:
 
 def check_room(going: list[str]) -> None:
     """Raise `RunError` if no other run may start beside those that are `going`."""
-    most = limits().max_runs_at_once
+    most = limits().max_runs
     if len(going) >= most:
         others = f"{going[0]} is" if most == 1 else f"{', '.join(going)} are"
         raise RunError(f"{others} training; stop it or wait for its end before starting another.")
