@@ -21,6 +21,7 @@ from charlstm.language_model import LanguageModel
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import History, RunFolder, RunStore
 from charlstm.runs.worker import work
+from charlstm.training import Trainer
 from charlstm.training.bursts import BURST_SECONDS, BurstTrainer, Order, Saved, burst
 from charlstm.ui.zero import lent_gpu, train_on_gpu
 
@@ -82,6 +83,16 @@ def test_bursts_go_on_from_a_state_that_was_saved() -> None:
     Saved.of(first).into(second)
     list(second.run())
     assert_same_weights(weights(whole), weights(second))
+
+
+def test_bursts_begin_from_the_weights_they_are_given() -> None:
+    """As a run does that begins from a model: other weights than the seed alone would draw."""
+    begun = trainer_of(_TRAIN)
+    vocabulary, model = begun.language_model.vocabulary, begun.language_model.model.config
+    whole = Trainer(LanguageModel.create(vocabulary, model, seed=77), split_of(_TRAIN), _TRAIN)
+    chained = BurstTrainer(LanguageModel.create(vocabulary, model, seed=77), split_of(_TRAIN), _TRAIN, seconds=0.0)
+    assert len([*of(Progress, list(whole.run()))]) == len([*of(Progress, list(chained.run()))])
+    assert_same_weights(weights(whole), weights(chained))
 
 
 def test_an_error_in_a_burst_arrives_where_the_run_is_awaited() -> None:

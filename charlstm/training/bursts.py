@@ -51,8 +51,8 @@ class Order:
     validation_tokens: Any
     model: ModelConfig
     train: TrainConfig
-    saved: Saved | None  # none: from the beginning
     seconds: float
+    saved: Saved | None = None  # none: from the beginning, with fresh weights
 
 
 Lend = Callable[[Order], Iterator[Event | Saved | CharLSTMError]]
@@ -108,13 +108,12 @@ class BurstTrainer(Trainer):
             _in_memory(split.validation),
             language_model.model.config,
             config,
-            None,
             seconds,
         )
 
     def run(self) -> Iterator[Event]:
         """Train to the planned end; raises what a burst hands back, and `RunError` for one that comes to nothing."""
-        saved = Saved.of(self) if self.step else None
+        saved = Saved.of(self)  # at the beginning too: the weights may be those of a model that the run begins from
         while self.fraction < 1:
             before = self.step
             for item in self._lend(replace(self._order, saved=saved)):
