@@ -20,7 +20,7 @@ from charlstm.ui.models import ModelShelf
 from charlstm.ui.style import CSS, THEME
 from charlstm.ui.train_tab import Seen, build_train_tab
 from charlstm.ui.watch import RunWatch
-from charlstm.ui.zero import build_gpu_button, lent_gpu
+from charlstm.ui.zero import build_gpu_tab, lent_gpu
 
 _TICK_SECONDS = 1.0
 _GENERATE = "generate"
@@ -50,10 +50,10 @@ def build(checkpoints_dir: Path) -> gr.Blocks:
                 generate = build_generate_tab(shelf)
             with gr.Tab("Train", id="train"):
                 train = build_train_tab(watch)
-                if lend and is_zero_gpu():
-                    build_gpu_button(watch.manager, train.run, lend)
             with gr.Tab("Hub", id="hub") as hub_shown:
                 hub = build_hub_tab(shelf, watch.manager.store)
+            if lend and is_zero_gpu():
+                build_gpu_tab(watch.manager, lend)
         house_seen = gr.State("")
 
         def tick(run: str | None, seen: Seen, house_was: str) -> list[Any]:

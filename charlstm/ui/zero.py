@@ -17,6 +17,7 @@ from charlstm.ui.controls import PRIVATE
 from charlstm.ui.views import plain, sentence
 
 _CALL_SECONDS = 60
+_RESTING = ("stopped", "crashed", "failed")
 
 
 def lent_gpu() -> Lend | None:
@@ -37,10 +38,16 @@ def train_on_gpu(manager: RunManager, name: str | None, lend: Lend) -> str:
     return f"{name} {finished.reason} at step {finished.step:,}."
 
 
-def build_gpu_button(manager: RunManager, run: gr.components.Component, lend: Lend) -> None:
-    """A button that continues the run that is shown; it works while the page is open."""
-    button = gr.Button("Continue on the GPU", size="sm", elem_id="gpu")
-    said = gr.HTML(elem_classes="facts", elem_id="gpu-said")
+def build_gpu_tab(manager: RunManager, lend: Lend) -> None:
+    """A tab where a run that rests is continued on the lent GPU; it goes on while the page is open."""
+    with gr.Tab("GPU", id="gpu") as tab:
+        run = gr.Dropdown(label="Run to continue", choices=[], interactive=True)
+        button = gr.Button("Continue on the GPU", variant="primary")
+        said = gr.HTML(elem_classes="facts", elem_id="gpu-said")
+
+    def resting() -> Any:
+        names = [each.name for each in manager.runs() if each.status in _RESTING]
+        return gr.update(choices=names, value=next(iter(names), None))
 
     def act(name: str | None) -> str:
         try:
@@ -48,4 +55,5 @@ def build_gpu_button(manager: RunManager, run: gr.components.Component, lend: Le
         except CharLSTMError as error:
             return plain(sentence(error))
 
+    tab.select(resting, None, run, queue=False, **PRIVATE)
     button.click(act, run, said, concurrency_limit=1, **PRIVATE)
