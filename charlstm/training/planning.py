@@ -54,7 +54,8 @@ def choice(minutes: float, rate: float, num_train_chars: int) -> dict[str, float
         **_against_overfitting(num_passes),
         "batch_size": _batch_size(hidden_size, num_train_chars),
         "seq_len": 64,
-        "learning_rate": round(6e-3 * (384 / hidden_size) ** 0.6, 5),
+        "learning_rate": round(7e-3 * (384 / hidden_size) ** 0.6, 5),
+        "adam_beta1": 0.5,
         "adam_beta2": 0.99,
         "warmup_steps": 50,
         "max_passes": float(_MOST_PASSES) if num_passes > _MOST_PASSES else 0.0,
@@ -73,9 +74,9 @@ def _batch_size(hidden_size: int, num_train_chars: int) -> int:
 def _against_overfitting(num_passes: float) -> dict[str, float]:
     """What is read often must be made hard to learn by heart."""
     if num_passes < 5:
-        return {"dropout": 0.0, "weight_dropout": 0.0, "weight_decay": 0.0, "weight_average": 0.0}
+        return {"dropout": 0.0, "weight_dropout": 0.0, "weight_decay": 0.05, "weight_average": 0.0}
     if num_passes < 8:
-        return {"dropout": 0.2, "weight_dropout": 0.0, "weight_decay": 0.01, "weight_average": 0.0}
+        return {"dropout": 0.2, "weight_dropout": 0.0, "weight_decay": 0.05, "weight_average": 0.0}
     if num_passes < 16:
         return {"dropout": 0.4, "weight_dropout": 0.2, "weight_decay": 0.05, "weight_average": 0.998}
     return {"dropout": 0.5, "weight_dropout": 0.5, "weight_decay": 0.05, "weight_average": 0.999}
