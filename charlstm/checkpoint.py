@@ -41,7 +41,10 @@ class Provenance(BaseModel):
     corpus_sha256: str  # of the text as UTF-8, after reading
     corpus_chars: int
     split: str
-    train_config: dict[str, Any]
+    train_config: dict[str, Any]  # as the run was planned
+    more: tuple[dict[str, Any], ...] = ()  # for how much longer it went on, each time
+    parent: str | None = None  # the model it began from, and the SHA-256 of that model's file
+    parent_sha256: str | None = None
     step: int
     training_seconds: float
     val_loss: float | None = None  # nats per character, as `val_method` says, when these weights were chosen

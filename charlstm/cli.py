@@ -7,33 +7,44 @@ Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage.
 
 import argparse
 import contextlib
-import dataclasses
 import itertools
 import json
 import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import tyro
-from pydantic import BaseModel
 
 from charlstm import cli_hub
-from charlstm.bench.record import BenchConfig, SuiteName, table
+from charlstm.bench.record import BenchConfig, table
 from charlstm.config import (
-    PRESET_SUMMARIES,
     PRESETS,
-    Encoding,
     ModelConfig,
     PresetName,
     SampleConfig,
     Settings,
     TrainConfig,
     checked,
-    help_of,
 )
 from charlstm.errors import CharLSTMError, ConfigError, CorpusError, GroupError, TrainingDiverged
+from charlstm.flags import (
+    DEFAULT_PRESET,
+    Evaluate,
+    Rate,
+    Resume,
+    Runs,
+    Steered,
+    bench_type,
+    generate_type,
+    train_type,
+    values,
+)
+from charlstm.runs.commands import REQUESTS, make_ready, named_model, run_row, steered
+from charlstm.runs.kept import More
+from charlstm.runs.manager import RunManager
+from charlstm.runs.parts import begun_from
 from charlstm.runs.store import RunFolder, RunStore
 from charlstm.terminal import BytesBar, TrainingBar, harmless, muted
 from charlstm.wording import duration
@@ -42,97 +53,20 @@ if TYPE_CHECKING:
     from charlstm.corpus import Corpus
     from charlstm.distributed import World
 
-_DEFAULT_PRESET: PresetName = "minute"
-
-
-@dataclasses.dataclass
-class _Common:
-    checkpoints_dir: Path = Path("checkpoints")
-    """Folder of models and runs."""
-
-
-@dataclasses.dataclass(kw_only=True)
-class _Resume(_Common):
-    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Name of the run, as `charlstm runs` lists it")]
-
-
-@dataclasses.dataclass
-class _Runs(_Common):
-    as_json: Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON list")] = False
-
-
-@dataclasses.dataclass
-class _Evaluate:
-    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="A model's folder or .safetensors file")]
-    corpus: Annotated[
-        str | None, tyro.conf.arg(help="Corpus or text file; by default the one the model learned from")
-    ] = None
-    encoding: Annotated[
-        Encoding | None,
-        tyro.conf.arg(help=help_of(TrainConfig.model_fields["encoding"]) + "; by default as the model was trained"),
-    ] = None
-    val_fraction: Annotated[
-        float | None,
-        tyro.conf.arg(help=help_of(TrainConfig.model_fields["val_fraction"]) + "; by default as the model was trained"),
-    ] = None
-    as_json: Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON object")] = False
-
-
-def _flags_of(*configs: BaseModel) -> list[tuple[str, Any, Any]]:
-    """One flag for every field of `configs`, their values as defaults; bounds are checked by the config itself."""
-    return [
-        (
-            name,
-            Annotated[field.annotation, tyro.conf.arg(help=help_of(field))],
-            dataclasses.field(default=getattr(config, name)),
-        )
-        for config in configs
-        for name, field in type(config).model_fields.items()
-    ]
-
-
-def _train_type(base: Settings) -> type:
-    presets = "; ".join(f"{name}: {summary}" for name, summary in PRESET_SUMMARIES.items())
-    own = [
-        (
-            "name",
-            Annotated[str | None, tyro.conf.arg(help="Name of the run; by default made from corpus and preset")],
-            None,
-        ),
-        ("preset", Annotated[PresetName, tyro.conf.arg(help=f"Where the settings start ({presets})")], _DEFAULT_PRESET),
-        ("config", Annotated[Path | None, tyro.conf.arg(help="JSON file of settings, on top of the preset")], None),
-    ]
-    return dataclasses.make_dataclass("Train", [*own, *_flags_of(base.model, base.train)], bases=(_Common,))
-
-
-def _generate_type() -> type:
-    own: list[Any] = [
-        ("model", Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="A model's folder or .safetensors file")]),
-        ("prompt", Annotated[str, tyro.conf.arg(help="Text to continue")], ""),
-    ]
-    return dataclasses.make_dataclass("Generate", [*own, *_flags_of(SampleConfig())])
-
-
-def _bench_type() -> type:
-    own: list[Any] = [
-        ("suite", Annotated[SuiteName, tyro.conf.Positional, tyro.conf.arg(help="What to measure")]),
-        ("as_json", Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON object")], False),
-    ]
-    return dataclasses.make_dataclass("Bench", [*own, *_flags_of(BenchConfig())])
-
 
 def _base_settings(argv: list[str]) -> Settings:
     """What the flags of `train` go on top of: the preset, then the file of `--config`. Also what its `--help` shows."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--preset", default=_DEFAULT_PRESET, choices=get_args(PresetName))
+    parser.add_argument("--preset", default=DEFAULT_PRESET, choices=get_args(PresetName))
     parser.add_argument("--config", type=Path)
+    parser.add_argument("--from", dest="parent", type=Path)
     try:
         known, _ = parser.parse_known_args(argv)
     except argparse.ArgumentError:
-        return Settings.preset(_DEFAULT_PRESET)  # the real parser will say what is wrong with it
-    return Settings.from_flat(
-        {**PRESETS[known.preset], **(_read_json(known.config) if known.config else {})}, needs_end=False
-    )
+        return Settings.preset(DEFAULT_PRESET)  # the real parser will say what is wrong with it
+    flat = {**PRESETS[known.preset], **(_read_json(known.config) if known.config else {})}
+    settings = Settings.from_flat(flat, needs_end=False)
+    return begun_from(settings, known.parent) if known.parent else settings
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -145,17 +79,16 @@ def _read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def _values(flags: Any, *configs: type[BaseModel]) -> dict[str, Any]:
-    return {name: getattr(flags, name) for config in configs for name in config.model_fields}
-
-
 def _train(flags: Any) -> None:
     """Train a model on a text."""
     from charlstm.corpus import DESCRIPTIONS, open_corpus
     from charlstm.distributed import World
+    from charlstm.language_model import LanguageModel
+    from charlstm.training import grown
 
-    values = _values(flags, ModelConfig, TrainConfig)
-    settings, typed = Settings.from_flat(values), flags.corpus
+    settings, typed = Settings.from_flat(values(flags, ModelConfig, TrainConfig)), flags.corpus
+    if flags.parent and settings != begun_from(settings, flags.parent):
+        raise ConfigError("the sizes are those of the model the run begins from; leave out flags that change them.")
     world = World.from_environment()
     world.share(settings.train.batch_size)
     with world:
@@ -164,7 +97,13 @@ def _train(flags: Any) -> None:
         if typed not in DESCRIPTIONS:  # whoever resumes the run may do so from another folder
             whole = settings.train.model_copy(update={"corpus": str(Path(typed).expanduser().resolve())})
             settings = settings.model_copy(update={"train": whole})
-        corpus.check(settings.model, settings.train)  # a text that can't be used is refused before a folder is made
+        vocabulary = None
+        if flags.parent:
+            characters = (char for char, _ in corpus.frequencies)
+            parent = LanguageModel.load(flags.parent)
+            vocabulary = grown(parent, characters, settings.model, settings.train.seed)[0].vocabulary
+        # a text that can't be used is refused before a folder is made
+        corpus.check(settings.model, settings.train, vocabulary)
         name = world.shared(_new_folder(flags, settings, world).name if world.is_writer else "")
         _work(RunFolder(flags.checkpoints_dir / name), corpus, world)
 
@@ -175,10 +114,15 @@ def _new_folder(flags: Any, settings: Settings, world: "World") -> RunFolder:
     if world.num_restarts and (begun := store.of_job(world.job)):
         return begun
     name = store.free_name(f"{Path(flags.corpus).stem}-{flags.preset}") if flags.name is None else flags.name
-    return store.create(settings, name, job=world.job)
+
+    def prepare(folder: RunFolder) -> None:
+        if flags.parent:
+            folder.keep_parent(*named_model(flags.parent))
+
+    return store.create(settings, name, job=world.job, prepare=prepare)
 
 
-def _resume(flags: _Resume) -> None:
+def _resume(flags: Resume) -> None:
     """Continue a run that was stopped or cut off, exactly where it was last saved."""
     from charlstm.distributed import World
 
@@ -187,19 +131,37 @@ def _resume(flags: _Resume) -> None:
             folder = RunStore(flags.checkpoints_dir).get(flags.name)
             if world.size > 1:
                 world.share(folder.settings().train.batch_size)  # refused without making a failed run of it
-        _work(folder, None, world)
+            if world.is_writer:
+                more = More(
+                    minutes=flags.more_minutes,
+                    passes=flags.more_passes,
+                    steps=flags.more_steps,
+                    learning_rate=flags.more_rate,
+                    lr_schedule=flags.more_schedule,
+                )
+                make_ready(folder, more)
+        _work(folder, None, world, flags.quiet)
 
 
-def _work(folder: RunFolder, corpus: "Corpus | None", world: "World") -> None:
-    from charlstm.runs.worker import assist, corpus_of, work
+def _work(folder: RunFolder, corpus: "Corpus | None", world: "World", is_quiet: bool = False) -> None:
+    try:
+        _worked(folder, corpus, world, is_quiet)
+    finally:
+        if world.is_writer:
+            RunManager(folder.path.parent).tend()  # whatever waits for this one's end
+
+
+def _worked(folder: RunFolder, corpus: "Corpus | None", world: "World", is_quiet: bool) -> None:
+    from charlstm.runs.sources import corpus_of
+    from charlstm.runs.worker import assist, work
 
     if world.num_restarts and world.shared(folder.is_completed()):
         return
     if not world.is_writer:
-        assist(lambda: corpus or corpus_of(folder), world)
+        assist(folder, lambda: corpus or corpus_of(folder), world)
         return
     print(f"run {folder.name}, in {folder.path}")
-    with BytesBar() as download, TrainingBar() as bar:
+    with BytesBar() as download, TrainingBar(is_quiet) as bar:
         finished = work(folder, corpus, bar.show, download.report, world=world)
     print(f"{finished.reason} at step {finished.step:,} after {duration(finished.elapsed_seconds)}")
     if finished.val_stateful is not None and finished.val_windows is not None:
@@ -210,6 +172,16 @@ def _work(folder: RunFolder, corpus: "Corpus | None", world: "World") -> None:
     print(f"write with it: python -m charlstm generate {shlex.quote(str(folder.path))}")
 
 
+def _steering(request: str, flags_type: type) -> Any:
+    """A command that makes one request of a run that is training."""
+
+    def steer(flags: Any) -> None:
+        print(steered(flags.checkpoints_dir, flags.name, request, getattr(flags, "factor", None)))
+
+    steer.__doc__ = f"{request.capitalize()} a run that is training, from any terminal."
+    return _command(steer, flags_type)
+
+
 def _generate(flags: Any) -> None:
     """Write text with a model."""
     import torch
@@ -218,7 +190,7 @@ def _generate(flags: Any) -> None:
 
     torch.set_num_threads(1)  # measured: 3,900 characters/s with one thread, 2,300 with two
 
-    config = checked(SampleConfig, _values(flags, SampleConfig))
+    config = checked(SampleConfig, values(flags, SampleConfig))
     chunks = LanguageModel.load(flags.model).stream(flags.prompt, config)
     first = next(chunks)  # a prompt that can't be read is refused before it is printed
     print(harmless(flags.prompt), end="")
@@ -227,7 +199,7 @@ def _generate(flags: Any) -> None:
     print()
 
 
-def _evaluate(flags: _Evaluate) -> None:
+def _evaluate(flags: Evaluate) -> None:
     """Measure a model on the validation part of a text, in nats and bits per character."""
     from charlstm.corpus import open_corpus
     from charlstm.evaluation import validation_figures
@@ -270,9 +242,9 @@ def _evaluate(flags: _Evaluate) -> None:
     print(f"cold windows of 256  {windows.nats:.4f} nats per character, {windows.bpc:.4f} bits")
 
 
-def _runs(flags: _Runs) -> None:
+def _runs(flags: Runs) -> None:
     """List the runs, the newest first."""
-    rows = [_run_row(folder) for folder in RunStore(flags.checkpoints_dir).folders()]
+    rows = [run_row(folder) for folder in RunStore(flags.checkpoints_dir).folders()]
     if flags.as_json:
         print(json.dumps(rows))
     elif not rows:
@@ -282,16 +254,6 @@ def _runs(flags: _Runs) -> None:
         print(f"{row['name']:32} {row['status']:10} step {row['step']:>9,}  {loss}")
 
 
-def _run_row(folder: RunFolder) -> dict[str, Any]:
-    from charlstm.runs.store import History
-
-    history = History(folder)
-    history.poll()
-    losses = [each.val_loss for each in history.records if each.kind == "evaluated"]
-    step = max((each.step for each in history.records), default=0)
-    return {"name": folder.name, "status": folder.status(), "step": step, "val_loss": min(losses, default=None)}
-
-
 def _bench(flags: Any) -> None:
     """Time this package beside the way others do the same."""
     from tqdm import tqdm
@@ -299,7 +261,7 @@ def _bench(flags: Any) -> None:
     from charlstm.bench.measure import Meter
     from charlstm.bench.suites import run
 
-    config = checked(BenchConfig, _values(flags, BenchConfig))
+    config = checked(BenchConfig, values(flags, BenchConfig))
     with tqdm(bar_format="{desc}", leave=False, disable=not sys.stderr.isatty()) as line:
         report = run(flags.suite, config, Meter(config.seconds, progress=line.set_description_str))
     print(report.model_dump_json() if flags.as_json else table(report))
@@ -307,12 +269,13 @@ def _bench(flags: Any) -> None:
 
 def _run(argv: list[str]) -> None:
     commands = {
-        "train": _command(_train, _train_type(_base_settings(argv))),
-        "resume": _command(_resume, _Resume),
-        "generate": _command(_generate, _generate_type()),
-        "evaluate": _command(_evaluate, _Evaluate),
-        "runs": _command(_runs, _Runs),
-        "bench": _command(_bench, _bench_type()),
+        "train": _command(_train, train_type(_base_settings(argv))),
+        "resume": _command(_resume, Resume),
+        **{request: _steering(request, Rate if request == "rate" else Steered) for request in REQUESTS},
+        "generate": _command(_generate, generate_type()),
+        "evaluate": _command(_evaluate, Evaluate),
+        "runs": _command(_runs, Runs),
+        "bench": _command(_bench, bench_type()),
         **{name: _command(*each) for name, each in cli_hub.COMMANDS.items()},
     }
     tyro.extras.subcommand_cli_from_dict(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 
-from charlstm.runs.store import History, RunFolder, RunStore
+from charlstm.runs.history import History
+from charlstm.runs.store import RunFolder, RunStore
 from charlstm.terminal import StepBar
 
 if TYPE_CHECKING:

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+Cause = Literal["asked", "timer", "pause", "rate", "end"]
+
 
 class StepDone(NamedTuple):
     """One update is done: a chance for the consumer to look up or to stop. Never recorded, holds no measurement."""
@@ -18,6 +20,13 @@ class _Record(BaseModel):
     # strings: a gradient norm may be infinite, which plain JSON has no number for
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
     step: int
+
+
+class _Moment(_Record):
+    """Something that happened to the run, and where on the curve that is."""
+
+    elapsed_seconds: float = 0.0
+    num_passes: float = 0.0
 
 
 class Started(_Record):
@@ -32,9 +41,12 @@ class Started(_Record):
     num_parameters: int
     hardware: str
     notes: tuple[str, ...] = ()  # what was done to the text while reading it
+    parent: str = ""  # the model that the run began from, if it did
+    parent_sha256: str = ""
+    new_characters: tuple[str, ...] = ()  # which that model did not know
 
 
-class Resumed(_Record):
+class Resumed(_Moment):
     """The run goes on from `step`; earlier records of later steps no longer count."""
 
     kind: Literal["resumed"] = "resumed"
@@ -85,6 +97,60 @@ class Sampled(_Record):
     seed: int
 
 
+class Saved(_Moment):
+    """All that is needed to go on from here is on disk."""
+
+    kind: Literal["saved"] = "saved"
+    cause: Cause
+
+
+class Paused(_Moment):
+    """The run waits until it is continued; no time passes for it."""
+
+    kind: Literal["paused"] = "paused"
+
+
+class Continued(_Moment):
+    """The end of a pause."""
+
+    kind: Literal["continued"] = "continued"
+    paused_seconds: float
+
+
+class RateChanged(_Moment):
+    """From here on the planned learning rate is multiplied by `rate_factor`."""
+
+    kind: Literal["ratechanged"] = "ratechanged"
+    rate_factor: float
+    learning_rate: float  # of the next update
+
+
+class Extended(_Moment):
+    """The run goes on for so much more, with a schedule of its own over that part; 0 sets no limit."""
+
+    kind: Literal["extended"] = "extended"
+    minutes: float
+    passes: float
+    steps: int
+    learning_rate: float  # at the peak of the added part
+    lr_schedule: str
+    command: str  # what asks for the same
+    note: str
+
+
+class References(_Record):
+    """What simple models reach on this run's own text, in nats per character; step 0, since they learn nothing."""
+
+    kind: Literal["references"] = "references"
+    uniform: float
+    frequencies: float
+    fivegram: float
+    method: str
+    num_train_chars: int  # counted
+    num_val_chars: int  # predicted
+    seconds: float
+
+
 class Finished(_Record):
     """Last record of a run that ended in order; the two figures are those of the published model."""
 
@@ -93,6 +159,7 @@ class Finished(_Record):
     elapsed_seconds: float
     val_stateful: float | None = None
     val_windows: float | None = None
+    num_parts: int = 1  # the run as it was planned, and how often it was extended
 
 
 class Failed(_Record):
@@ -103,7 +170,21 @@ class Failed(_Record):
 
 
 Record = Annotated[
-    Started | Resumed | Rewound | Progress | Evaluated | Sampled | Finished | Failed, Field(discriminator="kind")
+    Started
+    | Resumed
+    | Rewound
+    | Progress
+    | Evaluated
+    | Sampled
+    | Saved
+    | Paused
+    | Continued
+    | RateChanged
+    | Extended
+    | References
+    | Finished
+    | Failed,
+    Field(discriminator="kind"),
 ]
 Event = StepDone | Rewound | Progress | Evaluated | Sampled
 _ADAPTER: TypeAdapter[Record] = TypeAdapter(Record)

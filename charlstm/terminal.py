@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from charlstm.events import Record
+from charlstm.runs.history import told
 
 
 class TrainingBar:
     """Shows a run's records: a bar on a terminal, plain lines elsewhere, samples in both."""
+
+    def __init__(self, is_quiet: bool = False) -> None:
+        self._is_quiet = is_quiet  # no samples
 
     def __enter__(self) -> "TrainingBar":
         from tqdm import tqdm
@@ -31,6 +35,8 @@ class TrainingBar:
                 f"step {record.step:,}, loss {record.smooth_loss:.3f}, {record.chars_per_second:,.0f} chars/s",
                 refresh=False,
             )
+        elif self._is_quiet and record.kind == "sampled":
+            return
         elif line := _line(record):
             self._bar.write(line)
             sys.stdout.flush()
@@ -52,6 +58,8 @@ def _line(record: Record) -> str | None:
         )
     if record.kind == "evaluated":
         return f"step {record.step:,}: validation {record.val_loss:.4f} nats per character ({record.method})"
+    if record.kind in ("paused", "continued", "extended", "ratechanged"):
+        return f"step {record.step:,}: {told(record)[1]}"
     if record.kind == "sampled":
         return f"---- step {record.step:,} ----\n{harmless(record.text)}\n----"
     return None

@@ -18,8 +18,9 @@ from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, RunError
 from charlstm.events import Evaluated, Progress, Sampled, StepDone
 from charlstm.language_model import LanguageModel
+from charlstm.runs.history import History
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import History, RunFolder, RunStore
+from charlstm.runs.store import RunFolder, RunStore
 from charlstm.runs.worker import work
 from charlstm.training import Trainer
 from charlstm.training.bursts import BURST_SECONDS, BurstTrainer, Order, Saved, burst

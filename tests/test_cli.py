@@ -18,7 +18,8 @@ from pydantic import BaseModel
 from charlstm.bench.record import BenchConfig
 from charlstm.cli import main
 from charlstm.config import ModelConfig, SampleConfig, TrainConfig, unit_of
-from charlstm.runs.store import Control, RunFolder
+from charlstm.runs.control import Control
+from charlstm.runs.store import RunFolder
 from charlstm.runs.worker import work
 
 TINY = ["--hidden-size", "8", "--batch-size", "2", "--seq-len", "16", "--dropout", "0", "--max-minutes", "0"]
@@ -266,7 +267,7 @@ class TestTrain:
         assert f"data has {len(pangrams):,} characters, {len(set(pangrams))} unique" in out
         recorded = lines_of(trained.model)
         samples = {line["step"]: line["text"] for line in recorded if line["kind"] == "sampled"}
-        assert list(samples) == [0, 30, 60]
+        assert list(samples) == [0, 20, 30, 40, 60]
         for step, text in samples.items():
             assert f"step {step} ----\n{text}\n" in out
         for line in recorded:

@@ -26,7 +26,8 @@ from charlstm.corpus import StreamBatches
 from charlstm.corpus.batches import IGNORED
 from charlstm.distributed import ALONE, World
 from charlstm.errors import ConfigError, GroupError
-from charlstm.runs.store import Control, RunFolder, RunStore
+from charlstm.runs.control import Control
+from charlstm.runs.store import RunFolder, RunStore
 from charlstm.runs.worker import work
 from charlstm.vocabulary import Vocabulary
 
@@ -364,12 +365,16 @@ def test_killed_processes_are_started_again_and_end_with_the_same_bits(
 def test_a_run_is_stopped_and_goes_on_in_another_number_of_processes(
     undisturbed: tuple[RunFolder, str], command_file: Path, tmp_path: Path
 ):
-    """One for some steps, two until torchrun is told to end, and one to the end."""
+    """One for some steps, two, with a pause, until torchrun is told to end, and one to the end."""
     settings = Settings.from_flat(json.loads(undisturbed[0].settings_file.read_text()))
     folder = RunStore(tmp_path).create(settings, "mine")
     work(folder, on_record=lambda record: folder.ask(Control(stop=record.step >= 20)))
     steps = [lines_of(folder)[-1]["step"]]
     torchrun = begun([*TORCHRUN, str(command_file), "resume", "mine", "--checkpoints-dir", str(tmp_path)], PAUSE="0.01")
+    wait_until(lambda: lines_of(folder)[-1]["step"] >= steps[0] + 10)
+    folder.mailbox.request(pause=True)
+    wait_until(lambda: folder.answer().is_paused)
+    folder.mailbox.request(pause=False)
     wait_until(lambda: lines_of(folder)[-1]["step"] >= steps[0] + 20)
     torchrun.send_signal(signal.SIGTERM)
     torchrun.communicate(timeout=60)

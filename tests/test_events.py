@@ -9,14 +9,20 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from charlstm.events import (
+    Continued,
     Evaluated,
+    Extended,
     Failed,
     Finished,
+    Paused,
     Progress,
+    RateChanged,
     Record,
+    References,
     Resumed,
     Rewound,
     Sampled,
+    Saved,
     Started,
     StepDone,
     parse_record,
@@ -51,6 +57,32 @@ EXAMPLES = [
     Finished(step=99, reason="stopped", elapsed_seconds=60.0, val_stateful=1.5, val_windows=1.625),
     Failed(step=99, message="the disk is full."),
     Rewound(step=20, diverged_step=35, rate_factor=0.5),
+    Saved(step=30, elapsed_seconds=4.5, num_passes=0.375, cause="asked"),
+    Paused(step=30, elapsed_seconds=4.5, num_passes=0.375),
+    Continued(step=30, elapsed_seconds=4.5, num_passes=0.375, paused_seconds=12.25),
+    RateChanged(step=30, elapsed_seconds=4.5, num_passes=0.375, rate_factor=0.5, learning_rate=2.5e-3),
+    Extended(
+        step=99,
+        elapsed_seconds=60.0,
+        num_passes=1.0,
+        minutes=2.0,
+        passes=0.0,
+        steps=0,
+        learning_rate=2.5e-3,
+        lr_schedule="cosine",
+        command="python -m charlstm resume run --more-minutes 2",
+        note="Trains 2 min longer.",
+    ),
+    References(
+        step=0,
+        uniform=4.125,
+        frequencies=3.5,
+        fivegram=2.125,
+        method="all of the text",
+        num_train_chars=900,
+        num_val_chars=99,
+        seconds=0.5,
+    ),
 ]
 each_kind = pytest.mark.parametrize("record", EXAMPLES, ids=lambda record: record.kind)
 

@@ -13,8 +13,9 @@ from waiting import wait_until
 
 from charlstm.config import Settings
 from charlstm.errors import RunError
+from charlstm.runs.control import Control
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import Control, RunFolder
+from charlstm.runs.store import RunFolder
 from charlstm.runs.worker import work
 
 TINY: dict[str, Any] = {
@@ -38,9 +39,9 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunMana
     monkeypatch.chdir(tmp_path)
     manager = RunManager(Path("checkpoints"))
     yield manager
-    for child in manager._children.values():
-        child.process.kill()
-        child.process.wait()
+    for _, process in manager._children.values():
+        process.kill()
+        process.wait()
 
 
 def lines_of(folder: RunFolder) -> list[dict[str, Any]]:
@@ -58,7 +59,7 @@ def steps_of(folder: RunFolder) -> int:
 
 def statuses_until_the_process_ends(manager: RunManager, folder: RunFolder) -> list[str]:
     """The states seen by somebody who never looks away, each once in a row."""
-    process = manager._children[folder.name].process
+    _, process = manager._children[folder.name]
     seen: list[str] = []
 
     def look() -> bool:
@@ -96,19 +97,14 @@ def test_a_run_works_in_a_session_of_its_own_alone_in_its_place_until_it_is_stop
     manager: RunManager, tmp_path: Path, pangrams: str
 ):
     folder = manager.start(ENDLESS, "endless", pangrams)
-    assert manager.status(folder) in ("queued", "running")
+    assert manager.status(folder) in ("starting", "running")
     assert folder.corpus_file.read_text() == pangrams
-    process = manager._children["endless"].process
+    _, process = manager._children["endless"]
     assert os.getsid(process.pid) == process.pid != os.getsid(0)
-
-    for attempt in (
-        lambda: manager.start(ENDLESS, "second", pangrams),
-        lambda: manager.resume("endless"),
-    ):
-        with pytest.raises(RunError, match="endless is training; stop it or wait") as caught:
-            attempt()
-        assert "\n" not in str(caught.value)
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["endless"]
+    with pytest.raises(RunError, match="endless is training already; stop it or wait") as caught:
+        manager.resume("endless")
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir() if path.name[0] != "."] == ["endless"]
 
     wait_until(lambda: steps_of(folder) >= 20)
     another = RunManager(tmp_path / "checkpoints")
@@ -117,7 +113,7 @@ def test_a_run_works_in_a_session_of_its_own_alone_in_its_place_until_it_is_stop
         assert active is not None
         assert (active.name, active.status) == ("endless", "running")
         with pytest.raises(RunError, match="endless is training"):
-            each.start(ENDLESS, "second", pangrams)
+            each.delete("endless")
 
     another.stop("endless")
     assert manager.status(folder) in ("stopping", "stopped")
@@ -137,8 +133,8 @@ def test_a_stopped_run_is_resumed_where_it_was_and_its_states_follow_in_order(
     manager.resume("short")
     assert folder.control() == Control(stop=False), "the request that stopped it is taken back"
     seen = statuses_until_the_process_ends(manager, folder)
-    assert seen == [each for each in ("queued", "running", "completed") if each in seen]
-    assert {"queued", "completed"} <= set(seen)
+    assert seen == [each for each in ("starting", "running", "completed") if each in seen]
+    assert {"starting", "completed"} <= set(seen)
     assert [line["step"] for line in lines_of(folder) if line["kind"] == "resumed"] == [20]
     assert lines_of(folder)[-1]["step"] == 60
     assert [(run.name, run.status) for run in manager.runs()] == [("short", "completed")]
@@ -156,7 +152,7 @@ def test_a_resumed_run_asked_to_stop_while_it_waits_stops_too(manager: RunManage
     folder = manager.start(ENDLESS, "endless", pangrams)
     manager.stop("endless")
     wait_until(lambda: manager.status(folder) == "stopped")
-    wait_until(lambda: manager._children["endless"].process.poll() is not None)
+    wait_until(lambda: manager._children["endless"][1].poll() is not None)
     before = len(lines_of(folder))
     manager.resume("endless")
     manager.stop("endless")
@@ -166,9 +162,10 @@ def test_a_resumed_run_asked_to_stop_while_it_waits_stops_too(manager: RunManage
 
 def test_a_run_that_has_ended_is_asked_nothing(manager: RunManager, pangrams: str, monkeypatch: pytest.MonkeyPatch):
     folder = make_stopped(manager, pangrams, monkeypatch)
-    folder.ask(Control())
-    manager.stop("short")
+    assert manager.stop("short") == 0
     assert folder.control() == Control()
+    with pytest.raises(RunError, match=r"short is not training \(stopped\)"):
+        manager.steer("short", pause=True)
     assert manager.status(folder) == "stopped"
 
 
@@ -199,12 +196,12 @@ def test_a_worker_that_finds_damaged_settings_has_failed_and_says_why(
 
 
 @pytest.mark.skipif(not shutil.which("false"), reason="needs a command that fails")
-def test_a_worker_that_can_not_even_begin_has_crashed_and_blocks_nobody(
+def test_a_worker_that_can_not_even_begin_is_interrupted_and_blocks_nobody(
     manager: RunManager, pangrams: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     folder = manager.start(SHORT, "hopeless", pangrams)
-    manager._children["hopeless"].process.wait(20)
-    assert manager.status(folder) == "crashed"
+    manager._children["hopeless"][1].wait(20)
+    assert manager.status(folder) == "interrupted"
     assert manager.active() is None
     manager.start(SHORT, "next", pangrams)

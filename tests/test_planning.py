@@ -11,7 +11,8 @@ from charlstm.config import PRESETS, Settings
 from charlstm.corpus import Corpus
 from charlstm.errors import ConfigError
 from charlstm.events import Started
-from charlstm.runs.store import History, RunStore
+from charlstm.runs.history import History
+from charlstm.runs.store import RunStore
 from charlstm.runs.worker import work
 from charlstm.training import plan, planning
 from charlstm.training.planning import choice

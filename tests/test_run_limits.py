@@ -10,9 +10,10 @@ from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, ConfigError, CorpusError, RunError
 from charlstm.events import Failed
 from charlstm.runs.cleaning import clean, require_disk, visitors
-from charlstm.runs.limits import allowed, bounded, check_room
+from charlstm.runs.history import History
+from charlstm.runs.limits import allowed, bounded
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import History, RunFolder, RunStore
+from charlstm.runs.store import RunFolder, RunStore
 from charlstm.runs.worker import work
 
 TINY = {"hidden_size": 8, "batch_size": 2, "seq_len": 16, "max_minutes": 0, "max_steps": 4, "sample_every": 10**9}
@@ -74,16 +75,6 @@ def test_a_model_that_is_too_large_is_refused_before_it_is_made(
     history.poll()
     assert isinstance(history.records[-1], Failed)
     assert "at most 100 parameters" in history.records[-1].message
-
-
-def test_only_so_many_runs_train_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_room([])
-    with pytest.raises(RunError, match="one is training"):
-        check_room(["one"])
-    monkeypatch.setenv("CHARLSTM_MAX_RUNS", "2")
-    check_room(["one"])
-    with pytest.raises(RunError, match="one, two are training"):
-        check_room(["one", "two"])
 
 
 class TestCleaning:

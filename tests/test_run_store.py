@@ -13,7 +13,9 @@ from filelock import FileLock
 
 from charlstm.config import Settings
 from charlstm.errors import RunError
-from charlstm.runs.store import ACTIVE, Control, History, RunFolder, RunStore
+from charlstm.runs.control import Control
+from charlstm.runs.history import History
+from charlstm.runs.store import ACTIVE, RunFolder, RunStore
 
 SETTINGS = Settings.from_flat({"corpus": "pasted", "hidden_size": 8, "max_steps": 10, "sample_prompt": "é »"})
 STARTED = {
@@ -223,20 +225,20 @@ class TestControl:
         assert folder.control() == Control()
 
     def test_a_request_of_a_later_version_is_understood_as_far_as_it_is_known(self, folder: RunFolder):
-        (folder.path / "control.json").write_text('{"stop": true, "pause": 3}')
+        (folder.path / "control.json").write_text('{"stop": true, "hurry": 3}')
         assert folder.control().stop is True
 
 
 class TestStatus:
-    def test_a_fresh_run_is_queued(self, folder: RunFolder):
-        assert folder.status() == "queued"
+    def test_a_fresh_run_is_starting(self, folder: RunFolder):
+        assert folder.status() == "starting"
 
-    def test_a_run_whose_worker_never_came_has_crashed(self, folder: RunFolder):
+    def test_a_run_whose_worker_never_came_is_interrupted(self, folder: RunFolder):
         an_hour_ago = folder.settings_file.stat().st_mtime - 3600
         os.utime(folder.settings_file, (an_hour_ago, an_hour_ago))
-        assert folder.status() == "crashed"
+        assert folder.status() == "interrupted"
 
-    def test_a_run_is_running_while_another_process_holds_its_lock_and_crashed_when_that_dies(
+    def test_a_run_is_running_while_another_process_holds_its_lock_and_interrupted_when_that_dies(
         self, folder: RunFolder, hold: Hold
     ):
         append(folder, lines(STARTED, sampled(5)))
@@ -246,7 +248,7 @@ class TestStatus:
         worker.send_signal(signal.SIGKILL)
         worker.wait()
         assert not folder.is_alive()
-        assert folder.status() == "crashed"
+        assert folder.status() == "interrupted"
 
     def test_a_running_run_that_is_asked_to_stop_is_stopping(self, folder: RunFolder, hold: Hold):
         hold(folder)
@@ -266,8 +268,8 @@ class TestStatus:
             ((STARTED, STOPPED, resumed(10), FINISHED), "completed"),
             ((STARTED, FAILED), "failed"),
             ((FAILED,), "failed"),
-            ((STARTED,), "crashed"),
-            ((STARTED, FINISHED, resumed(10)), "crashed"),
+            ((STARTED,), "interrupted"),
+            ((STARTED, FINISHED, resumed(10)), "interrupted"),
         ],
     )
     def test_a_run_without_a_worker_is_what_its_last_record_says(
@@ -285,18 +287,18 @@ class TestStatus:
     @pytest.mark.parametrize("tail", [b'{"kind": "finished", "st', b"\n", b"\xff\xfe\n"])
     def test_a_broken_last_line_is_a_crash(self, folder: RunFolder, tail: bytes):
         append(folder, lines(STARTED, sampled(5)) + tail)
-        assert folder.status() == "crashed"
+        assert folder.status() == "interrupted"
 
     def test_an_empty_record_file_is_a_crash(self, folder: RunFolder):
         append(folder, b"")
-        assert folder.status() == "crashed"
+        assert folder.status() == "interrupted"
 
     def test_the_last_record_is_found_behind_many_long_ones(self, folder: RunFolder):
         append(folder, lines(STARTED, *(sampled(step, "日本語" * 3000) for step in range(9)), FINISHED))
         assert folder.status() == "completed"
 
-    def test_queued_running_and_stopping_are_the_active_ones(self):
-        assert set(ACTIVE) == {"queued", "running", "stopping"}
+    def test_those_that_have_a_process_or_are_about_to_are_the_active_ones(self):
+        assert set(ACTIVE) == {"starting", "running", "paused", "stopping"}
 
     def test_looking_makes_no_file_in_a_folder_without_a_lock(self, folder: RunFolder):
         before = sorted(folder.path.iterdir())

@@ -33,7 +33,7 @@ def test_events_come_at_0_at_every_period_and_at_the_end() -> None:
     events = list(trainer_of(settings).run())
     assert [event.step for event in of(Progress, events)] == [0, 2, 4, 6, 8, 10, 11]
     assert [event.step for event in of(Evaluated, events)] == [0, 3, 6, 9, 11]
-    assert [event.step for event in of(Sampled, events)] == [0, 4, 8, 11]
+    assert [event.step for event in of(Sampled, events)] == [0, 3, 4, 6, 8, 9, 11]  # and at every validation
     assert [event.step for event in of(StepDone, events)] == list(range(1, 12))
 
 

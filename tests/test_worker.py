@@ -21,7 +21,9 @@ from charlstm.config import Settings
 from charlstm.errors import CorpusError, RunError
 from charlstm.events import Record
 from charlstm.language_model import LanguageModel
-from charlstm.runs.store import Control, History, RunFolder, RunStore
+from charlstm.runs.control import Control
+from charlstm.runs.history import History
+from charlstm.runs.store import RunFolder, RunStore
 from charlstm.runs.worker import work
 
 TINY: dict[str, Any] = {
@@ -155,7 +157,7 @@ class TestCompletedRun:
     def test_records_come_at_the_steps_that_the_settings_ask_for(self, completed: RunFolder):
         assert [line["step"] for line in of_kind(completed, "progress")] == [0, 10, 20, 30, 40, 50, 60]
         assert [line["step"] for line in of_kind(completed, "evaluated")] == [0, 25, 50, 60]
-        assert [line["step"] for line in of_kind(completed, "sampled")] == [0, 30, 60]
+        assert [line["step"] for line in of_kind(completed, "sampled")] == [0, 25, 30, 50, 60]
         assert [line["kind"] for line in lines_of(completed)].count("finished") == 1
         assert lines_of(completed)[-1]["kind"] == "finished"
 
@@ -165,7 +167,7 @@ class TestCompletedRun:
     def test_samples_continue_the_prompt_for_as_long_as_asked(self, completed: RunFolder):
         texts = [line["text"] for line in of_kind(completed, "sampled")]
         assert all(text.startswith("the ") and len(text) == len("the ") + 20 for text in texts)
-        assert len(set(texts)) == 3, "what was learned in between shows"
+        assert len(set(texts)) > 3, "what was learned in between shows"
 
     def test_the_loss_begins_near_a_blind_guess_and_falls(self, completed: RunFolder, pangrams: str):
         losses = [line["train_loss"] for line in of_kind(completed, "progress")]
@@ -326,7 +328,7 @@ class TestStopAndResume:
     ):
         whole = copied.events_file.read_bytes().splitlines(keepends=True)
         copied.events_file.write_bytes(b"".join(whole[:-1]))
-        assert copied.status() == "crashed"
+        assert copied.status() == "interrupted"
         finished = work(copied)
         expected = lines_of(completed)[-1]
         assert {key: expected[key] for key in ("reason", "step", "val_stateful", "val_windows")} == {

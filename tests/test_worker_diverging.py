@@ -12,7 +12,9 @@ from charlstm.config import Settings
 from charlstm.corpus.batches import Batch
 from charlstm.errors import TrainingDiverged
 from charlstm.language_model import LanguageModel
-from charlstm.runs.store import Control, History, RunFolder, RunStore
+from charlstm.runs.control import Control
+from charlstm.runs.history import History
+from charlstm.runs.store import RunFolder, RunStore
 from charlstm.runs.worker import work
 from charlstm.training import Trainer
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from charlstm.config import Settings
-from charlstm.errors import ConfigError, CorpusError, RunError
+from charlstm.errors import ConfigError, CorpusError
 from charlstm.hosting import limits
 
 _BYTES_OF_MB = 1e6
@@ -45,11 +45,3 @@ def check_parameters(num_parameters: int) -> None:
             f"a model may have at most {most:,} parameters here, not {num_parameters:,}; lower hidden_size or "
             "num_layers."
         )
-
-
-def check_room(going: list[str]) -> None:
-    """Raise `RunError` if no other run may start beside those that are `going`."""
-    most = limits().max_runs
-    if len(going) >= most:
-        others = f"{going[0]} is" if most == 1 else f"{', '.join(going)} are"
-        raise RunError(f"{others} training; stop it or wait for its end before starting another.")

@@ -1,27 +1,43 @@
-"""Starts, lists and stops runs. Each is a process of its own, so neither a page nor the app can take it down.
+"""Starts, lists, steers and keeps runs. Each is a process of its own, so neither a page nor the app can take it down.
 
 The process is the command a person would type (`python -m charlstm resume NAME` on a prepared folder), in its own
-session. Nothing about it is remembered here that is needed later: another manager finds the same runs on disk.
-This module starts without torch.
+session. Nothing about it is remembered here that is needed later: another manager finds the same runs on disk, and the
+same queue. A run waits with a ticket in its folder; whoever is alive (an app, a worker at its end) starts the next,
+one manager at a time. This module starts without torch.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from charlstm.config import Settings
+from charlstm.errors import CharLSTMError, RunError
+from charlstm.files import publish_text
 from charlstm.runs.cleaning import require_disk
-from charlstm.runs.limits import allowed, bounded, check_room
-from charlstm.runs.store import ACTIVE, Control, RunFolder, RunStore, Status
+from charlstm.runs.control import Control
+from charlstm.runs.history import RunHistory
+from charlstm.runs.kept import More, Ticket
+from charlstm.runs.limits import allowed, bounded
+from charlstm.runs.parts import begun_from, extend, model_file
+from charlstm.runs.store import ACTIVE, RunFolder, RunStore, Status
+from charlstm.runs.trash import Trash, Trashed
 
 # With `start_new_session` (which Windows ignores), what lets a run outlive this process, its terminal and its Ctrl-C.
 _DETACHED = 0
 if sys.platform == "win32":
     _DETACHED = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
+_LOCK_SECONDS = 10
+_TEND_SECONDS = 1.0
+_LONGEST_LABEL = 80
 
 
 @dataclass(frozen=True)
@@ -30,80 +46,227 @@ class RunSummary:
 
     folder: RunFolder
     status: Status
+    place: int  # in the queue, 1 for the next; 0 if it does not wait
+    label: str
+    owner: str  # the hash of a token, see `ownership`
+    begun_at: float  # seconds since 1970
+    corpus: str
+    size: str
+    parent: str  # the model it began from, if it did
+    step: int
+    elapsed_seconds: float
+    val_loss: float | None  # the best, in nats per character
+    problem: str  # why it failed, in a sentence
 
     @property
     def name(self) -> str:
-        """The run's name."""
+        """The run's id."""
         return self.folder.name
 
 
-@dataclass(frozen=True)
-class _Child:
-    """A worker started here, and how much of the run was recorded before: more means that it has held its lock."""
-
-    process: "subprocess.Popen[bytes]"
-    recorded_bytes: int
-
-
 class RunManager:
-    """The runs in one checkpoints folder."""
+    """The runs in one checkpoints folder, `max_runs` of them going at a time ($CHARLSTM_MAX_RUNS, else 1)."""
 
-    def __init__(self, checkpoints_dir: Path) -> None:
+    def __init__(self, checkpoints_dir: Path, max_runs: int | None = None) -> None:
         self.store = RunStore(checkpoints_dir)
-        self._children: dict[str, _Child] = {}
-        self._starting = threading.Lock()  # two visitors may press Start at the same moment
+        self._trash = Trash(self.store)
+        self._max_runs = max_runs or _max_runs()
+        self._children: dict[str, tuple[int, subprocess.Popen[bytes]]] = {}  # the ticket, and the worker started for it
+        self._histories: dict[str, RunHistory] = {}
+        self._reading = threading.Lock()
 
-    def start(self, settings: Settings, name: str, text: str | Iterable[str] | None = None) -> RunFolder:
-        """Start a new run in a process of its own; raises `RunError` if the name is taken or another run is going."""
-        with self._starting:
-            self._require_idle()
-            require_disk(self.store)
-            folder = self.store.create(allowed(settings), name, None if text is None else bounded(text))
-            self._spawn(folder)
+    def start(
+        self,
+        settings: Settings,
+        name: str,
+        text: str | Iterable[str] | None = None,
+        *,
+        parent: Path | None = None,
+        owner: str = "",
+    ) -> RunFolder:
+        """Start a new run in a process of its own, or queue it while enough are going.
+
+        `parent` is a model, folder or file, that it begins from instead of from nothing; `owner` see `ownership`.
+        Raises `RunError` if the name is taken or the model can't be read.
+        """
+        if parent:
+            settings = begun_from(settings, parent)
+
+        def prepare(folder: RunFolder) -> None:
+            if parent:
+                folder.keep_parent(model_file(parent), parent.stem if parent.is_file() else parent.resolve().name)
+            if owner:
+                publish_text(folder.path / "owner", owner)
+            folder.keep_ticket(Ticket())
+
+        require_disk(self.store)
+        text = None if text is None else bounded(text)
+        folder = self.store.create(allowed(settings), name, text, prepare=prepare)
+        self.tend()
         return folder
 
     def resume(self, name: str) -> RunFolder:
-        """Continue a run that was stopped or cut off."""
-        with self._starting:
-            self._require_idle()
-            folder = self.store.get(name)
-            folder.take_back_requests()
-            self._spawn(folder)
+        """Continue a run that was stopped, failed or was cut off, exactly where it was last saved."""
+        folder = self._at_rest(name)
+        if folder.is_completed():
+            raise RunError(f"{folder.label} has reached its planned end; train it longer instead.")
+        folder.take_back_requests()
+        folder.keep_ticket(Ticket())
+        self.tend()
         return folder
 
-    def _require_idle(self) -> None:
-        check_room([run.name for run in self.runs() if run.status in ACTIVE])
+    def extend(self, name: str, more: More) -> RunFolder:
+        """Have a run that has ended go on for so much longer, from where it stands; see `parts`."""
+        folder = self._at_rest(name)
+        extend(folder, more)
+        folder.take_back_requests()
+        folder.keep_ticket(Ticket())
+        self.tend()
+        return folder
 
-    def stop(self, name: str) -> None:
-        """Ask a run to save and stop; returns at once. A run that is not active stays as it is."""
+    def _at_rest(self, name: str) -> RunFolder:
+        """The run, if it neither goes on nor waits."""
         folder = self.store.get(name)
-        if self.status(folder) in ACTIVE:
-            folder.ask(Control(stop=True))
+        status = self.status(folder)
+        if status == "queued":
+            raise RunError(f"{folder.label} waits for its turn already.")
+        if status in ACTIVE:
+            raise RunError(f"{folder.label} is training already; stop it or wait for its end first.")
+        return folder
+
+    def steer(
+        self,
+        name: str,
+        *,
+        pause: bool | None = None,
+        stop: bool | None = None,
+        save: bool = False,
+        rate_factor: float | None = None,
+    ) -> int:
+        """Ask something of a run that goes on; returns at once, with the request's number (see `control`)."""
+        folder = self.store.get(name)
+        if (status := self.status(folder)) not in ACTIVE:
+            raise RunError(f"{folder.label} is not training ({status}); there is nothing to steer.")
+        return folder.mailbox.request(pause=pause, stop=stop, save=save, rate_factor=rate_factor)
+
+    def stop(self, name: str) -> int:
+        """Ask a run to save and stop, or take it out of the queue; a run that does neither stays as it is."""
+        folder = self.store.get(name)
+        with self._alone():
+            ticket = folder.ticket()
+            if ticket and ticket.started_at is None:
+                if not folder.events_file.exists():
+                    folder.ask(Control(stop=True))  # tells a run that never began from one that was cut off
+                folder.ticket_file.unlink(missing_ok=True)
+                return 0
+        return self.steer(name, stop=True) if self.status(folder) in ACTIVE else 0
 
     def runs(self) -> list[RunSummary]:
         """All runs, the newest first."""
-        return [RunSummary(folder, self.status(folder)) for folder in self.store.folders()]
+        folders = self.store.folders()
+        places = {folder.name: place for place, (_, folder) in enumerate(self._waiting(folders), start=1)}
+        with self._reading:
+            self._histories = {folder.name: self._history(folder) for folder in folders}
+            return [self._summary(folder, places.get(folder.name, 0)) for folder in folders]
 
     def active(self) -> RunSummary | None:
         """The run that is going on, if any."""
         return next((run for run in self.runs() if run.status in ACTIVE), None)
 
     def status(self, folder: RunFolder) -> Status:
-        """As the folder tells; of a child that has not taken its lock, or ended before it could, more is known here."""
-        child = self._children.get(folder.name)
-        if child is None:
-            return folder.status()
-        is_over = child.process.poll() is not None
-        has_begun = _recorded_bytes(folder) != child.recorded_bytes  # looked up before the lock, which comes first
-        derived = folder.status()
-        if has_begun or derived in ("running", "stopping"):
-            return derived
-        if not is_over:
-            return "queued"
-        return "crashed" if derived == "queued" else derived
+        """As the folder tells; a child that ended before it could take its lock is noticed here."""
+        (drawn, child), ticket = self._children.get(folder.name, (0, None)), folder.ticket()
+        if child and ticket and ticket.drawn == drawn and child.poll() is not None:
+            folder.ticket_file.unlink(missing_ok=True)
+        return folder.status()
 
-    def _spawn(self, folder: RunFolder) -> None:
-        command = [sys.executable, "-m", "charlstm", "resume", folder.name]
+    def rename(self, name: str, label: str) -> None:
+        """Have people call a run something else; its id and folder stay."""
+        folder, label = self.store.get(name), label.strip()
+        if not label or len(label) > _LONGEST_LABEL or not label.isprintable():
+            raise RunError(f"a run's name is one line of up to {_LONGEST_LABEL} characters; choose another one.")
+        if any(label in (other.name, other.label) for other in self.store.folders() if other.name != name):
+            raise RunError(f"another run is called {label}; choose another name.")
+        publish_text(folder.path / "label.txt", label)
+
+    def delete(self, name: str) -> str:
+        """Put a run that is not training among the deleted ones; returns what `restore` takes."""
+        folder = self.store.get(name)
+        with self._alone():
+            if self.status(folder) in ACTIVE:
+                raise RunError(f"{folder.label} is training; stop it before you delete it.")
+            folder.ticket_file.unlink(missing_ok=True)
+            return self._trash.put(folder)
+
+    def trash(self) -> list[Trashed]:
+        """Deleted runs that can be restored, the last deleted first."""
+        return self._trash.runs()
+
+    def restore(self, trash_id: str) -> RunFolder:
+        """Bring a deleted run back."""
+        return self._trash.restore(trash_id)
+
+    def tend(self) -> None:
+        """Start what waits and may go on, and forget what was deleted long ago; quick, to be called every second."""
+        self._trash.sweep()
+        if not any(self.store.root.glob("*/queued.json")):
+            return
+        with contextlib.suppress(Timeout), self._alone():  # another manager is at it
+            folders = self.store.folders()
+            num_going = sum(self.status(folder) in ACTIVE for folder in folders)
+            for ticket, folder in self._waiting(folders)[: max(0, self._max_runs - num_going)]:
+                folder.keep_ticket(ticket.model_copy(update={"started_at": time.time()}))
+                self._children[folder.name] = (ticket.drawn, self._spawn(folder))
+
+    def keep_tending(self) -> None:
+        """Tend every second, in a thread of its own, as long as this process lives."""
+
+        def tend() -> None:
+            pause = threading.Event()
+            while not pause.wait(_TEND_SECONDS):
+                with contextlib.suppress(CharLSTMError, OSError):
+                    self.tend()
+
+        threading.Thread(target=tend, name="queue", daemon=True).start()
+
+    def _alone(self) -> FileLock:
+        """The lock that whoever starts, dequeues or deletes holds."""
+        return FileLock(self.store.root / ".queue.lock", timeout=_LOCK_SECONDS)
+
+    def _waiting(self, folders: Iterable[RunFolder]) -> list[tuple[Ticket, RunFolder]]:
+        tickets = [(ticket, folder) for folder in folders if (ticket := folder.ticket()) and ticket.started_at is None]
+        return sorted(tickets, key=lambda each: (each[0].drawn, each[1].name))
+
+    def _history(self, folder: RunFolder) -> RunHistory:
+        history = self._histories.get(folder.name) or RunHistory(folder)
+        history.poll()
+        return history
+
+    def _summary(self, folder: RunFolder, place: int) -> RunSummary:
+        history, status = self._histories[folder.name], self.status(folder)
+        corpus, size, parent = _facts(folder, folder.begun_at())
+        validation, progress = history.best, history.latest
+        val_loss = validation.val_loss if validation else None
+        if history.finished and history.finished.val_stateful is not None:
+            val_loss = history.finished.val_stateful
+        return RunSummary(
+            folder=folder,
+            status=status,
+            place=place if status == "queued" else 0,
+            label=folder.label,
+            owner=folder.owner,
+            begun_at=folder.begun_at(),
+            corpus=corpus,
+            size=size,
+            parent=parent,
+            step=progress.step if progress else 0,
+            elapsed_seconds=progress.elapsed_seconds if progress else 0.0,
+            val_loss=val_loss,
+            problem=folder.problem() if status == "failed" else "",
+        )
+
+    def _spawn(self, folder: RunFolder) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "charlstm", "resume", folder.name, "--quiet"]
         command += ["--checkpoints-dir", str(self.store.root.resolve())]
         package_home = str(Path(__file__).resolve().parents[2])
         environment = {
@@ -111,8 +274,7 @@ class RunManager:
             "PYTHONPATH": os.pathsep.join(filter(None, [package_home, os.environ.get("PYTHONPATH")])),
         }
         with folder.log_file.open("ab") as log:
-            recorded_bytes = _recorded_bytes(folder)
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -121,11 +283,22 @@ class RunManager:
                 start_new_session=True,
                 creationflags=_DETACHED,
             )
-        self._children[folder.name] = _Child(process, recorded_bytes)
 
 
-def _recorded_bytes(folder: RunFolder) -> int:
+@lru_cache(maxsize=1024)
+def _facts(folder: RunFolder, _begun_at: float) -> tuple[str, str, str]:
+    """Text, size and parent of a run; its settings are written once more where they are planned."""
+    parent = folder.parent()
     try:
-        return folder.events_file.stat().st_size
-    except OSError:  # nothing yet
-        return 0
+        settings = folder.settings()
+    except RunError:  # damaged: the rest of the list is shown all the same
+        return "", "", parent.name if parent else ""
+    corpus = Path(settings.train.corpus).name  # a file's place is nobody's business
+    return corpus, f"{settings.model.num_layers} × {settings.model.hidden_size}", parent.name if parent else ""
+
+
+def _max_runs() -> int:
+    number = os.environ.get("CHARLSTM_MAX_RUNS") or "1"
+    if not number.isdecimal() or not int(number):
+        raise RunError(f"CHARLSTM_MAX_RUNS is {number[:20]}; it must be a whole number of 1 or more.")
+    return int(number)

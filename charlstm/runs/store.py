@@ -4,49 +4,52 @@
         config.json         the run's settings, one flat object
         corpus.txt          the text, if it was pasted or uploaded
         events.jsonl        one record a line, appended by the worker
-        control.json        what the worker is asked to do; the only file it does not write, but takes back in the end
+        control.json        what the worker is asked to do; it takes it back in the end
+        answer.json         what of that it has heard and done
+        queued.json         its place in the queue, as long as it waits for its turn
+        more.json           for how much longer than planned it goes on
+        parent.safetensors  the model it began from, with parent.json, if it began from one
+        label.txt, owner    what people call it, and the hash of the token of whoever started it
         run.lock            held by the worker as long as it lives
         worker.log          what a worker started by the manager printed
         job                 which torchrun made it, so that one whose processes died goes on with it
         model.safetensors   the best model by validation
         last/               model.safetensors and training_state.safetensors of the last saved step
 
-The state is derived from lock and records at every look, never stored. This module starts without torch.
+The worker writes the rest, the manager what is before and around it. The state is derived from lock and records at
+every look, never stored. This module starts without torch.
 """
 
-import contextlib
+import hashlib
 import json
 import re
 import shutil
+import sys
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, ValidationError
+from filelock import FileLock
+from pydantic import ValidationError
 
 from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, RunError
-from charlstm.events import Failed, Finished, Record, Resumed, Rewound, Started, parse_record
-from charlstm.files import publish_text
+from charlstm.events import Failed, Finished, Record, parse_record
+from charlstm.files import publish, publish_text
+from charlstm.runs.control import Answer, Control, Mailbox
+from charlstm.runs.held import is_held
+from charlstm.runs.kept import PARTS, More, Parent, Ticket
 
-Status = Literal["queued", "running", "stopping", "completed", "stopped", "failed", "crashed"]
-ACTIVE: tuple[Status, ...] = ("queued", "running", "stopping")
+Status = Literal["queued", "starting", "running", "paused", "stopping", "completed", "stopped", "failed", "interrupted"]
+ACTIVE: tuple[Status, ...] = ("starting", "running", "paused", "stopping")  # it has a process, or is about to
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LOADING_SECONDS = 300  # a busy machine has been seen to take a minute until a worker has its lock
 _STARTING_SECONDS = 60  # a worker that has not taken its lock by then will not
 _LOCK_SECONDS = 10
-_LOOK_SECONDS = 0.02
 _TAIL_BYTES = 8192  # a last record (finished, failed) is far shorter
-
-
-class Control(BaseModel):
-    """What a run is asked to do."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-    stop: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,59 +123,168 @@ class RunFolder:
         """The lock that says "alive"; the timeout outlasts anyone who only looks whether it is held."""
         return FileLock(self.path / "run.lock", timeout=_LOCK_SECONDS)
 
+    @property
+    def label(self) -> str:
+        """What people call the run."""
+        return self._said("label.txt") or self.name
+
+    @property
+    def owner(self) -> str:
+        """The hash of the token of whoever started it; empty where nobody said."""
+        return self._said("owner")
+
+    def _said(self, file: str) -> str:
+        try:
+            return (self.path / file).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
+            return ""
+
+    @property
+    def parent_file(self) -> Path:
+        """A copy of the model that the run began from."""
+        return self.path / "parent.safetensors"
+
+    def parent(self) -> Parent | None:
+        """The model that the run began from, if it did."""
+        try:
+            return Parent.model_validate_json((self.path / "parent.json").read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def keep_parent(self, model: Path, name: str) -> None:
+        """Copy the model that the run shall begin from; raises `RunError` if it can't be read."""
+        try:
+            with publish(self.parent_file) as temporary:
+                shutil.copyfile(model, temporary)
+                with temporary.open("rb") as file:
+                    digest = hashlib.sha256()
+                    while data := file.read(1 << 20):
+                        digest.update(data)
+            publish_text(self.path / "parent.json", Parent(name=name, sha256=digest.hexdigest()).model_dump_json())
+        except OSError as error:
+            raise RunError(f"the model {name} can't be copied ({error.strerror}); choose another one.") from None
+
+    @property
+    def more_file(self) -> Path:
+        """How the run was extended."""
+        return self.path / "more.json"
+
+    def more(self) -> tuple[More, ...]:
+        """How the run was extended, each time; raises `RunError` if that can't be read."""
+        try:
+            return PARTS.validate_json(self.more_file.read_bytes())
+        except FileNotFoundError:
+            return ()
+        except (OSError, ValidationError):
+            raise RunError(f"how run {self.name} was extended can't be read; start from its model instead.") from None
+
+    def keep_more(self, more: Iterable[More]) -> None:
+        """Publish how the run was extended."""
+        publish_text(self.more_file, PARTS.dump_json(tuple(more)).decode())
+
+    @property
+    def has_state(self) -> bool:
+        """Whether the run can go on from where it was."""
+        return self.state_file.is_file()
+
+    @property
+    def live_model(self) -> Path:
+        """The model as it was last saved, while the run goes on."""
+        return self.state_file.parent / "model.safetensors"
+
+    def log_tail(self, max_chars: int = 4000) -> str:
+        """The end of what the worker printed, without where on this machine it was."""
+        try:
+            text = self.log_file.read_bytes()[-4 * max_chars :].decode("utf-8", "replace")
+        except OSError:
+            return ""
+        for place, shown in (
+            (self.path.parent.resolve(), "<models>"),
+            (Path.home(), "~"),
+            (Path(sys.prefix), "<venv>"),
+        ):
+            text = text.replace(str(place), shown)
+        return text[-max_chars:]
+
     def is_alive(self) -> bool:
         """Whether a worker holds the lock."""
-        if not (self.path / "run.lock").exists():
-            return False
-        try:
-            # tried for a while: whoever else is only looking holds it for a fraction of a millisecond
-            with self.lock().acquire(timeout=_LOOK_SECONDS, poll_interval=_LOOK_SECONDS / 10):
-                return False
-        except Timeout:
-            return True
-        except OSError:  # a folder that can't be written to has no worker
-            return False
+        return is_held(self.path / "run.lock")
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """Where the worker is asked and answers."""
+        return Mailbox(self.path)
 
     def control(self) -> Control:
         """What the run is asked to do."""
-        try:
-            return Control.model_validate_json((self.path / "control.json").read_bytes())
-        except (OSError, ValidationError):
-            return Control()
+        return self.mailbox.control()
+
+    def answer(self) -> Answer:
+        """What its worker has heard and done of it."""
+        return self.mailbox.answer()
 
     def ask(self, control: Control) -> None:
         """Replace what the run is asked to do; raises `RunError` if that can't be written."""
         try:
-            publish_text(self.path / "control.json", control.model_dump_json())
+            self.mailbox.put(control)
         except OSError as error:
             raise RunError(f"run {self.name} can't be asked anything ({error.strerror}); check its folder.") from None
 
     def take_back_requests(self) -> None:
         """Forget what the run was asked: it has been done, or whoever starts it again does not want it any more."""
-        with contextlib.suppress(OSError):
-            (self.path / "control.json").unlink()
+        self.mailbox.clear()
+
+    @property
+    def ticket_file(self) -> Path:
+        """There while the run waits for its turn, or for its worker to take its lock."""
+        return self.path / "queued.json"
+
+    def ticket(self) -> Ticket | None:
+        """The run's place in the queue, if it waits; one whose worker did not come counts no longer."""
+        try:
+            ticket = Ticket.model_validate_json(self.ticket_file.read_bytes())
+        except (OSError, ValidationError):
+            return None
+        is_late = ticket.started_at is not None and time.time() - ticket.started_at > _LOADING_SECONDS
+        return None if is_late else ticket
+
+    def keep_ticket(self, ticket: Ticket) -> None:
+        """Publish the run's place in the queue."""
+        publish_text(self.ticket_file, ticket.model_dump_json())
 
     def status(self) -> Status:
-        """Derived from the lock and the last record."""
+        """Derived from lock, ticket and last record."""
+        ticket = self.ticket()  # looked up before the lock: its worker takes that first
         if self.is_alive():
-            return "stopping" if self.control().stop else "running"
+            if self.control().stop:
+                return "stopping"
+            return "paused" if self.answer().is_paused else "running"
+        if ticket:
+            return "queued" if ticket.started_at is None else "starting"
         last = self._last_record()
         if isinstance(last, Finished):
             return last.reason
         if isinstance(last, Failed):
             return "failed"
-        return "queued" if self._is_starting() else "crashed"
+        if not self.events_file.exists() and self.control().stop:
+            return "stopped"  # taken out of the queue before it began
+        return "starting" if self._is_starting() else "interrupted"
+
+    def problem(self) -> str:
+        """Why the run failed, in a sentence; empty if it did not."""
+        last = self._last_record()
+        return last.message if isinstance(last, Failed) else ""
 
     def is_completed(self) -> bool:
         """Whether the run reached its planned end and there is nothing left to do."""
         last = self._last_record()
-        return isinstance(last, Finished) and last.reason == "completed"
+        return isinstance(last, Finished) and last.reason == "completed" and last.num_parts > len(self.more())
 
     def _is_starting(self) -> bool:
         try:
-            return (
-                not self.events_file.exists() and time.time() - self.settings_file.stat().st_mtime < _STARTING_SECONDS
-            )
+            is_new = time.time() - self.settings_file.stat().st_mtime < _STARTING_SECONDS
+            # the worker of a manager has a ticket instead, and a log
+            return is_new and not self.events_file.exists() and not self.log_file.exists()
         except OSError:
             return False
 
@@ -205,11 +317,16 @@ class RunStore:
         return next((folder for folder in made if folder.job_file.read_text(encoding="utf-8") == job), None)
 
     def create(
-        self, settings: Settings, name: str, text: str | Iterable[str] | None = None, job: str = ""
+        self,
+        settings: Settings,
+        name: str,
+        text: str | Iterable[str] | None = None,
+        job: str = "",
+        prepare: Callable[[RunFolder], None] = lambda _: None,
     ) -> RunFolder:
         """Prepare a run named `name`, with its own copy of `text` if it was pasted or uploaded.
 
-        `job` is what `of_job` finds it by.
+        `job` is what `of_job` finds it by; `prepare` may add files before anybody sees a run in the folder.
         """
         folder = RunFolder(self.root / _checked_name(name))
         try:
@@ -223,6 +340,7 @@ class RunStore:
                 publish_text(folder.corpus_file, text)
             if job:
                 publish_text(folder.job_file, job)
+            prepare(folder)
             folder.keep_settings(settings)
         except (OSError, UnicodeError) as error:
             shutil.rmtree(folder.path, ignore_errors=True)  # or it would keep the name, and no list would show it
@@ -255,44 +373,6 @@ class RunStore:
             raise RunError(f"the folder of models can't be listed ({error.strerror}); check it.") from None
         dated = [(run.begun_at(), run.name, run) for run in runs]
         return [run for begun_at, _, run in sorted(dated, key=lambda row: row[:2], reverse=True) if begun_at]
-
-
-@dataclass
-class History:
-    """The records of a run that count, kept up to date by reading only what was added since the last look."""
-
-    folder: RunFolder
-    records: list[Record] = field(default_factory=list)
-    _offset: int = 0
-
-    def poll(self) -> bool:
-        """Read what is new; returns whether there was anything."""
-        changed = False
-        for record in self._new_records():
-            if isinstance(record, Started):  # cut off before anything was saved, the run began anew
-                self.records.clear()
-            elif isinstance(record, Resumed | Rewound):  # what came after the step it goes on from no longer counts
-                self.records[:] = [each for each in self.records if each.step <= record.step]
-            self.records.append(record)
-            changed = True
-        return changed
-
-    def _new_records(self) -> Iterator[Record]:
-        """Whole lines only: a line without its newline is still being written."""
-        try:
-            with self.folder.events_file.open("rb") as file:
-                if file.seek(0, 2) < self._offset:  # another run of this name has begun
-                    self._offset = 0
-                    self.records.clear()
-                file.seek(self._offset)
-                added = file.read()
-        except OSError:
-            return
-        whole = added[: added.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        for line in whole.splitlines():
-            if record := parse_record(line):
-                yield record
 
 
 def _checked_name(name: str) -> str:

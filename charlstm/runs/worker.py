@@ -5,15 +5,10 @@ Where torchrun started several, the first of them does the work, and the others 
 """
 
 import contextlib
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -22,17 +17,36 @@ from torch import Tensor
 
 from charlstm.checkpoint import MODEL_FILE, load_training_state, save_training_state
 from charlstm.config import Settings
-from charlstm.corpus import Corpus, Report, Split, open_corpus, open_file
+from charlstm.corpus import Corpus, Report, Split
 from charlstm.distributed import ALONE, World
-from charlstm.errors import CharLSTMError, CorpusError, RunError
-from charlstm.events import Evaluated, Failed, Finished, Record, Resumed, Rewound, Started, StepDone
+from charlstm.errors import RunError
+from charlstm.events import (
+    Cause,
+    Continued,
+    Evaluated,
+    Failed,
+    Finished,
+    Paused,
+    RateChanged,
+    Record,
+    Resumed,
+    Rewound,
+    Saved,
+    Started,
+    StepDone,
+)
 from charlstm.language_model import LanguageModel
 from charlstm.model import CharLSTM
+from charlstm.runs.background import ReferenceThread
 from charlstm.runs.limits import check_parameters
+from charlstm.runs.log import RecordLog
+from charlstm.runs.parts import beginning, extended, extension, whole_origin
+from charlstm.runs.sources import check_text_is_the_same, corpus_of, told, unwritable
+from charlstm.runs.steering import Ear, stop_signals
 from charlstm.runs.store import RunFolder
-from charlstm.training import Trainer, hardware, measured, plan, provenance
+from charlstm.training import Trainer, grown, hardware, measured, plan, provenance
 
-_LOOK_SECONDS = 0.2  # between two looks at control.json
+_LOOK_SECONDS = 0.1  # between two looks at control.json
 _SAVE_SECONDS = 20.0
 _FIRST_SAVE_SECONDS = 3.0  # a run cut off early is not begun anew
 _SAVE_SHARE = 0.01  # of the time may go into saving
@@ -61,36 +75,38 @@ def work(
     except Timeout:
         raise RunError(f"run {folder.name} is being worked on by another process; stop it first.") from None
     except OSError as error:
-        raise RunError(_unwritable(error)) from None
-    with held, _Log(folder.events_file) as log:
+        raise RunError(unwritable(error)) from None
+    with held, RecordLog(folder.events_file, on_record) as log:
+        _clear_up(folder)
         if folder.is_completed():  # a record of this refusal would make a failed run of it
-            raise RunError(f"run {folder.name} has reached its planned end; start a new one to train longer.")
-
-        def record(each: Record) -> None:
-            log.append(each)
-            if on_record:
-                on_record(each)
-
+            raise RunError(f"run {folder.name} has reached its planned end; give it more with --more-minutes.")
         try:
-            with world.first_goes_first():
-                corpus = corpus or corpus_of(folder, report)
-                planned = _planned(folder, corpus)
-            world.shared(folder.settings().flat())
-            with world.first_goes_first():
-                begun = _Work(folder, corpus, record, report, save_seconds, world, make_trainer)
-            begun.notes += planned
-            return begun.through()
+            with Ear(folder.mailbox) as ear:
+                with world.first_goes_first():
+                    corpus = corpus or corpus_of(folder, report)
+                    planned = _planned(folder, corpus)
+                world.shared(extended(folder).flat())
+                with world.first_goes_first():
+                    begun = _Work(folder, corpus, log, ear, world, report, make_trainer)
+                begun.notes += planned
+                begun.save_no_sooner_than(save_seconds)
+                return begun.through()
         except Exception as error:
             with contextlib.suppress(OSError):  # what keeps the run from writing may keep this record out too
-                record(Failed(step=log.step, message=_told(error, folder)))
+                log.append(Failed(step=log.step, message=told(error, folder)))
             if isinstance(error, OSError):
-                raise RunError(_unwritable(error)) from error
+                raise RunError(unwritable(error)) from error
             raise
-        finally:
-            folder.take_back_requests()
 
 
-def assist(opened: Callable[[], Corpus], world: World) -> None:
+def _clear_up(folder: RunFolder) -> None:
+    """The run's turn has come; what killed workers left half written is of no use."""
+    folder.ticket_file.unlink(missing_ok=True)
+    for left in (*folder.path.glob(".*.safetensors.*.tmp"), *folder.state_file.parent.glob(".*.tmp")):
+        left.unlink(missing_ok=True)
+
+
+def assist(folder: RunFolder, opened: Callable[[], Corpus], world: World) -> None:
     """Take this process's share of every step of a run that the first process of `world` works through.
 
     Nothing is written or said. Raises `GroupError` when another process ends early.
@@ -99,11 +115,12 @@ def assist(opened: Callable[[], Corpus], world: World) -> None:
         corpus = opened()
     settings = Settings.from_flat(world.shared(None))  # as the first process has planned them
     with world.first_goes_first():
-        _, trainer = _prepared(settings, corpus, world)
+        _, trainer, _ = _prepared(folder, settings, corpus, world)
     tensors, facts = world.shared_state()
-    _check_text(corpus, facts)
+    check_text_is_the_same(corpus, facts)
     trainer.load_state(tensors, facts)
-    with _stop_signals() as is_signalled:
+    _begin_added_part(folder, trainer)
+    with stop_signals() as is_signalled:
         for event in trainer.run():
             if isinstance(event, StepDone):
                 stop, save = trainer.agreed(is_signalled(), save=False)
@@ -115,45 +132,33 @@ def assist(opened: Callable[[], Corpus], world: World) -> None:
 
 
 def _prepared(
+    folder: RunFolder,
     settings: Settings,
     corpus: Corpus,
     world: World,
     report: Report | None = None,
     make_trainer: Callable[..., Trainer] = Trainer,
-) -> tuple[Split, Trainer]:
-    split = corpus.split(settings.model, settings.train, report=report)
+) -> tuple[Split, Trainer, tuple[str, ...]]:
+    """Text and trainer, and the characters that the model which the run begins from did not know."""
+    begun, seed = None, settings.train.seed
+    new: tuple[str, ...] = ()
+    if folder.parent_file.exists():
+        parent = LanguageModel.load(folder.parent_file)
+        begun, new = grown(parent, (char for char, _ in corpus.frequencies), settings.model, seed)
+    split = corpus.split(settings.model, settings.train, begun.vocabulary if begun else None, report=report)
     with torch.device("meta"):  # before memory is taken
         check_parameters(CharLSTM(len(split.vocabulary), settings.model).num_parameters)
-    language_model = LanguageModel.create(split.vocabulary, settings.model, settings.train.seed)
-    return split, make_trainer(language_model, split, settings.train, world=world)
+    language_model = begun or LanguageModel.create(split.vocabulary, settings.model, seed)
+    return split, make_trainer(language_model, split, settings.train, world=world), new
 
 
-def _check_text(corpus: Corpus, facts: Mapping[str, Any]) -> None:
-    if facts.get("corpus_sha256") != corpus.sha256:
-        raise CorpusError(
-            f"{corpus.name} is not the text this run began with; bring that text back, or start a new run."
-        )
-
-
-def _told(error: Exception, folder: RunFolder) -> str:
-    """What the records say of an error: one sentence, without the path of the folder of models."""
-    if isinstance(error, OSError):
-        return _unwritable(error)
-    if isinstance(error, CharLSTMError):
-        return str(error).replace(f"{folder.path.parent}{os.sep}", "")
-    return f"an unexpected error ended the run: {type(error).__name__}; its log says more."
-
-
-def _unwritable(error: OSError) -> str:
-    return f"the run's folder can't be written ({error.strerror or error}); free it up and resume the run."
-
-
-def corpus_of(folder: RunFolder, report: Report | None = None) -> Corpus:
-    """The text that a run learns from: its own copy, or the corpus of its settings."""
-    train = folder.settings().train
-    if folder.corpus_file.exists():
-        return open_file(folder.corpus_file, "utf-8", name=train.corpus, report=report)
-    return open_corpus(train.corpus, train.encoding, report)
+def _begin_added_part(folder: RunFolder, trainer: Trainer) -> bool:
+    """Whether the run goes on for longer than when it was saved; every process of a group finds so."""
+    num_parts = 1 + len(folder.more())
+    is_longer = trainer.course.num_parts < num_parts
+    if is_longer:
+        trainer.begin_part(num_parts)
+    return is_longer
 
 
 def _planned(folder: RunFolder, corpus: Corpus) -> tuple[str, ...]:
@@ -173,19 +178,26 @@ class _Work:
         self,
         folder: RunFolder,
         corpus: Corpus,
-        record: Callable[[Record], None],
-        report: Report | None,
-        save_seconds: float,
+        log: RecordLog,
+        ear: Ear,
         world: World,
+        report: Report | None,
         make_trainer: Callable[..., Trainer],
     ) -> None:
-        self.folder, self.corpus, self.record, self.world = folder, corpus, record, world
-        self.split, self.trainer = _prepared(folder.settings(), corpus, world, report, make_trainer)
+        self.folder, self.corpus, self.log, self.ear, self.world = folder, corpus, log, ear, world
+        self.record = log.append
+        self.split, self.trainer, self.new_characters = _prepared(
+            folder, extended(folder), corpus, world, report, make_trainer
+        )
         self.notes = corpus.notes
         self.evaluated: Evaluated | None = None
-        self.last_look = self.last_save = time.monotonic()
-        self.shortest_wait = save_seconds
-        self.save_seconds = min(save_seconds, _FIRST_SAVE_SECONDS)
+        self.last_save = time.monotonic()
+        self.asked_factor, self.saved_for = 1.0, 0  # the factor asked for last, and the request to save done last
+        self.cause: Cause | None = None  # of the next save
+
+    def save_no_sooner_than(self, seconds: float) -> None:
+        """So much lies between two saves, or more where a save is slow; less before the first."""
+        self.shortest_wait, self.save_seconds = seconds, min(seconds, _FIRST_SAVE_SECONDS)
 
     def through(self) -> Finished:
         """Start or resume, train, and finish."""
@@ -195,11 +207,16 @@ class _Work:
             if self.world.size > 1:
                 self.world.shared_state(*self._state())
             self.record(self._started())
-        with _stop_signals() as is_signalled:
-            is_stopped = self._train(is_signalled)
+        references = ReferenceThread(self.folder, self.split, self.log)
+        with stop_signals() as self.is_signalled:
+            with references:
+                is_stopped = self._train()
+                if not is_stopped:
+                    references.wait()
             return self._finish(is_stopped)
 
     def _started(self) -> Started:
+        parent = self.folder.parent()
         return Started(
             step=0,
             started_at=_now(),
@@ -209,26 +226,36 @@ class _Work:
             num_val_chars=len(self.split.validation),
             num_parameters=self.trainer.language_model.model.num_parameters,
             hardware=hardware(),
-            notes=self.notes,
+            notes=(*self.notes, beginning(parent, self.new_characters)) if parent else self.notes,
+            parent=parent.name if parent else "",
+            parent_sha256=parent.sha256 if parent else "",
+            new_characters=self.new_characters,
         )
 
     def _resume(self) -> None:
         tensors, facts = load_training_state(self.folder.state_file)
-        _check_text(self.corpus, facts)
+        check_text_is_the_same(self.corpus, facts)
         self.world.shared_state(tensors, facts)
         self.trainer.load_state(tensors, facts)
-        self.record(Resumed(step=self.trainer.step, started_at=_now()))
+        self.asked_factor = self.trainer.course.asked_factor
+        self.ear.answer(rate_factor=self.asked_factor, saved_step=self.trainer.step)
+        self.record(Resumed(started_at=_now(), **self._moment()))
+        if _begin_added_part(self.folder, self.trainer):
+            self.record(extension(self.folder, self._moment()))
 
-    def _train(self, is_signalled: Callable[[], bool]) -> bool:
+    def _moment(self) -> dict[str, Any]:
+        trainer = self.trainer
+        return {"step": trainer.step, "elapsed_seconds": trainer.elapsed_seconds, "num_passes": trainer.num_passes}
+
+    def _train(self) -> bool:
         """Work the trainer's events off; returns whether the run was stopped before its planned end."""
+        if self.world.size == 1:
+            self.trainer.attend = self._attend
         for event in self.trainer.run():
             if isinstance(event, StepDone):
-                is_save_due = time.monotonic() - self.last_save > self.save_seconds
-                stop, save = self.trainer.agreed(is_signalled() or self._is_asked_to_stop(), is_save_due)
-                if stop:
+                if self._is_to_stop_here():
+                    self.trainer.attend = lambda: None
                     return self.trainer.fraction < 1
-                if save and self.trainer.is_finite():
-                    self._save_last()
             else:
                 self.record(event)
                 if isinstance(event, Evaluated):
@@ -237,13 +264,69 @@ class _Work:
                     self.evaluated = None  # of a step that no longer counts
         return False
 
-    def _is_asked_to_stop(self) -> bool:
-        now = time.monotonic()
-        if now - self.last_look < _LOOK_SECONDS:
-            return False
-        self.last_look = now
+    def _is_to_stop_here(self) -> bool:
+        """After a step: do what was asked, and save if it is time. Several processes do so after the same step."""
+        self._look(_LOOK_SECONDS)
+        is_due = time.monotonic() - self.last_save > self.save_seconds
+        stop, save = self.trainer.agreed(self._is_asked_to_stop(), is_due or self.cause is not None)
+        if save and not stop:
+            self._keep()
+        return stop or (self.world.size == 1 and self._is_asked_to_stop())
+
+    def _attend(self) -> None:
+        """Amid a validation, which a pause must not wait for."""
+        self._look(_LOOK_SECONDS)
+        if self.cause:
+            self._keep()
+
+    def _keep(self) -> None:
+        """Save for the cause there is, and wait if that is a pause."""
+        if self.trainer.step and self.trainer.is_finite():  # from before the first step it may as well begin anew
+            self._save_last(self.cause or "timer")
+        self.cause = None
+        if self.ear.control.pause and not self._is_asked_to_stop():
+            self._pause()
+        self.ear.answer(done=self.ear.control.number)
+
+    def _pause(self) -> None:
+        self.record(Paused(**self._moment()))
+        self.ear.answer(is_paused=True, done=self.ear.control.number)
+        began = time.monotonic()
+        while self.ear.wait().pause and not self._is_asked_to_stop():
+            self._look(0.0)
+            if self.cause in ("rate", "asked") and self.trainer.step:
+                self._save_last(self.cause)
+            self.cause = None
+            self.ear.answer(done=self.ear.control.number)
+        seconds = time.monotonic() - began
+        self.trainer.rested(seconds)
+        self.last_save += seconds
+        self.ear.answer(is_paused=False)
+        self.record(Continued(paused_seconds=seconds, **self._moment()))
+
+    def _look(self, at_most_every: float) -> None:
+        """See what is asked for: sets the learning rate, and the cause to save."""
+        before = self.ear.control
+        control = self.ear.look(at_most_every)
+        if control is before:
+            return
         self._require_folder()
-        return self.folder.control().stop
+        if control.pause:
+            self.cause = self.cause or "pause"
+        if control.save > self.saved_for:
+            self.cause, self.saved_for = "asked", control.save
+        if control.rate_factor not in (None, self.asked_factor):
+            self.cause, self.asked_factor = "rate", control.rate_factor
+            planned = self.trainer.next_learning_rate / self.trainer.course.asked_factor
+            rates = {"rate_factor": self.asked_factor, "learning_rate": planned * self.asked_factor}
+            self.trainer.ask_factor(self.asked_factor)
+            self.ear.answer(rate_factor=self.asked_factor)
+            self.record(RateChanged(**rates, **self._moment()))
+        if self.cause is None:  # as when a run is to go on that does
+            self.ear.answer(done=control.number)
+
+    def _is_asked_to_stop(self) -> bool:
+        return self.ear.control.stop or self.is_signalled()
 
     def _require_folder(self) -> None:
         """Or saving would make the folder anew, without its settings and records, and nobody could resume the run."""
@@ -260,18 +343,21 @@ class _Work:
         latest = self.evaluated if self.evaluated and self.evaluated.step == self.trainer.step else None
         language_model = self.trainer.language_model
         origin = provenance(self.trainer, self.corpus, latest)
-        LanguageModel(language_model.model, language_model.vocabulary, origin).save(place)
+        whole = origin.model_copy(update=whole_origin(self.folder, origin.train_config))
+        LanguageModel(language_model.model, language_model.vocabulary, whole).save(place)
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, facts = self.trainer.state()
         return tensors, {**facts, "corpus_sha256": self.corpus.sha256}
 
-    def _save_last(self) -> None:
+    def _save_last(self, cause: Cause) -> None:
         self._require_folder()
         began = time.monotonic()
         save_training_state(self.folder.state_file, *self._state())
         self._publish(self.folder.state_file.parent)
         self.last_save = time.monotonic()
+        self.record(Saved(cause=cause, **self._moment()))
+        self.ear.answer(saved_step=self.trainer.step)
         self.save_seconds = max(self.shortest_wait, (self.last_save - began) / _SAVE_SHARE)
 
     def _finish(self, is_stopped: bool) -> Finished:
@@ -281,7 +367,7 @@ class _Work:
             self.record(event)
             self._evaluated(event)
         if is_good:
-            self._save_last()
+            self._save_last("end")
         best = LanguageModel.load(self.folder.path / MODEL_FILE)
         if not is_stopped:
             best = measured(best, self.split.validation)
@@ -293,64 +379,10 @@ class _Work:
             elapsed_seconds=self.trainer.elapsed_seconds,
             val_stateful=best.provenance.val_stateful,
             val_windows=best.provenance.val_windows,
+            num_parts=self.trainer.course.num_parts,
         )
         self.record(finished)
         return finished
-
-
-class _Log:
-    """`events.jsonl`, appended a whole line at a time."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("ab")
-        self.step = 0  # of the last record
-        _drop_broken_line(path)
-
-    def append(self, record: Record) -> None:
-        self._file.write(record.model_dump_json().encode() + b"\n")
-        self._file.flush()
-        self.step = record.step
-
-    def __enter__(self) -> "_Log":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        with contextlib.suppress(OSError):  # closing writes what a full disk refused; `append` has said so
-            self._file.close()
-
-
-def _drop_broken_line(path: Path) -> None:
-    """Cut off what a killed worker left of its last line, so that the next record starts on a line of its own."""
-    data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
-        os.truncate(path, whole)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Inside the block signals that end a process only ask; a second Ctrl-C interrupts at once.
-
-    Signals belong to a process's main thread; another one is asked through the folder alone.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    received: list[int] = []
-
-    def handle(number: int, _: FrameType | None) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a polite kill, a closed terminal; Windows lacks the last
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {number: signal.signal(number, handle) for number in numbers}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _now() -> str:

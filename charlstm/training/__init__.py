@@ -15,11 +15,12 @@ from charlstm.corpus import Corpus
 from charlstm.evaluation import validation_figures
 from charlstm.events import Evaluated, Event
 from charlstm.language_model import LanguageModel
+from charlstm.training.finetuning import grown
 from charlstm.training.planning import plan
 from charlstm.training.trainer import Trainer
 from charlstm.vocabulary import Tokens
 
-__all__ = ["Trainer", "hardware", "measured", "plan", "provenance", "train"]
+__all__ = ["Trainer", "grown", "hardware", "measured", "plan", "provenance", "train"]
 
 
 def train(

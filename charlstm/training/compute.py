@@ -1,6 +1,7 @@
 """What a run computes with: the device, the type of number, and the optimiser."""
 
 import torch
+from torch import Tensor
 
 from charlstm import kernel
 from charlstm.config import Device, Precision
@@ -35,3 +36,17 @@ def adamw(model: CharLSTM, weight_decay: float, betas: tuple[float, float]) -> t
     vectors = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, betas=betas, fused=True)
+
+
+def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those of `tensors` whose names begin with `prefix`, named without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def optimizer_entries(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """An optimiser's state by parameter, out of tensors called `optimizer.<parameter>.<what>`."""
+    entries: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in under("optimizer.", tensors).items():
+        index, key = name.split(".")
+        entries.setdefault(int(index), {})[key] = tensor.clone()  # the optimiser keeps and changes what it is given
+    return entries

@@ -26,7 +26,8 @@ from charlstm.evaluation import evaluate_in_streams, summed_loss
 from charlstm.events import Evaluated, Event, Progress, Rewound, Sampled, StepDone
 from charlstm.language_model import LanguageModel
 from charlstm.model import State, evaluating
-from charlstm.training.compute import adamw, chosen_device, chosen_dtype
+from charlstm.training.compute import adamw, chosen_device, chosen_dtype, optimizer_entries, under
+from charlstm.training.course import Course
 from charlstm.training.gradients import FusedGradients, flat_gradient
 from charlstm.training.schedule import eval_period, fraction_done, learning_rate, planned_steps
 
@@ -70,8 +71,12 @@ class Trainer:
         self._fused_gradients = FusedGradients(self._model, self.dtype) if is_fused else None
         self._carried: State | None = None
         self._clock = clock
+        self.attend: Callable[[], None] = lambda: None  # called amid reports, when `state()` may be taken too
         self._wishes = self._agreed = (False, False)  # stop, save
-        self._rate_factor = 1.0  # 1/2 after the run diverged once
+        self._wished_factor = 0.0  # for the next message to the others; 0 for none
+        self.course = Course()
+        self._num_pending = 0  # 2 while the present step is validated, 1 while it is sampled from
+        self._rested_seconds = 0.0  # while somebody had the run pause
         self._smooth_loss = math.log(len(split.vocabulary))  # an untrained model guesses: ln V
         self._nats = torch.zeros((), device=self.device)  # since the last point of the curve
         self._num_targets = 0
@@ -83,7 +88,39 @@ class Trainer:
     @property
     def fraction(self) -> float:
         """Share of the planned run that is done."""
-        return fraction_done(self.config, self._num_steps, self.step, self.elapsed_seconds)
+        step, seconds = self.step - self.course.part_step, self.elapsed_seconds - self.course.part_seconds
+        return fraction_done(self.config, self._num_steps, step, seconds)
+
+    @property
+    def num_passes(self) -> float:
+        """Passes over the training text so far."""
+        return self.step / self._batches.windows_per_pass
+
+    @property
+    def _rate_factor(self) -> float:
+        return self.course.asked_factor * self.course.rate_factor
+
+    @property
+    def next_learning_rate(self) -> float:
+        """Of the next update."""
+        return self._rate_factor * learning_rate(self.config, self.step, self.fraction)
+
+    def ask_factor(self, factor: float) -> None:
+        """Multiply the planned learning rate by `factor` from the next update on, or the one after."""
+        if self.world.size == 1:
+            self.course.asked_factor = factor
+        else:
+            self._wished_factor = factor
+
+    def rested(self, seconds: float) -> None:
+        """The consumer has waited so long, at a `StepDone` or when attending: that was no training."""
+        self._began += seconds
+        self._interval_began += seconds
+        self._rested_seconds += seconds
+
+    def begin_part(self, num_parts: int) -> None:
+        """The config is from here on that of the last of `num_parts` parts of the run."""
+        self.course = replace(self.course, part_step=self.step, part_seconds=self.elapsed_seconds, num_parts=num_parts)
 
     def run(self) -> Iterator[Event]:
         """Train to the planned end. Each step's reports come first, its `StepDone` last."""
@@ -97,6 +134,9 @@ class Trainer:
                 raise TrainingDiverged("the loss is no number before anything was learned: begin from other weights.")
             yield first
             yield from self._reports(is_last=False)
+        elif self._num_pending:  # the state is one of amid its reports
+            yield from self._measurements(self.fraction >= 1, self._num_pending)
+            yield StepDone(self.step)
         while self.fraction < 1:
             self._update(self._batches[self.step])
             if self.world.size == 1:
@@ -153,11 +193,13 @@ class Trainer:
         In the same message travel what was wished for, and the time on the first one's clock, which all go by.
         """
         seconds = self._clock() - self._began if self.world.is_writer else 0.0
-        words = torch.tensor([*self._wishes, seconds // 1, seconds % 1])  # one float32 would round a long time
+        wished, self._wished_factor = self._wished_factor, 0.0
+        words = torch.tensor([*self._wishes, wished, seconds // 1, seconds % 1])  # one float32 would round a long time
         total = nats.clone()
         self.world.add_up_([self._gradient, total, words])
-        stops, saves, whole, rest = words.tolist()
+        stops, saves, factor, whole, rest = words.tolist()
         self._agreed, self.elapsed_seconds = (stops > 0, saves > 0), whole + rest
+        self.course.asked_factor = factor or self.course.asked_factor
         return total
 
     def agreed(self, stop: bool, save: bool) -> tuple[bool, bool]:
@@ -182,24 +224,30 @@ class Trainer:
         """Whether a point of the curve, a validation and a sample are due after this step."""
         periods = (self.config.log_every, self._eval_every, self.config.sample_every)
         logs, evaluates, samples = (is_last or self.step % period == 0 for period in periods)
-        return logs, evaluates, samples
+        return logs, evaluates, samples or evaluates
 
     def _is_looked_at(self, is_last: bool) -> bool:
         return any(self._is_due(is_last))
 
     def _reports(self, is_last: bool) -> Iterator[Event]:
         """What is due after this step; the time it takes does not count against characters per second."""
-        logs, evaluates, samples = self._is_due(is_last)
-        if logs and self.step:
+        if self._is_due(is_last)[0] and self.step:
             yield self._progress()
             if self.step - self._good[1]["step"] >= _STEPS_TO_KEEP:
                 self._good = self.state()
-        began = self._clock()
-        if evaluates and self.world.is_writer:
+        yield from self._measurements(is_last)
+
+    def _measurements(self, is_last: bool, num_pending: int = 2) -> Iterator[Event]:
+        _, evaluates, samples = self._is_due(is_last)
+        began, rested = self._clock(), self._rested_seconds
+        if evaluates and self.world.is_writer and num_pending == 2:
+            self._num_pending = 2
             yield self.evaluate()
         if samples and self.world.is_writer:
+            self._num_pending = 1
             yield self._sample()
-        self._interval_began += self._clock() - began
+        self._num_pending = 0
+        self._interval_began += self._clock() - began - (self._rested_seconds - rested)
 
     def _first_point(self) -> Progress:
         """The loss of the untrained model on the first window: near ln V."""
@@ -219,7 +267,7 @@ class Trainer:
 
     def _rewound(self) -> Rewound:
         """Go back to the last good state at half the learning rate; raises `TrainingDiverged` the second time."""
-        if self._rate_factor < 1:
+        if self.course.rate_factor < 1:
             longest = self.config.max_grad_norm
             clip = f"lower max_grad_norm (now {longest:g})" if longest else "set max_grad_norm to 1"
             raise TrainingDiverged(
@@ -227,11 +275,12 @@ class Trainer:
                 f"learning_rate (now {self.config.learning_rate:g}) or {clip}, and train again."
             )
         diverged, spent, best = self.step, self.elapsed_seconds, self.best_val_loss
+        course = replace(self.course, rate_factor=0.5)
         self.load_state(*self._good)
         # what was best stays so: whoever published it since must not replace it by something worse
-        self.elapsed_seconds, self.best_val_loss, self._rate_factor = spent, best, 0.5
+        self.elapsed_seconds, self.best_val_loss, self.course = spent, best, course
         self._good = self.state()
-        return Rewound(step=self.step, diverged_step=diverged, rate_factor=self._rate_factor)
+        return Rewound(step=self.step, diverged_step=diverged, rate_factor=course.rate_factor)
 
     def _progress(self) -> Progress:
         train_loss = self._nats.item() / self._num_targets
@@ -251,7 +300,7 @@ class Trainer:
             smooth_loss=self._smooth_loss,
             learning_rate=self._learning_rate,
             grad_norm=self._grad_norm.item(),
-            num_passes=self.step / self._batches.windows_per_pass,
+            num_passes=self.num_passes,
             chars_per_second=chars_per_second,
             elapsed_seconds=self.elapsed_seconds,
             fraction=self.fraction,
@@ -259,7 +308,7 @@ class Trainer:
 
     def evaluate(self) -> Evaluated:
         """Validate the present weights, or their average; touches no training state but the best figure so far."""
-        loss, method = evaluate_in_streams(self.language_model.model, self._validation, self.dtype)
+        loss, method = evaluate_in_streams(self.language_model.model, self._validation, self.dtype, self.attend)
         if self._is_part:
             method = f"{method}, first {len(self._validation):,} characters"
         is_best = loss.nats < self.best_val_loss
@@ -272,7 +321,10 @@ class Trainer:
         """The same prompt and seed every time, so that samples differ by what was learned alone."""
         config, prompt = self.config, self.config.sample_prompt
         how = SampleConfig(num_chars=config.sample_chars, temperature=config.sample_temperature, seed=config.seed)
-        text = prompt + self.language_model.generate(prompt, how)
+        text = prompt
+        for chunk in self.language_model.stream(prompt, how):
+            text += chunk.text
+            self.attend()
         return Sampled(step=self.step, text=text, temperature=how.temperature, seed=how.seed)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -292,7 +344,8 @@ class Trainer:
             "step": self.step,
             "elapsed_seconds": self.elapsed_seconds,
             "best_val_loss": self.best_val_loss if math.isfinite(self.best_val_loss) else None,
-            "rate_factor": self._rate_factor,
+            **self.course.facts(),
+            "num_pending": self._num_pending,
             "smooth_loss": self._smooth_loss,
             "num_targets": self._num_targets,
             "num_steps_logged": self._num_steps_logged,
@@ -312,15 +365,16 @@ class Trainer:
     def load_state(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Continue from `state()`; raises `CheckpointError` if it belongs to another model."""
         try:
-            self._model.load_state_dict(_under("model.", tensors), strict=True)
+            self._model.load_state_dict(under("model.", tensors), strict=True)
             if self._average is not None:
-                self._average.load_state_dict(_under("average.", tensors), strict=True)
-            self._load_optimizer(_optimizer_entries(tensors))
+                self._average.load_state_dict(under("average.", tensors), strict=True)
+            self._load_optimizer(optimizer_entries(tensors))
             self._carried = self._carried_in(tensors)
             self._nats = tensors["nats"].clone().to(self.device)
             self.step, self.elapsed_seconds = int(facts["step"]), float(facts["elapsed_seconds"])
             self.best_val_loss = math.inf if facts["best_val_loss"] is None else float(facts["best_val_loss"])
-            self._rate_factor = float(facts.get("rate_factor", 1.0))
+            self.course = Course.from_facts(facts)
+            self._num_pending = int(facts.get("num_pending", 0))
             self._smooth_loss = float(facts["smooth_loss"])
             self._num_targets, self._num_steps_logged = int(facts["num_targets"]), int(facts["num_steps_logged"])
         except (KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
@@ -344,15 +398,3 @@ class Trainer:
         if any(tensor.shape != expected for tensor in state):
             raise ValueError(f"its carried state is not {'x'.join(map(str, expected))}: batch_size was another")
         return state[0][:, self._share].contiguous(), state[1][:, self._share].contiguous()
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _optimizer_entries(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    entries: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _under("optimizer.", tensors).items():
-        index, key = name.split(".")
-        entries.setdefault(int(index), {})[key] = tensor.clone()  # the optimiser keeps and changes what it is given
-    return entries

@@ -1,4 +1,4 @@
-"""The page: a line on top, a tab to write and a tab to train, and the timer that keeps them up to date."""
+"""The page: a line on top, a tab to write and a tab to train."""
 
 import argparse
 import sys
@@ -12,22 +12,23 @@ from charlstm.hosting import is_zero_gpu, limits
 from charlstm.hub.keeping import Housekeeper
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
-from charlstm.ui import hub_tab, sheet
+from charlstm.ui import assets, hub_tab, sheet
 from charlstm.ui.controls import PRIVATE
+from charlstm.ui.form import KEPT, restored
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.hub_tab import build_hub_tab
 from charlstm.ui.models import ModelShelf
 from charlstm.ui.style import CSS, THEME
-from charlstm.ui.train_tab import Seen, build_train_tab
+from charlstm.ui.train_tab import build_house, build_train_tab, run_of
 from charlstm.ui.watch import RunWatch
 from charlstm.ui.zero import build_gpu_tab, lent_gpu
 
-_TICK_SECONDS = 1.0
 _GENERATE = "generate"
 _QUEUE = 64  # events waiting; a Space on shared hardware would otherwise allow one
 LAUNCH: dict[str, Any] = {  # shared by `main` and the tests
     "theme": THEME,
-    "css": CSS + sheet.CSS + hub_tab.CSS,
+    "css": CSS + sheet.CSS + hub_tab.CSS + assets.css(),
+    "head": assets.head(),
     "footer_links": ["gradio", "settings"],
     "max_file_size": "200mb",
     "enable_monitoring": False,
@@ -38,50 +39,37 @@ _TITLE = """<h1>charlstm</h1><p>Train a character LSTM in front of your eyes, an
 
 def build(checkpoints_dir: Path) -> gr.Blocks:
     """The whole page, on the models and runs of `checkpoints_dir`."""
-    shelf, watch = ModelShelf(checkpoints_dir), RunWatch(RunManager(checkpoints_dir))
+    manager = RunManager(checkpoints_dir)
+    manager.keep_tending()
+    watch = RunWatch(manager)
+    shelf = ModelShelf(checkpoints_dir, watch.live_models)
     lend = lent_gpu()
     page = gr.Blocks(title="charlstm", analytics_enabled=False, delete_cache=(3600, 86400))
     with page:
         with gr.Row(elem_id="top"):
             gr.HTML(_TITLE)
-            house = gr.HTML(elem_id="house")
+            build_house(watch)
         with gr.Tabs() as tabs:
             with gr.Tab("Generate", id=_GENERATE) as generate_tab:
                 generate = build_generate_tab(shelf)
             with gr.Tab("Train", id="train"):
-                train = build_train_tab(watch)
+                train = build_train_tab(watch, shelf)
             with gr.Tab("Hub", id="hub") as hub_shown:
-                hub = build_hub_tab(shelf, watch.manager.store)
+                hub = build_hub_tab(shelf, manager.store)
             if lend and is_zero_gpu():
-                build_gpu_tab(watch.manager, lend)
-        house_seen = gr.State("")
-
-        def tick(run: str | None, seen: Seen, house_was: str) -> list[Any]:
-            line = train.house()
-            unchanged = line == house_was
-            return [gr.skip() if unchanged else line, line, *train.draw(run, seen)]
+                build_gpu_tab(manager, lend)
 
         def open_page() -> list[Any]:
-            line = train.house()
-            return [line, line, *train.draw(watch.to_show()), *generate.show_model(None)]
+            return generate.show_model(None)
 
-        def write_with(run: str | None) -> list[Any]:
-            return [gr.Tabs(selected=_GENERATE), *generate.show_model(run)]
+        def write_with(event: gr.EventData) -> list[Any]:
+            return [gr.Tabs(selected=_GENERATE), *generate.show_model(watch.model_of(run_of(event)))]
 
-        drawn = [house, house_seen, *train.drawn]
-        timer = gr.Timer(_TICK_SECONDS)
-        page.load(open_page, None, [*drawn, *generate.outputs], **PRIVATE)
+        page.load(open_page, None, generate.outputs, **PRIVATE)
+        page.load(restored, train.form.kept, train.restores, js=KEPT, **PRIVATE)
         generate_tab.select(generate.show_model, generate.model, generate.outputs, queue=False, **PRIVATE)
         hub_shown.select(hub.refreshed, hub.model, hub.model, queue=False, **PRIVATE)
-        train.write.click(write_with, train.run, [tabs, *generate.outputs], queue=False, **PRIVATE)
-        timer.tick(
-            tick,
-            [train.run, train.seen, house_seen],
-            drawn,
-            trigger_mode="once",
-            queue=False,
-            **PRIVATE,
-        )
+        train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
     page.queue(max_size=_QUEUE)
     return page
 

@@ -5,25 +5,28 @@ from typing import Any, get_args
 import gradio as gr
 from pydantic import BaseModel
 
-from charlstm.config import bounds_of, unit_of
+from charlstm.config import bounds_of, help_of, unit_of
 
 # For events of the page itself: not part of the API, and no veil over what they update.
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _SLIDER_SPAN = 10  # a wider range needs a number field
 
 
+def label_of(config: BaseModel, name: str) -> str:
+    """What the control of field `name` is called: `Hidden size (units)`."""
+    unit = unit_of(type(config).model_fields[name])
+    words = name.replace("_", " ").capitalize()
+    return f"{words} ({unit})" if unit else words
+
+
 def control(config: BaseModel, name: str, **overrides: Any) -> Any:
-    """The component for field `name`, showing the value that `config` has."""
+    """The component for field `name`, showing the value that `config` has; it takes no value out of bounds."""
     field = type(config).model_fields[name]
     lower, upper = bounds_of(field)
     unit = unit_of(field)
-    label = overrides.pop("label", name.replace("_", " ").capitalize())
-    shared = {
-        "label": f"{label} ({unit})" if unit else label,
-        "info": field.description,
-        "value": getattr(config, name),
-    }
-    shared |= overrides
+    if "label" in overrides and unit:
+        overrides["label"] = f"{overrides['label']} ({unit})"
+    shared = {"label": label_of(config, name), "info": field.description, "value": getattr(config, name)} | overrides
     if choices := get_args(field.annotation):
         return gr.Dropdown(choices=list(choices), **shared)
     if lower is None or upper is None:
@@ -32,3 +35,12 @@ def control(config: BaseModel, name: str, **overrides: Any) -> Any:
         return gr.Slider(minimum=lower, maximum=upper, step=0.05, **shared)
     precision = 0 if field.annotation is int else None
     return gr.Number(minimum=lower, maximum=upper, precision=precision, **shared)
+
+
+def free_control(config: BaseModel, name: str, **overrides: Any) -> Any:
+    """A component that takes any value, for a form that says beside the field what is wrong with it."""
+    field = type(config).model_fields[name]
+    shared = {"label": label_of(config, name), "info": help_of(field), "value": getattr(config, name)} | overrides
+    if choices := get_args(field.annotation):
+        return gr.Dropdown(choices=list(choices), **shared)
+    return gr.Textbox(**shared) if bounds_of(field)[0] is None else gr.Number(**shared)

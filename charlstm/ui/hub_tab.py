@@ -19,7 +19,8 @@ from charlstm.hub.card import CURVE_FILE
 from charlstm.hub.client import Followed, Step, acting_token, hub_address
 from charlstm.hub.pull import pull
 from charlstm.hub.push import Parcel, pack, push
-from charlstm.runs.store import History, RunFolder, RunStore
+from charlstm.runs.history import History
+from charlstm.runs.store import RunFolder, RunStore
 from charlstm.ui.controls import PRIVATE
 from charlstm.ui.models import ModelShelf
 from charlstm.ui.sheet import sheet, written

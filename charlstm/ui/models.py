@@ -4,6 +4,7 @@ Visitors name a model by its folder's name; paths never come from them.
 """
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,12 +26,16 @@ PROMPTS = {
 class ModelShelf:
     """The models in one checkpoints folder."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, live: Callable[[], Mapping[str, Path]] = dict) -> None:
+        """`live()` gives the files of running models by their names, as they were last saved."""
+        self._root, self._live = root, live
         self._loaded = lru_cache(maxsize=_LOADED_AT_ONCE)(_load)
 
     def names(self) -> list[str]:
-        """Names of the models there are now: the bundled ones first, then the newest first."""
+        """Names of the models there are now: the bundled ones first, then the newest first, then those in training."""
+        return [*self._saved(), *self._live()]
+
+    def _saved(self) -> list[str]:
         try:
             names = [path.name for path in self._root.iterdir()]
         except OSError:  # no folder yet, or one that can't be listed
@@ -42,12 +47,21 @@ class ModelShelf:
         ]
         return [name for _, _, name in sorted(present)]
 
+    def _file(self, name: str) -> Path:
+        return self._live().get(name, self._root / name / MODEL_FILE)
+
     def _modified(self, name: str) -> int | None:
         """When the model named `name` was written, in nanoseconds; `None` if there is none that can be read."""
         try:
-            return (self._root / name / MODEL_FILE).stat().st_mtime_ns
+            return self._file(name).stat().st_mtime_ns
         except OSError:
             return None
+
+    def path(self, name: str) -> Path:
+        """The folder of a model that is not in training; raises `CheckpointError`."""
+        if name not in self._saved():
+            raise CheckpointError(f"there is no model named {name[:80]}; choose another one.")
+        return self._root / name
 
     def load(self, name: str | None) -> LanguageModel:
         """The model named `name`, as it is on disk now; raises `CheckpointError`."""
@@ -57,7 +71,7 @@ class ModelShelf:
         if modified is None:
             raise CheckpointError("this model is no longer there; choose another one.")
         try:
-            return self._loaded(self._root / name / MODEL_FILE, modified)
+            return self._loaded(self._file(name), modified)
         except CharLSTMError as error:  # the visitor knows the model by its name, not the server by its folders
             raise CheckpointError(str(error).replace(f"{self._root}/", "")) from None
 

@@ -2,8 +2,6 @@
 
 import gradio as gr
 
-CURVE_COLORS = {"training": "#c2a98f", "smoothed": "#b4532a", "validation": "#2f7f9f"}  # told apart by all eyes
-
 _TERRACOTTA = gr.themes.Color(
     name="terracotta",
     c50="#fdf5f1",
@@ -56,38 +54,19 @@ CSS = """
 #top p { margin: 0 0 0 0.75rem; display: inline; opacity: 0.85; }
 #top { display: grid; grid-template-columns: auto 1fr; }
 #house { text-align: right; }
+footer a, footer button { color: var(--body-text-color) !important; }  /* Gradio's own grey is too pale to read */
 .house { font-size: 0.9rem; font-variant-numeric: tabular-nums; }
-.house.is-running, .house.is-stopping, .house.is-queued { color: var(--alive); }
-.facts, .rate, .problem, .legend-box { padding-top: 0 !important; padding-bottom: 0 !important; }
+.house.is-running, .house.is-paused, .house.is-stopping, .house.is-starting { color: var(--alive); }
+.facts, .rate, .problem { padding-top: 0 !important; padding-bottom: 0 !important; }
 .facts, .rate, .problem { font-size: 0.9rem; min-height: 1.4em; font-variant-numeric: tabular-nums; }
 .facts, .rate { opacity: 0.85; }
 .problem { color: var(--bad); font-weight: 600; }
+#train-problem .problem { min-height: 0; }
+#train-problem .html-container, .facts .html-container { padding-top: 0; padding-bottom: 0; }
 .examples { flex-wrap: nowrap !important; }
 .examples button { min-width: 0 !important; }
-.run-row { align-items: end; }
-.run-row button { white-space: nowrap; }
-#house .house *, .run-state .badge * { color: inherit; }
-.run-state { display: flex; flex-wrap: wrap; gap: 0.25rem 0.75rem; align-items: baseline; min-height: 1.7em; }
-.badge { padding: 0.05rem 0.6rem; border-radius: 1rem; border: 1px solid currentColor; white-space: nowrap; }
-.is-running .badge, .is-stopping .badge, .is-queued .badge { color: var(--alive); }
-.is-completed .badge { color: var(--good); }
-.is-failed .badge, .is-crashed .badge { color: var(--bad); }
-progress.share {
-  appearance: none; width: 100%; height: 0.5rem; border: 0; border-radius: 1rem; overflow: hidden; margin: 0.4rem 0;
-  background: var(--neutral-200);
-}
-.dark progress.share { background: var(--neutral-700); }
-progress.share::-webkit-progress-bar { background: transparent; }
-progress.share::-webkit-progress-value { background: var(--alive); }
-progress.share::-moz-progress-bar { background: var(--alive); }
-.figures { display: grid; grid-template-columns: repeat(4, 1fr); gap: 0.5rem; margin: 0; }
-.figures dt { font-size: 0.8rem; opacity: 0.85; }
-.figures dd { margin: 0; font-size: 1.3rem; font-weight: 600; line-height: 1.3; font-variant-numeric: tabular-nums; }
-.figures small { display: block; font-size: 0.75rem; font-weight: 400; opacity: 0.85; }
-.legend { display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; font-size: 0.85rem; }
-.legend i { display: inline-block; width: 1.4rem; height: 0.2rem; margin-right: 0.4rem; vertical-align: middle; }
+#house .house * { color: inherit; }
 @media (max-width: 640px) {
-  .figures { grid-template-columns: repeat(2, 1fr); }
   #top { grid-template-columns: 1fr; }
   #top p { display: block; margin: 0; }
   #house { text-align: left; }

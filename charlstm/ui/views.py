@@ -1,28 +1,47 @@
-"""What a run looks like: records in, numbers, words and rows out. Knows neither Gradio nor torch.
+"""What a run looks like: what it recorded in, numbers, words and points out. Knows neither Gradio nor torch.
 
-Text that a person or a model wrote goes into HTML through `plain` only.
+All of it is JSON, which the page's own code draws as text; what goes into HTML goes through `plain`.
 """
 
 import html
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
-from charlstm.events import Evaluated, Failed, Finished, Progress, Record, Sampled, Started
-from charlstm.runs.store import Status
+from charlstm.events import Progress
+from charlstm.runs.control import Answer, Control
+from charlstm.runs.history import Curve, RunHistory
+from charlstm.runs.manager import RunSummary
+from charlstm.runs.store import ACTIVE, Status
 from charlstm.wording import duration
 
-MAX_POINTS = 240  # of one curve: two curves and the validations stay below 20 kB
-CURVES = ("training", "smoothed", "validation")
+Lines = dict[str, tuple[list[int], list[float]]]  # of each curve its steps and values
 STATE_WORDS: dict[Status, tuple[str, str]] = {  # a sign and a word, so that colour is never alone
-    "queued": ("◌", "starting"),
+    "queued": ("◌", "waiting"),
+    "starting": ("◌", "starting"),
     "running": ("●", "training"),
+    "paused": ("‖", "paused"),
     "stopping": ("◐", "stopping"),
     "completed": ("✓", "completed"),
     "stopped": ("■", "stopped"),
     "failed": ("✕", "failed"),
-    "crashed": ("✕", "cut off"),
+    "interrupted": ("↯", "interrupted"),
 }
+_ACTIONS: dict[Status, tuple[str, ...]] = {
+    "queued": ("unqueue", "rename"),
+    "starting": ("stop",),
+    "running": ("pause", "stop", "save", "rate", "rename"),
+    "paused": ("continue", "stop", "save", "rate", "rename"),
+    "stopping": (),
+    "completed": ("extend", "rename", "delete"),
+    "stopped": ("resume", "extend", "rename", "delete"),
+    "failed": ("resume", "rename", "delete"),
+    "interrupted": ("resume", "rename", "delete"),
+}
+LOSSES, OTHERS = ("training", "smoothed", "validation"), ("learning_rate", "grad_norm", "chars_per_second")
+OVERLAID = ("smoothed", "validation")
+_LOSS_POINTS, _OTHER_POINTS, _OVERLAID_POINTS, _CLOCK_POINTS = 240, 120, 160, 60  # together far below 20 kB
 
 
 def plain(text: str) -> str:
@@ -42,91 +61,99 @@ def sentence(error: Exception) -> str:
     return capitalised(message) if message.split(" ", 1)[0].isalpha() else message
 
 
-def latest(records: Sequence[Record], kind: type[Any]) -> Any:
-    """The last record of class `kind`, or `None`."""
-    return next((record for record in reversed(records) if isinstance(record, kind)), None)
+def nats(loss: float) -> str:
+    """A loss with its unit, in both of them."""
+    return f"{loss:.3f} nats per character ({loss / math.log(2):.2f} bits)"
 
 
-def best_validation(records: Sequence[Record]) -> float | None:
-    """The lowest validation loss so far, in nats per character."""
-    return min((record.val_loss for record in records if isinstance(record, Evaluated)), default=None)
+class Asked(NamedTuple):
+    """What a run was asked to do, and what its worker says of it."""
+
+    control: Control = Control()
+    answer: Answer = Answer()
 
 
-def curve_rows(records: Sequence[Record]) -> list[list[Any]]:
-    """Rows (step, loss, curve) of the loss curve; at most `MAX_POINTS` points a curve.
-
-    Thinned by a power of two, so that a point once drawn stays until the next doubling; the last is always there.
-    """
-    points = thinned([record for record in records if isinstance(record, Progress)])
-    validations = thinned([record for record in records if isinstance(record, Evaluated)])
-    rows: list[list[Any]] = [[point.step, round(point.train_loss, 4), "training"] for point in points]
-    rows += [[point.step, round(point.smooth_loss, 4), "smoothed"] for point in points]
-    rows += [[point.step, round(point.val_loss, 4), "validation"] for point in validations]
-    drawn = {row[2] for row in rows}
-    return rows + [[None, None, curve] for curve in CURVES if curve not in drawn]  # every series in the first frame
-
-
-def thinned(points: list[Any]) -> list[Any]:
-    """At most about `MAX_POINTS` of `points`: every 2^k-th, and the last."""
-    stride = 1
-    while len(points) > stride * MAX_POINTS:
-        stride *= 2
-    kept = points[::stride]
-    return kept if not points or kept[-1] is points[-1] else [*kept, points[-1]]
+def state_of(run: RunSummary, history: RunHistory, asked: Asked, has_model: bool, is_bundled: bool) -> dict[str, Any]:
+    """The run's state in words, its numbers, and what can be done with it now."""
+    sign, word = (STATE_WORDS[run.status][0], "recorded") if is_bundled else STATE_WORDS[run.status]
+    is_asked = run.status in ACTIVE and asked.control.number > asked.answer.done
+    progress = history.latest
+    return {
+        "label": run.label,
+        "status": run.status,
+        "sign": sign,
+        "word": word,
+        "story": _story(run, history, asked if is_asked else Asked()),
+        "is_asked": is_asked,
+        "rate_factor": asked.answer.rate_factor,
+        "fraction": 1.0 if run.status == "completed" else round(progress.fraction, 4) if progress else 0.0,
+        "figures": _figures(run, history),
+        "facts": _facts(history),
+        "can": _possible(run, has_model, is_bundled),
+        "log": run.folder.log_tail() if run.status == "failed" else "",
+    }
 
 
-def state_html(name: str, status: Status, records: Sequence[Record]) -> str:
-    """The run's state in a line, how far it is, and its four numbers."""
-    sign, word = STATE_WORDS[status]
-    progress = latest(records, Progress)
-    said = f"<b>{plain(name)}</b> {_story(status, records)}"
-    fraction = 1.0 if status == "completed" else (progress.fraction if progress else 0.0)
-    return (
-        f'<div class="run-state is-{status}"><span class="badge"><span aria-hidden="true">{sign}</span> {word}</span>'
-        f"<span>{said}</span></div>"
-        f'<progress class="share" max="1" value="{fraction:.4f}" aria-label="share of the planned run"></progress>'
-        f'<dl class="figures">{_figures(status, records)}</dl>'
-    )
+def _possible(run: RunSummary, has_model: bool, is_bundled: bool) -> list[str]:
+    """What can be done with the run as it is."""
+    needs_state = {"resume", "extend"} if run.status != "failed" else {"extend"}
+    possible = [action for action in _ACTIONS[run.status] if action not in needs_state or run.folder.has_state]
+    if run.status == "interrupted" and "resume" not in possible:
+        possible.append("resume")  # from its beginning: nothing was saved yet
+    if is_bundled:
+        possible = [action for action in possible if action not in ("rename", "delete")]
+    return [*possible, *(("write", "adapt", "download") if has_model else ()), "duplicate"]
 
 
-def _story(status: Status, records: Sequence[Record]) -> str:
-    progress = latest(records, Progress)
-    step = f"step {progress.step:,}" if progress else ""
-    if status == "failed":
-        failed = latest(records, Failed)
-        return plain(failed.message) if failed else ""
-    if status == "crashed":
-        return f"{step} · its process ended without a word; <i>Resume</i> continues it"
-    if status == "queued":
+def _story(run: RunSummary, history: RunHistory, asked: Asked) -> str:
+    step = f"step {history.latest.step:,}" if history.latest else ""
+    if run.status == "queued":
+        return "next in the queue" if run.place == 1 else f"place {run.place} in the queue"
+    if run.status == "failed":
+        return capitalised(run.problem)
+    if run.status == "interrupted" and not run.folder.has_state:
+        return " · ".join(filter(None, (step, "its process ended before anything was saved; Resume begins it anew")))
+    if run.status == "interrupted":
+        return f"{step} · its process ended without a word; Resume continues from what was saved last".removeprefix(
+            " · "
+        )
+    if run.status == "starting":
         return "the trainer is loading"
-    finished = latest(records, Finished)
-    if status in ("completed", "stopped") and finished:
-        return f"step {finished.step:,} · after {duration(finished.elapsed_seconds)}"
-    return step or "reading the text"
+    if run.status in ("completed", "stopped"):
+        return f"{step} · after {duration(run.elapsed_seconds)}".removeprefix(" · ")
+    waits = "waits until it is continued" if run.status == "paused" else ""
+    return " · ".join(filter(None, (step or "reading the text", waits, *_wishes(asked))))
 
 
-def _figures(status: Status, records: Sequence[Record]) -> str:
-    progress, loss = latest(records, Progress), best_validation(records)
-    finished = latest(records, Finished)
-    if status == "completed" and finished and finished.val_stateful is not None:
+def _wishes(asked: Asked) -> list[str]:
+    """What was asked for and is not in effect yet."""
+    control, answer = asked
+    wishes = [
+        (control.pause and not answer.is_paused, "pausing"),
+        (not control.pause and answer.is_paused, "continuing"),
+        (control.save > answer.done, "saving"),
+        ((control.rate_factor or 1.0) != answer.rate_factor, "changing the learning rate"),
+    ]
+    return [wish for is_wished, wish in wishes if is_wished]
+
+
+def _figures(run: RunSummary, history: RunHistory) -> list[list[str]]:
+    progress, loss = history.latest, history.best.val_loss if history.best else None
+    finished = history.finished
+    if run.status == "completed" and finished and finished.val_stateful is not None:
         loss = finished.val_stateful
-    is_active = status in ("running", "stopping")
-    left = time_left(progress) if is_active and progress else None
-    rates = [record.chars_per_second for record in records if isinstance(record, Progress)][-5:]
-    cells = (
-        ("best validation", f"{loss:.3f}" if loss is not None else "–", _bits(loss)),
-        ("speed", f"{sum(rates) / len(rates):,.0f}" if rates and progress.step else "–", "characters per second"),
-        ("time left", duration(left) if left is not None else "–", _of_time(progress)),
-        ("passes", f"{progress.num_passes:.2f}" if progress else "–", "over the training text"),
-    )
-    return "".join(f"<div><dt>{name}</dt><dd>{value}<small>{unit}</small></dd></div>" for name, value, unit in cells)
+    left = time_left(progress) if run.status in ("running", "paused", "stopping") and progress else None
+    rate = f"{progress.chars_per_second:,.0f}" if progress and progress.step else "–"
+    bits = f"nats per character ({loss / math.log(2):.2f} bits)" if loss is not None else "nats per character"
+    return [
+        ["best validation", f"{loss:.3f}" if loss is not None else "–", bits],
+        ["speed", rate, "characters per second"],
+        ["time left", duration(left) if left is not None else "–", _gone(progress)],
+        ["passes", f"{progress.num_passes:.2f}" if progress else "–", "over the training text"],
+    ]
 
 
-def _bits(loss: float | None) -> str:
-    return f"nats per character ({loss / math.log(2):.2f} bits)" if loss is not None else "nats per character"
-
-
-def _of_time(progress: Progress | None) -> str:
+def _gone(progress: Progress | None) -> str:
     return f"{duration(progress.elapsed_seconds)} gone" if progress else "not begun"
 
 
@@ -137,46 +164,102 @@ def time_left(progress: Progress) -> float | None:
     return progress.elapsed_seconds * (1 - progress.fraction) / progress.fraction
 
 
-def house_html(active: tuple[str, Status, Sequence[Record]] | None) -> str:
-    """The slim line on top: idle, or what is being trained and how far it is."""
-    if active is None:
-        return '<span class="house is-idle"><span aria-hidden="true">○</span> idle</span>'
-    name, status, records = active
-    sign, word = STATE_WORDS[status]
-    progress, loss = latest(records, Progress), best_validation(records)
-    parts = [f"{word} <b>{plain(name)}</b>"]
-    if progress:
-        parts.append(f"step {progress.step:,}")
-    if loss is not None:
-        parts.append(f"validation {loss:.2f}")
-    if progress and (left := time_left(progress)) is not None:
-        parts.append(f"{duration(left)} left")
-    return f'<span class="house is-{status}"><span aria-hidden="true">{sign}</span> {" · ".join(parts)}</span>'
-
-
-def legend_html(colors: Mapping[str, str]) -> str:
-    """Which line is which; a plot's own legend is cut off on a narrow page."""
-    return (
-        '<div class="legend">'
-        + "".join(f'<span><i style="background:{color}"></i>{name}</span>' for name, color in colors.items())
-        + "</div>"
-    )
-
-
-def sample_of(records: Sequence[Record]) -> tuple[str, str]:
-    """The latest sample and where it comes from."""
-    sample = latest(records, Sampled)
-    if sample is None:
-        return "", ""
-    return sample.text, f"Sample of step {sample.step:,}, temperature {sample.temperature:g}, seed {sample.seed}."
-
-
-def text_facts(records: Sequence[Record]) -> str:
-    """What the run learns from: "data has N characters, M unique"."""
-    started = latest(records, Started)
+def _facts(history: RunHistory) -> str:
+    """What the run learns from: "data has N characters, M unique", and what was done to the text."""
+    started = history.started
     if started is None:
         return ""
-    return (
+    facts = (
         f"Learning from {started.num_train_chars:,} characters, validated on {started.num_val_chars:,}, "
         f"{started.num_distinct:,} distinct; {started.num_parameters:,} parameters."
+    )
+    return " ".join((facts, *started.notes))
+
+
+def house_of(active: RunSummary | None, history: RunHistory | None) -> dict[str, Any]:
+    """The slim line on top: idle, or what is being trained and how far it is."""
+    if active is None:
+        return {"run": None, "status": "idle", "sign": "○", "text": "idle"}
+    sign, word = STATE_WORDS[active.status]
+    parts = [f"{word} {active.label}"]
+    progress = history.latest if history else None
+    if progress:
+        parts.append(f"step {progress.step:,}")
+    if history and history.best:
+        parts.append(f"validation {history.best.val_loss:.2f}")
+    if progress and (left := time_left(progress)) is not None:
+        parts.append(f"{duration(left)} left")
+    return {"run": active.name, "status": active.status, "sign": sign, "text": " · ".join(parts)}
+
+
+def row_of(run: RunSummary, is_bundled: bool) -> dict[str, Any]:
+    """The run's row in the table of runs."""
+    sign, word = STATE_WORDS[run.status]
+    place = f", place {run.place}" if run.status == "queued" else ""
+    state = "comes with the app" if is_bundled else f"{sign} {word}{place}"
+    loss = f"{run.val_loss:.3f}" if run.val_loss is not None else "–"
+    minutes = f"{run.elapsed_seconds / 60:.1f}"
+    return {
+        "id": run.name,
+        "label": run.label,
+        "status": run.status,
+        "cells": [run.corpus, run.size.replace("x", "×"), minutes, loss, state],
+    }
+
+
+def deleted_at(seconds: float) -> str:
+    """When something was deleted, in words."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%-d %B, %H:%M")
+
+
+def references_of(history: RunHistory) -> list[dict[str, Any]]:
+    """Lines that give the loss a meaning, with their names."""
+    found = history.references
+    if found is None:
+        return []
+    lines = (("guessing", found.uniform), ("letter frequencies", found.frequencies), ("5-gram", found.fivegram))
+    return [{"name": f"{name} {value:.2f}", "value": value} for name, value in lines if value is not None]
+
+
+def marks_of(history: RunHistory) -> list[dict[str, Any]]:
+    """What happened on the way."""
+    return [{"kind": mark.kind, "step": mark.step, "text": mark.text} for mark in history.marks()]
+
+
+def lines_of(history: RunHistory, begin_step: int | None = None, end_step: int | None = None) -> Lines:
+    """The curves of the run that is shown, or of a part of it."""
+    losses = _lines(history.series(_LOSS_POINTS, begin_step, end_step), LOSSES)
+    return losses | _lines(history.series(_OTHER_POINTS, begin_step, end_step), OTHERS)
+
+
+def overlaid_lines_of(history: RunHistory) -> Lines:
+    """The two curves of a run that is laid over another."""
+    return _lines(history.series(_OVERLAID_POINTS), OVERLAID)
+
+
+def _lines(curves: Mapping[str, Curve], names: Sequence[str]) -> Lines:
+    return {name: (curves[name].steps, curves[name].values) for name in names}
+
+
+def clock_of(history: RunHistory) -> list[list[float]]:
+    """Where steps lie among passes and minutes: [step, passes, minutes], ascending in step."""
+    curve = history.series(_CLOCK_POINTS)["chars_per_second"]
+    return [[0, 0, 0], *(list(each) for each in zip(curve.steps, curve.passes, curve.minutes, strict=True) if each[0])]
+
+
+def grown(before: Lines | None, now: Lines) -> dict[str, Any]:
+    """Of each curve how many points stay as they were, and the points after them."""
+    changes = {}
+    for name, (steps, values) in now.items():
+        keep = _alike((before or {}).get(name, ([], [])), (steps, values))
+        changes[name] = {"keep": keep, "steps": steps[keep:], "values": values[keep:]}
+    return changes
+
+
+def _alike(before: tuple[list[int], list[float]], now: tuple[list[int], list[float]]) -> int:
+    """How many points the two begin with in common."""
+    pairs = zip(before[0], now[0], before[1], now[1], strict=False)
+    num_pairs = min(len(before[0]), len(now[0]))
+    return next(
+        (i for i, (step, other, value, second) in enumerate(pairs) if (step, value) != (other, second)), num_pairs
     )

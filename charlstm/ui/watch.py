@@ -1,27 +1,142 @@
-"""One look at the runs for all visitors: what is on disk is read once, however many pages are open."""
+"""One look at the runs for all visitors: what is on disk is read once, however many pages are open.
 
+A look is cut into sections. Each has a tag that differs whenever the section does: a page is sent only what it has not.
+"""
+
+import json
 import threading
 import time
-from collections.abc import Sequence
+import zlib
+from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from charlstm.checkpoint import MODEL_FILE
 from charlstm.errors import RunError
-from charlstm.events import Record
+from charlstm.hosting import BUNDLED
+from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary
-from charlstm.runs.store import ACTIVE, History, Status
+from charlstm.runs.store import ACTIVE
+from charlstm.ui import views
+from charlstm.ui.models import is_code
+from charlstm.ui.views import Asked, Lines
 
-_LOOK_SECONDS = 0.5  # how old a look may be that visitors share
-_REMEMBERED = 16  # histories kept in memory
+_LOOK_SECONDS = 0.4  # how old a look may be that visitors share
+_HURRY_SECONDS = 0.1  # while a run has been asked something that is not in effect yet
+_REMEMBERED = 24  # histories kept in memory
+_LINES_KEPT = 8  # of each run: a page that is a few looks behind is sent only what is new
+_SAMPLES_SENT = 300  # rows of the timeline at once
+_SHORT_TEXT_BYTES = 5000  # a latest sample up to this length comes with the tick
+_TEXTS_BYTES = 16_000
 
 
 @dataclass(frozen=True)
-class Look:
-    """A run at one moment; `version` differs whenever anything else does."""
+class Section:
+    """A part of what a page shows."""
 
-    name: str
-    status: Status
-    records: Sequence[Record]
-    version: str
+    tag: str
+    value: Any
+    num_bytes: int
+
+
+def section(value: Any) -> Section:
+    """With a tag made from the value itself: the same after the app was started anew."""
+    data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return Section(f"{zlib.crc32(data):x}", value, len(data))
+
+
+class Watched:
+    """A run and what is drawn of it; safe while the watch holds its lock."""
+
+    def __init__(self, summary: RunSummary) -> None:
+        self.summary = summary
+        self.history = RunHistory(summary.folder)
+        self.sections: dict[str, Section] = {}
+        self.is_asked = False  # whether something that was asked for is not in effect yet
+        self._looked, self._version = -1e9, -1
+        self._lines: dict[bool, OrderedDict[str, Lines]] = {False: OrderedDict(), True: OrderedDict()}
+        self._lines_version = {False: -1, True: -1}
+        self._clock: list[list[float]] = []
+        self._samples: list[list[float | None]] = []
+        self._latest_text = ""
+        self._num_cuts = 0
+
+    def look(self, summary: RunSummary, is_fresh: bool = False) -> None:
+        """Read what is new, unless that was done just before."""
+        now = time.monotonic()
+        if not is_fresh and now - self._looked < _LOOK_SECONDS and summary is self.summary and not self.is_asked:
+            return
+        self._looked, self.summary = now, summary
+        self.history.poll()
+        self.sections["state"] = section(self._state())
+        if self.history.version != self._version:
+            self._version = self.history.version
+            self.sections["refs"] = section(views.references_of(self.history))
+            self.sections["marks"] = section(views.marks_of(self.history))
+            self._look_at_samples()
+
+    def _state(self) -> dict[str, Any]:
+        run, folder = self.summary, self.summary.folder
+        asked = Asked(folder.control(), folder.answer()) if run.status in ACTIVE else Asked()
+        has_model = (folder.path / MODEL_FILE).is_file()
+        state = views.state_of(run, self.history, asked, has_model, run.name in BUNDLED)
+        self.is_asked = state["is_asked"]
+        return {**state, "is_code": is_code(run.corpus)}
+
+    def _look_at_samples(self) -> None:
+        count = len(self._samples)
+        latest = self.history.sample(count - 1) if count else None
+        if count and (latest is None or latest.step != self._samples[-1][0] or latest.text != self._latest_text):
+            self._samples.clear()
+            self._num_cuts += 1
+        for index in range(max(0, len(self._samples) - 1), self.history.num_samples):
+            if (sample := self.history.sample(index)) is not None:
+                self._samples[index:] = [[sample.step, _rounded(sample.train_loss), _rounded(sample.val_loss)]]
+                self._latest_text = sample.text
+
+    def curves(self, is_overlaid: bool, tag_of_page: str) -> Section:
+        """The curves, as what is to be added to those that the page has."""
+        kept = self._lines[is_overlaid]
+        if self._lines_version[is_overlaid] != self._version:
+            self._lines_version[is_overlaid] = self._version
+            lines = views.overlaid_lines_of(self.history) if is_overlaid else views.lines_of(self.history)
+            self._clock = views.clock_of(self.history)
+            tag = section([lines, self._clock]).tag
+            kept[tag] = lines
+            kept.move_to_end(tag)
+            while len(kept) > _LINES_KEPT:
+                kept.popitem(last=False)
+        tag, lines = next(reversed(kept.items()))
+        if tag == tag_of_page:
+            return Section(tag, None, 0)
+        value = {"clock": self._clock, "lines": views.grown(kept.get(tag_of_page), lines)}
+        return Section(tag, value, section(value).num_bytes)
+
+    def samples(self, epoch_of_page: Any, count_of_page: Any) -> Section:
+        """The timeline, as what is to be added to the rows that the page has."""
+        epoch, count = f"{self.summary.name}/{self._num_cuts}", len(self._samples)
+        has = count_of_page if epoch_of_page == epoch and isinstance(count_of_page, int) else 0
+        keep = max(0, min(has, count) - 2)  # the losses of the last ones may have come after them
+        add = self._samples[keep : keep + _SAMPLES_SENT]
+        is_whole = keep + len(add) == count
+        text = self._latest_text if is_whole and len(self._latest_text.encode()) < _SHORT_TEXT_BYTES else None
+        value = {"epoch": epoch, "keep": keep, "add": add, "count": count, "latest": text}
+        tag = f"{epoch}/{keep + len(add)}/{section([add[-2:], text]).tag}"
+        return Section(tag, value, section(value).num_bytes)
+
+    def texts(self, index: int) -> list[str]:
+        """Texts of samples from `index` on, as many as go well into one answer."""
+        texts: list[str] = []
+        num_bytes = 0
+        while num_bytes < _TEXTS_BYTES and (sample := self.history.sample(index + len(texts))) is not None:
+            texts.append(sample.text)
+            num_bytes += len(sample.text.encode())
+        return texts
+
+
+def _rounded(loss: float | None) -> float | None:
+    return loss if loss is None else round(loss, 3)
 
 
 class RunWatch:
@@ -29,56 +144,55 @@ class RunWatch:
 
     def __init__(self, manager: RunManager) -> None:
         self.manager = manager
-        self._lock = threading.Lock()
-        self._histories: dict[str, History] = {}
+        self.lock = threading.RLock()
+        self._watched: OrderedDict[str, Watched] = OrderedDict()
         self._runs: list[RunSummary] = []
-        self._looked = 0.0
+        self._looked = -1e9
 
-    def runs(self, fresh: bool = False) -> list[RunSummary]:
-        """All runs, the newest first, at most half a second old."""
-        with self._lock:
-            if fresh or time.monotonic() - self._looked > _LOOK_SECONDS:
+    def runs(self, is_fresh: bool = False) -> list[RunSummary]:
+        """All runs, the newest first, as of a moment ago."""
+        with self.lock:
+            is_hurried = any(watched.is_asked for watched in self._watched.values())
+            if is_fresh or time.monotonic() - self._looked > (_HURRY_SECONDS if is_hurried else _LOOK_SECONDS):
                 self._runs = self.manager.runs()
                 self._looked = time.monotonic()
             return self._runs
 
-    def look(self, name: str | None) -> Look | None:
-        """The run named `name`, or `None` if there is none."""
-        summary = next((run for run in self.runs() if run.name == name), None)
-        if summary is None:
-            return None
-        with self._lock:
-            history = self._histories.pop(summary.name, None) or History(summary.folder)
-            self._histories[summary.name] = history  # the latest asked for stays longest
-            while len(self._histories) > _REMEMBERED:
-                self._histories.pop(next(iter(self._histories)))
-            history.poll()
-            records = tuple(history.records)
-        last = records[-1].step if records else -1
-        return Look(summary.name, summary.status, records, f"{summary.name}/{summary.status}/{len(records)}/{last}")
+    def summary(self, name: Any) -> RunSummary:
+        """The run with this id; raises `RunError`."""
+        found = next((run for run in self.runs() if run.name == name), None)
+        if found is None:
+            raise RunError("this run is no longer there; choose another one.")
+        return found
 
-    def active(self) -> Look | None:
+    def watched(self, summary: RunSummary, is_fresh: bool = False) -> Watched:
+        """What is drawn of a run, as of a moment ago; to be used while `lock` is held."""
+        with self.lock:
+            watched = self._watched.pop(summary.name, None) or Watched(summary)
+            self._watched[summary.name] = watched  # the latest asked for stays longest
+            while len(self._watched) > _REMEMBERED:
+                self._watched.popitem(last=False)
+            watched.look(summary, is_fresh)
+            return watched
+
+    def active(self) -> RunSummary | None:
         """The run that is going on."""
-        return next((self.look(run.name) for run in self.runs() if run.status in ACTIVE), None)
+        return next((run for run in self.runs() if run.status in ACTIVE), None)
 
     def to_show(self) -> str | None:
-        """The run a page should open with: the one going on, else the newest."""
+        """The run a page should open with: the one going on, else the newest, else one that comes with the app."""
         active = self.active()
-        runs = self.runs()
-        return active.name if active else (runs[0].name if runs else None)
+        names = [active.name] if active else [run.name for run in self.runs()]
+        own = [name for name in names if name not in BUNDLED]
+        return next(iter((*own, *(name for name in BUNDLED if name in names))), None)
 
-    def stop(self, name: str | None) -> None:
-        """Ask a run to stop."""
-        self.manager.stop(_shown(name))
-        self.runs(fresh=True)
+    def live_models(self) -> dict[str, Path]:
+        """The models of runs that go on, as they were last saved, by the names that visitors know them by."""
+        going = (run for run in self.runs() if run.status in ACTIVE)
+        return {f"live: {run.label}": run.folder.live_model for run in going if run.folder.live_model.is_file()}
 
-    def resume(self, name: str | None) -> None:
-        """Continue a run."""
-        self.manager.resume(_shown(name))
-        self.runs(fresh=True)
-
-
-def _shown(name: str | None) -> str:
-    if name is None:
-        raise RunError("no run is shown; choose one first.")
-    return name
+    def model_of(self, run_name: str) -> str:
+        """What visitors know a run's model by: the live one, as long as there is one."""
+        going = (run for run in self.runs(is_fresh=True) if run.name == run_name and run.status in ACTIVE)
+        live = (f"live: {run.label}" for run in going)
+        return next((name for name in live if name in self.live_models()), run_name)

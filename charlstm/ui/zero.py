@@ -17,7 +17,7 @@ from charlstm.ui.controls import PRIVATE
 from charlstm.ui.views import plain, sentence
 
 _CALL_SECONDS = 60
-_RESTING = ("stopped", "crashed", "failed")
+_RESTING = ("stopped", "interrupted", "failed")
 
 
 def lent_gpu() -> Lend | None:

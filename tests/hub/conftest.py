@@ -10,7 +10,8 @@ from loopback import OWNER, LoopbackHub, loopback_hub
 from charlstm.cli import main
 from charlstm.events import Record
 from charlstm.hub.push import Parcel, pack
-from charlstm.runs.store import History, RunFolder
+from charlstm.runs.history import History
+from charlstm.runs.store import RunFolder
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from waiting import wait_until
 
 from charlstm.config import Settings
+from charlstm.runs.history import History
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import History, RunFolder, RunStore
+from charlstm.runs.store import RunFolder, RunStore
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 
@@ -61,7 +62,7 @@ from charlstm.config import Settings
 from charlstm.runs.manager import RunManager
 manager = RunManager(Path(sys.argv[1]))
 manager.start(Settings.from_flat({settings!r}), "orphan", {text!r})
-print(manager._children["orphan"].process.pid, flush=True)
+print(manager._children["orphan"][1].pid, flush=True)
 sys.stdin.read()
 """
 
@@ -158,7 +159,7 @@ def test_a_worker_killed_at_random_and_resumed_ends_exactly_as_one_that_was_left
         wait_until(lambda number=number, step=step: has_reached(harried, number, step))
         worker.send_signal(signal.SIGKILL)
         assert worker.wait(20) == -signal.SIGKILL
-        assert harried.status() == "crashed"
+        assert harried.status() == "interrupted"
     for worker in (start(SAVING_WORKER, harried.path), undisturbed):
         _, complaint = worker.communicate(timeout=60)
         assert worker.returncode == 0, complaint.decode()

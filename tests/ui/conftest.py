@@ -45,7 +45,9 @@ class App:
     def start(self) -> None:
         command = [sys.executable, str(REPOSITORY / "app.py"), "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--checkpoints-dir", str(self.checkpoints_dir)]
-        environment = {**os.environ, "GRADIO_TEMP_DIR": str(self.checkpoints_dir.parent / "gradio")}
+        # Among strangers: what the pages of these tests may steer, they started.
+        environment = {**os.environ, "CHARLSTM_PUBLIC": "1"}
+        environment["GRADIO_TEMP_DIR"] = str(self.checkpoints_dir.parent / "gradio")
         with (self.checkpoints_dir.parent / "app.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         wait_until(self._answers, timeout=60)

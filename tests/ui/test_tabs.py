@@ -1,17 +1,32 @@
 """The rooms behind the page that need no browser: controls, the shelf of models, the shared look at runs."""
 
+import json
 import shutil
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
 from charlstm.config import ModelConfig, SampleConfig, Settings, TrainConfig, bounds_of
 from charlstm.errors import CheckpointError, RunError
-from charlstm.events import Progress, Started
+from charlstm.events import Evaluated, Finished, Progress
 from charlstm.runs.manager import RunManager
+from charlstm.runs.store import RunFolder
+from charlstm.ui import form as forms
+from charlstm.ui import presets
 from charlstm.ui.controls import control
 from charlstm.ui.models import ModelShelf, facts_of
 from charlstm.ui.watch import RunWatch
+
+PROGRESS = {
+    "train_loss": 1.0,
+    "smooth_loss": 1.0,
+    "learning_rate": 0.01,
+    "grad_norm": 1.0,
+    "num_passes": 1.0,
+    "chars_per_second": 1000.0,
+    "elapsed_seconds": 61.0,
+}
 
 
 @pytest.mark.parametrize(
@@ -83,53 +98,88 @@ def watch(tmp_path: Path) -> RunWatch:
     return RunWatch(RunManager(tmp_path))
 
 
-def _record(watch: RunWatch, name: str) -> None:
+def _prepare(watch: RunWatch, name: str) -> RunFolder:
     folder = watch.manager.store.create(Settings.preset("minute"), name)
-    started = Started(
-        step=0,
-        started_at="",
-        num_chars=1,
-        num_distinct=1,
-        num_train_chars=1,
-        num_val_chars=1,
-        num_parameters=1,
-        hardware="",
-    )
-    folder.events_file.write_text(started.model_dump_json() + "\n", encoding="utf-8")
+    watch.runs(is_fresh=True)
+    return folder
 
 
-def test_a_look_changes_its_version_exactly_when_something_was_recorded(watch: RunWatch) -> None:
-    _record(watch, "one")
-    first = watch.look("one")
-    assert first is not None
-    assert watch.look("one") == first
-    progress = Progress(
-        step=5,
-        train_loss=1,
-        smooth_loss=1,
-        learning_rate=1,
-        grad_norm=1,
-        num_passes=1,
-        chars_per_second=1,
-        elapsed_seconds=1,
-        fraction=0.5,
-    )
-    with watch.manager.store.get("one").events_file.open("a", encoding="utf-8") as file:
-        file.write(progress.model_dump_json() + "\n")
-    second = watch.look("one")
-    assert second is not None
-    assert second.version != first.version
-    assert second.records[-1] == progress
-
-
-def test_a_page_opens_with_the_newest_run_when_none_goes_on(watch: RunWatch) -> None:
+def test_a_page_opens_with_the_newest_run_before_the_bundled_ones(watch: RunWatch) -> None:
     assert watch.to_show() is None
-    _record(watch, "one")
-    watch.runs(fresh=True)
-    assert watch.to_show() == "one"
-    assert watch.look("no-such-run") is None
+    _prepare(watch, "python-stdlib")
+    _prepare(watch, "tiny-shakespeare")
+    assert watch.to_show() == "tiny-shakespeare"
+    _prepare(watch, "mine")
+    assert watch.to_show() == "mine"
 
 
-def test_stopping_without_a_run_says_what_to_do(watch: RunWatch) -> None:
-    with pytest.raises(RunError, match="choose one"):
-        watch.stop(None)
+def test_a_run_that_is_not_there_is_said(watch: RunWatch) -> None:
+    with pytest.raises(RunError, match="no longer there"):
+        watch.summary("../etc")
+
+
+def test_a_model_in_training_is_on_the_shelf_as_long_as_its_run_goes_on(watch: RunWatch, shelf: ModelShelf) -> None:
+    folder = _prepare(watch, "mine")
+    folder.events_file.write_text(Progress(**PROGRESS, step=5, fraction=0.1).model_dump_json() + "\n", encoding="utf-8")
+    folder.live_model.parent.mkdir()
+    shutil.copy(watch.manager.store.root / "another" / "model.safetensors", folder.live_model)
+    shelf = ModelShelf(watch.manager.store.root, watch.live_models)
+    with folder.lock():
+        watch.runs(is_fresh=True)
+        assert shelf.names() == ["tiny-shakespeare", "another", "live: mine"]
+        assert shelf.load("live: mine").model.num_parameters == shelf.load("another").model.num_parameters
+        assert watch.model_of("mine") == "live: mine"
+        with pytest.raises(CheckpointError, match="choose another"):
+            shelf.path("live: mine")
+    assert watch.model_of("mine") == "mine"
+    assert "live: mine" not in shelf.names()
+
+
+def test_what_a_browser_kept_is_put_back_and_what_was_forged_is_not() -> None:
+    numbers = [7.5, *(getattr(ModelConfig(), name) for name in forms.MODEL_FIELDS)]
+    numbers += [getattr(TrainConfig(), name) for name in forms.TRAIN_FIELDS]
+    kept = ["python-stdlib", "some text", "latin-1", "blog", forms.NEW_MODEL, *numbers]
+    assert forms.restored(json.dumps(kept)) == kept
+    forged = [{"path": "/etc/passwd"}, 5, "utf-99", "no-preset", None, *([["x"]] * len(numbers))]
+    skipped = [gr.skip()] * len(kept)
+    for each in (json.dumps(forged), json.dumps(kept[:-1]), "null", "[", "", "{}"):
+        assert forms.restored(each) == skipped
+
+
+def test_a_wrong_value_is_refused_at_its_field_alone() -> None:
+    values = ["tiny-shakespeare", None, "", "auto", "minute", forms.NEW_MODEL, 1.0]
+    preset = Settings.preset("minute").flat()
+    values += [preset[name] for name in forms.ADVANCED]
+    assert all(verdict["is_valid"] for verdict in forms.verdicts(*values))
+    place = 7 + forms.ADVANCED.index("batch_size")
+    for wrong in (0, 4097, 1.5, None):
+        verdicts = forms.verdicts(*values[:place], wrong, *values[place + 1 :])
+        assert [verdict["is_valid"] for verdict in verdicts].index(False) == place
+        assert sum(not verdict["is_valid"] for verdict in verdicts) == 1
+    assert "from 1 to 4,096 streams" in forms.verdicts(*values[:place], 0, *values[place + 1 :])[place]["message"]
+    endless = forms.verdicts(*values[:6], 0, *values[7:])
+    assert "nothing ends this run" in endless[6]["message"].lower()
+
+
+def test_a_preset_says_what_it_reached_here_once_it_was_trained_here(watch: RunWatch) -> None:
+    assert "Recorded on 2 cores: 1.511" in presets.described("minute", "tiny-shakespeare", watch.runs())
+    folder = _prepare(watch, "tiny-shakespeare-minute-3")
+    records = [
+        Progress(**PROGRESS, step=5, fraction=1.0),
+        Evaluated(step=5, val_loss=1.625, method="", is_best=True, elapsed_seconds=61.0),
+        Finished(step=5, reason="completed", elapsed_seconds=61.0),
+    ]
+    folder.events_file.write_text("".join(record.model_dump_json() + "\n" for record in records), encoding="utf-8")
+    said = presets.described("minute", "tiny-shakespeare", watch.runs(is_fresh=True))
+    assert "Here it reached 1.625 nats per character (2.34 bits) in 1 min 1 s." in said
+    assert "Recorded" in presets.described("minute", "python-stdlib", watch.runs())
+
+
+def test_a_preset_of_passes_takes_as_long_as_the_speed_of_this_machine_lets_it(watch: RunWatch) -> None:
+    assert "about" not in presets.described("blog", "tiny-shakespeare", watch.runs()).split("Recorded")[1]
+    folder = _prepare(watch, "fox-minute")
+    half = Progress(**{**PROGRESS, "elapsed_seconds": 120.0}, step=5439, fraction=1.0)  # half as fast as the recorded
+    folder.events_file.write_text(half.model_dump_json() + "\n", encoding="utf-8")
+    said = presets.described("blog", "tiny-shakespeare", watch.runs(is_fresh=True))
+    assert "in 1 min 33 s; here, by the speed so far, about 3 min 6 s." in said
+    assert "0.5 times as much" in presets.described("minute", "tiny-shakespeare", watch.runs())

@@ -1,14 +1,21 @@
 """What a run looks like, from records made by hand."""
 
 import html
-import re
+import math
+import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from charlstm.events import Evaluated, Failed, Finished, Progress, Record, Sampled, Started
-from charlstm.runs.store import Status
+from charlstm.config import Settings
+from charlstm.events import Evaluated, Finished, Progress, Record, References
+from charlstm.runs.control import Answer, Control
+from charlstm.runs.history import RunHistory
+from charlstm.runs.manager import RunManager, RunSummary
+from charlstm.runs.store import RunFolder, Status
 from charlstm.ui import views
+from charlstm.ui.views import Asked
 from charlstm.wording import duration
 
 
@@ -30,41 +37,35 @@ def _evaluated(step: int, val_loss: float) -> Evaluated:
     return Evaluated(step=step, val_loss=val_loss, method="stateful", is_best=True, elapsed_seconds=1.0)
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunManager(tmp_path).store.create(Settings.preset("minute"), "my-run")
+
+
+def _history(folder: RunFolder, *records: Record) -> RunHistory:
+    folder.events_file.write_text("".join(record.model_dump_json() + "\n" for record in records), encoding="utf-8")
+    history = RunHistory(folder)
+    history.poll()
+    return history
+
+
+def _summary(folder: RunFolder, status: Status, **values: Any) -> RunSummary:
+    facts = {"place": 0, "label": "<b>my run</b>", "owner": "", "begun_at": 0.0, "corpus": "fox.txt", "size": "1 × 8"}
+    facts |= {"parent": "", "step": 5, "elapsed_seconds": 60.0, "val_loss": None, "problem": ""}
+    return RunSummary(folder=folder, status=status, **{**facts, **values})
+
+
+def _state(
+    summary: RunSummary, history: RunHistory, asked: Asked | None = None, is_bundled: bool = False
+) -> dict[str, Any]:
+    return views.state_of(summary, history, asked or Asked(), has_model=True, is_bundled=is_bundled)
+
+
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "${alert(1)}", "{{value}}", "`x`", "a & b", "'\""])
 def test_plain_text_shows_itself_and_holds_nothing_a_template_or_browser_acts_on(text: str) -> None:
     made = views.plain(text)
     assert html.unescape(made) == text
     assert not set("<>${}`\"'") & set(made)
-
-
-@pytest.mark.parametrize("num_points", [0, 1, 239, 240, 241, 1_000, 100_000])
-def test_a_curve_has_a_bounded_number_of_points_and_keeps_its_first_and_last(num_points: int) -> None:
-    kept = views.thinned(list(range(num_points)))
-    assert len(kept) <= views.MAX_POINTS + 1
-    assert len(kept) >= min(num_points, views.MAX_POINTS // 2)
-    assert kept == sorted(set(kept))
-    if num_points:
-        assert (kept[0], kept[-1]) == (0, num_points - 1)
-
-
-def test_a_point_once_drawn_stays_until_the_stride_doubles() -> None:
-    for num_points in range(241, 480):
-        shorter, longer = views.thinned(list(range(num_points))), views.thinned(list(range(num_points + 1)))
-        assert set(shorter[:-1]) <= set(longer)
-
-
-def test_every_series_is_in_the_first_frame() -> None:
-    assert views.curve_rows([]) == [[None, None, curve] for curve in ("training", "smoothed", "validation")]
-
-
-def test_curve_rows_hold_each_loss_under_its_name() -> None:
-    rows = views.curve_rows([_evaluated(0, 4.1), _progress(10), _evaluated(10, 3.0)])
-    assert rows == [
-        [10, 2.0, "training"],
-        [10, 2.5, "smoothed"],
-        [0, 4.1, "validation"],
-        [10, 3.0, "validation"],
-    ]
 
 
 def test_time_left_is_the_pace_so_far_carried_on() -> None:
@@ -80,58 +81,124 @@ def test_durations_are_human(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
-@pytest.mark.parametrize("status", list(views.STATE_WORDS))
-def test_each_state_is_said_in_a_word_and_a_sign(status: Status) -> None:
-    made = views.state_html("my-run", status, [_progress(1_240)])
-    sign, word = views.STATE_WORDS[status]
-    assert f'<span aria-hidden="true">{sign}</span> {word}' in made
-    assert "<b>my-run</b>" in made
+def test_each_state_has_a_word_and_a_sign_of_its_own() -> None:
+    assert len({word for _, word in views.STATE_WORDS.values()}) == len(views.STATE_WORDS)
+    assert all(sign and word for sign, word in views.STATE_WORDS.values())
 
 
-def test_the_four_numbers_have_units() -> None:
-    records: list[Record] = [_progress(100), _evaluated(100, 1.386294)]
-    text = re.sub("<[^>]+>", " ", views.state_html("my-run", "running", records))
-    assert "1.386" in text
-    assert "nats per character (2.00 bits)" in text  # 1.386294 = 2 ln 2
-    assert "1,000" in text
-    assert "characters per second" in text
-    assert "1 min 30 s" in text
+@pytest.mark.parametrize(
+    ("status", "actions"),
+    [
+        ("queued", {"unqueue", "rename"}),
+        ("starting", {"stop"}),
+        ("running", {"pause", "stop", "save", "rate", "rename"}),
+        ("paused", {"continue", "stop", "save", "rate", "rename"}),
+        ("stopping", set()),
+        ("completed", {"extend", "rename", "delete"}),
+        ("stopped", {"resume", "extend", "rename", "delete"}),
+        ("failed", {"resume", "rename", "delete"}),
+        ("interrupted", {"resume", "rename", "delete"}),
+    ],
+)
+def test_what_can_be_done_follows_from_the_state_of_the_run(
+    folder: RunFolder, status: Status, actions: set[str]
+) -> None:
+    folder.state_file.parent.mkdir()
+    folder.state_file.touch()
+    always = {"write", "adapt", "download", "duplicate"}
+    history = _history(folder)
+    assert set(_state(_summary(folder, status), history)["can"]) == actions | always
+    bundled = _state(_summary(folder, status), history, is_bundled=True)["can"]
+    assert set(bundled) == (actions | always) - {"rename", "delete"}
 
 
-def test_a_completed_run_shows_the_figure_measured_at_its_end() -> None:
+def test_nothing_saved_means_nothing_to_go_on_from_but_an_interrupted_run_can_begin_anew(folder: RunFolder) -> None:
+    history = _history(folder)
+    assert "extend" not in _state(_summary(folder, "completed"), history)["can"]
+    assert "resume" in _state(_summary(folder, "interrupted"), history)["can"]
+
+
+@pytest.mark.parametrize(
+    ("control", "answer", "word"),
+    [
+        (Control(number=5, pause=True), Answer(number=5, done=4), "pausing"),
+        (Control(number=5), Answer(number=5, done=4, is_paused=True), "continuing"),
+        (Control(number=5, save=5), Answer(number=5, done=4), "saving"),
+        (Control(number=5, rate_factor=0.5), Answer(number=5, done=4), "changing the learning rate"),
+    ],
+)
+def test_what_was_asked_for_is_said_until_it_is_in_effect(
+    folder: RunFolder, control: Control, answer: Answer, word: str
+) -> None:
+    history = _history(folder, _progress(100))
+    asked = _state(_summary(folder, "running"), history, Asked(control, answer))
+    assert asked["is_asked"]
+    assert asked["story"] == f"step 100 · {word}"
+    done = _state(_summary(folder, "running"), history, Asked(control, answer.model_copy(update={"done": 5})))
+    assert not done["is_asked"]
+    assert done["story"] == "step 100"
+
+
+def test_the_four_numbers_have_units(folder: RunFolder) -> None:
+    state = _state(_summary(folder, "running"), _history(folder, _progress(100), _evaluated(100, 2 * math.log(2))))
+    assert state["figures"] == [
+        ["best validation", "1.386", "nats per character (2.00 bits)"],
+        ["speed", "1,000", "characters per second"],
+        ["time left", "1 min 30 s", "30 s gone"],
+        ["passes", "0.50", "over the training text"],
+    ]
+
+
+def test_a_completed_run_shows_the_figure_measured_at_its_end(folder: RunFolder) -> None:
     finished = Finished(step=100, reason="completed", elapsed_seconds=60.0, val_stateful=1.5, val_windows=1.53)
-    made = views.state_html("my-run", "completed", [_evaluated(50, 1.6), _progress(100, fraction=0.9), finished])
-    assert "1.500" in made
-    assert 'value="1.0000"' in made
+    history = _history(folder, _evaluated(50, 1.6), _progress(100, fraction=0.9), finished)
+    state = _state(_summary(folder, "completed"), history)
+    assert state["figures"][0][1] == "1.500"
+    assert state["fraction"] == 1.0
 
 
-def test_a_failure_is_told_in_its_own_sentence_and_as_plain_text() -> None:
-    made = views.state_html("my-run", "failed", [Failed(step=3, message="<b>lower</b> the rate")])
-    assert "&lt;b&gt;lower" in made
+@pytest.mark.parametrize(
+    ("status", "values", "story"),
+    [
+        ("failed", {"problem": "the loss is no number; lower the rate."}, "The loss is no number; lower the rate."),
+        ("queued", {"place": 1}, "next in the queue"),
+        ("queued", {"place": 3}, "place 3 in the queue"),
+        ("completed", {}, "step 100 · after 1 min"),
+    ],
+)
+def test_the_state_is_told_in_a_sentence(folder: RunFolder, status: Status, values: dict[str, Any], story: str) -> None:
+    assert _state(_summary(folder, status, **values), _history(folder, _progress(100)))["story"] == story
 
 
-def test_the_line_on_top_says_idle_or_what_is_trained() -> None:
-    assert "idle" in views.house_html(None)
-    line = views.house_html(("my-run", "running", [_progress(1_240), _evaluated(1_000, 1.6149)]))
-    text = re.sub("<[^>]+>", "", line)
-    assert text == "● training my-run · step 1,240 · validation 1.61 · 1 min 30 s left"
+def test_the_line_on_top_says_idle_or_what_is_trained(folder: RunFolder) -> None:
+    assert views.house_of(None, None)["text"] == "idle"
+    line = views.house_of(_summary(folder, "running"), _history(folder, _progress(1_240), _evaluated(1_000, 1.6149)))
+    assert line["text"] == "training <b>my run</b> · step 1,240 · validation 1.61 · 1 min 30 s left"
+    assert (line["sign"], line["run"]) == ("●", "my-run")
 
 
-def test_the_sample_shown_is_the_latest() -> None:
-    records: list[Record] = [Sampled(step=step, text=f"text {step}", temperature=1.0, seed=1) for step in (0, 500)]
-    assert views.sample_of(records) == ("text 500", "Sample of step 500, temperature 1, seed 1.")
-    assert views.sample_of([]) == ("", "")
+def test_reference_lines_carry_name_and_value(folder: RunFolder) -> None:
+    facts = {"method": "", "num_train_chars": 1, "num_val_chars": 1, "seconds": 0.1}
+    found = _history(folder, References(step=0, uniform=4.174, frequencies=3.31, fivegram=1.89, **facts))
+    assert views.references_of(found) == [
+        {"name": "guessing 4.17", "value": 4.174},
+        {"name": "letter frequencies 3.31", "value": 3.31},
+        {"name": "5-gram 1.89", "value": 1.89},
+    ]
+    assert views.references_of(RunHistory(folder)) == []
 
 
-def test_the_text_learned_from_is_described_by_its_size_and_alphabet() -> None:
-    started = Started(
-        step=0,
-        started_at="",
-        num_chars=1_115_394,
-        num_distinct=65,
-        num_train_chars=1_003_854,
-        num_val_chars=111_540,
-        num_parameters=333_315,
-        hardware="",
-    )
-    assert "1,003,854 characters, validated on 111,540, 65 distinct" in views.text_facts([started])
+def test_points_that_a_page_has_and_those_it_is_sent_make_up_the_curve() -> None:
+    rng = random.Random(1)
+    before: views.Lines | None = None
+    held: dict[str, list[tuple[int, float]]] = {"a": [], "b": []}
+    for _ in range(200):
+        now = {}
+        for name in held:
+            same = [] if before is None else list(zip(*before[name], strict=True))[: rng.randrange(30)]
+            points = same + [(rng.randrange(50), rng.random()) for _ in range(rng.randrange(5))]
+            now[name] = ([step for step, _ in points], [value for _, value in points])
+        for name, sent in views.grown(before, now).items():
+            held[name] = held[name][: sent["keep"]] + list(zip(sent["steps"], sent["values"], strict=True))
+            assert held[name] == list(zip(*now[name], strict=True))
+        before = now

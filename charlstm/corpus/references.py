@@ -1,0 +1,125 @@
+"""What models without a network reach on a text: figures that a loss can be read against.
+
+*uniform*: every character is as likely as any other, ln V. *frequencies*: characters come as often as they do in the
+training text, each counted once more than it occurs. *5-gram*: the next character follows from the four before it;
+interpolated Kneser-Ney (Chen and Goodman 1998) with one discount for each length.
+All are trained on the training part and asked for what the network is asked for: each character of the validation part
+after its first.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlstm.corpus import Split
+from charlstm.vocabulary import Tokens
+
+LENGTH = 5
+_COUNTED_AT_MOST = 1 << 21  # tokens: a second or two, and some hundred MB
+_PREDICTED_AT_MOST = 1 << 17
+_Ids = NDArray[np.int64]
+
+
+class Figures(NamedTuple):
+    """Nats per character, and what they were counted on."""
+
+    uniform: float
+    frequencies: float
+    fivegram: float
+    method: str
+    num_train_chars: int
+    num_val_chars: int  # predicted
+
+
+class Cancelled(Exception):
+    """Nobody wants the figures any more."""
+
+
+def figures_of(split: Split, is_wanted: Callable[[], bool] = lambda: True) -> Figures:
+    """The figures for a text, within seconds: of a long one its end is counted, and its beginning predicted.
+
+    Raises `Cancelled` soon after `is_wanted()` is false.
+    """
+    size = len(split.vocabulary)
+    train, validation = _ids(split.train, -_COUNTED_AT_MOST, None), _ids(split.validation, 0, _PREDICTED_AT_MOST)
+    counts = np.bincount(train, minlength=size) + 1
+    targets = validation[1:]
+    frequencies = -float(np.log(counts[targets] / counts.sum()).mean())
+    fivegram = -float(np.log(probabilities(train, validation, size, is_wanted)).mean())
+    unit = "bytes" if split.vocabulary.level == "bytes" else "characters"
+    counted = f"the last {len(train):,} {unit}" if len(train) < len(split.train) else f"all {len(train):,} {unit}"
+    method = f"{LENGTH}-gram, interpolated Kneser-Ney, of {counted} of the training text"
+    return Figures(math.log(size), frequencies, fivegram, method, len(train), len(targets))
+
+
+def probabilities(
+    train: _Ids, validation: _Ids, size: int, is_wanted: Callable[[], bool] = lambda: True
+) -> NDArray[np.float64]:
+    """What the 5-gram model of `train` gives each of `validation[1:]` after those before it; `size` is V."""
+    kinds = [_Kind.of_empty(train, validation)]
+    for _ in range(LENGTH):
+        if not is_wanted():
+            raise Cancelled
+        kinds.append(kinds[-1].longer(train, validation, size))
+    result = np.full(len(validation), 1 / size)
+    for length, kind in enumerate(kinds[1:], start=1):
+        longest = kinds[length + 1] if length < LENGTH else None
+        counts = kind.counts(longest)
+        _refine(result[length - 1 :], kind, kinds[length - 1], counts)
+    return result[1:]
+
+
+class _Kind(NamedTuple):
+    """The k-grams of the training text, numbered; K = how many distinct ones there are.
+
+    The k-gram at place t of a text is the one that ends there, so texts have k - 1 places without one.
+    """
+
+    prefixes: _Ids  # (K,) number of the (k-1)-gram that it begins with
+    lasts: _Ids  # (K,) a place in the training text where it ends, counted from its first k-gram
+    at_train: _Ids  # (N - k + 1,)
+    at_validation: _Ids  # (M - k + 1,), -1 for those that the training text does not have
+
+    @classmethod
+    def of_empty(cls, train: _Ids, validation: _Ids) -> "_Kind":
+        """The one 0-gram, which is everywhere: also before the first character."""
+        none = np.zeros(0, np.int64)
+        return cls(none, none, np.zeros(len(train) + 1, np.int64), np.zeros(len(validation) + 1, np.int64))
+
+    def longer(self, train: _Ids, validation: _Ids, size: int) -> "_Kind":
+        """Those that are one character longer."""
+        keys = self.at_train[:-1] * size + train[len(train) - len(self.at_train) + 1 :]
+        distinct, lasts, at_train = np.unique(keys, return_index=True, return_inverse=True)
+        before = self.at_validation[:-1]
+        asked = before * size + validation[len(validation) - len(self.at_validation) + 1 :]
+        places = np.minimum(np.searchsorted(distinct, asked), max(0, len(distinct) - 1))
+        is_known = (before >= 0) & (distinct[places] == asked) if len(distinct) else np.zeros(len(asked), bool)
+        return _Kind(distinct // size, lasts, at_train.reshape(-1), np.where(is_known, places, -1))
+
+    def counts(self, longer: "_Kind | None") -> _Ids:
+        """How often each occurs; where there are longer ones, before how many characters: what a fallback is for."""
+        if longer is None:
+            return np.bincount(self.at_train, minlength=len(self.prefixes))
+        return np.bincount(self.at_train[1:][longer.lasts], minlength=len(self.prefixes))
+
+
+def _refine(result: NDArray[np.float64], kind: _Kind, shorter: _Kind, counts: _Ids) -> None:
+    """Replace in `result`, of places with a k-gram, the probabilities of the shorter model by those of this one."""
+    once, twice = int((counts == 1).sum()), int((counts == 2).sum())
+    discount = once / (once + 2 * twice) if once else 0.5
+    num_contexts = max(1, int(shorter.at_train.max(initial=0)) + 1)
+    totals = np.bincount(kind.prefixes, counts, num_contexts)
+    followers = np.bincount(kind.prefixes[counts > 0], minlength=num_contexts)
+    contexts = shorter.at_validation[:-1]
+    is_known = (contexts >= 0) & (totals[contexts] > 0)
+    contexts, grams = contexts[is_known], kind.at_validation[is_known]
+    seen = np.where(grams >= 0, counts[grams], 0) if len(counts) else np.zeros(len(grams))
+    left = discount * followers[contexts] * result[is_known]
+    result[is_known] = (np.maximum(seen - discount, 0) + left) / totals[contexts]
+
+
+def _ids(tokens: Tokens, begin: int, end: int | None) -> _Ids:
+    return tokens[slice(begin, end)].astype(np.int64)

@@ -1,0 +1,73 @@
+"""What the command line asks of runs, and the sentence it has for an answer."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from charlstm.runs.history import RunHistory
+from charlstm.runs.kept import More
+from charlstm.runs.manager import RunManager
+from charlstm.runs.parts import extend, model_file
+from charlstm.runs.store import ACTIVE, RunFolder
+
+_PATIENCE_SECONDS = 20.0
+_LOOK_SECONDS = 0.05
+REQUESTS: dict[str, dict[str, Any]] = {
+    "pause": {"pause": True},
+    "continue": {"pause": False},
+    "stop": {"stop": True},
+    "save": {"save": True},
+    "rate": {},
+}
+
+
+def steered(checkpoints_dir: Path, name: str, request: str, factor: float | None = None) -> str:
+    """Make a request of `REQUESTS` and wait until it is in effect; returns a sentence. Raises `RunError`."""
+    manager = RunManager(checkpoints_dir)
+    folder = manager.store.get(name)
+    if request == "stop":
+        if not manager.stop(name):
+            return f"{name} is {manager.status(folder)}; nothing was training."
+    else:
+        number = manager.steer(name, **REQUESTS[request], rate_factor=factor)
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        status = folder.status()
+        if status not in ACTIVE or (request != "stop" and folder.answer().done >= number):
+            break
+        time.sleep(_LOOK_SECONDS)
+    rate = f", learning rate × {factor:g}" if factor is not None else ""
+    return f"{name} is {folder.status()}{rate}{_saved(folder) if request in ('pause', 'save') else ''}."
+
+
+def _saved(folder: RunFolder) -> str:
+    step = folder.answer().saved_step
+    return f", saved at step {step:,}" if step is not None else ""
+
+
+def make_ready(folder: RunFolder, more: More) -> None:
+    """Before a person's `resume`: add what it adds, and forget requests that nobody lived to heed."""
+    if folder.is_alive():
+        return  # which the worker will say
+    if more != More():
+        extend(folder, more)
+    if not folder.ticket():  # a manager's requests were made for the worker that is coming
+        folder.take_back_requests()
+
+
+def named_model(model: Path) -> tuple[Path, str]:
+    """The file of a model given as folder or file, and what to call it."""
+    file = model_file(model)
+    return file, model.resolve().name if file != model else model.stem
+
+
+def run_row(folder: RunFolder) -> dict[str, Any]:
+    """A run in one line of a list."""
+    history = RunHistory(folder)
+    history.poll()
+    return {
+        "name": folder.name,
+        "status": folder.status(),
+        "step": history.latest.step if history.latest else 0,
+        "val_loss": history.best.val_loss if history.best else None,
+    }

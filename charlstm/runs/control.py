@@ -1,0 +1,113 @@
+"""What a run is asked, and what its worker answers: two small files of the run's folder, each replaced whole.
+
+control.json    written by whoever steers, under a lock, so that two who do it at once both are heard
+answer.json     written by the worker: what it has heard, and what is in effect
+"""
+
+import contextlib
+import time
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from charlstm.errors import RunError
+from charlstm.files import publish
+
+SLOWEST_RATE, FASTEST_RATE = 0.01, 10.0
+_LOCK_SECONDS = 5
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Control(_Message):
+    """What a run is asked to do: all of it, not only the latest request."""
+
+    number: int = 0  # of the latest request; grows
+    stop: bool = False
+    pause: bool = False
+    save: int = 0  # the number of the latest request to save
+    rate_factor: float | None = None  # of the learning rate; nobody has asked for any where it is `None`
+
+
+class Answer(_Message):
+    """What the worker says of it."""
+
+    number: int = 0  # of the latest request that it has heard
+    done: int = 0  # of the latest request that is in effect
+    is_paused: bool = False
+    rate_factor: float = 1.0
+    saved_step: int | None = None
+
+
+_Message_T = TypeVar("_Message_T", bound=_Message)
+
+
+class Mailbox:
+    """The two files, in a run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.control_file = folder / "control.json"
+        self.answer_file = folder / "answer.json"
+
+    def control(self) -> Control:
+        """What the run is asked to do; nothing, where the file is damaged."""
+        return _read(self.control_file, Control)
+
+    def answer(self) -> Answer:
+        """What its worker has heard and done."""
+        return _read(self.answer_file, Answer)
+
+    def put(self, control: Control) -> None:
+        """Replace what is asked; raises `OSError`."""
+        _write(self.control_file, control)
+
+    def reply(self, answer: Answer) -> None:
+        """Replace the answer; raises `OSError`."""
+        _write(self.answer_file, answer)
+
+    def request(
+        self,
+        *,
+        pause: bool | None = None,
+        stop: bool | None = None,
+        save: bool = False,
+        rate_factor: float | None = None,
+    ) -> int:
+        """Add to what is asked; returns the request's number. Raises `RunError` for a factor out of bounds."""
+        if rate_factor is not None and not SLOWEST_RATE <= rate_factor <= FASTEST_RATE:
+            raise RunError(
+                f"the factor of the learning rate is {rate_factor:g}; it must be from {SLOWEST_RATE:g} to "
+                f"{FASTEST_RATE:g}."
+            )
+        try:
+            with FileLock(self.control_file.with_suffix(".lock"), timeout=_LOCK_SECONDS):
+                before = self.control()
+                number = max(before.number + 1, time.time_ns() // 1000)  # so that old answers are never taken for new
+                asked = {"pause": pause, "stop": stop, "rate_factor": rate_factor, "save": number if save else None}
+                given = {name: value for name, value in asked.items() if value is not None}
+                self.put(before.model_copy(update={"number": number, **given}))
+        except (OSError, Timeout) as error:
+            raise RunError(f"the run can't be asked anything ({error}); check its folder.") from None
+        return number
+
+    def clear(self) -> None:
+        """Forget request and answer: all has been done, or nobody wants it any more."""
+        for file in (self.control_file, self.answer_file):
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+def _read(path: Path, kind: type[_Message_T]) -> _Message_T:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return kind()
+
+
+def _write(path: Path, message: _Message) -> None:
+    with publish(path, is_durable=False) as temporary:  # a power cut ends the run that it is for, too
+        temporary.write_text(message.model_dump_json(), encoding="utf-8")

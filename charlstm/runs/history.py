@@ -1,0 +1,381 @@
+"""What a run has recorded, read while it grows: only what was added since the last look.
+
+`History` keeps the records themselves; `RunHistory` keeps what a page draws, in little memory however long the run is,
+and gives curves of a bounded number of points. Starts without torch.
+"""
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from charlstm.events import (
+    Evaluated,
+    Extended,
+    Failed,
+    Finished,
+    Paused,
+    Progress,
+    RateChanged,
+    Record,
+    References,
+    Resumed,
+    Rewound,
+    Sampled,
+    Saved,
+    Started,
+    parse_record,
+)
+from charlstm.runs.store import RunFolder
+from charlstm.wording import duration
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_TELLING_FRACTION = 0.01  # of the planned run
+_MARKS = 50  # of each sort that are given
+_DRAWN = (
+    "train_loss",
+    "smooth_loss",
+    "learning_rate",
+    "grad_norm",
+    "chars_per_second",
+    "elapsed_seconds",
+)
+CURVES = {
+    "training": "train_loss",
+    "smoothed": "smooth_loss",
+    "learning_rate": "learning_rate",
+    "grad_norm": "grad_norm",
+    "chars_per_second": "chars_per_second",
+}
+
+
+class Tail:
+    """The end of a run's records: each look reads what was added since the one before."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._offset = 0
+
+    def is_anew(self) -> bool:
+        """Whether the file became shorter, so that another run of this name has begun; `added` then reads it all."""
+        try:
+            is_shorter = self._folder.events_file.stat().st_size < self._offset
+        except OSError:
+            return False
+        if is_shorter:
+            self._offset = 0
+        return is_shorter
+
+    def added(self) -> Iterator[tuple[int, Record]]:
+        """New records, and the bytes before each. Whole lines only: one without its newline is still being written."""
+        try:
+            with self._folder.events_file.open("rb") as file:
+                file.seek(self._offset)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        return
+                    begin, self._offset = self._offset, self._offset + len(line)
+                    if record := parse_record(line):
+                        yield begin, record
+        except OSError:
+            return
+
+    def at(self, offset: int) -> Record | None:
+        """The record that has so many bytes before it."""
+        try:
+            with self._folder.events_file.open("rb") as file:
+                file.seek(offset)
+                return parse_record(file.readline())
+        except OSError:
+            return None
+
+
+@dataclass
+class History:
+    """The records of a run that count."""
+
+    folder: RunFolder
+    records: list[Record] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._tail = Tail(self.folder)
+
+    def poll(self) -> bool:
+        """Read what is new; returns whether there was anything."""
+        changed = False
+        if self._tail.is_anew():
+            self.records.clear()
+        for _, record in self._tail.added():
+            if isinstance(record, Started):  # cut off before anything was saved, the run began anew
+                self.records.clear()
+            elif isinstance(record, Resumed | Rewound):  # what came after the step it goes on from no longer counts
+                self.records[:] = [each for each in self.records if each.step <= record.step]
+            self.records.append(record)
+            changed = True
+        return changed
+
+
+class Curve(NamedTuple):
+    """Points of one curve, over three scales."""
+
+    steps: list[int]
+    passes: list[float]
+    minutes: list[float]
+    values: list[float]
+
+
+class Mark(NamedTuple):
+    """Something that happened, and where on the curve that is."""
+
+    kind: str
+    step: int
+    passes: float
+    minutes: float
+    text: str
+
+
+class Sample(NamedTuple):
+    """What the model wrote at one moment, and how good it was."""
+
+    step: int
+    passes: float
+    minutes: float
+    text: str
+    temperature: float
+    seed: int
+    val_loss: float | None  # of the last validation by then
+    train_loss: float | None  # smoothed
+
+
+class _Points:
+    """Numbers that belong to growing steps."""
+
+    def __init__(self, *names: str) -> None:
+        self.steps = array("q")
+        self.columns = {name: array("d") for name in names}
+
+    def append(self, step: int, *values: float) -> None:
+        self.steps.append(step)
+        for column, value in zip(self.columns.values(), values, strict=True):
+            column.append(value)
+
+    def cut(self, step: int) -> None:
+        """Forget what came after `step`."""
+        place = bisect_right(self.steps, step)
+        del self.steps[place:]
+        for column in self.columns.values():
+            del column[place:]
+
+    def at(self, step: int, name: str) -> float | None:
+        """The last value by then."""
+        place = bisect_right(self.steps, step)
+        return self.columns[name][place - 1] if place else None
+
+    def between(self, begin: int | None, end: int | None) -> slice:
+        first = bisect_left(self.steps, begin) if begin is not None else 0
+        return slice(first, bisect_right(self.steps, end) if end is not None else len(self.steps))
+
+
+class RunHistory:
+    """A run as a page draws it."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.version = 0  # grows with every change
+        self._tail = Tail(folder)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._points, self._validations = _Points(*_DRAWN), _Points("val_loss", "elapsed_seconds")
+        self._samples = _Points("offset")
+        self._marks: list[Record] = []
+        self._passes_per_step = 0.0
+        self.started: Started | None = None
+        self.latest: Progress | None = None
+        self.last_validation: Evaluated | None = None
+        self.best: Evaluated | None = None
+        self.references: References | None = None
+        self.finished: Finished | None = None
+        self.failed: Failed | None = None
+
+    def poll(self) -> bool:
+        """Read what was added; returns whether there was anything."""
+        before = self.version
+        if self._tail.is_anew():
+            self._clear()
+        for offset, record in self._tail.added():
+            self.version += 1
+            self._take(record, offset)
+        return self.version != before
+
+    def _take(self, record: Record, offset: int) -> None:
+        if isinstance(record, Started):
+            references = self.references
+            self._clear()
+            self.started, self.references = record, references
+        elif isinstance(record, Progress):
+            self._points.append(record.step, *(getattr(record, name) for name in _DRAWN))
+            self.latest = record
+            self._passes_per_step = record.num_passes / record.step if record.step else self._passes_per_step
+        elif isinstance(record, Evaluated):
+            self._validations.append(record.step, record.val_loss, record.elapsed_seconds)
+            self.last_validation = record
+            if self.best is None or record.val_loss < self.best.val_loss:
+                self.best = record
+        elif isinstance(record, Sampled):
+            self._samples.append(record.step, offset)
+        elif isinstance(record, References):
+            self.references = record
+        elif isinstance(record, Finished):
+            self.finished = record
+        elif isinstance(record, Failed):
+            self.failed = record
+        else:
+            if isinstance(record, Resumed | Rewound):
+                self._go_back(record.step)
+            self._marks.append(record)
+
+    def _go_back(self, step: int) -> None:
+        """What came after `step` no longer counts."""
+        self.finished = self.failed = None
+        for points in (self._points, self._validations, self._samples):
+            points.cut(step)
+        self._marks = [mark for mark in self._marks if mark.step <= step]
+        if self.latest and self.latest.step > step:
+            self.latest = None
+        if self.best and self.best.step > step:
+            self.best = self._best_kept()
+
+    def _best_kept(self) -> Evaluated | None:
+        losses = self._validations.columns["val_loss"]
+        if not losses:
+            return None
+        place = min(range(len(losses)), key=losses.__getitem__)
+        return Evaluated(
+            step=self._validations.steps[place],
+            val_loss=losses[place],
+            method="",
+            is_best=True,
+            elapsed_seconds=self._validations.columns["elapsed_seconds"][place],
+        )
+
+    def series(
+        self, max_points: int = 200, begin_step: int | None = None, end_step: int | None = None
+    ) -> dict[str, Curve]:
+        """Each curve by its name, between two steps, in at most `max_points` points: spikes stay, see `decimated`."""
+        part = self._points.between(begin_step, end_step)
+        curves = {name: self._curve(self._points, column, part, max_points) for name, column in CURVES.items()}
+        part = self._validations.between(begin_step, end_step)
+        return {**curves, "validation": self._curve(self._validations, "val_loss", part, max_points)}
+
+    def _curve(self, points: _Points, column: str, part: slice, max_points: int) -> Curve:
+        import numpy as np
+
+        values = np.array(points.columns[column][part])
+        kept = [part.start + place for place in decimated(values, max_points).tolist()]
+        steps = [points.steps[place] for place in kept]
+        return Curve(
+            steps,
+            [_short(self._passes(step)) for step in steps],
+            [_short(points.columns["elapsed_seconds"][place] / 60) for place in kept],
+            [_short(points.columns[column][place]) for place in kept],
+        )
+
+    def _passes(self, step: int) -> float:
+        """Passes over the text after `step` steps: each step is as long as any other."""
+        return step * self._passes_per_step
+
+    def time_left(self) -> float | None:
+        """Seconds to the planned end, at the pace of the part that is worked on; `None` while that is guesswork."""
+        if self.latest is None or self.latest.fraction < _TELLING_FRACTION:
+            return None
+        parts = [mark.elapsed_seconds for mark in self._marks if isinstance(mark, Extended)]
+        spent = self.latest.elapsed_seconds - (parts[-1] if parts else 0.0)
+        return spent * (1 - self.latest.fraction) / self.latest.fraction
+
+    def marks(self) -> list[Mark]:
+        """What happened: the last of the saves, and the last of everything else, in order; and the best validation."""
+        saves = [record for record in self._marks if isinstance(record, Saved)][-_MARKS:]
+        rest = [record for record in self._marks if not isinstance(record, Saved)][-_MARKS:]
+        records: list[Record] = [*saves, *rest, *([self.best] if self.best else [])]
+        return [self._mark(record) for record in sorted(records, key=lambda record: record.step)]
+
+    def _mark(self, record: Record) -> Mark:
+        kind, text = told(record)
+        seconds = getattr(record, "elapsed_seconds", None) or self._points.at(record.step, "elapsed_seconds") or 0.0
+        return Mark(kind, record.step, _short(self._passes(record.step)), _short(seconds / 60), text)
+
+    @property
+    def num_samples(self) -> int:
+        """How many samples there are."""
+        return len(self._samples.steps)
+
+    def sample(self, index: int) -> Sample | None:
+        """The sample at `index`, the latest for -1; read from disk, so memory holds none. `None` if there is none."""
+        if not -self.num_samples <= index < self.num_samples:
+            return None
+        record = self._tail.at(int(self._samples.columns["offset"][index]))
+        if not isinstance(record, Sampled):
+            return None
+        step = record.step
+        seconds = self._validations.at(step, "elapsed_seconds"), self._points.at(step, "elapsed_seconds")
+        return Sample(
+            step=step,
+            passes=_short(self._passes(step)),
+            minutes=_short(max((each for each in seconds if each is not None), default=0.0) / 60),
+            text=record.text,
+            temperature=record.temperature,
+            seed=record.seed,
+            val_loss=self._validations.at(step, "val_loss"),
+            train_loss=self._points.at(step, "smooth_loss"),
+        )
+
+
+def told(record: Record) -> tuple[str, str]:
+    """Which kind of mark a record is, and a few words."""
+    if isinstance(record, RateChanged):
+        return "rate", f"learning rate × {record.rate_factor:g}, now {record.learning_rate:.2g}"
+    if isinstance(record, Evaluated):
+        return "best", f"best validation, {record.val_loss:.4f} nats per character"
+    if isinstance(record, Rewound):
+        return "rewound", f"the loss was no number at step {record.diverged_step:,}: on at half the learning rate"
+    if isinstance(record, Extended):
+        return "extended", record.note
+    if isinstance(record, Saved):
+        return "saved", "saved" if record.cause == "timer" else f"saved ({record.cause})"
+    if isinstance(record, Paused):
+        return "paused", "paused"
+    paused_seconds = getattr(record, "paused_seconds", None)
+    return record.kind, record.kind if paused_seconds is None else f"continued after {duration(paused_seconds)}"
+
+
+def decimated(values: "NDArray[np.float64]", max_points: int) -> "NDArray[np.int64]":
+    """Indices of at most `max_points` (4 or more) of `values` (N,): least and greatest of each 2^k, and the last.
+
+    The same values give the same indices, and more values after them change none until k grows. What is no number, or
+    infinite, is left out.
+    """
+    import numpy as np  # a list of runs does without
+
+    num, stride = len(values), 1
+    if num <= max_points:
+        return np.flatnonzero(np.isfinite(values))
+    while 2 * -(-num // stride) + 1 > max_points:
+        stride *= 2
+    padded = np.full(-(-num // stride) * stride, np.nan)
+    padded[:num] = np.where(np.isfinite(values), values, np.nan)
+    buckets = padded.reshape(-1, stride)
+    begins = np.arange(0, len(padded), stride)
+    least = begins + np.argmin(np.where(np.isnan(buckets), np.inf, buckets), axis=1)
+    greatest = begins + np.argmax(np.where(np.isnan(buckets), -np.inf, buckets), axis=1)
+    kept: NDArray[np.int64] = np.unique(np.concatenate([least, greatest, np.array([num - 1])]))
+    return np.asarray(kept[np.isfinite(padded[kept])], np.int64)
+
+
+def _short(number: float) -> float:
+    """Five digits, which is more than a screen shows: a tick is paid for by the byte."""
+    return float(f"{number:.5g}")

@@ -1,0 +1,37 @@
+"""Small facts that lie beside a run: its place in the queue, its parent, for how much longer it goes on."""
+
+import time
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from charlstm.config import Schedule
+
+
+class More(BaseModel):
+    """For how much longer a run goes on than it was planned to, from where it stands; 0 sets no limit."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    minutes: float = Field(0.0, ge=0, le=10**5)
+    passes: float = Field(0.0, ge=0, le=10**6)
+    steps: int = Field(0, ge=0, le=10**9)
+    learning_rate: float | None = Field(None, gt=0, le=1)  # at the peak of the added part
+    lr_schedule: Schedule | None = None
+
+
+class Ticket(BaseModel):
+    """A place in the queue."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    drawn: int = Field(default_factory=time.time_ns)  # the smallest is next
+    started_at: float | None = None  # seconds since 1970, when its worker was started
+
+
+class Parent(BaseModel):
+    """The model that a run begins from."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    name: str
+    sha256: str  # of its file
+
+
+PARTS: TypeAdapter[tuple[More, ...]] = TypeAdapter(tuple[More, ...])

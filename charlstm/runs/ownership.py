@@ -1,0 +1,44 @@
+"""Who may steer a run. The one place that decides, for buttons and for raw calls alike."""
+
+import hashlib
+import hmac
+import os
+from typing import Protocol
+
+from charlstm.errors import RunError
+
+
+class Owned(Protocol):
+    """A run, in its folder, in a list or among the deleted ones."""
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+
+    @property
+    def owner(self) -> str:
+        """The hash of the token of whoever started it; empty where nobody said."""
+
+
+def token_hash(token: str) -> str:
+    """What a run keeps of the token of whoever started it."""
+    return hashlib.sha256(token.encode()).hexdigest() if token else ""
+
+
+def is_public() -> bool:
+    """Whether strangers meet here: on a Space, or where CHARLSTM_PUBLIC is set to 1."""
+    return bool(os.environ.get("SPACE_ID")) or os.environ.get("CHARLSTM_PUBLIC") == "1"
+
+
+def may_steer(run: Owned, owner_token: str, is_space_owner: bool) -> bool:
+    """Whether whoever has this token may stop, steer, rename or delete the run: among strangers only who started it."""
+    if is_space_owner or not is_public():
+        return True
+    owner = run.owner
+    return bool(owner) and hmac.compare_digest(owner, token_hash(owner_token))
+
+
+def require_steering(run: Owned, owner_token: str, is_space_owner: bool) -> None:
+    """Raise `RunError` if `may_steer` says no."""
+    if not may_steer(run, owner_token, is_space_owner):
+        raise RunError(f"{run.label} was started by somebody else; only they may steer it, start one of your own.")

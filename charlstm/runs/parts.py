@@ -1,0 +1,148 @@
+"""A run that goes on for longer than it was planned to, or that began from a model: what that means for its settings.
+
+An added part has a limit and a learning-rate schedule of its own, which run from where the run stood; weights, moments
+and position in the text go on. A falling schedule begins anew, at half the peak unless another rate is asked for:
+what was learned last, at rates near 0, would be undone by the full one.
+"""
+
+import json
+import shlex
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from charlstm.config import Settings, TrainConfig, checked
+from charlstm.errors import RunError
+from charlstm.events import Extended
+from charlstm.runs.kept import More, Parent
+from charlstm.runs.store import RunFolder
+from charlstm.wording import duration
+
+_CHANGED = ("max_minutes", "max_passes", "max_steps", "learning_rate", "lr_schedule")  # by an added part
+_LONGEST_HEADER = 100_000_000  # bytes, which is what safetensors allows
+_NAMED = 20  # characters
+_AGAIN = 0.5  # of the peak of the learning rate
+
+
+def header_of(file: Path) -> dict[str, Any]:
+    """What a safetensors file says of itself: 8 bytes of length, then JSON; raises `RunError` for any other file."""
+    try:
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            said = json.loads(opened.read(min(length, _LONGEST_HEADER)))["__metadata__"]
+            return {key: json.loads(said[key]) for key in ("config", "training_state") if key in said}
+    except (OSError, ValueError, KeyError, TypeError, struct.error, RecursionError):
+        raise RunError(f"{file.name} is no model that can be gone on with; choose another one.") from None
+
+
+def begun_from(settings: Settings, model: Path) -> Settings:
+    """`settings` for a run that begins from a model (folder or file): its sizes, and nothing left to plan.
+
+    Dropout may be chosen. Raises `RunError` for a file that is no model.
+    """
+    config = header_of(model_file(model)).get("config")
+    if not isinstance(config, dict):
+        raise RunError(f"{model.name} is no model that can be gone on with; choose another one.")
+    sizes = {name: value for name, value in config.items() if name not in ("dropout", "weight_dropout")}
+    return Settings.from_flat({**settings.flat(), **sizes, "plan": "off"})
+
+
+def model_file(model: Path) -> Path:
+    """The file of a model that is given as folder or file."""
+    return model if model.suffix == ".safetensors" and not model.is_dir() else model / "model.safetensors"
+
+
+def parts_done(folder: RunFolder) -> int:
+    """How many parts the run has begun by its saved state: 1 for the one it was planned with."""
+    state = header_of(folder.state_file).get("training_state")
+    return int(state.get("num_parts", 1)) if isinstance(state, dict) else 1
+
+
+def extended(folder: RunFolder) -> Settings:
+    """The settings of the part of the run that is to be worked on; raises `RunError` if they can't be read."""
+    more = folder.more()
+    return longer(folder.settings(), more[-1]) if more else folder.settings()
+
+
+def longer(settings: Settings, more: More) -> Settings:
+    """`settings` as they are for an added part; raises `RunError` for one that adds nothing."""
+    if not (more.minutes or more.passes or more.steps):
+        raise RunError("nothing is added: say for how many more minutes, passes or steps the run shall go on.")
+    schedule = more.lr_schedule or settings.train.lr_schedule
+    rate = more.learning_rate or settings.train.learning_rate * (1 if schedule == "constant" else _AGAIN)
+    limits = {"max_minutes": more.minutes, "max_passes": more.passes, "max_steps": more.steps}
+    changes = {**limits, "learning_rate": rate, "lr_schedule": schedule, "plan": "off"}
+    return settings.model_copy(update={"train": checked(TrainConfig, {**settings.train.model_dump(), **changes})})
+
+
+def extend(folder: RunFolder, more: More) -> None:
+    """Note that the run, which nobody works on, goes on for so much longer; raises `RunError` where it can't."""
+    longer(folder.settings(), more)
+    if not folder.has_state:
+        raise RunError(f"{folder.label} has nothing saved to go on from; start a new run from its model instead.")
+    folder.keep_more((*folder.more()[: parts_done(folder) - 1], more))
+
+
+def extension(folder: RunFolder, moment: dict[str, Any]) -> Extended:
+    """The record of the last added part, which begins at `moment` (step, seconds, passes)."""
+    more, train = folder.more()[-1], extended(folder).train
+    return Extended(
+        minutes=more.minutes,
+        passes=more.passes,
+        steps=more.steps,
+        learning_rate=train.learning_rate,
+        lr_schedule=train.lr_schedule,
+        command=_command(folder.name, more),
+        note=sentence(folder.settings(), more),
+        **moment,
+    )
+
+
+def sentence(settings: Settings, more: More) -> str:
+    """What an added part is, for the person who asks for it."""
+    train = longer(settings, more).train
+    amounts = [
+        duration(60 * more.minutes) if more.minutes else "",
+        f"{more.passes:g} passes over the text" if more.passes else "",
+        f"{more.steps:,} steps" if more.steps else "",
+    ]
+    amount = ", or ".join(filter(None, amounts)) + (", whichever ends first" if sum(map(bool, amounts)) > 1 else "")
+    courses = {"constant": "stays there", "linear": "falls along a line to 0", "cosine": "falls along a cosine to 0"}
+    return (
+        f"Trains {amount} longer; the learning rate begins at {train.learning_rate:g} and {courses[train.lr_schedule]}."
+    )
+
+
+def whole_origin(folder: RunFolder, train_config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model's provenance says beside what the trainer knows, which is the part it works on."""
+    parent, train = folder.parent(), folder.settings().train
+    return {
+        "train_config": {**train_config, **{name: getattr(train, name) for name in _CHANGED}},
+        "more": tuple(each.model_dump() for each in folder.more()),
+        "parent": parent.name if parent else None,
+        "parent_sha256": parent.sha256 if parent else None,
+    }
+
+
+def beginning(parent: Parent, new_characters: tuple[str, ...]) -> str:
+    """A sentence: which model the run begins from, and what was added to its vocabulary."""
+    if not new_characters:
+        return f"Begins from {parent.name}, which knows all characters of this text."
+    shown = [
+        char if char.isprintable() and not char.isspace() else repr(char)[1:-1] for char in new_characters[:_NAMED]
+    ]
+    more = f" and {len(new_characters) - _NAMED} more" if len(new_characters) > _NAMED else ""
+    are = "character is new to it and was" if len(new_characters) == 1 else "characters are new to it and were"
+    return f"Begins from {parent.name}; {len(new_characters)} {are} added to its vocabulary: {' '.join(shown)}{more}."
+
+
+def _command(name: str, more: More) -> str:
+    flags = [
+        f"--more-minutes {more.minutes:g}" if more.minutes else "",
+        f"--more-passes {more.passes:g}" if more.passes else "",
+        f"--more-steps {more.steps}" if more.steps else "",
+        f"--more-rate {more.learning_rate:g}" if more.learning_rate else "",
+        f"--more-schedule {more.lr_schedule}" if more.lr_schedule else "",
+    ]
+    return " ".join(["python -m charlstm resume", shlex.quote(name), *filter(None, flags)])

@@ -1,0 +1,91 @@
+"""Deleted runs: kept for some days beside the others, and brought back as they were."""
+
+import contextlib
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from charlstm.errors import RunError
+from charlstm.runs.store import RunFolder, RunStore
+
+_DAYS = 30
+_SWEEP_SECONDS = 3600
+
+
+class Trashed(NamedTuple):
+    """A deleted run."""
+
+    id: str
+    label: str
+    deleted_at: float  # seconds since 1970
+    owner: str  # the hash of a token, see `ownership`
+
+
+class Trash:
+    """The deleted runs of one checkpoints folder, in a folder `<name>.<milliseconds since 1970>` each."""
+
+    def __init__(self, store: RunStore) -> None:
+        self._store = store
+        self._place = store.root / ".trash"
+        self._swept = -1e9
+
+    def put(self, folder: RunFolder) -> str:
+        """Take a run that nobody works on out of the list; returns its id here."""
+        trash_id = f"{folder.name}.{time.time_ns() // 1_000_000}"
+        try:
+            self._place.mkdir(exist_ok=True)
+            folder.path.rename(self._place / trash_id)
+        except OSError as error:
+            raise RunError(f"{folder.label} can't be deleted ({error.strerror}); check its folder.") from None
+        return trash_id
+
+    def runs(self) -> list[Trashed]:
+        """What may be restored, the last deleted first."""
+        try:
+            paths = [path for path in self._place.iterdir() if RunFolder(path).exists]
+        except OSError:  # nothing was deleted yet
+            return []
+        found = [Trashed(path.name, _label(path), _deleted_at(path), RunFolder(path).owner) for path in paths]
+        return sorted(found, key=lambda each: each.deleted_at, reverse=True)
+
+    def restore(self, trash_id: str) -> RunFolder:
+        """Bring a run back, under another name where its own is taken since."""
+        if trash_id not in {each.id for each in self.runs()}:
+            raise RunError("this run is not among the deleted ones any more; see the list.")
+        name = _name(self._place / trash_id)
+        if (self._store.root / name).exists():
+            name = self._store.free_name(name)
+        folder = RunFolder(self._store.root / name)
+        try:
+            (self._place / trash_id).rename(folder.path)
+        except OSError as error:
+            raise RunError(f"{name} can't be restored ({error.strerror}); check its folder.") from None
+        return folder
+
+    def sweep(self) -> None:
+        """Remove for good what was deleted long ago; looks once an hour at most."""
+        now = time.monotonic()
+        if now - self._swept < _SWEEP_SECONDS:
+            return
+        self._swept = now
+        kept_seconds = 86400 * float(os.environ.get("CHARLSTM_TRASH_DAYS") or _DAYS)
+        for each in self.runs():
+            if time.time() - each.deleted_at > kept_seconds:
+                with contextlib.suppress(OSError):
+                    shutil.rmtree(self._place / each.id)
+
+
+def _name(path: Path) -> str:
+    return path.name.rpartition(".")[0]
+
+
+def _label(path: Path) -> str:
+    label = RunFolder(path).label
+    return _name(path) if label == path.name else label
+
+
+def _deleted_at(path: Path) -> float:
+    milliseconds = path.name.rpartition(".")[2]
+    return int(milliseconds) / 1000 if milliseconds.isdecimal() else 0.0

@@ -1,0 +1,242 @@
+"""The form of a new run: a text, a preset, minutes, and under Advanced every setting there is.
+
+What the visitor chose is kept in their browser. A value that can't be is refused beside its field.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import gradio as gr
+
+from charlstm.config import PRESETS, Encoding, ModelConfig, Settings, TrainConfig, checked
+from charlstm.corpus import DESCRIPTIONS, default_corpus
+from charlstm.errors import CharLSTMError, ConfigError
+from charlstm.ui import presets, texts
+from charlstm.ui.controls import PRIVATE, free_control
+from charlstm.ui.views import capitalised, plain, sentence
+from charlstm.ui.watch import RunWatch
+
+NEW_MODEL = "a new model"
+_FIRST_PRESET = "minute"
+_OWN_PLACE = ("corpus", "encoding", "max_minutes")  # not under Advanced: they have a place of their own
+MODEL_FIELDS = tuple(ModelConfig.model_fields)
+TRAIN_FIELDS = tuple(name for name in TrainConfig.model_fields if name not in _OWN_PLACE)
+ADVANCED = (*MODEL_FIELDS, *TRAIN_FIELDS)
+# Not a gr.BrowserState: one in a tab that is not open yet is empty when the page asks for it.
+_KEEP = "(...values) => { window.charlstm.store.keepForm(values); }"
+KEPT = "() => [window.charlstm.store.formKept()]"
+
+
+@dataclass(frozen=True)
+class Form:
+    """The components; `values` are those whose values a run is made of, in the order of `Chosen`."""
+
+    corpus: gr.Radio
+    file: gr.File
+    pasted: gr.Textbox
+    encoding: gr.Dropdown
+    facts: gr.HTML
+    preset: gr.Radio
+    summary: gr.HTML
+    minutes: gr.Number
+    more: gr.Accordion
+    parent: gr.Dropdown
+    advanced: dict[str, Any]
+    start: gr.Button
+    problem: gr.HTML
+    kept: gr.Textbox  # what the browser kept of the form, as JSON
+
+    @property
+    def source(self) -> list[Any]:
+        """What says which text to learn from."""
+        return [self.corpus, self.file, self.pasted, self.encoding]
+
+    @property
+    def values(self) -> list[Any]:
+        """Everything a run is made of."""
+        return [*self.source, self.preset, self.parent, self.minutes, *self.advanced.values()]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The values of the form, in the order of `Form.values`."""
+
+    corpus: str
+    file: str | None
+    pasted: str | None
+    encoding: Any
+    preset: str
+    parent: str
+    minutes: float | None
+    advanced: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, values: tuple[Any, ...]) -> "Chosen":
+        """From the values of `Form.values`."""
+        corpus, file, pasted, encoding, preset, parent, minutes, *advanced = values
+        named = dict(zip(ADVANCED, advanced, strict=True))
+        return cls(corpus, file, pasted, encoding, preset, parent, minutes, named)
+
+    def flat(self) -> dict[str, Any]:
+        """The settings as one flat mapping, without the text."""
+        numbers = {"max_minutes": self.minutes, **self.advanced}
+        return {name: _whole(value) for name, value in numbers.items()}
+
+    def name(self) -> str:
+        """The preset's, or `presets.OWN` where its values were changed."""
+        preset = Settings.preset(self.preset).flat() if self.preset in PRESETS else {}
+        is_plain = all(preset.get(name) == value for name, value in self.flat().items())
+        return self.preset if is_plain and self.parent == NEW_MODEL else presets.OWN
+
+
+def build_form(watch: RunWatch) -> Form:
+    """Lay the form out and wire what needs nothing but itself."""
+    first, preset = default_corpus(), Settings.preset(_FIRST_PRESET)
+    summary = plain(presets.described(_FIRST_PRESET, first, watch.runs()))
+    sources = [*((name, name) for name in DESCRIPTIONS), ("a file of mine", texts.UPLOAD), ("pasted text", texts.PASTE)]
+    form = Form(
+        corpus=gr.Radio(label="Text to learn from", choices=sources, value=first, elem_id="corpus"),
+        file=gr.File(label="Text file", visible=False, height=110),
+        pasted=gr.Textbox(label="Pasted text", lines=4, max_lines=8, visible=False),
+        encoding=free_control(preset.train, "encoding", visible=False),
+        facts=gr.HTML(texts.named(first), elem_classes="facts", elem_id="corpus-facts"),
+        preset=gr.Radio(label="Preset", choices=list(PRESETS), value=_FIRST_PRESET),
+        summary=gr.HTML(summary, elem_classes="facts", elem_id="preset-facts"),
+        minutes=free_control(
+            preset.train, "max_minutes", label="Training time (minutes)", info="0 where passes or steps are the limit"
+        ),
+        start=gr.Button("Start training", variant="primary"),
+        problem=gr.HTML(elem_classes="problem", elem_id="train-problem"),
+        **_build_advanced(preset),
+        kept=gr.Textbox(visible=False),
+    )
+    _wire(form, watch)
+    return form
+
+
+def _build_advanced(preset: Settings) -> dict[str, Any]:
+    with gr.Accordion("Advanced", open=False, elem_classes="advanced") as more:
+        parent = gr.Dropdown(
+            label="Begin with",
+            choices=[NEW_MODEL],
+            value=NEW_MODEL,
+            allow_custom_value=True,  # checked by hand: the list may have grown since the page was opened
+            info="A model that goes on learning from this text; it brings its own size and layers",
+        )
+        gr.HTML("<h2>The network</h2>", elem_classes="facts")
+        advanced = {name: free_control(preset.model, name) for name in MODEL_FIELDS}
+        gr.HTML("<h2>How it learns</h2>", elem_classes="facts")
+        advanced |= {name: free_control(preset.train, name) for name in TRAIN_FIELDS}
+    return {"more": more, "parent": parent, "advanced": advanced}
+
+
+def _wire(form: Form, watch: RunWatch) -> None:
+    """What is chosen shows its box, its facts and its values; what is wrong is said on leaving a field."""
+    boxes = [form.file, form.pasted, form.encoding, form.problem]
+    form.corpus.change(_source_updates, form.corpus, boxes, queue=False, **PRIVATE)
+    changes = [form.corpus.change, form.file.change, form.pasted.blur, form.encoding.change]
+    gr.on(changes, texts.described, form.source, form.facts, **PRIVATE)
+
+    def summary(preset: str, corpus: str) -> str:
+        return plain(presets.described(preset, corpus, watch.runs()))
+
+    gr.on([form.preset.change, form.corpus.change], summary, [form.preset, form.corpus], form.summary, **PRIVATE)
+    numbers = [form.minutes, *form.advanced.values()]
+    form.preset.input(lambda name: _values_of(Settings.preset(name)), form.preset, numbers, queue=False, **PRIVATE)
+    left = [each.blur for each in numbers]
+    gr.on(left, lambda *_: None, numbers, None, validator=lambda *values: _verdicts(values), **PRIVATE)
+    kept = [form.corpus, form.pasted, form.encoding, form.preset, form.parent, *numbers]
+    gr.on([each.change for each in kept], None, kept, None, js=_KEEP, queue=False, **PRIVATE)
+
+
+def restored(kept_json: str) -> list[Any]:
+    """Updates that put what the browser kept back into the form; for `restores(form)`."""
+    num_restored = 6 + len(ADVANCED)
+    try:
+        kept = json.loads(kept_json)
+    except (TypeError, ValueError, RecursionError):
+        kept = None
+    if not isinstance(kept, list) or len(kept) != num_restored:
+        return [gr.skip()] * num_restored
+    corpus, pasted, encoding, preset, parent, *numbers = kept
+    return [
+        _one_of((*DESCRIPTIONS, texts.UPLOAD, texts.PASTE), corpus),
+        pasted if isinstance(pasted, str) else gr.skip(),
+        _one_of(get_args(Encoding), encoding),
+        _one_of(tuple(PRESETS), preset),
+        parent if isinstance(parent, str) else gr.skip(),
+        *(value if isinstance(value, str | int | float) else gr.skip() for value in numbers),
+    ]
+
+
+def _one_of(choices: tuple[str, ...], value: Any) -> Any:
+    return value if value in choices else gr.skip()
+
+
+def restores(form: Form) -> list[Any]:
+    """The components that `restored` fills."""
+    return [form.corpus, form.pasted, form.encoding, form.preset, form.parent, form.minutes, *form.advanced.values()]
+
+
+def filled(settings: Settings) -> list[Any]:
+    """Updates that put the settings of a run into `restores(form)`; its own text stays with it."""
+    train = settings.train
+    corpus = train.corpus if train.corpus in DESCRIPTIONS else gr.skip()
+    return [corpus, gr.skip(), gr.skip(), gr.skip(), NEW_MODEL, *_values_of(settings)]
+
+
+def _values_of(settings: Settings) -> list[Any]:
+    flat = settings.flat()
+    return [flat["max_minutes"], *(flat[name] for name in ADVANCED)]
+
+
+def verdicts(*values: Any) -> list[Any]:
+    """For each of `Form.values` whether it can be, and else why not."""
+    fine = [gr.validate(True, "")] * 6
+    return [*fine, *_verdicts(values[6:])]
+
+
+def refusal(*values: Any) -> list[Any]:
+    """The first of `verdicts` that is a refusal, for the line below Start, with Advanced opened to show its field."""
+    names = ("max_minutes", *ADVANCED)
+    for name, verdict in zip(names, _verdicts(values[6:]), strict=True):
+        if not verdict["is_valid"]:
+            words = name.replace("_", " ").capitalize()
+            return [plain(f"{words}: {verdict['message']}"), gr.update(open=True) if name in ADVANCED else gr.skip()]
+    return [gr.skip(), gr.skip()]
+
+
+def _verdicts(numbers: tuple[Any, ...]) -> list[Any]:
+    problems = [_problem(name, value) for name, value in zip(("max_minutes", *ADVANCED), numbers, strict=True)]
+    if not any(problems):
+        try:
+            flat = dict(zip(("max_minutes", *ADVANCED), map(_whole, numbers), strict=True))
+            Settings.from_flat(flat)
+        except ConfigError as error:
+            problems[0] = sentence(error)
+    return [gr.validate(not problem, problem) for problem in problems]
+
+
+def _problem(name: str, value: Any) -> str:
+    """What is wrong with a value, without the name that stands beside it anyway; empty where nothing is."""
+    if value is None or (value == "" and name != "sample_prompt"):
+        return "Missing."
+    cls = ModelConfig if name in ModelConfig.model_fields else TrainConfig
+    try:
+        checked(cls, {name: _whole(value)})
+    except CharLSTMError as error:
+        return capitalised(str(error).split("; ", 1)[-1])
+    return ""
+
+
+def _whole(value: Any) -> Any:
+    """A number of the page, where 8 may arrive as 8.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _source_updates(kind: str) -> list[Any]:
+    """Show the box that the chosen kind of text needs."""
+    is_file = kind == texts.UPLOAD
+    return [gr.update(visible=is_file), gr.update(visible=kind == texts.PASTE), gr.update(visible=is_file), ""]

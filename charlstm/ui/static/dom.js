@@ -1,0 +1,43 @@
+// Making parts of the page. Whatever a person or a model wrote enters it as text, never as HTML.
+(() => {
+  const set = (made, name, value) => {
+    if (name === 'class') made.className = value;
+    else if (name.startsWith('on')) made.addEventListener(name.slice(2), value);
+    else if (typeof value === 'boolean') made.toggleAttribute(name, value);
+    else made.setAttribute(name, value);
+  };
+  const h = (tag, attributes = {}, ...children) => {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) set(made, name, value);
+    made.append(...children);
+    return made;
+  };
+
+  // Sets the text only where it differs, so that a reader's selection and a screen reader are left alone.
+  const say = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+  const show = (node, isShown) => { if (node.hidden === isShown) node.hidden = !isShown; };
+
+  // One question at a time: a form in a dialog. `fields` are [name, label, attributes]; resolves to the values, or null.
+  const ask = (title, text, fields, action) => new Promise((done) => {
+    const inputs = fields.map(([name, label, attributes]) => [name, h('input', { ...attributes, name }), label]);
+    const problem = h('p', { class: 'problem', role: 'alert' });
+    const dialog = h('dialog', { class: 'ask', 'aria-label': title },
+      h('form', { method: 'dialog' },
+        h('h2', {}, title), h('p', {}, text),
+        ...inputs.map(([, input, label]) => h('label', {}, h('span', {}, label), input)),
+        problem,
+        h('div', { class: 'buttons' },
+          h('button', { type: 'button', class: 'quiet', onclick: () => dialog.close() }, 'Cancel'),
+          h('button', { type: 'submit', class: 'main' }, action))));
+    let values = null;
+    dialog.querySelector('form').addEventListener('submit', () => {
+      values = Object.fromEntries(inputs.map(([name, input]) => [name, input.value]));
+    });
+    dialog.addEventListener('close', () => { dialog.remove(); done(values); });
+    (document.querySelector('.gradio-container') || document.body).append(dialog);
+    dialog.showModal();
+    inputs[0]?.[1].select?.();
+  });
+
+  window.charlstm = Object.assign(window.charlstm || {}, { h, say, show, ask });
+})();

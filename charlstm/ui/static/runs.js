@@ -1,0 +1,113 @@
+// The line on top, and the table of all runs: which one is shown, which are laid over each other, what was deleted.
+(() => {
+  const { h, say, show, store } = window.charlstm;
+
+  // An address with a run opens the tab of runs, and so does a reload, unless one had left that tab.
+  const TAB = 'charlstm-tab';
+  const tabs = () => [...document.querySelectorAll('button[role=tab]')];
+  const openTrain = () => tabs().find((tab) => tab.textContent.trim() === 'Train')?.click();
+  const lastTab = () => { try { return sessionStorage.getItem(TAB); } catch { return null; } };
+  const followTabs = () => {
+    if (store.run !== null && (lastTab() ?? 'Train') === 'Train') openTrain();
+    document.addEventListener('click', (event) => {
+      const tab = event.target.closest?.('button[role=tab]');
+      try { if (tab) sessionStorage.setItem(TAB, tab.textContent.trim()); } catch { /* a private window */ }
+    });
+  };
+
+  window.charlstm.house = (element) => {
+    const sign = h('span', { 'aria-hidden': 'true' }), link = h('button', { type: 'button', class: 'house-link' });
+    const line = h('span', { class: 'house' }, sign, ' ', link);
+    element.replaceChildren(line);
+    requestAnimationFrame(followTabs); // the tabs come after this line
+    link.addEventListener('click', () => {
+      const house = store.sections.house;
+      if (!house?.run) return;
+      openTrain();
+      store.show(house.run);
+    });
+    store.onChange((changed) => {
+      if (!element.isConnected && changed !== null) return false;
+      const house = store.sections.house || { sign: '○', text: 'idle', status: 'idle', run: null };
+      line.className = `house is-${house.status}`;
+      link.disabled = !house.run;
+      say(sign, store.isLost ? '!' : house.sign);
+      say(link, store.isLost ? 'no answer from the app; trying again' : house.text);
+      return true;
+    });
+  };
+
+  const COLUMNS = ['Compare', 'Name', 'Text', 'Size', 'Minutes', 'Best validation', 'State'];
+
+  class Row {
+    constructor(id, problem) {
+      this.box = h('input', { type: 'checkbox', onchange: () => {
+        const isWished = this.box.checked;
+        const isFirst = isWished && !Object.keys(store.compared).length && store.shown && store.shown !== id;
+        if (isFirst) store.compare(store.shown, true);
+        if (!store.compare(id, isWished)) {
+          this.box.checked = false;
+          say(problem, 'Six curves are laid over each other already; take one away first.');
+        } else say(problem, '');
+      } });
+      this.key = h('i', { class: 'run-key' });
+      this.name = h('button', { type: 'button', class: 'run-name', onclick: () => store.show(id) });
+      this.cells = COLUMNS.slice(2).map((title) => h('td', { 'data-title': title }));
+      this.element = h('tr', {}, h('td', { 'data-title': COLUMNS[0] }, h('label', {}, this.box, this.key)), h('th', { scope: 'row' }, this.name), ...this.cells);
+      this.id = id;
+    }
+
+    draw(row) {
+      const colour = store.compared[this.id];
+      this.box.checked = colour !== undefined;
+      this.box.setAttribute('aria-label', `Compare ${row.label}`);
+      this.key.className = colour === undefined ? 'run-key' : `run-key run-colour-${colour}`;
+      say(this.name, row.label);
+      const isShown = this.id === store.shown;
+      this.element.classList.toggle('is-shown', isShown);
+      if (isShown) this.name.setAttribute('aria-current', 'true'); else this.name.removeAttribute('aria-current');
+      row.cells.forEach((text, i) => say(this.cells[i], text));
+      const state = this.cells[this.cells.length - 1];
+      state.className = `is-${row.status}`;
+    }
+  }
+
+  window.charlstm.runs = (element) => {
+    const body = h('tbody'), rows = new Map();
+    const problem = h('p', { class: 'problem', role: 'status' });
+    const empty = h('p', { class: 'notes' }, 'No run yet.');
+    const table = h('table', { class: 'runs' }, h('caption', {}, 'Runs'),
+      h('thead', {}, h('tr', {}, ...COLUMNS.map((title) => h('th', { scope: 'col' }, title)))), body);
+    const trash = h('ul'), bin = h('details', { class: 'trash' }, h('summary', {}, 'Deleted runs'), trash);
+    element.replaceChildren(table, empty, problem, bin);
+
+    let known = null;
+
+    const drawRows = () => {
+      const list = store.sections.runs?.rows || [];
+      for (const [id, row] of rows) if (!list.some((each) => each.id === id)) { row.element.remove(); rows.delete(id); }
+      list.forEach((each, i) => {
+        if (!rows.has(each.id)) rows.set(each.id, new Row(each.id, problem));
+        const row = rows.get(each.id);
+        row.draw(each);
+        if (body.children[i] !== row.element) body.insertBefore(row.element, body.children[i] || null);
+      });
+      show(table, list.length > 0);
+      show(empty, list.length === 0);
+    };
+    const drawTrash = () => {
+      const list = store.sections.trash || [];
+      show(bin, list.length > 0);
+      if (known !== null && list.length > known) bin.open = true; // one was deleted just now: here is the way back
+      if (store.sections.trash) known = list.length;
+      trash.replaceChildren(...list.map(({ id, label, when }) => h('li', {}, `${label} (deleted ${when}) `,
+        h('button', { type: 'button', 'aria-label': `Restore ${label}`, onclick: async () => say(problem, await store.act('restore', { run: id })) }, 'Restore'))));
+    };
+    store.onChange((changed) => {
+      if (!element.isConnected && changed !== null) return false;
+      if (changed === null || ['runs', 'shown', 'compared'].some((name) => changed.has(name))) drawRows();
+      if (changed === null || changed.has('trash')) drawTrash();
+      return true;
+    });
+  };
+})();

@@ -1,0 +1,169 @@
+"""What a page draws of a run: bounded, steady, with its spikes, and only of records that count."""
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from charlstm.config import Settings
+from charlstm.events import Evaluated, Extended, Paused, Progress, Record, Resumed, Rewound, Sampled, Saved, Started
+from charlstm.runs.history import RunHistory, decimated
+from charlstm.runs.store import RunFolder, RunStore
+
+STARTED = Started(
+    step=0,
+    started_at="2024-02-29T12:00:00+00:00",
+    num_chars=1000,
+    num_distinct=65,
+    num_train_chars=900,
+    num_val_chars=100,
+    num_parameters=12345,
+    hardware="a processor",
+)
+
+
+def point(step: int, loss: float = 2.0, **changes: Any) -> Progress:
+    return Progress(
+        **{
+            "step": step,
+            "train_loss": loss,
+            "smooth_loss": loss,
+            "learning_rate": 1 / 3,
+            "grad_norm": 1.5,
+            "num_passes": step / 40,
+            "chars_per_second": 12345.678,
+            "elapsed_seconds": step * 0.6,
+            "fraction": 0.5,
+            **changes,
+        }
+    )
+
+
+def validation(step: int, loss: float) -> Evaluated:
+    return Evaluated(step=step, val_loss=loss, method="stateful", is_best=False, elapsed_seconds=step * 0.6)
+
+
+def append(folder: RunFolder, *records: Record) -> None:
+    with folder.events_file.open("ab") as file:
+        file.writelines(record.model_dump_json().encode() + b"\n" for record in records)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunStore(tmp_path).create(Settings(), "run")
+
+
+@pytest.mark.parametrize("num", [1, 7, 100, 101, 12_345])
+def test_least_and_greatest_and_last_stay_among_few(num: int) -> None:
+    values = np.random.default_rng(num).normal(size=num)
+    kept = decimated(values, 100)
+    assert len(kept) <= 100
+    assert set(kept) >= {int(values.argmin()), int(values.argmax()), num - 1}
+    assert list(kept) == sorted(set(kept.tolist()))
+
+
+def test_what_is_drawn_stays_until_the_next_doubling() -> None:
+    values = np.random.default_rng(0).normal(size=4000)
+    before = decimated(values[:3000], 240)
+    after = decimated(values[:3100], 240)
+    whole = [place for place in before.tolist() if place < 2976]  # the last whole bucket of 32 ends there
+    assert [place for place in after.tolist() if place < 2976] == whole
+
+
+def test_what_is_no_number_is_not_drawn() -> None:
+    values = np.ones(1000)
+    values[[3, 500]] = math.inf, math.nan
+    values[501] = 7.0
+    assert 501 in decimated(values, 50)
+    assert not {3, 500} & set(decimated(values, 50).tolist())
+    assert decimated(np.array([1.0, math.inf, 2.0]), 50).tolist() == [0, 2]
+
+
+def test_a_tick_is_small_however_long_the_run_and_nothing_new_is_said_to_be_so(folder: RunFolder) -> None:
+    draw = random.Random(1)
+    append(folder, STARTED, *(point(step * 20, draw.uniform(1, 4)) for step in range(3000)))
+    append(folder, *(validation(step * 50, draw.uniform(1, 4)) for step in range(1000)))
+    history = RunHistory(folder)
+    assert history.poll()
+    version = history.version
+    assert not history.poll()
+    assert history.version == version
+    curves = history.series(max_points=200)
+    for curve in curves.values():
+        assert len(curve.steps) == len(curve.passes) == len(curve.minutes) == len(curve.values) <= 200
+    drawn = ("training", "smoothed", "validation")
+    rows = [[*each, name] for name in drawn for each in zip(curves[name].steps, curves[name].values, strict=True)]
+    assert len(json.dumps(rows)) < 20_000
+    assert curves["training"].steps[-1] == 2999 * 20
+    zoomed = history.series(max_points=240, begin_step=1000, end_step=1400)["training"]
+    assert zoomed.steps == list(range(1000, 1401, 20))
+    assert zoomed.passes == [step / 40 for step in zoomed.steps]
+    assert zoomed.minutes == pytest.approx([step * 0.01 for step in zoomed.steps])
+
+
+def test_what_a_resume_or_a_divergence_takes_back_is_forgotten(folder: RunFolder) -> None:
+    append(folder, STARTED, point(0, 4.0), validation(0, 4.0), point(20, 3.0), validation(20, 3.5))
+    append(
+        folder, point(40, 1.0), validation(40, 2.0), Paused(step=40), Sampled(step=40, text="x", temperature=1, seed=1)
+    )
+    history = RunHistory(folder)
+    history.poll()
+    assert (history.best.val_loss, history.num_samples) == (2.0, 1) if history.best else False
+    append(folder, Resumed(step=30, started_at="2024-02-29T13:00:00+00:00"), point(50, 2.5))
+    assert history.poll()
+    assert history.best is not None
+    assert (history.best.step, history.best.val_loss, history.num_samples) == (20, 3.5, 0)
+    curves = history.series()
+    assert curves["training"].steps == [0, 20, 50]
+    assert curves["validation"].values == [4.0, 3.5]
+    assert [(mark.kind, mark.step) for mark in history.marks()] == [("best", 20), ("resumed", 30)]
+    append(folder, Rewound(step=20, diverged_step=60, rate_factor=0.5))
+    history.poll()
+    assert history.series()["training"].steps == [0, 20]
+    fresh = RunHistory(folder)
+    fresh.poll()
+    assert (fresh.series(), fresh.marks()) == (history.series(), history.marks())
+
+
+def test_samples_are_read_when_asked_for_with_the_losses_of_their_moment(folder: RunFolder) -> None:
+    append(folder, STARTED, point(0, 4.0), validation(0, 4.5), Sampled(step=0, text="é\n<b>", temperature=0.5, seed=7))
+    append(folder, point(20, 3.0), point(40, 2.0), Sampled(step=40, text="later", temperature=0.5, seed=7))
+    history = RunHistory(folder)
+    history.poll()
+    first, last = history.sample(0), history.sample(-1)
+    assert first is not None
+    assert last is not None
+    assert (first.text, first.step, first.val_loss, first.train_loss) == ("é\n<b>", 0, 4.5, 4.0)
+    assert (last.text, last.step, last.val_loss, last.train_loss) == ("later", 40, 4.5, 2.0)
+    assert (last.passes, last.minutes) == (1.0, pytest.approx(0.4))
+    assert history.sample(2) is None
+    assert history.sample(-3) is None
+
+
+def test_the_time_left_is_that_of_the_part_that_is_worked_on(folder: RunFolder) -> None:
+    history = RunHistory(folder)
+    append(folder, STARTED, point(10, elapsed_seconds=60.0, fraction=0.005))
+    history.poll()
+    assert history.time_left() is None
+    append(folder, point(20, elapsed_seconds=120.0, fraction=0.25))
+    history.poll()
+    assert history.time_left() == pytest.approx(360)
+    extended = {"minutes": 1, "passes": 0, "steps": 0, "learning_rate": 0.1, "lr_schedule": "linear"}
+    append(folder, Extended(step=20, elapsed_seconds=120.0, command="", note="", **extended))
+    append(folder, point(30, elapsed_seconds=150.0, fraction=0.5))
+    history.poll()
+    assert history.time_left() == pytest.approx(30)
+
+
+def test_marks_are_few_and_the_rare_ones_are_not_crowded_out(folder: RunFolder) -> None:
+    append(folder, STARTED, point(0), Paused(step=0), *(Saved(step=step, cause="timer") for step in range(1000)))
+    history = RunHistory(folder)
+    history.poll()
+    marks = history.marks()
+    assert len(marks) <= 100
+    assert [mark.kind for mark in marks].count("paused") == 1
+    assert marks[-1].step == 999

@@ -1,0 +1,321 @@
+"""Training, as a visitor sees it and steers it, in a real browser, among strangers."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Dialog, Locator, Page, expect
+from waiting import wait_until
+
+from charlstm.runs.manager import RunManager
+
+from conftest import App, free_port  # isort: skip  tests/ui/conftest.py
+
+pytestmark = pytest.mark.browser
+
+_TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
+_WATCHED = 60_000  # milliseconds for what a run does on a busy machine
+
+
+def _open(page: Page) -> None:
+    page.get_by_role("tab", name="Train").click()
+    expect(page.get_by_role("button", name="Start training")).to_be_visible()
+    expect(page.locator("#run-state .badge")).to_be_visible()
+
+
+def _state(page: Page) -> Locator:
+    return page.locator("#run-state .badge")
+
+
+def _button(page: Page, name: str) -> Locator:
+    return page.locator("#stage").get_by_role("button", name=name, exact=True)
+
+
+def _advanced(page: Page, **values: str) -> None:
+    if not page.get_by_label("Hidden size").is_visible():
+        page.get_by_role("button", name="Advanced").click()
+    for label, value in values.items():
+        page.get_by_label(re.compile(label.replace("_", " "))).fill(value)
+
+
+def _fill(page: Page, text: str, minutes: str) -> None:
+    """The form of a small run on `text`."""
+    page.get_by_label("pasted text", exact=True).check()
+    page.get_by_label("Pasted text", exact=True).fill(text)
+    page.get_by_label("Training time").fill(minutes)
+    _advanced(page, Hidden_size="24", Sample_every="100", Log_every="10")
+
+
+def _start(page: Page) -> str:
+    """Start, and wait until the page shows a run that was not shown before; returns its name."""
+    shown = page.locator("#run-state b").inner_text()
+    page.get_by_role("button", name="Start training").click()
+    expect(page.locator("#run-state b")).not_to_have_text(shown)
+    return page.locator("#run-state b").inner_text()
+
+
+def _stop(page: Page) -> None:
+    _button(page, "Stop").click()
+    expect(_state(page)).to_contain_text("stopped", timeout=_WATCHED)
+
+
+def _step(page: Page) -> int:
+    shown = re.search(r"step ([\d,]+)", page.locator("#run-state").inner_text())
+    return int(shown.group(1).replace(",", "")) if shown else -1
+
+
+def _answer(page: Page, button: str, **values: str) -> None:
+    """Fill the dialog that is open and send it."""
+    dialog = page.get_by_role("dialog")
+    for label, value in values.items():
+        dialog.get_by_label(label.replace("_", " ")).fill(value)
+    dialog.get_by_role("button", name=button).click()
+
+
+def test_two_clicks_start_a_run_that_is_paused_slowed_saved_stopped_and_found_again(page: Page) -> None:
+    page.get_by_role("tab", name="Train").click()
+    page.get_by_role("button", name="Start training").click()
+    expect(_state(page)).to_contain_text("training", timeout=_WATCHED)
+    name = page.locator("#run-state b").inner_text()
+    expect(page.locator("#house")).to_contain_text(f"training {name}")
+    expect(page.get_by_label("Sample text")).not_to_be_empty()
+    _button(page, "Pause").click()
+    expect(_state(page)).to_contain_text("paused", timeout=_WATCHED)
+    page.get_by_label("Learning-rate factor").fill("0.5")
+    _button(page, "Set").click()
+    expect(page.locator(".chart .chart-mark.is-rate").first).to_be_attached()
+    _button(page, "Continue").click()
+    expect(_state(page)).to_contain_text("training", timeout=_WATCHED)
+    _button(page, "Save now").click()
+    expect(page.locator(".chart text.is-saved").first).to_be_attached()
+    before = _step(page)
+    page.reload(wait_until="load")
+    _open(page)
+    expect(page.locator("#run-state b")).to_have_text(name)
+    assert _step(page) >= before
+    expect(page.get_by_label("Learning-rate factor")).to_have_value("0.5")
+    page.locator(".chart").first.focus()
+    page.keyboard.press("End")
+    expect(page.locator(".chart-tip").first).to_contain_text("learning rate")
+    _stop(page)
+    expect(_button(page, "Pause")).to_be_hidden()
+    expect(_button(page, "Resume")).to_be_enabled()
+
+
+def test_a_wrong_value_is_refused_beside_its_field_and_what_was_chosen_survives_a_reload(page: Page, app: App) -> None:
+    _open(page)
+    runs = len(RunManager(app.checkpoints_dir).runs())
+    page.get_by_label("blog", exact=True).check()
+    expect(page.locator("#preset-facts")).to_contain_text("The experiment of the post")
+    expect(page.get_by_label("Training time")).to_have_value("0")
+    _advanced(page, Hidden_size="99999")
+    page.get_by_label("Hidden size").blur()
+    refused = page.get_by_text("It must be a whole number from 1 to 4,096 units.", exact=True)
+    expect(page.locator(".advanced label", has_text="Hidden size").locator(refused)).to_be_visible()
+    page.get_by_role("button", name="Start training").click()
+    expect(page.locator("#train-problem")).to_contain_text("Hidden size: It must be")
+    page.reload(wait_until="load")
+    _open(page)
+    expect(page.get_by_label("blog", exact=True)).to_be_checked()
+    page.get_by_role("button", name="Advanced").click()
+    expect(page.get_by_label("Hidden size")).to_have_value("99999")
+    page.get_by_label("pasted text", exact=True).check()
+    page.get_by_label("Pasted text", exact=True).fill("ab")
+    page.get_by_label("Hidden size").fill("24")
+    page.get_by_role("button", name="Start training").click()
+    expect(page.locator("#train-problem")).to_contain_text("need at least 4")
+    assert len(RunManager(app.checkpoints_dir).runs()) == runs
+
+
+def test_a_run_is_filmed_trained_longer_renamed_written_with_and_begun_from(page: Page) -> None:
+    _open(page)
+    _fill(page, _TEXT, "0.03")
+    name = _start(page)
+    expect(_state(page)).to_contain_text("completed", timeout=_WATCHED)
+    expect(page.locator(".chart-ref").first).to_be_attached()
+    slider = page.get_by_label("Sample", exact=True)
+    last = slider.get_attribute("max")
+    assert int(last or 0) >= 1
+    latest = page.get_by_label("Sample text").inner_text()
+    slider.press("Home")
+    expect(page.locator(".origin")).to_contain_text("step 0 · validation 3")  # ln 29 = 3.37 for 29 characters
+    expect(page.get_by_label("Sample text")).not_to_have_text(latest, use_inner_text=True)
+    page.get_by_role("button", name="Play", exact=True).click()
+    expect(slider).to_have_value(last or "")
+    expect(page.get_by_label("Sample text")).to_have_text(latest, use_inner_text=True)
+
+    step = _step(page)
+    _button(page, "Train longer").click()
+    _answer(page, "Train longer", Minutes_more="0.02")
+    expect(_state(page)).to_contain_text(re.compile("starting|training"))
+    expect(_state(page)).to_contain_text("completed", timeout=_WATCHED)
+    assert _step(page) > step
+
+    _button(page, "Rename").click()
+    _answer(page, "Rename", Name="<b>fox</b> ${alert(1)}")
+    expect(page.locator("#run-state b")).to_have_text("<b>fox</b> ${alert(1)}")
+    expect(page.get_by_role("button", name="<b>fox</b>")).to_be_visible()
+
+    _button(page, "Start from this model on another text").click()
+    expect(page.get_by_label("Begin with")).to_have_value(name)
+    page.get_by_label("Pasted text", exact=True).fill("THE DOG!\n" * 100)
+    second = _start(page)
+    expect(_state(page)).to_contain_text("completed", timeout=_WATCHED)
+    expect(page.locator("#stage")).to_contain_text("! D E G H O T")  # new to the model of a fox
+    _button(page, "Write with it").click()
+    expect(page.get_by_role("combobox", name="Model")).to_have_value(second)
+
+
+def test_runs_are_laid_over_each_other_duplicated_downloaded_deleted_and_brought_back(page: Page, app: App) -> None:
+    _open(page)
+    _fill(page, _TEXT, "0.02")
+    page.get_by_label("Seed", exact=True).fill("77")
+    name = _start(page)
+    expect(_state(page)).to_contain_text("completed", timeout=_WATCHED)
+    page.get_by_role("checkbox", name="Compare tiny-shakespeare").first.check()
+    expect(page.locator(".chart-line[class*=run-colour]")).to_have_count(4)  # of two runs, two each
+    expect(page.locator(".legend")).to_contain_text(name)
+    key = page.get_by_role("checkbox", name=f"Compare {name}", exact=True).locator("xpath=following-sibling::i")
+    colour = (key.get_attribute("class") or "").split()[-1]
+    page.reload(wait_until="load")
+    _open(page)
+    expect(page.locator(f".chart-line.{colour}")).to_have_count(2)
+
+    with page.expect_download() as download:
+        _button(page, "Download the model").click()
+    assert download.value.path().read_bytes() == (app.checkpoints_dir / name / "model.safetensors").read_bytes()
+    page.get_by_role("button", name="Advanced").click()
+    page.get_by_label("Seed", exact=True).fill("1")
+    _button(page, "Use its settings again").click()
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("77")
+    _button(page, "Delete").click()
+    expect(page.locator("#run-state b")).not_to_have_text(name)
+    assert not (app.checkpoints_dir / name).exists()
+    page.get_by_role("button", name=f"Restore {name}").click()
+    expect(page.locator("#run-state b")).to_have_text(name)
+    assert (app.checkpoints_dir / name / "model.safetensors").exists()
+
+
+def test_a_second_run_waits_its_turn_and_only_its_starter_may_steer_it(page: Page, browser: Browser, app: App) -> None:
+    _open(page)
+    _fill(page, _TEXT, "10")
+    first = _start(page)
+    expect(_state(page)).to_contain_text("training", timeout=_WATCHED)
+    page.get_by_label("Training time").fill("0.02")
+    second = _start(page)
+    expect(page.locator("#run-state")).to_contain_text("next in the queue")
+    stranger = browser.new_context().new_page()
+    stranger.goto(f"{app.url}#run={first}", wait_until="load")  # which opens the tab as well
+    expect(stranger.locator("#run-state b")).to_have_text(first)
+    expect(stranger.get_by_label("Sample text")).not_to_be_empty()
+    expect(_button(stranger, "Write with it")).to_be_visible()
+    expect(_button(stranger, "Stop")).to_be_hidden()
+    with urllib.request.urlopen(f"{app.url}config") as answer:
+        components = json.load(answer)["components"]
+    house = next(each["id"] for each in components if each["props"].get("elem_id") == "house")
+    for function, status in (("act", 200), ("watch", 404), ("_act", 404)):
+        asked = {"run": first, "action": "stop", "visitor": "a guess"}
+        call = {"session_hash": "x", "component_id": house, "fn_name": function, "data": asked}
+        assert _posted(f"{app.url}gradio_api/component_server/", call)[0] == status
+    assert RunManager(app.checkpoints_dir).active() is not None
+    page.get_by_role("button", name=first, exact=True).click()
+    _stop(page)
+    page.get_by_role("button", name=second, exact=True).click()
+    expect(_state(page)).to_contain_text("completed", timeout=_WATCHED)
+    stranger.context.close()
+
+
+def _posted(url: str, value: object) -> tuple[int, str]:
+    request = urllib.request.Request(url, json.dumps(value).encode(), {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, ""
+
+
+def test_an_open_page_outlives_the_app_and_a_killed_run_is_resumed(page: Page, app: App) -> None:
+    _open(page)
+    _fill(page, _TEXT, "10")
+    name = _start(page)
+    expect(_state(page)).to_contain_text("training", timeout=_WATCHED)
+    app.kill()
+    expect(page.locator("#house")).to_contain_text("no answer from the app")
+    run = RunManager(app.checkpoints_dir).active()
+    assert run is not None
+    assert (run.name, run.status) == (name, "running")
+    app.start()
+    expect(page.locator("#house")).to_contain_text(f"training {name}", timeout=_WATCHED)
+    expect(page.locator("#run-state b")).to_have_text(name)
+    _button(page, "Save now").click()
+    wait_until(run.folder.state_file.exists)
+    os.kill(_process_of(name), signal.SIGKILL)
+    expect(_state(page)).to_contain_text("interrupted", timeout=_WATCHED)
+    _button(page, "Resume").click()
+    expect(_state(page)).to_contain_text("training", timeout=_WATCHED)
+    _stop(page)
+
+
+def _process_of(name: str) -> int:
+    """The process that trains run `name`."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            if [b"resume", name.encode()] == path.read_bytes().split(b"\0")[3:5]:
+                return int(path.parent.name)
+    raise AssertionError(f"no process trains {name}")
+
+
+@pytest.fixture
+def empty_app(tmp_path: Path) -> Iterator[App]:
+    app = App(tmp_path / "checkpoints", free_port())
+    app.start()
+    yield app
+    app.kill()
+
+
+def test_a_page_without_runs_finds_the_one_another_visitor_starts_and_markup_never_acts(
+    browser: Browser, empty_app: App
+) -> None:
+    watcher, starter = browser.new_context().new_page(), browser.new_context().new_page()
+    dialogs: list[Dialog] = []
+    for page in (watcher, starter):
+        page.on("dialog", lambda dialog: (dialogs.append(dialog), dialog.dismiss()))
+        page.goto(empty_app.url, wait_until="load")
+        page.get_by_role("tab", name="Train").click()
+        expect(page.locator("#run-state")).to_contain_text("No run yet")
+    hostile = '<img src=x onerror="alert(1)"> ${alert(2)} {{alert(3)}} <script>alert(4)</script>\n'
+    starter.get_by_label("a file of mine", exact=True).check()
+    starter.locator("input[type=file]").set_input_files(
+        {"name": "a${alert(5)}<b>.txt", "mimeType": "text/plain", "buffer": (hostile * 60).encode()}
+    )
+    expect(starter.locator("#corpus-facts")).to_contain_text("distinct; the rarest")
+    starter.get_by_label("Training time").fill("0.02")
+    starter.get_by_role("button", name="Start training").click()
+    expect(_state(watcher)).to_contain_text("completed", timeout=_WATCHED)
+    assert set(watcher.get_by_label("Sample text").inner_text()) <= set(hostile)
+    assert not dialogs
+    assert starter.locator("#stage img, #corpus-facts img, #runs img").count() == 0
+    for page in (watcher, starter):
+        page.context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser: Browser, app: App, theme: str) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme=theme)
+    page = context.new_page()
+    page.goto(f"{app.url}?__theme={theme}", wait_until="load")
+    _open(page)
+    page.get_by_role("button", name="Advanced").click()
+    page.get_by_text("Learning rate, gradient, speed").click()
+    expect(page.get_by_label("Hidden size")).to_be_visible()
+    found = Axe().run(page).response["violations"]
+    assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
+    context.close()
