@@ -24,7 +24,6 @@ from charlstm.runs.store import RunFolder, RunStore
 from charlstm.runs.worker import work
 from charlstm.training import Trainer
 from charlstm.training.bursts import BURST_SECONDS, BurstTrainer, Order, Saved, burst
-from charlstm.ui.app import build
 from charlstm.ui.zero import lent_gpu, train_on_gpu
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -169,18 +168,6 @@ def test_the_platform_is_asked_for_calls_of_at_most_a_minute(monkeypatch: pytest
     assert BURST_SECONDS < 60
 
 
-@pytest.mark.parametrize("is_zero", [True, False])
-def test_the_page_has_a_tab_for_the_lent_gpu_only_on_such_a_space(
-    is_zero: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=lambda duration: lambda function: function))  # noqa: ARG005
-    monkeypatch.setenv("SPACES_ZERO_GPU", "true" if is_zero else "")
-    page = build(tmp_path)
-    tabs = {block.label for block in page.blocks.values() if isinstance(block, gr.Tab)}
-    assert ("GPU" in tabs) is is_zero
-    assert "Hub" in tabs
-
-
 def test_without_the_platform_nothing_is_lent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "spaces", raising=False)
     assert lent_gpu() is None
@@ -195,9 +182,13 @@ class Watcher:
             order.append(name)
 sys.meta_path.insert(0, Watcher())
 runpy.run_path("app.py", run_name="imported")
-from charlstm.ui.app import build
-from charlstm.ui.zero import lent_gpu, train_on_gpu
-print(json.dumps([order, lent_gpu() is not None, "spaces" in sys.modules]))
+from pathlib import Path
+import gradio
+import charlstm.ui.app as page
+from charlstm.ui.zero import lent_gpu
+page.is_zero_gpu = lambda: True
+tabs = [each.label for each in page.build(Path("no-such-folder")).blocks.values() if isinstance(each, gradio.Tab)]
+print(json.dumps([order, lent_gpu() is not None, "spaces" in sys.modules, "GPU" in tabs]))
 """
 
 
@@ -209,12 +200,14 @@ importlib.util.find_spec = lambda name, *rest: None if name == "spaces" else fou
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_the_platforms_package_is_imported_first_and_only_where_it_is(is_there: bool, repository: Path) -> None:
+def test_the_platforms_package_is_imported_first_and_the_gpu_has_a_tab_only_where_it_is(
+    is_there: bool, repository: Path
+) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _STARTED if is_there else _HIDDEN + _STARTED],
         cwd=repository, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    order, lent, imported = json.loads(done.stdout.splitlines()[-1])
-    assert (lent, imported) == (is_there, is_there)
+    order, lent, imported, has_tab = json.loads(done.stdout.splitlines()[-1])
+    assert (lent, imported, has_tab) == (is_there, is_there, is_there)
     if is_there:
         assert order.index("spaces") < order.index("torch")
