@@ -4,9 +4,13 @@ import io
 import sys
 from pathlib import Path
 
+from charlstm.hosting import place_of_runs, prepare_environment
+
+prepare_environment()
+
 from charlstm.ui.app import main
 
 if __name__ == "__main__":
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # the address is seen at once, in a log too
-    main(Path(__file__).resolve().parent / "checkpoints")
+    main(place_of_runs(Path(__file__).resolve().parent / "checkpoints"))

@@ -1,6 +1,7 @@
-"""The command line: `python -m charlstm train | resume | generate | evaluate | runs | bench`.
+"""The command line: `python -m charlstm train | resume | generate | evaluate | runs | bench`, and those of `cli_hub`.
 
-The only module that prints. Flags are made from the fields of `config`; torch is loaded only by commands that need it.
+With `cli_hub` the only module that prints. Flags are made from the fields of `config`; torch is loaded only by
+commands that need it.
 Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage.
 """
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import tyro
 
+from charlstm import cli_hub
 from charlstm.bench.record import BenchConfig, table
 from charlstm.config import (
     PRESETS,
@@ -150,7 +152,8 @@ def _work(folder: RunFolder, corpus: "Corpus | None", world: "World", is_quiet: 
 
 
 def _worked(folder: RunFolder, corpus: "Corpus | None", world: "World", is_quiet: bool) -> None:
-    from charlstm.runs.worker import assist, corpus_of, work
+    from charlstm.runs.sources import corpus_of
+    from charlstm.runs.worker import assist, work
 
     if world.num_restarts and world.shared(folder.is_completed()):
         return
@@ -278,6 +281,7 @@ def _run(argv: list[str]) -> None:
         "evaluate": _command(_evaluate, Evaluate),
         "runs": _command(_runs, Runs),
         "bench": _command(_bench, bench_type()),
+        **{name: _command(*each) for name, each in cli_hub.COMMANDS.items()},
     }
     tyro.extras.subcommand_cli_from_dict(
         commands,

@@ -6,6 +6,7 @@
     ├── VocabularyError     a character the model does not know
     ├── CheckpointError     a model file is damaged, foreign or of another version
     ├── RunError            a run can't be started, found, stopped or resumed
+    ├── HubError            the Hub can't be reached, refuses, or has not what is asked for
     ├── TrainingDiverged    the loss is no longer a finite number
     └── GroupError          another of the processes that train together has ended early
 
@@ -36,6 +37,10 @@ class CheckpointError(CharLSTMError):
 
 class RunError(CharLSTMError):
     """A run can't be started, found, stopped or resumed."""
+
+
+class HubError(CharLSTMError):
+    """The Hub can't be reached, refuses, or has not what is asked for."""
 
 
 class TrainingDiverged(CharLSTMError):

@@ -35,6 +35,16 @@ class LanguageModel:
         """Load a folder that holds `model.safetensors`, or such a file; raises `CheckpointError`."""
         return cls(*load_model(_model_file(path)))
 
+    @classmethod
+    def from_pretrained(cls, repo_id: str, revision: str | None = None) -> "LanguageModel":
+        """Fetch the model of `user/model` from the Hugging Face Hub and load it, strictly; raises `HubError`.
+
+        Its file stays in the Hub's cache and serves again where the Hub can't be reached.
+        """
+        from charlstm.hub.pull import fetch
+
+        return cls.load(fetch(repo_id, revision))
+
     def save(self, path: str | Path) -> Path:
         """Publish to a folder or a `.safetensors` file; returns the file's path."""
         file = _model_file(path)

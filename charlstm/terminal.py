@@ -102,6 +102,25 @@ class BytesBar:
             self._bar = None
 
 
+class StepBar:
+    """Steps of an exchange: one line that changes, with a bar while bytes travel, on a terminal; nothing elsewhere."""
+
+    def __enter__(self) -> "StepBar":
+        from tqdm import tqdm
+
+        self._bar = tqdm(unit="B", unit_scale=True, leave=False, disable=not sys.stderr.isatty(), bar_format="{desc}")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def show(self, words: str, num_bytes: int, total_bytes: int) -> None:
+        """Draw one step."""
+        self._bar.bar_format = None if total_bytes else "{desc}"
+        self._bar.total, self._bar.n = total_bytes or None, num_bytes
+        self._bar.set_description_str(words, refresh=True)
+
+
 @contextlib.contextmanager
 def muted() -> Iterator[None]:
     """Nothing that is said inside the block is seen."""

@@ -22,9 +22,11 @@ from filelock import FileLock, Timeout
 from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, RunError
 from charlstm.files import publish_text
+from charlstm.runs.cleaning import require_disk
 from charlstm.runs.control import Control
 from charlstm.runs.history import RunHistory
 from charlstm.runs.kept import More, Ticket
+from charlstm.runs.limits import allowed, bounded
 from charlstm.runs.parts import begun_from, extend, model_file
 from charlstm.runs.store import ACTIVE, RunFolder, RunStore, Status
 from charlstm.runs.trash import Trash, Trashed
@@ -97,7 +99,9 @@ class RunManager:
                 publish_text(folder.path / "owner", owner)
             folder.keep_ticket(Ticket())
 
-        folder = self.store.create(settings, name, text, prepare=prepare)
+        require_disk(self.store)
+        text = None if text is None else bounded(text)
+        folder = self.store.create(allowed(settings), name, text, prepare=prepare)
         self.tend()
         return folder
 

@@ -68,7 +68,13 @@ class Ear:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Inside the block signals that end a process only ask; a second Ctrl-C interrupts at once."""
+    """Inside the block signals that end a process only ask; a second Ctrl-C interrupts at once.
+
+    Signals belong to a process's main thread; another one is asked through the folder alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
     received: list[int] = []
 
     def handle(number: int, _: FrameType | None) -> None:

@@ -350,6 +350,10 @@ class RunStore:
             raise
         return folder
 
+    def is_free(self, name: str) -> bool:
+        """Whether neither a run nor a model is called `name`; raises `RunError` for a name that is none."""
+        return not (self.root / _checked_name(name)).exists()
+
     def free_name(self, wish: str) -> str:
         """A name like `wish` that is not taken: the wish made plain, with a number behind it if need be."""
         plain = re.sub(r"[^A-Za-z0-9_-]+", "-", wish).strip("-_")[:48] or "run"

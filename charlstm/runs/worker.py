@@ -5,21 +5,21 @@ Where torchrun started several, the first of them does the work, and the others 
 """
 
 import contextlib
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import Timeout
 from torch import Tensor
 
 from charlstm.checkpoint import MODEL_FILE, load_training_state, save_training_state
 from charlstm.config import Settings
-from charlstm.corpus import Corpus, Report, Split, open_corpus, open_file
+from charlstm.corpus import Corpus, Report, Split
 from charlstm.distributed import ALONE, World
-from charlstm.errors import CharLSTMError, CorpusError, RunError
+from charlstm.errors import RunError
 from charlstm.events import (
     Cause,
     Continued,
@@ -36,9 +36,12 @@ from charlstm.events import (
     StepDone,
 )
 from charlstm.language_model import LanguageModel
+from charlstm.model import CharLSTM
 from charlstm.runs.background import ReferenceThread
+from charlstm.runs.limits import check_parameters
 from charlstm.runs.log import RecordLog
 from charlstm.runs.parts import beginning, extended, extension, whole_origin
+from charlstm.runs.sources import check_text_is_the_same, corpus_of, told, unwritable
 from charlstm.runs.steering import Ear, stop_signals
 from charlstm.runs.store import RunFolder
 from charlstm.training import Trainer, grown, hardware, measured, plan, provenance
@@ -56,12 +59,14 @@ def work(
     report: Report | None = None,
     save_seconds: float = _SAVE_SECONDS,
     world: World = ALONE,
+    make_trainer: Callable[..., Trainer] = Trainer,
 ) -> Finished:
     """Train the run in `folder` from where it stands to its end, and return its last record.
 
     `on_record` sees each record after it is written; `report` follows a download, or the reading of a large text;
-    `save_seconds` lie between two saves of the training state, or more where a save is slow. Ctrl-C, SIGTERM and
-    SIGHUP save first. Of a `world` of several processes the first one calls this, the others `assist`.
+    `make_trainer` makes another kind of trainer (`training.bursts`). `save_seconds` lie between two saves of the
+    training state, or more where a save is slow. Ctrl-C, SIGTERM and SIGHUP save first. Of a `world` of several
+    processes the first one calls this, the others `assist`.
     Raises `RunError` if another process works on it or it has completed, and, after recording it, whatever ends the
     run early.
     """
@@ -70,7 +75,7 @@ def work(
     except Timeout:
         raise RunError(f"run {folder.name} is being worked on by another process; stop it first.") from None
     except OSError as error:
-        raise RunError(_unwritable(error)) from None
+        raise RunError(unwritable(error)) from None
     with held, RecordLog(folder.events_file, on_record) as log:
         _clear_up(folder)
         if folder.is_completed():  # a record of this refusal would make a failed run of it
@@ -82,15 +87,15 @@ def work(
                     planned = _planned(folder, corpus)
                 world.shared(extended(folder).flat())
                 with world.first_goes_first():
-                    begun = _Work(folder, corpus, log, ear, world, report)
+                    begun = _Work(folder, corpus, log, ear, world, report, make_trainer)
                 begun.notes += planned
                 begun.save_no_sooner_than(save_seconds)
                 return begun.through()
         except Exception as error:
             with contextlib.suppress(OSError):  # what keeps the run from writing may keep this record out too
-                log.append(Failed(step=log.step, message=_told(error, folder)))
+                log.append(Failed(step=log.step, message=told(error, folder)))
             if isinstance(error, OSError):
-                raise RunError(_unwritable(error)) from error
+                raise RunError(unwritable(error)) from error
             raise
 
 
@@ -112,7 +117,7 @@ def assist(folder: RunFolder, opened: Callable[[], Corpus], world: World) -> Non
     with world.first_goes_first():
         _, trainer, _ = _prepared(folder, settings, corpus, world)
     tensors, facts = world.shared_state()
-    _check_text(corpus, facts)
+    check_text_is_the_same(corpus, facts)
     trainer.load_state(tensors, facts)
     _begin_added_part(folder, trainer)
     with stop_signals() as is_signalled:
@@ -127,7 +132,12 @@ def assist(folder: RunFolder, opened: Callable[[], Corpus], world: World) -> Non
 
 
 def _prepared(
-    folder: RunFolder, settings: Settings, corpus: Corpus, world: World, report: Report | None = None
+    folder: RunFolder,
+    settings: Settings,
+    corpus: Corpus,
+    world: World,
+    report: Report | None = None,
+    make_trainer: Callable[..., Trainer] = Trainer,
 ) -> tuple[Split, Trainer, tuple[str, ...]]:
     """Text and trainer, and the characters that the model which the run begins from did not know."""
     begun, seed = None, settings.train.seed
@@ -136,8 +146,10 @@ def _prepared(
         parent = LanguageModel.load(folder.parent_file)
         begun, new = grown(parent, (char for char, _ in corpus.frequencies), settings.model, seed)
     split = corpus.split(settings.model, settings.train, begun.vocabulary if begun else None, report=report)
+    with torch.device("meta"):  # before memory is taken
+        check_parameters(CharLSTM(len(split.vocabulary), settings.model).num_parameters)
     language_model = begun or LanguageModel.create(split.vocabulary, settings.model, seed)
-    return split, Trainer(language_model, split, settings.train, world=world), new
+    return split, make_trainer(language_model, split, settings.train, world=world), new
 
 
 def _begin_added_part(folder: RunFolder, trainer: Trainer) -> bool:
@@ -147,34 +159,6 @@ def _begin_added_part(folder: RunFolder, trainer: Trainer) -> bool:
     if is_longer:
         trainer.begin_part(num_parts)
     return is_longer
-
-
-def _check_text(corpus: Corpus, facts: Mapping[str, Any]) -> None:
-    if facts.get("corpus_sha256") != corpus.sha256:
-        raise CorpusError(
-            f"{corpus.name} is not the text this run began with; bring that text back, or start a new run."
-        )
-
-
-def _told(error: Exception, folder: RunFolder) -> str:
-    """What the records say of an error: one sentence, without the path of the folder of models."""
-    if isinstance(error, OSError):
-        return _unwritable(error)
-    if isinstance(error, CharLSTMError):
-        return str(error).replace(f"{folder.path.parent}{os.sep}", "")
-    return f"an unexpected error ended the run: {type(error).__name__}; its log says more."
-
-
-def _unwritable(error: OSError) -> str:
-    return f"the run's folder can't be written ({error.strerror or error}); free it up and resume the run."
-
-
-def corpus_of(folder: RunFolder, report: Report | None = None) -> Corpus:
-    """The text that a run learns from: its own copy, or the corpus of its settings."""
-    train = folder.settings().train
-    if folder.corpus_file.exists():
-        return open_file(folder.corpus_file, "utf-8", name=train.corpus, report=report)
-    return open_corpus(train.corpus, train.encoding, report)
 
 
 def _planned(folder: RunFolder, corpus: Corpus) -> tuple[str, ...]:
@@ -191,11 +175,20 @@ class _Work:
     """One worker's way through one run."""
 
     def __init__(
-        self, folder: RunFolder, corpus: Corpus, log: RecordLog, ear: Ear, world: World, report: Report | None
+        self,
+        folder: RunFolder,
+        corpus: Corpus,
+        log: RecordLog,
+        ear: Ear,
+        world: World,
+        report: Report | None,
+        make_trainer: Callable[..., Trainer],
     ) -> None:
         self.folder, self.corpus, self.log, self.ear, self.world = folder, corpus, log, ear, world
         self.record = log.append
-        self.split, self.trainer, self.new_characters = _prepared(folder, extended(folder), corpus, world, report)
+        self.split, self.trainer, self.new_characters = _prepared(
+            folder, extended(folder), corpus, world, report, make_trainer
+        )
         self.notes = corpus.notes
         self.evaluated: Evaluated | None = None
         self.last_save = time.monotonic()
@@ -241,7 +234,7 @@ class _Work:
 
     def _resume(self) -> None:
         tensors, facts = load_training_state(self.folder.state_file)
-        _check_text(self.corpus, facts)
+        check_text_is_the_same(self.corpus, facts)
         self.world.shared_state(tensors, facts)
         self.trainer.load_state(tensors, facts)
         self.asked_factor = self.trainer.course.asked_factor

@@ -10,22 +10,27 @@ from typing import Any
 import gradio as gr
 import torch
 
+from charlstm.hosting import is_zero_gpu, limits
+from charlstm.hub.keeping import Housekeeper
 from charlstm.runs.manager import RunManager
-from charlstm.ui import assets, reader, sheet
+from charlstm.runs.store import RunStore
+from charlstm.ui import assets, hub_tab, reader, sheet
 from charlstm.ui.controls import PRIVATE
 from charlstm.ui.crowd import prepare_for_crowds
 from charlstm.ui.form import KEPT, restored
 from charlstm.ui.generate_tab import build_generate_tab
+from charlstm.ui.hub_tab import build_hub_tab
 from charlstm.ui.models import ModelShelf
 from charlstm.ui.style import CSS, THEME
 from charlstm.ui.train_tab import build_house, build_train_tab, run_of
 from charlstm.ui.watch import RunWatch
+from charlstm.ui.zero import build_gpu_tab, lent_gpu
 
 _GENERATE = "generate"
 _QUEUE = 256  # events waiting; a Space on shared hardware would otherwise allow one
 LAUNCH: dict[str, Any] = {  # shared by `main` and the tests
     "theme": THEME,
-    "css": CSS + sheet.CSS + reader.CSS + assets.css(),
+    "css": CSS + sheet.CSS + reader.CSS + hub_tab.CSS + assets.css(),
     "head": assets.head(),
     "footer_links": ["api", "gradio", "settings"],
     "max_file_size": "200mb",
@@ -48,6 +53,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
     shelf = ModelShelf(checkpoints_dir, watch.live_models)
     if warms_up:
         threading.Thread(target=shelf.warm_up, daemon=True).start()
+    lend = lent_gpu()
     page = gr.Blocks(title="charlstm", analytics_enabled=False, delete_cache=(3600, 86400))
     with page:
         with gr.Row(elem_id="top"):
@@ -58,6 +64,10 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
                 generate = build_generate_tab(shelf)
             with gr.Tab("Train", id="train"):
                 train = build_train_tab(watch, shelf)
+            with gr.Tab("Hub", id="hub") as hub_shown:
+                hub = build_hub_tab(shelf, manager.store)
+            if lend and is_zero_gpu():
+                build_gpu_tab(manager, lend)
 
         def open_page(request: gr.Request) -> list[Any]:
             return generate.read_address(request)
@@ -69,6 +79,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
         generate.start_if_linked(loaded)
         page.load(restored, train.form.kept, train.restores, js=KEPT, **PRIVATE)
         generate_tab.select(generate.show_model, generate.model, generate.outputs, queue=False, **PRIVATE)
+        hub_shown.select(hub.refreshed, hub.model, hub.model, queue=False, **PRIVATE)
         train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
     page.queue(max_size=_QUEUE)
     prepare_for_crowds(page)
@@ -86,8 +97,10 @@ def main(checkpoints_dir: Path, argv: list[str] | None = None) -> None:
     flags = parser.parse_args(argv)
     torch.set_num_threads(1)  # a text is written by one; the other cores are for other visitors and for runs
     page = build(flags.checkpoints_dir, warms_up=True)
+    Housekeeper(RunStore(flags.checkpoints_dir)).start()
+    largest = {"max_file_size": f"{limits().max_corpus_mb:.0f}mb"} if limits().max_corpus_mb else {}
     try:
-        page.launch(server_name=flags.host, server_port=flags.port, **LAUNCH)
+        page.launch(server_name=flags.host, server_port=flags.port, **{**LAUNCH, **largest})
     except (OSError, OverflowError):  # taken, forbidden, out of range, or no address of this machine
         place = f"{flags.host or '127.0.0.1'}, port {flags.port or 'any'}"
         sys.exit(f"The page can't be served at {place}; choose another --port (0 to 65535) or --host.")

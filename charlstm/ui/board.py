@@ -12,11 +12,11 @@ import gradio as gr
 
 from charlstm.checkpoint import MODEL_FILE
 from charlstm.errors import CharLSTMError, RunError
+from charlstm.hosting import BUNDLED
 from charlstm.runs.kept import More
 from charlstm.runs.manager import RunSummary
 from charlstm.runs.ownership import may_steer, require_steering
 from charlstm.ui import views
-from charlstm.ui.models import BUNDLED
 from charlstm.ui.watch import RunWatch, Section, section
 
 _BUDGET_BYTES = 16_000  # of one answer; a page that is far behind asks again at once

@@ -14,10 +14,10 @@ from charlstm.checkpoint import MODEL_FILE
 from charlstm.config import SampleConfig
 from charlstm.corpus import DESCRIPTIONS, Corpus, is_at_hand, open_corpus, open_file
 from charlstm.errors import CharLSTMError, CheckpointError
+from charlstm.hosting import BUNDLED
 from charlstm.language_model import LanguageModel
 from charlstm.runs.store import RunFolder
 
-BUNDLED = ("tiny-shakespeare", "python-stdlib")  # in this order
 _LOADED_AT_ONCE = 4
 _CORPORA_AT_ONCE = 2
 _NUM_PROMPTS = 3

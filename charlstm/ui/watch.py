@@ -14,11 +14,12 @@ from typing import Any
 
 from charlstm.checkpoint import MODEL_FILE
 from charlstm.errors import RunError
+from charlstm.hosting import BUNDLED
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary
 from charlstm.runs.store import ACTIVE
 from charlstm.ui import views
-from charlstm.ui.models import BUNDLED, is_code
+from charlstm.ui.models import is_code
 from charlstm.ui.views import Asked, Lines
 
 _LOOK_SECONDS = 0.4  # how old a look may be that visitors share

@@ -1,0 +1,134 @@
+"""The command line's part about the Hub: `python -m charlstm push | pull | deploy`.
+
+`charlstm.cli` offers these commands beside its own; torch and the Hub's library are loaded only when one of them runs.
+"""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import tyro
+
+from charlstm.runs.history import History
+from charlstm.runs.store import RunFolder, RunStore
+from charlstm.terminal import StepBar
+
+if TYPE_CHECKING:
+    from charlstm.hub.client import Followed
+
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(kw_only=True)
+class Push:
+    """What `push` is told."""
+
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="A model's folder or .safetensors file")]
+    repo: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Where to publish it: USER/REPO")]
+    public: Annotated[bool, tyro.conf.arg(help="Let everyone see a repository that is made now")] = False
+    private: Annotated[bool, tyro.conf.arg(help="Keep a repository that is made now to yourself (the default)")] = False
+    revision: Annotated[str | None, tyro.conf.arg(help="Branch to send it to; made if there is none")] = None
+    language: Annotated[str | None, tyro.conf.arg(help="Code of the text's language, such as en")] = None
+    dry_run: Annotated[bool, tyro.conf.arg(help="Only show what would be sent")] = False
+
+
+@dataclasses.dataclass(kw_only=True)
+class Pull:
+    """What `pull` is told."""
+
+    repo: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="The model on the Hub: USER/REPO")]
+    revision: Annotated[str | None, tyro.conf.arg(help="Branch, tag or commit")] = None
+    name: Annotated[str | None, tyro.conf.arg(help="Name among your models; by default the repository's")] = None
+    checkpoints_dir: Path = Path("checkpoints")
+    """Folder of models and runs."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class Deploy:
+    """What `deploy` is told."""
+
+    space: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="The Space: USER/SPACE")]
+    models: Annotated[
+        tuple[Path, ...], tyro.conf.arg(help="Folders of the models it offers; by default those that are bundled")
+    ] = ()
+    private: Annotated[bool, tyro.conf.arg(help="Keep a Space that is made now to yourself")] = False
+    hardware: Annotated[str | None, tyro.conf.arg(help="Hardware to ask for, such as cpu-basic or zero-a10g")] = None
+    variables: Annotated[
+        tuple[str, ...], tyro.conf.arg(help="Variables of the Space, such as CHARLSTM_MAX_MINUTES=5")
+    ] = ()
+    dry_run: Annotated[
+        bool, tyro.conf.arg(help="Only list files, front matter and variables, and lay the files out in a new folder")
+    ] = False
+    checkpoints_dir: Path = Path("checkpoints")
+    """Folder of models and runs."""
+
+
+def push(flags: Push) -> None:
+    """Publish a model on the Hugging Face Hub, privately unless told otherwise."""
+    from charlstm.errors import ConfigError
+    from charlstm.hub.client import Followed, acting_token
+    from charlstm.hub.push import pack
+    from charlstm.hub.push import push as send
+
+    if flags.private and flags.public:
+        raise ConfigError("--private and --public exclude each other; choose one.")
+    history = History(RunFolder(flags.model.parent if flags.model.suffix == ".safetensors" else flags.model))
+    history.poll()
+    parcel = pack(flags.model, flags.repo, history.records, flags.language)
+    print(f"to {parcel.repo_id} ({'public' if flags.public else 'private'} if it is made now), and nothing else:")
+    for name, data in parcel.files.items():
+        print(f"  {len(data):>12,} bytes  {name}")
+    if flags.dry_run:
+        print(f"\n{parcel.card}")
+        return
+    token = acting_token()
+    followed = Followed(lambda report: send(parcel, token, not flags.public, flags.revision, report))
+    print(_shown(followed))
+
+
+def pull(flags: Pull) -> None:
+    """Fetch a model from the Hugging Face Hub."""
+    from charlstm.hub.client import Followed
+    from charlstm.hub.pull import pull as fetch
+
+    store = RunStore(flags.checkpoints_dir)
+    name = _shown(Followed(lambda report: fetch(flags.repo, store, flags.name, flags.revision, report)))
+    print(f"write with it: python -m charlstm generate {flags.checkpoints_dir / name}")
+
+
+def deploy(flags: Deploy) -> None:
+    """Create or update a Space on the Hugging Face Hub that runs this app."""
+    from charlstm.errors import ConfigError
+    from charlstm.hosting import BUNDLED
+    from charlstm.hub.client import Followed, acting_token
+    from charlstm.hub.deploy import deploy as send
+    from charlstm.hub.deploy import plan_space
+
+    if wrong := next((each for each in flags.variables if not each.partition("=")[2]), None):
+        raise ConfigError(f"{wrong[:80]!r} is no variable; write it as NAME=VALUE.")
+    models = flags.models or [flags.checkpoints_dir / name for name in BUNDLED]
+    variables = dict(each.split("=", 1) for each in flags.variables)
+    plan = plan_space(flags.space, models, variables, flags.hardware)
+    for name, data in plan.files.items():
+        print(f"{len(data):>12,} bytes  {name}")
+    print(f"\nfront matter of README.md:\n{plan.front_matter}")
+    print("variables:", ", ".join(flags.variables) or "none (the limits of charlstm/hosting.py hold)")
+    print("hardware:", flags.hardware or "as it is, or cpu-basic")
+    if flags.dry_run:
+        folder = Path(tempfile.mkdtemp(prefix="charlstm-space-"))
+        plan.write(folder)
+        print(f"nothing was sent; the files lie in {folder}")
+        return
+    token = acting_token()
+    print(_shown(Followed(lambda report: send(plan, token, flags.private, report))))
+
+
+def _shown(followed: "Followed[_T]") -> _T:
+    with StepBar() as bar:
+        for step in followed:
+            bar.show(step.words, step.num_bytes, step.total_bytes)
+    return followed.result
+
+
+COMMANDS = {"push": (push, Push), "pull": (pull, Pull), "deploy": (deploy, Deploy)}

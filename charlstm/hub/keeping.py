@@ -1,0 +1,157 @@
+"""What the app does on a Space while nobody looks: keep visitors' runs in a repository of the owner's, and make room.
+
+The owner names a repository in CHARLSTM_BACKUP_REPO and gives the Space a secret HF_TOKEN that may write there. It acts
+for the owner alone, here and nowhere else.
+"""
+
+import logging
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants, hf_hub_download
+
+from charlstm.errors import CharLSTMError, HubError
+from charlstm.hosting import BACKUP_REPO, is_space
+from charlstm.hub.client import checked_repo, talking
+from charlstm.hub.sending import send
+from charlstm.runs.cleaning import clean, touched, visitors
+from charlstm.runs.store import RunFolder, RunStore
+
+_ROUND_SECONDS = 60.0
+_BETWEEN_SECONDS = 300.0  # between two copies of a run that is still going
+_PLACE = "runs"
+_NOT_KEPT = ("run.lock", "control.json", "job")
+_log = logging.getLogger(__name__)
+
+
+class Backup:
+    """The owner's repository of runs."""
+
+    def __init__(self, repo_id: str, token: str, store: RunStore) -> None:
+        self.repo_id, self._store = checked_repo(repo_id), store
+        self._token = token
+        self._kept: dict[str, float] = {}  # when what was kept of a run was last written
+        self._sent: dict[str, float] = {}  # on this process's clock
+
+    @classmethod
+    def from_environment(cls, store: RunStore) -> "Backup | None":
+        """As the owner wishes it; raises `HubError` where the wish can't be met."""
+        repo_id = os.environ.get(BACKUP_REPO, "").strip()
+        if not repo_id:
+            return None
+        token = os.environ.get("HF_TOKEN", "").strip()
+        if not token:
+            raise HubError(f"{BACKUP_REPO} is set and HF_TOKEN is not; give the Space a token that may write there.")
+        return cls(repo_id, token, store)
+
+    def is_kept(self, folder: RunFolder) -> bool:
+        """Whether everything in `folder` is in the repository."""
+        return self._kept.get(folder.name, -1.0) >= touched(folder)
+
+    def restore(self) -> list[str]:
+        """Bring back the runs that are not here; returns their names. Raises `HubError`."""
+        brought = []
+        with talking(self.repo_id):
+            api = HfApi(constants.ENDPOINT, token=self._token)
+            api.create_repo(self.repo_id, private=True, exist_ok=True)
+            paths = [Path(name).parts for name in api.list_repo_files(self.repo_id)]
+            for name in sorted({parts[1] for parts in paths if parts[0] == _PLACE and len(parts) > 2}):
+                if self._is_free(name):
+                    self._bring(name, [Path(*parts[2:]) for parts in paths if parts[:2] == (_PLACE, name)])
+                    brought.append(name)
+        return brought
+
+    def _is_free(self, name: str) -> bool:
+        try:
+            return self._store.is_free(name)
+        except CharLSTMError:  # no name of a run: not ours
+            return False
+
+    def _bring(self, name: str, files: list[Path]) -> None:
+        """All of a run or nothing."""
+        place = self._store.root / f".{uuid.uuid4().hex}"
+        try:
+            for file in files:
+                remote = f"{_PLACE}/{name}/{file.as_posix()}"
+                cached = hf_hub_download(self.repo_id, remote, token=self._token, endpoint=constants.ENDPOINT)
+                (place / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(cached, place / file)
+            place.rename(self._store.root / name)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+        self._kept[name] = touched(RunFolder(self._store.root / name))
+
+    def keep(self) -> list[str]:
+        """Send what has changed since it was last sent; returns the runs' names. Raises `HubError`."""
+        sent = []
+        for folder in visitors(self._store):
+            is_recent = time.monotonic() - self._sent.get(folder.name, -_BETWEEN_SECONDS) < _BETWEEN_SECONDS
+            if self.is_kept(folder) or (folder.is_alive() and is_recent):
+                continue
+            written = touched(folder)
+            files = {f"{_PLACE}/{folder.name}/{name}": data for name, data in _contents(folder).items()}
+            with talking(self.repo_id):
+                api = HfApi(constants.ENDPOINT, token=self._token)
+                send(api, {"repo_id": self.repo_id}, files, f"Keep {folder.name}", lambda _: None)
+            self._kept[folder.name], self._sent[folder.name] = written, time.monotonic()
+            sent.append(folder.name)
+        return sent
+
+
+def _contents(folder: RunFolder) -> dict[str, bytes]:
+    files = {}
+    for path in sorted(folder.path.rglob("*")):
+        name = path.relative_to(folder.path).as_posix()
+        if path.is_file() and path.name not in _NOT_KEPT and not path.name.startswith("."):
+            data = path.read_bytes()
+            files[name] = data[: data.rfind(b"\n") + 1] if name == folder.events_file.name else data
+    return files
+
+
+class Housekeeper:
+    """Does its round once a minute, in a thread that ends with the app."""
+
+    def __init__(self, store: RunStore, round_seconds: float = _ROUND_SECONDS) -> None:
+        self._store, self._round_seconds = store, round_seconds
+        self._over = threading.Event()
+        self._backup: Backup | None = None
+
+    def start(self) -> None:
+        """Bring back what was kept, then go on in the background; on a person's own machine there is nothing to do."""
+        if not (is_space() or os.environ.get(BACKUP_REPO)):
+            return
+        threading.Thread(target=self._through, name="housekeeper", daemon=True).start()
+
+    def stop(self) -> None:
+        """No more rounds."""
+        self._over.set()
+
+    def _through(self) -> None:
+        self._attempt(self._begin)
+        while True:
+            self._attempt(self.round)
+            if self._over.wait(self._round_seconds):
+                return
+
+    def _begin(self) -> None:
+        self._backup = Backup.from_environment(self._store)
+        if self._backup:
+            self._backup.restore()
+
+    def round(self) -> None:
+        """Keep, then make room; what is not kept yet stays as long as it is meant to be kept."""
+        if self._backup:
+            self._backup.keep()
+        clean(self._store, self._backup.is_kept if self._backup else lambda _: True)
+
+    def _attempt(self, act: Callable[[], None]) -> None:
+        """A Hub that is away, or a full disk, must not end the rounds; the owner reads of it in the Space's log."""
+        try:
+            act()
+        except (CharLSTMError, OSError) as error:
+            _log.warning("housekeeping: %s", error)

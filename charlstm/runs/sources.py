@@ -1,0 +1,39 @@
+"""Where a run's text comes from, and what the worker says when text or folder fail it."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from charlstm.corpus import Corpus, Report, open_corpus, open_file
+from charlstm.errors import CharLSTMError, CorpusError
+from charlstm.runs.store import RunFolder
+
+
+def check_text_is_the_same(corpus: Corpus, facts: Mapping[str, Any]) -> None:
+    """Raise `CorpusError` unless `corpus` is what the run with these saved facts began with."""
+    if facts.get("corpus_sha256") != corpus.sha256:
+        raise CorpusError(
+            f"{corpus.name} is not the text this run began with; bring that text back, or start a new run."
+        )
+
+
+def told(error: Exception, folder: RunFolder) -> str:
+    """What the records say of an error: one sentence, without the path of the folder of models."""
+    if isinstance(error, OSError):
+        return unwritable(error)
+    if isinstance(error, CharLSTMError):
+        return str(error).replace(f"{folder.path.parent}{os.sep}", "")
+    return f"an unexpected error ended the run: {type(error).__name__}; its log says more."
+
+
+def unwritable(error: OSError) -> str:
+    """What a folder that can't be written is told with."""
+    return f"the run's folder can't be written ({error.strerror or error}); free it up and resume the run."
+
+
+def corpus_of(folder: RunFolder, report: Report | None = None) -> Corpus:
+    """The text that a run learns from: its own copy, or the corpus of its settings."""
+    train = folder.settings().train
+    if folder.corpus_file.exists():
+        return open_file(folder.corpus_file, "utf-8", name=train.corpus, report=report)
+    return open_corpus(train.corpus, train.encoding, report)

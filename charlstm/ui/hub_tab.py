@@ -1,0 +1,218 @@
+"""The Hub tab: publish a model, after a look at what will be sent, and fetch one.
+
+Whoever signs in on a Space publishes as themselves; on a person's own machine its login acts, for whoever sits there.
+"""
+
+import base64
+import html
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import gradio as gr
+from gradio.utils import get_space
+
+from charlstm.errors import CharLSTMError, HubError
+from charlstm.hosting import is_space
+from charlstm.hub.card import CURVE_FILE
+from charlstm.hub.client import Followed, Step, acting_token, hub_address
+from charlstm.hub.pull import pull
+from charlstm.hub.push import Parcel, pack, push
+from charlstm.runs.history import History
+from charlstm.runs.store import RunFolder, RunStore
+from charlstm.ui.controls import PRIVATE
+from charlstm.ui.models import ModelShelf
+from charlstm.ui.sheet import sheet, written
+from charlstm.ui.views import plain, sentence
+
+_PRIVATE, _PUBLIC = "private", "public"
+_AT_ONCE = 4  # visitors who publish or fetch at the same time
+_LONGEST = 200  # characters of what is typed
+_NOTHING_SHOWN = ""
+
+
+@dataclass(frozen=True)
+class HubTab:
+    """The components and functions that the rest of the page refers to."""
+
+    shelf: ModelShelf
+    model: gr.Dropdown  # what `refreshed` fills
+
+    def refreshed(self, name: str | None) -> Any:
+        """The models there are now, with `name` chosen, or the first if there is none so named."""
+        names = self.shelf.names()
+        return gr.update(choices=names, value=name if name in names else next(iter(names), None))
+
+
+class _Wish(NamedTuple):
+    """What is to be published, and where."""
+
+    model: str | None
+    repo_id: str
+    language: str
+
+
+def build_hub_tab(shelf: ModelShelf, store: RunStore) -> HubTab:
+    """Lay the tab out and wire it."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            model = _build_publish(shelf, store)
+        with gr.Column(scale=1, min_width=300):
+            _build_fetch(store)
+    return HubTab(shelf, model)
+
+
+def _build_publish(shelf: ModelShelf, store: RunStore) -> gr.Dropdown:
+    gr.HTML("<h2>Publish</h2>")
+    if get_space() and os.environ.get("OAUTH_CLIENT_ID"):  # elsewhere Gradio would act as the machine's own account
+        gr.LoginButton(size="sm")
+    with gr.Row():
+        model = gr.Dropdown(label="Model to publish", choices=[], interactive=True)
+        repo = gr.Textbox(
+            label="Name on the Hub", placeholder="user/model", max_lines=1, max_length=_LONGEST, elem_id="hub-repo"
+        )
+    with gr.Row():
+        visibility = gr.Radio(label="Who sees it", choices=[_PRIVATE, _PUBLIC], value=_PRIVATE)
+        language = gr.Textbox(
+            label="Language of the text", info="A code such as en; may be empty", max_lines=1, max_length=3
+        )
+    with gr.Row():
+        show = gr.Button("Show what will be sent")
+        publish = gr.Button("Publish", variant="primary", interactive=False)
+    said = gr.HTML(elem_id="publish-said")
+    files = gr.HTML(elem_id="publish-files")
+    card = sheet("Model card", "What will be sent appears here before anything is.", height_rem=24, elem_id="card")
+    shown = gr.State(_NOTHING_SHOWN)
+
+    def look(*wish: Any) -> list[Any]:
+        try:
+            parcel = _packed(shelf, store, _Wish(*wish))
+        except CharLSTMError as error:
+            return [_problem(error), *_nothing_shown()[1:]]
+        sheet_value = written(text=parcel.card, is_code=True)
+        return ["", _files_html(parcel), sheet_value, parcel.digest, gr.update(interactive=True)]
+
+    def send(
+        request: gr.Request, oauth: gr.OAuthToken | None, looked_at: str, visible: str, *wish: Any
+    ) -> Iterator[list[Any]]:
+        yield [_step_html(Step("packing")), gr.update(interactive=False)]
+        try:
+            token = _token(request, oauth)
+            parcel = _packed(shelf, store, _Wish(*wish))
+            if parcel.digest != looked_at:
+                raise HubError("this is not what was shown; press Show what will be sent, then Publish.")
+            followed = Followed(lambda report: push(parcel, token, visible != _PUBLIC, None, report))
+            for step in followed:
+                yield [_step_html(step), gr.skip()]
+            yield [_published_html(followed.result), gr.update(interactive=True)]
+        except CharLSTMError as error:
+            yield [_problem(error), gr.update(interactive=True)]
+
+    wish = [model, repo, language]
+    pictures = [said, files, card, shown, publish]
+    show.click(look, wish, pictures, **PRIVATE)
+    publish.click(send, [shown, visibility, *wish], [said, publish], concurrency_limit=_AT_ONCE, **PRIVATE)
+    gr.on([model.change, repo.change, language.change], _nothing_shown, None, pictures, queue=False, **PRIVATE)
+    return model
+
+
+def _nothing_shown() -> list[Any]:
+    """As long as nothing has been looked at, or what was is not what is wished for any more."""
+    return ["", "", written(), _NOTHING_SHOWN, gr.update(interactive=False)]
+
+
+def _build_fetch(store: RunStore) -> None:
+    gr.HTML("<h2>From the Hub</h2>")
+    repo = gr.Textbox(
+        label="Model on the Hub",
+        placeholder="user/model",
+        max_lines=1,
+        max_length=_LONGEST,
+        info="Public models only" if is_space() else "Its safetensors file is fetched, checked and kept here",
+    )
+    revision = gr.Textbox(
+        label="Revision", info="Branch, tag or commit; may be empty", max_lines=1, max_length=_LONGEST
+    )
+    fetch = gr.Button("Fetch")
+    said = gr.HTML(elem_id="fetch-said")
+
+    def bring(repo_id: str, wanted: str) -> Iterator[list[Any]]:
+        yield [_step_html(Step("asking the Hub")), gr.update(interactive=False)]
+        try:
+            name = wanted.strip()[:_LONGEST] or None
+            followed = Followed(lambda report: pull(repo_id[:_LONGEST], store, None, name, report))
+            for step in followed:
+                yield [_step_html(step), gr.skip()]
+            here = f"<b>{plain(followed.result)}</b> is among your models now; choose it in the tab Generate."
+            yield [f'<div class="hub-said" role="status">{here}</div>', gr.update(interactive=True)]
+        except CharLSTMError as error:
+            yield [_problem(error), gr.update(interactive=True)]
+
+    gr.on([fetch.click, repo.submit], bring, [repo, revision], [said, fetch], concurrency_limit=_AT_ONCE, **PRIVATE)
+
+
+def _token(request: gr.Request, oauth: gr.OAuthToken | None) -> str:
+    """On a Space the visitor's login; elsewhere this machine's, which does not act for others in its network."""
+    if not is_space() and (request.client is None or request.client.host not in ("127.0.0.1", "::1")):
+        raise HubError("the login of this machine acts only for whoever sits at it; publish from there.")
+    return acting_token(oauth.token if oauth else None)
+
+
+def _packed(shelf: ModelShelf, store: RunStore, wish: _Wish) -> Parcel:
+    """Only a name of the shelf opens anything; paths never come from a visitor."""
+    shelf.load(wish.model)
+    folder = RunFolder(store.root / str(wish.model))
+    history = History(folder)
+    history.poll()
+    try:
+        return pack(folder.path, wish.repo_id[:_LONGEST], history.records, wish.language.strip() or None)
+    except CharLSTMError as error:
+        raise HubError(str(error).replace(f"{store.root}{os.sep}", "")) from None
+
+
+def _files_html(parcel: Parcel) -> str:
+    rows = "".join(
+        f"<tr><td>{plain(name)}</td><td>{len(data):,} bytes</td></tr>" for name, data in parcel.files.items()
+    )
+    picture = base64.b64encode(parcel.files.get(CURVE_FILE, b"")).decode()
+    drawn = f'<img src="data:image/png;base64,{picture}" alt="The loss curve that will be sent">' if picture else ""
+    return (
+        f'<table class="hub-files"><caption>To {plain(parcel.repo_id)}, these files and nothing else</caption>'
+        f"<tbody>{rows}</tbody></table>{drawn}"
+    )
+
+
+def _step_html(step: Step) -> str:
+    share = f'value="{step.num_bytes / step.total_bytes:.4f}"' if step.total_bytes else ""
+    size = f" · {step.num_bytes / 1e6:,.1f} of {step.total_bytes / 1e6:,.1f} MB" if step.total_bytes else ""
+    return (
+        f'<div class="hub-said" role="status">{plain(step.words)}{size}</div>'
+        f'<progress class="share" max="1" {share} aria-label="how much has travelled"></progress>'
+    )
+
+
+def _published_html(address: str) -> str:
+    """A link, if it leads to the Hub."""
+    if not address.startswith(f"{hub_address()}/"):
+        return f'<div class="hub-said" role="status">Published: {plain(address)}</div>'
+    link = f'<a href="{html.escape(address)}" target="_blank" rel="noopener noreferrer">{plain(address)}</a>'
+    return f'<div class="hub-said" role="status">Published: {link}</div>'
+
+
+def _problem(error: Exception) -> str:
+    return f'<div class="problem" role="alert">{plain(sentence(error))}</div>'
+
+
+CSS = """
+.gradio-container { width: 100%; }
+#publish-said, #fetch-said { min-height: 2.4em; overflow-wrap: anywhere; }
+.hub-said { font-size: 0.9rem; font-variant-numeric: tabular-nums; }
+#publish-files .hub-files { font-size: 0.9rem; font-variant-numeric: tabular-nums; border-collapse: collapse; border: 0;
+  width: min(100%, 26rem); }
+#publish-files caption { text-align: left; padding-bottom: 0.3rem; overflow-wrap: anywhere; }
+#publish-files td { padding: 0.15rem 0; border: 0; border-bottom: 1px solid var(--border-color-primary); }
+#publish-files td:last-child { text-align: right; white-space: nowrap; }
+#publish-files img { width: min(100%, 26rem); margin: 0.8rem 0 0; border-radius: 0.3rem; }
+#card .sheet { max-width: 100%; }
+"""

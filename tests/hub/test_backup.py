@@ -1,0 +1,104 @@
+"""Runs are kept in a repository of the owner's and come back after a restart, exactly as they were."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from loopback import OWNER, Fault, LoopbackHub
+from waiting import wait_until
+
+from charlstm.errors import HubError
+from charlstm.hub.keeping import Backup, Housekeeper
+from charlstm.runs.store import RunFolder, RunStore
+
+
+@pytest.fixture
+def store(tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> RunStore:
+    """A Space with one visitor's run and one bundled model."""
+    monkeypatch.setenv("SPACE_ID", "owner/space")
+    monkeypatch.setenv("CHARLSTM_BACKUP_REPO", "owner/runs")
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    root = tmp_path / "checkpoints"
+    shutil.copytree(trained, root / "mine")
+    (root / "mine" / "worker.log").write_text("started\n", encoding="utf-8")
+    (root / "bundled").mkdir()
+    shutil.copy(trained / "model.safetensors", root / "bundled")
+    return RunStore(root)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "run.lock"
+    }
+
+
+def backup_of(store: RunStore) -> Backup:
+    backup = Backup.from_environment(store)
+    assert backup is not None
+    return backup
+
+
+def test_a_run_is_kept_privately_and_comes_back_byte_for_byte(hub: LoopbackHub, store: RunStore) -> None:
+    first = backup_of(store)
+    assert first.restore() == []
+    assert first.keep() == ["mine"]
+    assert hub.model("owner/runs").private
+    before = contents(store.root / "mine")
+    shutil.rmtree(store.root)  # the Space starts anew, on an empty disk
+    store.root.mkdir()
+    second = backup_of(store)
+    assert second.restore() == ["mine"]
+    assert contents(store.root / "mine") == before
+    assert store.get("mine").status() == "completed"
+    assert second.keep() == []
+
+
+def test_what_is_bundled_is_not_kept(hub: LoopbackHub, store: RunStore) -> None:
+    backup = backup_of(store)
+    backup.restore()
+    backup.keep()
+    assert not [name for name in hub.model("owner/runs").files() if "bundled" in name]
+
+
+def test_only_what_changed_is_sent_again(hub: LoopbackHub, store: RunStore) -> None:
+    backup = backup_of(store)
+    backup.restore()
+    backup.keep()
+    commits = len(hub.model("owner/runs").trees)
+    assert backup.keep() == []
+    assert len(hub.model("owner/runs").trees) == commits
+    log = store.root / "mine" / "worker.log"
+    log.write_text("started again\n", encoding="utf-8")
+    assert not backup.is_kept(RunFolder(store.root / "mine"))
+    assert backup.keep() == ["mine"]
+    assert backup.is_kept(RunFolder(store.root / "mine"))
+
+
+def test_without_a_token_of_its_own_the_wish_is_refused(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(HubError, match="HF_TOKEN is not"):
+        Backup.from_environment(store)
+    monkeypatch.delenv("CHARLSTM_BACKUP_REPO")
+    assert Backup.from_environment(store) is None
+
+
+def test_a_name_in_the_repository_that_is_none_of_a_run_is_left_alone(hub: LoopbackHub, store: RunStore) -> None:
+    hub.add("owner/runs", {"runs/../../x": b"1", "runs/-/a": b"2", "other/file": b"3", "runs/mine": b"4"}, private=True)
+    assert backup_of(store).restore() == []
+    assert not (store.root.parent / "x").exists()
+
+
+def test_the_housekeeper_keeps_what_there_is_and_outlives_a_hub_that_is_away(hub: LoopbackHub, store: RunStore) -> None:
+    hub.faults.append(Fault("/commit/", 404, times=1))
+    keeper = Housekeeper(store, round_seconds=0.05)
+    keeper.start()
+    try:
+        wait_until(lambda: "runs/mine/model.safetensors" in _files(hub), timeout=20)
+    finally:
+        keeper.stop()
+
+
+def _files(hub: LoopbackHub) -> dict[str, bytes]:
+    return hub.model("owner/runs").files() if "model/owner/runs" in hub.repos else {}

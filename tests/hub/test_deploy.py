@@ -1,0 +1,173 @@
+"""The app becomes a Space: what is sent, with which front matter and variables, and that it starts there."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from loopback import OWNER, LoopbackHub
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from waiting import wait_until
+
+from charlstm.cli import main
+from charlstm.errors import ConfigError, HubError
+from charlstm.hub.deploy import SpacePlan, deploy, plan_space
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+_COLORS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}  # all that the Hub knows
+
+
+def front_matter(readme: str) -> dict[str, Any]:
+    return dict(yaml.safe_load(readme.split("---\n")[1]))
+
+
+def requirements(text: str) -> dict[str, Requirement]:
+    found = [Requirement(line) for line in text.splitlines() if line and not line.startswith("#")]
+    return {each.name: each for each in found}
+
+
+@pytest.fixture(scope="module")
+def plan() -> SpacePlan:
+    return plan_space(
+        "owner/my-space", [REPOSITORY / "checkpoints" / "tiny-shakespeare"], {"CHARLSTM_MAX_MINUTES": "5"}
+    )
+
+
+@pytest.mark.parametrize("which", ["this repository", "a deployed Space"])
+def test_front_matter_and_requirements_agree(which: str, plan: SpacePlan) -> None:
+    files = plan.files if which == "a deployed Space" else {
+        name: (REPOSITORY / name).read_bytes() for name in ("README.md", "requirements.txt", "app.py")
+    }  # fmt: skip
+    front = front_matter(files["README.md"].decode())
+    needed = requirements(files["requirements.txt"].decode())
+    assert front["sdk"] == "gradio"
+    assert front["sdk_version"] == version("gradio")
+    assert needed["gradio"].specifier.contains(front["sdk_version"])
+    assert needed["gradio"].extras == {"oauth"}  # a Space without it can't sign anybody in
+    project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    assert SpecifierSet(re.search(r'requires-python = "(.+)"', project)[1]).contains(f"{front['python_version']}.0")
+    assert front["python_version"] in ("3.10", "3.12")  # what ZeroGPU offers
+    assert front["app_file"] in files
+    assert front["colorFrom"] in _COLORS
+    assert front["colorTo"] in _COLORS
+    assert front["title"]
+    assert len(front["short_description"]) <= 60
+    assert front["hf_oauth"] is True
+    assert front["hf_oauth_scopes"] == ["contribute-repos"]
+    assert {"lstm", "character-level"} <= set(front["tags"])
+    for tested in ("torch", "huggingface_hub", "safetensors", "pydantic", "pillow"):
+        assert needed[tested].specifier.contains(version(tested).partition("+")[0]), tested
+
+
+def test_the_emoji_is_one() -> None:
+    assert not front_matter((REPOSITORY / "README.md").read_text(encoding="utf-8"))["emoji"].isascii()
+
+
+def test_a_space_on_zero_gpu_gets_a_torch_that_runs_there() -> None:
+    needed = requirements(plan_space("owner/s", [], hardware="zero-a10g").files["requirements.txt"].decode())
+    for offered in ("2.8.0", "2.9.1", "2.10.0", "2.11.0"):
+        assert needed["torch"].specifier.contains(offered)
+    assert not needed["torch"].specifier.contains("2.12.0")
+
+
+def test_the_app_and_the_chosen_models_are_sent_and_nothing_of_the_machine(plan: SpacePlan, trained: Path) -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", "charlstm"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert {name for name in plan.files if name.startswith("charlstm/")} >= set(tracked)
+    assert {"app.py", "requirements.txt", "README.md", "checkpoints/tiny-shakespeare/model.safetensors"} <= set(
+        plan.files
+    )
+    (trained / "worker.log").write_text("log", encoding="utf-8")
+    mine = plan_space("owner/s", [trained]).files
+    model = sorted(name for name in mine if name.startswith("checkpoints/"))
+    assert model == [f"checkpoints/tiny/{name}" for name in ("config.json", "events.jsonl", "model.safetensors")]
+    for name, data in mine.items():
+        assert str(trained.parent).encode() not in data, name
+        assert str(REPOSITORY).encode() not in data, name
+    (trained / "worker.log").unlink()
+
+
+def test_a_space_is_created_with_files_variables_and_hardware(hub: LoopbackHub, plan: SpacePlan) -> None:
+    small = SpacePlan("owner/my-space", {"app.py": b"x", "charlstm/new.py": b"y", "README.md": b"---\na: 1\n---\n"},
+                      plan.variables, "cpu-basic")  # fmt: skip
+    address = deploy(small, OWNER, private=True)
+    space = hub.repos["space/owner/my-space"]
+    assert address.startswith(f"{hub.address()}/spaces/owner/my-space/commit/")
+    assert space.private
+    assert space.variables == {"CHARLSTM_MAX_MINUTES": "5"}
+    assert space.created_with["sdk"] == "gradio"
+    assert space.created_with["hardware"] == "cpu-basic"
+    assert set(space.files()) - {".gitattributes"} == set(small.files)
+    assert hub.authorizations() - {None} == {f"Bearer {OWNER}"}
+
+
+def test_an_update_replaces_the_app_and_leaves_what_others_put_there(hub: LoopbackHub) -> None:
+    readme = b"---\ntitle: x\n---\n"
+    before = {"README.md": b"old", "charlstm/gone.py": b"old", "charlstm/kept.py": b"old", "notes.md": b"mine"}
+    space = hub.add("owner/my-space", before, private=True, kind="space")
+    deploy(SpacePlan("owner/my-space", {"README.md": readme, "charlstm/kept.py": b"new"}, {}, None), OWNER)
+    assert space.files() == {"README.md": readme, "charlstm/kept.py": b"new", "notes.md": b"mine"}
+    assert len(space.trees) == 2
+
+
+def test_what_is_wrong_with_a_deployment_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match="no variable CHARLSTM_MAX_MINUTE; known are"):
+        plan_space("owner/s", [], {"CHARLSTM_MAX_MINUTE": "5"})
+    with pytest.raises(HubError, match="no name of a repository"):
+        plan_space("space", [])
+    assert main(["deploy", "owner/s", "--models", str(tmp_path), "--dry-run"]) == 1
+    assert "there is no model file" in capsys.readouterr().err
+
+
+def test_a_dry_run_lists_everything_and_asks_the_hub_nothing(
+    hub: LoopbackHub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the folder it makes starts as a Space would start it: with `SPACE_ID`, and a home that can't be written."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    model = REPOSITORY / "checkpoints" / "tiny-shakespeare"
+    command = ["deploy", "owner/my-space", "--dry-run", "--models", str(model), "--variables", "CHARLSTM_MAX_MINUTES=5"]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    folder = Path(out.splitlines()[-1].rpartition(" ")[2])
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert set(re.findall(r"^ *[\d,]+ bytes  (.+)$", out, re.MULTILINE)) == files
+    assert "hf_oauth_scopes:\n- contribute-repos" in out
+    assert "variables: CHARLSTM_MAX_MINUTES=5" in out
+    assert hub.requests == []
+    (tmp_path / "no-folder").write_bytes(b"")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "HF_", "PYTHONPATH"))}
+    environment = {**kept, "HOME": str(tmp_path / "no-folder" / "home"), "SPACE_ID": "owner/my-space",
+                   "HF_TOKEN": OWNER, "GRADIO_SERVER_NAME": "127.0.0.1", "PYTHONWARNINGS": "error"}  # fmt: skip
+    log = tmp_path / "app.log"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    with log.open("wb") as output:
+        app = subprocess.Popen([sys.executable, "app.py", "--port", port], cwd=folder, env=environment, stdout=output,
+                               stderr=output)  # fmt: skip
+    try:
+        address = wait_until(lambda: _address(log, app), timeout=60)
+        with urllib.request.urlopen(address) as answer:
+            assert b"charlstm" in answer.read()
+    finally:
+        app.send_signal(signal.SIGKILL)
+        app.wait()
+    assert OWNER not in log.read_text(encoding="utf-8")
+
+
+def _address(log: Path, app: "subprocess.Popen[bytes]") -> str | None:
+    text = log.read_text(encoding="utf-8")
+    assert app.poll() is None, text
+    found = re.search(r"http://127\.0\.0\.1:\d+", text)
+    return found.group() if found else None

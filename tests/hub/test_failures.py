@@ -1,0 +1,216 @@
+"""Whatever the Hub does, a person gets one sentence soon, nothing here is lost, and trying again completes."""
+
+import errno
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import huggingface_hub.constants
+import pytest
+from loopback import OWNER, READER, Fault, LoopbackHub
+
+from charlstm.cli import main
+from charlstm.errors import HubError
+from charlstm.hub import client
+from charlstm.hub.client import Followed, Step, talking
+from charlstm.hub.pull import fetch, pull
+from charlstm.hub.push import Parcel, push
+from charlstm.runs.store import RunStore
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The client's own waits between two attempts: noted, not made."""
+    seconds: list[float] = []
+    for module in ("utils._http", "file_download"):
+        monkeypatch.setattr(f"huggingface_hub.{module}.time", SimpleNamespace(sleep=seconds.append, time=time.time))
+    return seconds
+
+
+@pytest.fixture
+def parcel(hub: LoopbackHub, packed: Parcel) -> Parcel:
+    hub.add("owner/tiny", {"README.md": b"before"}, private=True)
+    return packed
+
+
+def sentence_of(act: Callable[[], object]) -> str:
+    with pytest.raises(HubError) as raised:
+        act()
+    told = str(raised.value)
+    assert told.endswith(".")
+    assert "\n" not in told
+    return told
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "expected"),
+    [
+        ("/api/repos/create", 429, "try again in a few minutes"),
+        ("/preupload/", 404, "no owner/tiny on the Hub"),
+        ("/preupload/", 500, "has a problem"),
+        ("/objects/batch", 403, "may not write to owner/tiny"),
+        ("/objects/batch", 507, "no storage left"),
+        ("/put/", 413, "larger than the Hub takes"),
+        ("/put/", 503, "has a problem"),
+        ("/put/", 0, "connection broke"),
+        ("/verify", 404, "no owner/tiny on the Hub"),
+        ("/commit/", 409, "changed by somebody else"),
+        ("/commit/", 413, "larger than the Hub takes"),
+        ("/commit/", 400, "does not accept"),
+        ("/commit/", 0, "connection broke"),
+    ],
+)
+def test_a_push_that_fails_is_told_changes_nothing_and_completes_the_next_time(
+    hub: LoopbackHub, parcel: Parcel, slept: list[float], path: str, status: int, expected: str
+) -> None:
+    hub.faults.append(Fault(path, status))
+    assert expected in sentence_of(lambda: push(parcel, OWNER))
+    assert hub.model("owner/tiny").files() == {"README.md": b"before"}
+    hub.faults.clear()
+    push(parcel, OWNER)
+    assert hub.model("owner/tiny").files() == parcel.files
+    assert sum(slept) <= 5 * 8
+
+
+def test_a_connection_that_breaks_once_is_taken_up_again(hub: LoopbackHub, parcel: Parcel, slept: list[float]) -> None:
+    hub.faults.append(Fault("/put/", 0, times=1))
+    push(parcel, OWNER)
+    assert len(slept) == 1
+    assert hub.model("owner/tiny").files() == parcel.files
+
+
+def test_a_busy_hub_is_told_while_it_is_asked_again(hub: LoopbackHub, parcel: Parcel, slept: list[float]) -> None:
+    steps: list[Step] = []
+    hub.faults.append(Fault("/put/", 503, times=2))
+    push(parcel, OWNER, report=steps.append)
+    assert len([step for step in steps if "503" in step.words]) == 2
+    assert len(slept) == 2
+
+
+@pytest.mark.parametrize("path", ["/preupload/", "/api/repos/create", "/put/"])
+@pytest.mark.parametrize(
+    "headers", [{"Retry-After": "130"}, {"RateLimit": '"api";r=0;t=130'}], ids=["retry-after", "ratelimit"]
+)
+def test_a_long_wait_that_the_hub_asks_for_is_told_and_not_slept_through(
+    hub: LoopbackHub, parcel: Parcel, slept: list[float], path: str, headers: dict[str, str]
+) -> None:
+    hub.faults.append(Fault(path, 429, headers=headers))
+    assert "try again in 2 min 10 s" in sentence_of(lambda: push(parcel, OWNER))
+    assert slept == []
+
+
+@pytest.mark.usefixtures("slept")
+@pytest.mark.parametrize("path", ["/api/repos/create", "/put/", "/commit/"])
+def test_a_hub_that_does_not_answer_is_given_up_and_waiting_is_shown(
+    hub: LoopbackHub, parcel: Parcel, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(client, "_TIMEOUT_SECONDS", 0.25)
+    monkeypatch.setattr(client, "_HEARTBEAT_SECONDS", 0.05)
+    hub.faults.append(Fault(path, until=threading.Event()))
+    steps: list[Step] = []
+    told = sentence_of(lambda: steps.extend(Followed(lambda report: push(parcel, OWNER, report=report))))
+    assert "has not answered" in told
+    assert any(step.words.endswith(" s)") for step in steps)
+
+
+def test_a_hub_that_is_down_is_told_at_once(hub: LoopbackHub, parcel: Parcel, slept: list[float]) -> None:
+    hub.close()
+    assert "can't be reached" in sentence_of(lambda: push(parcel, OWNER))
+    assert slept == []
+    assert "can't be reached" in sentence_of(lambda: fetch("owner/tiny"))
+
+
+def test_a_login_that_is_no_longer_valid_is_told(parcel: Parcel) -> None:
+    assert "does not know this login" in sentence_of(lambda: push(parcel, "hf_revoked"))
+
+
+@pytest.mark.parametrize(("status", "expected"), [(401, "asks for a login"), (403, "may not write to owner/tiny")])
+def test_a_repository_that_may_not_be_made_is_told(
+    hub: LoopbackHub, packed: Parcel, status: int, expected: str
+) -> None:
+    hub.faults.append(Fault("/api/repos/create", status))
+    assert expected in sentence_of(lambda: push(packed, OWNER))
+
+
+def test_a_name_that_belongs_to_another_is_told(parcel: Parcel) -> None:
+    assert "owner/tiny" in sentence_of(lambda: push(parcel, READER))
+
+
+@pytest.mark.usefixtures("slept")
+@pytest.mark.parametrize(
+    ("path", "status", "expected"),
+    [
+        ("/resolve/", 401, "log in"),
+        ("/resolve/", 403, "may not"),
+        ("/resolve/", 429, "try again"),
+        ("/resolve/", 500, "has a problem"),
+        ("/get/", 403, "may not"),
+        ("/get/", 0, "connection broke"),
+    ],
+)
+def test_a_pull_that_fails_leaves_nothing_behind_and_completes_the_next_time(
+    hub: LoopbackHub, parcel: Parcel, tmp_path: Path, path: str, status: int, expected: str
+) -> None:
+    push(parcel, OWNER)
+    hub.faults.append(Fault(path, status))
+    store = RunStore(tmp_path / "checkpoints")
+    assert expected in sentence_of(lambda: pull("owner/tiny", store))
+    assert not store.root.exists()
+    hub.faults.clear()
+    assert pull("owner/tiny", store) == "tiny"
+
+
+def test_an_answer_that_is_none_of_the_hubs_is_told(hub: LoopbackHub, parcel: Parcel) -> None:
+    hub.faults.append(Fault("/preupload/", 200))
+    assert "can't be understood" in sentence_of(lambda: push(parcel, OWNER))
+
+
+class TestTheCache:
+    def test_that_is_full_is_told(self, hub: LoopbackHub, parcel: Parcel, monkeypatch: pytest.MonkeyPatch) -> None:
+        push(parcel, OWNER)
+
+        def full(**_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("huggingface_hub.file_download._download_to_tmp_and_move", full)
+        assert "no space left" in sentence_of(lambda: fetch("owner/tiny"))
+        assert hub.model("owner/tiny").files() == parcel.files
+
+    def test_that_can_not_be_written_is_told(
+        self, parcel: Parcel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        push(parcel, OWNER)
+        (tmp_path / "a-file").write_bytes(b"")
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "a-file" / "cache"))
+        told = sentence_of(lambda: fetch("owner/tiny"))
+        assert "HF_HOME" in told
+        assert str(tmp_path) not in told
+
+
+def test_offline_mode_serves_what_is_cached_and_tells_the_rest(
+    hub: LoopbackHub, parcel: Parcel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(parcel, OWNER)
+    cached = fetch("owner/tiny")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    hub.requests.clear()
+    assert fetch("owner/tiny") == cached
+    assert "offline mode" in sentence_of(lambda: fetch("owner/other"))
+    assert "offline mode" in sentence_of(lambda: push(parcel, OWNER))
+    assert hub.requests == []
+
+
+def test_the_command_tells_the_sentence_and_ends_with_1(
+    hub: LoopbackHub, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.faults.append(Fault("/api/repos/create", 403))
+    assert main(["push", str(trained), "owner/tiny"]) == 1
+    err = capsys.readouterr().err
+    assert err == "this login may not write to owner/tiny; use one that may write, or another name.\n"
+
+
+def test_mistakes_of_this_program_are_not_dressed_up_as_the_hubs() -> None:
+    with pytest.raises(AssertionError), talking("owner/tiny"):
+        raise AssertionError("an invariant")
