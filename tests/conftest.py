@@ -14,6 +14,18 @@ os.environ["OMP_NUM_THREADS"] = "1"
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+_LONGEST = ("tests/ui/test_training.py", "tests/test_distributed.py", "tests/ui/", "tests/integration/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first, or one process would work at the end while the other has nothing to do."""
+
+    def place(item: pytest.Item) -> int:
+        return next((place for place, start in enumerate(_LONGEST) if item.nodeid.startswith(start)), len(_LONGEST))
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The repository's root."""

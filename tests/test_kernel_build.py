@@ -39,6 +39,14 @@ print(available)
 Ask = Callable[..., "subprocess.Popen[str]"]
 
 
+def quick_compiler(tmp_path: Path) -> Path:
+    """The compiler, told at the end to optimise nothing, which takes a fifth of the time."""
+    wrapper = tmp_path / "quick-compiler"
+    wrapper.write_text(f'#!/bin/sh\nexec {" ".join(build._compiler() or ())} "$@" -O0\n')
+    wrapper.chmod(0o755)
+    return wrapper
+
+
 @pytest.fixture
 def ask(repository: Path, tmp_path: Path) -> Iterator[Ask]:
     """Starts a process that looks for the kernel, in an environment of its own."""
@@ -47,6 +55,8 @@ def ask(repository: Path, tmp_path: Path) -> Iterator[Ask]:
     def start(**environment: str) -> "subprocess.Popen[str]":
         private = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TMPDIR": str(tmp_path / "tmp")}
         (tmp_path / "tmp").mkdir(exist_ok=True)
+        if not {"PATH", "CC"} & environment.keys():
+            private["CC"] = str(quick_compiler(tmp_path))
         command = [sys.executable, "-W", "error", "-c", ASK]
         known = {key: value for key, value in os.environ.items() if key not in ("CC", "CHARLSTM_KERNEL")}
         processes.append(

@@ -18,7 +18,7 @@ from charlstm.runs.cleaning import ORIGIN_FILE
 
 _HOME = Path(__file__).resolve().parents[2]
 _TOP_FILES = ("app.py", "requirements.txt")
-_SOURCES = (".py", ".c", ".h")
+_SOURCES = (".py", ".c", ".h", ".js", ".css")
 _LONGEST_TITLE = 60
 _ZERO_GPU = "zero-a10g"
 _TORCH_OF_ZERO_GPU = "torch>=2.8,<=2.11.0"  # what that hardware takes
