@@ -18,7 +18,7 @@ _LONGEST = ("tests/ui/test_training.py", "tests/test_distributed.py", "tests/ui/
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest come first, or one process would work at the end while the other has nothing to do."""
+    """The files that take longest come first, so that both processes have something to do until the end."""
 
     def place(item: pytest.Item) -> int:
         return next((place for place, start in enumerate(_LONGEST) if item.nodeid.startswith(start)), len(_LONGEST))
