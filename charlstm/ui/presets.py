@@ -17,14 +17,14 @@ class _Recorded(NamedTuple):
     seconds: float
 
 
-# README, "Results": `python -m charlstm train --corpus tiny-shakespeare --preset NAME`, on 2 cores; auto for 3 minutes.
+# README, "Results": `python -m charlstm train --corpus tiny-shakespeare --preset NAME`, on 2 cores; auto for 1 minute.
 _RECORDED = {
-    "auto": _Recorded(1.4649, 180),
-    "minute": _Recorded(1.5110, 60),
+    "auto": _Recorded(1.4699, 60),
+    "minute": _Recorded(1.4672, 60),
     "best": _Recorded(1.3921, 61 * 60),
     "blog": _Recorded(1.6353, 93),
 }
-_RECORDED_RATE = 5439 / 60  # steps per second of the fastest `minute` there (README, "Results")
+_RECORDED_RATE = 4853 / 60  # steps per second of `minute` there (README, "Results")
 _TELLING_SECONDS = 20  # a run that was shorter says little of the machine
 OWN = "own"  # in the name of a run whose settings are no preset's
 

@@ -183,7 +183,7 @@ def test_a_preset_says_what_it_reached_here_once_it_was_trained_here(watch: RunW
 def test_a_preset_of_passes_takes_as_long_as_the_speed_of_this_machine_lets_it(watch: RunWatch) -> None:
     assert "about" not in presets.described("blog", "tiny-shakespeare", watch.runs()).split("Recorded")[1]
     folder = _prepare(watch, "fox-minute")
-    half = Progress(**{**PROGRESS, "elapsed_seconds": 120.0}, step=5439, fraction=1.0)  # half as fast as the recorded
+    half = Progress(**{**PROGRESS, "elapsed_seconds": 120.0}, step=4853, fraction=1.0)  # half as fast as the recorded
     folder.events_file.write_text(half.model_dump_json() + "\n", encoding="utf-8")
     said = presets.described("blog", "tiny-shakespeare", watch.runs(is_fresh=True))
     assert "in 1 min 33 s; here, by the speed so far, about 3 min 6 s." in said
