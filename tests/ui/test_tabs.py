@@ -167,7 +167,7 @@ def test_a_wrong_value_is_refused_at_its_field_alone() -> None:
 
 
 def test_a_preset_says_what_it_reached_here_once_it_was_trained_here(watch: RunWatch) -> None:
-    assert "Recorded on 2 cores: 1.511" in presets.described("minute", "tiny-shakespeare", watch.runs())
+    assert "Recorded on 2 cores: 1.467" in presets.described("minute", "tiny-shakespeare", watch.runs())
     folder = _prepare(watch, "tiny-shakespeare-minute-3")
     records = [
         Progress(**PROGRESS, step=5, fraction=1.0),
