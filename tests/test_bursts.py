@@ -20,6 +20,7 @@ from charlstm.events import Evaluated, Progress, Sampled, StepDone
 from charlstm.language_model import LanguageModel
 from charlstm.runs.history import History
 from charlstm.runs.manager import RunManager
+from charlstm.runs.ownership import token_hash
 from charlstm.runs.store import RunFolder, RunStore
 from charlstm.runs.worker import work
 from charlstm.training import Trainer
@@ -153,6 +154,18 @@ def test_a_gpu_that_can_not_be_had_is_told_and_the_run_is_as_before(tmp_path: Pa
     with pytest.raises(RunError, match="exceeded your GPU quota"):
         train_on_gpu(manager, "mine", taken)
     assert train_on_gpu(manager, "mine", burst) == "mine completed at step 12."
+
+
+def test_among_strangers_only_who_started_a_run_continues_it_on_the_gpu(
+    tmp_path: Path, pangrams: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = _stopped_run(tmp_path, pangrams)
+    (manager.store.get("mine").path / "owner").write_text(token_hash("theirs"))
+    monkeypatch.setenv("CHARLSTM_PUBLIC", "1")
+    for token in ("", "another"):
+        with pytest.raises(RunError, match="started by somebody else"):
+            train_on_gpu(manager, "mine", burst, token)
+    assert train_on_gpu(manager, "mine", burst, "theirs") == "mine completed at step 12."
 
 
 def test_the_platform_is_asked_for_calls_of_at_most_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,9 @@ TINY: dict[str, Any] = {
 CLOCKED = ("started_at", "elapsed_seconds", "chars_per_second")
 
 
+_HANDLERS = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]  # before any run
+
+
 def new_run(place: Path, text: str, name: str = "run", **changes: Any) -> RunFolder:
     return RunStore(place).create(Settings.from_flat({**TINY, **changes}), name, text)
 
@@ -216,8 +219,7 @@ class TestCompletedRun:
 
     def test_the_signal_handlers_are_as_they_were(self, completed: RunFolder):
         assert completed.exists
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == _HANDLERS
 
     def test_no_place_on_this_machine_is_told_in_what_may_be_published(self, tmp_path: Path, pangrams: str):
         text = tmp_path / "my secret folder" / "my text.txt"

@@ -24,7 +24,7 @@ from charlstm.ui.views import plain, sentence
 from charlstm.ui.watch import RunWatch
 
 _SPACE = "<div></div>"  # a template that never changes: the page's code builds what is in it
-_VISITOR = "(...values) => [...values.slice(0, -1), window.charlstm.store.visitor]"
+VISITOR = "(...values) => [...values.slice(0, -1), window.charlstm.store.visitor]"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _wire(tab: TrainTab, shelf: ModelShelf) -> None:
         start,
         [*form.values, visitor],
         [form.problem, started],
-        js=_VISITOR,
+        js=VISITOR,
         validator=lambda *values: [*forms.verdicts(*values[:-1]), gr.validate(True, "")],
         show_progress_on=[form.facts],
         api_visibility="private",

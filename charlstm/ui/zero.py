@@ -11,9 +11,11 @@ import gradio as gr
 
 from charlstm.errors import CharLSTMError, RunError
 from charlstm.runs.manager import RunManager
+from charlstm.runs.ownership import require_steering
 from charlstm.runs.worker import work
 from charlstm.training.bursts import BurstTrainer, Lend, burst
 from charlstm.ui.controls import PRIVATE
+from charlstm.ui.train_tab import VISITOR
 from charlstm.ui.views import plain, sentence
 
 _CALL_SECONDS = 60
@@ -26,11 +28,15 @@ def lent_gpu() -> Lend | None:
     return spaces.GPU(duration=_CALL_SECONDS)(burst) if spaces else None
 
 
-def train_on_gpu(manager: RunManager, name: str | None, lend: Lend) -> str:
-    """Continue run `name` in bursts, here and now, and say how it ended; its records are those of any run."""
+def train_on_gpu(manager: RunManager, name: str | None, lend: Lend, visitor: str = "") -> str:
+    """Continue run `name` in bursts, here and now, and say how it ended; its records are those of any run.
+
+    `visitor` is the token of whoever asks, see `ownership`.
+    """
     if not name:
         raise RunError("no run is shown; choose one first.")
     folder = manager.store.get(name)
+    require_steering(folder, visitor, is_space_owner=False)
     try:
         finished = work(folder, make_trainer=functools.partial(BurstTrainer, lend=lend))
     except gr.Error as error:  # what the platform raises: no GPU free, or a visitor's share of it used up
@@ -44,16 +50,17 @@ def build_gpu_tab(manager: RunManager, lend: Lend) -> None:
         run = gr.Dropdown(label="Run to continue", choices=[], interactive=True)
         button = gr.Button("Continue on the GPU", variant="primary")
         said = gr.HTML(elem_classes="facts", elem_id="gpu-said")
+        visitor = gr.Textbox(visible=False)  # filled in when the button is pressed
 
     def resting() -> Any:
         names = [each.name for each in manager.runs() if each.status in _RESTING]
         return gr.update(choices=names, value=next(iter(names), None))
 
-    def act(name: str | None) -> str:
+    def act(name: str | None, token: str) -> str:
         try:
-            return plain(train_on_gpu(manager, name, lend))
+            return plain(train_on_gpu(manager, name, lend, str(token)))
         except CharLSTMError as error:
             return plain(sentence(error))
 
     tab.select(resting, None, run, queue=False, **PRIVATE)
-    button.click(act, run, said, concurrency_limit=1, **PRIVATE)
+    button.click(act, [run, visitor], said, js=VISITOR, concurrency_limit=1, **PRIVATE)
