@@ -220,8 +220,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "warmup_steps": 50,
         "max_minutes": 1.0,
         "log_every": 50,
-        "eval_every": 2500,
-        "sample_every": 1000,
+        "eval_every": 1250,
+        "sample_every": 1250,
         "sample_chars": 300,
     },
     "best": {

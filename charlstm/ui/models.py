@@ -72,7 +72,11 @@ class ModelShelf:
         return self._root / name
 
     def load(self, name: str | None) -> LanguageModel:
-        """The model named `name`, as it is on disk now; raises `CheckpointError`."""
+        """The model named `name`, as it is on disk now; raises `CheckpointError`.
+
+        `None` asks for the first: so does a page on which somebody was faster than the answer that fills it.
+        """
+        name = name if name is not None else next(iter(self.names()), None)
         if name is None:
             raise CheckpointError("there is no model yet; train one first.")
         modified = self._modified(name) if name in self.names() else None
