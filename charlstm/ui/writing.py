@@ -24,6 +24,7 @@ LONGEST_PROMPT = 100_000
 MOST_CHARS = 1_000_000  # on one page
 _LONGEST_LINK = 6000
 _FRAME_SECONDS = 0.04  # characters are gathered this long before they are sent: smooth, and few messages
+_AT_FULL_SPEED = 10_000  # characters; nobody can read on in what is longer, and a browser has to draw it
 _SMOOTH_WRITERS = 6  # with more at once each gets frames more rarely, since frames cost more than characters
 _ENDLESS_PER_SECOND = 2000  # nobody reads faster, and others want to write too
 
@@ -151,8 +152,7 @@ def _frames(
             break
         if pace.is_time(growing.num_chars):
             yield Frame(growing.page(is_writing=True), pace.rate(growing.num_chars, config.seed), note)
-        if not config.num_chars:
-            pace.wait(growing.num_chars)
+        pace.wait(growing.num_chars - (_AT_FULL_SPEED if config.num_chars else 0))
     if growing.num_chars >= room:
         note = f"A page holds {MOST_CHARS:,} characters: download the text, and go on from its end with a new prompt."
     yield Frame(growing.page(), pace.rate(growing.num_chars, config.seed), note)
