@@ -26,7 +26,7 @@ _LONGEST = ("tests/ui/", "tests/test_torchrun.py", "tests/integration/", "tests/
 
 
 class _ByRoom(LoadFileScheduling):
-    """The page's tests go to one process, so that one app and one browser serve them all; the others go file by file."""
+    """The tests of the page go to one process, which needs one app and one browser; the others go file by file."""
 
     def _split_scope(self, nodeid: str) -> str:
         return "tests/ui" if nodeid.startswith("tests/ui/") else str(super()._split_scope(nodeid))
