@@ -8,8 +8,11 @@ import torch
 from damaged import DAMAGED
 from safetensors.torch import save_file
 
-from charlstm.checkpoint import load_training_state, save_training_state
+from charlstm.checkpoint import load_training_state, save_model, save_training_state
+from charlstm.config import ModelConfig
 from charlstm.errors import CheckpointError
+from charlstm.model import CharLSTM
+from charlstm.vocabulary import Vocabulary
 
 
 def test_a_training_state_comes_back_exactly(tmp_path: Path) -> None:
@@ -51,8 +54,10 @@ def test_a_missing_training_state_is_refused(tmp_path: Path) -> None:
     assert "there is no" in _refused_state(tmp_path / "state.safetensors")
 
 
-def test_a_model_is_no_training_state(file: Path) -> None:
-    assert "holds no training state" in _refused_state(file)
+def test_a_model_is_no_training_state(tmp_path: Path) -> None:
+    path, vocabulary = tmp_path / "model.safetensors", Vocabulary.from_text("abc")
+    save_model(path, CharLSTM(len(vocabulary), ModelConfig(hidden_size=5)), vocabulary, None)
+    assert "holds no training state" in _refused_state(path)
 
 
 @pytest.mark.parametrize("facts", ["{", "", "[]", "null", "[" * 100_000])
