@@ -1,6 +1,6 @@
 """What a text without end needs in memory: the process's resident pages, after more and more characters.
 
-    python tests/integration/endless.py [--model checkpoints/tiny-shakespeare] [--num-chars 10000000]
+    PYTHONPATH=. python tests/integration/endless.py [--model checkpoints/tiny-shakespeare] [--num-chars 10000000]
 
 A page is 4 kB on most machines. Linux only, as it reads /proc.
 """

@@ -1,6 +1,6 @@
 """What looking into a long text costs a browser: processor time of its page for each key and each move of the pointer.
 
-    python tests/integration/looking.py [--num-chars 5000] [--chromium /usr/bin/chromium]
+    PYTHONPATH=. python tests/integration/looking.py [--num-chars 5000] [--chromium /usr/bin/chromium]
 
 The page of text alone, as the app serves it, with invented characters and figures; no app is started.
 """
