@@ -269,7 +269,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 PRESET_SUMMARIES: dict[str, str] = {
     "auto": "whatever learns most in the minutes given, from this text on this machine",
     "minute": "readable text within a minute",
-    "best": "the lowest validation loss known here, in about half an hour",
+    "best": "the lowest validation loss known here, in half an hour to an hour",
     "blog": "the experiment of the post",
 }
 assert set(PRESETS) == set(PRESET_SUMMARIES) == set(get_args(PresetName))
