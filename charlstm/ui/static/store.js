@@ -3,13 +3,13 @@
   const TICK = 1000, HURRY = 150, PATIENCE = 10000, LOST_AFTER = 2;
   const OVERLAID = 6;
   const KEYS = { visitor: 'charlstm-visitor', chosen: 'charlstm-compared', view: 'charlstm-view', form: 'charlstm-form' };
-  const LONGEST_KEPT = 50000; // characters of a pasted text that the browser keeps
+  const LONGEST_KEPT = 1000000; // characters of a pasted text that the browser keeps
 
   const kept = (key, otherwise) => {
     try { return JSON.parse(localStorage.getItem(key)) ?? otherwise; } catch { return otherwise; }
   };
   const keep = (key, value) => {
-    try { localStorage.setItem(key, JSON.stringify(value)); } catch { /* a private window: kept while the page is open */ }
+    try { localStorage.setItem(key, JSON.stringify(value)); return true; } catch { return false; } // a private window, or full
   };
 
   // Who this browser is: a secret that only it and the server know. Whoever starts a run may steer it.
@@ -152,7 +152,10 @@
   window.addEventListener('hashchange', () => { if (runInAddress() !== store.run) { store.run = runInAddress(); tick(); } });
 
   // The form of a new run: kept here, checked by the server when the page is opened again.
-  store.keepForm = (values) => keep(KEYS.form, values.map((each) => (typeof each === 'string' && each.length > LONGEST_KEPT ? '' : each)));
+  store.keepForm = (values) => {
+    const upTo = (most) => values.map((each) => (typeof each === 'string' && each.length > most ? '' : each));
+    return keep(KEYS.form, upTo(LONGEST_KEPT)) || keep(KEYS.form, upTo(1000)); // all but the text where that is too much
+  };
   store.formKept = () => JSON.stringify(kept(KEYS.form, null));
 
   store.setView = (values) => {
