@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,33 @@ def test_a_tick_is_small_however_long_the_run_and_nothing_new_is_said_to_be_so(f
     assert zoomed.steps == list(range(1000, 1401, 20))
     assert zoomed.passes == [step / 40 for step in zoomed.steps]
     assert zoomed.minutes == pytest.approx([step * 0.01 for step in zoomed.steps])
+
+
+def test_a_run_is_remembered_in_some_bytes_a_point_and_none_of_its_texts(folder: RunFolder) -> None:
+    num_points = 4000
+    append(folder, STARTED, *(point(step) for step in range(num_points)))
+    append(folder, *(Sampled(step=step, text="x" * 10_000, temperature=1, seed=1) for step in range(0, num_points, 40)))
+    history = RunHistory(folder)
+    tracemalloc.start()
+    try:
+        history.poll()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert history.num_samples == 100  # a megabyte of text
+    assert kept < 100 * num_points
+
+
+@pytest.mark.parametrize("num_points", [0, 1, 2, 24, 25, 1000])
+def test_the_outline_goes_from_the_first_point_to_the_last_in_few(folder: RunFolder, num_points: int) -> None:
+    append(folder, STARTED, *(point(step, loss=5000.0 - step) for step in range(num_points)))
+    history = RunHistory(folder)
+    history.poll()
+    outline = history.outline(24)
+    assert len(outline) == min(num_points, 24)
+    assert list(outline) == sorted(set(outline), reverse=True)
+    if num_points:
+        assert (outline[0], outline[-1]) == (5000.0, 5001.0 - num_points)
 
 
 def test_what_a_resume_or_a_divergence_takes_back_is_forgotten(folder: RunFolder) -> None:

@@ -285,6 +285,12 @@ class RunHistory:
             [_short(points.columns[column][place]) for place in kept],
         )
 
+    def outline(self, num_points: int = 24) -> tuple[float, ...]:
+        """The smoothed loss from its first point to its last, at so few places that all runs can be shown at once."""
+        losses = self._points.columns["smooth_loss"]
+        last = min(num_points, len(losses)) - 1
+        return tuple(losses[place * (len(losses) - 1) // max(1, last)] for place in range(last + 1))
+
     def _passes(self, step: int) -> float:
         """Passes over the text after `step` steps: each step is as long as any other."""
         return step * self._passes_per_step

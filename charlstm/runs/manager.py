@@ -57,6 +57,7 @@ class RunSummary:
     elapsed_seconds: float
     val_loss: float | None  # the best, in nats per character
     problem: str  # why it failed, in a sentence
+    outline: tuple[float, ...] = ()  # of its loss
 
     @property
     def name(self) -> str:
@@ -263,6 +264,7 @@ class RunManager:
             elapsed_seconds=progress.elapsed_seconds if progress else 0.0,
             val_loss=val_loss,
             problem=folder.problem() if status == "failed" else "",
+            outline=history.outline(),
         )
 
     def _spawn(self, folder: RunFolder) -> "subprocess.Popen[bytes]":

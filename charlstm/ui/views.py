@@ -43,6 +43,7 @@ _ACTIONS: dict[Status, tuple[str, ...]] = {
 }
 LOSSES, OTHERS = ("training", "smoothed", "validation"), ("learning_rate", "grad_norm", "chars_per_second")
 OVERLAID = ("smoothed", "validation")
+_TINY = 20
 _LOSS_POINTS, _OTHER_POINTS, _OVERLAID_POINTS, _CLOCK_POINTS = 240, 120, 160, 60  # together far below 20 kB
 
 
@@ -222,7 +223,15 @@ def row_of(run: RunSummary, is_bundled: bool) -> dict[str, Any]:
         "label": run.label,
         "status": run.status,
         "cells": [run.corpus, run.size.replace("x", "×"), minutes, loss, state],
+        "curve": _small_curve(run.outline),
     }
+
+
+def _small_curve(losses: Sequence[float]) -> list[int]:
+    """Heights of a tiny curve, 0 for the least of `losses`, `_TINY` for the greatest, none for what is no number."""
+    known = [loss for loss in losses if math.isfinite(loss)]
+    least, span = min(known, default=0.0), max(known, default=0.0) - min(known, default=0.0)
+    return [round(_TINY * (loss - least) / span) for loss in known] if span else []
 
 
 def deleted_at(seconds: float) -> str:

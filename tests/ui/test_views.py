@@ -183,6 +183,13 @@ def test_the_state_is_told_in_a_sentence(folder: RunFolder, status: Status, valu
     assert _state(_summary(folder, status, **values), _history(folder, _progress(100)))["story"] == story
 
 
+def test_a_row_has_a_tiny_curve_of_its_own_scale(folder: RunFolder) -> None:
+    row = views.row_of(_summary(folder, "running", outline=(4.0, 3.0, math.inf, 2.5, 2.0)), is_bundled=False)
+    assert row["curve"] == [20, 10, 5, 0]
+    for losses in ((), (3.0,), (3.0, 3.0)):
+        assert views.row_of(_summary(folder, "running", outline=losses), is_bundled=False)["curve"] == []
+
+
 def test_the_line_on_top_says_idle_or_what_is_trained(folder: RunFolder) -> None:
     assert views.house_of(None, None)["text"] == "idle"
     line = views.house_of(_summary(folder, "running"), _history(folder, _progress(1_240), _evaluated(1_000, 1.6149)))

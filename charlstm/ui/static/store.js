@@ -72,13 +72,16 @@
     return { list: grown(before?.list, value), epoch: value.epoch, latest: value.latest };
   };
 
+  const forget = (name) => {
+    delete store.tags[name];
+    delete store.sections[name];
+  };
   const take = (answer) => {
     const changed = new Set();
     if (answer.run !== undefined && answer.run !== store.shown) {
       store.shown = answer.run;
       store.texts.clear();
-      delete store.sections.samples;
-      delete store.tags.samples;
+      forget('samples');
       changed.add('shown');
     }
     for (const [name, [tag, value]] of Object.entries(answer.sections || {})) {
@@ -89,14 +92,12 @@
       changed.add(name);
     }
     for (const name of Object.keys(store.tags)) { // of runs that are no longer drawn
-      if (name.startsWith('curves/') && name !== `curves/${store.shown}` && !(name.slice(7) in store.compared)) {
-        delete store.tags[name];
-        delete store.sections[name];
-      }
+      if (name.startsWith('curves/') && name !== `curves/${store.shown}` && !(name.slice(7) in store.compared)) forget(name);
     }
     if (changed.has('runs')) {
-      const there = new Set(store.sections.runs.rows.map((row) => row.id));
+      const there = new Set(store.sections.runs);
       for (const name of Object.keys(store.compared)) if (!there.has(name)) delete store.compared[name];
+      for (const name of Object.keys(store.tags)) if (name.startsWith('row/') && !there.has(name.slice(4))) forget(name);
     }
     if (store.run !== null && answer.run !== undefined && answer.run !== store.run) { // it is gone
       store.run = null;
