@@ -9,7 +9,7 @@ from training_runs import assert_same_weights, config, of, run_until, timeless, 
 
 from charlstm.config import ModelConfig
 from charlstm.errors import TrainingDiverged
-from charlstm.events import Evaluated, Event, Progress, Rewound, StepDone
+from charlstm.events import Evaluated, Event, Progress, Rewound, Sampled, StepDone
 from charlstm.training import Trainer
 
 
@@ -112,6 +112,21 @@ def test_the_state_gone_back_to_is_the_last_that_was_kept(monkeypatch: pytest.Mo
     assert [timeless(event) for event in events[events.index(rewound) + 1 :]] == expected
     assert_same_weights(weights(trainer), weights(continued))
     assert expected[0].step == 21
+
+
+def test_a_run_that_breaks_down_as_its_time_ends_is_validated_where_it_went_back_to() -> None:
+    trainer = trainer_of(config(max_minutes=0.5, max_steps=0, log_every=1000, eval_every=1000, sample_every=1000))
+    now = [0.0]
+    trainer._clock = lambda: now[0]
+    events: list[Event] = []
+    for event in run_breaking(trainer, 28):
+        events.append(event)
+        now[0] += isinstance(event, StepDone)
+    rewound = Rewound(step=0, diverged_step=31, rate_factor=0.5)
+    after = [type(event) for event in events[events.index(rewound) + 1 :]]
+    assert after == [Evaluated, Sampled, StepDone]
+    assert math.isfinite(of(Evaluated, events)[-1].val_loss)
+    assert all(bool(tensor.isfinite().all()) for tensor in weights(trainer).values())
 
 
 def test_the_second_time_ends_the_run_and_half_the_rate_is_kept_through_a_saved_state() -> None:

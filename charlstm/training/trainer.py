@@ -142,9 +142,11 @@ class Trainer:
             if self.world.size == 1:
                 self.elapsed_seconds = self._clock() - self._began
             is_last = self.fraction >= 1
-            if self._is_looked_at(is_last) and not self.is_finite():
+            if any(self._is_due(is_last)) and not self.is_finite():
                 yield self._rewound()
-                continue
+                is_last = self.fraction >= 1  # gone back, but the time is over
+                if not is_last:
+                    continue
             yield from self._reports(is_last)
             yield StepDone(self.step)
 
@@ -226,12 +228,9 @@ class Trainer:
         logs, evaluates, samples = (is_last or self.step % period == 0 for period in periods)
         return logs, evaluates, samples or evaluates
 
-    def _is_looked_at(self, is_last: bool) -> bool:
-        return any(self._is_due(is_last))
-
     def _reports(self, is_last: bool) -> Iterator[Event]:
         """What is due after this step; the time it takes does not count against characters per second."""
-        if self._is_due(is_last)[0] and self.step:
+        if self._is_due(is_last)[0] and self._num_targets:
             yield self._progress()
             if self.step - self._good[1]["step"] >= _STEPS_TO_KEEP:
                 self._good = self.state()
