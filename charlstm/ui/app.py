@@ -37,6 +37,7 @@ LAUNCH: dict[str, Any] = {  # shared by `main` and the tests
     "enable_monitoring": False,
     "ssr_mode": False,
     "mcp_server": importlib.util.find_spec("mcp") is not None,  # comes with gradio[mcp]
+    "_frontend": False,  # or launching fails where the page's first answer takes over 3 seconds, as on a busy machine
     "max_threads": 100,  # of writers, each of which sits in one
 }
 _TITLE = """<h1>charlstm</h1><p>Train a character LSTM in front of your eyes, and write with it</p>"""
@@ -52,7 +53,8 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
     watch = RunWatch(manager)
     shelf = ModelShelf(checkpoints_dir, watch.live_models)
     if warms_up:
-        threading.Thread(target=shelf.warm_up, daemon=True).start()
+        # No daemon: a thread that Python ends inside PyTorch takes the process down with an abort.
+        threading.Thread(target=shelf.warm_up).start()
     lend = lent_gpu()
     page = gr.Blocks(title="charlstm", analytics_enabled=False, delete_cache=(3600, 86400))
     with page:
