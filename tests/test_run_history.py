@@ -187,6 +187,22 @@ def test_the_time_left_is_that_of_the_part_that_is_worked_on(folder: RunFolder) 
     assert history.time_left() == pytest.approx(30)
 
 
+def test_how_far_a_run_is_is_said_by_its_last_record_of_any_kind_that_counts(folder: RunFolder) -> None:
+    history = RunHistory(folder)
+    assert history.reached() == (0, 0.0)
+    append(
+        folder, STARTED, point(0), point(20, elapsed_seconds=12.0), Saved(step=27, cause="stop", elapsed_seconds=15.0)
+    )
+    history.poll()
+    assert history.reached() == (27, 15.0)
+    append(folder, Evaluated(step=30, val_loss=2.0, method="", is_best=True, elapsed_seconds=18.0))
+    history.poll()
+    assert history.reached() == (30, 18.0)
+    append(folder, Resumed(step=27, started_at="", elapsed_seconds=15.0))
+    history.poll()
+    assert history.reached() == (27, 15.0)
+
+
 def test_marks_are_few_and_the_rare_ones_are_not_crowded_out(folder: RunFolder) -> None:
     append(folder, STARTED, point(0), Paused(step=0), *(Saved(step=step, cause="timer") for step in range(1000)))
     history = RunHistory(folder)

@@ -30,6 +30,7 @@ from charlstm.events import (
     Record,
     Resumed,
     Rewound,
+    Sampled,
     Saved,
     Started,
     StepDone,
@@ -154,6 +155,7 @@ class _Work:
         )
         self.notes = corpus.notes
         self.evaluated: Evaluated | None = None
+        self.sampled_step: int | None = None
         self.last_save = time.monotonic()
         self.asked_factor, self.saved_for = 1.0, 0  # the factor asked for last, and the request to save done last
         self.cause: Cause | None = None  # of the next save
@@ -224,8 +226,10 @@ class _Work:
                     self.record(event)
                     if isinstance(event, Evaluated):
                         self._evaluated(event)
+                    elif isinstance(event, Sampled):
+                        self.sampled_step = event.step
                     elif isinstance(event, Rewound):
-                        self.evaluated = None  # of a step that no longer counts
+                        self.evaluated = self.sampled_step = None  # of a step that no longer counts
         self.trainer.attend = lambda: None
         return self.trainer.fraction < 1
 
@@ -335,20 +339,24 @@ class _Work:
             self._save_last(cause, self.ended)
         self.ear.answer(is_halted=True)
 
-    def _validate_last(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    def _report_last(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """So that what was learned since the last validation is not passed over; the state is to know of it."""
-        if self.evaluated and self.evaluated.step == self.trainer.step:
+        step, best = self.trainer.step, facts["best_val_loss"]
+        is_validated = self.evaluated is not None and self.evaluated.step == step
+        if not is_validated:
+            event = self.trainer.evaluate()
+            self.record(event)
+            self._evaluated(event)
+            best = event.val_loss if event.is_best else best
+        if self.sampled_step != step:
+            self.record(self.trainer.sample())
+        elif is_validated:
             return
-        event = self.trainer.evaluate()
-        self.record(event)
-        self._evaluated(event)
-        best = event.val_loss if event.is_best else facts["best_val_loss"]
-        left = min(facts["num_pending"], 1)  # the sample, where the validation was due itself
-        self._save_last("end", (tensors, {**facts, "best_val_loss": best, "num_pending": left}))
+        self._save_last("end", (tensors, {**facts, "best_val_loss": best, "num_pending": 0}))
 
     def _finish(self, is_stopped: bool) -> Finished:
         if is_stopped and self.ended:
-            self._validate_last(*self.ended)
+            self._report_last(*self.ended)
         val_stateful, val_windows = self._measured(is_stopped)
         finished = Finished(
             step=self.trainer.step,

@@ -44,6 +44,7 @@ _ACTIONS: dict[Status, tuple[str, ...]] = {
 LOSSES, OTHERS = ("training", "smoothed", "validation"), ("learning_rate", "grad_norm", "chars_per_second")
 OVERLAID = ("smoothed", "validation")
 _TINY = 20
+_GOING = ("running", "paused")
 _LOSS_POINTS, _OTHER_POINTS, _OVERLAID_POINTS, _CLOCK_POINTS = 240, 120, 160, 60  # together far below 20 kB
 
 
@@ -119,7 +120,8 @@ def _possible(run: RunSummary, has_model: bool, is_bundled: bool) -> list[str]:
 
 def _story(run: RunSummary, history: RunHistory, asked: Asked | None) -> str:
     """How far the run is, and what it has been asked and has not done yet."""
-    step = f"step {history.latest.step:,}" if history.latest else ""
+    reached, _ = history.reached()
+    step = f"step {reached:,}" if reached or history.latest else ""
     if run.status == "queued":
         return "next in the queue" if run.place == 1 else f"place {run.place} in the queue"
     if run.status == "failed":
@@ -161,7 +163,7 @@ def _figures(run: RunSummary, history: RunHistory) -> list[list[str]]:
     finished = history.finished
     if run.status == "completed" and finished and finished.val_stateful is not None:
         loss = finished.val_stateful
-    left = time_left(progress) if run.status in ("running", "paused", "stopping") and progress else None
+    left = time_left(progress) if run.status in _GOING and progress else None
     rate = f"{progress.chars_per_second:,.0f}" if progress and progress.step else "–"
     bits = f"nats per character ({loss / math.log(2):.2f} bits)" if loss is not None else "nats per character"
     return [
@@ -206,7 +208,7 @@ def house_of(active: RunSummary | None, history: RunHistory | None) -> dict[str,
         parts.append(f"step {progress.step:,}")
     if history and history.best:
         parts.append(f"validation {history.best.val_loss:.2f}")
-    if progress and (left := time_left(progress)) is not None:
+    if progress and active.status in _GOING and (left := time_left(progress)) is not None:
         parts.append(f"{duration(left)} left")
     return {"run": active.name, "status": active.status, "sign": sign, "text": " · ".join(parts)}
 
