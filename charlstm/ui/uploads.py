@@ -48,7 +48,8 @@ class Uploads:
         except OSError:  # a full disk: training from it works all the same
             shutil.rmtree(kept.parent, ignore_errors=True)
             return ""
-        self._sweep()
+        with contextlib.suppress(OSError):  # somebody else sweeps at the same moment
+            self._sweep()
         return upload_id
 
     def find(self, upload_id: Any) -> Path | None:
