@@ -13,10 +13,10 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -40,6 +40,8 @@ class Provenance(BaseModel):
     corpus: str
     corpus_sha256: str  # of the text as UTF-8, after reading
     corpus_chars: int
+    # How its lines begin, the most frequent first: prompts that belong to the model. Short in strangers' files too.
+    beginnings: Annotated[tuple[Annotated[str, Field(max_length=16)], ...], Field(max_length=3)] = ()
     split: str
     train_config: dict[str, Any]  # as the run was planned
     more: tuple[dict[str, Any], ...] = ()  # for how much longer it went on, each time

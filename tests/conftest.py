@@ -1,9 +1,17 @@
 """What many tests share: the repository's place, small texts, and an environment that touches nothing outside."""
 
 import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
+
+if TYPE_CHECKING:
+    from commands import Trained
+    from forked import Fork
 
 # Before gradio or huggingface_hub is imported anywhere: no telemetry, no network.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -14,11 +22,23 @@ os.environ["OMP_NUM_THREADS"] = "1"
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-_LONGEST = ("tests/ui/test_training.py", "tests/test_distributed.py", "tests/ui/", "tests/integration/")
+_LONGEST = ("tests/ui/", "tests/test_torchrun.py", "tests/integration/", "tests/test_distributed.py")
+
+
+class _ByRoom(LoadFileScheduling):
+    """The tests of the page go to one process, which needs one app and one browser; the others go file by file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/ui" if nodeid.startswith("tests/ui/") else str(super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling:
+    """The scheduler of `--numprocesses`."""
+    return _ByRoom(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest come first, so that both processes have something to do until the end."""
+    """What takes longest comes first, so that both processes have something to do until the end."""
 
     def place(item: pytest.Item) -> int:
         return next((place for place, start in enumerate(_LONGEST) if item.nodeid.startswith(start)), len(_LONGEST))
@@ -62,3 +82,52 @@ def pangrams() -> str:
     """A few thousand characters with plain structure, that a tiny model learns something from in seconds."""
     lines = ("the quick brown fox jumps over the lazy dog.", "pack my box with five dozen liquor jugs!")
     return "".join(f"{lines[number % 2]}\n" for number in range(100))
+
+
+@pytest.fixture
+def all_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file counts as large, and is read a few bytes at a time."""
+    import charlstm.corpus
+    from charlstm.corpus.reading import Pieces
+
+    monkeypatch.setattr(charlstm.corpus, "HELD_BYTES", 0)
+    monkeypatch.setattr("charlstm.corpus.textfile.Pieces", partial(Pieces, piece_bytes=1000))
+
+
+@pytest.fixture
+def novel(tmp_path: Path, all_large: None) -> tuple[Path, str]:  # noqa: ARG001  it only has to be there
+    """A file with characters of every width, and the text it holds."""
+    text = "".join(f"{number} Grüße, 日本 🙂 it’s fine\n" for number in range(200))
+    (tmp_path / "novel.txt").write_text(text, encoding="utf-8", newline="\r\n")
+    return tmp_path / "novel.txt", text
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, pangrams: str) -> "Trained":
+    """A tiny model, trained by the command."""
+    from commands import TINY, Trained, run
+
+    place = tmp_path_factory.mktemp("trained")
+    text = place / "pangrams.txt"
+    text.write_text(pangrams, encoding="utf-8")
+    checkpoints = place / "checkpoints"
+    command = ["train", "--corpus", text, "--name", "tiny", "--checkpoints-dir", checkpoints, *TINY, "--max-steps", 60]
+    outcome = run(*command)
+    assert outcome.code == 0, outcome
+    return Trained(checkpoints, text, outcome)
+
+
+@pytest.fixture
+def fork(repository: Path) -> "Iterator[Fork]":
+    """`fork(script, *arguments, **environment)` begins a `Forked` in the repository's root; none outlives the test."""
+    from forked import Forked
+
+    processes: list[Forked] = []
+
+    def start(script: str, *arguments: object, **environment: str) -> Forked:
+        processes.append(Forked(repository, script, *arguments, **environment))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.end()

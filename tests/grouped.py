@@ -1,7 +1,6 @@
-"""What `test_distributed` has one process do, and several: `torchrun ... grouped.py FOLDER CASE ...`."""
+"""What `test_distributed` has one process do, and several."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,8 +104,15 @@ CASES: dict[str, Callable[[World], tuple[dict[str, Any], dict[str, Tensor]]]] = 
     "stated": stated,
 }
 
-if __name__ == "__main__":
-    folder, *names = sys.argv[1:]
+
+def differences(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, float]:
+    """How far apart tensors of the same names are, in terms of their lengths."""
+    assert ours.keys() == theirs.keys()
+    return {name: float((ours[name] - theirs[name]).norm() / (theirs[name].norm() + 1e-9)) for name in ours}
+
+
+def take_part(folder: str, *names: str) -> None:
+    """As one process of several: leaves what it found of each case in `folder`."""
     with World.from_environment() as world:
         for name in names:
             facts, tensors = CASES[name](world)

@@ -2,18 +2,18 @@
 
 import json
 import math
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from damaged import DAMAGED
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from charlstm import checkpoint
-from charlstm.checkpoint import Provenance, load_model, load_training_state, save_model, save_training_state
+from charlstm.checkpoint import Provenance, load_model, save_model, save_training_state
 from charlstm.config import ModelConfig
 from charlstm.errors import CheckpointError
 from charlstm.model import CharLSTM
@@ -215,24 +215,6 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
     assert_refused(tmp_path, "can't be read")
 
 
-PICKLE_PROTOCOL_4_OF_A_LIST = bytes.fromhex("80049505000000000000005d942e")
-DAMAGED: dict[str, Callable[[bytes], bytes]] = {
-    "empty": lambda _: b"",
-    "shorter than a length": lambda data: data[:5],
-    "cut within the header": lambda data: data[:100],
-    "cut within the weights": lambda data: data[:-1],
-    "cut in half": lambda data: data[: len(data) // 2],
-    "longer than it says": lambda data: data + b"\x00",
-    "noise": lambda _: bytes((37 * number * number + 11 * number) % 256 for number in range(4096)),
-    "text": lambda _: b"To be, or not to be, that is the question\n" * 20,
-    "a renamed pickle": lambda _: PICKLE_PROTOCOL_4_OF_A_LIST,
-    "a renamed torch zip": lambda _: b"PK\x03\x04" + bytes(500),
-    "a header of many lines": lambda _: struct.pack("<Q", 8) + b"{\n\n\n\nxyz",
-    "a header that is a list": lambda _: struct.pack("<Q", 8) + b"[1,2,3] ",
-    "a header of huge length": lambda data: struct.pack("<Q", 2**62) + data[8:],
-}
-
-
 @pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED.keys())
 def test_a_damaged_file_is_refused(file: Path, damage: Callable[[bytes], bytes]) -> None:
     file.write_bytes(damage(file.read_bytes()))
@@ -381,62 +363,3 @@ def test_a_model_in_use_survives_the_file_being_replaced(file: Path) -> None:
 def test_folders_are_made_where_they_lack(tmp_path: Path) -> None:
     save_model(tmp_path / "a" / "b" / "m.safetensors", make(), VOCABULARY, None)
     assert load_model(tmp_path / "a" / "b" / "m.safetensors")[1] == VOCABULARY
-
-
-# Training state ------------------------------------------------------------------------------------------------------
-
-
-def test_a_training_state_comes_back_exactly(tmp_path: Path) -> None:
-    tensors = {
-        "weight": torch.randn(3, 4, generator=torch.Generator().manual_seed(1)),
-        "transposed": torch.arange(6.0).reshape(2, 3).T,
-        "scalar": torch.tensor(0.1, dtype=torch.float64),
-        "counter": torch.tensor(12345678901, dtype=torch.int64),
-        "random state": torch.get_rng_state(),
-    }
-    facts = {"step": 10**9, "loss": 0.1 + 0.2, "nothing": None, "name": "漢😀\n", "nested": {"list": [1, 2.5, "x"]}}
-    save_training_state(tmp_path / "state.safetensors", tensors, facts)
-    loaded, loaded_facts = load_training_state(tmp_path / "state.safetensors")
-    assert loaded_facts == facts
-    assert set(loaded) == set(tensors)
-    for name, tensor in tensors.items():
-        assert loaded[name].dtype == tensor.dtype
-        assert torch.equal(loaded[name], tensor), name
-
-
-def _refused_state(path: Path) -> str:
-    with pytest.raises(CheckpointError) as caught:
-        load_training_state(path)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert str(path) in message
-    return message
-
-
-@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED.keys())
-def test_a_damaged_training_state_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
-    path = tmp_path / "state.safetensors"
-    save_training_state(path, {"weight": torch.zeros(300)}, {"step": 1})
-    path.write_bytes(damage(path.read_bytes()))
-    _refused_state(path)
-
-
-def test_a_missing_training_state_is_refused(tmp_path: Path) -> None:
-    assert "there is no" in _refused_state(tmp_path / "state.safetensors")
-
-
-def test_a_model_is_no_training_state(file: Path) -> None:
-    assert "holds no training state" in _refused_state(file)
-
-
-@pytest.mark.parametrize("facts", ["{", "", "[]", "null", "[" * 100_000])
-def test_a_training_state_with_garbage_for_facts_is_refused(tmp_path: Path, facts: str) -> None:
-    path = tmp_path / "state.safetensors"
-    save_file({"weight": torch.zeros(3)}, path, metadata={"format_version": "1", "training_state": facts})
-    assert "holds no training state" in _refused_state(path)
-
-
-def test_a_training_state_of_a_later_version_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "state.safetensors"
-    save_file({"weight": torch.zeros(3)}, path, metadata={"format_version": "2", "training_state": "{}"})
-    assert "has format '2'" in _refused_state(path)

@@ -30,6 +30,16 @@ def garbage(length, without=b"\0"):
     return bytes(random.Random(1).choices([byte for byte in range(256) if byte not in without], k=length))
 
 
+# --- beginnings ---
+
+
+def test_lines_begin_with_a_word_or_with_four_characters_and_the_most_frequent_come_first():
+    lines = ["The cat", "A dog", "The end", "吾輩は猫である", "　吾輩は猫", "  ", "", "The", "    The", "\tA cat", "A"]
+    lines += 9 * ["} else {", "\ud800\ud800", "//"]
+    assert Corpus("text", "\n".join(lines)).beginnings == ("The ", "A ", "吾輩は猫")
+    assert Corpus("text", "\n\n").beginnings == ()
+
+
 # --- encodings ---
 
 

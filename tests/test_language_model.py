@@ -77,6 +77,7 @@ def test_provenance_travels_with_the_model(language_model: LanguageModel, tmp_pa
         corpus="fox",
         corpus_sha256="00",
         corpus_chars=44,
+        beginnings=("the ", "吾輩は猫"),
         split="all",
         train_config={},
         step=3,

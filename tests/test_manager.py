@@ -140,18 +140,14 @@ def test_a_stopped_run_is_resumed_where_it_was_and_its_states_follow_in_order(
     assert [(run.name, run.status) for run in manager.runs()] == [("short", "completed")]
 
 
-def test_a_run_asked_to_stop_while_it_waits_stops_as_soon_as_it_can(manager: RunManager, pangrams: str):
+def test_a_run_asked_to_stop_while_it_waits_stops_as_soon_as_it_can_and_resumed_again(
+    manager: RunManager, pangrams: str
+):
     folder = manager.start(ENDLESS, "endless", pangrams)
     manager.stop("endless")
     assert folder.control().stop is True
     wait_until(lambda: manager.status(folder) == "stopped")
     assert not folder.state_file.exists(), "no step was made that would have to be saved"
-
-
-def test_a_resumed_run_asked_to_stop_while_it_waits_stops_too(manager: RunManager, pangrams: str):
-    folder = manager.start(ENDLESS, "endless", pangrams)
-    manager.stop("endless")
-    wait_until(lambda: manager.status(folder) == "stopped")
     wait_until(lambda: manager._children["endless"][1].poll() is not None)
     before = len(lines_of(folder))
     manager.resume("endless")

@@ -26,13 +26,13 @@ PUBLIC = [
 ]
 
 
-def modules_after(code: str, repository: Path) -> set[str]:
-    """Which modules a fresh interpreter holds after running `code`."""
-    program = f"import sys, json\n{code}\nprint(json.dumps(sorted(sys.modules)))"
+def modules_after(repository: Path, *lines: str) -> list[set[str]]:
+    """Which modules a fresh interpreter holds after each of these lines, one after another."""
+    program = "import sys, json\n" + "".join(f"{line}\nprint(json.dumps(sorted(sys.modules)))\n" for line in lines)
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, check=True, timeout=100
     )
-    return set(json.loads(done.stdout))
+    return [set(json.loads(line)) for line in done.stdout.splitlines()]
 
 
 def test_the_names_are_these() -> None:
@@ -66,20 +66,17 @@ def test_the_version_is_a_number_of_three_parts() -> None:
     assert [part.isdecimal() for part in charlstm.__version__.split(".")] == [True] * 3
 
 
-def test_importing_the_package_loads_no_heavy_library(repository: Path) -> None:
-    loaded = modules_after("import charlstm", repository)
-    assert "charlstm" in loaded
-    assert not loaded & {"torch", "numpy", "gradio", "huggingface_hub", "pydantic", "safetensors"}
-
-
-def test_settings_do_without_torch_and_the_network_brings_it(repository: Path) -> None:
-    settings = modules_after("from charlstm import SampleConfig, Settings, TrainConfig, Vocabulary", repository)
+def test_every_name_brings_no_more_libraries_than_it_needs(repository: Path) -> None:
+    package, settings, network, training = modules_after(
+        repository,
+        "import charlstm",
+        "from charlstm import SampleConfig, Settings, TrainConfig, Vocabulary",
+        "from charlstm import CharLSTM",
+        "from charlstm import LanguageModel, Trainer, open_corpus, train",
+    )
+    assert "charlstm" in package
+    assert not package & {"torch", "numpy", "gradio", "huggingface_hub", "pydantic", "safetensors"}
     assert not settings & {"torch", "gradio", "huggingface_hub", "safetensors"}
-    network = modules_after("from charlstm import CharLSTM", repository)
     assert "torch" in network
     assert not network & {"gradio", "huggingface_hub"}
-
-
-def test_training_and_writing_do_without_page_and_hub(repository: Path) -> None:
-    loaded = modules_after("from charlstm import LanguageModel, Trainer, open_corpus, train", repository)
-    assert not loaded & {"gradio", "huggingface_hub", "charlstm.cli", "charlstm.runs"}
+    assert not training & {"gradio", "huggingface_hub", "charlstm.cli", "charlstm.runs"}

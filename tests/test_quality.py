@@ -1,6 +1,7 @@
 """The house rules, held by tools and by a look at the source itself."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
 PACKAGE = Path(__file__).resolve().parents[1] / "charlstm"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
 NAMES = [module.relative_to(PACKAGE).as_posix() for module in MODULES]
 
 
@@ -62,6 +64,16 @@ def test_there_are_modules_to_look_at():
 @pytest.mark.parametrize("module", MODULES, ids=NAMES)
 def test_a_module_can_be_read_in_one_sitting(module: Path):
     assert len(module.read_text(encoding="utf-8").splitlines()) <= MAX_MODULE_LINES
+
+
+def test_so_can_a_module_of_tests():
+    lengths = {test.name: len(test.read_text(encoding="utf-8").splitlines()) for test in TESTS}
+    assert {name: length for name, length in lengths.items() if length > MAX_MODULE_LINES} == {}
+
+
+def test_tests_wait_for_conditions_and_not_for_seconds():
+    tests = [test for test in TESTS if test.name.startswith("test_")]
+    assert [test.name for test in tests if re.search(r"\bsleep\b[(]", test.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize("module", MODULES, ids=NAMES)

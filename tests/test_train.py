@@ -67,6 +67,7 @@ def test_train_returns_the_best_model_with_its_provenance() -> None:
     assert (origin.step, origin.val_loss, origin.val_method) == (best.step, best.val_loss, "stateful")
     assert origin.corpus == "text"
     assert origin.corpus_chars == len(CONTRARY) == 576
+    assert origin.beginnings == Corpus("contrary", CONTRARY).beginnings
     assert origin.split == "first 90% training, last 10% validation"
     resolved = {"corpus": "text", "precision": "float32", "device": "cpu"}  # 8 units are too few for bfloat16
     assert origin.train_config == {**settings.model_dump(), **resolved}

@@ -4,80 +4,23 @@ import json
 import math
 import shutil
 import signal
-import struct
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from filelock import FileLock
 from safetensors.torch import load_file
-from waiting import wait_until
+from worked import TINY, counted, header_of, lines_of, new_run, of_kind, provenance_of
 
 from charlstm.config import Settings
 from charlstm.errors import CorpusError, RunError
 from charlstm.events import Record
 from charlstm.language_model import LanguageModel
 from charlstm.runs.control import Control
-from charlstm.runs.history import History
 from charlstm.runs.store import RunFolder, RunStore
 from charlstm.runs.worker import work
 
-TINY: dict[str, Any] = {
-    "corpus": "pangrams",
-    "hidden_size": 8,
-    "dropout": 0.2,
-    "batch_size": 2,
-    "seq_len": 48,  # 41 windows, so 60 steps are a pass and a half
-    "learning_rate": 0.02,
-    "max_steps": 60,
-    "max_minutes": 0,
-    "log_every": 10,
-    "eval_every": 25,
-    "sample_every": 30,
-    "sample_chars": 20,
-    "sample_prompt": "the ",
-}
-CLOCKED = ("started_at", "elapsed_seconds", "chars_per_second")
-
-
 _HANDLERS = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]  # before any run
-
-
-def new_run(place: Path, text: str, name: str = "run", **changes: Any) -> RunFolder:
-    return RunStore(place).create(Settings.from_flat({**TINY, **changes}), name, text)
-
-
-def lines_of(folder: RunFolder) -> list[dict[str, Any]]:
-    data = folder.events_file.read_bytes()
-    assert data.endswith(b"\n")
-    return [json.loads(line) for line in data.splitlines()]
-
-
-def of_kind(folder: RunFolder, kind: str) -> list[dict[str, Any]]:
-    return [line for line in lines_of(folder) if line["kind"] == kind]
-
-
-def counted(folder: RunFolder) -> list[dict[str, Any]]:
-    """The measurements that count, without what a clock says."""
-    history = History(folder)
-    history.poll()
-    records = [record.model_dump() for record in history.records if record.kind in ("progress", "evaluated", "sampled")]
-    return [{key: value for key, value in record.items() if key not in CLOCKED} for record in records]
-
-
-def header_of(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file, read byte by byte: 8 bytes of length, then JSON."""
-    data = path.read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    return json.loads(data[8 : 8 + length])["__metadata__"]
-
-
-def provenance_of(path: Path) -> dict[str, Any]:
-    return json.loads(header_of(path)["provenance"])
 
 
 def assert_same_weights(one: RunFolder, other: RunFolder) -> None:
@@ -342,9 +285,10 @@ class TestStopAndResume:
         assert copied.status() == "completed"
 
     def test_the_state_is_saved_as_often_as_asked_and_a_short_run_not_before_its_end(
-        self, tmp_path: Path, pangrams: str
+        self, tmp_path: Path, pangrams: str, monkeypatch: pytest.MonkeyPatch
     ):
-        for name, changes, is_saved in (("often", {"save_seconds": 0.0}, True), ("seldom", {}, False)):
+        monkeypatch.setattr("charlstm.runs.worker._FIRST_SAVE_SECONDS", 1e9)  # however busy the machine is
+        for name, seconds, is_saved in (("often", 0.0, True), ("seldom", 1e9, False)):
             folder = new_run(tmp_path, pangrams, name)
             at_step_50: list[bool] = []
             work(
@@ -352,70 +296,10 @@ class TestStopAndResume:
                 on_record=lambda record, at=at_step_50, state=folder.state_file: (
                     at.append(state.exists()) if record.kind == "progress" and record.step == 50 else None
                 ),
-                **changes,
+                save_seconds=seconds,
             )
             assert at_step_50 == [is_saved], name
             assert folder.state_file.exists()
-
-
-class TestOneWorkerAtATime:
-    def test_a_second_worker_is_refused_and_writes_nothing(
-        self, tmp_path: Path, pangrams: str, monkeypatch: pytest.MonkeyPatch
-    ):
-        monkeypatch.setattr("charlstm.runs.store._LOCK_SECONDS", 0.1)
-        folder = new_run(tmp_path, pangrams)
-        with FileLock(folder.path / "run.lock", timeout=0):
-            with pytest.raises(RunError, match="worked on by another process") as caught:
-                work(folder)
-            assert not folder.events_file.exists()
-        assert "\n" not in str(caught.value)
-
-    def test_a_worker_that_ended_in_an_error_lets_go_of_the_lock(self, tmp_path: Path):
-        folder = new_run(tmp_path, "ab")
-        with pytest.raises(CorpusError) as caught:
-            work(folder)
-        assert caught.tb is not None, "the error is still alive, and with it the frames it passed"
-        assert not folder.is_alive()
-        assert folder.status() == "failed"
-
-
-class TestFailing:
-    def test_a_text_that_is_gone_is_recorded_in_the_sentence_that_is_raised(self, tmp_path: Path):
-        settings = Settings.from_flat({**TINY, "corpus": "gone.txt"})
-        folder = RunStore(tmp_path).create(settings, "run")
-        with pytest.raises(CorpusError, match=r"there is no file gone\.txt") as caught:
-            work(folder)
-        assert lines_of(folder) == [{"kind": "failed", "step": 0, "message": str(caught.value)}]
-        assert "\n" not in str(caught.value)
-        assert folder.status() == "failed"
-
-    def test_damaged_settings_are_recorded(self, tmp_path: Path, pangrams: str):
-        folder = new_run(tmp_path, pangrams)
-        folder.settings_file.write_text("{")
-        with pytest.raises(RunError, match="settings of run run can't be read"):
-            work(folder)
-        assert folder.status() == "failed"
-
-    def test_a_folder_that_takes_no_file_is_said_to_be_so(self, tmp_path: Path, pangrams: str):
-        folder = new_run(tmp_path, pangrams)
-        (folder.path / "last").write_text("a file where a folder should be")
-        with pytest.raises(RunError, match="folder can't be written") as caught:
-            work(folder)
-        assert lines_of(folder)[-1] == {"kind": "failed", "step": 60, "message": str(caught.value)}
-        assert str(tmp_path) not in str(caught.value)
-
-    def test_an_unexpected_error_is_recorded_by_its_kind_and_raised_as_it_is(self, tmp_path: Path, pangrams: str):
-        def stumble(record: Record) -> None:
-            if record.step == 10:
-                raise LookupError("a secret of the machine")
-
-        folder = new_run(tmp_path, pangrams)
-        with pytest.raises(LookupError):
-            work(folder, on_record=lambda record: None if record.kind == "failed" else stumble(record))
-        last = lines_of(folder)[-1]
-        assert (last["kind"], last["step"]) == ("failed", 10)
-        assert "LookupError" in last["message"]
-        assert "secret" not in last["message"]
 
     def test_a_failed_run_can_be_resumed_once_its_cause_is_gone(
         self, tmp_path: Path, pangrams: str, completed: RunFolder
@@ -428,31 +312,3 @@ class TestFailing:
         folder.settings_file.write_text(right)
         assert work(folder).reason == "completed"
         assert counted(folder) == counted(completed)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_makes_a_worker_save_and_end_well(
-    tmp_path: Path, pangrams: str, repository: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
-):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    folder = new_run(tmp_path, pangrams, max_steps=10**6, eval_every=10**6, sample_every=10**6)
-    command = [sys.executable, "-m", "charlstm", "resume", "run", "--checkpoints-dir", str(tmp_path)]
-    with subprocess.Popen(
-        command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as worker:
-        try:
-            history = History(folder)
-            wait_until(lambda: history.poll() and max(record.step for record in history.records) >= 20)
-            worker.send_signal(number)
-            output, _ = worker.communicate(timeout=30)
-        finally:
-            worker.kill()
-    assert worker.returncode == 0, output
-    finished = lines_of(folder)[-1]
-    assert (finished["kind"], finished["reason"]) == ("finished", "stopped")
-    assert folder.status() == "stopped"
-    state = json.loads(header_of(folder.state_file)["training_state"])
-    assert state["step"] == finished["step"] >= 20
-    assert f"stopped at step {finished['step']:,}" in output
-    assert provenance_of(folder.path / "last" / "model.safetensors")["step"] == finished["step"]

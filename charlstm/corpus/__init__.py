@@ -9,7 +9,7 @@ from pathlib import Path
 from charlstm.config import Encoding, ModelConfig, TrainConfig
 from charlstm.corpus.batches import StreamBatches
 from charlstm.corpus.catalogue import DESCRIPTIONS, Report, corpus_bytes, default_corpus, is_at_hand
-from charlstm.corpus.facts import Facts, gathered
+from charlstm.corpus.facts import Facts, gathered, line_beginnings
 from charlstm.corpus.reading import PIECE, decode, opened
 from charlstm.corpus.stored import stored_tokens
 from charlstm.corpus.textfile import TextFile
@@ -70,6 +70,11 @@ class Corpus:
     def frequencies(self) -> tuple[tuple[str, int], ...]:
         """Distinct characters and their counts, the most frequent first."""
         return self._facts.frequencies
+
+    @cached_property
+    def beginnings(self) -> tuple[str, ...]:
+        """How lines begin most often, the most frequent first; of a large file, in its first piece."""
+        return line_beginnings(next(self.pieces(), ""))
 
     def check(self, model: ModelConfig, train: TrainConfig, vocabulary: Vocabulary | None = None) -> Vocabulary:
         """What `split` would refuse is refused here, quickly; returns the vocabulary that it would encode with.

@@ -1,6 +1,8 @@
 """What is known of a text after one reading, gathered piece by piece."""
 
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -8,6 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlstm.vocabulary import code_points
+
+_NUM_BEGINNINGS = 3
+_LONGEST_WORD = 16  # characters of a beginning
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class Facts(NamedTuple):
@@ -54,3 +60,15 @@ def _counts(piece: str) -> NDArray[np.int64]:
     if len(narrow) % 2:
         counts[narrow[-1]] += 1
     return counts
+
+
+def line_beginnings(text: str) -> tuple[str, ...]:
+    """The three most frequent beginnings of lines: a word and a space, or four characters where no space is near.
+
+    Indentation does not count, nor do lines that begin without a letter or a digit. Halves of characters (lone
+    surrogates) begin none, as no file could keep them.
+    """
+    lines = (line.lstrip() for line in text.split("\n"))
+    words = (line[: at + 1] if (at := line.find(" ", 0, _LONGEST_WORD)) > 0 else line[:4] for line in lines)
+    counts = Counter(word for word in words if any(map(str.isalnum, word)) and not _SURROGATES.search(word))
+    return tuple(word for word, _ in counts.most_common(_NUM_BEGINNINGS))

@@ -59,6 +59,7 @@ def provenance(trainer: Trainer, corpus: Corpus, evaluated: Evaluated | None) ->
         corpus=corpus.name,
         corpus_sha256=corpus.sha256,
         corpus_chars=corpus.num_chars,
+        beginnings=corpus.beginnings,
         split=f"first {1 - config.val_fraction:.0%} training, last {config.val_fraction:.0%} validation",
         train_config=config.model_dump(),
         step=trainer.step,

@@ -12,7 +12,7 @@ from charlstm.ui.compare import scored
 from charlstm.ui.models import ModelShelf, facts_of
 from charlstm.ui.reader import text_of, whole
 from charlstm.ui.views import sentence
-from charlstm.ui.writing import Wish, Writers, write
+from charlstm.ui.writing import PROGRAM, Wish, Writers, write
 
 _MOST_CHARS = 100_000
 _DEFAULTS = SampleConfig()
@@ -49,7 +49,7 @@ class _Functions:
 
         Parameters:
             model: Name of a model, as `models` lists it.
-            prompt: Text to continue, at most 100,000 characters; empty for the beginning of a line.
+            prompt: Text to continue, at most 100,000 characters; empty for how a line begins most often.
             num_chars: Characters to write, 1 to 100,000 over all texts.
             temperature: 0 always takes the likeliest character, 1 follows the model, 2 is the wildest.
             top_k: Choose among this many likeliest characters; 0 for all.
@@ -60,7 +60,8 @@ class _Functions:
             seed: Same seed, same text, 0 to 2147483647.
 
         Returns:
-            {"texts": what continues the prompt, one string a sample, "seed": the seed, "is_done": whether this is all}
+            {"opening": what an empty prompt stands for, "texts": what continues it or the prompt, one string a sample,
+            "seed": the seed, "is_done": whether this is all}
         """
         values = {
             "num_chars": num_chars,
@@ -76,9 +77,14 @@ class _Functions:
             wish = Wish.of(model, prompt, values)
             if not 0 < wish.config.num_chars * wish.config.num_samples <= _MOST_CHARS:
                 raise ConfigError(f"num_chars x num_samples must be from 1 to {_MOST_CHARS:,}.")
-            for frame in write(self._shelf, wish, self._writers, lambda: False):
-                texts = [text_of(text) for text in frame.page["texts"]]
-                yield {"texts": texts, "seed": seed, "is_done": not frame.page["is_writing"]}
+            for frame in write(self._shelf, wish, self._writers, lambda: False, PROGRAM):
+                page = frame.page
+                yield {
+                    "opening": "" if prompt else page["given"],
+                    "texts": [text_of(text) for text in page["texts"]],
+                    "seed": seed,
+                    "is_done": not page["is_writing"],
+                }
         except CharLSTMError as error:
             raise gr.Error(sentence(error), print_exception=False) from None
 

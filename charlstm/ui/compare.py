@@ -11,7 +11,7 @@ from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.ui.controls import PRIVATE
 from charlstm.ui.models import ModelShelf, facts_of
 from charlstm.ui.reader import WIDTH, Growing, Page, pages_texts, reader
-from charlstm.ui.views import plain, sentence
+from charlstm.ui.views import plain, plain_lines, sentence
 from charlstm.ui.writing import MOST_CHARS, SETTINGS, Wish, Writers, write
 
 LONGEST_SCORED = 20_000
@@ -78,7 +78,7 @@ def build_copied(shelf: ModelShelf, model: gr.Dropdown, text: gr.HTML) -> None:
             marked, said = copied(shelf, name, page)
         except CharLSTMError as error:
             return [gr.skip(), plain(sentence(error))]
-        return [marked, "<br>".join(plain(line) for line in said.split("\n"))]
+        return [marked, plain_lines(said)]
 
     button.click(compare, [model, text], [text, answer], **PRIVATE)
 
@@ -138,7 +138,7 @@ class _Side:
                 for frame in write(self._shelf, Wish.of(name, prompt, named), self._writers, lambda: False):
                     pages[place], lines[place] = (
                         {**frame.page, "link": "", "can_branch": False},
-                        plain(f"{name}: {frame.rate}"),
+                        plain_lines(f"{name}: {frame.told}"),
                     )
                     yield [*pages, *lines, ""]
         except CharLSTMError as error:

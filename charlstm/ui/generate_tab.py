@@ -14,7 +14,7 @@ from charlstm.ui.compare import NO_MODEL, build_comparison, build_copied
 from charlstm.ui.controls import PRIVATE, control
 from charlstm.ui.models import ModelShelf, facts_of
 from charlstm.ui.reader import reader
-from charlstm.ui.views import plain, sentence
+from charlstm.ui.views import plain, plain_lines, sentence
 from charlstm.ui.writing import SETTINGS, Frame, Wish, Writers, wish_of_address, write
 
 WRITERS_AT_ONCE = 64
@@ -204,7 +204,7 @@ class _Scribe:
 
 
 def _updates(frame: Frame) -> list[Any]:
-    return [frame.page, plain(frame.rate), plain(frame.note)]
+    return [frame.page, plain_lines(frame.told), ""]
 
 
 def _example(shelf: ModelShelf, name: str | None, number: int) -> Any:

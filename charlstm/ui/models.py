@@ -4,7 +4,6 @@ Visitors name a model by its folder's name; paths never come from them.
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,8 +19,6 @@ from charlstm.runs.store import RunFolder
 
 _LOADED_AT_ONCE = 4
 _CORPORA_AT_ONCE = 2
-_NUM_PROMPTS = 3
-_LONGEST_WORD = 16  # characters of a beginning
 _CODE_ENDINGS = (".py", ".js", ".ts", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".html", ".css", ".json")
 PROMPTS = {
     "tiny-shakespeare": ("ROMEO:", "First Citizen:\n", "To be, or "),
@@ -110,18 +107,18 @@ class ModelShelf:
 
     def prompts(self, name: str | None) -> tuple[str, ...]:
         """Prompts that belong to the model named `name`: chosen ones, else what its text's lines often begin with."""
-        chosen = facts_of(self.load(name)).prompts
-        if chosen:
-            return chosen
-        corpus = self.corpus(name)
-        return line_beginnings(next(corpus.pieces(), "")) if corpus else ()
+        return facts_of(self.load(name)).prompts or self._beginnings(name)
 
+    def opening(self, name: str | None) -> str:
+        """How lines of the text begin most often that the model named `name` learned from; empty if nobody knows."""
+        return next(iter(self._beginnings(name)), "")
 
-def line_beginnings(text: str) -> tuple[str, ...]:
-    """The three most frequent beginnings of lines: a word and a space, or four characters where no space is near."""
-    words = (line[: at + 1] if (at := line.find(" ", 0, _LONGEST_WORD)) > 0 else line[:4] for line in text.split("\n"))
-    counts = Counter(word for word in words if word.strip())
-    return tuple(word for word, _ in counts.most_common(_NUM_PROMPTS))
+    def _beginnings(self, name: str | None) -> tuple[str, ...]:
+        origin = self.load(name).provenance
+        if origin is not None and origin.beginnings:
+            return origin.beginnings
+        corpus = self.corpus(name)  # of models that were made before they kept this themselves
+        return corpus.beginnings if corpus else ()
 
 
 def _open(own: Path | None, name: str, _modified: int) -> Corpus:

@@ -1,6 +1,7 @@
 // The page of text; `element`, `props`, `watch` and `trigger` are Gradio's. Text becomes text nodes and nothing else.
 const FIRST = 33, ODDS_BASE = 90, EDGES = [0.5, 1.5, 2.5, 3.75, 5.25];
 const TINTED_AT_MOST = 20000;  // characters with a colour: the rest is read as it is
+const BLOCK = 2000;  // characters after which a line end begins another block: only the last one is laid out anew
 const find = (name) => element.querySelector(name);
 const reader = find('.reader'), frame = find('.reader-frame'), card = find('.reader-card');
 const cursor = find('.reader-cursor'), tint = find('.reader-tint');
@@ -26,9 +27,11 @@ function restart(page) {
   rows = (page.texts || []).map((_, number) => {
     const box = make('div', 'reader-text');
     if (page.texts.length > 1) reader.append(make('h3', '', `${number + 1} of ${page.texts.length}`));
-    box.append(make('b', '', page.given || ''));
+    const block = make('div');
+    block.append(make('b', '', page.given || ''));
+    box.append(block);
     reader.append(box);
-    return { number, box, chars: [], surprise: '', likeliest: [], odds: '', read: {} };
+    return { number, box, block, inBlock: 0, spans: [], chars: [], surprise: '', likeliest: [], odds: '', read: {} };
   });
   if (!rows.length && page.given) reader.append(make('b', '', page.given));
 }
@@ -54,7 +57,6 @@ function grow(row, grown, page) {
   row.odds += news(row, 'odds', grown.odds);
   for (const char of news(row, 'text', grown.text)) row.chars.push(char);
   const [from, to] = (page.copied || [])[row.number] || [0, 0];
-  const added = document.createDocumentFragment();
   let span = null, last = null;
   for (let index = begin; index < row.chars.length; index += 1) {
     const level = index < TINTED_AT_MOST ? levelOf(nats(row, index)) : 0;
@@ -63,14 +65,21 @@ function grow(row, grown, page) {
       if (span) span.made.textContent = span.text;
       span = { made: make('span', name), text: '', length: 0 };
       span.made.begin = index;
-      added.append(span.made);
+      row.spans.push(span.made);
+      row.block.append(span.made);
       last = name;
     }
     span.text += row.chars[index];
     span.length += 1;
+    row.inBlock += 1;
+    if (row.inBlock >= BLOCK && row.chars[index] === '\n') {
+      row.block = make('div');
+      row.inBlock = 0;
+      row.box.append(row.block);
+      last = null;
+    }
   }
   if (span) span.made.textContent = span.text;
-  row.box.append(added);
 }
 
 function draw() {
@@ -100,8 +109,8 @@ function placeAt(x, y) {
   const range = caret ? null : document.caretRangeFromPoint?.(x, y);
   const node = caret ? caret.offsetNode : range?.startContainer, offset = caret ? caret.offset : range?.startOffset;
   const span = node?.parentElement;
-  const row = rows.find((each) => span && span !== each.box && each.box.contains(span));
-  if (!row || span.begin === undefined) return null;
+  const row = rows.find((each) => span?.begin !== undefined && each.box.contains(span));
+  if (!row) return null;
   let index = span.begin + Array.from(node.data.slice(0, offset)).length;
   // A caret stands between two characters: the one that is under the point is meant.
   if (index >= row.chars.length || !isUnder(row, index, x, y)) index -= 1;
@@ -109,8 +118,8 @@ function placeAt(x, y) {
 }
 
 function rangeOf(row, index) {
-  const spans = row.box.children;
-  let low = 1, high = spans.length - 1;
+  const { spans } = row;
+  let low = 0, high = spans.length - 1;
   while (low < high) {
     const middle = Math.ceil((low + high) / 2);
     if (spans[middle].begin <= index) low = middle; else high = middle - 1;

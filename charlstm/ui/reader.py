@@ -21,7 +21,7 @@ _NATS_STEPS, _NATS_MOST = 10, 93
 _ODDS_BASE = 90
 _ODDS_MOST = _ODDS_BASE**2 - 1
 _HERE = Path(__file__).parent
-_TEMPLATE = """
+TEMPLATE = """
 <div class="reader-head"><span class="reader-label">{label}</span>
 <label class="reader-switch"><input type="checkbox" class="reader-tint" aria-label="Show surprise in {label}">
 Show surprise</label>
@@ -36,6 +36,7 @@ Show surprise</label>
 <div class="reader-card" role="group" aria-label="What else it might have been" aria-live="polite" hidden></div></div>
 """
 CSS = (_HERE / "reader.css").read_text(encoding="utf-8")
+SCRIPT = (_HERE / "reader.js").read_text(encoding="utf-8")
 
 
 class Grown(TypedDict):
@@ -66,8 +67,8 @@ def reader(label: str, placeholder: str, elem_id: str) -> gr.HTML:
     """A page of text; `label` and `placeholder` are constants of this program. Branching is its event `select`."""
     return gr.HTML(
         Growing("").page(),
-        html_template=_TEMPLATE.format(label=label, placeholder=placeholder),
-        js_on_load=(_HERE / "reader.js").read_text(encoding="utf-8"),
+        html_template=TEMPLATE.format(label=label, placeholder=placeholder),
+        js_on_load=SCRIPT,
         apply_default_css=False,
         container=True,
         padding=True,

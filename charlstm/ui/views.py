@@ -54,6 +54,11 @@ def plain(text: str) -> str:
     return escaped.replace("$", "&#36;").replace("{", "&#123;").replace("}", "&#125;").replace("`", "&#96;")
 
 
+def plain_lines(text: str) -> str:
+    """`plain`, with line ends."""
+    return "<br>".join(plain(line) for line in text.split("\n"))
+
+
 def capitalised(text: str) -> str:
     """`text` with its first letter large."""
     return text[:1].upper() + text[1:]

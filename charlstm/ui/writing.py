@@ -3,6 +3,7 @@
 Everything here may be called with anything: the bounds are those of the settings, models are named and never paths.
 """
 
+import math
 import secrets
 import threading
 import time
@@ -15,6 +16,7 @@ from urllib.parse import urlencode
 from charlstm.config import SampleConfig, checked
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.language_model import LanguageModel
+from charlstm.sampling import opening_of
 from charlstm.ui.models import ModelShelf, facts_of
 from charlstm.ui.reader import WIDTH, Growing, Page, pages_texts
 from charlstm.vocabulary import Vocabulary
@@ -24,9 +26,21 @@ LONGEST_PROMPT = 100_000
 MOST_CHARS = 1_000_000  # on one page
 _LONGEST_LINK = 6000
 _FRAME_SECONDS = 0.04  # characters are gathered this long before they are sent: smooth, and few messages
-_AT_FULL_SPEED = 10_000  # characters; nobody can read on in what is longer, and a browser has to draw it
+_SECONDS_PER_CHAR = 1e-6  # longer for each that is there, since whoever gets a frame looks at the whole text again
+_LONGEST_FRAME_SECONDS = 0.5  # a page that was closed is noticed when the next frame is sent
 _SMOOTH_WRITERS = 6  # with more at once each gets frames more rarely, since frames cost more than characters
-_ENDLESS_PER_SECOND = 2000  # nobody reads faster, and others want to write too
+_AS_FAST_AS_WRITTEN = 10_000  # characters of a text; `Audience.per_second` counts from there
+
+
+class Audience(NamedTuple):
+    """Whom the frames are for."""
+
+    num_likeliest: int  # of each character, to look into
+    per_second: float  # characters of a long text
+
+
+VISITOR = Audience(WIDTH, 10_000)  # a browser that drew more at once would hear Stop late
+PROGRAM = Audience(0, math.inf)
 
 
 class Frame(NamedTuple):
@@ -35,6 +49,11 @@ class Frame(NamedTuple):
     page: Page
     rate: str
     note: str = ""
+
+    @property
+    def told(self) -> str:
+        """What stands under the page."""
+        return f"{self.rate}\n{self.note}".strip()
 
 
 @dataclass(frozen=True)
@@ -106,17 +125,28 @@ class Writers:
                 self._number -= 1
 
     @property
-    def frame_seconds(self) -> float:
-        """How long to gather characters before they are sent."""
-        return _FRAME_SECONDS * max(1.0, self._number / _SMOOTH_WRITERS)
+    def number(self) -> int:
+        """How many they are."""
+        return self._number
+
+    def frame_seconds(self, num_chars: int) -> float:
+        """How long to gather characters of a text that has `num_chars` before they are sent."""
+        crowded = _FRAME_SECONDS * max(1.0, self.number / _SMOOTH_WRITERS)
+        return min(crowded + num_chars * _SECONDS_PER_CHAR, _LONGEST_FRAME_SECONDS)
 
 
-def write(shelf: ModelShelf, wish: Wish, writers: Writers, is_over: Callable[[], bool]) -> Iterator[Frame]:
-    """Frames of a text, until it ends or `is_over()`; raises `CharLSTMError` before the first one."""
+def write(
+    shelf: ModelShelf, wish: Wish, writers: Writers, is_over: Callable[[], bool], audience: Audience = VISITOR
+) -> Iterator[Frame]:
+    """Frames of a text, until it ends or `is_over()`; raises `CharLSTMError` before the first one.
+
+    An empty prompt stands for the most frequent beginning of the lines that the model learned from, where that is
+    known, else for the beginning of a line; the page and a note tell.
+    """
     began = time.monotonic()
     language_model = shelf.load(wish.model)
     texts = _texts_before(wish)
-    prompt = wish.page["given"] if texts else wish.prompt
+    prompt = wish.page["given"] if texts else wish.prompt or shelf.opening(wish.model)
     config = wish.config.model_copy(update={"num_samples": len(texts)}) if texts else wish.config
     before = max(map(len, texts), default=0)
     growing = Growing(
@@ -126,13 +156,17 @@ def write(shelf: ModelShelf, wish: Wish, writers: Writers, is_over: Callable[[],
         is_code=facts_of(language_model).is_code,
         is_bytes=language_model.vocabulary.level == "bytes",
         can_branch=True,
-        link=Wish(wish.model, prompt, config).link(before),
+        link=Wish(wish.model, prompt or opening_of(language_model.vocabulary), config).link(before),
     )
     if texts:
         growing.restore(wish.page)
     note = note_on(prompt, language_model.vocabulary)
+    if not texts and not wish.prompt:
+        how = f"begins with {prompt!r}, the most frequent beginning of a line" if prompt else "begins a new line"
+        note = f"The prompt was empty: the text {how}."
+    pace = _Pace(began, writers, is_over, audience)
     with writers.one_more():
-        yield from _frames(language_model, prompt, config, texts, growing, _Pace(began, writers, is_over), note)
+        yield from _frames(language_model, prompt, config, texts, growing, pace, note)
 
 
 def _frames(
@@ -145,14 +179,14 @@ def _frames(
     note: str,
 ) -> Iterator[Frame]:
     room = MOST_CHARS - sum(map(len, texts))
-    pieces = language_model.stream(prompt, config, texts, WIDTH)
+    pieces = language_model.stream(prompt, config, texts, pace.audience.num_likeliest)
     for piece in pieces:
         growing.add(piece)
         if pace.is_over() or growing.num_chars >= room:
             break
         if pace.is_time(growing.num_chars):
             yield Frame(growing.page(is_writing=True), pace.rate(growing.num_chars, config.seed), note)
-        pace.wait(growing.num_chars - (_AT_FULL_SPEED if config.num_chars else 0))
+        pace.wait(growing.num_chars)
     if growing.num_chars >= room:
         note = f"A page holds {MOST_CHARS:,} characters: download the text, and go on from its end with a new prompt."
     yield Frame(growing.page(), pace.rate(growing.num_chars, config.seed), note)
@@ -174,6 +208,7 @@ class _Pace:
     began: float
     writers: Writers
     is_over: Callable[[], bool]
+    audience: Audience
     first: float = 0.0
     shown: float = 0.0
 
@@ -182,15 +217,15 @@ class _Pace:
         if num_chars and not self.first:
             self.first = self.shown = now
             return True
-        if now - self.shown < self.writers.frame_seconds:
+        if now - self.shown < self.writers.frame_seconds(num_chars):
             return False
         self.shown = now
         return True
 
     def wait(self, num_chars: int) -> None:
-        """Let others go first while nobody could read on anyway."""
-        early = num_chars / _ENDLESS_PER_SECOND - (time.monotonic() - self.began)
-        if early > 0:
+        """Go no faster than the audience can follow."""
+        due = self.began + (num_chars - _AS_FAST_AS_WRITTEN) / self.audience.per_second
+        while (early := due - time.monotonic()) > 0 and not self.is_over():
             time.sleep(min(early, _FRAME_SECONDS))
 
     def rate(self, num_chars: int, seed: int) -> str:

@@ -1,6 +1,6 @@
 """A crowd at the door: many visitors write at once; how long does each wait for the first characters, how fast is it?
 
-    python tests/integration/crowd.py 32 [--url http://127.0.0.1:7860] [--num-chars 2000]
+    python tests/integration/crowd.py 1 8 32 64 [--url http://127.0.0.1:7860] [--num-chars 2000]
 
 Without `--url` it starts `app.py` with the bundled models. The visitors are connections of one process, as cheap as
 they can be, since they share the machine with the app.
@@ -9,12 +9,12 @@ they can be, since they share the machine with the app.
 import argparse
 import asyncio
 import json
+import os
 import socket
 import statistics
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,18 +72,15 @@ def serving(*flags: str) -> Any:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, str(REPOSITORY / "app.py"), "--port", str(port), *flags], stdout=subprocess.DEVNULL
+        [sys.executable, str(REPOSITORY / "app.py"), "--port", str(port), *flags],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
-    url = f"http://127.0.0.1:{port}/"
+    url = f"http://127.0.0.1:{port}"
     try:
-        while True:
-            assert process.poll() is None, "the app ended"
-            try:
-                urllib.request.urlopen(url, timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield url
+        assert any(url in line for line in process.stdout or ()), "the app ended"  # it says where it listens
+        yield f"{url}/"
     finally:
         process.terminate()
         process.wait()

@@ -1,6 +1,6 @@
 """A race on one text: how soon does `--preset minute` reach a validation loss, how soon two that are widely trained?
 
-    PYTHONPATH=. python tests/integration/race.py [--corpus tiny-shakespeare] [--seconds 60] [--seed 1] [--goals 1.6 1.55]
+    PYTHONPATH=. python tests/integration/race.py [--corpus NAME] [--seconds 60] [--seed 1] [--goals 1.6 1.55]
 
 They train one after another on the same cores, for as long each by a clock that stands still while they are validated;
 what the machine does otherwise weighs on all. The others are written here as their authors describe them:

@@ -5,7 +5,6 @@ import errno
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import COMMAND, Fork
 from waiting import wait_until
 
 from charlstm.config import Settings
@@ -68,18 +68,17 @@ def assert_published_model_loads(folder: RunFolder) -> None:
     ids=["no room for the state", "nor for many records", "none for a model", "none for two records"],
 )  # fmt: skip
 def test_files_that_may_not_grow_as_a_full_disk_lets_none(
-    folder: RunFolder, repository: Path, limit: int, has_model: bool
+    folder: RunFolder, fork: Fork, limit: int, has_model: bool
 ) -> None:
     """A model takes 39 kB here, the training state 113."""
-    command = [sys.executable, "-c", LIMITED, str(limit), str(folder.path.parent)]
     # the compiled recurrence is a larger file, and not what this is about
-    environment = {**os.environ, "CHARLSTM_KERNEL": "off"}
-    done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    complaint = done.stderr.splitlines()[-1]
+    limited = fork(LIMITED, limit, folder.path.parent, CHARLSTM_KERNEL="off")
+    _, said = limited.communicate(timeout=60)
+    assert limited.returncode == 1
+    complaint = said.splitlines()[-1]
     assert_one_sentence(complaint)
     assert complaint == "the run's folder can't be written (File too large); free it up and resume the run."
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in said
     assert (folder.path / "model.safetensors").exists() == has_model
     if has_model:
         assert_published_model_loads(folder)
@@ -146,20 +145,14 @@ def test_a_folder_that_is_removed_ends_the_run_and_is_not_made_anew(folder: RunF
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="open files can't be removed there")
-def test_a_folder_that_is_removed_ends_its_process_soon(folder: RunFolder, repository: Path, pangrams: str) -> None:
+def test_a_folder_that_is_removed_ends_its_process_soon(folder: RunFolder, fork: Fork, pangrams: str) -> None:
     endless = {**SETTINGS, "max_steps": 10**8, "eval_every": 10**8, "sample_every": 10**8}
     shutil.rmtree(folder.path)
     folder = RunStore(folder.path.parent).create(Settings.from_flat(endless), "run", pangrams)
-    command = [sys.executable, "-m", "charlstm", "resume", "run", "--checkpoints-dir", str(folder.path.parent)]
-    with subprocess.Popen(
-        command, cwd=repository, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as worker:
-        try:
-            wait_until(lambda: folder.events_file.exists() and folder.events_file.stat().st_size > 2000)
-            remove(folder.path)
-            _, said = worker.communicate(timeout=20)
-        finally:
-            worker.kill()
+    worker = fork(COMMAND, "resume", "run", "--checkpoints-dir", folder.path.parent)
+    wait_until(lambda: folder.events_file.exists() and folder.events_file.stat().st_size > 2000)
+    remove(folder.path)
+    _, said = worker.communicate(timeout=20)
     assert worker.returncode == 1
     assert "Traceback" not in said
     assert said.splitlines()[-1] == "the folder of run run is gone, and the run with it; start it anew."

@@ -4,14 +4,13 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked import Fork
 from safetensors.torch import load_file
 from waiting import wait_until
 
@@ -56,43 +55,15 @@ worker._SAVE_SHARE = 0.5
 worker.work(RunFolder(Path(sys.argv[1])), save_seconds=0.0)
 """
 STARTER = """
-import sys
+import signal, sys
 from pathlib import Path
 from charlstm.config import Settings
 from charlstm.runs.manager import RunManager
 manager = RunManager(Path(sys.argv[1]))
 manager.start(Settings.from_flat({settings!r}), "orphan", {text!r})
 print(manager._children["orphan"][1].pid, flush=True)
-sys.stdin.read()
+signal.pause()
 """
-
-Start = Callable[..., "subprocess.Popen[bytes]"]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models as small as these gain nothing from more, and several workers would wait for each other's."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
-@pytest.fixture
-def start(repository: Path) -> Iterator[Start]:
-    """Runs a script with arguments in a process of its own, which does not outlive the test."""
-    processes: list[subprocess.Popen[bytes]] = []
-
-    def begin(script: str, *arguments: object) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-c", script, *map(str, arguments)]
-        processes.append(
-            subprocess.Popen(
-                command, cwd=repository, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            )
-        )
-        return processes[-1]
-
-    yield begin
-    for process in processes:
-        process.kill()
-        process.communicate()
 
 
 def lines_of(folder: RunFolder) -> list[dict[str, Any]]:
@@ -122,11 +93,10 @@ def has_reached(folder: RunFolder, num_workers: int, step: int) -> bool:
 
 
 def test_a_run_goes_on_and_completes_when_the_process_that_started_it_is_killed(
-    tmp_path: Path, start: Start, pangrams: str
+    tmp_path: Path, fork: Fork, pangrams: str
 ):
-    starter = start(STARTER.format(settings=SETTINGS.flat(), text=pangrams), tmp_path)
-    assert starter.stdout is not None
-    worker_id = int(starter.stdout.readline())
+    starter = fork(STARTER.format(settings=SETTINGS.flat(), text=pangrams), tmp_path)
+    worker_id = int(wait_until(starter.printed_line))
     try:
         folder = RunFolder(tmp_path / "orphan")
         wait_until(folder.is_alive)
@@ -147,22 +117,22 @@ def test_a_run_goes_on_and_completes_when_the_process_that_started_it_is_killed(
 
 @pytest.mark.timeout(60 + 20 * NUM_KILLS)
 def test_a_worker_killed_at_random_and_resumed_ends_exactly_as_one_that_was_left_alone(
-    tmp_path: Path, start: Start, pangrams: str
+    tmp_path: Path, fork: Fork, pangrams: str
 ):
     store = RunStore(tmp_path)
     quiet, harried = (store.create(SETTINGS, name, pangrams) for name in ("quiet", "harried"))
-    undisturbed = start(SAVING_WORKER, quiet.path)
+    undisturbed = fork(SAVING_WORKER, quiet.path)
     for number, step in enumerate(
         sorted(random.Random(KILLS_SEED).sample(range(30, NUM_STEPS // 2), NUM_KILLS)), start=1
     ):
-        worker = start(SAVING_WORKER, harried.path)
+        worker = fork(SAVING_WORKER, harried.path)
         wait_until(lambda number=number, step=step: has_reached(harried, number, step))
         worker.send_signal(signal.SIGKILL)
         assert worker.wait(20) == -signal.SIGKILL
         assert harried.status() == "interrupted"
-    for worker in (start(SAVING_WORKER, harried.path), undisturbed):
+    for worker in (fork(SAVING_WORKER, harried.path), undisturbed):
         _, complaint = worker.communicate(timeout=60)
-        assert worker.returncode == 0, complaint.decode()
+        assert worker.returncode == 0, complaint
 
     resumed_at = [line["step"] for line in lines_of(harried) if line["kind"] == "resumed"]
     assert len(resumed_at) == NUM_KILLS

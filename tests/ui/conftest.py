@@ -9,10 +9,11 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from loopback import OWNER, LoopbackHub, loopback_hub
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from waiting import wait_until
 
@@ -36,6 +37,7 @@ class App:
 
     checkpoints_dir: Path
     port: int
+    environment: dict[str, str] = field(default_factory=dict)  # goes over this process's
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -46,7 +48,7 @@ class App:
         command = [sys.executable, str(REPOSITORY / "app.py"), "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--checkpoints-dir", str(self.checkpoints_dir)]
         # Among strangers: what the pages of these tests may steer, they started.
-        environment = {**os.environ, "CHARLSTM_PUBLIC": "1"}
+        environment = {**os.environ, **self.environment, "CHARLSTM_PUBLIC": "1"}
         environment["GRADIO_TEMP_DIR"] = str(self.checkpoints_dir.parent / "gradio")
         with (self.checkpoints_dir.parent / "app.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
@@ -77,18 +79,30 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """The app with the bundled model, shared by the tests that only look and write."""
-    checkpoints_dir = tmp_path_factory.mktemp("page") / "checkpoints"
+def hub() -> Iterator[LoopbackHub]:
+    """The Hub that the app knows."""
+    with loopback_hub() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory, hub: LoopbackHub) -> Iterator[App]:
+    """The app with the bundled model, on a machine that is logged in to the Hub; one for all tests of the page."""
+    place = tmp_path_factory.mktemp("page")
+    checkpoints_dir = place / "checkpoints"
     shutil.copytree(REPOSITORY / "checkpoints" / "tiny-shakespeare", checkpoints_dir / "tiny-shakespeare")
-    app = App(checkpoints_dir, free_port())
+    (place / "home").mkdir()
+    (place / "home" / "token").write_text(OWNER, encoding="utf-8")
+    environment = {"HF_ENDPOINT": hub.address(), "HF_HOME": str(place / "home"), "HF_HUB_OFFLINE": "0"}
+    app = App(checkpoints_dir, free_port(), {**environment, "HF_HUB_DISABLE_XET": "1"})
     app.start()
     yield app
     app.kill()
-    _end_workers(checkpoints_dir)
+    end_workers(checkpoints_dir)
+    assert OWNER not in (place / "app.log").read_text(encoding="utf-8")
 
 
-def _end_workers(checkpoints_dir: Path) -> None:
+def end_workers(checkpoints_dir: Path) -> None:
     """Ask what still trains to stop, and wait for it, so that no process outlives the tests."""
     from charlstm.runs.manager import RunManager
 
@@ -129,4 +143,4 @@ def page(context: BrowserContext, app: App) -> Iterator[Page]:
     page = context.new_page()
     page.goto(app.url, wait_until="load")
     yield page
-    _end_workers(app.checkpoints_dir)
+    end_workers(app.checkpoints_dir)

@@ -97,6 +97,7 @@ def test_the_readmes_curl_works_as_it_stands(app: App, known: LanguageModel) -> 
     assert last.startswith("data: ")
     (message,) = json.loads(last.removeprefix("data: "))
     assert message == {
+        "opening": "",
         "texts": [known.generate("ROMEO:", SampleConfig(num_chars=200, seed=7))],
         "seed": 7,
         "is_done": True,

@@ -15,7 +15,7 @@ from charlstm.runs.store import RunFolder
 from charlstm.ui import form as forms
 from charlstm.ui import presets
 from charlstm.ui.controls import control
-from charlstm.ui.models import ModelShelf, facts_of, line_beginnings
+from charlstm.ui.models import ModelShelf, facts_of
 from charlstm.ui.uploads import Uploads
 from charlstm.ui.watch import RunWatch
 
@@ -96,11 +96,6 @@ def test_the_facts_of_a_model_name_its_size_corpus_and_validation(shelf: ModelSh
     assert "learned from tiny-shakespeare" in facts.line
     assert facts.prompts[0] == "ROMEO:"
     assert not facts.is_code
-
-
-def test_prompts_of_ones_own_model_are_how_lines_of_its_text_begin() -> None:
-    text = "The cat\nA dog\nThe end\n吾輩は猫である\n吾輩は猫\n  \n\nThe\nfn\n"
-    assert line_beginnings(text) == ("The ", "吾輩は猫", "A ")
 
 
 @pytest.fixture

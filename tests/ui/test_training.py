@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Dialog, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, expect
 from waiting import wait_until
 
 from charlstm.runs.manager import RunManager
 
-from conftest import App, free_port  # isort: skip  tests/ui/conftest.py
+from conftest import App, end_workers  # isort: skip  tests/ui/conftest.py
 
 pytestmark = pytest.mark.browser
 
@@ -45,12 +44,12 @@ def _advanced(page: Page, **values: str) -> None:
         page.get_by_label(re.compile(label.replace("_", " "))).fill(value)
 
 
-def _fill(page: Page, text: str, minutes: str) -> None:
+def _fill(page: Page, text: str, steps: int) -> None:
     """The form of a small run on `text`."""
     page.get_by_label("pasted text", exact=True).check()
     page.get_by_label("Pasted text", exact=True).fill(text)
-    page.get_by_label("Training time").fill(minutes)
-    _advanced(page, Hidden_size="24", Sample_every="100", Log_every="10")
+    page.get_by_label("Training time").fill("0")
+    _advanced(page, Hidden_size="24", Max_steps=str(steps), Sample_every="100", Log_every="10")
 
 
 def _start(page: Page) -> str:
@@ -134,11 +133,56 @@ def test_a_wrong_value_is_refused_beside_its_field_and_what_was_chosen_survives_
     assert len(RunManager(app.checkpoints_dir).runs()) == runs
 
 
-def test_a_run_is_filmed_trained_longer_renamed_written_with_and_begun_from(page: Page) -> None:
+def _posted(url: str, value: object) -> tuple[int, str]:
+    request = urllib.request.Request(url, json.dumps(value).encode(), {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, ""
+
+
+def _process_of(name: str) -> int:
+    """The process that trains run `name`."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            if [b"resume", name.encode()] == path.read_bytes().split(b"\0")[3:5]:
+                return int(path.parent.name)
+    raise AssertionError(f"no process trains {name}")
+
+
+@pytest.fixture(scope="module")
+def trained(browser: Browser, app: App) -> Iterator[tuple[BrowserContext, str]]:
+    """A visitor, and the name of a run of theirs that has completed."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    page.goto(app.url, wait_until="load")
     _open(page)
-    _fill(page, _TEXT, "0.03")
+    _fill(page, _TEXT, steps=300)
+    page.get_by_label("Seed", exact=True).fill("77")
     name = _start(page)
     expect(_state(page)).to_contain_text("completed", timeout=_WATCHED)
+    page.close()
+    yield context, name
+    context.close()
+    end_workers(app.checkpoints_dir)
+
+
+@pytest.fixture
+def shown(trained: tuple[BrowserContext, str], app: App) -> Iterator[tuple[Page, str]]:
+    """The visitor's page, which shows that run."""
+    context, name = trained
+    page = context.new_page()
+    page.goto(f"{app.url}#run={name}", wait_until="load")  # which opens the tab as well
+    expect(_state(page)).to_contain_text("completed")
+    yield page, name
+    page.close()
+
+
+def test_a_run_is_filmed_laid_over_another_and_downloaded(shown: tuple[Page, str], app: App) -> None:
+    page, name = shown
     expect(page.locator(".chart-ref").first).to_be_attached()
     slider = page.get_by_label("Sample", exact=True)
     last = slider.get_attribute("max")
@@ -151,34 +195,6 @@ def test_a_run_is_filmed_trained_longer_renamed_written_with_and_begun_from(page
     expect(slider).to_have_value(last or "")
     expect(page.get_by_label("Sample text")).to_have_text(latest, use_inner_text=True)
 
-    step = _step(page)
-    _button(page, "Train longer").click()
-    _answer(page, "Train longer", Minutes_more="0.02")
-    expect(_state(page)).to_contain_text(re.compile("starting|training"))
-    expect(_state(page)).to_contain_text("completed", timeout=_WATCHED)
-    assert _step(page) > step
-
-    _button(page, "Rename").click()
-    _answer(page, "Rename", Name="<b>fox</b> ${alert(1)}")
-    expect(page.locator("#run-state b")).to_have_text("<b>fox</b> ${alert(1)}")
-    expect(page.get_by_role("button", name="<b>fox</b>")).to_be_visible()
-
-    _button(page, "Start from this model on another text").click()
-    expect(page.get_by_label("Begin with")).to_have_value(name)
-    page.get_by_label("Pasted text", exact=True).fill("THE DOG!\n" * 100)
-    second = _start(page)
-    expect(_state(page)).to_contain_text("completed", timeout=_WATCHED)
-    expect(page.locator("#stage")).to_contain_text("! D E G H O T")  # new to the model of a fox
-    _button(page, "Write with it").click()
-    expect(page.get_by_role("combobox", name="Model")).to_have_value(second)
-
-
-def test_runs_are_laid_over_each_other_duplicated_downloaded_deleted_and_brought_back(page: Page, app: App) -> None:
-    _open(page)
-    _fill(page, _TEXT, "0.02")
-    page.get_by_label("Seed", exact=True).fill("77")
-    name = _start(page)
-    expect(_state(page)).to_contain_text("completed", timeout=_WATCHED)
     page.get_by_role("checkbox", name="Compare tiny-shakespeare").first.check()
     expect(page.locator(".chart-line[class*=run-colour]")).to_have_count(4)  # of two runs, two each
     expect(page.locator(".legend")).to_contain_text(name)
@@ -187,10 +203,13 @@ def test_runs_are_laid_over_each_other_duplicated_downloaded_deleted_and_brought
     page.reload(wait_until="load")
     _open(page)
     expect(page.locator(f".chart-line.{colour}")).to_have_count(2)
-
     with page.expect_download() as download:
         _button(page, "Download the model").click()
     assert download.value.path().read_bytes() == (app.checkpoints_dir / name / "model.safetensors").read_bytes()
+
+
+def test_a_run_is_used_again_deleted_brought_back_and_renamed(shown: tuple[Page, str], app: App) -> None:
+    page, name = shown
     page.get_by_role("button", name="Advanced").click()
     page.get_by_label("Seed", exact=True).fill("1")
     _button(page, "Use its settings again").click()
@@ -201,19 +220,73 @@ def test_runs_are_laid_over_each_other_duplicated_downloaded_deleted_and_brought
     page.get_by_role("button", name=f"Restore {name}").click()
     expect(page.locator("#run-state b")).to_have_text(name)
     assert (app.checkpoints_dir / name / "model.safetensors").exists()
+    _button(page, "Rename").click()
+    _answer(page, "Rename", Name="<b>fox</b> ${alert(1)}")
+    expect(page.locator("#run-state b")).to_have_text("<b>fox</b> ${alert(1)}")
+    expect(page.get_by_role("button", name="<b>fox</b>")).to_be_visible()
+    _button(page, "Rename").click()
+    _answer(page, "Rename", Name=name)
+    expect(page.locator("#run-state b")).to_have_text(name)
 
 
-def test_a_second_run_waits_its_turn_and_only_its_starter_may_steer_it(page: Page, browser: Browser, app: App) -> None:
+def test_a_run_is_trained_longer_begun_from_and_written_with(shown: tuple[Page, str]) -> None:
+    page, name = shown
+    step = _step(page)
+    _button(page, "Train longer").click()
+    _answer(page, "Train longer", Minutes_more="0.02")
+    expect(_state(page)).to_contain_text(re.compile("starting|training"))
+    expect(_state(page)).to_contain_text("completed", timeout=_WATCHED)
+    assert _step(page) > step
+    _button(page, "Start from this model on another text").click()
+    expect(page.get_by_label("Begin with")).to_have_value(name)
+    _fill(page, "THE DOG!\n" * 100, steps=50)
+    second = _start(page)
+    expect(_state(page)).to_contain_text("completed", timeout=_WATCHED)
+    expect(page.locator("#stage")).to_contain_text("! D E G H O T")  # new to the model of a fox
+    _button(page, "Write with it").click()
+    expect(page.get_by_role("combobox", name="Model")).to_have_value(second)
+
+
+def test_a_second_run_waits_its_turn_while_the_app_is_killed_and_then_the_first_which_only_its_starter_may_steer(
+    page: Page, browser: Browser, app: App
+) -> None:
     _open(page)
-    _fill(page, _TEXT, "10")
+    _fill(page, _TEXT, steps=10**9)
     first = _start(page)
     expect(_state(page)).to_contain_text("training", timeout=_WATCHED)
-    page.get_by_label("Training time").fill("0.02")
+    _advanced(page, Max_steps="50")
     second = _start(page)
     expect(page.locator("#run-state")).to_contain_text("next in the queue")
+    _look_and_guess_as_a_stranger(browser, app, first)
+
+    page.get_by_role("button", name=first, exact=True).click()
+    expect(page.locator("#run-state b")).to_have_text(first)
+    app.kill()
+    expect(page.locator("#house")).to_contain_text("no answer from the app")
+    run = RunManager(app.checkpoints_dir).active()
+    assert run is not None
+    assert (run.name, run.status) == (first, "running")
+    app.start()
+    expect(page.locator("#house")).to_contain_text(f"training {first}", timeout=_WATCHED)
+    expect(page.locator("#run-state b")).to_have_text(first)
+
+    _button(page, "Save now").click()
+    wait_until(run.folder.state_file.exists)
+    os.kill(_process_of(first), signal.SIGKILL)
+    expect(_state(page)).to_contain_text("interrupted", timeout=_WATCHED)
+    page.get_by_role("button", name=second, exact=True).click()
+    expect(_state(page)).to_contain_text("completed", timeout=_WATCHED)
+    page.get_by_role("button", name=first, exact=True).click()
+    _button(page, "Resume").click()
+    expect(_state(page)).to_contain_text("training", timeout=_WATCHED)
+    _stop(page)
+
+
+def _look_and_guess_as_a_stranger(browser: Browser, app: App, name: str) -> None:
+    """Another visitor sees the run and may write with it, but not steer it, not by forged calls either."""
     stranger = browser.new_context().new_page()
-    stranger.goto(f"{app.url}#run={first}", wait_until="load")  # which opens the tab as well
-    expect(stranger.locator("#run-state b")).to_have_text(first)
+    stranger.goto(f"{app.url}#run={name}", wait_until="load")
+    expect(stranger.locator("#run-state b")).to_have_text(name)
     expect(stranger.get_by_label("Sample text")).not_to_be_empty()
     expect(_button(stranger, "Write with it")).to_be_visible()
     expect(_button(stranger, "Stop")).to_be_hidden()
@@ -221,74 +294,35 @@ def test_a_second_run_waits_its_turn_and_only_its_starter_may_steer_it(page: Pag
         components = json.load(answer)["components"]
     house = next(each["id"] for each in components if each["props"].get("elem_id") == "house")
     for function, status in (("act", 200), ("watch", 404), ("_act", 404)):
-        asked = {"run": first, "action": "stop", "visitor": "a guess"}
+        asked = {"run": name, "action": "stop", "visitor": "a guess"}
         call = {"session_hash": "x", "component_id": house, "fn_name": function, "data": asked}
         assert _posted(f"{app.url}gradio_api/component_server/", call)[0] == status
     assert RunManager(app.checkpoints_dir).active() is not None
-    page.get_by_role("button", name=first, exact=True).click()
-    _stop(page)
-    page.get_by_role("button", name=second, exact=True).click()
-    expect(_state(page)).to_contain_text("completed", timeout=_WATCHED)
     stranger.context.close()
 
 
-def _posted(url: str, value: object) -> tuple[int, str]:
-    request = urllib.request.Request(url, json.dumps(value).encode(), {"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, ""
-
-
-def test_an_open_page_outlives_the_app_and_a_killed_run_is_resumed(page: Page, app: App) -> None:
-    _open(page)
-    _fill(page, _TEXT, "10")
-    name = _start(page)
-    expect(_state(page)).to_contain_text("training", timeout=_WATCHED)
-    app.kill()
-    expect(page.locator("#house")).to_contain_text("no answer from the app")
-    run = RunManager(app.checkpoints_dir).active()
-    assert run is not None
-    assert (run.name, run.status) == (name, "running")
-    app.start()
-    expect(page.locator("#house")).to_contain_text(f"training {name}", timeout=_WATCHED)
-    expect(page.locator("#run-state b")).to_have_text(name)
-    _button(page, "Save now").click()
-    wait_until(run.folder.state_file.exists)
-    os.kill(_process_of(name), signal.SIGKILL)
-    expect(_state(page)).to_contain_text("interrupted", timeout=_WATCHED)
-    _button(page, "Resume").click()
-    expect(_state(page)).to_contain_text("training", timeout=_WATCHED)
-    _stop(page)
-
-
-def _process_of(name: str) -> int:
-    """The process that trains run `name`."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):  # ended meanwhile
-            if [b"resume", name.encode()] == path.read_bytes().split(b"\0")[3:5]:
-                return int(path.parent.name)
-    raise AssertionError(f"no process trains {name}")
-
-
 @pytest.fixture
-def empty_app(tmp_path: Path) -> Iterator[App]:
-    app = App(tmp_path / "checkpoints", free_port())
-    app.start()
-    yield app
-    app.kill()
+def without_runs(app: App, tmp_path: Path) -> Iterator[None]:
+    """The app's models and runs are elsewhere meanwhile."""
+    end_workers(app.checkpoints_dir)
+    folders = [path for path in app.checkpoints_dir.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    for folder in folders:
+        folder.rename(tmp_path / folder.name)
+    yield
+    end_workers(app.checkpoints_dir)
+    for folder in folders:
+        (tmp_path / folder.name).rename(folder)
 
 
+@pytest.mark.usefixtures("without_runs")
 def test_a_page_without_runs_finds_the_one_another_visitor_starts_and_markup_never_acts(
-    browser: Browser, empty_app: App
+    browser: Browser, app: App
 ) -> None:
     watcher, starter = browser.new_context().new_page(), browser.new_context().new_page()
     dialogs: list[Dialog] = []
     for page in (watcher, starter):
         page.on("dialog", lambda dialog: (dialogs.append(dialog), dialog.dismiss()))
-        page.goto(empty_app.url, wait_until="load")
+        page.goto(app.url, wait_until="load")
         page.get_by_role("tab", name="Train").click()
         expect(page.locator("#run-state")).to_contain_text("No run yet")
     hostile = '<img src=x onerror="alert(1)"> ${alert(2)} {{alert(3)}} <script>alert(4)</script>\n'
@@ -305,17 +339,3 @@ def test_a_page_without_runs_finds_the_one_another_visitor_starts_and_markup_nev
     assert starter.locator("#stage img, #corpus-facts img, #runs img").count() == 0
     for page in (watcher, starter):
         page.context.close()
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_serious(browser: Browser, app: App, theme: str) -> None:
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme=theme)
-    page = context.new_page()
-    page.goto(f"{app.url}?__theme={theme}", wait_until="load")
-    _open(page)
-    page.get_by_role("button", name="Advanced").click()
-    page.get_by_text("Learning rate, gradient, speed").click()
-    expect(page.get_by_label("Hidden size")).to_be_visible()
-    found = Axe().run(page).response["violations"]
-    assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
-    context.close()

@@ -1,5 +1,7 @@
 """Writing for visitors without a browser: frames, what they carry, addresses, continuing, copying, bad input."""
 
+import contextlib
+import dataclasses
 import itertools
 import json
 import shutil
@@ -16,7 +18,7 @@ from charlstm.ui import writing
 from charlstm.ui.compare import copied, scored
 from charlstm.ui.models import ModelShelf
 from charlstm.ui.reader import Growing, pages_texts, text_of
-from charlstm.ui.writing import SETTINGS, Frame, Wish, Writers, note_on, wish_of_address, write
+from charlstm.ui.writing import PROGRAM, SETTINGS, VISITOR, Frame, Wish, Writers, note_on, wish_of_address, write
 
 MODEL = "python-stdlib"  # its text is there on the machine that it was trained on, and a part of it everywhere
 
@@ -136,10 +138,85 @@ def test_writing_stops_when_it_is_asked_to(shelf: ModelShelf) -> None:
 
 def test_without_an_end_a_page_is_filled_and_says_so(shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "MOST_CHARS", 300)
-    monkeypatch.setattr(writing, "_ENDLESS_PER_SECOND", 1e9)
     last = frames(shelf, wish(num_chars=0))[-1]
     assert 300 <= len(texts(last)[0]) < 2000
     assert "A page holds 300 characters" in last.note
+
+
+class Clock:
+    """Time that passes by sleeping only."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_a_long_text_goes_to_a_browser_no_faster_than_it_draws_and_to_a_program_as_fast_as_it_is_written(
+    shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "_AS_FAST_AS_WRITTEN", 100)
+    slept = []
+    for audience in (PROGRAM, VISITOR):
+        monkeypatch.setattr(writing, "time", clock := Clock())
+        *_, last = write(shelf, wish(num_chars=600), Writers(), lambda: False, audience)
+        assert len(texts(last)[0]) == 600
+        slept.append(clock.now)
+    assert slept == [0, pytest.approx(500 / VISITOR.per_second)]
+
+
+def test_who_waits_for_a_browser_hears_a_stop(shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "_AS_FAST_AS_WRITTEN", 0)
+    monkeypatch.setattr(writing, "time", clock := Clock())
+    slow = VISITOR._replace(per_second=0.001)
+    *_, last = write(shelf, wish(num_chars=0), Writers(), lambda: clock.now >= 1, slow)
+    assert 1 <= clock.now < 1.1
+    assert not last.page["is_writing"]
+
+
+def test_frames_come_more_rarely_in_a_crowd_and_in_a_long_text_but_often_enough_to_notice_who_left() -> None:
+    writers = Writers()
+    alone = [writers.frame_seconds(num_chars) for num_chars in (0, 100_000, 1_000_000)]
+    assert alone == sorted(set(alone))
+    with contextlib.ExitStack() as crowd:
+        for _ in range(64):
+            crowd.enter_context(writers.one_more())
+        assert alone[0] < writers.frame_seconds(0) <= writers.frame_seconds(1_000_000) <= 0.5
+    assert writers.number == 0
+
+
+# The empty prompt ----------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_prompt_is_how_most_lines_begin_that_the_model_knows(
+    shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = shelf.load(MODEL)
+    origin = model.provenance
+    assert origin is not None
+    knowing = dataclasses.replace(model, provenance=origin.model_copy(update={"beginnings": ("class ", "def ")}))
+    monkeypatch.setattr(shelf, "load", lambda _: knowing)
+    last = frames(shelf, wish("", num_chars=40))[-1]
+    assert last.page["given"] == "class "
+    assert "begins with 'class '" in last.note
+    assert texts(last) == [model.generate("class ", SampleConfig(num_chars=40))]
+    assert dict(parse_qsl(last.page["link"]))["prompt"] == "class "
+    on = frames(shelf, wish("", json.loads(json.dumps(last.page)), num_chars=30))[-1]
+    assert texts(on) == [model.generate("class ", SampleConfig(num_chars=70))]
+
+
+def test_an_empty_prompt_is_a_new_line_where_nothing_else_is_known(
+    shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelf, "corpus", lambda _: None)
+    last = frames(shelf, wish("", num_chars=40))[-1]
+    assert "begins a new line" in last.note
+    assert texts(last) == [shelf.load(MODEL).generate("\n", SampleConfig(num_chars=40))]
+    assert dict(parse_qsl(last.page["link"]))["prompt"] == "\n"
 
 
 # Addresses -----------------------------------------------------------------------------------------------------------

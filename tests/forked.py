@@ -1,0 +1,105 @@
+"""Processes that need not import PyTorch, which takes longer than most of what tests have them do.
+
+A server imports it once for all of them, and forks for each.
+"""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+COMMAND = "import sys\nfrom charlstm.cli import main\nsys.exit(main(sys.argv[1:]))"  # `python -m charlstm`
+
+_SERVER = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+if sys.platform != "win32":
+    _SERVER.set_forkserver_preload(["torch.distributed", "charlstm.cli", "charlstm.runs.worker"])
+
+
+class Forked:
+    """`python -c SCRIPT ARGUMENTS` by another way; the methods are those of `subprocess.Popen`."""
+
+    def __init__(self, cwd: Path, script: str, *arguments: object, **environment: str) -> None:
+        """What is in `environment` goes over this process's."""
+        self._out, self._err = _Collected(), _Collected()
+        printed = (self._out.writer, self._err.writer)
+        given = (script, [str(each) for each in arguments], {**os.environ, **environment}, cwd, printed)
+        self._process = _SERVER.Process(target=_run, args=given)
+        self._process.start()
+        self._out.begin()
+        self._err.begin()
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float) -> int:
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired("a forked process", timeout)
+        return self.returncode
+
+    def communicate(self, timeout: float) -> tuple[str, str]:
+        self.wait(timeout)
+        return self._out.text(is_all=True), self._err.text(is_all=True)
+
+    def printed_line(self) -> str:
+        """The first line of what it has printed, once that is whole."""
+        line, end, _ = self._out.text().partition("\n")
+        return line if end else ""
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None and self._process.pid:
+            os.kill(self._process.pid, number)
+
+    def end(self) -> None:
+        """Wherever it is."""
+        self._process.kill()
+        self._process.join()
+
+
+Fork = Callable[..., Forked]
+
+
+class _Collected:
+    """What comes through a pipe, taken out as it comes."""
+
+    def __init__(self) -> None:
+        self._reader, self.writer = _SERVER.Pipe(duplex=False)
+        self._data = b""
+        self._thread = threading.Thread(target=self._collect, daemon=True)
+
+    def begin(self) -> None:
+        """Once the process has the other end."""
+        self.writer.close()
+        self._thread.start()
+
+    def text(self, is_all: bool = False) -> str:
+        if is_all:
+            self._thread.join()
+        return self._data.decode()
+
+    def _collect(self) -> None:
+        with self._reader:
+            while piece := os.read(self._reader.fileno(), 65536):
+                self._data += piece
+
+
+def _run(
+    script: str,
+    arguments: list[str],
+    environment: Mapping[str, str],
+    cwd: Path,
+    printed: tuple[Connection, Connection],
+) -> None:
+    for number, writer in enumerate(printed, start=1):
+        os.dup2(writer.fileno(), number)
+        writer.close()
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    sys.argv = ["-c", *arguments]
+    exec(compile(script, "<script>", "exec"), {"__name__": "__main__"})

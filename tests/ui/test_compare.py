@@ -1,0 +1,61 @@
+"""Two models side by side: the same prompt and seed, and the same text."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charlstm.config import SampleConfig
+from charlstm.ui.compare import NO_MODEL, _Side
+from charlstm.ui.models import ModelShelf
+from charlstm.ui.reader import text_of
+from charlstm.ui.writing import SETTINGS, Writers
+
+FIRST, SECOND = "tiny-shakespeare", "python-stdlib"
+
+
+@pytest.fixture(scope="module")
+def shelf(repository: Path) -> ModelShelf:
+    return ModelShelf(repository / "checkpoints")
+
+
+@pytest.fixture(scope="module")
+def side(shelf: ModelShelf) -> _Side:
+    return _Side(shelf, Writers())
+
+
+def values(**changed: Any) -> list[Any]:
+    asked = {**SampleConfig(num_chars=80, seed=3).model_dump(), **changed}
+    return [asked[name] for name in SETTINGS]
+
+
+def test_two_models_continue_the_same_prompt_with_the_same_seed(shelf: ModelShelf, side: _Side) -> None:
+    *_, (first, second, first_line, second_line, problem) = side.write(SECOND, FIRST, "def ", *values())
+    for name, page, line in ((FIRST, first, first_line), (SECOND, second, second_line)):
+        expected = shelf.load(name).generate("def ", SampleConfig(num_chars=80, seed=3))
+        assert [text_of(text) for text in page["texts"]] == [expected]
+        assert line.startswith(f"{name}: 80 characters")
+        assert "seed 3" in line
+        assert not page["can_branch"]
+    assert problem == ""
+
+
+def test_two_models_score_the_same_text(shelf: ModelShelf, side: _Side) -> None:
+    text = "import os\n"
+    first, second, *lines, problem = side.score(FIRST, SECOND, text)
+    for name, page, line in zip((FIRST, SECOND), (first, second), lines, strict=True):
+        figures = shelf.load(name).score(text)
+        assert text_of(page["texts"][0]) == text
+        assert line.startswith(f"{name}: {figures.nats:.3f} nats per character ({figures.bpc:.3f} bits)")
+        assert f"perplexity {figures.perplexity:.2f}" in line
+    assert problem == ""
+    assert lines[0] != lines[1]
+
+
+def test_what_can_not_be_compared_is_said(side: _Side) -> None:
+    *_, (*_, problem) = side.write(NO_MODEL, FIRST, "def ", *values())
+    assert "Choose a second model" in problem
+    *_, (*_, problem) = side.write(SECOND, FIRST, "def ", *values(num_chars=0))
+    assert "set a length" in problem
+    *_, problem = side.score(FIRST, "gone", "text")
+    assert "no longer there" in problem

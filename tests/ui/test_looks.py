@@ -1,0 +1,57 @@
+"""What holds for every tab: it fits, it can be operated, it is contrasted, and it asks nobody else for anything."""
+
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from conftest import App  # isort: skip  tests/ui/conftest.py
+
+pytestmark = pytest.mark.browser
+
+_UNNAMED = """() => [...document.querySelectorAll('button, input, textarea, select, progress')]
+    .filter(e => e.checkVisibility() && e.type !== 'hidden')
+    .filter(e => !(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.labels?.length
+                   || e.innerText?.trim() || e.title))
+    .map(e => e.outerHTML.slice(0, 200))"""
+
+
+def _open(page: Page, tab: str) -> None:
+    """Open the tab, and wait for what belongs there."""
+    page.get_by_role("tab", name=tab).click()
+    if tab == "Generate":
+        expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
+    elif tab == "Train":
+        expect(page.get_by_role("button", name="Start training")).to_be_visible()
+        expect(page.locator(".chart-line").first).to_be_attached()
+    else:
+        expect(page.get_by_label("Model to publish")).to_have_value("tiny-shakespeare")
+        page.get_by_label("Name on the Hub").fill(f"owner/{'long-' * 17}name")
+        page.get_by_role("button", name="Show what will be sent").click()
+        expect(page.locator("#publish-files")).to_contain_text("model.safetensors")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_scrolls_sideways_all_controls_have_names_axe_agrees_and_no_other_host_is_asked(
+    browser: Browser, app: App, theme: str
+) -> None:
+    context = browser.new_context(color_scheme=theme)
+    hosts: set[str] = set()
+    context.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+    page = context.new_page()
+    page.goto(f"{app.url}?__theme={theme}", wait_until="load")
+    for tab in ("Generate", "Hub", "Train"):
+        page.set_viewport_size({"width": 1280, "height": 800})
+        _open(page, tab)
+        for width in (390, 1280):
+            page.set_viewport_size({"width": width, "height": 844})
+            page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
+        assert page.evaluate(_UNNAMED) == []
+    page.get_by_role("button", name="Advanced").click()
+    page.get_by_text("Learning rate, gradient, speed").click()
+    expect(page.get_by_label("Hidden size")).to_be_visible()
+    found = Axe().run(page).response["violations"]
+    assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
+    assert hosts - {"", f"127.0.0.1:{app.port}"} == set()
+    context.close()
