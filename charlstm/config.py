@@ -260,7 +260,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "max_passes": 1.0,
         "max_minutes": 0.0,
         "log_every": 10,
-        "eval_every": 2500,
+        "eval_every": 3000,  # at 2,500 validations took 5.3 % of the time
         "sample_every": 500,
         "sample_chars": 500,
         "sample_temperature": 1.0,

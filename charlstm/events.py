@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-Cause = Literal["asked", "timer", "pause", "rate", "end"]
+Cause = Literal["asked", "timer", "pause", "rate", "stop", "end"]
 
 
 class StepDone(NamedTuple):

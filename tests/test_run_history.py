@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,33 @@ def test_a_tick_is_small_however_long_the_run_and_nothing_new_is_said_to_be_so(f
     assert zoomed.minutes == pytest.approx([step * 0.01 for step in zoomed.steps])
 
 
+def test_a_run_is_remembered_in_some_bytes_a_point_and_none_of_its_texts(folder: RunFolder) -> None:
+    num_points = 4000
+    append(folder, STARTED, *(point(step) for step in range(num_points)))
+    append(folder, *(Sampled(step=step, text="x" * 10_000, temperature=1, seed=1) for step in range(0, num_points, 40)))
+    history = RunHistory(folder)
+    tracemalloc.start()
+    try:
+        history.poll()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert history.num_samples == 100  # a megabyte of text
+    assert kept < 100 * num_points
+
+
+@pytest.mark.parametrize("num_points", [0, 1, 2, 24, 25, 1000])
+def test_the_outline_goes_from_the_first_point_to_the_last_in_few(folder: RunFolder, num_points: int) -> None:
+    append(folder, STARTED, *(point(step, loss=5000.0 - step) for step in range(num_points)))
+    history = RunHistory(folder)
+    history.poll()
+    outline = history.outline(24)
+    assert len(outline) == min(num_points, 24)
+    assert list(outline) == sorted(set(outline), reverse=True)
+    if num_points:
+        assert (outline[0], outline[-1]) == (5000.0, 5001.0 - num_points)
+
+
 def test_what_a_resume_or_a_divergence_takes_back_is_forgotten(folder: RunFolder) -> None:
     append(folder, STARTED, point(0, 4.0), validation(0, 4.0), point(20, 3.0), validation(20, 3.5))
     append(
@@ -157,6 +185,22 @@ def test_the_time_left_is_that_of_the_part_that_is_worked_on(folder: RunFolder) 
     append(folder, point(30, elapsed_seconds=150.0, fraction=0.5))
     history.poll()
     assert history.time_left() == pytest.approx(30)
+
+
+def test_how_far_a_run_is_is_said_by_its_last_record_of_any_kind_that_counts(folder: RunFolder) -> None:
+    history = RunHistory(folder)
+    assert history.reached() == (0, 0.0)
+    append(
+        folder, STARTED, point(0), point(20, elapsed_seconds=12.0), Saved(step=27, cause="stop", elapsed_seconds=15.0)
+    )
+    history.poll()
+    assert history.reached() == (27, 15.0)
+    append(folder, Evaluated(step=30, val_loss=2.0, method="", is_best=True, elapsed_seconds=18.0))
+    history.poll()
+    assert history.reached() == (30, 18.0)
+    append(folder, Resumed(step=27, started_at="", elapsed_seconds=15.0))
+    history.poll()
+    assert history.reached() == (27, 15.0)
 
 
 def test_marks_are_few_and_the_rare_ones_are_not_crowded_out(folder: RunFolder) -> None:

@@ -262,7 +262,7 @@ class TestStatus:
         assert folder.status() == "completed"
 
     def test_those_that_have_a_process_or_are_about_to_are_the_active_ones(self):
-        assert set(ACTIVE) == {"starting", "running", "paused", "stopping"}
+        assert set(ACTIVE) == {"starting", "running", "paused", "stopping", "measuring"}
 
     def test_looking_makes_no_file_in_a_folder_without_a_lock(self, folder: RunFolder):
         before = sorted(folder.path.iterdir())

@@ -39,6 +39,7 @@ class Answer(_Message):
     number: int = 0  # of the latest request that it has heard
     done: int = 0  # of the latest request that is in effect
     is_paused: bool = False
+    is_halted: bool = False  # no step is to come, and all is saved; what is left is to measure the model
     rate_factor: float = 1.0
     saved_step: int | None = None
 

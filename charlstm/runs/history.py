@@ -247,6 +247,8 @@ class RunHistory:
         self._marks = [mark for mark in self._marks if mark.step <= step]
         if self.latest and self.latest.step > step:
             self.latest = None
+        if self.last_validation and self.last_validation.step > step:
+            self.last_validation = None
         if self.best and self.best.step > step:
             self.best = self._best_kept()
 
@@ -285,6 +287,12 @@ class RunHistory:
             [_short(points.columns[column][place]) for place in kept],
         )
 
+    def outline(self, num_points: int = 24) -> tuple[float, ...]:
+        """The smoothed loss from its first point to its last, at so few places that all runs can be shown at once."""
+        losses = self._points.columns["smooth_loss"]
+        last = min(num_points, len(losses)) - 1
+        return tuple(losses[place * (len(losses) - 1) // max(1, last)] for place in range(last + 1))
+
     def _passes(self, step: int) -> float:
         """Passes over the text after `step` steps: each step is as long as any other."""
         return step * self._passes_per_step
@@ -308,6 +316,12 @@ class RunHistory:
         kind, text = told(record)
         seconds = getattr(record, "elapsed_seconds", None) or self._points.at(record.step, "elapsed_seconds") or 0.0
         return Mark(kind, record.step, _short(self._passes(record.step)), _short(seconds / 60), text)
+
+    def reached(self) -> tuple[int, float]:
+        """The step of the last record, and the seconds of training until then."""
+        known = [record for record in (self.latest, self.last_validation, self.finished, *self._marks[-1:]) if record]
+        latest = max(known, key=lambda record: record.step, default=None)
+        return (latest.step, getattr(latest, "elapsed_seconds", 0.0)) if latest else (0, 0.0)
 
     @property
     def num_samples(self) -> int:

@@ -57,6 +57,7 @@ class RunSummary:
     elapsed_seconds: float
     val_loss: float | None  # the best, in nats per character
     problem: str  # why it failed, in a sentence
+    outline: tuple[float, ...] = ()  # of its loss
 
     @property
     def name(self) -> str:
@@ -245,7 +246,7 @@ class RunManager:
     def _summary(self, folder: RunFolder, place: int) -> RunSummary:
         history, status = self._histories[folder.name], self.status(folder)
         corpus, size, parent = _facts(folder, folder.begun_at())
-        validation, progress = history.best, history.latest
+        validation, (step, elapsed_seconds) = history.best, history.reached()
         val_loss = validation.val_loss if validation else None
         if history.finished and history.finished.val_stateful is not None:
             val_loss = history.finished.val_stateful
@@ -259,10 +260,11 @@ class RunManager:
             corpus=corpus,
             size=size,
             parent=parent,
-            step=progress.step if progress else 0,
-            elapsed_seconds=progress.elapsed_seconds if progress else 0.0,
+            step=step,
+            elapsed_seconds=elapsed_seconds,
             val_loss=val_loss,
             problem=folder.problem() if status == "failed" else "",
+            outline=history.outline(),
         )
 
     def _spawn(self, folder: RunFolder) -> "subprocess.Popen[bytes]":

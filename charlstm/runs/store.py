@@ -29,7 +29,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from filelock import FileLock
 from pydantic import ValidationError
@@ -42,8 +42,9 @@ from charlstm.runs.control import Answer, Control, Mailbox
 from charlstm.runs.held import is_held
 from charlstm.runs.kept import PARTS, More, Parent, Ticket
 
-Status = Literal["queued", "starting", "running", "paused", "stopping", "completed", "stopped", "failed", "interrupted"]
-ACTIVE: tuple[Status, ...] = ("starting", "running", "paused", "stopping")  # it has a process, or is about to
+Active = Literal["starting", "running", "paused", "stopping", "measuring"]  # it has a process, or is about to
+Status = Literal[Active, "queued", "completed", "stopped", "failed", "interrupted"]
+ACTIVE: tuple[Active, ...] = get_args(Active)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOADING_SECONDS = 300  # a busy machine has been seen to take a minute until a worker has its lock
@@ -256,9 +257,12 @@ class RunFolder:
         """Derived from lock, ticket and last record."""
         ticket = self.ticket()  # looked up before the lock: its worker takes that first
         if self.is_alive():
+            answer = self.answer()
+            if answer.is_halted:
+                return "measuring"
             if self.control().stop:
                 return "stopping"
-            return "paused" if self.answer().is_paused else "running"
+            return "paused" if answer.is_paused else "running"
         if ticket:
             return "queued" if ticket.started_at is None else "starting"
         last = self._last_record()

@@ -11,13 +11,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import Timeout
 from torch import Tensor
 
 from charlstm.checkpoint import MODEL_FILE, load_training_state, save_training_state
 from charlstm.config import Settings
-from charlstm.corpus import Corpus, Report, Split
+from charlstm.corpus import Corpus, Report
 from charlstm.distributed import ALONE, World
 from charlstm.errors import RunError
 from charlstm.events import (
@@ -31,25 +30,26 @@ from charlstm.events import (
     Record,
     Resumed,
     Rewound,
+    Sampled,
     Saved,
     Started,
     StepDone,
 )
 from charlstm.language_model import LanguageModel
-from charlstm.model import CharLSTM
 from charlstm.runs.background import ReferenceThread
-from charlstm.runs.limits import check_parameters
 from charlstm.runs.log import RecordLog
 from charlstm.runs.parts import beginning, extended, extension, whole_origin
+from charlstm.runs.preparing import begin_added_part, planned, prepared
 from charlstm.runs.sources import check_text_is_the_same, corpus_of, told, unwritable
 from charlstm.runs.steering import Ear, stop_signals
 from charlstm.runs.store import RunFolder
-from charlstm.training import Trainer, grown, hardware, measured, plan, provenance
+from charlstm.training import Trainer, hardware, measured, provenance
 
 _LOOK_SECONDS = 0.1  # between two looks at control.json
 _SAVE_SECONDS = 20.0
 _FIRST_SAVE_SECONDS = 3.0  # a run cut off early is not begun anew
 _SAVE_SHARE = 0.01  # of the time may go into saving
+_State = tuple[dict[str, Tensor], dict[str, Any]]  # what a trainer continues from
 
 
 def work(
@@ -84,11 +84,11 @@ def work(
             with Ear(folder.mailbox) as ear:
                 with world.first_goes_first():
                     corpus = corpus or corpus_of(folder, report)
-                    planned = _planned(folder, corpus)
+                    notes = planned(folder, corpus)
                 world.shared(extended(folder).flat())
                 with world.first_goes_first():
                     begun = _Work(folder, corpus, log, ear, world, report, make_trainer)
-                begun.notes += planned
+                begun.notes += notes
                 begun.save_no_sooner_than(save_seconds)
                 return begun.through()
         except Exception as error:
@@ -115,11 +115,11 @@ def assist(folder: RunFolder, opened: Callable[[], Corpus], world: World) -> Non
         corpus = opened()
     settings = Settings.from_flat(world.shared(None))  # as the first process has planned them
     with world.first_goes_first():
-        _, trainer, _ = _prepared(folder, settings, corpus, world)
+        _, trainer, _ = prepared(folder, settings, corpus, world)
     tensors, facts = world.shared_state()
     check_text_is_the_same(corpus, facts)
     trainer.load_state(tensors, facts)
-    _begin_added_part(folder, trainer)
+    begin_added_part(folder, trainer)
     with stop_signals() as is_signalled:
         for event in trainer.run():
             if isinstance(event, StepDone):
@@ -128,47 +128,11 @@ def assist(folder: RunFolder, opened: Callable[[], Corpus], world: World) -> Non
                     break
                 if save and trainer.is_finite():
                     trainer.state()
-        trainer.state()  # which the first process saves when it has validated
+        trainer.state()  # which the first process saves
 
 
-def _prepared(
-    folder: RunFolder,
-    settings: Settings,
-    corpus: Corpus,
-    world: World,
-    report: Report | None = None,
-    make_trainer: Callable[..., Trainer] = Trainer,
-) -> tuple[Split, Trainer, tuple[str, ...]]:
-    """Text and trainer, and the characters that the model which the run begins from did not know."""
-    begun, seed = None, settings.train.seed
-    new: tuple[str, ...] = ()
-    if folder.parent_file.exists():
-        parent = LanguageModel.load(folder.parent_file)
-        begun, new = grown(parent, (char for char, _ in corpus.frequencies), settings.model, seed)
-    split = corpus.split(settings.model, settings.train, begun.vocabulary if begun else None, report=report)
-    with torch.device("meta"):  # before memory is taken
-        check_parameters(CharLSTM(len(split.vocabulary), settings.model).num_parameters)
-    language_model = begun or LanguageModel.create(split.vocabulary, settings.model, seed)
-    return split, make_trainer(language_model, split, settings.train, world=world), new
-
-
-def _begin_added_part(folder: RunFolder, trainer: Trainer) -> bool:
-    """Whether the run goes on for longer than when it was saved; every process of a group finds so."""
-    num_parts = 1 + len(folder.more())
-    is_longer = trainer.course.num_parts < num_parts
-    if is_longer:
-        trainer.begin_part(num_parts)
-    return is_longer
-
-
-def _planned(folder: RunFolder, corpus: Corpus) -> tuple[str, ...]:
-    """Choose the run's settings now if they are to be, once, so that a resumed run goes on alike; returns notes."""
-    settings = folder.settings()
-    if settings.train.plan == "off":
-        return ()
-    settings, note = plan(settings, corpus)
-    folder.keep_settings(settings)
-    return (note,)
+class _Halt(Exception):
+    """A stop was asked for amid a report, which need not be awaited: the state knows what is left of it."""
 
 
 class _Work:
@@ -186,11 +150,12 @@ class _Work:
     ) -> None:
         self.folder, self.corpus, self.log, self.ear, self.world = folder, corpus, log, ear, world
         self.record = log.append
-        self.split, self.trainer, self.new_characters = _prepared(
+        self.split, self.trainer, self.new_characters = prepared(
             folder, extended(folder), corpus, world, report, make_trainer
         )
         self.notes = corpus.notes
         self.evaluated: Evaluated | None = None
+        self.sampled_step: int | None = None
         self.last_save = time.monotonic()
         self.asked_factor, self.saved_for = 1.0, 0  # the factor asked for last, and the request to save done last
         self.cause: Cause | None = None  # of the next save
@@ -211,6 +176,7 @@ class _Work:
         with stop_signals() as self.is_signalled:
             with references:
                 is_stopped = self._train()
+                self._halt("stop" if is_stopped else "end")
                 if not is_stopped:
                     references.wait()
             return self._finish(is_stopped)
@@ -240,7 +206,7 @@ class _Work:
         self.asked_factor = self.trainer.course.asked_factor
         self.ear.answer(rate_factor=self.asked_factor, saved_step=self.trainer.step)
         self.record(Resumed(started_at=_now(), **self._moment()))
-        if _begin_added_part(self.folder, self.trainer):
+        if begin_added_part(self.folder, self.trainer):
             self.record(extension(self.folder, self._moment()))
 
     def _moment(self) -> dict[str, Any]:
@@ -251,18 +217,21 @@ class _Work:
         """Work the trainer's events off; returns whether the run was stopped before its planned end."""
         if self.world.size == 1:
             self.trainer.attend = self._attend
-        for event in self.trainer.run():
-            if isinstance(event, StepDone):
-                if self._is_to_stop_here():
-                    self.trainer.attend = lambda: None
-                    return self.trainer.fraction < 1
-            else:
-                self.record(event)
-                if isinstance(event, Evaluated):
-                    self._evaluated(event)
-                elif isinstance(event, Rewound):
-                    self.evaluated = None  # of a step that no longer counts
-        return False
+        with contextlib.suppress(_Halt):
+            for event in self.trainer.run():
+                if isinstance(event, StepDone):
+                    if self._is_to_stop_here():
+                        break
+                else:
+                    self.record(event)
+                    if isinstance(event, Evaluated):
+                        self._evaluated(event)
+                    elif isinstance(event, Sampled):
+                        self.sampled_step = event.step
+                    elif isinstance(event, Rewound):
+                        self.evaluated = self.sampled_step = None  # of a step that no longer counts
+        self.trainer.attend = lambda: None
+        return self.trainer.fraction < 1
 
     def _is_to_stop_here(self) -> bool:
         """After a step: do what was asked, and save if it is time. Several processes do so after the same step."""
@@ -274,10 +243,12 @@ class _Work:
         return stop or (self.world.size == 1 and self._is_asked_to_stop())
 
     def _attend(self) -> None:
-        """Amid a validation, which a pause must not wait for."""
+        """Amid a validation or a sample, which neither a pause nor a stop must wait for."""
         self._look(_LOOK_SECONDS)
         if self.cause:
             self._keep()
+        if self._is_asked_to_stop() and self.trainer.fraction < 1:
+            raise _Halt
 
     def _keep(self) -> None:
         """Save for the cause there is, and wait if that is a pause."""
@@ -346,43 +317,68 @@ class _Work:
         whole = origin.model_copy(update=whole_origin(self.folder, origin.train_config))
         LanguageModel(language_model.model, language_model.vocabulary, whole).save(place)
 
-    def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def _state(self) -> _State:
         tensors, facts = self.trainer.state()
         return tensors, {**facts, "corpus_sha256": self.corpus.sha256}
 
-    def _save_last(self, cause: Cause) -> None:
+    def _save_last(self, cause: Cause, state: _State | None = None) -> None:
         self._require_folder()
         began = time.monotonic()
-        save_training_state(self.folder.state_file, *self._state())
+        save_training_state(self.folder.state_file, *(state or self._state()))
         self._publish(self.folder.state_file.parent)
         self.last_save = time.monotonic()
         self.record(Saved(cause=cause, **self._moment()))
         self.ear.answer(saved_step=self.trainer.step)
         self.save_seconds = max(self.shortest_wait, (self.last_save - began) / _SAVE_SHARE)
 
-    def _finish(self, is_stopped: bool) -> Finished:
-        is_good = self.trainer.is_finite()  # broken weights that no report has met yet are not for keeping
-        if is_stopped and is_good and (self.evaluated is None or self.evaluated.step != self.trainer.step):
-            event = self.trainer.evaluate()  # so that what was learned since the last validation is not passed over
+    def _halt(self, cause: Cause) -> None:
+        """No step is to come: save before anything is measured, so that nobody waits for that."""
+        self.ended: _State | None = None
+        if self.trainer.step and self.trainer.is_finite():  # broken weights that no report has met are not for keeping
+            self.ended = self._state()
+            self._save_last(cause, self.ended)
+        self.ear.answer(is_halted=True)
+
+    def _report_last(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """So that what was learned since the last validation is not passed over; the state is to know of it."""
+        step, best = self.trainer.step, facts["best_val_loss"]
+        is_validated = self.evaluated is not None and self.evaluated.step == step
+        if not is_validated:
+            event = self.trainer.evaluate()
             self.record(event)
             self._evaluated(event)
-        if is_good:
-            self._save_last("end")
-        best = LanguageModel.load(self.folder.path / MODEL_FILE)
-        if not is_stopped:
-            best = measured(best, self.split.validation)
-            best.save(self.folder.path)
-        assert best.provenance is not None
+            best = event.val_loss if event.is_best else best
+        if self.sampled_step != step:
+            self.record(self.trainer.sample())
+        elif is_validated:
+            return
+        self._save_last("end", (tensors, {**facts, "best_val_loss": best, "num_pending": 0}))
+
+    def _finish(self, is_stopped: bool) -> Finished:
+        if is_stopped and self.ended:
+            self._report_last(*self.ended)
+        val_stateful, val_windows = self._measured(is_stopped)
         finished = Finished(
             step=self.trainer.step,
             reason="stopped" if is_stopped else "completed",
             elapsed_seconds=self.trainer.elapsed_seconds,
-            val_stateful=best.provenance.val_stateful,
-            val_windows=best.provenance.val_windows,
+            val_stateful=val_stateful,
+            val_windows=val_windows,
             num_parts=self.trainer.course.num_parts,
         )
         self.record(finished)
         return finished
+
+    def _measured(self, is_stopped: bool) -> tuple[float | None, float | None]:
+        """Both figures of the best model, measured now if the run has come to its end."""
+        if not (self.folder.path / MODEL_FILE).exists():
+            return None, None  # stopped before anything was validated
+        best = LanguageModel.load(self.folder.path)
+        if not is_stopped:
+            best = measured(best, self.split.validation)
+            best.save(self.folder.path)
+        origin = best.provenance
+        return (origin.val_stateful, origin.val_windows) if origin else (None, None)
 
 
 def _now() -> str:

@@ -244,7 +244,7 @@ class Trainer:
             yield self.evaluate()
         if samples and self.world.is_writer:
             self._num_pending = 1
-            yield self._sample()
+            yield self.sample()
         self._num_pending = 0
         self._interval_began += self._clock() - began - (self._rested_seconds - rested)
 
@@ -316,7 +316,7 @@ class Trainer:
             step=self.step, val_loss=loss.nats, method=method, is_best=is_best, elapsed_seconds=self.elapsed_seconds
         )
 
-    def _sample(self) -> Sampled:
+    def sample(self) -> Sampled:
         """The same prompt and seed every time, so that samples differ by what was learned alone."""
         config, prompt = self.config, self.config.sample_prompt
         how = SampleConfig(num_chars=config.sample_chars, temperature=config.sample_temperature, seed=config.seed)

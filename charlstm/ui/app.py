@@ -17,7 +17,7 @@ from charlstm.runs.store import RunStore
 from charlstm.ui import assets, hub_tab, reader, sheet
 from charlstm.ui.controls import PRIVATE
 from charlstm.ui.crowd import prepare_for_crowds
-from charlstm.ui.form import KEPT, restored
+from charlstm.ui.form import KEPT
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.hub_tab import build_hub_tab
 from charlstm.ui.models import ModelShelf
@@ -79,7 +79,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
 
         loaded = page.load(open_page, None, [*generate.outputs, *generate.form], **PRIVATE)
         generate.start_if_linked(loaded)
-        page.load(restored, train.form.kept, train.restores, js=KEPT, **PRIVATE)
+        page.load(train.restored, train.form.kept, train.restores, js=KEPT, **PRIVATE)
         generate_tab.select(generate.show_model, generate.model, generate.outputs, queue=False, **PRIVATE)
         hub_shown.select(hub.refreshed, hub.model, hub.model, queue=False, **PRIVATE)
         train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)

@@ -20,6 +20,7 @@ from charlstm.ui import views
 from charlstm.ui.watch import RunWatch, Section, section
 
 _BUDGET_BYTES = 16_000  # of one answer; a page that is far behind asks again at once
+_FRAME_BYTES = 16  # quotes, brackets and the like around a section
 _MOST_COMPARED = 6
 _PIECE_BYTES = 1 << 21  # of a model that is downloaded
 
@@ -65,11 +66,12 @@ class Board:
         for name, each in sections.items():
             if tags.get(name) == each.tag:
                 continue
-            if sent and num_bytes + each.num_bytes > _BUDGET_BYTES:
+            size = each.num_bytes + len(name.encode()) + len(each.tag.encode()) + _FRAME_BYTES
+            if sent and num_bytes + size > _BUDGET_BYTES:
                 is_more = True
                 continue
             sent[name] = [each.tag, each.value]
-            num_bytes += each.num_bytes
+            num_bytes += size
         run = shown.name if shown else None
         if not sent and asked.get("shown") == run:
             return None
@@ -85,7 +87,6 @@ class Board:
     ) -> dict[str, Section]:
         active = self.watch.active()
         house = views.house_of(active, self.watch.watched(active).history if active else None)
-        rows = [views.row_of(run, run.name in BUNDLED) for run in self.watch.runs()]
         sections = {"house": section(house)}
         if shown is None:
             sections["state"] = section(None)
@@ -97,7 +98,9 @@ class Board:
             sections["samples"] = (
                 watched.samples(*has) if isinstance(has, list) and len(has) == 2 else watched.samples("", 0)
             )
-        sections["runs"] = section({"rows": rows})
+        sections["runs"] = section([run.name for run in self.watch.runs()])
+        for run in self.watch.runs():
+            sections[f"row/{run.name}"] = section(views.row_of(run, run.name in BUNDLED))
         sections["trash"] = section(self._trash())
         for run in self._compared(asked, shown):
             watched = self.watch.watched(run)

@@ -15,6 +15,7 @@ from charlstm.corpus import DESCRIPTIONS, default_corpus
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.ui import presets, texts
 from charlstm.ui.controls import PRIVATE, free_control
+from charlstm.ui.uploads import Uploads, served
 from charlstm.ui.views import capitalised, plain, sentence
 from charlstm.ui.watch import RunWatch
 
@@ -24,6 +25,7 @@ _OWN_PLACE = ("corpus", "encoding", "max_minutes")  # not under Advanced: they h
 MODEL_FIELDS = tuple(ModelConfig.model_fields)
 TRAIN_FIELDS = tuple(name for name in TrainConfig.model_fields if name not in _OWN_PLACE)
 ADVANCED = (*MODEL_FIELDS, *TRAIN_FIELDS)
+_PASTED_INFO = "This browser keeps up to a million characters of it; choose a longer one as a file"
 # Not a gr.BrowserState: one in a tab that is not open yet is empty when the page asks for it.
 _KEEP = "(...values) => { window.charlstm.store.keepForm(values); }"
 KEPT = "() => [window.charlstm.store.formKept()]"
@@ -46,6 +48,7 @@ class Form:
     advanced: dict[str, Any]
     start: gr.Button
     problem: gr.HTML
+    upload: gr.Textbox  # the id of the file, by which it is found again
     kept: gr.Textbox  # what the browser kept of the form, as JSON
 
     @property
@@ -91,7 +94,7 @@ class Chosen:
         return self.preset if is_plain and self.parent == NEW_MODEL else presets.OWN
 
 
-def build_form(watch: RunWatch) -> Form:
+def build_form(watch: RunWatch, uploads: Uploads) -> Form:
     """Lay the form out and wire what needs nothing but itself."""
     first, preset = default_corpus(), Settings.preset(_FIRST_PRESET)
     summary = plain(presets.described(_FIRST_PRESET, first, watch.runs()))
@@ -99,7 +102,7 @@ def build_form(watch: RunWatch) -> Form:
     form = Form(
         corpus=gr.Radio(label="Text to learn from", choices=sources, value=first, elem_id="corpus"),
         file=gr.File(label="Text file", visible=False, height=110),
-        pasted=gr.Textbox(label="Pasted text", lines=4, max_lines=8, visible=False),
+        pasted=gr.Textbox(label="Pasted text", info=_PASTED_INFO, lines=4, max_lines=8, visible=False),
         encoding=free_control(preset.train, "encoding", visible=False),
         facts=gr.HTML(texts.named(first), elem_classes="facts", elem_id="corpus-facts"),
         preset=gr.Radio(label="Preset", choices=list(PRESETS), value=_FIRST_PRESET),
@@ -110,9 +113,10 @@ def build_form(watch: RunWatch) -> Form:
         start=gr.Button("Start training", variant="primary"),
         problem=gr.HTML(elem_classes="problem", elem_id="train-problem"),
         **_build_advanced(preset),
+        upload=gr.Textbox(visible=False),
         kept=gr.Textbox(visible=False),
     )
-    _wire(form, watch)
+    _wire(form, watch, uploads)
     return form
 
 
@@ -132,7 +136,7 @@ def _build_advanced(preset: Settings) -> dict[str, Any]:
     return {"more": more, "parent": parent, "advanced": advanced}
 
 
-def _wire(form: Form, watch: RunWatch) -> None:
+def _wire(form: Form, watch: RunWatch, uploads: Uploads) -> None:
     """What is chosen shows its box, its facts and its values; what is wrong is said on leaving a field."""
     boxes = [form.file, form.pasted, form.encoding, form.problem]
     form.corpus.change(_source_updates, form.corpus, boxes, queue=False, **PRIVATE)
@@ -147,20 +151,22 @@ def _wire(form: Form, watch: RunWatch) -> None:
     form.preset.input(lambda name: _values_of(Settings.preset(name)), form.preset, numbers, queue=False, **PRIVATE)
     left = [each.blur for each in numbers]
     gr.on(left, lambda *_: None, numbers, None, validator=lambda *values: _verdicts(values), **PRIVATE)
-    kept = [form.corpus, form.pasted, form.encoding, form.preset, form.parent, *numbers]
+    gr.on([form.file.upload, form.file.clear], uploads.keep, form.file, form.upload, queue=False, **PRIVATE)
+    kept = [form.corpus, form.pasted, form.encoding, form.preset, form.parent, *numbers, form.upload]
     gr.on([each.change for each in kept], None, kept, None, js=_KEEP, queue=False, **PRIVATE)
 
 
-def restored(kept_json: str) -> list[Any]:
-    """Updates that put what the browser kept back into the form; for `restores(form)`."""
-    num_restored = 6 + len(ADVANCED)
+def restored(kept_json: str, uploads: Uploads) -> list[Any]:
+    """Updates that put what the browser kept back into the form; for `[*restores(form), form.upload, form.file]`."""
+    num_kept = 7 + len(ADVANCED)
     try:
         kept = json.loads(kept_json)
     except (TypeError, ValueError, RecursionError):
         kept = None
-    if not isinstance(kept, list) or len(kept) != num_restored:
-        return [gr.skip()] * num_restored
-    corpus, pasted, encoding, preset, parent, *numbers = kept
+    if not isinstance(kept, list) or len(kept) != num_kept:
+        return [gr.skip()] * (num_kept + 1)
+    corpus, pasted, encoding, preset, parent, *numbers, upload = kept
+    file = uploads.find(upload)
     return [
         _one_of((*DESCRIPTIONS, texts.UPLOAD, texts.PASTE), corpus),
         pasted if isinstance(pasted, str) else gr.skip(),
@@ -168,6 +174,8 @@ def restored(kept_json: str) -> list[Any]:
         _one_of(tuple(PRESETS), preset),
         parent if isinstance(parent, str) else gr.skip(),
         *(value if isinstance(value, str | int | float) else gr.skip() for value in numbers),
+        upload if file else "",
+        served(file) if file else gr.skip(),
     ]
 
 
@@ -176,7 +184,7 @@ def _one_of(choices: tuple[str, ...], value: Any) -> Any:
 
 
 def restores(form: Form) -> list[Any]:
-    """The components that `restored` fills."""
+    """The components that settings are put into."""
     return [form.corpus, form.pasted, form.encoding, form.preset, form.parent, form.minutes, *form.advanced.values()]
 
 

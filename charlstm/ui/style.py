@@ -56,7 +56,7 @@ CSS = """
 #house { text-align: right; }
 footer a, footer button { color: var(--body-text-color) !important; }  /* Gradio's own grey is too pale to read */
 .house { font-size: 0.9rem; font-variant-numeric: tabular-nums; }
-.house.is-running, .house.is-paused, .house.is-stopping, .house.is-starting { color: var(--alive); }
+.house:is(.is-running, .is-paused, .is-stopping, .is-measuring, .is-starting) { color: var(--alive); }
 .facts, .rate, .problem { padding-top: 0 !important; padding-bottom: 0 !important; }
 .facts, .rate, .problem { font-size: 0.9rem; min-height: 1.4em; font-variant-numeric: tabular-nums; }
 .facts, .rate { opacity: 0.85; }

@@ -20,6 +20,7 @@ from charlstm.ui.board import Board
 from charlstm.ui.controls import PRIVATE
 from charlstm.ui.form import Chosen, Form
 from charlstm.ui.models import ModelShelf
+from charlstm.ui.uploads import Uploads
 from charlstm.ui.views import plain, sentence
 from charlstm.ui.watch import RunWatch
 
@@ -35,10 +36,16 @@ class TrainTab:
     stage: gr.HTML  # its events carry the name of a run: write, adapt, duplicate
     watch: RunWatch
 
+    uploads: Uploads
+
+    def restored(self, kept_json: str) -> list[Any]:
+        """Updates for `restores` that put what the browser kept back into the form."""
+        return forms.restored(kept_json, self.uploads)
+
     @property
     def restores(self) -> list[Any]:
         """What `restored` fills."""
-        return forms.restores(self.form)
+        return [*forms.restores(self.form), self.form.upload, self.form.file]
 
 
 def build_house(watch: RunWatch) -> gr.HTML:
@@ -55,7 +62,8 @@ def build_train_tab(watch: RunWatch, shelf: ModelShelf) -> TrainTab:
     """Lay the tab out and wire it."""
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            form = forms.build_form(watch)
+            uploads = Uploads(watch.manager.store.root)
+            form = forms.build_form(watch, uploads)
             if os.environ.get("OAUTH_CLIENT_ID"):  # a Space where one can sign in; elsewhere the button ends the app
                 gr.LoginButton("Sign in to steer as the Space's owner", size="sm")
         with gr.Column(scale=2, min_width=300):
@@ -65,7 +73,7 @@ def build_train_tab(watch: RunWatch, shelf: ModelShelf) -> TrainTab:
                 elem_id="stage",
             )
     gr.HTML(html_template=_SPACE, js_on_load="window.charlstm.runs(element);", elem_id="runs")
-    tab = TrainTab(form, stage, watch)
+    tab = TrainTab(form, stage, watch, uploads)
     _wire(tab, shelf)
     return tab
 

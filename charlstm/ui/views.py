@@ -23,6 +23,7 @@ STATE_WORDS: dict[Status, tuple[str, str]] = {  # a sign and a word, so that col
     "running": ("●", "training"),
     "paused": ("‖", "paused"),
     "stopping": ("◐", "stopping"),
+    "measuring": ("◐", "measuring"),
     "completed": ("✓", "completed"),
     "stopped": ("■", "stopped"),
     "failed": ("✕", "failed"),
@@ -34,6 +35,7 @@ _ACTIONS: dict[Status, tuple[str, ...]] = {
     "running": ("pause", "stop", "save", "rate", "rename"),
     "paused": ("continue", "stop", "save", "rate", "rename"),
     "stopping": (),
+    "measuring": ("rename",),
     "completed": ("extend", "rename", "delete"),
     "stopped": ("resume", "extend", "rename", "delete"),
     "failed": ("resume", "rename", "delete"),
@@ -41,6 +43,8 @@ _ACTIONS: dict[Status, tuple[str, ...]] = {
 }
 LOSSES, OTHERS = ("training", "smoothed", "validation"), ("learning_rate", "grad_norm", "chars_per_second")
 OVERLAID = ("smoothed", "validation")
+_TINY = 20
+_GOING = ("running", "paused")
 _LOSS_POINTS, _OTHER_POINTS, _OVERLAID_POINTS, _CLOCK_POINTS = 240, 120, 160, 60  # together far below 20 kB
 
 
@@ -80,7 +84,7 @@ class Asked(NamedTuple):
 
 def state_of(run: RunSummary, history: RunHistory, asked: Asked, has_model: bool, is_bundled: bool) -> dict[str, Any]:
     """The run's state in words, its numbers, and what can be done with it now."""
-    sign, word = (STATE_WORDS[run.status][0], "recorded") if is_bundled else STATE_WORDS[run.status]
+    sign, word = (STATE_WORDS[run.status][0], "recorded") if is_bundled else STATE_WORDS[_shown_status(run, history)]
     is_asked = run.status in ACTIVE and asked.control.number > asked.answer.done
     progress = history.latest
     return {
@@ -88,7 +92,7 @@ def state_of(run: RunSummary, history: RunHistory, asked: Asked, has_model: bool
         "status": run.status,
         "sign": sign,
         "word": word,
-        "story": _story(run, history, asked if is_asked else Asked()),
+        "story": _story(run, history, asked if is_asked else None),
         "is_asked": is_asked,
         "rate_factor": asked.answer.rate_factor,
         "fraction": 1.0 if run.status == "completed" else round(progress.fraction, 4) if progress else 0.0,
@@ -99,19 +103,30 @@ def state_of(run: RunSummary, history: RunHistory, asked: Asked, has_model: bool
     }
 
 
+def _shown_status(run: RunSummary, history: RunHistory) -> Status:
+    """Whoever pressed Stop has it as soon as all is saved; that the model is still measured is told beside it."""
+    if run.status != "measuring":
+        return run.status
+    return "completed" if history.latest and history.latest.fraction >= 1 else "stopped"
+
+
 def _possible(run: RunSummary, has_model: bool, is_bundled: bool) -> list[str]:
     """What can be done with the run as it is."""
+    if run.status == "measuring":  # its best model may be another one in a moment
+        has_model = False
     needs_state = {"resume", "extend"} if run.status != "failed" else {"extend"}
     possible = [action for action in _ACTIONS[run.status] if action not in needs_state or run.folder.has_state]
-    if run.status == "interrupted" and "resume" not in possible:
+    if run.status in ("stopped", "interrupted") and "resume" not in possible:
         possible.append("resume")  # from its beginning: nothing was saved yet
     if is_bundled:
         possible = [action for action in possible if action not in ("rename", "delete")]
     return [*possible, *(("write", "adapt", "download") if has_model else ()), "duplicate"]
 
 
-def _story(run: RunSummary, history: RunHistory, asked: Asked) -> str:
-    step = f"step {history.latest.step:,}" if history.latest else ""
+def _story(run: RunSummary, history: RunHistory, asked: Asked | None) -> str:
+    """How far the run is, and what it has been asked and has not done yet."""
+    reached, _ = history.reached()
+    step = f"step {reached:,}" if reached or history.latest else ""
     if run.status == "queued":
         return "next in the queue" if run.place == 1 else f"place {run.place} in the queue"
     if run.status == "failed":
@@ -123,16 +138,22 @@ def _story(run: RunSummary, history: RunHistory, asked: Asked) -> str:
             " · "
         )
     if run.status == "starting":
-        return "the trainer is loading"
+        return f"the trainer is loading{', and stops then' if asked and asked.control.stop else ''}"
+    if run.status == "stopped" and not run.folder.has_state:
+        return "stopped before anything was saved; Resume begins it anew"
     if run.status in ("completed", "stopped"):
         return f"{step} · after {duration(run.elapsed_seconds)}".removeprefix(" · ")
+    if run.status == "measuring":
+        return " · ".join(filter(None, (step, "saved; its model is being measured")))
     waits = "waits until it is continued" if run.status == "paused" else ""
-    return " · ".join(filter(None, (step or "reading the text", waits, *_wishes(asked))))
+    return " · ".join(filter(None, (step or "reading the text", waits, *(_wishes(asked) if asked else ()))))
 
 
 def _wishes(asked: Asked) -> list[str]:
     """What was asked for and is not in effect yet."""
     control, answer = asked
+    if control.stop:
+        return ["stops as soon as this step is done"]
     wishes = [
         (control.pause and not answer.is_paused, "pausing"),
         (not control.pause and answer.is_paused, "continuing"),
@@ -147,7 +168,7 @@ def _figures(run: RunSummary, history: RunHistory) -> list[list[str]]:
     finished = history.finished
     if run.status == "completed" and finished and finished.val_stateful is not None:
         loss = finished.val_stateful
-    left = time_left(progress) if run.status in ("running", "paused", "stopping") and progress else None
+    left = time_left(progress) if run.status in _GOING and progress else None
     rate = f"{progress.chars_per_second:,.0f}" if progress and progress.step else "–"
     bits = f"nats per character ({loss / math.log(2):.2f} bits)" if loss is not None else "nats per character"
     return [
@@ -192,7 +213,7 @@ def house_of(active: RunSummary | None, history: RunHistory | None) -> dict[str,
         parts.append(f"step {progress.step:,}")
     if history and history.best:
         parts.append(f"validation {history.best.val_loss:.2f}")
-    if progress and (left := time_left(progress)) is not None:
+    if progress and active.status in _GOING and (left := time_left(progress)) is not None:
         parts.append(f"{duration(left)} left")
     return {"run": active.name, "status": active.status, "sign": sign, "text": " · ".join(parts)}
 
@@ -209,7 +230,15 @@ def row_of(run: RunSummary, is_bundled: bool) -> dict[str, Any]:
         "label": run.label,
         "status": run.status,
         "cells": [run.corpus, run.size.replace("x", "×"), minutes, loss, state],
+        "curve": _small_curve(run.outline),
     }
+
+
+def _small_curve(losses: Sequence[float]) -> list[int]:
+    """Heights of a tiny curve, 0 for the least of `losses`, `_TINY` for the greatest, none for what is no number."""
+    known = [loss for loss in losses if math.isfinite(loss)]
+    least, span = min(known, default=0.0), max(known, default=0.0) - min(known, default=0.0)
+    return [round(_TINY * (loss - least) / span) for loss in known] if span else []
 
 
 def deleted_at(seconds: float) -> str:

@@ -66,13 +66,13 @@ async def crowd(url: str, num_visitors: int, values: dict[str, Any]) -> list[Vis
 
 
 @contextmanager
-def serving() -> Any:
-    """The address of an app of its own."""
+def serving(*flags: str) -> Any:
+    """The address of an app of its own, started with more `flags`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, str(REPOSITORY / "app.py"), "--port", str(port)],
+        [sys.executable, str(REPOSITORY / "app.py"), "--port", str(port), *flags],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},

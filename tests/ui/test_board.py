@@ -168,6 +168,22 @@ def test_one_more_point_costs_little_and_an_unchanged_run_nothing(watch: RunWatc
     assert page.tick() is None
 
 
+def test_among_many_runs_a_tick_stays_small_and_only_the_row_that_changed_comes_again(watch: RunWatch) -> None:
+    names = [f"a-run-with-a-rather-long-name-{number}" for number in range(80)]
+    for name in names:
+        _append(_make(watch, name), *map(_progress, range(0, 1500, 50)))
+    page = Page(watch)
+    sizes = page.catch_up()
+    assert len(sizes) > 1
+    assert max(sizes) <= MOST_BYTES
+    assert sorted(page.sections["runs"]) == sorted(names)
+    assert {name for name in page.sections if name.startswith("row/")} == {f"row/{name}" for name in names}
+    before = dict(page.tags)
+    _append(RunFolder(watch.manager.store.root / names[3]), _evaluated(2000))
+    assert page.tick() is not None
+    assert [name for name in page.tags if page.tags[name] != before[name]] == [f"row/{names[3]}"]
+
+
 def test_zooming_in_gives_the_points_of_that_part_alone_and_more_of_them(watch: RunWatch) -> None:
     _long(_make(watch, "one"), 20_000)
     page = Page(watch)

@@ -16,6 +16,7 @@ from charlstm.ui import form as forms
 from charlstm.ui import presets
 from charlstm.ui.controls import control
 from charlstm.ui.models import ModelShelf, facts_of
+from charlstm.ui.uploads import Uploads
 from charlstm.ui.watch import RunWatch
 
 PROGRESS = {
@@ -139,15 +140,18 @@ def test_a_model_in_training_is_on_the_shelf_as_long_as_its_run_goes_on(watch: R
     assert "live: mine" not in shelf.names()
 
 
-def test_what_a_browser_kept_is_put_back_and_what_was_forged_is_not() -> None:
+def test_what_a_browser_kept_is_put_back_and_what_was_forged_is_not(tmp_path: Path) -> None:
     numbers = [7.5, *(getattr(ModelConfig(), name) for name in forms.MODEL_FIELDS)]
     numbers += [getattr(TrainConfig(), name) for name in forms.TRAIN_FIELDS]
-    kept = ["python-stdlib", "some text", "latin-1", "blog", forms.NEW_MODEL, *numbers]
-    assert forms.restored(json.dumps(kept)) == kept
+    chosen = ["python-stdlib", "some text", "latin-1", "blog", forms.NEW_MODEL, *numbers]
+    uploads = Uploads(tmp_path)
+    assert forms.restored(json.dumps([*chosen, ""]), uploads) == [*chosen, "", gr.skip()]
     forged = [{"path": "/etc/passwd"}, 5, "utf-99", "no-preset", None, *([["x"]] * len(numbers))]
-    skipped = [gr.skip()] * len(kept)
-    for each in (json.dumps(forged), json.dumps(kept[:-1]), "null", "[", "", "{}"):
-        assert forms.restored(each) == skipped
+    skipped = [gr.skip()] * len(chosen)
+    for upload in ("../x", "/etc/passwd", 5, {"path": "/etc/passwd"}, "0" * 32):
+        assert forms.restored(json.dumps([*forged, upload]), uploads) == [*skipped, "", gr.skip()]
+    for each in (json.dumps(chosen), "null", "[", "", "{}"):
+        assert forms.restored(each, uploads) == [*skipped, gr.skip(), gr.skip()]
 
 
 def test_a_wrong_value_is_refused_at_its_field_alone() -> None:

@@ -115,7 +115,19 @@ def test_what_can_be_done_follows_from_the_state_of_the_run(
 def test_nothing_saved_means_nothing_to_go_on_from_but_an_interrupted_run_can_begin_anew(folder: RunFolder) -> None:
     history = _history(folder)
     assert "extend" not in _state(_summary(folder, "completed"), history)["can"]
-    assert "resume" in _state(_summary(folder, "interrupted"), history)["can"]
+    for status in ("interrupted", "stopped"):
+        state = _state(_summary(folder, status), history)
+        assert "resume" in state["can"]
+        assert "begins it anew" in state["story"]
+
+
+def test_who_stopped_a_run_sees_so_while_its_model_is_still_measured_and_may_do_nothing_to_that(
+    folder: RunFolder,
+) -> None:
+    for fraction, word in ((0.4, "stopped"), (1.0, "completed")):
+        state = _state(_summary(folder, "measuring"), _history(folder, _progress(100, fraction=fraction)))
+        assert (state["word"], state["story"]) == (word, "step 100 · saved; its model is being measured")
+        assert set(state["can"]) == {"rename", "duplicate"}
 
 
 @pytest.mark.parametrize(
@@ -125,6 +137,7 @@ def test_nothing_saved_means_nothing_to_go_on_from_but_an_interrupted_run_can_be
         (Control(number=5), Answer(number=5, done=4, is_paused=True), "continuing"),
         (Control(number=5, save=5), Answer(number=5, done=4), "saving"),
         (Control(number=5, rate_factor=0.5), Answer(number=5, done=4), "changing the learning rate"),
+        (Control(number=5, stop=True), Answer(number=5, done=4), "stops as soon as this step is done"),
     ],
 )
 def test_what_was_asked_for_is_said_until_it_is_in_effect(
@@ -168,6 +181,13 @@ def test_a_completed_run_shows_the_figure_measured_at_its_end(folder: RunFolder)
 )
 def test_the_state_is_told_in_a_sentence(folder: RunFolder, status: Status, values: dict[str, Any], story: str) -> None:
     assert _state(_summary(folder, status, **values), _history(folder, _progress(100)))["story"] == story
+
+
+def test_a_row_has_a_tiny_curve_of_its_own_scale(folder: RunFolder) -> None:
+    row = views.row_of(_summary(folder, "running", outline=(4.0, 3.0, math.inf, 2.5, 2.0)), is_bundled=False)
+    assert row["curve"] == [20, 10, 5, 0]
+    for losses in ((), (3.0,), (3.0, 3.0)):
+        assert views.row_of(_summary(folder, "running", outline=losses), is_bundled=False)["curve"] == []
 
 
 def test_the_line_on_top_says_idle_or_what_is_trained(folder: RunFolder) -> None:

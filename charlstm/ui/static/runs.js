@@ -37,7 +37,9 @@
     });
   };
 
-  const COLUMNS = ['Compare', 'Name', 'Text', 'Size', 'Minutes', 'Best validation', 'State'];
+  const COLUMNS = ['Compare', 'Name', 'Curve', 'Text', 'Size', 'Minutes', 'Best validation', 'State'];
+
+  const SVG = 'http://www.w3.org/2000/svg', TINY = { width: 72, height: 20 };
 
   class Row {
     constructor(id, problem) {
@@ -52,8 +54,13 @@
       } });
       this.key = h('i', { class: 'run-key' });
       this.name = h('button', { type: 'button', class: 'run-name', onclick: () => store.show(id) });
-      this.cells = COLUMNS.slice(2).map((title) => h('td', { 'data-title': title }));
-      this.element = h('tr', {}, h('td', { 'data-title': COLUMNS[0] }, h('label', {}, this.box, this.key)), h('th', { scope: 'row' }, this.name), ...this.cells);
+      this.curve = document.createElementNS(SVG, 'polyline');
+      const small = document.createElementNS(SVG, 'svg');
+      small.setAttribute('viewBox', `-1 -1 ${TINY.width + 2} ${TINY.height + 2}`);
+      small.setAttribute('aria-hidden', 'true'); // in numbers it stands in the same row
+      small.append(this.curve);
+      this.cells = COLUMNS.slice(3).map((title) => h('td', { 'data-title': title }));
+      this.element = h('tr', {}, h('td', { 'data-title': COLUMNS[0] }, h('label', {}, this.box, this.key)), h('th', { scope: 'row' }, this.name), h('td', { class: 'tiny', 'data-title': COLUMNS[2] }, small), ...this.cells);
       this.id = id;
     }
 
@@ -66,6 +73,8 @@
       const isShown = this.id === store.shown;
       this.element.classList.toggle('is-shown', isShown);
       if (isShown) this.name.setAttribute('aria-current', 'true'); else this.name.removeAttribute('aria-current');
+      const points = row.curve.map((y, i) => `${Math.round((i * TINY.width) / (row.curve.length - 1))},${TINY.height - y}`).join(' ');
+      if (this.curve.getAttribute('points') !== points) this.curve.setAttribute('points', points);
       row.cells.forEach((text, i) => say(this.cells[i], text));
       const state = this.cells[this.cells.length - 1];
       state.className = `is-${row.status}`;
@@ -84,7 +93,7 @@
     let known = null;
 
     const drawRows = () => {
-      const list = store.sections.runs?.rows || [];
+      const list = (store.sections.runs || []).map((id) => store.sections[`row/${id}`]).filter(Boolean);
       for (const [id, row] of rows) if (!list.some((each) => each.id === id)) { row.element.remove(); rows.delete(id); }
       list.forEach((each, i) => {
         if (!rows.has(each.id)) rows.set(each.id, new Row(each.id, problem));
@@ -105,7 +114,7 @@
     };
     store.onChange((changed) => {
       if (!element.isConnected && changed !== null) return false;
-      if (changed === null || ['runs', 'shown', 'compared'].some((name) => changed.has(name))) drawRows();
+      if (changed === null || [...changed].some((name) => ['runs', 'shown', 'compared'].includes(name) || name.startsWith('row/'))) drawRows();
       if (changed === null || changed.has('trash')) drawTrash();
       return true;
     });

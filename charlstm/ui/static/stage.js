@@ -266,7 +266,7 @@
     overlaid(names, axis, unit) {
       return names.flatMap((name) => {
         const held = store.sections[`curves/${name}`], to = place(held.clock, axis), look = `run-colour-${store.compared[name]}`;
-        const label = store.sections.runs?.rows.find((row) => row.id === name)?.label || name;
+        const label = store.sections[`row/${name}`]?.label || name;
         return [
           { id: `${name}/smoothed`, name: `${label}, smoothed`, look: `${look} is-thin`, points: this.points(held.lines.smoothed, to, unit) },
           { id: `${name}/validation`, name: label, look, points: this.points(held.lines.validation, to, unit), hasDots: true, isNamed: true },

@@ -3,13 +3,13 @@
   const TICK = 1000, HURRY = 150, PATIENCE = 10000, LOST_AFTER = 2;
   const OVERLAID = 6;
   const KEYS = { visitor: 'charlstm-visitor', chosen: 'charlstm-compared', view: 'charlstm-view', form: 'charlstm-form' };
-  const LONGEST_KEPT = 50000; // characters of a pasted text that the browser keeps
+  const LONGEST_KEPT = 1000000; // characters of a pasted text that the browser keeps
 
   const kept = (key, otherwise) => {
     try { return JSON.parse(localStorage.getItem(key)) ?? otherwise; } catch { return otherwise; }
   };
   const keep = (key, value) => {
-    try { localStorage.setItem(key, JSON.stringify(value)); } catch { /* a private window: kept while the page is open */ }
+    try { localStorage.setItem(key, JSON.stringify(value)); return true; } catch { return false; } // a private window, or full
   };
 
   // Who this browser is: a secret that only it and the server know. Whoever starts a run may steer it.
@@ -72,13 +72,16 @@
     return { list: grown(before?.list, value), epoch: value.epoch, latest: value.latest };
   };
 
+  const forget = (name) => {
+    delete store.tags[name];
+    delete store.sections[name];
+  };
   const take = (answer) => {
     const changed = new Set();
     if (answer.run !== undefined && answer.run !== store.shown) {
       store.shown = answer.run;
       store.texts.clear();
-      delete store.sections.samples;
-      delete store.tags.samples;
+      forget('samples');
       changed.add('shown');
     }
     for (const [name, [tag, value]] of Object.entries(answer.sections || {})) {
@@ -89,14 +92,12 @@
       changed.add(name);
     }
     for (const name of Object.keys(store.tags)) { // of runs that are no longer drawn
-      if (name.startsWith('curves/') && name !== `curves/${store.shown}` && !(name.slice(7) in store.compared)) {
-        delete store.tags[name];
-        delete store.sections[name];
-      }
+      if (name.startsWith('curves/') && name !== `curves/${store.shown}` && !(name.slice(7) in store.compared)) forget(name);
     }
     if (changed.has('runs')) {
-      const there = new Set(store.sections.runs.rows.map((row) => row.id));
+      const there = new Set(store.sections.runs);
       for (const name of Object.keys(store.compared)) if (!there.has(name)) delete store.compared[name];
+      for (const name of Object.keys(store.tags)) if (name.startsWith('row/') && !there.has(name.slice(4))) forget(name);
     }
     if (store.run !== null && answer.run !== undefined && answer.run !== store.run) { // it is gone
       store.run = null;
@@ -152,7 +153,10 @@
   window.addEventListener('hashchange', () => { if (runInAddress() !== store.run) { store.run = runInAddress(); tick(); } });
 
   // The form of a new run: kept here, checked by the server when the page is opened again.
-  store.keepForm = (values) => keep(KEYS.form, values.map((each) => (typeof each === 'string' && each.length > LONGEST_KEPT ? '' : each)));
+  store.keepForm = (values) => {
+    const upTo = (most) => values.map((each) => (typeof each === 'string' && each.length > most ? '' : each));
+    return keep(KEYS.form, upTo(LONGEST_KEPT)) || keep(KEYS.form, upTo(1000)); // all but the text where that is too much
+  };
   store.formKept = () => JSON.stringify(kept(KEYS.form, null));
 
   store.setView = (values) => {

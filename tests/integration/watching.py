@@ -1,0 +1,180 @@
+"""What it costs a run to be watched: its speed in turns with and without open pages, which alternate.
+
+    PYTHONPATH=. python tests/integration/watching.py [--pages 5] [--turns 21] [--seconds 10] [--clients]
+
+An app and a run of its own, on this machine. The watchers are pages in Chromium where there is one; so they share the
+processor with the run, as those of somebody who trains at home do. With `--clients` they are connections that ask what
+such pages ask, and draw nothing: what watchers elsewhere cost. While nobody is to watch, the pages are told that they
+are hidden, and ask nothing. Each watched turn is compared with the unwatched ones just before and after it.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from charlstm.config import Settings
+from charlstm.runs.history import RunHistory
+from charlstm.runs.manager import RunManager
+from charlstm.runs.store import ACTIVE
+
+from crowd import serving  # isort: skip  tests/integration/crowd.py
+
+NAME = "watched"
+SETTLED_SECONDS = 1.5  # after watchers came or went, before a turn begins
+NEVER = 10**9
+_HIDE = """(isHidden) => {
+  Object.defineProperty(document, 'hidden', { configurable: true, get: () => isHidden });
+  document.dispatchEvent(new Event('visibilitychange'));
+}"""
+Watch = Callable[[bool], None]
+
+
+class Client:
+    """Asks once a second what an open page asks, and keeps what that needs to ask only for what is new."""
+
+    def __init__(self, url: str, house: int) -> None:
+        self._url, self._house = f"{url}gradio_api/component_server/", house
+        self._tags: dict[str, str] = {}
+        self._samples: list[Any] = [None, 0]
+        self.num_bytes = 0
+
+    def ask(self) -> None:
+        """One tick."""
+        asked = {"run": NAME, "shown": NAME, "compared": [], "tags": self._tags, "samples": self._samples}
+        call = {"session_hash": "x", "component_id": self._house, "fn_name": "tick", "data": asked}
+        request = urllib.request.Request(self._url, json.dumps(call).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            data = answer.read()
+        self.num_bytes += len(data)
+        for name, (tag, value) in ((json.loads(data) or {}).get("sections") or {}).items():
+            self._tags[name] = tag
+            if name == "samples":
+                self._samples = [value["epoch"], value["keep"] + len(value["add"])]
+
+
+@contextmanager
+def clients(url: str, number: int) -> Iterator[Watch]:
+    """Connections that ask as pages do, while they are told to."""
+    with urllib.request.urlopen(f"{url}config") as answer:
+        components = json.load(answer)["components"]
+    house = next(each["id"] for each in components if each["props"].get("elem_id") == "house")
+    is_watching, is_over = threading.Event(), threading.Event()
+
+    def watch(client: Client, delay: float) -> None:
+        is_over.wait(delay)
+        while not is_over.wait(1.0):
+            if is_watching.is_set():
+                client.ask()
+
+    asking = [Client(url, house) for _ in range(number)]
+    threads = [threading.Thread(target=watch, args=(client, i / number)) for i, client in enumerate(asking)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield lambda wished: is_watching.set() if wished else is_watching.clear()
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
+        say(f"{sum(client.num_bytes for client in asking):,} bytes in all")
+
+
+@contextmanager
+def pages(url: str, number: int, chromium: str) -> Iterator[Watch]:
+    """Open pages, each in a window of its own, that are hidden while nobody is to watch."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        opened = [browser.new_context(viewport={"width": 1280, "height": 800}).new_page() for _ in range(number)]
+        for page in opened:
+            page.goto(f"{url}#run={NAME}", wait_until="load", timeout=120_000)
+            page.locator("#run-state .badge").wait_for(timeout=120_000)
+
+        def watch(wished: bool) -> None:
+            for page in opened:
+                page.evaluate(_HIDE, not wished)
+
+        yield watch
+        browser.close()
+
+
+def say(line: str) -> None:
+    """One line of the result."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def place(history: RunHistory) -> tuple[int, float]:
+    """Step and training time of the newest point of the curve, which is awaited."""
+    before = history.latest
+    while history.latest is before:
+        time.sleep(0.05)
+        history.poll()
+    assert history.latest is not None
+    return history.latest.step, history.latest.elapsed_seconds
+
+
+def turns(history: RunHistory, watch: Watch, number: int, seconds: float) -> list[float]:
+    """Steps per second of `number` turns, of which every second one is watched."""
+    rates = []
+    for turn in range(number):
+        watch(turn % 2 == 1)
+        time.sleep(SETTLED_SECONDS)
+        first, began = place(history)
+        time.sleep(seconds)
+        last, ended = place(history)
+        rates.append((last - first) / (ended - began))
+        say(f"turn {turn + 1}, {'watched' if turn % 2 else 'alone'}: {rates[-1]:.2f} steps per second")
+    return rates
+
+
+def measure(flags: argparse.Namespace, checkpoints_dir: Path) -> None:
+    """Start everything, measure, stop the run."""
+    minutes = flags.turns * (flags.seconds + SETTLED_SECONDS + 2) / 60 + 10  # the run outlasts the measurement
+    quiet = {"eval_every": NEVER, "sample_every": NEVER, "log_every": 10, "max_minutes": minutes}
+    manager = RunManager(checkpoints_dir)
+    folder = manager.start(Settings.preset("minute", corpus=flags.corpus, **quiet), NAME)
+    chromium = None if flags.clients else os.environ.get("CHARLSTM_CHROMIUM") or shutil.which("chromium")
+    try:
+        with serving("--checkpoints-dir", str(checkpoints_dir)) as url:
+            history = RunHistory(folder)
+            watchers = pages(url, flags.pages, chromium) if chromium else clients(url, flags.pages)
+            with watchers as watch:
+                rates = turns(history, watch, flags.turns, flags.seconds)
+    finally:
+        manager.stop(NAME)
+        while manager.status(folder) in ACTIVE:
+            time.sleep(0.2)
+    shares = [2 * rates[turn] / (rates[turn - 1] + rates[turn + 1]) for turn in range(1, len(rates) - 1, 2)]
+    spread = f"{min(shares):.4f} to {max(shares):.4f}"
+    what = "pages in Chromium on this machine" if chromium else "clients"
+    say(f"{flags.pages} {what}: {statistics.median(shares):.4f} of the speed alone (median of {len(shares)}; {spread})")
+    say(f"cost: {100 * (1 - statistics.median(shares)):.1f} %")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--pages", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=21, help="an odd number, 3 or more")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of a turn")
+    parser.add_argument("--corpus", default="tiny-shakespeare")
+    parser.add_argument("--clients", action="store_true", help="ask as pages do, without a browser")
+    with tempfile.TemporaryDirectory() as place_of_runs:
+        measure(parser.parse_args(), Path(place_of_runs))
+
+
+if __name__ == "__main__":
+    main()
