@@ -133,7 +133,7 @@ def test_a_stopped_run_is_resumed_where_it_was_and_its_states_follow_in_order(
     manager.resume("short")
     assert folder.control() == Control(stop=False), "the request that stopped it is taken back"
     seen = statuses_until_the_process_ends(manager, folder)
-    assert seen == [each for each in ("starting", "running", "completed") if each in seen]
+    assert seen == [each for each in ("starting", "running", "measuring", "completed") if each in seen]
     assert {"starting", "completed"} <= set(seen)
     assert [line["step"] for line in lines_of(folder) if line["kind"] == "resumed"] == [20]
     assert lines_of(folder)[-1]["step"] == 60

@@ -50,13 +50,15 @@ FLAGS = {
     "device": "cpu",
 }
 # The command, with a worker that saves all the time. DEATHS kills the second process, and after the restart the first,
-# each once there is something saved to go on from; both wait after step WAITS for a signal.
+# each once there is something saved to go on from. After step WAITS the first one waits until a pause is asked for,
+# and three steps later both wait for a signal.
 COMMAND = """
 import contextlib, functools, os, signal, sys
 from pathlib import Path
 from waiting import wait_until
 from charlstm.cli import main
 from charlstm.runs import worker
+from charlstm.runs.store import RunFolder
 from charlstm.training import Trainer
 worker._LOOK_SECONDS = 0.0
 worker._SAVE_SHARE = 0.5
@@ -72,7 +74,10 @@ rank, attempt = int(os.environ["RANK"]), int(os.environ["TORCHELASTIC_RESTART_CO
 state = Path(sys.argv[sys.argv.index("--checkpoints-dir") + 1]) / "mine" / "last" / "training_state.safetensors"
 agreed = Trainer.agreed
 def interrupted(self, stop, save):
-    if self.step == int(os.environ.get("WAITS", "-1")):
+    since = self.step - int(os.environ.get("WAITS", "1000"))
+    if since == 0 and rank == 0:
+        wait_until(lambda: RunFolder(state.parents[1]).control().pause)
+    if since == 3:  # the next step carries the wish to the second one, after which both heed it
         wait_until(signalled[-1])
     if "DEATHS" in os.environ and rank == 1 - attempt and self.step > 40 * (attempt + 1) and state.exists():
         os.kill(os.getpid(), signal.SIGKILL)
@@ -198,11 +203,12 @@ def test_a_run_is_stopped_and_goes_on_in_another_number_of_processes(
     folder = RunStore(tmp_path).create(settings, "mine")
     work(folder, on_record=lambda record: folder.ask(Control(stop=record.step >= 20)))
     steps = [lines_of(folder)[-1]["step"]]
-    folder.mailbox.request(pause=True)
     torchrun = begun([*TORCHRUN, str(command_file), "resume", "mine", "--checkpoints-dir", str(tmp_path)], WAITS="40")
+    wait_until(lambda: lines_of(folder)[-1]["step"] >= 40)
+    folder.mailbox.request(pause=True)
     wait_until(lambda: folder.answer().is_paused)
     folder.mailbox.request(pause=False)
-    wait_until(lambda: lines_of(folder)[-1]["step"] >= 40)
+    wait_until(lambda: not folder.answer().is_paused)
     torchrun.send_signal(signal.SIGTERM)
     torchrun.communicate(timeout=60)
     assert folder.status() == "stopped"

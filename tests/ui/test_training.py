@@ -47,7 +47,7 @@ def _advanced(page: Page, **values: str) -> None:
 def _fill(page: Page, text: str, steps: int) -> None:
     """The form of a small run on `text`."""
     page.get_by_label("pasted text", exact=True).check()
-    page.get_by_label("Pasted text", exact=True).fill(text)
+    page.get_by_role("textbox", name="Pasted text").fill(text)
     page.get_by_label("Training time").fill("0")
     _advanced(page, Hidden_size="24", Max_steps=str(steps), Sample_every="100", Log_every="10")
 
@@ -126,7 +126,7 @@ def test_a_wrong_value_is_refused_beside_its_field_and_what_was_chosen_survives_
     page.get_by_role("button", name="Advanced").click()
     expect(page.get_by_label("Hidden size")).to_have_value("99999")
     page.get_by_label("pasted text", exact=True).check()
-    page.get_by_label("Pasted text", exact=True).fill("ab")
+    page.get_by_role("textbox", name="Pasted text").fill("ab")
     page.get_by_label("Hidden size").fill("24")
     page.get_by_role("button", name="Start training").click()
     expect(page.locator("#train-problem")).to_contain_text("need at least 4")
