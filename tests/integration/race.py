@@ -38,9 +38,10 @@ _CHECKS = 40  # over the race
 
 
 class Mark(NamedTuple):
-    """One validation: seconds of training before it, and the losses in nats (stateful, windows)."""
+    """One validation: seconds of training before it, characters learned from, losses in nats (stateful, windows)."""
 
     seconds: float
+    num_chars: int
     stateful: float
     windows: float
 
@@ -54,12 +55,12 @@ class Watch:
     def __call__(self) -> float:
         return time.perf_counter() - self._began - self._out
 
-    def marks(self, measure: Callable[[], tuple[float, float]]) -> Iterator[Mark]:
+    def marks(self, num_chars: int, measure: Callable[[], tuple[float, float]]) -> Iterator[Mark]:
         """A mark if one is due."""
         seconds = self()
         if seconds >= self._due:
             began = time.perf_counter()
-            yield Mark(seconds, *measure())
+            yield Mark(seconds, num_chars, *measure())
             self._due = seconds + self.limit / _CHECKS
             self._out += time.perf_counter() - began
 
@@ -77,10 +78,11 @@ def ours(split: Split, seconds: float, seed: int) -> Iterator[Mark]:
         model = language_model.model
         return evaluate_in_streams(model, validation)[0].nats, evaluate_windows(model, validation).nats
 
+    chars_per_step = settings.train.batch_size * settings.train.seq_len
     for event in trainer.run():
         if isinstance(event, StepDone):
-            yield from watch.marks(measure)
-    yield Mark(seconds, *measure())
+            yield from watch.marks(event.step * chars_per_step, measure)
+    yield Mark(seconds, trainer.step * chars_per_step, *measure())
 
 
 def tensors(split: Split) -> tuple[Tensor, Tensor]:
@@ -110,7 +112,7 @@ def blog(split: Split, seconds: float, seed: int) -> Iterator[Mark]:
     model = Blog(len(split.vocabulary))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     train, validation = tensors(split)
-    watch, state, place = Watch(seconds), None, 0
+    watch, state, place, num_chars = Watch(seconds), None, 0, 0
     while watch() < seconds:
         if place + 101 > len(train):
             state, place = None, 0
@@ -121,8 +123,9 @@ def blog(split: Split, seconds: float, seed: int) -> Iterator[Mark]:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        yield from watch.marks(lambda: carried_and_cold(model, validation))
-    yield Mark(seconds, *carried_and_cold(model, validation))
+        num_chars += 100
+        yield from watch.marks(num_chars, lambda: carried_and_cold(model, validation))
+    yield Mark(seconds, num_chars, *carried_and_cold(model, validation))
 
 
 @torch.inference_mode()
@@ -205,8 +208,8 @@ def nano_gpt(split: Split, seconds: float, seed: int) -> Iterator[Mark]:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         step += 1
-        yield from watch.marks(measure)
-    yield Mark(seconds, *measure())
+        yield from watch.marks(12 * 64 * step, measure)
+    yield Mark(seconds, 12 * 64 * step, *measure())
 
 
 def reached(marks: list[Mark], goal: float) -> str:
@@ -228,7 +231,8 @@ def main() -> None:
         marks = list(contestant(split, wanted.seconds, wanted.seed))
         times = ", ".join(f"{goal:g}: {reached(marks, goal)}" for goal in wanted.goals)
         end = marks[-1]
-        sys.stdout.write(f"{name:8s} {times}; ends at {end.stateful:.4f} stateful, {end.windows:.4f} in windows\n")
+        losses = f"{end.stateful:.4f} stateful, {end.windows:.4f} in windows"
+        sys.stdout.write(f"{name:8s} {times}; after {end.num_chars:,} characters {losses}\n")
         sys.stdout.flush()
 
 
