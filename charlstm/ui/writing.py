@@ -27,6 +27,7 @@ MOST_CHARS = 1_000_000  # on one page
 _LONGEST_LINK = 6000
 _FRAME_SECONDS = 0.04  # characters are gathered this long before they are sent: smooth, and few messages
 _SECONDS_PER_CHAR = 1e-6  # longer for each that is there, since whoever gets a frame looks at the whole text again
+_ARRIVAL_SECONDS = 0.3  # while a crowd arrives, one comes at least so often
 _LONGEST_FRAME_SECONDS = 0.5  # a page that was closed is noticed when the next frame is sent
 _SMOOTH_WRITERS = 6  # with more at once each gets frames more rarely, since frames cost more than characters
 _AS_FAST_AS_WRITTEN = 10_000  # characters of a text; `Audience.per_second` counts from there
@@ -112,12 +113,14 @@ class Writers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._number = 0
+        self._latest = 0.0
 
     @contextmanager
     def one_more(self) -> Iterator[None]:
         """Inside the block there is."""
         with self._lock:
             self._number += 1
+            self._latest = time.monotonic()
         try:
             yield
         finally:
@@ -131,6 +134,8 @@ class Writers:
 
     def frame_seconds(self, num_chars: int) -> float:
         """How long to gather characters of a text that has `num_chars` before they are sent."""
+        if self.number > _SMOOTH_WRITERS and time.monotonic() - self._latest < _ARRIVAL_SECONDS:
+            return _LONGEST_FRAME_SECONDS  # more may be at the door, and their first frames matter more
         crowded = _FRAME_SECONDS * max(1.0, self.number / _SMOOTH_WRITERS)
         return min(crowded + num_chars * _SECONDS_PER_CHAR, _LONGEST_FRAME_SECONDS)
 

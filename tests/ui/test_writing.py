@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import json
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -306,3 +307,20 @@ def test_a_scored_text_becomes_a_page_with_its_figures(shelf: ModelShelf) -> Non
     for bad in ("x" * 20_001, "", None, 3):
         with pytest.raises(CharLSTMError):
             scored(shelf, MODEL, bad)
+
+
+def test_while_a_crowd_arrives_those_who_write_leave_the_server_to_those_who_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(writing, "time", clock)
+    writers = Writers()
+    with ExitStack() as crowd:
+        for _ in range(writing._SMOOTH_WRITERS):
+            crowd.enter_context(writers.one_more())
+        few = writers.frame_seconds(0)
+        crowd.enter_context(writers.one_more())
+        arriving = writers.frame_seconds(0)
+        clock.now += 1.0
+        settled = writers.frame_seconds(0)
+    assert few < settled < arriving
