@@ -213,10 +213,15 @@ def test_an_empty_prompt_is_how_most_lines_begin_that_the_model_knows(
 def test_an_empty_prompt_is_a_new_line_where_nothing_else_is_known(
     shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    model = shelf.load(MODEL)
+    origin = model.provenance
+    assert origin is not None
+    older = dataclasses.replace(model, provenance=origin.model_copy(update={"beginnings": ()}))
+    monkeypatch.setattr(shelf, "load", lambda _: older)
     monkeypatch.setattr(shelf, "corpus", lambda _: None)
     last = frames(shelf, wish("", num_chars=40))[-1]
     assert "begins a new line" in last.note
-    assert texts(last) == [shelf.load(MODEL).generate("\n", SampleConfig(num_chars=40))]
+    assert texts(last) == [model.generate("\n", SampleConfig(num_chars=40))]
     assert dict(parse_qsl(last.page["link"]))["prompt"] == "\n"
 
 
