@@ -176,6 +176,7 @@ def shown(trained: tuple[BrowserContext, str], app: App) -> Iterator[tuple[Page,
     context, name = trained
     page = context.new_page()
     page.goto(f"{app.url}#run={name}", wait_until="load")  # which opens the tab as well
+    expect(page.get_by_role("tab", name="Train")).to_have_attribute("aria-selected", "true")
     expect(_state(page)).to_contain_text("completed")
     yield page, name
     page.close()

@@ -36,6 +36,13 @@
   };
   let server = null, timer = 0, failures = 0, isAsking = false, isWanted = false;
 
+  // An address that names a run, and asks for no text, is for the tab that shows runs; the tabs come later than this.
+  const isForRun = store.run !== null && !new URLSearchParams(location.search).has('prompt');
+  const openTrain = () => {
+    const tab = [...document.querySelectorAll('button[role="tab"]')].find((each) => each.textContent.trim() === 'Train');
+    if (tab) tab.click(); else requestAnimationFrame(openTrain);
+  };
+
   const within = (promise) => Promise.race([promise, new Promise((done) => setTimeout(done, PATIENCE))]);
 
   // Calls a function of the server; undefined where it could not be reached.
@@ -46,6 +53,7 @@
 
   store.connect = (functions) => {
     server = functions;
+    if (isForRun) openTrain();
     tick();
   };
   store.onChange = (draw) => {
