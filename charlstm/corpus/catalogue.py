@@ -137,5 +137,9 @@ def _python_reference() -> bytes:
 
 
 def _python_stdlib() -> bytes:
+    """Top-level modules in order of their names, but for what was written when this Python was built: it tells of the
+    machine that built it, differs from one to the next, and a model would recite it.
+    """
     folder = Path(sysconfig.get_paths()["stdlib"])
-    return b"\n".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+    paths = sorted(path for path in folder.glob("*.py") if not path.name.startswith("_sysconfigdata"))
+    return b"\n".join(path.read_bytes() for path in paths)
