@@ -51,12 +51,14 @@ FLAGS = {
 }
 # The command, with a worker that saves all the time. DEATHS kills the second process, and after the restart the first,
 # each once there is something saved to go on from. After step WAITS the first one waits until a pause is asked for,
-# and three steps later both wait for a signal.
+# and three steps later both wait for a signal. When the first one has lost the second, torchrun's signal reaches it
+# before it has recorded so, which is up to chance otherwise.
 COMMAND = """
 import contextlib, functools, os, signal, sys
 from pathlib import Path
 from waiting import wait_until
 from charlstm.cli import main
+from charlstm.errors import GroupError
 from charlstm.runs import worker
 from charlstm.runs.store import RunFolder
 from charlstm.training import Trainer
@@ -83,6 +85,12 @@ def interrupted(self, stop, save):
         os.kill(os.getpid(), signal.SIGKILL)
     return agreed(self, stop, save)
 Trainer.agreed = interrupted
+leave = worker.Ear.__exit__
+def leave_when_signalled(self, kind, *error):
+    if kind is GroupError:
+        wait_until(signalled[-1])
+    leave(self, kind, *error)
+worker.Ear.__exit__ = leave_when_signalled
 sys.exit(main(sys.argv[1:]))
 """
 
