@@ -85,6 +85,12 @@ def pangrams() -> str:
 
 
 @pytest.fixture
+def attentive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that looks for requests at every step, so that a test can choose the step it heeds them at."""
+    monkeypatch.setattr("charlstm.runs.worker._LOOK_SECONDS", 0.0)
+
+
+@pytest.fixture
 def all_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file counts as large, and is read a few bytes at a time."""
     import charlstm.corpus

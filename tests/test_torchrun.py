@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 from grouped import differences
-from safetensors.torch import load_file
-from torch import Tensor
+from training_runs import assert_same_weights
 from waiting import wait_until
+from worked import last_weights
 
 from charlstm.cli import main
 from charlstm.config import Settings
@@ -141,10 +141,6 @@ def lines_of(folder: RunFolder) -> list[dict[str, Any]]:
     return [json.loads(line) for line in folder.events_file.read_bytes().splitlines()] if folder.exists else []
 
 
-def weights_of(folder: RunFolder) -> dict[str, Tensor]:
-    return load_file(folder.path / "last" / "model.safetensors")
-
-
 def test_more_processes_than_streams_are_refused_in_one_sentence_said_once(
     text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -198,8 +194,7 @@ def test_killed_processes_are_started_again_and_end_with_the_same_bits(
     # The first process says so of the second; killed itself, it says nothing.
     lost = "another process of the group has ended early; what it said tells why, and the run can be resumed."
     assert [line["message"] for line in records if line["kind"] == "failed"] == [lost], done.stderr
-    ours, theirs = weights_of(folder), weights_of(undisturbed[0])
-    assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
+    assert_same_weights(last_weights(folder), last_weights(undisturbed[0]))
     assert records[-1] == lines_of(undisturbed[0])[-1] | {"elapsed_seconds": records[-1]["elapsed_seconds"]}
 
 
@@ -228,7 +223,7 @@ def test_a_run_is_stopped_and_goes_on_in_another_number_of_processes(
     assert [line["step"] for line in lines_of(folder) if line["kind"] == "resumed"] == steps == sorted(set(steps))
     assert waits < steps[1] < NUM_STEPS
     # Differences of float32's rounding grow from step to step, but not far in 150. *Measured*: 1.4e-6.
-    assert max(differences(weights_of(folder), weights_of(undisturbed[0])).values()) < 1e-3
+    assert max(differences(last_weights(folder), last_weights(undisturbed[0])).values()) < 1e-3
 
 
 def test_a_first_process_that_can_not_go_on_ends_the_group_with_its_sentence(
