@@ -3,7 +3,6 @@
 import codecs
 import io
 import sys
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,7 +61,6 @@ class Pieces:
     def __init__(self, file: BinaryIO, name: str, encoding: Encoding = "auto", piece_bytes: int = PIECE) -> None:
         self._file, self._name, self._encoding, self._piece_bytes = file, name, encoding, piece_bytes
         self.num_bytes = 0  # read so far
-        self.checksum = 0  # of them, without a byte-order mark
         self.notes: tuple[str, ...] = ()  # what was done to the text; known after the last piece
 
     def __iter__(self) -> Iterator[str]:
@@ -72,12 +70,11 @@ class Pieces:
         form = _form(self._head, self._encoding)
         self.num_bytes = self._file.seek(len(form.mark))
         decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(form.codec)(), translate=True)
-        self.checksum, is_empty, holds_nul, is_last = 0, True, False, False
+        is_empty, holds_nul, is_last = True, False, False
         while not is_last:
             data = self._file.read(self._piece_bytes)
             is_last = not data
             self.num_bytes += len(data)
-            self.checksum = zlib.crc32(data, self.checksum)
             if form.codec == "utf-8" and not form.is_asked_for and b"\0" in data:
                 raise self._binary()
             try:

@@ -1,5 +1,6 @@
 """A text file too large to be held: its facts are known, and it is read anew whenever its text is needed."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import BinaryIO
 
 from charlstm.config import Encoding
 from charlstm.corpus.catalogue import Report
-from charlstm.corpus.facts import Facts, gathered
+from charlstm.corpus.facts import Facts, as_utf8, gathered
 from charlstm.corpus.reading import Pieces, opened
 from charlstm.errors import CorpusError
 
@@ -22,7 +23,6 @@ class TextFile:
     shown: str  # what sentences call it if it can't be read
     facts: Facts
     notes: tuple[str, ...]
-    checksum: int  # tells whether it still is the same; a hash of the text would take most of another reading's time
 
     @classmethod
     def read(
@@ -33,17 +33,19 @@ class TextFile:
         with opened(path, shown) as file:
             pieces = Pieces(file, path.name, encoding)
             facts = gathered(_reported(pieces, file, report))
-        return cls(path, encoding, shown, facts, pieces.notes, pieces.checksum)
+        return cls(path, encoding, shown, facts, pieces.notes)
 
     def pieces(self, report: Report | None = None) -> Iterator[str]:
         """The text in pieces, line ends normalised.
 
         Raises `CorpusError` if the file can't be read any more or, after the last piece, if it is not the same text.
         """
+        digest = hashlib.sha256()
         with opened(self.path, self.shown) as file:
-            pieces = Pieces(file, self.path.name, self.encoding)
-            yield from _reported(pieces, file, report)
-        if pieces.checksum != self.checksum:
+            for piece in _reported(Pieces(file, self.path.name, self.encoding), file, report):
+                digest.update(as_utf8(piece))
+                yield piece
+        if digest.hexdigest() != self.facts.sha256:
             raise self.changed()
 
     def changed(self) -> CorpusError:
