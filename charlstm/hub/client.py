@@ -40,6 +40,8 @@ from charlstm.wording import duration
 httpx: Any = import_module(
     next(each.__module__ for each in HfHubHTTPError.__mro__ if each.__module__.startswith("httpx")).partition(".")[0]
 )
+# Xet, its other way for large files, knows neither our time limit nor where a login may travel; the Hub serves both.
+constants.HF_HUB_DISABLE_XET = True
 _TIMEOUT_SECONDS = 30.0
 _PATIENCE_SECONDS = 5  # a longer Retry-After is told instead of slept through
 _HEARTBEAT_SECONDS = 1.0
