@@ -248,7 +248,10 @@ def _sentence(error: BaseException, subject: str) -> str | None:
 
 
 def _sentence_of_disk(error: OSError) -> str | None:
-    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)) or "enough disk space" in str(error).lower():
+    if (
+        error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", None))
+        or "enough disk space" in str(error).lower()
+    ):
         return "there is no space left for the Hub's cache (HF_HOME); free some up and try again."
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
         return "the Hub's cache (HF_HOME) can't be written; name another folder in HF_HOME and try again."

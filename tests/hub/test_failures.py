@@ -213,6 +213,21 @@ class TestTheCache:
         assert "no space left" in sentence_of(lambda: fetch("owner/tiny"))
         assert hub.model("owner/tiny").files() == parcel.files
 
+    def test_and_a_full_disk_behind_it_leave_no_half_of_a_model(
+        self, parcel: Parcel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        push(parcel, OWNER)
+        store = RunStore(tmp_path / "checkpoints")
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as disk:
+            disk.setattr(Path, "write_bytes", full)
+            assert "make room" in sentence_of(lambda: pull("owner/tiny", store))
+        assert list(store.root.iterdir()) == []
+        assert pull("owner/tiny", store) == "tiny"
+
     def test_that_can_not_be_written_is_told(
         self, parcel: Parcel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
