@@ -356,7 +356,8 @@ class _Handler(BaseHTTPRequestHandler):
         oid = hashlib.sha256(data).hexdigest()
         self.hub.blobs[oid] = data
         location = f"{self.hub.address('storage')}/get/{oid}?signature=secret"
-        linked = {"X-Linked-Size": str(len(data)), "X-Linked-ETag": f'"{oid}"'}
+        linked = {"X-Linked-Size": str(len(data)), "X-Linked-ETag": f'"{oid}"', "X-Xet-Hash": oid,
+                  "Link": f'<{self.hub.address()}/xet-read-token>; rel="xet-auth"'}  # fmt: skip
         self._answer(b"", 302, {"X-Repo-Commit": sha, "Location": location, **linked})
 
     def get(self, oid: str) -> None:

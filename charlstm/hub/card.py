@@ -44,7 +44,8 @@ def config_json(language_model: LanguageModel) -> str:
         "vocabulary": list(language_model.vocabulary.characters),
         "provenance": origin.model_dump() if origin else None,
     }
-    return json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+    return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)  # which UTF-8 can't hold
 
 
 def card_text(facts: CardFacts) -> str:

@@ -7,26 +7,29 @@ whatever login it finds. Inside `talking` it does none of that, and whatever goe
 import contextlib
 import errno
 import logging
+import math
 import queue
 import re
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from importlib import import_module
 from typing import Any, Generic, TypeVar
-from urllib.parse import urlsplit
 
-from huggingface_hub import constants, get_token
+from huggingface_hub import constants, get_token, set_client_factory
 from huggingface_hub.errors import (
     EntryNotFoundError,
+    GatedRepoError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils._http import get_session
+from huggingface_hub.utils import _http
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from charlstm.errors import HubError
@@ -37,9 +40,12 @@ from charlstm.wording import duration
 httpx: Any = import_module(
     next(each.__module__ for each in HfHubHTTPError.__mro__ if each.__module__.startswith("httpx")).partition(".")[0]
 )
+# Xet, its other way for large files, knows neither our time limit nor where a login may travel; the Hub serves both.
+constants.HF_HUB_DISABLE_XET = True
 _TIMEOUT_SECONDS = 30.0
 _PATIENCE_SECONDS = 5  # a longer Retry-After is told instead of slept through
 _HEARTBEAT_SECONDS = 1.0
+_DAY_SECONDS = 86400
 _REPO_ID = re.compile(r"(?=.{3,96}$)[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
 _T = TypeVar("_T")
 
@@ -54,6 +60,7 @@ class Step:
 
 
 Report = Callable[[Step], None]
+_tending = threading.Lock()
 _report: ContextVar[Report | None] = ContextVar("charlstm_hub_report", default=None)
 
 
@@ -121,23 +128,42 @@ def _silent(_: Step) -> None:
     """For nobody."""
 
 
+@dataclass(frozen=True)
+class _Tended:
+    """Makes the client that all calls share, with our two looks at what passes through it."""
+
+    make: Callable[[], Any]
+
+    def __call__(self) -> Any:
+        session = self.make()
+        hooks = session.event_hooks
+        hooks["request"].append(_before_request)
+        hooks["response"].append(_after_response)
+        session.event_hooks = hooks
+        return session
+
+
 def _tend() -> None:
-    """Give the client that all calls share a time limit and our two looks at what passes through it."""
-    session = get_session()
-    session.timeout = _TIMEOUT_SECONDS
-    hooks = session.event_hooks
-    for kind, hook in (("request", _before_request), ("response", _after_response)):
-        if hook not in hooks[kind]:
-            hooks[kind].append(hook)
-    session.event_hooks = hooks
+    """See to every client, also one that the library makes anew because a connection failed."""
+    with _tending:
+        make = _http._GLOBAL_CLIENT_FACTORY  # so that what the user may have set stays
+        if not isinstance(make, _Tended):
+            set_client_factory(_Tended(make))
 
 
 def _before_request(request: Any) -> None:
-    """A login travels to the Hub and nowhere else, whatever a redirect or an answer says."""
-    if _report.get() is not None and "authorization" in request.headers:
-        hub, there = urlsplit(constants.ENDPOINT), request.url
-        if (there.scheme, there.host, there.port) != (hub.scheme, hub.hostname, hub.port):
-            del request.headers["authorization"]
+    """No wait without end; and a login travels to the Hub and nowhere else, whatever a redirect or an answer says."""
+    if _report.get() is None:
+        return
+    given = request.extensions.get("timeout") or {}
+    waits = {kind: given.get(kind) or _TIMEOUT_SECONDS for kind in ("connect", "read", "write", "pool")}
+    request.extensions = {**request.extensions, "timeout": waits}
+    if _origin(request.url) != _origin(httpx.URL(constants.ENDPOINT)):
+        request.headers.pop("authorization", None)
+
+
+def _origin(address: Any) -> tuple[Any, ...]:
+    return address.scheme, address.host, address.port
 
 
 def _after_response(response: Any) -> None:
@@ -153,13 +179,22 @@ def _after_response(response: Any) -> None:
 
 def _asked_to_wait(headers: Any) -> int:
     """Seconds, of either header that the Hub uses; 0 if it does not say."""
-    given = str(headers.get("retry-after") or "").strip()
-    limit = re.search(r"\br\s*=\s*0\s*;\s*t\s*=\s*(\d+)", str(headers.get("ratelimit") or ""))
-    return max(int(given) if given.isdecimal() else 0, int(limit[1]) if limit else 0)
+    limit = re.search(r"\br\s*=\s*0\s*;\s*t\s*=\s*(\d{1,9})", str(headers.get("ratelimit") or ""), re.ASCII)
+    return max(_seconds(str(headers.get("retry-after") or "").strip()), int(limit[1]) if limit else 0)
+
+
+def _seconds(given: str) -> int:
+    """Of a Retry-After, which is a number or a date."""
+    if re.fullmatch(r"\d+", given, re.ASCII):
+        return int(given[:9])
+    try:
+        return max(0, math.ceil(parsedate_to_datetime(given).timestamp() - time.time()))
+    except (ValueError, TypeError, OverflowError):
+        return 0
 
 
 def _wait_sentence(seconds: int) -> str:
-    wait = f"in {duration(seconds)}" if seconds else "in a few minutes"
+    wait = "in a few minutes" if not seconds else f"in {duration(seconds)}" if seconds < _DAY_SECONDS else "another day"
     return f"the Hub asks for fewer requests; try again {wait}."
 
 
@@ -213,7 +248,10 @@ def _sentence(error: BaseException, subject: str) -> str | None:
 
 
 def _sentence_of_disk(error: OSError) -> str | None:
-    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)) or "enough disk space" in str(error).lower():
+    if (
+        error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", None))
+        or "enough disk space" in str(error).lower()
+    ):
         return "there is no space left for the Hub's cache (HF_HOME); free some up and try again."
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
         return "the Hub's cache (HF_HOME) can't be written; name another folder in HF_HOME and try again."
@@ -224,6 +262,10 @@ def _sentence_of_status(error: HfHubHTTPError, subject: str) -> str:
     status = error.response.status_code
     if status == 401 and "credentials" in str(error.response.headers.get("x-error-message", "")).lower():
         status = 498  # as others call it: a login that is there and not valid
+    if isinstance(error, GatedRepoError):
+        return f"{subject} is open only to whom its owner admits; ask for that on its page on the Hub, or log in."
+    if status == 403 and error.response.request.method in ("GET", "HEAD"):
+        return f"this login may not read {subject}; use one that may, or choose another repository."
     if isinstance(error, RepositoryNotFoundError) and status != 498:
         return f"there is no {subject} on the Hub that this login may see; check its name, and log in if it is private."
     sentences = {

@@ -76,7 +76,14 @@ def deploy(plan: SpacePlan, token: str, private: bool = False, report: Report | 
     with talking(plan.repo_id, report):
         api = HfApi(constants.ENDPOINT, token=token, library_name="charlstm")
         report(Step(f"looking for {plan.repo_id}"))
-        api.create_repo(plan.repo_id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
+        api.create_repo(  # on its hardware from the first: an account may have no right to any other
+            plan.repo_id,
+            repo_type="space",
+            space_sdk="gradio",
+            space_hardware=plan.hardware,  # type: ignore[arg-type]
+            private=private,
+            exist_ok=True,
+        )
         if private and not api.repo_info(plan.repo_id, repo_type="space").private:
             raise HubError(f"{plan.repo_id} is there already and public; leave --private out, or choose another name.")
         for name, value in plan.variables.items():  # before the files, which start it

@@ -59,7 +59,7 @@ class Backup:
         with talking(self.repo_id):
             api = HfApi(constants.ENDPOINT, token=self._token)
             api.create_repo(self.repo_id, private=True, exist_ok=True)
-            paths = [Path(name).parts for name in api.list_repo_files(self.repo_id)]
+            paths = [Path(name).parts for name in api.list_repo_files(self.repo_id) if ".." not in Path(name).parts]
             for name in sorted({parts[1] for parts in paths if parts[0] == _PLACE and len(parts) > 2}):
                 if self._is_free(name):
                     self._bring(name, [Path(*parts[2:]) for parts in paths if parts[:2] == (_PLACE, name)])
@@ -120,6 +120,7 @@ class Housekeeper:
         self._store, self._round_seconds = store, round_seconds
         self._over = threading.Event()
         self._backup: Backup | None = None
+        self._has_begun = False
 
     def start(self) -> None:
         """Bring back what was kept, then go on in the background; on a person's own machine there is nothing to do."""
@@ -132,20 +133,27 @@ class Housekeeper:
         self._over.set()
 
     def _through(self) -> None:
-        self._attempt(self._begin)
         while True:
+            self._attempt(self._begin)
             self._attempt(self.round)
             if self._over.wait(self._round_seconds):
                 return
 
     def _begin(self) -> None:
-        self._backup = Backup.from_environment(self._store)
+        """Until it has succeeded: the Hub may be away when the app starts."""
+        if self._has_begun:
+            return
+        self._backup = self._backup or Backup.from_environment(self._store)
         if self._backup:
             self._backup.restore()
+        self._has_begun = True
 
     def round(self) -> None:
-        """Keep, then make room; what is not kept yet stays as long as it is meant to be kept."""
-        if self._backup:
+        """Keep, then make room; what is not kept yet stays as long as it is meant to be kept.
+
+        Nothing is kept before all is back that was: a new run must not replace one of the same name.
+        """
+        if self._backup and self._has_begun:
             self._backup.keep()
         clean(self._store, self._backup.is_kept if self._backup else lambda _: True)
 

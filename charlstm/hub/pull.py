@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,15 @@ def _placed(cached: Path, repo_id: str, store: RunStore, name: str | None, revis
     else:
         chosen = store.free_name(wish)
     folder = store.root / chosen
-    with publish(folder / MODEL_FILE) as temporary:
-        temporary.write_bytes(cached.read_bytes())
-    publish_text(folder / ORIGIN_FILE, json.dumps({"repo_id": checked_repo(repo_id), "revision": revision}) + "\n")
+    try:
+        with publish(folder / MODEL_FILE) as temporary:
+            temporary.write_bytes(cached.read_bytes())
+        publish_text(folder / ORIGIN_FILE, json.dumps({"repo_id": checked_repo(repo_id), "revision": revision}) + "\n")
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)  # which was not there before
+        raise HubError(
+            f"{chosen} can't be written among the models ({error.strerror}); make room, try again."
+        ) from None
     return chosen
 
 

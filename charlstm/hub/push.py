@@ -1,6 +1,7 @@
 """Publishing a model: four files that are shown first, then sent as one commit."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +45,11 @@ def pack(model: Path, repo_id: str, records: Sequence[Record] = (), language: st
     Raises `CheckpointError` for a damaged model and `HubError` for a name that is none.
     """
     repo_id = checked_repo(repo_id)
-    if language is not None and not (language.isascii() and language.isalpha() and 2 <= len(language) <= 3):
-        raise HubError(f"{language[:40]!r} is no code of a language; use two or three letters such as en.")
+    if language is not None and not re.fullmatch(r"[a-z]{2,3}|code|multilingual", language):
+        raise HubError(
+            f"{language[:40]!r} is no code of a language; use two or three small letters such as en, or code, or "
+            "multilingual."
+        )
     file = model if model.suffix == ".safetensors" else model / MODEL_FILE
     language_model = LanguageModel.load(file)
     picture = curve_png(records)

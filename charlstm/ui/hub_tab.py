@@ -75,7 +75,7 @@ def _build_publish(shelf: ModelShelf, store: RunStore) -> gr.Dropdown:
     with gr.Row():
         visibility = gr.Radio(label="Who sees it", choices=[_PRIVATE, _PUBLIC], value=_PRIVATE)
         language = gr.Textbox(
-            label="Language of the text", info="A code such as en; may be empty", max_lines=1, max_length=3
+            label="Language of the text", info="A code such as en; may be empty", max_lines=1, max_length=12
         )
     with gr.Row():
         show = gr.Button("Show what will be sent")

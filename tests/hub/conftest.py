@@ -25,7 +25,6 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub
             "ENDPOINT": server.address(),
             "HUGGINGFACE_CO_URL_TEMPLATE": server.address() + "/{repo_id}/resolve/{revision}/{filename}",
             "HF_HUB_OFFLINE": False,
-            "HF_HUB_DISABLE_XET": True,
             "HF_HUB_CACHE": str(tmp_path / "hub-cache"),
             "HF_TOKEN_PATH": str(tmp_path / "token"),
         }.items():

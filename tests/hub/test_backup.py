@@ -100,5 +100,28 @@ def test_the_housekeeper_keeps_what_there_is_and_outlives_a_hub_that_is_away(hub
         keeper.stop()
 
 
+def test_runs_come_back_also_when_the_hub_was_away_at_the_start(hub: LoopbackHub, store: RunStore) -> None:
+    backup = backup_of(store)
+    backup.restore()
+    backup.keep()
+    before = contents(store.root / "mine")
+    shutil.rmtree(store.root)
+    store.root.mkdir()
+    hub.faults.append(Fault("/api/repos/create", 502, times=2))
+    keeper = Housekeeper(store, round_seconds=0.05)
+    keeper.start()
+    try:
+        wait_until((store.root / "mine").is_dir, timeout=20)
+    finally:
+        keeper.stop()
+    assert contents(store.root / "mine") == before
+
+
+def test_a_name_that_leads_out_of_a_runs_folder_is_left_out(hub: LoopbackHub, store: RunStore) -> None:
+    hub.add("owner/runs", {"runs/evil/../../../x": b"1", "runs/good/config.json": b"2"}, private=True)
+    assert backup_of(store).restore() == ["good"]
+    assert not list(store.root.parent.rglob("x"))
+
+
 def _files(hub: LoopbackHub) -> dict[str, bytes]:
     return hub.model("owner/runs").files() if "model/owner/runs" in hub.repos else {}

@@ -1,5 +1,6 @@
 """The model card says what the run recorded, in the form that the Hub asks for."""
 
+import json
 import math
 import re
 import shlex
@@ -10,7 +11,7 @@ import torch
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from charlstm import LanguageModel, SampleConfig, Settings
+from charlstm import LanguageModel, ModelConfig, SampleConfig, Settings, Vocabulary
 from charlstm.cli import main
 from charlstm.errors import HubError
 from charlstm.events import Evaluated, Progress, Record
@@ -51,8 +52,20 @@ def test_the_metrics_are_those_of_the_run_each_named_by_split_and_method(
 
 def test_without_a_language_none_is_claimed(trained: Path) -> None:
     assert ModelCard(pack(trained, "owner/tiny").card).data.language is None
-    with pytest.raises(HubError, match="no code of a language"):
-        pack(trained, "owner/tiny", language="en\ntags: [x]")
+    for wrong in ("en\ntags: [x]", "en\n", "EN", "english"):
+        with pytest.raises(HubError, match="no code of a language"):
+            pack(trained, "owner/tiny", language=wrong)
+
+
+@pytest.mark.parametrize("language", ["no", "code", "multilingual"])
+def test_a_language_stays_text_in_the_metadata(trained: Path, language: str) -> None:
+    assert ModelCard(pack(trained, "owner/tiny", language=language).card).data.language == language
+
+
+def test_half_a_character_in_the_vocabulary_is_escaped_in_config_json(tmp_path: Path) -> None:
+    vocabulary = Vocabulary(("a", "\ud800"))
+    LanguageModel.create(vocabulary, ModelConfig(hidden_size=4), seed=1).save(tmp_path)
+    assert json.loads(pack(tmp_path, "owner/half").files["config.json"])["vocabulary"] == ["a", "\ud800"]
 
 
 def test_the_recipe_trains_the_same_model_again(card: ModelCard, trained: Path, tmp_path: Path) -> None:
@@ -83,8 +96,6 @@ def test_the_lines_that_load_it_name_the_repository(card: ModelCard) -> None:
 
 
 def test_a_text_that_looks_like_markup_stays_inside_its_block(tmp_path: Path) -> None:
-    from charlstm import ModelConfig, Vocabulary
-
     model = LanguageModel.create(Vocabulary(tuple(sorted("`\n<>#-"))), ModelConfig(hidden_size=4), seed=1)
     model.save(tmp_path)
     card = pack(tmp_path, "owner/hostile").card

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from loopback import OWNER, LoopbackHub
+from loopback import OWNER, Fault, LoopbackHub
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from waiting import wait_until
@@ -110,6 +110,13 @@ def test_a_space_is_created_with_files_variables_and_hardware(hub: LoopbackHub, 
     assert space.created_with["hardware"] == "cpu-basic"
     assert set(space.files()) - {".gitattributes"} == set(small.files)
     assert hub.authorizations() - {None} == {f"Bearer {OWNER}"}
+
+
+def test_a_space_is_made_on_its_hardware_for_accounts_that_have_a_right_to_no_other(hub: LoopbackHub) -> None:
+    hub.faults.append(Fault("/hardware", 402))
+    with pytest.raises(HubError, match="paid plan"):
+        deploy(SpacePlan("owner/my-space", {"README.md": b"x"}, {}, "zero-a10g"), OWNER)
+    assert hub.repos["space/owner/my-space"].created_with["hardware"] == "zero-a10g"
 
 
 def test_an_update_replaces_the_app_and_leaves_what_others_put_there(hub: LoopbackHub) -> None:

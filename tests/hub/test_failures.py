@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import huggingface_hub.constants
 import pytest
+from huggingface_hub import HfApi, close_session
 from loopback import OWNER, READER, Fault, LoopbackHub
 
 from charlstm.cli import main
@@ -91,11 +92,19 @@ def test_a_busy_hub_is_told_while_it_is_asked_again(hub: LoopbackHub, parcel: Pa
 
 @pytest.mark.parametrize("path", ["/preupload/", "/api/repos/create", "/put/"])
 @pytest.mark.parametrize(
-    "headers", [{"Retry-After": "130"}, {"RateLimit": '"api";r=0;t=130'}], ids=["retry-after", "ratelimit"]
+    "headers",
+    [{"Retry-After": "130"}, {"Retry-After": "Thu, 01 Jan 1970 00:02:10 GMT"}, {"RateLimit": '"api";r=0;t=130'}],
+    ids=["retry-after", "a date", "ratelimit"],
 )
 def test_a_long_wait_that_the_hub_asks_for_is_told_and_not_slept_through(
-    hub: LoopbackHub, parcel: Parcel, slept: list[float], path: str, headers: dict[str, str]
+    hub: LoopbackHub,
+    parcel: Parcel,
+    slept: list[float],
+    path: str,
+    headers: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(client, "time", SimpleNamespace(time=lambda: 0.0))
     hub.faults.append(Fault(path, 429, headers=headers))
     assert "try again in 2 min 10 s" in sentence_of(lambda: push(parcel, OWNER))
     assert slept == []
@@ -113,6 +122,26 @@ def test_a_hub_that_does_not_answer_is_given_up_and_waiting_is_shown(
     told = sentence_of(lambda: steps.extend(Followed(lambda report: push(parcel, OWNER, report=report))))
     assert "has not answered" in told
     assert any(step.words.endswith(" s)") for step in steps)
+
+
+@pytest.mark.parametrize("given", ["9" * 99, "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_wait_beyond_reason_is_told_in_few_words(hub: LoopbackHub, parcel: Parcel, given: str) -> None:
+    hub.faults.append(Fault("/preupload/", 429, headers={"Retry-After": given}))
+    assert sentence_of(lambda: push(parcel, OWNER)).endswith("try again another day.")
+
+
+def test_a_client_made_anew_after_a_refused_connection_waits_no_longer_than_the_first(
+    hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_TIMEOUT_SECONDS", 0.25)
+    hub.faults.append(Fault("/api/whoami", until=threading.Event()))
+
+    def ask() -> None:
+        with talking("owner/tiny"):
+            close_session()  # as the library does then
+            HfApi(hub.address(), token=OWNER).whoami()
+
+    assert "has not answered" in sentence_of(ask)
 
 
 def test_a_hub_that_is_down_is_told_at_once(hub: LoopbackHub, parcel: Parcel, slept: list[float]) -> None:
@@ -143,7 +172,7 @@ def test_a_name_that_belongs_to_another_is_told(parcel: Parcel) -> None:
     ("path", "status", "expected"),
     [
         ("/resolve/", 401, "log in"),
-        ("/resolve/", 403, "may not"),
+        ("/resolve/", 403, "may not read owner/tiny"),
         ("/resolve/", 429, "try again"),
         ("/resolve/", 500, "has a problem"),
         ("/get/", 403, "may not"),
@@ -162,6 +191,12 @@ def test_a_pull_that_fails_leaves_nothing_behind_and_completes_the_next_time(
     assert pull("owner/tiny", store) == "tiny"
 
 
+def test_a_model_whose_owner_admits_readers_one_by_one_is_told(hub: LoopbackHub, parcel: Parcel) -> None:
+    push(parcel, OWNER)
+    hub.faults.append(Fault("/resolve/", 403, headers={"X-Error-Code": "GatedRepo"}))
+    assert "owner admits" in sentence_of(lambda: fetch("owner/tiny"))
+
+
 def test_an_answer_that_is_none_of_the_hubs_is_told(hub: LoopbackHub, parcel: Parcel) -> None:
     hub.faults.append(Fault("/preupload/", 200))
     assert "can't be understood" in sentence_of(lambda: push(parcel, OWNER))
@@ -177,6 +212,21 @@ class TestTheCache:
         monkeypatch.setattr("huggingface_hub.file_download._download_to_tmp_and_move", full)
         assert "no space left" in sentence_of(lambda: fetch("owner/tiny"))
         assert hub.model("owner/tiny").files() == parcel.files
+
+    def test_and_a_full_disk_behind_it_leave_no_half_of_a_model(
+        self, parcel: Parcel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        push(parcel, OWNER)
+        store = RunStore(tmp_path / "checkpoints")
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as disk:
+            disk.setattr(Path, "write_bytes", full)
+            assert "make room" in sentence_of(lambda: pull("owner/tiny", store))
+        assert list(store.root.iterdir()) == []
+        assert pull("owner/tiny", store) == "tiny"
 
     def test_that_can_not_be_written_is_told(
         self, parcel: Parcel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
+from huggingface_hub import close_session, get_session
 from loopback import OWNER, VISITOR, LoopbackHub
 
 from charlstm import LanguageModel
 from charlstm.cli import main
 from charlstm.errors import HubError
-from charlstm.hub.client import acting_token, reading_token
+from charlstm.hub.client import acting_token, reading_token, talking
 from charlstm.hub.pull import fetch, pull
 from charlstm.hub.push import Parcel, pack, push
 from charlstm.runs.store import RunStore
@@ -47,6 +48,17 @@ def test_an_answer_that_names_another_host_does_not_get_the_login_there(hub: Loo
     hub.verifies_at = "storage"  # the client would send its headers along
     push(packed, acting_token())
     assert "/verify" in [request.path for request in hub.requests if request.host == "storage"]
+    assert hub.authorizations("storage") == {None}
+
+
+def test_a_client_made_anew_after_a_refused_connection_keeps_the_login_too(hub: LoopbackHub) -> None:
+    with talking("owner/tiny"):
+        close_session()  # as the library does then
+        for host in ("hub", "storage"):
+            get_session().post(
+                f"{hub.address(host)}/verify", headers={"Authorization": bearer(OWNER)}, json={"oid": ""}
+            )
+    assert hub.authorizations() == {bearer(OWNER)}
     assert hub.authorizations("storage") == {None}
 
 

@@ -83,7 +83,7 @@ def space(hub: LoopbackHub, trained: Path, tmp_path: Path) -> Iterator[Space]:
         port = free.getsockname()[1]
     environment = {**os.environ, "SPACE_ID": "owner/space", "SYSTEM": "spaces", "HF_TOKEN": OWNER,
                    "HF_ENDPOINT": hub.address(),
-                   "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1",
+                   "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0",
                    "OAUTH_CLIENT_ID": "id", "OAUTH_CLIENT_SECRET": _SECRET, "OAUTH_SCOPES": "openid contribute-repos",
                    "OPENID_PROVIDER_URL": hub.address(), "GRADIO_SERVER_NAME": "127.0.0.1"}  # fmt: skip
     command = [sys.executable, "app.py", "--port", str(port), "--checkpoints-dir", str(tmp_path / "checkpoints")]
