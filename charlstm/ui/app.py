@@ -35,6 +35,7 @@ LAUNCH: dict[str, Any] = {  # shared by `main` and the tests
     "footer_links": ["api", "gradio", "settings"],
     "max_file_size": "200mb",
     "enable_monitoring": False,
+    "run_history": False,  # or each text would be kept a second time, in the browser
     "ssr_mode": False,
     "mcp_server": importlib.util.find_spec("mcp") is not None,  # comes with gradio[mcp]
     "_frontend": False,  # or launching fails where the page's first answer takes over 3 seconds, as on a busy machine
@@ -84,7 +85,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
         hub_shown.select(hub.refreshed, hub.model, hub.model, queue=False, **PRIVATE)
         train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
     page.queue(max_size=_QUEUE)
-    prepare_for_crowds(page)
+    prepare_for_crowds()
     return page
 
 
