@@ -1,6 +1,7 @@
 """What many tests share: the repository's place, small texts, and an environment that touches nothing outside."""
 
 import os
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -21,15 +22,16 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-
 _LONGEST = ("tests/ui/", "tests/test_torchrun.py", "tests/integration/", "tests/test_distributed.py")
+_PAGE = re.compile(r"tests/ui/(?!test_(board|compare|crowd|leaving|tabs|views|writing)\.py)")  # the others open none
 
 
 class _ByRoom(LoadFileScheduling):
     """The tests of the page go to one process, which needs one app and one browser; the others go file by file."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "tests/ui" if nodeid.startswith("tests/ui/") else str(super()._split_scope(nodeid))
+        file = str(super()._split_scope(nodeid))
+        return "tests/ui" if _PAGE.match(file) else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling:
@@ -82,6 +84,12 @@ def pangrams() -> str:
     """A few thousand characters with plain structure, that a tiny model learns something from in seconds."""
     lines = ("the quick brown fox jumps over the lazy dog.", "pack my box with five dozen liquor jugs!")
     return "".join(f"{lines[number % 2]}\n" for number in range(100))
+
+
+@pytest.fixture
+def attentive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that looks for requests at every step, so that a test can choose the step it heeds them at."""
+    monkeypatch.setattr("charlstm.runs.worker._LOOK_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -245,7 +245,7 @@ def test_a_place_outside_is_no_neighbours_token(pair, place):
 
 def test_training_on_a_large_file_is_training_on_its_text(novel):
     path, text = novel
-    config, model = TrainConfig(max_steps=6, eval_every=3, sample_chars=5), ModelConfig(hidden_size=8)
+    config, model = TrainConfig(max_steps=6, max_minutes=0, eval_every=3, sample_chars=5), ModelConfig(hidden_size=8)
     from_file, from_memory = train(open_file(path), config, model), train(Corpus("novel.txt", text), config, model)
     for name, tensor in from_file.model.state_dict().items():
         assert torch.equal(tensor, from_memory.model.state_dict()[name])

@@ -2,14 +2,16 @@
 
 import math
 import random
+import tracemalloc
 from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
 
 from charlstm.config import ModelConfig, TrainConfig
-from charlstm.corpus import Corpus
+from charlstm.corpus import Corpus, Split
 from charlstm.corpus.references import Cancelled, figures_of, probabilities
+from charlstm.vocabulary import Vocabulary
 
 
 class NaiveKneserNey:
@@ -87,3 +89,19 @@ def test_figures_that_nobody_wants_any_more_are_not_found() -> None:
     split = Corpus("text", "ab" * 10).split(ModelConfig(), TrainConfig(batch_size=1))
     with pytest.raises(Cancelled):
         figures_of(split, lambda: False)
+
+
+def test_a_counted_character_takes_less_than_90_bytes_however_long_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the training itself they would else be what a run on a large text needs the most memory for."""
+    counted = 1 << 17
+    monkeypatch.setattr("charlstm.corpus.references._COUNTED_AT_MOST", counted)
+    for num_chars in (counted, 8 * counted):
+        drawn = np.random.default_rng(1).integers(0, 60, num_chars).astype(np.uint8)
+        split = Split(Vocabulary(tuple(map(chr, range(60)))), drawn, drawn[:1000])
+        tracemalloc.start()
+        try:
+            figures_of(split)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert 8 * counted < peak < 90 * counted

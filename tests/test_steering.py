@@ -1,6 +1,5 @@
 """A run that is steered: heard at once, heeded between two steps, and exact afterwards."""
 
-import json
 import shutil
 import threading
 from collections.abc import Callable
@@ -8,46 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
+from torch import Tensor
 from training_runs import assert_same_weights, config, of, timeless, trainer_of, weights
 from waiting import wait_until
+from worked import TINY, last_weights, new_run, of_kind
 
 from charlstm.config import Settings
 from charlstm.errors import RunError
 from charlstm.events import Evaluated, Event, Progress, Record, Sampled, StepDone
 from charlstm.runs.control import Mailbox
 from charlstm.runs.steering import Ear
-from charlstm.runs.store import RunFolder, RunStore
+from charlstm.runs.store import RunFolder
 from charlstm.runs.worker import work
 from charlstm.training import Trainer
 
-STEPS = 60
-TINY: dict[str, Any] = {
-    "corpus": "pangrams",
-    "hidden_size": 8,
-    "dropout": 0.2,
-    "batch_size": 2,
-    "seq_len": 48,
-    "learning_rate": 0.02,
-    "max_steps": STEPS,
-    "max_minutes": 0,
-    "log_every": 10,
-    "eval_every": 25,
-    "sample_every": 30,
-    "sample_chars": 20,
-    "precision": "float32",
-}
-
-
-@pytest.fixture(autouse=True)
-def _attentive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that looks for requests at every step, so that a test can choose the step."""
-    monkeypatch.setattr("charlstm.runs.worker._LOOK_SECONDS", 0.0)
-
-
-def new_run(place: Path, text: str, **changes: Any) -> RunFolder:
-    return RunStore(place).create(Settings.from_flat({**TINY, **changes}), "run", text)
+pytestmark = pytest.mark.usefixtures("attentive")
 
 
 def at(folder: RunFolder, step: int, **asked: Any) -> Callable[[Record], None]:
@@ -60,28 +34,15 @@ def at(folder: RunFolder, step: int, **asked: Any) -> Callable[[Record], None]:
     return on_record
 
 
-def lines_of(folder: RunFolder, kind: str) -> list[dict[str, Any]]:
-    return [line for line in map(json.loads, folder.events_file.read_bytes().splitlines()) if line["kind"] == kind]
-
-
-def last_weights(folder: RunFolder) -> dict[str, torch.Tensor]:
-    return load_file(folder.path / "last" / "model.safetensors")
-
-
-def assert_equal(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
-    assert ours.keys() == theirs.keys()
-    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
-
-
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, pangrams: str) -> dict[str, torch.Tensor]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, pangrams: str) -> dict[str, Tensor]:
     folder = new_run(tmp_path_factory.mktemp("undisturbed"), pangrams)
     work(folder)
     return last_weights(folder)
 
 
 @pytest.fixture(scope="module")
-def halved(pangrams: str) -> dict[str, torch.Tensor]:
+def halved(pangrams: str) -> dict[str, Tensor]:
     """The weights of a trainer that is given a config of half the learning rate after step 20."""
     from charlstm.corpus import Corpus
     from charlstm.language_model import LanguageModel
@@ -134,7 +95,7 @@ class TestRequests:
 
 class TestRate:
     def test_a_factor_is_that_of_every_later_rate_is_recorded_and_outlives_a_stop(
-        self, tmp_path: Path, pangrams: str, halved: dict[str, torch.Tensor]
+        self, tmp_path: Path, pangrams: str, halved: dict[str, Tensor]
     ):
         folder = new_run(tmp_path, pangrams)
         steps = {20: {"rate_factor": 0.5}, 40: {"stop": True}}
@@ -143,20 +104,20 @@ class TestRate:
             on_record=lambda record: [at(folder, step, **asked)(record) for step, asked in steps.items()] and None,
         )
         assert (stopped.reason, stopped.step) == ("stopped", 40)
-        (mark,) = lines_of(folder, "ratechanged")
+        (mark,) = of_kind(folder, "ratechanged")
         assert (mark["step"], mark["rate_factor"]) == (20, 0.5)
         assert mark["elapsed_seconds"] > 0
         assert mark["num_passes"] == pytest.approx(
-            next(line["num_passes"] for line in lines_of(folder, "progress") if line["step"] == 20)
+            next(line["num_passes"] for line in of_kind(folder, "progress") if line["step"] == 20)
         )
-        assert "rate" in [line["cause"] for line in lines_of(folder, "saved") if line["step"] == 20]
+        assert "rate" in [line["cause"] for line in of_kind(folder, "saved") if line["step"] == 20]
         assert work(folder).reason == "completed"
-        assert_equal(last_weights(folder), halved)
+        assert_same_weights(last_weights(folder), halved)
 
 
 class TestPause:
     def test_a_pause_loses_nothing_when_the_worker_is_killed_and_changes_nothing_when_it_is_not(
-        self, tmp_path: Path, pangrams: str, undisturbed: dict[str, torch.Tensor]
+        self, tmp_path: Path, pangrams: str, undisturbed: dict[str, Tensor]
     ):
         folder, killed = new_run(tmp_path, pangrams), tmp_path / "killed"
 
@@ -176,18 +137,18 @@ class TestPause:
         assert work(folder, on_record=on_record).reason == "completed"
         continuing.join()
         assert seen == ["paused"]
-        (paused,), (continued,) = lines_of(folder, "paused"), lines_of(folder, "continued")
+        (paused,), (continued,) = of_kind(folder, "paused"), of_kind(folder, "continued")
         assert (paused["step"], continued["step"]) == (30, 30)
         assert continued["elapsed_seconds"] == paused["elapsed_seconds"]
         assert continued["paused_seconds"] > 0
-        assert_equal(last_weights(folder), undisturbed)
+        assert_same_weights(last_weights(folder), undisturbed)
         assert RunFolder(killed).status() == "interrupted"
         work(RunFolder(killed))
-        assert [line["step"] for line in lines_of(RunFolder(killed), "resumed")] == [30]
-        assert_equal(last_weights(RunFolder(killed)), undisturbed)
+        assert [line["step"] for line in of_kind(RunFolder(killed), "resumed")] == [30]
+        assert_same_weights(last_weights(RunFolder(killed)), undisturbed)
 
     def test_a_paused_run_can_be_stopped_and_resumed(
-        self, tmp_path: Path, pangrams: str, undisturbed: dict[str, torch.Tensor]
+        self, tmp_path: Path, pangrams: str, undisturbed: dict[str, Tensor]
     ):
         folder = new_run(tmp_path, pangrams)
 
@@ -197,9 +158,9 @@ class TestPause:
                 folder.mailbox.request(stop=True)
 
         assert (work(folder, on_record=on_record).reason, folder.status()) == ("stopped", "stopped")
-        assert lines_of(folder, "finished")[0]["step"] == 30
+        assert of_kind(folder, "finished")[0]["step"] == 30
         work(folder)
-        assert_equal(last_weights(folder), undisturbed)
+        assert_same_weights(last_weights(folder), undisturbed)
 
     def test_time_spent_waiting_is_no_training_time(self):
         now = [0.0]

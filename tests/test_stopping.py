@@ -3,53 +3,27 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
+import worked
+from training_runs import assert_same_weights
+from worked import last_weights
 
-from charlstm.config import Settings
 from charlstm.events import Record
-from charlstm.runs.store import RunFolder, RunStore
+from charlstm.runs.store import RunFolder
 from charlstm.runs.worker import work
 
-TINY: dict[str, Any] = {
-    "corpus": "pangrams",
-    "hidden_size": 8,
-    "dropout": 0.2,
-    "batch_size": 2,
-    "seq_len": 48,
-    "learning_rate": 0.02,
-    "max_steps": 40,
-    "max_minutes": 0,
-    "log_every": 10,
-    "eval_every": 20,
-    "sample_every": 20,
-    "sample_chars": 20,
-    "precision": "float32",
-}
-
-
-@pytest.fixture(autouse=True)
-def _attentive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charlstm.runs.worker._LOOK_SECONDS", 0.0)
+pytestmark = pytest.mark.usefixtures("attentive")
 
 
 def new_run(place: Path, text: str) -> RunFolder:
-    return RunStore(place).create(Settings.from_flat(TINY), "run", text)
+    return worked.new_run(place, text, max_steps=40, eval_every=20, sample_every=20)
 
 
 def told(folder: RunFolder) -> list[tuple[str, int]]:
     """Kind (of a save its cause) and step of every record, without the figures found beside the training."""
     lines = map(json.loads, folder.events_file.read_bytes().splitlines())
     return [(line.get("cause", line["kind"]), line["step"]) for line in lines if line["kind"] != "references"]
-
-
-def assert_as_undisturbed(folder: RunFolder, undisturbed: RunFolder) -> None:
-    ours, theirs = (load_file(each.path / "last" / "model.safetensors") for each in (folder, undisturbed))
-    assert ours.keys() == theirs.keys()
-    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +53,7 @@ def test_all_is_saved_before_the_model_is_measured_so_a_kill_meanwhile_loses_not
     killed.take_back_requests()
     for each in (folder, killed):
         assert work(each).reason == "completed"
-        assert_as_undisturbed(each, undisturbed)
+        assert_same_weights(last_weights(each), last_weights(undisturbed))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +78,7 @@ def test_neither_a_validation_nor_a_sample_holds_a_stop_up_and_what_was_due_come
     work(folder)
     measured = [each for each in told(folder) if each[0] in ("progress", "evaluated", "sampled")]
     assert measured == [each for each in told(undisturbed) if each[0] in ("progress", "evaluated", "sampled")]
-    assert_as_undisturbed(folder, undisturbed)
+    assert_same_weights(last_weights(folder), last_weights(undisturbed))
 
 
 def test_a_run_stopped_before_its_first_step_begins_anew(tmp_path: Path, pangrams: str, undisturbed: RunFolder):
@@ -114,4 +88,4 @@ def test_a_run_stopped_before_its_first_step_begins_anew(tmp_path: Path, pangram
     assert (finished.reason, finished.step, finished.val_stateful) == ("stopped", 0, None)
     assert (folder.status(), folder.has_state, folder.live_model.exists()) == ("stopped", False, False)
     assert work(folder).reason == "completed"
-    assert_as_undisturbed(folder, undisturbed)
+    assert_same_weights(last_weights(folder), last_weights(undisturbed))

@@ -8,15 +8,17 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked import Fork, Forked
 from grouped import differences
-from safetensors.torch import load_file
-from torch import Tensor
+from training_runs import assert_same_weights
 from waiting import wait_until
+from worked import last_weights
 
 from charlstm.cli import main
 from charlstm.config import Settings
@@ -32,7 +34,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+TWO = ["--standalone", "--nproc-per-node", "2"]
+AS_TYPED = [sys.executable, "-m", "torch.distributed.run", *TWO, "-m", "charlstm"]
+FORKED = ["--start-method", "fork", "--run-path"]  # torchrun's own way to save its processes the imports
 NUM_STEPS = 150
 FLAGS = {
     "hidden_size": 8,
@@ -51,12 +55,14 @@ FLAGS = {
 }
 # The command, with a worker that saves all the time. DEATHS kills the second process, and after the restart the first,
 # each once there is something saved to go on from. After step WAITS the first one waits until a pause is asked for,
-# and three steps later both wait for a signal.
+# and three steps later both wait for a signal. When the first one has lost the second, torchrun's signal reaches it
+# before it has recorded so, which is up to chance otherwise.
 COMMAND = """
 import contextlib, functools, os, signal, sys
 from pathlib import Path
 from waiting import wait_until
 from charlstm.cli import main
+from charlstm.errors import GroupError
 from charlstm.runs import worker
 from charlstm.runs.store import RunFolder
 from charlstm.training import Trainer
@@ -83,6 +89,14 @@ def interrupted(self, stop, save):
         os.kill(os.getpid(), signal.SIGKILL)
     return agreed(self, stop, save)
 Trainer.agreed = interrupted
+leave = worker.Ear.__exit__
+def leave_when_signalled(self, kind, *error):
+    if kind is GroupError:
+        wait_until(signalled[-1])
+    leave(self, kind, *error)
+worker.Ear.__exit__ = leave_when_signalled
+if "WAITS" in os.environ:  # torchrun told to end waits for its processes, which when forked would wait for it
+    os._exit(main(sys.argv[1:]))
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -106,35 +120,31 @@ def train_command(text_file: Path, place: Path, **values: object) -> list[str]:
     return ["train", "--corpus", str(text_file), "--name", "mine", "--checkpoints-dir", str(place), *flags]
 
 
-def finished(command: list[str], **environment: str) -> "subprocess.CompletedProcess[str]":
-    process = begun(command, **environment)
-    try:
-        out, err = process.communicate(timeout=90)
-    finally:
-        process.terminate()  # a torchrun ends what it started
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
+def environment_of(**more: str) -> dict[str, str]:
+    paths = os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "tests")))
+    # Should one be aborted, as was seen once at an exit, it tells where.
+    return {"CHARLSTM_KERNEL": "off", "PYTHONPATH": paths, "PYTHONFAULTHANDLER": "1", **more}
 
 
-def begun(command: list[str], **environment: str) -> "subprocess.Popen[str]":
-    environment["PYTHONPATH"] = os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "tests")))
-    environment["PYTHONFAULTHANDLER"] = "1"  # should one be aborted, as was seen once at an exit
-    return subprocess.Popen(
-        command,
-        cwd=REPOSITORY,
-        env={**os.environ, "CHARLSTM_KERNEL": "off", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def torchrun(fork: Fork) -> Iterator[Callable[..., Forked]]:
+    """`torchrun(*arguments, **environment)` begins one for two processes, which need not import PyTorch anew."""
+    begun: list[Forked] = []
+
+    def begin(*arguments: object, **environment: str) -> Forked:
+        script = "from torch.distributed.run import main\nmain()"
+        begun.append(fork(script, *TWO, *arguments, **environment_of(**environment)))
+        return begun[-1]
+
+    yield begin
+    for each in begun:
+        each.send_signal(signal.SIGTERM)  # it ends what it started
+        each.wait(60)
 
 
 def lines_of(folder: RunFolder) -> list[dict[str, Any]]:
     """Every line of a run's records; each must be whole."""
     return [json.loads(line) for line in folder.events_file.read_bytes().splitlines()] if folder.exists else []
-
-
-def weights_of(folder: RunFolder) -> dict[str, Tensor]:
-    return load_file(folder.path / "last" / "model.safetensors")
 
 
 def test_more_processes_than_streams_are_refused_in_one_sentence_said_once(
@@ -154,9 +164,20 @@ def test_more_processes_than_streams_are_refused_in_one_sentence_said_once(
 def undisturbed(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, str]:
     """A run of two processes that nobody interfered with, and what it printed."""
     place = tmp_path_factory.mktemp("undisturbed")
-    done = finished([*TORCHRUN, "-m", "charlstm", *train_command(text_file, place)])
-    assert done.returncode == 0, done.stderr
-    return RunFolder(place / "mine"), done.stdout
+    with subprocess.Popen(
+        [*AS_TYPED, *train_command(text_file, place)],
+        cwd=REPOSITORY,
+        env={**os.environ, **environment_of()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            printed, complaint = process.communicate(timeout=90)
+        finally:
+            process.terminate()  # a torchrun ends what it started
+    assert process.returncode == 0, complaint
+    return RunFolder(place / "mine"), printed
 
 
 def test_one_process_writes_and_speaks(undisturbed: tuple[RunFolder, str]):
@@ -174,12 +195,17 @@ def test_one_process_writes_and_speaks(undisturbed: tuple[RunFolder, str]):
 
 
 def test_killed_processes_are_started_again_and_end_with_the_same_bits(
-    undisturbed: tuple[RunFolder, str], text_file: Path, command_file: Path, tmp_path: Path
+    undisturbed: tuple[RunFolder, str],
+    text_file: Path,
+    command_file: Path,
+    tmp_path: Path,
+    torchrun: Callable[..., Forked],
 ):
     """First the second process is killed, then the first: the same command goes on with the run it began."""
-    restarting = [*TORCHRUN, "--max-restarts", "3", str(command_file), *train_command(text_file, tmp_path)]
-    done = finished(restarting, DEATHS="1")
-    assert done.returncode == 0, done.stderr
+    command = train_command(text_file, tmp_path)
+    restarting = torchrun("--max-restarts", 3, *FORKED, command_file, *command, DEATHS="1")
+    _, complaint = restarting.communicate(timeout=90)
+    assert restarting.returncode == 0, complaint
     folder = RunFolder(tmp_path / "mine")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("mine")] == ["mine"]
     records = lines_of(folder)
@@ -189,47 +215,50 @@ def test_killed_processes_are_started_again_and_end_with_the_same_bits(
     assert [line["kind"] for line in records].count("started") == 1
     # The first process says so of the second; killed itself, it says nothing.
     lost = "another process of the group has ended early; what it said tells why, and the run can be resumed."
-    assert [line["message"] for line in records if line["kind"] == "failed"] == [lost], done.stderr
-    ours, theirs = weights_of(folder), weights_of(undisturbed[0])
-    assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
+    assert [line["message"] for line in records if line["kind"] == "failed"] == [lost], complaint
+    assert_same_weights(last_weights(folder), last_weights(undisturbed[0]))
     assert records[-1] == lines_of(undisturbed[0])[-1] | {"elapsed_seconds": records[-1]["elapsed_seconds"]}
 
 
 def test_a_run_is_stopped_and_goes_on_in_another_number_of_processes(
-    undisturbed: tuple[RunFolder, str], command_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    undisturbed: tuple[RunFolder, str],
+    command_file: Path,
+    tmp_path: Path,
+    attentive: None,  # noqa: ARG001  it only has to be there
+    torchrun: Callable[..., Forked],
 ):
     """One for some steps, two, with a pause, until torchrun is told to end, and one to the end."""
     settings = Settings.from_flat(json.loads(undisturbed[0].settings_file.read_text()))
     folder = RunStore(tmp_path).create(settings, "mine")
-    monkeypatch.setattr("charlstm.runs.worker._LOOK_SECONDS", 0.0)
     work(folder, on_record=lambda record: folder.ask(Control(stop=record.step >= 20)))
     steps = [lines_of(folder)[-1]["step"]]
     waits = steps[0] // 10 * 10 + 20  # at a point of the curve
-    resume = [*TORCHRUN, str(command_file), "resume", "mine", "--checkpoints-dir", str(tmp_path)]
-    torchrun = begun(resume, WAITS=str(waits))
+    pair = torchrun(*FORKED, command_file, "resume", "mine", "--checkpoints-dir", tmp_path, WAITS=str(waits))
     wait_until(lambda: lines_of(folder)[-1]["step"] >= waits)
     folder.mailbox.request(pause=True)
     wait_until(lambda: folder.answer().is_paused)
     folder.mailbox.request(pause=False)
     wait_until(lambda: not folder.answer().is_paused)
-    torchrun.send_signal(signal.SIGTERM)
-    torchrun.communicate(timeout=60)
+    pair.send_signal(signal.SIGTERM)
+    pair.wait(60)
     assert folder.status() == "stopped"
     steps.append(lines_of(folder)[-1]["step"])
     assert work(folder).reason == "completed"
     assert [line["step"] for line in lines_of(folder) if line["kind"] == "resumed"] == steps == sorted(set(steps))
     assert waits < steps[1] < NUM_STEPS
     # Differences of float32's rounding grow from step to step, but not far in 150. *Measured*: 1.4e-6.
-    assert max(differences(weights_of(folder), weights_of(undisturbed[0])).values()) < 1e-3
+    assert max(differences(last_weights(folder), last_weights(undisturbed[0])).values()) < 1e-3
 
 
 def test_a_first_process_that_can_not_go_on_ends_the_group_with_its_sentence(
-    undisturbed: tuple[RunFolder, str], text_file: Path
+    undisturbed: tuple[RunFolder, str], text_file: Path, torchrun: Callable[..., Forked]
 ):
     folder, _ = undisturbed
     before = folder.events_file.read_bytes()
-    done = finished([*TORCHRUN, "-m", "charlstm", *train_command(text_file, folder.path.parent)])
-    assert done.returncode != 0
-    assert done.stderr.count("mine exists already among the models and runs; choose another name.\n") == 1
-    assert "another process of the group" not in done.stderr
+    program = REPOSITORY / "charlstm" / "__main__.py"
+    pair = torchrun(*FORKED, program, *train_command(text_file, folder.path.parent))
+    _, complaint = pair.communicate(timeout=90)
+    assert pair.returncode != 0
+    assert complaint.count("mine exists already among the models and runs; choose another name.\n") == 1
+    assert "another process of the group" not in complaint
     assert folder.events_file.read_bytes() == before

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from worked import TINY, counted, header_of, lines_of, new_run, of_kind, provenance_of
+from training_runs import assert_same_weights
+from worked import TINY, counted, header_of, last_weights, lines_of, new_run, of_kind, provenance_of
 
 from charlstm.config import Settings
 from charlstm.errors import CorpusError, RunError
@@ -21,14 +22,6 @@ from charlstm.runs.store import RunFolder, RunStore
 from charlstm.runs.worker import work
 
 _HANDLERS = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]  # before any run
-
-
-def assert_same_weights(one: RunFolder, other: RunFolder) -> None:
-    ours, theirs = (load_file(each.path / "last" / "model.safetensors") for each in (one, other))
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours), [
-        name for name in ours if not torch.equal(ours[name], theirs[name])
-    ]
 
 
 def naive_loss(path: Path, text: str, window: int | None = None) -> float:
@@ -53,12 +46,6 @@ def ask_at(folder: RunFolder, kind: str, step: int) -> Callable[[Record], None]:
             folder.ask(Control(stop=True))
 
     return on_record
-
-
-@pytest.fixture
-def attentive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that looks for requests at every step, so that a test can choose the step it stops at."""
-    monkeypatch.setattr("charlstm.runs.worker._LOOK_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +188,7 @@ class TestStopAndResume:
         ours, theirs = counted(folder), counted(completed)
         assert [{"kind": each["kind"], "step": each["step"]} for each in ours if each not in theirs] == extra
         assert [each for each in ours if each in theirs] == theirs
-        assert_same_weights(folder, completed)
+        assert_same_weights(last_weights(folder), last_weights(completed))
         assert finished.val_stateful == lines_of(completed)[-1]["val_stateful"]
 
     def test_what_was_learned_since_the_last_validation_is_validated_and_published(self, tmp_path: Path, pangrams: str):
@@ -244,7 +231,7 @@ class TestStopAndResume:
         assert folder.state_file.read_bytes() == state
         folder.corpus_file.write_text(pangrams, encoding="utf-8")
         assert work(folder).reason == "completed"
-        assert_same_weights(folder, completed)
+        assert_same_weights(last_weights(folder), last_weights(completed))
 
     def test_a_large_text_is_encoded_once_for_the_whole_run_and_gives_the_same_weights(
         self, tmp_path: Path, pangrams: str, completed: RunFolder, monkeypatch: pytest.MonkeyPatch
@@ -258,7 +245,7 @@ class TestStopAndResume:
         work(folder, report=lambda *each: readings.append(each))
         assert len(readings) == 3, "read again, to know that it is the same text, and not encoded"
         assert folder.status() == "completed"
-        assert_same_weights(folder, completed)
+        assert_same_weights(last_weights(folder), last_weights(completed))
 
     def test_a_completed_run_is_refused_and_stays_completed(self, copied: RunFolder):
         before = copied.events_file.read_bytes()

@@ -5,6 +5,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
+from torch import Tensor
+
 from charlstm.config import Settings
 from charlstm.runs.history import History
 from charlstm.runs.store import RunFolder, RunStore
@@ -39,6 +42,10 @@ def lines_of(folder: RunFolder) -> list[dict[str, Any]]:
 
 def of_kind(folder: RunFolder, kind: str) -> list[dict[str, Any]]:
     return [line for line in lines_of(folder) if line["kind"] == kind]
+
+
+def last_weights(folder: RunFolder) -> dict[str, Tensor]:
+    return load_file(folder.path / "last" / "model.safetensors")
 
 
 def counted(folder: RunFolder) -> list[dict[str, Any]]:

@@ -18,9 +18,10 @@ from charlstm.corpus import Split
 from charlstm.vocabulary import Tokens
 
 LENGTH = 5
-_COUNTED_AT_MOST = 1 << 21  # tokens: a second or two, and some hundred MB
+_COUNTED_AT_MOST = 1 << 21  # tokens: a second or two, and 100 MB
 _PREDICTED_AT_MOST = 1 << 17
 _Ids = NDArray[np.int64]
+_Numbers = NDArray[np.int32]  # half the memory, and more than enough for what is counted
 
 
 class Figures(NamedTuple):
@@ -59,16 +60,16 @@ def probabilities(
     train: _Ids, validation: _Ids, size: int, is_wanted: Callable[[], bool] = lambda: True
 ) -> NDArray[np.float64]:
     """What the 5-gram model of `train` gives each of `validation[1:]` after those before it; `size` is V."""
-    kinds = [_Kind.of_empty(train, validation)]
-    for _ in range(LENGTH):
+    result = np.full(len(validation), 1 / size)
+    shorter = _Kind.of_empty(train, validation)
+    kind = shorter.longer(train, validation, size)
+    for length in range(1, LENGTH + 1):
         if not is_wanted():
             raise Cancelled
-        kinds.append(kinds[-1].longer(train, validation, size))
-    result = np.full(len(validation), 1 / size)
-    for length, kind in enumerate(kinds[1:], start=1):
-        longest = kinds[length + 1] if length < LENGTH else None
-        counts = kind.counts(longest)
-        _refine(result[length - 1 :], kind, kinds[length - 1], counts)
+        longer = kind.longer(train, validation, size) if length < LENGTH else None
+        _refine(result[length - 1 :], kind, shorter, kind.counts(longer))
+        if longer:  # no more than three are held at once
+            shorter, kind = kind, longer
     return result[1:]
 
 
@@ -78,26 +79,30 @@ class _Kind(NamedTuple):
     The k-gram at place t of a text is the one that ends there, so texts have k - 1 places without one.
     """
 
-    prefixes: _Ids  # (K,) number of the (k-1)-gram that it begins with
-    lasts: _Ids  # (K,) a place in the training text where it ends, counted from its first k-gram
-    at_train: _Ids  # (N - k + 1,)
-    at_validation: _Ids  # (M - k + 1,), -1 for those that the training text does not have
+    prefixes: _Numbers  # (K,) number of the (k-1)-gram that it begins with
+    lasts: _Numbers  # (K,) a place in the training text where it ends, counted from its first k-gram
+    at_train: _Numbers  # (N - k + 1,)
+    at_validation: _Numbers  # (M - k + 1,), -1 for those that the training text does not have
 
     @classmethod
     def of_empty(cls, train: _Ids, validation: _Ids) -> "_Kind":
         """The one 0-gram, which is everywhere: also before the first character."""
-        none = np.zeros(0, np.int64)
-        return cls(none, none, np.zeros(len(train) + 1, np.int64), np.zeros(len(validation) + 1, np.int64))
+        one = np.zeros(1, np.int32)
+        return cls(one, one, np.zeros(len(train) + 1, np.int32), np.zeros(len(validation) + 1, np.int32))
 
     def longer(self, train: _Ids, validation: _Ids, size: int) -> "_Kind":
         """Those that are one character longer."""
-        keys = self.at_train[:-1] * size + train[len(train) - len(self.at_train) + 1 :]
-        distinct, lasts, at_train = np.unique(keys, return_index=True, return_inverse=True)
+        num_places = len(self.at_train) - 1
+        keys = self.at_train[:-1].astype(np.int64)
+        keys *= size
+        keys += train[len(train) - num_places :]
+        distinct, lasts, at_train = _numbered(keys)
         before = self.at_validation[:-1]
-        asked = before * size + validation[len(validation) - len(self.at_validation) + 1 :]
+        asked = before.astype(np.int64) * size + validation[len(validation) - len(before) :]
         places = np.minimum(np.searchsorted(distinct, asked), max(0, len(distinct) - 1))
         is_known = (before >= 0) & (distinct[places] == asked) if len(distinct) else np.zeros(len(asked), bool)
-        return _Kind(distinct // size, lasts, at_train.reshape(-1), np.where(is_known, places, -1))
+        at_validation = np.where(is_known, places, -1).astype(np.int32)
+        return _Kind((distinct // size).astype(np.int32), lasts, at_train, at_validation)
 
     def counts(self, longer: "_Kind | None") -> _Ids:
         """How often each occurs; where there are longer ones, before how many characters: what a fallback is for."""
@@ -106,11 +111,30 @@ class _Kind(NamedTuple):
         return np.bincount(self.at_train[1:][longer.lasts], minlength=len(self.prefixes))
 
 
+def _numbered(keys: _Ids) -> tuple[_Ids, _Numbers, _Numbers]:
+    """The distinct ones of `keys` (N,), in order; a place of each; and for every place the number of its key.
+
+    `numpy.unique` gives the same with several times the memory, and sorts places where this sorts numbers: key and
+    place in one, for which there is room, as keys are below 2^21 times the 2^21 code points there may be.
+    """
+    num_places = max(1, len(keys))
+    keys *= num_places
+    keys += np.arange(len(keys))
+    keys.sort()
+    places = (keys % num_places).astype(np.int32)
+    keys //= num_places
+    is_new = np.ones(len(keys), bool)
+    np.not_equal(keys[1:], keys[:-1], out=is_new[1:])
+    at = np.empty(len(keys), np.int32)
+    at[places] = np.cumsum(is_new, dtype=np.int32) - 1
+    return keys[is_new], places[is_new], at
+
+
 def _refine(result: NDArray[np.float64], kind: _Kind, shorter: _Kind, counts: _Ids) -> None:
     """Replace in `result`, of places with a k-gram, the probabilities of the shorter model by those of this one."""
     once, twice = int((counts == 1).sum()), int((counts == 2).sum())
     discount = once / (once + 2 * twice) if once else 0.5
-    num_contexts = max(1, int(shorter.at_train.max(initial=0)) + 1)
+    num_contexts = max(1, len(shorter.prefixes))
     totals = np.bincount(kind.prefixes, counts, num_contexts)
     followers = np.bincount(kind.prefixes[counts > 0], minlength=num_contexts)
     contexts = shorter.at_validation[:-1]

@@ -76,7 +76,7 @@ def work(
         raise RunError(f"run {folder.name} is being worked on by another process; stop it first.") from None
     except OSError as error:
         raise RunError(unwritable(error)) from None
-    with held, RecordLog(folder.events_file, on_record) as log:
+    with held, RecordLog(folder.events_file, on_record) as log, contextlib.ExitStack() as until_recorded:
         _clear_up(folder)
         if folder.is_completed():  # a record of this refusal would make a failed run of it
             raise RunError(f"run {folder.name} has reached its planned end; give it more with --more-minutes.")
@@ -90,6 +90,8 @@ def work(
                     begun = _Work(folder, corpus, log, ear, world, report, make_trainer)
                 begun.notes += notes
                 begun.save_no_sooner_than(save_seconds)
+                # Not taken back before an error is recorded: torchrun ends the first process once it misses another.
+                begun.is_signalled = until_recorded.enter_context(stop_signals())
                 return begun.through()
         except Exception as error:
             with contextlib.suppress(OSError):  # what keeps the run from writing may keep this record out too
@@ -159,6 +161,7 @@ class _Work:
         self.last_save = time.monotonic()
         self.asked_factor, self.saved_for = 1.0, 0  # the factor asked for last, and the request to save done last
         self.cause: Cause | None = None  # of the next save
+        self.is_signalled: Callable[[], bool] = lambda: False
 
     def save_no_sooner_than(self, seconds: float) -> None:
         """So much lies between two saves, or more where a save is slow; less before the first."""
@@ -173,13 +176,12 @@ class _Work:
                 self.world.shared_state(*self._state())
             self.record(self._started())
         references = ReferenceThread(self.folder, self.split, self.log)
-        with stop_signals() as self.is_signalled:
-            with references:
-                is_stopped = self._train()
-                self._halt("stop" if is_stopped else "end")
-                if not is_stopped:
-                    references.wait()
-            return self._finish(is_stopped)
+        with references:
+            is_stopped = self._train()
+            self._halt("stop" if is_stopped else "end")
+            if not is_stopped:
+                references.wait()
+        return self._finish(is_stopped)
 
     def _started(self) -> Started:
         parent = self.folder.parent()

@@ -12,16 +12,22 @@ pytestmark = pytest.mark.browser
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def page(browser: Browser, app: App, hub: LoopbackHub) -> Iterator[Page]:
-    hub.faults.clear()
+@pytest.fixture(scope="module")
+def opened(browser: Browser, app: App) -> Iterator[Page]:
+    """One page for all of them: to open it costs more than most of what they do there."""
     page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
     page.goto(app.url, wait_until="load")
-    page.get_by_role("tab", name="Hub").click()
-    expect(page.get_by_label("Model to publish")).to_have_value("tiny-shakespeare")
     yield page
-    assert OWNER not in page.content()
     page.context.close()
+
+
+@pytest.fixture
+def page(opened: Page, hub: LoopbackHub) -> Iterator[Page]:
+    hub.faults.clear()
+    opened.get_by_role("tab", name="Hub").click()
+    expect(opened.get_by_label("Model to publish")).to_have_value("tiny-shakespeare")
+    yield opened
+    assert OWNER not in opened.content()
 
 
 def _publish(page: Page) -> None:
@@ -59,6 +65,7 @@ def test_what_will_be_sent_is_shown_before_anything_is_and_then_sent_privately(p
 def test_what_fails_is_told_and_publishing_again_completes(page: Page, hub: LoopbackHub) -> None:
     hub.faults.append(Fault("/commit/", 409))
     page.get_by_label("Name on the Hub").fill("owner/again")
+    expect(page.get_by_role("button", name="Publish", exact=True)).to_be_disabled()
     page.get_by_role("button", name="Show what will be sent").click()
     _publish(page)
     said = page.locator("#publish-said")

@@ -1,13 +1,26 @@
 """The page, driven as a visitor drives it, in a real browser."""
 
 import shutil
+from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
-from conftest import App  # isort: skip  tests/ui/conftest.py
+from conftest import App, end_workers  # isort: skip  tests/ui/conftest.py
 
 pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, app: App) -> Iterator[Page]:
+    """One visitor's page for all of them, as the one before left it: to open it costs more than most do on it."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    page.goto(app.url, wait_until="load")
+    yield page
+    context.close()
+    end_workers(app.checkpoints_dir)
 
 
 def _write(page: Page) -> None:
@@ -36,6 +49,18 @@ def test_the_bundled_model_writes_at_the_first_click(page: Page) -> None:
     expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
 
 
+def test_stop_ends_the_writing_keeps_the_text_and_can_be_used_again(page: Page) -> None:
+    page.get_by_label("Length").fill("1000000")
+    kept = _text(page).inner_text() if _text(page).is_visible() else ""
+    for _ in range(2):
+        _write(page)
+        expect(_text(page)).not_to_have_text(kept, use_inner_text=True)
+        page.get_by_role("button", name="Stop", exact=True).click()
+        expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
+        kept = _text(page).inner_text()
+        assert 0 < len(kept) < 1_000_000
+
+
 def _write_to_the_end(page: Page, num_chars: int) -> str:
     """Write another number of characters than before, so that the end is told from the last one's."""
     page.get_by_label("Length").fill(str(num_chars))
@@ -58,18 +83,6 @@ def test_the_seed_that_was_used_is_shown_and_writes_the_text_again_and_another_a
     seed.fill(str(int(used) + 1))
     assert not _write_to_the_end(page, 310).startswith(shorter[:290])
     assert seed.input_value() == str(int(used) + 1)
-
-
-def test_stop_ends_the_writing_keeps_the_text_and_can_be_used_again(page: Page) -> None:
-    page.get_by_label("Length").fill("1000000")
-    kept = ""
-    for _ in range(2):
-        _write(page)
-        expect(_text(page)).not_to_have_text(kept, use_inner_text=True)
-        page.get_by_role("button", name="Stop", exact=True).click()
-        expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
-        kept = _text(page).inner_text()
-        assert 0 < len(kept) < 1_000_000
 
 
 def test_an_unknown_character_in_the_prompt_is_named(page: Page) -> None:

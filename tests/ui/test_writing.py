@@ -14,6 +14,7 @@ import pytest
 
 from charlstm.config import SampleConfig
 from charlstm.errors import CharLSTMError, ConfigError, VocabularyError
+from charlstm.language_model import LanguageModel
 from charlstm.sampling import TextChunk
 from charlstm.ui import writing
 from charlstm.ui.compare import copied, scored
@@ -193,14 +194,20 @@ def test_frames_come_more_rarely_in_a_crowd_and_in_a_long_text_but_often_enough_
 # The empty prompt ----------------------------------------------------------------------------------------------------
 
 
+def with_beginnings(shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch, *beginnings: str) -> LanguageModel:
+    """The model of `shelf`, which from now on knows these beginnings of lines."""
+    model = shelf.load(MODEL)
+    assert model.provenance is not None
+    provenance = model.provenance.model_copy(update={"beginnings": beginnings})
+    knowing = dataclasses.replace(model, provenance=provenance)
+    monkeypatch.setattr(shelf, "load", lambda _: knowing)
+    return knowing
+
+
 def test_an_empty_prompt_is_how_most_lines_begin_that_the_model_knows(
     shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = shelf.load(MODEL)
-    origin = model.provenance
-    assert origin is not None
-    knowing = dataclasses.replace(model, provenance=origin.model_copy(update={"beginnings": ("class ", "def ")}))
-    monkeypatch.setattr(shelf, "load", lambda _: knowing)
+    model = with_beginnings(shelf, monkeypatch, "class ", "def ")
     last = frames(shelf, wish("", num_chars=40))[-1]
     assert last.page["given"] == "class "
     assert "begins with 'class '" in last.note
@@ -213,11 +220,7 @@ def test_an_empty_prompt_is_how_most_lines_begin_that_the_model_knows(
 def test_an_empty_prompt_is_a_new_line_where_nothing_else_is_known(
     shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = shelf.load(MODEL)
-    origin = model.provenance
-    assert origin is not None
-    older = dataclasses.replace(model, provenance=origin.model_copy(update={"beginnings": ()}))
-    monkeypatch.setattr(shelf, "load", lambda _: older)
+    model = with_beginnings(shelf, monkeypatch)
     monkeypatch.setattr(shelf, "corpus", lambda _: None)
     last = frames(shelf, wish("", num_chars=40))[-1]
     assert "begins a new line" in last.note
