@@ -37,7 +37,9 @@ class Limits(BaseModel):
     max_minutes: float = Field(0, ge=0, description="Training time of a run, in minutes")
     max_corpus_mb: float = Field(0, ge=0, description="Size of a text, in megabytes")
     max_runs: int = Field(1, ge=1, description="Runs that train at the same time")
-    max_disk_mb: float = Field(0, ge=0, description="Disk for runs and pulled models together, in megabytes")
+    max_disk_mb: float = Field(
+        0, ge=0, description="Disk for runs (deleted ones too), kept texts and pulled models, in megabytes"
+    )
     max_kept_hours: float = Field(0, ge=0, description="Hours for which a visitor's run or model is kept")
     max_download_mb: float = Field(2000, ge=0, description="Size of a model that is pulled, in megabytes")
 

@@ -9,7 +9,7 @@ import pytest
 from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, ConfigError, CorpusError, RunError
 from charlstm.events import Failed
-from charlstm.runs.cleaning import clean, require_disk, visitors
+from charlstm.runs.cleaning import UPLOADS, clean, require_disk, visitors
 from charlstm.runs.history import History
 from charlstm.runs.limits import allowed, bounded
 from charlstm.runs.manager import RunManager
@@ -119,6 +119,39 @@ class TestCleaning:
         assert not (store.root / "another").exists()
         clean(store)
         require_disk(store)
+
+    def test_what_was_deleted_and_what_was_kept_for_a_reload_count_and_go_before_any_run(
+        self, store: RunStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        older, newer = (store.root / UPLOADS / name for name in ("older", "newer"))
+        for minutes, place in ((2, older), (1, newer)):
+            place.mkdir(parents=True)
+            (place / "a.txt").write_bytes(bytes(1000))
+            os.utime(place, (time.time() - 60 * minutes,) * 2)
+        deleted = store.create(Settings.preset("minute"), "deleted")
+        (deleted.path / "worker.log").write_bytes(bytes(1000))
+        manager = RunManager(store.root)
+        manager.delete("deleted")
+        monkeypatch.setenv("CHARLSTM_MAX_DISK_MB", "0.0045")
+        assert clean(store) == []
+        assert manager.trash() == []
+        assert (older.exists(), newer.exists()) == (False, True)
+        monkeypatch.setenv("CHARLSTM_MAX_DISK_MB", "0.0035")
+        require_disk(store)  # there is room, once the last of them is gone
+        assert not newer.exists()
+        assert len(visitors(store)) == 3
+
+    def test_what_was_deleted_long_ago_goes(self, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        store.create(Settings.preset("minute"), "deleted").log_file.touch()
+        manager = RunManager(store.root)
+        trash_id = manager.delete("deleted")
+        monkeypatch.setenv("CHARLSTM_MAX_KEPT_HOURS", "5")
+        assert clean(store) == []
+        assert len(manager.trash()) == 1
+        milliseconds = int(trash_id.rpartition(".")[2]) - 6 * 3_600_000
+        (store.root / ".trash" / trash_id).rename(store.root / ".trash" / f"deleted.{milliseconds}")
+        assert clean(store) == []
+        assert manager.trash() == []
 
     def test_a_run_that_is_going_stays(self, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CHARLSTM_MAX_KEPT_HOURS", "0.5")

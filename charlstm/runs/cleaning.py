@@ -1,9 +1,11 @@
 """Making room on a Space: what visitors trained or pulled goes when it is old, the oldest of it when the disk is full.
 
-Only folders that this app made for a visitor go: a run started from the page has a log, a pulled model says where it
-comes from. What is bundled or was put there by hand stays, and so does whatever is in use. Starts without torch.
+Only what this app made for a visitor goes: first deleted runs and the texts that were kept for a reload, then runs (one
+started from the page has a log) and pulled models (which say where they come from). What is bundled or was put there by
+hand stays, and so does whatever is in use. Starts without torch.
 """
 
+import contextlib
 import shutil
 import time
 import uuid
@@ -13,7 +15,9 @@ from pathlib import Path
 from charlstm.errors import RunError
 from charlstm.hosting import limits
 from charlstm.runs.store import RunFolder, RunStore
+from charlstm.runs.trash import TRASH, Trash
 
+UPLOADS = ".uploads"  # texts that visitors chose, a folder each
 ORIGIN_FILE = "pulled.json"  # of a pulled model: where it comes from
 _BYTES_OF_MB = 1e6
 _SECONDS_OF_HOUR = 3600
@@ -35,14 +39,14 @@ def touched(folder: RunFolder) -> float:
 
 
 def clean(store: RunStore, may_go: Callable[[RunFolder], bool] = lambda _: True) -> list[str]:
-    """Remove what is old or too much by the limits here, of what `may_go`; returns the names."""
+    """Remove what is old or too much by the limits here, of runs and models what `may_go`; returns their names."""
     most, hours = limits().max_disk_mb * _BYTES_OF_MB, limits().max_kept_hours
-    sizes = {folder: sum(size for size, _ in _files(folder.path)) for folder in visitors(store)}
-    used, removed = sum(sizes.values()), []
+    sizes = {folder: _size(folder.path) for folder in visitors(store)}
+    used, removed = sum(sizes.values()) + _drop_left_over(store, sum(sizes.values())), []
     for folder, size in sizes.items():
         is_old = bool(hours) and time.time() - touched(folder) > hours * _SECONDS_OF_HOUR
         if (is_old or (most and used > most)) and not folder.is_alive() and may_go(folder):
-            _remove(folder)
+            _remove(folder.path)
             used -= size
             removed.append(folder.name)
     return removed
@@ -51,16 +55,46 @@ def clean(store: RunStore, may_go: Callable[[RunFolder], bool] = lambda _: True)
 def require_disk(store: RunStore) -> None:
     """Refuse, with a `RunError`, what would take more of the disk than there may be used here."""
     most = limits().max_disk_mb * _BYTES_OF_MB
-    used = sum(size for folder in visitors(store) for size, _ in _files(folder.path))
-    if most and used > most:
-        raise RunError("the disk for runs and models is full; try again in some minutes, when the oldest have gone.")
+    if not most:
+        return
+    used = sum(_size(folder.path) for folder in visitors(store))
+    if used + _drop_left_over(store, used) > most:
+        raise RunError("the disk for runs and models is full; delete one, or try again when the oldest have gone.")
 
 
-def _remove(folder: RunFolder) -> None:
+def _drop_left_over(store: RunStore, used: int) -> int:
+    """Of what nobody works with any more, drop what is old or too much beside `used` bytes; returns what stays."""
+    most, hours = limits().max_disk_mb * _BYTES_OF_MB, limits().max_kept_hours
+    left_over = _left_over(store)
+    sizes = {path: _size(path) for path in left_over}
+    stays = sum(sizes.values())
+    for path, since in left_over.items():
+        is_old = bool(hours) and time.time() - since > hours * _SECONDS_OF_HOUR
+        if is_old or (most and used + stays > most):
+            _remove(path)
+            stays -= sizes[path]
+    return stays
+
+
+def _left_over(store: RunStore) -> dict[Path, float]:
+    """Deleted runs, then kept texts, each the oldest first, with when they came there (seconds since 1970)."""
+    deleted = {store.root / TRASH / each.id: each.deleted_at for each in reversed(Trash(store).runs())}
+    kept = {}
+    with contextlib.suppress(OSError):  # nothing was ever kept, or somebody else makes room
+        kept = {path: path.stat().st_mtime for path in (store.root / UPLOADS).iterdir()}
+    return {**deleted, **dict(sorted(kept.items(), key=lambda each: each[1]))}
+
+
+def _remove(path: Path) -> None:
     """Out of every list at once, then from the disk."""
-    grave = folder.path.with_name(f".{uuid.uuid4().hex}")
-    folder.path.rename(grave)
+    grave = path.with_name(f".{uuid.uuid4().hex}")
+    with contextlib.suppress(OSError):  # somebody else was faster
+        path.rename(grave)
     shutil.rmtree(grave, ignore_errors=True)
+
+
+def _size(path: Path) -> int:
+    return sum(size for size, _ in _files(path))
 
 
 def _files(path: Path) -> list[tuple[int, float]]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from charlstm.errors import RunError
 from charlstm.runs.store import RunFolder, RunStore
 
+TRASH = ".trash"
 _DAYS = 30
 _SWEEP_SECONDS = 3600
 
@@ -28,8 +29,9 @@ class Trash:
 
     def __init__(self, store: RunStore) -> None:
         self._store = store
-        self._place = store.root / ".trash"
+        self._place = store.root / TRASH
         self._swept = -1e9
+        self._known: dict[str, Trashed] = {}  # nothing of a deleted run changes: each is read once
 
     def put(self, folder: RunFolder) -> str:
         """Take a run that nobody works on out of the list; returns its id here."""
@@ -44,11 +46,13 @@ class Trash:
     def runs(self) -> list[Trashed]:
         """What may be restored, the last deleted first."""
         try:
-            paths = [path for path in self._place.iterdir() if RunFolder(path).exists]
+            paths = [path for path in self._place.iterdir() if path.name in self._known or RunFolder(path).exists]
         except OSError:  # nothing was deleted yet
             return []
-        found = [Trashed(path.name, _label(path), _deleted_at(path), RunFolder(path).owner) for path in paths]
-        return sorted(found, key=lambda each: each.deleted_at, reverse=True)
+        known = self._known
+        found = {path.name: known.get(path.name) or _trashed(path) for path in paths}
+        self._known = found
+        return sorted(found.values(), key=lambda each: each.deleted_at, reverse=True)
 
     def restore(self, trash_id: str) -> RunFolder:
         """Bring a run back, under another name where its own is taken since."""
@@ -75,6 +79,10 @@ class Trash:
             if time.time() - each.deleted_at > kept_seconds:
                 with contextlib.suppress(OSError):
                     shutil.rmtree(self._place / each.id)
+
+
+def _trashed(path: Path) -> Trashed:
+    return Trashed(path.name, _label(path), _deleted_at(path), RunFolder(path).owner)
 
 
 def _name(path: Path) -> str:

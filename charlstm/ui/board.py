@@ -22,7 +22,8 @@ from charlstm.ui.watch import RunWatch, Section, section
 _BUDGET_BYTES = 16_000  # of one answer; a page that is far behind asks again at once
 _FRAME_BYTES = 16  # quotes, brackets and the like around a section
 _MOST_COMPARED = 6
-_PIECE_BYTES = 1 << 21  # of a model that is downloaded
+_PIECE_BYTES = 1 << 19  # of a model that is downloaded: a slow line has it before the page gives up
+_DELETED_SENT = 30  # deleted runs at once
 
 
 class Board:
@@ -101,7 +102,7 @@ class Board:
         sections["runs"] = section([run.name for run in self.watch.runs()])
         for run in self.watch.runs():
             sections[f"row/{run.name}"] = section(views.row_of(run, run.name in BUNDLED))
-        sections["trash"] = section(self._trash())
+        sections["trash"] = section(self._trash(asked.get("deleted")))
         for run in self._compared(asked, shown):
             watched = self.watch.watched(run)
             sections[f"curves/{run.name}"] = watched.curves(True, str(tags.get(f"curves/{run.name}")))
@@ -112,11 +113,15 @@ class Board:
         wished = set(map(str, names[:_MOST_COMPARED])) if isinstance(names, list) else set()
         return [run for run in self.watch.runs() if run.name in wished and run != shown]
 
-    def _trash(self) -> list[dict[str, str]]:
-        return [
+    def _trash(self, begin: Any) -> dict[str, Any]:
+        """Some of the deleted runs, from the one at `begin` on, and how many there are."""
+        deleted = self.watch.manager.trash()
+        first = max(0, min(begin, len(deleted) - 1)) if isinstance(begin, int) else 0
+        shown = [
             {"id": each.id, "label": each.label, "when": views.deleted_at(each.deleted_at)}
-            for each in self.watch.manager.trash()
+            for each in deleted[first : first + _DELETED_SENT]
         ]
+        return {"first": first, "list": shown, "count": len(deleted)}
 
     def _act(self, asked: Mapping[str, Any], is_space_owner: bool) -> dict[str, Any]:
         """Do something to a run; a refusal is a sentence."""

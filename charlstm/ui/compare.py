@@ -8,7 +8,7 @@ import gradio as gr
 
 from charlstm.copied import index_of
 from charlstm.errors import CharLSTMError, ConfigError
-from charlstm.ui.controls import PRIVATE
+from charlstm.ui.controls import GROWING, PRIVATE
 from charlstm.ui.models import ModelShelf, facts_of
 from charlstm.ui.reader import WIDTH, Growing, Page, pages_texts, reader
 from charlstm.ui.views import plain, plain_lines, sentence
@@ -90,7 +90,7 @@ def build_comparison(shelf: ModelShelf, writers: Writers, model: gr.Dropdown, as
             with gr.Column(scale=2, min_width=280):
                 own = gr.Textbox(label="Your text", lines=4, max_lines=8, info="Scored by the model chosen above")
             with gr.Column(scale=1, min_width=240):
-                second = gr.Dropdown(label="Second model", choices=[NO_MODEL], value=NO_MODEL, interactive=True)
+                second = gr.Dropdown(label="Second model", choices=[NO_MODEL], value=NO_MODEL, **GROWING)
                 score_button = gr.Button("Score this text")
                 both = gr.Button("Write with both")
         problem = gr.HTML(elem_classes="problem", elem_id="compare-problem")

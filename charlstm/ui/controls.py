@@ -9,6 +9,9 @@ from charlstm.config import bounds_of, help_of, unit_of
 
 # For events of the page itself: not part of the API, and no veil over what they update.
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# For a dropdown whose choices come later. An app that was started anew does not know which were sent to pages that are
+# still open, and would refuse them all; so any name comes through, and whoever uses it says if there is none such.
+GROWING: dict[str, Any] = {"interactive": True, "allow_custom_value": True}
 _SLIDER_SPAN = 10  # a wider range needs a number field
 
 

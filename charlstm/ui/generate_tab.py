@@ -11,7 +11,7 @@ from charlstm.config import SampleConfig
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.ui.api import build_api
 from charlstm.ui.compare import NO_MODEL, build_comparison, build_copied
-from charlstm.ui.controls import PRIVATE, control
+from charlstm.ui.controls import GROWING, PRIVATE, control
 from charlstm.ui.models import ModelShelf, facts_of
 from charlstm.ui.reader import reader
 from charlstm.ui.views import plain, plain_lines, sentence
@@ -134,7 +134,7 @@ def build_generate_tab(shelf: ModelShelf) -> GenerateTab:
 
 def _build_form() -> _Form:
     defaults = SampleConfig()
-    model = gr.Dropdown(label="Model", choices=[], interactive=True)
+    model = gr.Dropdown(label="Model", choices=[], **GROWING)
     facts = gr.HTML(elem_classes="facts")
     prompt = gr.Textbox(label="Prompt", lines=2, max_lines=4, info="The model continues this text")
     with gr.Row(elem_classes="examples"):

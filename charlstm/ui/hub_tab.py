@@ -21,7 +21,7 @@ from charlstm.hub.pull import pull
 from charlstm.hub.push import Parcel, pack, push
 from charlstm.runs.history import History
 from charlstm.runs.store import RunFolder, RunStore
-from charlstm.ui.controls import PRIVATE
+from charlstm.ui.controls import GROWING, PRIVATE
 from charlstm.ui.models import ModelShelf
 from charlstm.ui.sheet import sheet, written
 from charlstm.ui.views import plain, sentence
@@ -49,8 +49,8 @@ class _Wish(NamedTuple):
     """What is to be published, and where."""
 
     model: str | None
-    repo_id: str
-    language: str
+    repo_id: str | None
+    language: str | None
 
 
 def build_hub_tab(shelf: ModelShelf, store: RunStore) -> HubTab:
@@ -68,7 +68,7 @@ def _build_publish(shelf: ModelShelf, store: RunStore) -> gr.Dropdown:
     if get_space() and os.environ.get("OAUTH_CLIENT_ID"):  # elsewhere Gradio would act as the machine's own account
         gr.LoginButton(size="sm")
     with gr.Row():
-        model = gr.Dropdown(label="Model to publish", choices=[], interactive=True)
+        model = gr.Dropdown(label="Model to publish", choices=[], **GROWING)
         repo = gr.Textbox(
             label="Name on the Hub", placeholder="user/model", max_lines=1, max_length=_LONGEST, elem_id="hub-repo"
         )
@@ -137,11 +137,11 @@ def _build_fetch(store: RunStore) -> None:
     fetch = gr.Button("Fetch")
     said = gr.HTML(elem_id="fetch-said")
 
-    def bring(repo_id: str, wanted: str) -> Iterator[list[Any]]:
+    def bring(repo_id: str | None, wanted: str | None) -> Iterator[list[Any]]:
         yield [_step_html(Step("asking the Hub")), gr.update(interactive=False)]
         try:
-            name = wanted.strip()[:_LONGEST] or None
-            followed = Followed(lambda report: pull(repo_id[:_LONGEST], store, None, name, report))
+            name = (wanted or "").strip()[:_LONGEST] or None  # a program may leave a field out
+            followed = Followed(lambda report: pull((repo_id or "")[:_LONGEST], store, None, name, report))
             for step in followed:
                 yield [_step_html(step), gr.skip()]
             here = f"<b>{plain(followed.result)}</b> is among your models now; choose it in the tab Generate."
@@ -166,7 +166,8 @@ def _packed(shelf: ModelShelf, store: RunStore, wish: _Wish) -> Parcel:
     history = History(folder)
     history.poll()
     try:
-        return pack(folder.path, wish.repo_id[:_LONGEST], history.records, wish.language.strip() or None)
+        repo_id, language = (wish.repo_id or "")[:_LONGEST], (wish.language or "").strip() or None
+        return pack(folder.path, repo_id, history.records, language)
     except CharLSTMError as error:
         raise HubError(str(error).replace(f"{store.root}{os.sep}", "")) from None
 

@@ -65,7 +65,7 @@ class ModelShelf:
     def path(self, name: str) -> Path:
         """The folder of a model that is not in training; raises `CheckpointError`."""
         if name not in self._saved():
-            raise CheckpointError(f"there is no model named {name[:80]}; choose another one.")
+            raise CheckpointError(f"there is no model named {str(name)[:80]}; choose another one.")
         return self._root / name
 
     def load(self, name: str | None) -> LanguageModel:

@@ -16,6 +16,7 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from charlstm.hosting import limits
+from charlstm.runs.cleaning import UPLOADS
 
 _KEPT_HOURS = 30 * 24
 _MOST_FILES, _MOST_BYTES = 20, 500_000_000
@@ -31,7 +32,7 @@ class Uploads:
     """The uploads beside the runs of one checkpoints folder."""
 
     def __init__(self, checkpoints_dir: Path) -> None:
-        self._place = checkpoints_dir / ".uploads"
+        self._place = checkpoints_dir / UPLOADS
 
     def keep(self, file: str | None) -> str:
         """The id under which a file is found again; empty without a file, or where it can't be kept."""

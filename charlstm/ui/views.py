@@ -166,7 +166,7 @@ def _wishes(asked: Asked) -> list[str]:
 def _figures(run: RunSummary, history: RunHistory) -> list[list[str]]:
     progress, loss = history.latest, history.best.val_loss if history.best else None
     finished = history.finished
-    if run.status == "completed" and finished and finished.val_stateful is not None:
+    if finished and finished.val_stateful is not None:  # as in the table of runs
         loss = finished.val_stateful
     left = time_left(progress) if run.status in _GOING and progress else None
     rate = f"{progress.chars_per_second:,.0f}" if progress and progress.step else "–"

@@ -14,7 +14,7 @@ from charlstm.runs.manager import RunManager
 from charlstm.runs.ownership import require_steering
 from charlstm.runs.worker import work
 from charlstm.training.bursts import BurstTrainer, Lend, burst
-from charlstm.ui.controls import PRIVATE
+from charlstm.ui.controls import GROWING, PRIVATE
 from charlstm.ui.train_tab import VISITOR
 from charlstm.ui.views import plain, sentence
 
@@ -35,7 +35,7 @@ def train_on_gpu(manager: RunManager, name: str | None, lend: Lend, visitor: str
     """
     if not name:
         raise RunError("no run is shown; choose one first.")
-    folder = manager.store.get(name)
+    folder = manager.store.get(str(name))
     require_steering(folder, visitor, is_space_owner=False)
     try:
         finished = work(folder, make_trainer=functools.partial(BurstTrainer, lend=lend))
@@ -47,7 +47,7 @@ def train_on_gpu(manager: RunManager, name: str | None, lend: Lend, visitor: str
 def build_gpu_tab(manager: RunManager, lend: Lend) -> None:
     """A tab where a run that rests is continued on the lent GPU; it goes on while the page is open."""
     with gr.Tab("GPU", id="gpu") as tab:
-        run = gr.Dropdown(label="Run to continue", choices=[], interactive=True)
+        run = gr.Dropdown(label="Run to continue", choices=[], **GROWING)
         button = gr.Button("Continue on the GPU", variant="primary")
         said = gr.HTML(elem_classes="facts", elem_id="gpu-said")
         visitor = gr.Textbox(visible=False)  # filled in when the button is pressed

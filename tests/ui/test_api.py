@@ -162,6 +162,26 @@ def test_a_damaged_model_is_said_and_the_others_write_on(app: App) -> None:
     assert "no longer there" in answer(app, "generate", {"model": "damaged"})
 
 
+def test_a_page_that_was_open_before_the_app_was_started_anew_is_served(app: App, known: LanguageModel) -> None:
+    """As such a page asks: with a model from a list that this process never sent it."""
+    config = fetched(f"{app.url}config")
+    function = next(each for each in config["dependencies"] if each["api_name"] == "write")
+    props = {each["id"]: each["props"] for each in config["components"]}
+    given = {"Model": MODEL, "Prompt": "ROMEO:", "Length": 80}
+    values = [given.get(props[number].get("label"), props[number].get("value")) for number in function["inputs"]]
+    values[0] = False  # the seed that is given, not a new one
+    said = _said(app, function["id"], values, "as-before")
+    assert "process_completed" in said
+    assert json.dumps(known.generate("ROMEO:", SampleConfig(num_chars=80)))[-12:-1] in said
+
+
+def _said(app: App, function: int, values: list[Any], session: str) -> str:
+    """All that the page's own function says to a session."""
+    fetched(f"{app.url}gradio_api/queue/join", {"data": values, "fn_index": function, "session_hash": session})
+    with urllib.request.urlopen(f"{app.url}gradio_api/queue/data?session_hash={session}", timeout=60) as stream:
+        return "".join(line.decode() for line in iter(stream.readline, b"") if _tells(line))
+
+
 def test_private_functions_called_raw_do_no_harm(app: App) -> None:
     """Every one of them, with nonsense: the app answers afterwards, and no message shows a path or a traceback."""
     functions = fetched(f"{app.url}config")["dependencies"]
@@ -171,14 +191,11 @@ def test_private_functions_called_raw_do_no_harm(app: App) -> None:
     for number, function in enumerate(harmless):
         values = [nonsense[(number + place) % len(nonsense)] for place in range(len(function["inputs"]))]
         session = f"raw{number}"
-        body = {"data": values, "fn_index": function["id"], "session_hash": session}
         try:
-            fetched(f"{app.url}gradio_api/queue/join", body)
+            said = _said(app, function["id"], values, session)
         except urllib.error.HTTPError as refused:
             refused.close()
             continue
-        with urllib.request.urlopen(f"{app.url}gradio_api/queue/data?session_hash={session}", timeout=60) as stream:
-            said = "".join(line.decode() for line in iter(stream.readline, b"") if _tells(line))
         assert "Traceback" not in said
         assert str(app.checkpoints_dir) not in said
     assert '"is_done": true' in answer(app, "generate", {"model": MODEL, "num_chars": 5})

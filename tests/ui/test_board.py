@@ -184,6 +184,25 @@ def test_among_many_runs_a_tick_stays_small_and_only_the_row_that_changed_comes_
     assert [name for name in page.tags if page.tags[name] != before[name]] == [f"row/{names[3]}"]
 
 
+def test_of_many_deleted_runs_a_part_is_listed_at_a_time_and_each_can_be_reached(watch: RunWatch) -> None:
+    for number in range(70):
+        folder = _make(watch, f"run-{number:02}")
+        folder.log_file.touch()
+        (folder.path / "label.txt").write_text("🙂" * 78 + f"{number:02}", encoding="utf-8")  # as long as may be
+        watch.manager.delete(folder.name)
+    listed: list[str] = []
+    for begin in (0, 30, 60):
+        page = Page(watch, deleted=begin)
+        assert max(page.catch_up()) <= MOST_BYTES
+        assert page.sections["trash"]["count"] == 70
+        listed += [each["id"].partition(".")[0] for each in page.sections["trash"]["list"]]
+    assert sorted(listed) == [f"run-{number:02}" for number in range(70)]
+    for nonsense in (-5, 10**30, "x", None, [1]):
+        page = Page(watch, deleted=nonsense)
+        page.catch_up()
+        assert page.sections["trash"]["list"]
+
+
 def test_zooming_in_gives_the_points_of_that_part_alone_and_more_of_them(watch: RunWatch) -> None:
     _long(_make(watch, "one"), 20_000)
     page = Page(watch)

@@ -199,8 +199,9 @@
         name.textContent = this.data.formatY(y, digits);
       }
       for (const x of columns) {
-        const name = node('text', { x: this.x(x), y: bottom + 15, 'text-anchor': 'middle' }, this.grid);
-        name.textContent = this.data.formatX(x);
+        const text = this.data.formatX(x), half = 3.5 * text.length; // pixels: the last one must not be cut off
+        const name = node('text', { x: Math.min(this.x(x), this.width - half), y: bottom + 15, 'text-anchor': 'middle' }, this.grid);
+        name.textContent = text;
       }
       const title = node('text', { x: MARGIN.left + inner.width, y: bottom + 30, 'text-anchor': 'end' }, this.grid);
       title.textContent = this.data.xTitle;

@@ -39,6 +39,8 @@
 
   const COLUMNS = ['Compare', 'Name', 'Curve', 'Text', 'Size', 'Minutes', 'Best validation', 'State'];
 
+  const PAGE = 30; // deleted runs that are shown at once
+
   const SVG = 'http://www.w3.org/2000/svg', TINY = { width: 72, height: 20 };
 
   class Row {
@@ -87,7 +89,7 @@
     const empty = h('p', { class: 'notes' }, 'No run yet.');
     const table = h('table', { class: 'runs' }, h('caption', {}, 'Runs'),
       h('thead', {}, h('tr', {}, ...COLUMNS.map((title) => h('th', { scope: 'col' }, title)))), body);
-    const trash = h('ul'), bin = h('details', { class: 'trash' }, h('summary', {}, 'Deleted runs'), trash);
+    const trash = h('ul'), others = h('div', { class: 'buttons' }), bin = h('details', { class: 'trash' }, h('summary', {}, 'Deleted runs'), trash, others);
     element.replaceChildren(table, empty, problem, bin);
 
     let known = null;
@@ -105,10 +107,13 @@
       show(empty, list.length === 0);
     };
     const drawTrash = () => {
-      const list = store.sections.trash || [];
-      show(bin, list.length > 0);
-      if (known !== null && list.length > known) bin.open = true; // one was deleted just now: here is the way back
-      if (store.sections.trash) known = list.length;
+      const { first, list, count } = store.sections.trash || { first: 0, list: [], count: 0 };
+      show(bin, count > 0);
+      if (known !== null && count > known) bin.open = true; // one was deleted just now: here is the way back
+      if (store.sections.trash) known = count;
+      const page = (text, begin) => h('button', { type: 'button', onclick: () => store.showDeleted(begin) }, text);
+      others.replaceChildren(...(first > 0 ? [page('Deleted later', Math.max(0, first - PAGE))] : []),
+        ...(first + list.length < count ? [page('Deleted earlier', first + list.length)] : []));
       trash.replaceChildren(...list.map(({ id, label, when }) => h('li', {}, `${label} (deleted ${when}) `,
         h('button', { type: 'button', 'aria-label': `Restore ${label}`, onclick: async () => say(problem, await store.act('restore', { run: id })) }, 'Restore'))));
     };

@@ -111,9 +111,14 @@
       return made;
     }
 
+    // Until the app has answered, which takes a while on a slow line, the button says that it was pressed.
     async act(action, values) {
       store.pin();
-      say(this.problem, await store.act(action, values));
+      const pressed = this.problem.parentElement.querySelector(`[data-action=${action}]`);
+      pressed?.setAttribute('aria-busy', 'true');
+      const problem = await store.act(action, values);
+      pressed?.removeAttribute('aria-busy');
+      say(this.problem, problem);
     }
 
     // For what the rest of the page does with this run.
@@ -225,7 +230,7 @@
         const action = button.dataset.action;
         const isFree = ['write', 'adapt', 'duplicate', 'download'].includes(action);
         show(button, can.has(action) && (may || isFree));
-        if (button.tagName === 'BUTTON') button.disabled = !isFree && Boolean(state?.is_asked) && action !== 'stop';
+        if (button.tagName === 'BUTTON') button.disabled = !isFree && Boolean(state?.is_asked) && !['stop', 'rename'].includes(action);
       }
       if (state && document.activeElement !== this.factor) this.factor.value = state.rate_factor;
     }

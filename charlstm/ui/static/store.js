@@ -1,6 +1,6 @@
 // What the page knows of the runs. Asks the server about once a second for what has changed, and tells whoever draws it.
 (() => {
-  const TICK = 1000, HURRY = 150, PATIENCE = 10000, LOST_AFTER = 2;
+  const TICK = 1000, HURRY = 150, PATIENCE = 10000, PATIENCE_FOR_DATA = 60000, LOST_AFTER = 2;
   const OVERLAID = 6;
   const KEYS = { visitor: 'charlstm-visitor', chosen: 'charlstm-compared', view: 'charlstm-view', form: 'charlstm-form' };
   const LONGEST_KEPT = 1000000; // characters of a pasted text that the browser keeps
@@ -31,6 +31,7 @@
     view: { x: 'step', unit: 'nats', ...kept(KEYS.view, {}) },
     tags: {},
     drawers: [],
+    deleted: 0, // how many of the deleted runs come before those that are listed
     texts: new Map(), // of samples, by their number
     isLost: false,
   };
@@ -43,12 +44,13 @@
     if (tab) tab.click(); else requestAnimationFrame(openTrain);
   };
 
-  const within = (promise) => Promise.race([promise, new Promise((done) => setTimeout(done, PATIENCE))]);
+  const within = (promise, milliseconds) => Promise.race([promise, new Promise((done) => setTimeout(done, milliseconds))]);
 
   // Calls a function of the server; undefined where it could not be reached.
   store.call = async (name, values) => {
     if (!server) return undefined;
-    try { return await within(server[name]({ ...values, visitor })); } catch { return undefined; }
+    const patience = name === 'download' ? PATIENCE_FOR_DATA : PATIENCE;
+    try { return await within(server[name]({ ...values, visitor }), patience); } catch { return undefined; }
   };
 
   store.connect = (functions) => {
@@ -60,8 +62,11 @@
     store.drawers.push(draw);
     draw(null);
   };
+  // What fails to draw must not keep the others, and the next tick, from coming.
   const tell = (changed) => {
-    store.drawers = store.drawers.filter((draw) => draw(changed) !== false);
+    store.drawers = store.drawers.filter((draw) => {
+      try { return draw(changed) !== false; } catch (error) { console.error(error); return true; }
+    });
   };
 
   // Lists arrive as a number of entries to keep and the entries to add.
@@ -118,6 +123,7 @@
     run: store.run,
     shown: store.shown,
     compared: Object.keys(store.compared).filter((name) => name !== store.shown),
+    deleted: store.deleted,
     tags: store.tags,
     samples: [store.sections.samples?.epoch ?? null, store.sections.samples?.list.length ?? 0],
   });
@@ -160,6 +166,11 @@
   store.pin = () => { if (store.run === null && store.shown !== null) { store.run = store.shown; address(); } };
   window.addEventListener('hashchange', () => { if (runInAddress() !== store.run) { store.run = runInAddress(); tick(); } });
 
+  store.showDeleted = (begin) => {
+    store.deleted = begin;
+    tick();
+  };
+
   // The form of a new run: kept here, checked by the server when the page is opened again.
   store.keepForm = (values) => {
     const upTo = (most) => values.map((each) => (typeof each === 'string' && each.length > most ? '' : each));
@@ -191,10 +202,11 @@
 
   // Ask the server to do something to a run; returns a sentence where it refuses, else ''.
   store.act = async (action, values = {}) => {
-    const answer = await store.call('act', { run: store.shown, action, ...values });
+    const about = { run: store.shown, ...values };
+    const answer = await store.call('act', { ...about, action });
     if (answer === undefined) return 'The app does not answer; try again in a moment.';
     if (answer.show) store.show(answer.show);
-    if (answer.sections) {
+    if (answer.sections && about.run === store.shown) { // or another run was chosen while the line was slow
       const changed = take({ ...answer, run: undefined });
       if (changed.size) tell(changed);
     }
