@@ -21,6 +21,7 @@ from charlstm.hub.client import checked_repo, talking
 from charlstm.hub.sending import send
 from charlstm.runs.cleaning import clean, touched, visitors
 from charlstm.runs.store import RunFolder, RunStore
+from charlstm.runs.trash import Trash
 
 _ROUND_SECONDS = 60.0
 _BETWEEN_SECONDS = 300.0  # between two copies of a run that is still going
@@ -54,14 +55,16 @@ class Backup:
         return self._kept.get(folder.name, -1.0) >= touched(folder)
 
     def restore(self) -> list[str]:
-        """Bring back the runs that are not here; returns their names. Raises `HubError`."""
-        brought = []
+        """Bring back the runs that are not here, but for deleted ones; returns their names. Raises `HubError`."""
+        brought, deleted = [], self._deleted()
         with talking(self.repo_id):
             api = HfApi(constants.ENDPOINT, token=self._token)
             api.create_repo(self.repo_id, private=True, exist_ok=True)
             paths = [Path(name).parts for name in api.list_repo_files(self.repo_id) if ".." not in Path(name).parts]
             for name in sorted({parts[1] for parts in paths if parts[0] == _PLACE and len(parts) > 2}):
-                if self._is_free(name):
+                if name in deleted:
+                    self._kept[name] = 0.0  # so that `keep` forgets it
+                elif self._is_free(name):
                     self._bring(name, [Path(*parts[2:]) for parts in paths if parts[:2] == (_PLACE, name)])
                     brought.append(name)
         return brought
@@ -87,7 +90,10 @@ class Backup:
         self._kept[name] = touched(RunFolder(self._store.root / name))
 
     def keep(self) -> list[str]:
-        """Send what has changed since it was last sent; returns the runs' names. Raises `HubError`."""
+        """Send what has changed since it was last sent; returns the runs' names. Raises `HubError`.
+
+        What somebody has deleted goes from the repository too, and is sent again if it is brought back here.
+        """
         sent = []
         for folder in visitors(self._store):
             is_recent = time.monotonic() - self._sent.get(folder.name, -_BETWEEN_SECONDS) < _BETWEEN_SECONDS
@@ -100,7 +106,16 @@ class Backup:
                 send(api, {"repo_id": self.repo_id}, files, f"Keep {folder.name}", lambda _: None)
             self._kept[folder.name], self._sent[folder.name] = written, time.monotonic()
             sent.append(folder.name)
+        for name in self._deleted() & self._kept.keys():
+            with talking(self.repo_id):
+                api = HfApi(constants.ENDPOINT, token=self._token)
+                api.delete_folder(f"{_PLACE}/{name}", self.repo_id, commit_message=f"Forget {name}")
+            del self._kept[name]
         return sent
+
+    def _deleted(self) -> set[str]:
+        """Names whose run somebody has deleted, and which no other has taken since."""
+        return {each.name for each in Trash(self._store).runs() if self._is_free(each.name)}
 
 
 def _contents(folder: RunFolder) -> dict[str, bytes]:

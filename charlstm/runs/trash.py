@@ -23,6 +23,11 @@ class Trashed(NamedTuple):
     deleted_at: float  # seconds since 1970
     owner: str  # the hash of a token, see `ownership`
 
+    @property
+    def name(self) -> str:
+        """Of its folder, before it was deleted."""
+        return _name(self.id)
+
 
 class Trash:
     """The deleted runs of one checkpoints folder, in a folder `<name>.<milliseconds since 1970>` each."""
@@ -58,7 +63,7 @@ class Trash:
         """Bring a run back, under another name where its own is taken since."""
         if trash_id not in {each.id for each in self.runs()}:
             raise RunError("this run is not among the deleted ones any more; see the list.")
-        name = _name(self._place / trash_id)
+        name = _name(trash_id)
         if (self._store.root / name).exists():
             name = self._store.free_name(name)
         folder = RunFolder(self._store.root / name)
@@ -85,13 +90,13 @@ def _trashed(path: Path) -> Trashed:
     return Trashed(path.name, _label(path), _deleted_at(path), RunFolder(path).owner)
 
 
-def _name(path: Path) -> str:
-    return path.name.rpartition(".")[0]
+def _name(trash_id: str) -> str:
+    return trash_id.rpartition(".")[0]
 
 
 def _label(path: Path) -> str:
     label = RunFolder(path).label
-    return _name(path) if label == path.name else label
+    return _name(path.name) if label == path.name else label
 
 
 def _deleted_at(path: Path) -> float:

@@ -10,6 +10,7 @@ from waiting import wait_until
 from charlstm.errors import HubError
 from charlstm.hub.keeping import Backup, Housekeeper
 from charlstm.runs.store import RunFolder, RunStore
+from charlstm.runs.trash import Trash
 
 
 @pytest.fixture
@@ -76,6 +77,26 @@ def test_only_what_changed_is_sent_again(hub: LoopbackHub, store: RunStore) -> N
     assert backup.is_kept(RunFolder(store.root / "mine"))
 
 
+def test_a_deleted_run_is_forgotten_and_one_that_is_brought_back_is_kept_again(
+    hub: LoopbackHub, store: RunStore
+) -> None:
+    backup, trash = backup_of(store), Trash(store)
+    backup.restore()
+    backup.keep()
+    before = _kept(hub)
+    deleted = trash.put(RunFolder(store.root / "mine"))
+    after_a_restart = backup_of(store)
+    assert after_a_restart.restore() == []
+    assert after_a_restart.keep() == []
+    assert _kept(hub) == {}
+    trash.restore(deleted)
+    assert after_a_restart.keep() == ["mine"]
+    assert _kept(hub) == before
+    trash.put(RunFolder(store.root / "mine"))
+    assert after_a_restart.keep() == []
+    assert _kept(hub) == {}
+
+
 def test_without_a_token_of_its_own_the_wish_is_refused(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(HubError, match="HF_TOKEN is not"):
@@ -121,6 +142,10 @@ def test_a_name_that_leads_out_of_a_runs_folder_is_left_out(hub: LoopbackHub, st
     hub.add("owner/runs", {"runs/evil/../../../x": b"1", "runs/good/config.json": b"2"}, private=True)
     assert backup_of(store).restore() == ["good"]
     assert not list(store.root.parent.rglob("x"))
+
+
+def _kept(hub: LoopbackHub) -> dict[str, bytes]:
+    return {name: data for name, data in _files(hub).items() if name.startswith("runs/")}
 
 
 def _files(hub: LoopbackHub) -> dict[str, bytes]:
