@@ -16,7 +16,7 @@ from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
 from charlstm.ui import assets, hub_tab, reader, sheet
 from charlstm.ui.controls import PRIVATE
-from charlstm.ui.crowd import prepare_for_crowds
+from charlstm.ui.crowd import prepare_for_crowds, settle
 from charlstm.ui.form import KEPT
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.hub_tab import build_hub_tab
@@ -55,7 +55,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
     shelf = ModelShelf(checkpoints_dir, watch.live_models)
     if warms_up:
         # No daemon: a thread that Python ends inside PyTorch takes the process down with an abort.
-        threading.Thread(target=shelf.warm_up).start()
+        threading.Thread(target=_warm_up, args=(shelf,)).start()
     lend = lent_gpu()
     page = gr.Blocks(title="charlstm", analytics_enabled=False, delete_cache=(3600, 86400))
     with page:
@@ -87,6 +87,11 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
     page.queue(max_size=_QUEUE)
     prepare_for_crowds()
     return page
+
+
+def _warm_up(shelf: ModelShelf) -> None:
+    shelf.warm_up()
+    settle()
 
 
 def main(checkpoints_dir: Path, argv: list[str] | None = None) -> None:

@@ -27,9 +27,10 @@ MOST_CHARS = 1_000_000  # on one page
 _LONGEST_LINK = 6000
 _FRAME_SECONDS = 0.04  # characters are gathered this long before they are sent: smooth, and few messages
 _SECONDS_PER_CHAR = 1e-6  # longer for each that is there, since whoever gets a frame looks at the whole text again
-_ARRIVAL_SECONDS = 0.3  # while a crowd arrives, one comes at least so often
 _LONGEST_FRAME_SECONDS = 0.5  # a page that was closed is noticed when the next frame is sent
 _SMOOTH_WRITERS = 6  # with more at once each gets frames more rarely, since frames cost more than characters
+_STANDS_BACK_SECONDS = 1.5  # at most, while others of so many wait: first characters matter more than the next ones
+_LOOK_SECONDS = 0.04  # between two looks whether one who waits may go on, or has been stopped
 _AS_FAST_AS_WRITTEN = 10_000  # characters of a text; `Audience.per_second` counts from there
 
 
@@ -113,17 +114,19 @@ class Writers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._number = 0
-        self._latest = 0.0
+        self._waiting: set[object] = set()
 
     @contextmanager
-    def one_more(self) -> Iterator[None]:
-        """Inside the block there is."""
+    def one_more(self) -> Iterator[Callable[[], None]]:
+        """Inside the block there is; what it gives is called when the first characters have been sent."""
+        mine = object()
         with self._lock:
             self._number += 1
-            self._latest = time.monotonic()
+        self._waiting.add(mine)
         try:
-            yield
+            yield lambda: self._waiting.discard(mine)
         finally:
+            self._waiting.discard(mine)
             with self._lock:
                 self._number -= 1
 
@@ -132,10 +135,13 @@ class Writers:
         """How many they are."""
         return self._number
 
+    @property
+    def is_arriving(self) -> bool:
+        """Whether some of a crowd still wait for their first characters."""
+        return self._number > _SMOOTH_WRITERS and bool(self._waiting)
+
     def frame_seconds(self, num_chars: int) -> float:
         """How long to gather characters of a text that has `num_chars` before they are sent."""
-        if self.number > _SMOOTH_WRITERS and time.monotonic() - self._latest < _ARRIVAL_SECONDS:
-            return _LONGEST_FRAME_SECONDS  # more may be at the door, and their first frames matter more
         crowded = _FRAME_SECONDS * max(1.0, self.number / _SMOOTH_WRITERS)
         return min(crowded + num_chars * _SECONDS_PER_CHAR, _LONGEST_FRAME_SECONDS)
 
@@ -169,8 +175,8 @@ def write(
     if not texts and not wish.prompt:
         how = f"begins with {prompt!r}, the most frequent beginning of a line" if prompt else "begins a new line"
         note = f"The prompt was empty: the text {how}."
-    pace = _Pace(began, writers, is_over, audience)
-    with writers.one_more():
+    with writers.one_more() as has_begun:
+        pace = _Pace(began, writers, is_over, audience, has_begun)
         yield from _frames(language_model, prompt, config, texts, growing, pace, note)
 
 
@@ -214,12 +220,14 @@ class _Pace:
     writers: Writers
     is_over: Callable[[], bool]
     audience: Audience
-    first: float = 0.0
+    has_begun: Callable[[], None]
+    first: float | None = None
     shown: float = 0.0
+    stood_back: float = 0.0  # seconds
 
     def is_time(self, num_chars: int) -> bool:
         now = time.monotonic()
-        if num_chars and not self.first:
+        if num_chars and self.first is None:
             self.first = self.shown = now
             return True
         if now - self.shown < self.writers.frame_seconds(num_chars):
@@ -228,14 +236,20 @@ class _Pace:
         return True
 
     def wait(self, num_chars: int) -> None:
-        """Go no faster than the audience can follow."""
+        """Leave the server to those who wait for their first characters; go no faster than the audience can follow."""
+        if self.first is None:
+            return
+        self.has_begun()
+        while self.writers.is_arriving and self.stood_back < _STANDS_BACK_SECONDS and not self.is_over():
+            time.sleep(_LOOK_SECONDS)
+            self.stood_back += _LOOK_SECONDS
         due = self.began + (num_chars - _AS_FAST_AS_WRITTEN) / self.audience.per_second
         while (early := due - time.monotonic()) > 0 and not self.is_over():
-            time.sleep(min(early, _FRAME_SECONDS))
+            time.sleep(min(early, _LOOK_SECONDS))
 
     def rate(self, num_chars: int, seed: int) -> str:
         elapsed = time.monotonic() - self.began
-        first = f" · the first after {1000 * (self.first - self.began):.0f} ms" if self.first else ""
+        first = f" · the first after {1000 * (self.first - self.began):.0f} ms" if self.first is not None else ""
         return f"{num_chars:,} characters · {num_chars / max(elapsed, 1e-6):,.0f} per second{first} · seed {seed}"
 
 

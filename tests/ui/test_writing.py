@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import json
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -318,17 +319,32 @@ def test_a_scored_text_becomes_a_page_with_its_figures(shelf: ModelShelf) -> Non
 
 
 def test_while_a_crowd_arrives_those_who_write_leave_the_server_to_those_who_wait(
-    monkeypatch: pytest.MonkeyPatch,
+    shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = Clock()
-    monkeypatch.setattr(writing, "time", clock)
+    def seconds_of_a_text(num_others: int, have_begun: bool, is_over: Callable[[], bool] = lambda: False) -> float:
+        monkeypatch.setattr(writing, "time", clock := Clock())
+        writers = Writers()
+        with ExitStack() as crowd:
+            for _ in range(num_others):
+                has_begun = crowd.enter_context(writers.one_more())
+                if have_begun:
+                    has_begun()
+            list(write(shelf, wish(num_chars=200), writers, is_over, PROGRAM))
+        return clock.now
+
+    few, many = writing._SMOOTH_WRITERS - 1, writing._SMOOTH_WRITERS
+    assert seconds_of_a_text(few, have_begun=False) == 0
+    assert seconds_of_a_text(many, have_begun=True) == 0
+    assert seconds_of_a_text(many, have_begun=False) == pytest.approx(writing._STANDS_BACK_SECONDS, rel=0.1)
+    assert seconds_of_a_text(many, False, lambda: True) == 0, "one that is stopped waits for nobody"
+
+
+def test_who_leaves_before_the_first_characters_is_not_waited_for() -> None:
     writers = Writers()
     with ExitStack() as crowd:
-        for _ in range(writing._SMOOTH_WRITERS):
-            crowd.enter_context(writers.one_more())
-        few = writers.frame_seconds(0)
-        crowd.enter_context(writers.one_more())
-        arriving = writers.frame_seconds(0)
-        clock.now += 1.0
-        settled = writers.frame_seconds(0)
-    assert few < settled < arriving
+        for _ in range(writing._SMOOTH_WRITERS + 1):
+            crowd.enter_context(writers.one_more())()
+        assert not writers.is_arriving
+        with writers.one_more():
+            assert writers.is_arriving
+        assert not writers.is_arriving
