@@ -126,15 +126,16 @@ def test_threads_change_nothing() -> None:
         torch.set_num_threads(before)
 
 
-def test_changed_weights_are_noticed() -> None:
-    model = model_of(20, hidden_size=16)
+@pytest.mark.parametrize(("vocab_size", "changed_at"), [(20, 3), (20, 19), (21, 0), (21, 20)])
+def test_changed_weights_are_noticed(vocab_size: int, changed_at: int) -> None:
+    model = model_of(vocab_size, hidden_size=16)
     first = engine.network_of(model, False)
     assert engine.network_of(model, False) is first
     with torch.no_grad():
-        model.head.bias[3] += 50.0
+        model.head.bias[changed_at] += 50.0
     changed = engine.network_of(model, False)
     assert changed is not first
-    assert set(Texts.after(changed, np.zeros(1, np.int32)).write(SampleConfig(), 50, 0).ids[0].tolist()) == {3}
+    assert set(Texts.after(changed, np.zeros(1, np.int32)).write(SampleConfig(), 50, 0).ids[0].tolist()) == {changed_at}
 
 
 def test_weights_that_are_no_numbers_choose_a_character_all_the_same() -> None:
