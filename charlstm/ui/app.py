@@ -16,7 +16,7 @@ from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
 from charlstm.ui import assets, hub_tab, reader, sheet
 from charlstm.ui.controls import PRIVATE
-from charlstm.ui.crowd import prepare_for_crowds, settle
+from charlstm.ui.crowd import look_less_often, prepare_for_crowds, settle
 from charlstm.ui.form import KEPT
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.hub_tab import build_hub_tab
@@ -85,7 +85,9 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
         hub_shown.select(hub.refreshed, hub.model, hub.model, queue=False, **PRIVATE)
         train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
     page.queue(max_size=_QUEUE)
+    look_less_often(page._queue)
     prepare_for_crowds()
+    assets.put_first()
     return page
 
 

@@ -1,8 +1,13 @@
 """The page's own code and looks, as files beside this module; they are sent with the page, so it asks no other host."""
 
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 
+from gradio.routes import templates
+from jinja2 import BaseLoader, Environment
+
+_FIRST = "frames.js"  # before Gradio's own, which keep the functions of the window that they find
 _SCRIPTS = ("dom.js", "chart.js", "store.js", "samples.js", "stage.js", "runs.js")  # each builds on those before it
 _FOLDER = "static"
 
@@ -17,6 +22,24 @@ def head() -> str:
 def css() -> str:
     """The looks of what the scripts build."""
     return _read("train.css")
+
+
+def put_first() -> None:
+    """Have every page of this process begin with the script that must run before Gradio's; `head` comes after those."""
+    if not isinstance(templates.env.loader, _WithFirst):
+        templates.env.loader = _WithFirst(templates.env.loader)
+
+
+class _WithFirst(BaseLoader):
+    """Templates of `loader`, with our script at the beginning of their heads."""
+
+    def __init__(self, loader: BaseLoader | None) -> None:
+        self._loader = loader or BaseLoader()
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str | None, Callable[[], bool] | None]:
+        source, path, is_current = self._loader.get_source(environment, template)
+        script = f"<script>\n{{% raw %}}{_read(_FIRST)}{{% endraw %}}</script>"
+        return source.replace("<head>", f"<head>\n{script}", 1), path, is_current
 
 
 def _read(name: str) -> str:

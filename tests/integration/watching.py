@@ -1,11 +1,13 @@
 """What it costs a run to be watched: its speed in turns with and without open pages, which alternate.
 
-    PYTHONPATH=. python tests/integration/watching.py [--pages 5] [--turns 21] [--seconds 10] [--clients]
+    PYTHONPATH=. python tests/integration/watching.py [--pages 5] [--turns 21] [--seconds 10] [--clients | --bare]
 
 An app and a run of its own, on this machine. The watchers are pages in Chromium where there is one; so they share the
 processor with the run, as those of somebody who trains at home do. With `--clients` they are connections that ask what
-such pages ask, and draw nothing: what watchers elsewhere cost. While nobody is to watch, the pages are told that they
-are hidden, and ask nothing. Each watched turn is compared with the unwatched ones just before and after it.
+such pages ask, and draw nothing: what watchers elsewhere cost. With `--bare` the pages hold nothing but a number that
+changes once a second: what the browser itself costs, which no page can be below. While nobody is to watch, the pages
+are told that they are hidden, and ask nothing. Each watched turn is compared with the unwatched ones just before and
+after it.
 """
 
 import argparse
@@ -37,6 +39,9 @@ _HIDE = """(isHidden) => {
   Object.defineProperty(document, 'hidden', { configurable: true, get: () => isHidden });
   document.dispatchEvent(new Event('visibilitychange'));
 }"""
+_BARE = """<p id="run-state"><b class="badge">0</b></p><script>
+  setInterval(() => { if (!document.hidden) document.querySelector('.badge').textContent = Math.random(); }, 1000);
+</script>"""
 Watch = Callable[[bool], None]
 
 
@@ -91,15 +96,18 @@ def clients(url: str, number: int) -> Iterator[Watch]:
 
 
 @contextmanager
-def pages(url: str, number: int, chromium: str) -> Iterator[Watch]:
-    """Open pages, each in a window of its own, that are hidden while nobody is to watch."""
+def pages(url: str | None, number: int, chromium: str) -> Iterator[Watch]:
+    """Open pages, bare ones without `url`, each in a window of its own, that are hidden while nobody is to watch."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
         opened = [browser.new_context(viewport={"width": 1280, "height": 800}).new_page() for _ in range(number)]
         for page in opened:
-            page.goto(f"{url}#run={NAME}", wait_until="load", timeout=120_000)
+            if url is None:
+                page.set_content(_BARE)
+            else:
+                page.goto(f"{url}#run={NAME}", wait_until="load", timeout=120_000)
             page.locator("#run-state .badge").wait_for(timeout=120_000)
 
         def watch(wished: bool) -> None:
@@ -150,7 +158,8 @@ def measure(flags: argparse.Namespace, checkpoints_dir: Path) -> None:
     try:
         with serving("--checkpoints-dir", str(checkpoints_dir)) as url:
             history = RunHistory(folder)
-            watchers = pages(url, flags.pages, chromium) if chromium else clients(url, flags.pages)
+            page_url = None if flags.bare else url
+            watchers = pages(page_url, flags.pages, chromium) if chromium else clients(url, flags.pages)
             with watchers as watch:
                 rates = turns(history, watch, flags.turns, flags.seconds)
     finally:
@@ -159,7 +168,7 @@ def measure(flags: argparse.Namespace, checkpoints_dir: Path) -> None:
             time.sleep(0.2)
     shares = [2 * rates[turn] / (rates[turn - 1] + rates[turn + 1]) for turn in range(1, len(rates) - 1, 2)]
     spread = f"{min(shares):.4f} to {max(shares):.4f}"
-    what = "pages in Chromium on this machine" if chromium else "clients"
+    what = f"{'bare ' * flags.bare}pages in Chromium on this machine" if chromium else "clients"
     say(f"{flags.pages} {what}: {statistics.median(shares):.4f} of the speed alone (median of {len(shares)}; {spread})")
     say(f"cost: {100 * (1 - statistics.median(shares)):.1f} %")
 
@@ -172,6 +181,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of a turn")
     parser.add_argument("--corpus", default="tiny-shakespeare")
     parser.add_argument("--clients", action="store_true", help="ask as pages do, without a browser")
+    parser.add_argument("--bare", action="store_true", help="pages with a number that changes, and nothing else")
     with tempfile.TemporaryDirectory() as place_of_runs:
         measure(parser.parse_args(), Path(place_of_runs))
 
