@@ -92,7 +92,7 @@ def main() -> None:
         mock.patch("charlstm.training.trainer.chosen_dtype", return_value=torch.bfloat16),
         mock.patch.object(Tensor, "pin_memory", lambda tensor: tensor),
         mock.patch.object(nn.Module, "to", lambda module, _: module),  # it is there already
-        mock.patch.object(torch, "randint", return_value=7),  # drawn on the processor: PyTorch would take it for a value
+        mock.patch.object(torch, "randint", return_value=7),  # drawn on the processor: would be taken for a value
     ):
         for embedding_dim in (0, 4):
             with _trainer(device, embedding_dim) as trainer:
