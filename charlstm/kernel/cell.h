@@ -166,14 +166,15 @@ static void NAMED(backward)(const Job *job, int first, int last) {
         }
 }
 
-/* Columns first to last (in vectors) of sums (., 4H): each place's gradient is added to the row it came from. */
+/* Columns first to last (in vectors) of sums (., 4H): each place's gradient is added to the row it came from; without
+ * rows, to the first. */
 static void NAMED(add_rows)(const Job *job, int first, int last) {
     const int64_t *rows = job->arrays[0];
     const NUMBER *dgates = job->arrays[1];
     float *sums = job->arrays[2];
     for (size_t place = 0; place < (size_t)job->T * job->B; place++)
         for (int column = first * LANES; column < last * LANES; column += LANES) {
-            float *target = sums + (size_t)rows[place] * 4 * job->H + column;
+            float *target = sums + (rows ? (size_t)rows[place] * 4 * job->H : 0) + column;
             store_float(target, load_float(target) + load_numbers(dgates + place * 4 * job->H + column));
         }
 }

@@ -90,9 +90,9 @@ class _Layer:
             kernel.thin(gradient, gradient, *self._weight_drop)
         return dgates
 
-    def _biases_backward(self, dgates: Tensor) -> None:
-        torch.sum(dgates, 0, dtype=torch.float32, out=_grad(self._bias_ih))
-        _grad(self._bias_hh).copy_(_grad(self._bias_ih))
+    def _biases_backward(self, gradient: Tensor) -> None:
+        for bias in (self._bias_ih, self._bias_hh):
+            _grad(bias).copy_(gradient)
 
 
 class _FirstLayer(_Layer):
@@ -114,7 +114,7 @@ class _FirstLayer(_Layer):
         """Writes the layer's gradients; what came in were characters, so there is nothing to hand on."""
         dgates = self._gates_backward(dhidden)
         dtable = kernel.row_sums(self._trace.rows, dgates, len(self._vectors), self._memory)
-        self._biases_backward(dtable)
+        self._biases_backward(dtable.sum(0))
         if self._embedding is None:
             self._into(_grad(self._weight_ih).t(), dtable)
         else:
@@ -142,8 +142,9 @@ class _UpperLayer(_Layer):
 
     def backward(self, dhidden: Tensor) -> Tensor:
         """Writes the layer's gradients; returns those of the hidden states below."""
-        dgates = self._gates_backward(dhidden).flatten(0, 1)
-        self._biases_backward(dgates)
+        dgates = self._gates_backward(dhidden)
+        self._biases_backward(kernel.row_sums(None, dgates, 1, self._memory)[0])
+        dgates = dgates.flatten(0, 1)
         _product(dgates.t(), self._below, _grad(self._weight_ih), self._memory)
         dbelow = self._memory("dbelow", *self._below.shape, dtype=self._below.dtype)
         return torch.mm(dgates, self._narrow, out=dbelow).view_as(dhidden)
