@@ -3,6 +3,7 @@
 Shapes: T = time, B = batch, H = hidden size, N = rows of the table.
 """
 
+import ctypes
 import math
 from collections.abc import Callable
 from itertools import pairwise
@@ -187,6 +188,32 @@ def test_whatever_the_number_of_threads_the_bits_are_the_same(dtype: torch.dtype
         for name in ("hidden", "h", "c", "dinputs"):
             assert torch.equal(one.tensors[name], other.tensors[name]), name
     results[0].assert_same_bits(results[-1])
+
+
+@BOTH
+@pytest.mark.parametrize("present", [1, 2, 5])
+@pytest.mark.parametrize(("batch", "size"), [(1, 128), (3, 208), (7, 256)])
+def test_threads_that_share_units_get_to_the_end_however_many_come_and_the_bits_are_the_same(
+    dtype: torch.dtype, batch: int, size: int, present: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window, before, shared = Window(batch, size), torch.get_num_threads(), []
+    team = kernel._python_threads()
+
+    def some_of(library: ctypes.CDLL, job: kernel._Job, threads: int) -> None:
+        shared.append(job.num_owners)
+        team(library, job, present if job.num_owners else threads)
+
+    try:
+        torch.set_num_threads(1)
+        expected = compiled(window, dtype)
+        torch.set_num_threads(3)
+        monkeypatch.setattr(kernel, "_team", lambda: some_of)
+        found = compiled(window, dtype)
+    finally:
+        torch.set_num_threads(before)
+    assert min(3, size // 64) in shared
+    for name in ("hidden", "h", "c", "dinputs"):
+        assert torch.equal(found.tensors[name], expected.tensors[name]), name
 
 
 @BOTH

@@ -11,7 +11,7 @@
  *     inputs (., 4H)          what the layer below adds to the gates, biases included
  *     h, c (T + 1, B, H)      states; the first is the initial one
  *     gates, dgates (T, B, 4H)
- * Streams are independent of each other, so every thread takes some streams through all of time and never waits.
+ * Each step takes some streams and some tiles of the hidden units; see `in_time` for who takes what.
  */
 
 /* weight_hh (4H, H) -> [H / LANES][H / GROUP][gate][LANES][GROUP], so that forward reads it from front to back. */
@@ -31,12 +31,11 @@ static void NAMED(pack_forward)(const float *weight, int H, NUMBER *packed, int 
             }
 }
 
-/* A matrix (K, N) -> tiles of 4 (the last ones of 1) vectors of columns: [K / GROUP][vectors][LANES][GROUP]. */
-static void NAMED(pack)(const float *matrix, int K, int N, NUMBER *packed, int first, int last) {
-    int num_wide = N / LANES / 4;
+/* A matrix (K, N) -> tiles of at most 4 vectors of columns: [K / GROUP][vectors][LANES][GROUP]. */
+static void NAMED(pack)(const float *matrix, int K, int N, NUMBER *packed, int num_tiles, int first, int last) {
     for (int tile = first; tile < last; tile++) {
-        int vectors = tile < num_wide ? 4 : 1;
-        int column = (tile < num_wide ? 4 * tile : 4 * num_wide + tile - num_wide) * LANES;
+        int begin = share(N / LANES, tile, num_tiles), vectors = share(N / LANES, tile + 1, num_tiles) - begin;
+        int column = begin * LANES;
         NUMBER *target = packed + (size_t)column * K;
         for (int k = 0; k < K; k += GROUP)
             for (int v = 0; v < vectors; v++, target += LANES * GROUP)
@@ -82,31 +81,29 @@ INLINE void NAMED(forward_tile)(int num_rows, int H, const NUMBER *weight, const
     }
 }
 
-/* Streams first to last of the batch, from the first character to the last; `gates` may be NULL where no gradient is asked. */
-static void NAMED(forward)(const Job *job, int first, int last) {
+/* One character of streams first to last, in tiles begin to end; `gates` may be NULL where no gradient is asked. */
+static void NAMED(forward_step)(const Job *job, int t, int first, int last, int begin, int end) {
     const NUMBER *packed = job->arrays[0], *inputs = job->arrays[1];
     const int64_t *rows = job->arrays[2];
     NUMBER *h_all = job->arrays[3], *gates_all = job->arrays[5];
     float *c_all = job->arrays[4];
     const int B = job->B, H = job->H, num_blocks = (last - first + MAX_ROWS - 1) / MAX_ROWS;
-    for (int t = 0; t < job->T; t++)
-        for (int unit = 0; unit < H; unit += LANES)
-            for (int block = 0; block < num_blocks; block++) {
-                int begin = first + (last - first) * block / num_blocks;
-                int num_rows = first + (last - first) * (block + 1) / num_blocks - begin;
-                const NUMBER *taken[MAX_ROWS];
-                for (int row = 0; row < num_rows; row++)
-                    taken[row] = inputs + (size_t)rows[(size_t)t * B + begin + row] * 4 * H;
-                const NUMBER *weight = packed + (size_t)unit * H * 4;
-                size_t before = ((size_t)t * B + begin) * H, after = before + (size_t)B * H;
-                NUMBER *gates = gates_all ? gates_all + 4 * before : NULL;
+    for (int tile = begin; tile < end; tile++)
+        for (int block = 0; block < num_blocks; block++) {
+            int stream = first + share(last - first, block, num_blocks), unit = tile * LANES;
+            int num_rows = first + share(last - first, block + 1, num_blocks) - stream;
+            const NUMBER *taken[MAX_ROWS];
+            for (int row = 0; row < num_rows; row++) taken[row] = inputs + (size_t)rows[(size_t)t * B + stream + row] * 4 * H;
+            const NUMBER *weight = packed + (size_t)unit * H * 4;
+            size_t before = ((size_t)t * B + stream) * H, after = before + (size_t)B * H;
+            NUMBER *gates = gates_all ? gates_all + 4 * before : NULL;
 #define CASE(n)                                                                                                        \
     case n:                                                                                                            \
         NAMED(forward_tile)(n, H, weight, h_all + before, taken, unit, c_all + before, c_all + after, h_all + after, gates); \
         break;
-                switch (num_rows) { FOR_EVERY_NUMBER_OF_ROWS }
+            switch (num_rows) { FOR_EVERY_NUMBER_OF_ROWS }
 #undef CASE
-            }
+        }
 }
 
 INLINE void NAMED(backward_tile)(int num_rows, int vectors, int H, const NUMBER *weight, const NUMBER *dgates_after, int is_last,
@@ -135,35 +132,37 @@ INLINE void NAMED(backward_tile)(int num_rows, int vectors, int H, const NUMBER 
         }
 }
 
-/* Streams first to last, from the last character to the first. The state after the window gets no gradient: it is
- * detached there, which is what truncates back-propagation. */
-static void NAMED(backward)(const Job *job, int first, int last) {
+/* One character of streams first to last, going back, in tiles begin to end. The state after the window gets no
+ * gradient: it is detached there, which is what truncates back-propagation. */
+static void NAMED(backward_step)(const Job *job, int t, int first, int last, int begin, int end) {
     const NUMBER *packed = job->arrays[0], *dh_all = job->arrays[1], *gates_all = job->arrays[2];
     const float *c_all = job->arrays[3];
     float *dc = job->arrays[4];
     NUMBER *dgates_all = job->arrays[5];
     const int B = job->B, H = job->H, num_blocks = (last - first + MAX_ROWS - 1) / MAX_ROWS;
-    for (int t = job->T - 1; t >= 0; t--)
-        for (int column = 0, vectors; column < H; column += vectors * LANES) {
-            vectors = H - column >= 4 * LANES ? 4 : 1;
-            const NUMBER *weight = packed + (size_t)column * 4 * H;
-            for (int block = 0; block < num_blocks; block++) {
-                int begin = first + (last - first) * block / num_blocks;
-                int num_rows = first + (last - first) * (block + 1) / num_blocks - begin;
-                size_t here = ((size_t)t * B + begin) * H, state = here + column;
+    for (int tile = begin; tile < end; tile++) {
+        int column = share(H / LANES, tile, job->num_tiles) * LANES;
+        int vectors = share(H / LANES, tile + 1, job->num_tiles) - column / LANES;
+        const NUMBER *weight = packed + (size_t)column * 4 * H;
+        for (int block = 0; block < num_blocks; block++) {
+            int stream = first + share(last - first, block, num_blocks);
+            int num_rows = first + share(last - first, block + 1, num_blocks) - stream;
+            size_t here = ((size_t)t * B + stream) * H, state = here + column;
 #define TILE(n, v)                                                                                                     \
-    NAMED(backward_tile)(n, v, H, weight, dgates_all + 4 * (here + (size_t)B * H), t == job->T - 1, dh_all + state,    \
-                         gates_all + 4 * here + column, c_all + state, c_all + state + (size_t)B * H,                  \
-                         dc + (size_t)begin * H + column, dgates_all + 4 * here + column)
+    case v:                                                                                                            \
+        NAMED(backward_tile)(n, v, H, weight, dgates_all + 4 * (here + (size_t)B * H), t == job->T - 1, dh_all + state, \
+                             gates_all + 4 * here + column, c_all + state, c_all + state + (size_t)B * H,              \
+                             dc + (size_t)stream * H + column, dgates_all + 4 * here + column);                        \
+        break;
 #define CASE(n)                                                                                                        \
     case n:                                                                                                            \
-        if (vectors == 4) TILE(n, 4); else TILE(n, 1);                                                                 \
+        switch (vectors) { TILE(n, 1) TILE(n, 2) TILE(n, 3) TILE(n, 4) }                                               \
         break;
-                switch (num_rows) { FOR_EVERY_NUMBER_OF_ROWS }
+            switch (num_rows) { FOR_EVERY_NUMBER_OF_ROWS }
 #undef CASE
 #undef TILE
-            }
         }
+    }
 }
 
 /* Columns first to last (in vectors) of sums (., 4H): each place's gradient is added to the row it came from; without
@@ -194,15 +193,19 @@ INLINE void NAMED(product_tile)(int num_rows, int vectors, int K, const NUMBER *
 
 static void NAMED(product)(int num_rows, int K, int N, const NUMBER *packed, const NUMBER *a, const float *bias, float *wide,
                            NUMBER *narrow) {
-    for (int column = 0, vectors; column < N; column += vectors * LANES) {
-        vectors = N - column >= 4 * LANES ? 4 : 1;
+    const int num_tiles = (N / LANES + 3) / 4;
+    for (int tile = 0; tile < num_tiles; tile++) {
+        int column = share(N / LANES, tile, num_tiles) * LANES;
+        int vectors = share(N / LANES, tile + 1, num_tiles) - column / LANES;
         const NUMBER *weight = packed + (size_t)column * K;
 #define TILE(n, v)                                                                                                     \
-    NAMED(product_tile)(n, v, K, weight, a, K, bias ? bias + column : NULL, wide ? wide + column : NULL,               \
-                        narrow ? narrow + column : NULL, N)
+    case v:                                                                                                            \
+        NAMED(product_tile)(n, v, K, weight, a, K, bias ? bias + column : NULL, wide ? wide + column : NULL,           \
+                            narrow ? narrow + column : NULL, N);                                                       \
+        break;
 #define CASE(n)                                                                                                        \
     case n:                                                                                                            \
-        if (vectors == 4) TILE(n, 4); else TILE(n, 1);                                                                 \
+        switch (vectors) { TILE(n, 1) TILE(n, 2) TILE(n, 3) TILE(n, 4) }                                               \
         break;
         switch (num_rows) { FOR_EVERY_NUMBER_OF_ROWS }
 #undef CASE
@@ -254,9 +257,9 @@ static void NAMED(head)(const Job *job, int first, int last) {
 static void NAMED(part)(const Job *job, int first, int last) {
     switch (job->task) {
         case PACK_FORWARD: NAMED(pack_forward)(job->arrays[0], job->H, job->arrays[1], first, last); break;
-        case PACK: NAMED(pack)(job->arrays[0], job->V, job->H, job->arrays[1], first, last); break;
-        case FORWARD: NAMED(forward)(job, first, last); break;
-        case BACKWARD: NAMED(backward)(job, first, last); break;
+        case PACK: NAMED(pack)(job->arrays[0], job->V, job->H, job->arrays[1], job->num_tiles, first, last); break;
+        case FORWARD: in_time(job, NAMED(forward_step), first, last); break;
+        case BACKWARD: in_time(job, NAMED(backward_step), first, last); break;
         case ADD_ROWS: NAMED(add_rows)(job, first, last); break;
         case HEAD: NAMED(head)(job, first, last); break;
     }

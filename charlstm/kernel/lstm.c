@@ -6,6 +6,12 @@
  */
 #include "vectors.h"
 
+#ifdef _WIN32
+#define sched_yield() pause_briefly()
+#else
+#include <sched.h>
+#endif
+
 enum Task { PACK_FORWARD, PACK, FORWARD, BACKWARD, ADD_ROWS, HEAD, THIN };
 
 /* One piece of work, shared by the threads that call `work` on it. */
@@ -13,10 +19,48 @@ typedef struct {
     int32_t task, is_bfloat16, num_parts, num_items; /* items first to last make a part */
     int32_t T, B, H, V;
     int32_t taken; /* parts that a thread has begun */
+    int32_t num_tiles; /* of a matrix or of the hidden units */
+    int32_t num_owners; /* of hidden units: so many threads share every step, or 0 where each takes streams of its own */
+    int32_t *turns; /* (T, num_owners + 1, 16), zeros: how far they are */
     float scale; /* of the loss, or of what is kept */
     uint32_t seed[2], threshold;
     void *arrays[9];
 } Job;
+
+/* Where part `index` of `parts` of a whole begins. */
+INLINE int share(int whole, int index, int parts) { return (int)((int64_t)whole * index / parts); }
+
+typedef void Step(const Job *job, int t, int first, int last, int begin, int end);
+
+/* Streams first to last, in time or against it. They are independent of each other: who takes some needs not wait. */
+INLINE void in_time(const Job *job, Step *step, int first, int last) {
+    for (int s = 0; s < job->T; s++) step(job, job->task == FORWARD ? s : job->T - 1 - s, first, last, 0, job->num_tiles);
+}
+
+/* All streams, in time or against it, of the units that are thread `me`'s: so its part of the weights stays in the cache
+ * next to it. All wait for each other at every step, whose states each needs whole. Who is done with its own units takes
+ * others' that nobody has begun, so that any number of threads, even one, gets to the end. */
+INLINE void together(const Job *job, Step *step, int me) {
+    const int owners = job->num_owners, pieces = job->num_tiles < 4 * owners ? job->num_tiles : 4 * owners;
+    for (int s = 0; s < job->T; s++) {
+        int32_t *done = job->turns + (size_t)s * (owners + 1) * 16, mine = 0;
+        for (int turn = 0; turn < owners; turn++) {
+            int owner = (me + turn) % owners, end = share(pieces, owner + 1, owners), piece;
+            int32_t *taken = done + (owner + 1) * 16;
+            while ((piece = share(pieces, owner, owners) + __atomic_fetch_add(taken, 1, __ATOMIC_RELAXED)) < end) {
+                step(job, job->task == FORWARD ? s : job->T - 1 - s, 0, job->B, share(job->num_tiles, piece, pieces),
+                     share(job->num_tiles, piece + 1, pieces));
+                mine++;
+            }
+        }
+        if (mine) __atomic_fetch_add(done, mine, __ATOMIC_RELEASE);
+        for (int waited = 0; __atomic_load_n(done, __ATOMIC_ACQUIRE) < pieces; waited++)
+            if (waited < 2000) /* some tens of microseconds; beyond, somebody's core does other work */
+                pause_briefly();
+            else
+                sched_yield();
+    }
+}
 
 #if defined(__AVX512F__)
 #define FOR_EVERY_NUMBER_OF_ROWS CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
@@ -108,9 +152,17 @@ static void thin(const Job *job, int first, int last) {
 void work(void *shared) {
     Job *job = shared;
     int32_t part;
+    if (job->num_owners) {
+        int me = __atomic_fetch_add(&job->taken, 1, __ATOMIC_RELAXED);
+        Step *step = job->task == FORWARD ? forward_step_float : backward_step_float;
+#if defined(__AVX512BF16__)
+        if (job->is_bfloat16) step = job->task == FORWARD ? forward_step_bfloat16 : backward_step_bfloat16;
+#endif
+        together(job, step, me);
+        return;
+    }
     while ((part = __atomic_fetch_add(&job->taken, 1, __ATOMIC_RELAXED)) < job->num_parts) {
-        int first = (int)((int64_t)job->num_items * part / job->num_parts);
-        int last = (int)((int64_t)job->num_items * (part + 1) / job->num_parts);
+        int first = share(job->num_items, part, job->num_parts), last = share(job->num_items, part + 1, job->num_parts);
         if (job->task == THIN) {
             thin(job, first, last);
             continue;
