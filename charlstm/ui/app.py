@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 import torch
+from starlette.middleware import Middleware
 
 from charlstm.hosting import is_zero_gpu, limits
 from charlstm.hub.keeping import Housekeeper
@@ -28,20 +29,25 @@ from charlstm.ui.zero import build_gpu_tab, lent_gpu
 
 _GENERATE = "generate"
 _QUEUE = 256  # events waiting; a Space on shared hardware would otherwise allow one
-LAUNCH: dict[str, Any] = {  # shared by `main` and the tests
-    "theme": THEME,
-    "css": CSS + sheet.CSS + reader.CSS + hub_tab.CSS + assets.css(),
-    "head": assets.head(),
-    "footer_links": ["api", "gradio", "settings"],
-    "max_file_size": "200mb",
-    "enable_monitoring": False,
-    "run_history": False,  # or each text would be kept a second time, in the browser
-    "ssr_mode": False,
-    "mcp_server": importlib.util.find_spec("mcp") is not None,  # comes with gradio[mcp]
-    "_frontend": False,  # or launching fails where the page's first answer takes over 3 seconds, as on a busy machine
-    "max_threads": 100,  # of writers, each of which sits in one
-}
 _TITLE = """<h1>charlstm</h1><p>Train a character LSTM in front of your eyes, and write with it</p>"""
+
+
+def launch_options() -> dict[str, Any]:
+    """For `launch` of the page, here and in tests."""
+    return {
+        "theme": THEME,
+        "css": CSS + sheet.CSS + reader.CSS + hub_tab.CSS + assets.css(),
+        "head": assets.head(),
+        "footer_links": ["api", "gradio", "settings"],
+        "max_file_size": "200mb",
+        "enable_monitoring": False,
+        "run_history": False,  # or each text would be kept a second time, in the browser
+        "ssr_mode": False,
+        "mcp_server": importlib.util.find_spec("mcp") is not None,  # comes with gradio[mcp]
+        "_frontend": False,  # or launching fails where the first answer takes over 3 seconds, as on a busy machine
+        "max_threads": 100,  # of writers, each of which sits in one
+        "app_kwargs": {"middleware": [Middleware(assets.Compressed)]},
+    }
 
 
 def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
@@ -110,7 +116,7 @@ def main(checkpoints_dir: Path, argv: list[str] | None = None) -> None:
     Housekeeper(RunStore(flags.checkpoints_dir)).start()
     largest = {"max_file_size": f"{limits().max_corpus_mb:.0f}mb"} if limits().max_corpus_mb else {}
     try:
-        page.launch(server_name=flags.host, server_port=flags.port, **{**LAUNCH, **largest})
+        page.launch(server_name=flags.host, server_port=flags.port, **{**launch_options(), **largest})
     except (OSError, OverflowError):  # taken, forbidden, out of range, or no address of this machine
         place = f"{flags.host or '127.0.0.1'}, port {flags.port or 'any'}"
         sys.exit(f"The page can't be served at {place}; choose another --port (0 to 65535) or --host.")

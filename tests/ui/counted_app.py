@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from charlstm.ui import api, generate_tab
-from charlstm.ui.app import LAUNCH, build
+from charlstm.ui.app import build, launch_options
 from charlstm.ui.writing import Writers
 
 _made: list[Writers] = []
@@ -25,7 +25,7 @@ def main(checkpoints_dir: Path) -> None:
     changed.Writers = Counted
     api._MOST_CHARS = 1_000_000  # which take a minute, so that nothing ends by itself
     page = build(checkpoints_dir)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **{**LAUNCH, "mcp_server": False})
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **{**launch_options(), "mcp_server": False})
     sys.stdout.write(f"{url}\n")
     sys.stdout.flush()
     for _ in sys.stdin:

@@ -1,6 +1,8 @@
 """What holds for every tab: it fits, it can be operated, it is contrasted, and it asks nobody else for anything."""
 
+import gzip
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -61,6 +63,16 @@ def test_nothing_scrolls_sideways_all_controls_have_names_axe_agrees_and_no_othe
     assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
     assert hosts - {"", f"127.0.0.1:{app.port}"} == set()
     context.close()
+
+
+def test_the_page_comes_in_a_third_of_its_bytes_to_whoever_can_unpack_it(app: App) -> None:
+    with urlopen(Request(app.url, headers={"Accept-Encoding": "gzip"})) as answer:
+        assert answer.headers["Content-Encoding"] == "gzip"
+        packed = answer.read()
+    with urlopen(app.url) as answer:
+        plain = answer.read()
+    assert len(packed) < len(plain) / 3
+    assert gzip.decompress(packed) == plain
 
 
 def test_a_page_that_nobody_touches_draws_a_frame_a_second_and_every_one_again_once_it_is_touched(
