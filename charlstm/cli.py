@@ -206,10 +206,12 @@ def _generate(flags: Any) -> None:
 
 def _evaluate(flags: Evaluate) -> None:
     """Measure a model on the validation part of a text, in nats and bits per character."""
+    from charlstm.cores import use_usable_cores
     from charlstm.corpus import open_corpus
     from charlstm.evaluation import validation_figures
     from charlstm.language_model import LanguageModel
 
+    use_usable_cores()
     language_model = LanguageModel.load(flags.model)
     origin = language_model.provenance
     asked = {name: getattr(flags, name) for name in ("corpus", "encoding", "val_fraction")}
@@ -265,7 +267,9 @@ def _bench(flags: Any) -> None:
 
     from charlstm.bench.measure import Meter
     from charlstm.bench.suites import run
+    from charlstm.cores import use_usable_cores
 
+    use_usable_cores()
     config = checked(BenchConfig, values(flags, BenchConfig))
     with tqdm(bar_format="{desc}", leave=False, disable=not sys.stderr.isatty()) as line:
         report = run(flags.suite, config, Meter(config.seconds, progress=line.set_description_str))

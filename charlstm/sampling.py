@@ -5,7 +5,6 @@ written. At level `bytes` a character's surprise is that of all its bytes.
 """
 
 import itertools
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlstm.config import SampleConfig
+from charlstm.cores import usable_cores
 from charlstm.engine import Texts, begin
 from charlstm.kernel.stepping import Written
 from charlstm.model import CharLSTM
@@ -26,7 +26,7 @@ _LONGEST_PIECE = 1024
 _PIECE_SECONDS = 0.01  # pieces grow until they take this long: rare enough to cost nothing, and soon stopped
 # Who writes takes turns, and leaves a core to who serves: *measured*, with 32 threads that compute at once on 2 cores a
 # web server's own thread waited for seconds.
-_turns = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1) - 1))
+_turns = threading.BoundedSemaphore(max(1, usable_cores() - 1))
 
 
 class TextChunk(NamedTuple):

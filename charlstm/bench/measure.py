@@ -1,6 +1,5 @@
 """Timing on a machine that others use too: everything that is compared takes turns, and medians are compared."""
 
-import os
 import platform
 import statistics
 import time
@@ -13,6 +12,7 @@ import torch
 
 from charlstm import __version__
 from charlstm.bench.record import SECONDS, Environment, Result, Skipped, Yardstick
+from charlstm.cores import usable_cores
 
 _FEATURES = (
     *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16"),
@@ -102,7 +102,7 @@ def environment(skipped: Sequence[Skipped] = ()) -> Environment:
     return Environment(
         processor=processor,
         features=features,
-        cores=os.cpu_count() or 1,
+        cores=usable_cores(),
         threads=torch.get_num_threads(),
         python=platform.python_version(),
         torch=torch.__version__,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from charlstm.checkpoint import MODEL_FILE, load_training_state, save_training_state
 from charlstm.config import Settings
+from charlstm.cores import use_usable_cores
 from charlstm.corpus import Corpus, Report
 from charlstm.distributed import ALONE, World
 from charlstm.errors import RunError
@@ -70,6 +71,7 @@ def work(
     Raises `RunError` if another process works on it or it has completed, and, after recording it, whatever ends the
     run early.
     """
+    use_usable_cores()
     try:
         held = folder.lock().acquire()
     except Timeout:

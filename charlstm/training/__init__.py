@@ -1,7 +1,6 @@
 """Learning: `Trainer` is the loop, `train` runs it in this process, `provenance` tells where weights come from."""
 
 import copy
-import os
 import platform
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +10,7 @@ import torch
 from charlstm import __version__
 from charlstm.checkpoint import Provenance
 from charlstm.config import ModelConfig, Settings, TrainConfig
+from charlstm.cores import usable_cores
 from charlstm.corpus import Corpus
 from charlstm.evaluation import validation_figures
 from charlstm.events import Evaluated, Event
@@ -82,4 +82,4 @@ def measured(language_model: LanguageModel, validation: Tokens) -> LanguageModel
 def hardware() -> str:
     """The processor and how much of it is used, for example `x86_64, 2 threads of 2 cores, AVX512`."""
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"{platform.machine()}, {torch.get_num_threads()} threads of {os.cpu_count()} cores, {capability}"
+    return f"{platform.machine()}, {torch.get_num_threads()} threads of {usable_cores()} cores, {capability}"

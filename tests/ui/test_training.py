@@ -96,7 +96,7 @@ def test_two_clicks_start_a_run_that_is_paused_slowed_saved_stopped_and_found_ag
     expect(page.locator(".chart text.is-saved").first).to_be_attached()
     before = _step(page)
     page.reload(wait_until="load")
-    _open(page)
+    expect(page.get_by_role("tab", name="Train")).to_have_attribute("aria-selected", "true")
     expect(page.locator("#run-state b")).to_have_text(name)
     assert _step(page) >= before
     expect(page.get_by_label("Learning-rate factor")).to_have_value("0.5")

@@ -2,28 +2,14 @@
 (() => {
   const { h, say, show, store } = window.charlstm;
 
-  // An address with a run opens the tab of runs, and so does a reload, unless one had left that tab.
-  const TAB = 'charlstm-tab';
-  const tabs = () => [...document.querySelectorAll('button[role=tab]')];
-  const openTrain = () => tabs().find((tab) => tab.textContent.trim() === 'Train')?.click();
-  const lastTab = () => { try { return sessionStorage.getItem(TAB); } catch { return null; } };
-  const followTabs = () => {
-    if (store.run !== null && (lastTab() ?? 'Train') === 'Train') openTrain();
-    document.addEventListener('click', (event) => {
-      const tab = event.target.closest?.('button[role=tab]');
-      try { if (tab) sessionStorage.setItem(TAB, tab.textContent.trim()); } catch { /* a private window */ }
-    });
-  };
-
   window.charlstm.house = (element) => {
     const sign = h('span', { 'aria-hidden': 'true' }), link = h('button', { type: 'button', class: 'house-link' });
     const line = h('span', { class: 'house' }, sign, ' ', link);
     element.replaceChildren(line);
-    requestAnimationFrame(followTabs); // the tabs come after this line
     link.addEventListener('click', () => {
       const house = store.sections.house;
       if (!house?.run) return;
-      openTrain();
+      store.openTab('Train');
       store.show(house.run);
     });
     store.onChange((changed) => {

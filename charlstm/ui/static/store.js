@@ -2,7 +2,7 @@
 (() => {
   const TICK = 1000, HURRY = 150, PATIENCE = 10000, PATIENCE_FOR_DATA = 60000, LOST_AFTER = 2;
   const OVERLAID = 6;
-  const KEYS = { visitor: 'charlstm-visitor', chosen: 'charlstm-compared', view: 'charlstm-view', form: 'charlstm-form' };
+  const KEYS = { visitor: 'charlstm-visitor', chosen: 'charlstm-compared', view: 'charlstm-view', form: 'charlstm-form', tab: 'charlstm-tab' };
   const LONGEST_KEPT = 1000000; // characters of a pasted text that the browser keeps
 
   const kept = (key, otherwise) => {
@@ -37,12 +37,22 @@
   };
   let server = null, timer = 0, failures = 0, isAsking = false, isWanted = false;
 
-  // An address that names a run, and asks for no text, is for the tab that shows runs; the tabs come later than this.
-  const isForRun = store.run !== null && !new URLSearchParams(location.search).has('prompt');
-  const openTrain = () => {
-    const tab = [...document.querySelectorAll('button[role="tab"]')].find((each) => each.textContent.trim() === 'Train');
-    if (tab) tab.click(); else requestAnimationFrame(openTrain);
+  // A page that is loaded again opens the tab that it was left with, but an address that asks for a text is for the first,
+  // and one that names a run for the tab of runs.
+  const tabs = () => [...document.querySelectorAll('button[role="tab"]')];
+  const openTab = (name) => { // waits for the tabs, which come later than this
+    const found = tabs();
+    if (found.length) found.find((each) => each.textContent.trim() === name)?.click();
+    else requestAnimationFrame(() => openTab(name));
   };
+  const lastTab = () => { try { return sessionStorage.getItem(KEYS.tab); } catch { return null; } };
+  const isForText = new URLSearchParams(location.search).has('prompt');
+  const wanted = isForText ? null : lastTab() ?? (store.run === null ? null : 'Train');
+  window.addEventListener('pagehide', () => {
+    const open = tabs().find((each) => each.getAttribute('aria-selected') === 'true');
+    try { if (open) sessionStorage.setItem(KEYS.tab, open.textContent.trim()); } catch { /* a private window */ }
+  });
+  store.openTab = openTab;
 
   const within = (promise, milliseconds) => Promise.race([promise, new Promise((done) => setTimeout(done, milliseconds))]);
 
@@ -55,7 +65,7 @@
 
   store.connect = (functions) => {
     server = functions;
-    if (isForRun) openTrain();
+    if (wanted) openTab(wanted);
     tick();
   };
   store.onChange = (draw) => {

@@ -1,0 +1,58 @@
+"""How many cores a process may use: in a container often fewer than it sees.
+
+PyTorch starts a thread for every core it sees. Where a container gets the time of 2 cores out of 16, threads that wait
+for each other spend that time waiting. *Measured*: with the time of one core, a step of `minute` takes 1.5 times as long
+with two threads as with one.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_GROUPS = Path("/proc/self/cgroup")
+_MOUNTED = Path("/sys/fs/cgroup")
+
+
+def usable_cores(groups: Path = _GROUPS, mounted: Path = _MOUNTED) -> int:
+    """The cores this process may run on, or as many as its control groups give it time for, at least 1.
+
+    A fraction is rounded down: one thread more than there is time for holds up all that wait for it.
+    """
+    seen = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([seen, *map(int, _shares(groups, mounted))]))
+
+
+def use_usable_cores() -> None:
+    """Have PyTorch start no more threads than that, unless `OMP_NUM_THREADS` says how many."""
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
+
+
+def _shares(groups: Path, mounted: Path) -> Iterator[float]:
+    """In cores, what this process's group gets and what those above it get, where there is a limit."""
+    try:
+        lines = groups.read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = mounted / controllers  # version 1 has a folder for its controllers, version 2 none
+        group = top / path.strip("/")
+        for folder in (group, *group.parents):
+            yield from _share(folder)
+            if folder == top:  # in a container its own group is there, whatever it is called outside
+                break
+
+
+def _share(folder: Path) -> Iterator[float]:
+    """`cpu.max` holds both numbers in version 2, version 1 has a file for each; `max` and -1 are no limit."""
+    for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = " ".join((folder / name).read_text(encoding="ascii") for name in names).split()
+            if int(quota) > 0:
+                yield int(quota) / int(period)

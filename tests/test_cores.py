@@ -1,0 +1,79 @@
+"""How many threads a process may use, from what the kernel says of it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from charlstm.cores import usable_cores
+
+SEEN = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cores(place: Path, groups: str, files: dict[str, str]) -> int:
+    """What is usable where the kernel shows these files below its groups' folder."""
+    (place / "cgroup").write_text(groups)
+    for name, content in files.items():
+        (place / "mounted" / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / "mounted" / name).write_text(content)
+    return usable_cores(place / "cgroup", place / "mounted")
+
+
+@pytest.mark.parametrize(
+    ("groups", "files"),
+    [
+        ("0::/\n", {"cpu.max": "100000 100000\n"}),  # version 2, in a container
+        ("0::/a/b\n", {"a/cpu.max": "199999 100000\n", "a/b/cpu.max": "max 100000\n"}),  # a limit above; rounded down
+        ("0::/a\n", {"a/cpu.max": "50000 100000\n"}),  # less than one
+        ("0::/outer/name\n", {"cpu.max": "100000 100000\n"}),  # only the container's own is mounted
+        (
+            "2:cpu,cpuacct:/\n1:memory:/x\n",
+            {"cpu,cpuacct/cpu.cfs_quota_us": "150000\n", "cpu,cpuacct/cpu.cfs_period_us": "100000\n"},
+        ),
+        ("3:cpu:/a\n0::/\n", {"cpu/a/cpu.cfs_quota_us": "10000\n", "cpu/a/cpu.cfs_period_us": "10000\n"}),
+    ],
+)
+def test_a_container_with_the_time_of_one_core_uses_one(tmp_path: Path, groups: str, files: dict[str, str]) -> None:
+    assert cores(tmp_path, groups, files) == 1
+
+
+@pytest.mark.parametrize(
+    ("groups", "files"),
+    [
+        ("0::/\n", {"cpu.max": "max 100000\n"}),
+        ("0::/\n", {}),
+        ("1:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}),
+        ("0::/a\n", {"a/cpu.max": f"{100000 * (SEEN + 1)} 100000\n", "b/cpu.max": "100000 100000\n"}),
+        ("0::/\n1:memory:/\n", {"cpu.max": "broken\n", "memory/cpu.max": "100000 100000\n"}),
+    ],
+)
+def test_without_a_limit_all_cores_that_the_process_may_run_on_are_used(
+    tmp_path: Path, groups: str, files: dict[str, str]
+) -> None:
+    assert cores(tmp_path, groups, files) == SEEN
+
+
+def test_a_system_without_control_groups_uses_what_it_sees(tmp_path: Path) -> None:
+    assert usable_cores(tmp_path / "none", tmp_path) == SEEN
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no system to keep a process to one core")
+@pytest.mark.parametrize(("asked", "threads"), [(None, 1), ("2", 2)])
+def test_a_process_kept_to_one_core_uses_one_thread_unless_told_otherwise(asked: str | None, threads: int) -> None:
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "from charlstm.cores import use_usable_cores\n"
+        "import torch; before = torch.get_num_threads(); use_usable_cores()\n"
+        "print(torch.get_num_threads())"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, **({"OMP_NUM_THREADS": asked} if asked else {})},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) == threads
