@@ -1,7 +1,7 @@
 """How many cores a process may use: in a container often fewer than it sees.
 
 PyTorch starts a thread for every core it sees. Where a container gets the time of 2 cores out of 16, threads that wait
-for each other spend that time waiting. *Measured*: with the time of one core, a step of `minute` takes 1.5 times as long
+for each other spend that time waiting. *Measured*: with the time of one core a step of `minute` takes 1.5 times as long
 with two threads as with one.
 """
 

@@ -117,8 +117,12 @@ def forward(
     c: Tensor,
     memory: Memory | None = None,
     is_kept: bool = True,
+    bias: Tensor | None = None,
 ) -> Trace:
-    """`recurrence` without autograd; nothing to go back with unless `is_kept`."""
+    """`recurrence` without autograd; nothing to go back with unless `is_kept`.
+
+    `bias` (4H) float32 is added to the gates of every place, where it is not in the inputs.
+    """
     memory = memory or Memory()
     inputs, rows, weight_hh = inputs.contiguous(), rows.contiguous(), weight_hh.contiguous()
     (steps, batch), size, dtype = rows.shape, weight_hh.shape[1], inputs.dtype
@@ -133,7 +137,7 @@ def forward(
     trace.h[0], trace.c[0] = h, c
     sizes = _Sizes(steps, batch, size)
     _run(_PACK_FORWARD, sizes, size // _lanes(), (weight_hh, packed))
-    arrays = (packed, inputs, rows, trace.h, trace.c, trace.gates)
+    arrays = (packed, inputs, rows, trace.h, trace.c, trace.gates, bias)
     _run_in_time(_FORWARD, sizes, size // _lanes(), arrays, memory)
     return trace
 
@@ -289,7 +293,7 @@ def _run(
     pointers = [tensor.data_ptr() if tensor is not None else None for tensor in arrays]
     is_bfloat16 = any(tensor is not None and tensor.dtype == torch.bfloat16 for tensor in arrays)
     # More parts than threads, so that a core that others use as well does not hold everyone up.
-    num_parts = threads * max(1, min(num_items // _FEWEST_ITEMS // threads, 4))
+    num_parts = threads * max(1, min(num_items // _FEWEST_ITEMS // threads, 2))
     job = _Job(task, is_bfloat16, num_parts, num_items, sizes.T, sizes.B, sizes.H, sizes.V, scale=sizes.scale)
     job.num_tiles = num_tiles
     if turns is not None:

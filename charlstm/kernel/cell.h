@@ -59,10 +59,13 @@ INLINE void NAMED(multiply)(int num_rows, int vectors, int K, const NUMBER *weig
 }
 
 INLINE void NAMED(forward_tile)(int num_rows, int H, const NUMBER *weight, const NUMBER *h_before, const NUMBER *const *inputs,
-                                int unit, const float *c_before, float *c, NUMBER *h, NUMBER *gates) {
+                                const float *bias, int unit, const float *c_before, float *c, NUMBER *h, NUMBER *gates) {
     Vector sums[MAX_ROWS][4];
     for (int row = 0; row < num_rows; row++)
-        for (int gate = 0; gate < 4; gate++) sums[row][gate] = load_numbers(inputs[row] + gate * H + unit);
+        for (int gate = 0; gate < 4; gate++) {
+            sums[row][gate] = load_numbers(inputs[row] + gate * H + unit);
+            if (bias) sums[row][gate] += load_float(bias + gate * H + unit);
+        }
     NAMED(multiply)(num_rows, 4, H, weight, h_before, H, sums);
     for (int row = 0; row < num_rows; row++) {
         size_t place = (size_t)row * H + unit;
@@ -87,6 +90,7 @@ static void NAMED(forward_step)(const Job *job, int t, int first, int last, int 
     const int64_t *rows = job->arrays[2];
     NUMBER *h_all = job->arrays[3], *gates_all = job->arrays[5];
     float *c_all = job->arrays[4];
+    const float *bias = job->arrays[6]; /* or NULL */
     const int B = job->B, H = job->H, num_blocks = (last - first + MAX_ROWS - 1) / MAX_ROWS;
     for (int tile = begin; tile < end; tile++)
         for (int block = 0; block < num_blocks; block++) {
@@ -99,7 +103,8 @@ static void NAMED(forward_step)(const Job *job, int t, int first, int last, int 
             NUMBER *gates = gates_all ? gates_all + 4 * before : NULL;
 #define CASE(n)                                                                                                        \
     case n:                                                                                                            \
-        NAMED(forward_tile)(n, H, weight, h_all + before, taken, unit, c_all + before, c_all + after, h_all + after, gates); \
+        NAMED(forward_tile)(n, H, weight, h_all + before, taken, bias, unit, c_all + before, c_all + after, h_all + after, \
+                            gates);                                                                                    \
         break;
             switch (num_rows) { FOR_EVERY_NUMBER_OF_ROWS }
 #undef CASE

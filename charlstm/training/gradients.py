@@ -62,7 +62,14 @@ class _Layer:
     """What the first layer and those above it have in common: the recurrence and both dropouts."""
 
     def __init__(
-        self, model: CharLSTM, index: int, inputs: Tensor, rows: Tensor, before: State, memory: Memory
+        self,
+        model: CharLSTM,
+        index: int,
+        inputs: Tensor,
+        rows: Tensor,
+        before: State,
+        memory: Memory,
+        bias: Tensor | None = None,
     ) -> None:
         self._memory = memory
         self._weight_ih, self._weight_hh, self._bias_ih, self._bias_hh = model.lstm.all_weights[index]
@@ -71,7 +78,7 @@ class _Layer:
         if self._weight_drop is not None:
             thinned = memory("thinned", *thinned.shape, dtype=thinned.dtype)
             kernel.thin(self._weight_hh, thinned, *self._weight_drop)
-        self._trace = kernel.forward(inputs, rows, thinned, *before, memory)
+        self._trace = kernel.forward(inputs, rows, thinned, *before, memory, bias=bias)
         self.last = self._trace.h[-1].to(torch.float32), self._trace.c[-1]
         self.hidden = self._trace.h[1:]
         self._unit_mask = model.unit_mask(*self.hidden.shape[1:])
@@ -136,9 +143,9 @@ class _UpperLayer(_Layer):
         weight_ih, _, bias_ih, bias_hh = model.lstm.all_weights[index]
         self._below, self._narrow = below.flatten(0, 1), weight_ih.to(below.dtype)
         inputs = memory("inputs", len(self._below), len(weight_ih), dtype=below.dtype)
-        torch.addmm((bias_ih + bias_hh).to(below.dtype), self._below, self._narrow.t(), out=inputs)
+        torch.mm(self._below, self._narrow.t(), out=inputs)
         rows = torch.arange(len(self._below)).view(below.shape[:2])
-        super().__init__(model, index, inputs, rows, before, memory)
+        super().__init__(model, index, inputs, rows, before, memory, bias_ih + bias_hh)
 
     def backward(self, dhidden: Tensor) -> Tensor:
         """Writes the layer's gradients; returns those of the hidden states below."""
