@@ -55,7 +55,8 @@ CSS = """
 #top { display: grid; grid-template-columns: auto 1fr; }
 #house { text-align: right; }
 footer a, footer button { color: var(--body-text-color) !important; }  /* Gradio's own grey is too pale to read */
-.house { display: inline-flex; gap: 0.4em; align-items: baseline; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
+.house { display: inline-flex; gap: 0.4em; align-items: baseline; }
+.house { font-size: 0.9rem; font-variant-numeric: tabular-nums; }
 .house:is(.is-running, .is-paused, .is-stopping, .is-measuring, .is-starting) { color: var(--alive); }
 .facts, .rate, .problem { padding-top: 0 !important; padding-bottom: 0 !important; }
 .facts, .rate, .problem { font-size: 0.9rem; min-height: 1.4em; font-variant-numeric: tabular-nums; }
