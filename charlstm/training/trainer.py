@@ -27,7 +27,7 @@ from charlstm.events import Evaluated, Event, Progress, Rewound, Sampled, StepDo
 from charlstm.language_model import LanguageModel
 from charlstm.model import State, evaluating
 from charlstm.training.compute import adamw, chosen_device, chosen_dtype, optimizer_entries, under
-from charlstm.training.course import Course
+from charlstm.training.course import Course, StateFacts
 from charlstm.training.gradients import FusedGradients, flat_gradient
 from charlstm.training.schedule import eval_period, fraction_done, learning_rate, planned_steps
 
@@ -364,18 +364,17 @@ class Trainer:
     def load_state(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Continue from `state()`; raises `CheckpointError` if it belongs to another model."""
         try:
+            known = StateFacts.read(facts)
             self._model.load_state_dict(under("model.", tensors), strict=True)
             if self._average is not None:
                 self._average.load_state_dict(under("average.", tensors), strict=True)
             self._load_optimizer(optimizer_entries(tensors))
             self._carried = self._carried_in(tensors)
             self._nats = tensors["nats"].clone().to(self.device)
-            self.step, self.elapsed_seconds = int(facts["step"]), float(facts["elapsed_seconds"])
-            self.best_val_loss = math.inf if facts["best_val_loss"] is None else float(facts["best_val_loss"])
-            self.course = Course.from_facts(facts)
-            self._num_pending = int(facts.get("num_pending", 0))
-            self._smooth_loss = float(facts["smooth_loss"])
-            self._num_targets, self._num_steps_logged = int(facts["num_targets"]), int(facts["num_steps_logged"])
+            self.step, self.elapsed_seconds, self.course = known.step, known.elapsed_seconds, known.course
+            self.best_val_loss = math.inf if known.best_val_loss is None else known.best_val_loss
+            self._num_pending, self._smooth_loss = known.num_pending, known.smooth_loss
+            self._num_targets, self._num_steps_logged = known.num_targets, known.num_steps_logged
         except (KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
             raise CheckpointError(
                 f"the training state does not fit this run ({str(error).splitlines()[0][:200]}); start the run anew."
