@@ -10,12 +10,13 @@
 """
 
 import hashlib
+import io
 import json
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -159,7 +160,7 @@ def _check_digest(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> 
         raise CheckpointError(f"{path} is damaged (its numbers are not those that were saved); {again}.")
 
 
-def _read_tensors(file: BinaryIO, header: Header) -> dict[str, Tensor]:
+def _read_tensors(file: io.BufferedReader, header: Header) -> dict[str, Tensor]:
     """Into memory that PyTorch aligns: it sums in another order, so to other bits, where memory is not aligned.
 
     Raises `ValueError` if there is too little memory, `OSError` if the file has become shorter.
@@ -178,7 +179,7 @@ def _read_tensors(file: BinaryIO, header: Header) -> dict[str, Tensor]:
 
 def _bytes_of(tensor: Tensor) -> memoryview:
     """The memory of a contiguous tensor on the CPU."""
-    return memoryview(tensor.view(-1).view(torch.uint8).numpy())
+    return tensor.view(-1).view(torch.uint8).numpy().data
 
 
 def _read_texts(path: Path, texts: Mapping[str, str]) -> tuple[ModelConfig, Vocabulary, Provenance | None]:

@@ -61,15 +61,12 @@ def _set_mode(path: Path, mode: int) -> None:
 def _replace(temporary: Path, path: Path) -> None:
     """Windows refuses for as long as another process reads `path`, which takes it some milliseconds."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
+    while os.name != "posix" and time.monotonic() < deadline:
+        with contextlib.suppress(PermissionError):
             temporary.replace(path)
-        except PermissionError:
-            if os.name == "posix" or time.monotonic() > deadline:
-                raise
-            time.sleep(_RETRY_SECONDS)
-        else:
             return
+        time.sleep(_RETRY_SECONDS)
+    temporary.replace(path)
 
 
 def _flush(path: Path) -> None:

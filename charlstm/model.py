@@ -160,7 +160,8 @@ class CharLSTM(nn.Module):
         if not self.training or not self.config.dropout:
             return None
         share, num_streams = self.share or (slice(batch), batch)  # drawn for all streams, so that they stay the same
-        kept = torch.empty(num_streams, size, device=self.device, dtype=torch.float32).bernoulli_(1 - self.config.dropout)[share]
+        drawn = torch.empty(num_streams, size, device=self.device, dtype=torch.float32)
+        kept = drawn.bernoulli_(1 - self.config.dropout)[share]
         return kept / (1 - self.config.dropout)
 
     def _thinned(self, weight_hh: Tensor) -> Tensor:
@@ -179,7 +180,8 @@ class CharLSTM(nn.Module):
         """Which recurrent weights to drop in this window: their share, in 256ths, and a seed; `None` for none."""
         if not self.training or not self.config.weight_dropout:
             return None
-        return max(1, round(256 * self.config.weight_dropout)) / 256, int(torch.randint(2**63 - 1, (), device="cpu", dtype=torch.int64))
+        seed = torch.randint(2**63 - 1, (), device="cpu", dtype=torch.int64)
+        return max(1, round(256 * self.config.weight_dropout)) / 256, int(seed)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """One token of each stream, without dropout: tokens (B,) -> logits (B, V) and the new state.
@@ -210,7 +212,8 @@ def _embedding(vocab_size: int, size: int, how: _Kind) -> nn.Embedding:
     vectors = torch.empty(vocab_size, size, **how)
     if vectors.device.type != "meta":
         nn.init.normal_(vectors)
-    return nn.Embedding.from_pretrained(vectors, freeze=False)
+    embedding: nn.Embedding = nn.Embedding.from_pretrained(vectors, freeze=False)  # type: ignore[no-untyped-call]
+    return embedding
 
 
 @contextmanager

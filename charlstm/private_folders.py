@@ -23,9 +23,9 @@ def make_private(path: Path) -> None:
 
     A folder of this user's that others could write to is emptied: what lies in it may be theirs.
     """
-    for folder in reversed([each for each in (path, *path.parents) if not each.exists()]):
+    for missing in reversed([each for each in (path, *path.parents) if not each.exists()]):
         with contextlib.suppress(FileExistsError):  # `mkdir(parents=True)` would make those above with the umask's mode
-            folder.mkdir(_PRIVATE)
+            missing.mkdir(_PRIVATE)
     if sys.platform == "win32":
         return
     _check_parents(path)
@@ -58,10 +58,10 @@ def private_folder(path: Path) -> Iterator[Path]:
 def read_own(path: Path) -> bytes:
     """The bytes of a file in a private folder; raises `OSError` for a link, and for a file of somebody else's."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
-    with open(descriptor, "rb") as file:
+    with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         is_theirs = sys.platform != "win32" and (
-            status.st_uid != os.geteuid() or status.st_mode & _WRITABLE_BY_OTHERS or not stat.S_ISREG(status.st_mode)
+            status.st_uid != os.getuid() or status.st_mode & _WRITABLE_BY_OTHERS or not stat.S_ISREG(status.st_mode)
         )
         if is_theirs:
             raise PermissionError(errno.EACCES, "others could have written it", str(path))
@@ -72,7 +72,7 @@ if sys.platform != "win32":
 
     def _check_parents(path: Path) -> None:
         """None may be one that others can rename things in; a group with its user's number is that user's alone."""
-        user = os.geteuid()
+        user = os.getuid()
         for folder in path.resolve().parents:
             status = folder.stat()
             is_shared = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and status.st_gid != user)
@@ -82,7 +82,7 @@ if sys.platform != "win32":
     def _claim(folder: int, path: Path) -> None:
         """Have the open `folder` private from here on."""
         status = os.fstat(folder)
-        if status.st_uid != os.geteuid():
+        if status.st_uid != os.getuid():
             raise PermissionError(errno.EACCES, "its place is taken by another user", str(path))
         if status.st_mode & _ALL != _PRIVATE:
             os.fchmod(folder, _PRIVATE)

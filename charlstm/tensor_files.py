@@ -40,7 +40,7 @@ def is_lfs_pointer(head: bytes) -> bool:
 
 
 def read_header(file: BinaryIO) -> Header:
-    """The header of an open file; raises `ValueError`, in a few words, unless it accounts for every byte of the file."""
+    """The header of an open file; raises `ValueError`, in a few words, unless it accounts for each of its bytes."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     start = file.read(8)
