@@ -29,7 +29,7 @@ from charlstm.errors import CheckpointError, ConfigError, VocabularyError, print
 from charlstm.files import publish
 from charlstm.json_text import parse_json
 from charlstm.model import CharLSTM
-from charlstm.tensor_files import Header, read_header
+from charlstm.tensor_files import Header, LfsPointer, read_header
 from charlstm.vocabulary import Vocabulary
 
 MODEL_FILE = "model.safetensors"
@@ -249,6 +249,8 @@ def _described(entry: tuple[tuple[int, ...], str] | None) -> str:
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
     if not path.exists():
         return CheckpointError(f"there is no model file {path}; give a folder that holds {MODEL_FILE}, or the file.")
+    if isinstance(error, LfsPointer):
+        return CheckpointError(f"{path} {error}.")
     what = error.strerror if isinstance(error, OSError) else str(error)
     what = printable(what or str(error), _SHOWN_CHARS)
     return CheckpointError(f"{path} can't be read ({what}); fetch or train the model again.")

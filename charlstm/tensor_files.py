@@ -13,7 +13,9 @@ from charlstm.json_text import parse_json
 
 # Of safetensors' own 100 MB, so that a forged one can't take gigabytes: a vocabulary of all of Unicode takes 22 MB.
 LONGEST_HEADER = 32_000_000
+LFS_ADVICE = "is only the pointer that Git LFS leaves in a file's place; run `git lfs pull` there to get the file"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_POINTER_BYTES = 1024  # at most, as Git LFS specifies
 _MOST_DIMENSIONS = 8
 ITEM_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
@@ -34,21 +36,25 @@ class Header(NamedTuple):
     tensors: dict[str, Entry]
 
 
+class LfsPointer(ValueError):
+    """The file is what Git LFS leaves in its place; the message says so, and what to do."""
+
+
 def is_lfs_pointer(head: bytes) -> bool:
     """Whether a file that begins so is what Git LFS leaves in place of one that it has not fetched."""
-    return head.startswith(_LFS_POINTER)
+    return head.startswith(_LFS_POINTER) and b"\noid sha256:" in head[:_POINTER_BYTES]
 
 
 def read_header(file: BinaryIO) -> Header:
     """The header of an open file; raises `ValueError`, in a few words, unless it accounts for each of its bytes."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
-    start = file.read(8)
-    if is_lfs_pointer(start + file.read(len(_LFS_POINTER))):
-        raise ValueError("it is only the pointer that Git LFS leaves in its place; run `git lfs pull` to get the file")
+    start = file.read(_POINTER_BYTES)
+    if is_lfs_pointer(start):
+        raise LfsPointer(LFS_ADVICE)
     if len(start) < 8:
         raise ValueError("it is too short")
-    (length,) = struct.unpack("<Q", start)
+    (length,) = struct.unpack("<Q", start[:8])
     if length > min(LONGEST_HEADER, size - 8):
         raise ValueError("its header is longer than it may be")
     file.seek(8)

@@ -16,7 +16,7 @@ from charlstm.events import Extended
 from charlstm.json_text import parse_json
 from charlstm.runs.kept import More, Parent
 from charlstm.runs.store import RunFolder
-from charlstm.tensor_files import read_header
+from charlstm.tensor_files import LfsPointer, read_header
 from charlstm.wording import duration
 
 _CHANGED = ("max_minutes", "max_passes", "max_steps", "learning_rate", "lr_schedule")  # by an added part
@@ -31,6 +31,8 @@ def header_of(file: Path) -> dict[str, Any]:
             said = read_header(opened).texts
         return {key: parse_json(said[key]) for key in ("config", "training_state") if key in said}
     except (OSError, ValueError) as error:
+        if isinstance(error, LfsPointer):
+            raise RunError(f"{file} {error}.") from None
         what = error.strerror if isinstance(error, OSError) else error
         raise RunError(f"{file.name} is no model that can be gone on with ({what}); choose another one.") from None
 
