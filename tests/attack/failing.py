@@ -48,7 +48,7 @@ def attack(
                 operation()
             except (OSError, CharLSTMError) as error:
                 told = str(error)
-                assert told and "\n" not in told, told
+                assert told.isprintable(), told
             finally:
                 failed = FAULTS.attack_disarm()
             check()

@@ -15,22 +15,22 @@ _VALUES = [
 def damaged(data: bytes, chance: random.Random) -> bytes:
     """`data` with one or more of its bytes changed, lost, doubled or added."""
     for _ in range(chance.choice((1, 1, 2, 5))):
-        begin = chance.randrange(len(data) + 1)
-        end = min(len(data), begin + chance.choice((1, 1, 4, 100, len(data))))
-        changes = (
-            lambda: data[:begin] + chance.randbytes(end - begin) + data[end:],
-            lambda: data[:begin] + data[end:],
-            lambda: data[:end] + data[begin:],
-            lambda: data[:begin] + chance.randbytes(chance.choice((1, 8, 1000))) + data[begin:],
-            lambda: data[:begin],
-            lambda: (
-                data[:begin] + bytes([data[begin] ^ 1 << chance.randrange(8)]) + data[begin + 1 :]
-                if begin < len(data)
-                else data
-            ),
-        )
-        data = chance.choice(changes)()
+        data = _damaged_once(data, chance)
     return data
+
+
+def _damaged_once(data: bytes, chance: random.Random) -> bytes:
+    begin = chance.randrange(len(data) + 1)
+    end = min(len(data), begin + chance.choice((1, 1, 4, 100, len(data))))
+    middle = {
+        "noise": chance.randbytes(end - begin),
+        "lost": b"",
+        "doubled": 2 * data[begin:end],
+        "added": chance.randbytes(chance.choice((1, 8, 1000))) + data[begin:end],
+        "a bit": bytes(byte ^ 1 << chance.randrange(8) for byte in data[begin : begin + 1]) + data[begin + 1 : end],
+        "cut": None,
+    }[chance.choice(("noise", "lost", "doubled", "added", "a bit", "cut"))]
+    return data[:begin] if middle is None else data[:begin] + middle + data[end:]
 
 
 def altered(value: object, chance: random.Random) -> object:
