@@ -185,7 +185,7 @@ class Settings(_Config):
         """
         known = (*ModelConfig.model_fields, *TrainConfig.model_fields)
         if unknown := next((key for key in values if key not in known), None):
-            raise ConfigError(f"there is no setting named {unknown!r}; known are {', '.join(known)}.")
+            raise ConfigError(f"there is no setting named {reprlib.repr(unknown)}; known are {', '.join(known)}.")
         model = {key: value for key, value in values.items() if key in ModelConfig.model_fields}
         train = {key: value for key, value in values.items() if key not in ModelConfig.model_fields}
         settings = cls(model=checked(ModelConfig, model), train=checked(TrainConfig, train))
@@ -286,7 +286,8 @@ def checked(cls: type[_Config_T], values: Mapping[str, Any]) -> _Config_T:
         name = str(first["loc"][0])
         field = cls.model_fields.get(name)
         if field is None:
-            raise ConfigError(f"there is no setting named {name!r}; known are {', '.join(cls.model_fields)}.") from None
+            known = ", ".join(cls.model_fields)
+            raise ConfigError(f"there is no setting named {reprlib.repr(name)}; known are {known}.") from None
         raise ConfigError(f"{name} is {reprlib.repr(first['input'])}; it must be {limits_of(field)}.") from None
 
 

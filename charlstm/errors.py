@@ -16,7 +16,7 @@ Broken invariants are `assert`s, not members of this tree.
 
 import unicodedata
 
-_LONGEST_MESSAGE = 2000  # characters: room for a path of any length that people use, and for what is said of it
+_LONGEST_MESSAGE = 1990  # characters: room for a path of any length that people use, and for what is said of it
 
 
 def printable(text: str, max_chars: int = _LONGEST_MESSAGE) -> str:
