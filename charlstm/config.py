@@ -81,6 +81,13 @@ class TrainConfig(_Config):
     seq_len: Annotated[int, Unit("characters")] = Field(
         64, ge=1, le=4096, description="Characters of each stream in one step, and how far gradients reach back"
     )
+    state_reset: Annotated[float, Unit("share")] = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Share of a stream's windows that start from the zero state instead of the carried one, as writing "
+        "does; 0 always carries",
+    )
     learning_rate: float = Field(5e-3, gt=0, le=1, description="Adam's step size at its peak")
     lr_schedule: Schedule = Field(
         "linear",
@@ -251,6 +258,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "recurrent_init": "uniform",
         "batch_size": 1,
         "seq_len": 100,
+        "state_reset": 0.0,
         "learning_rate": 0.01,
         "lr_schedule": "constant",
         "warmup_steps": 0,

@@ -159,7 +159,8 @@ def _samples(language_model: LanguageModel) -> str:
 
 def recipe_command(language_model: LanguageModel, origin: Provenance) -> str:
     """The command that trains the model again, with flags for what differs from the nearest preset."""
-    wanted = {**language_model.model.config.model_dump(), **origin.train_config}
+    # A model from before there were resets says nothing of them.
+    wanted = {**language_model.model.config.model_dump(), "state_reset": 0.0, **origin.train_config}
     wanted = {
         name: value
         for name, value in wanted.items()

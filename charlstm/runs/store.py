@@ -50,6 +50,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOADING_SECONDS = 300  # a busy machine has been seen to take a minute until a worker has its lock
 _STARTING_SECONDS = 60  # a worker that has not taken its lock by then will not
 _LOCK_SECONDS = 10
+# A run's file holds every setting: one that is missing did not exist when the run began, and was then as good as this.
+_BEFORE = {"state_reset": 0.0}
 _TAIL_BYTES = 8192  # a last record (finished, failed) is far shorter
 
 
@@ -109,7 +111,7 @@ class RunFolder:
     def settings(self) -> Settings:
         """The run's settings; raises `RunError` if they can't be read."""
         try:
-            return Settings.from_flat(json.loads(self.settings_file.read_text(encoding="utf-8")))
+            return Settings.from_flat({**_BEFORE, **json.loads(self.settings_file.read_text(encoding="utf-8"))})
         except FileNotFoundError:
             raise RunError(f"there is no run named {self.name}; see the list of runs.") from None
         except (OSError, ValueError, AttributeError, TypeError) as error:

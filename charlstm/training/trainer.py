@@ -26,7 +26,7 @@ from charlstm.evaluation import evaluate_in_streams, summed_loss
 from charlstm.events import Evaluated, Event, Progress, Rewound, Sampled, StepDone
 from charlstm.language_model import LanguageModel
 from charlstm.model import State, evaluating
-from charlstm.training.compute import adamw, chosen_device, chosen_dtype, optimizer_entries, under
+from charlstm.training.compute import adamw, chosen_device, chosen_dtype, optimizer_entries, reset_streams, under
 from charlstm.training.course import Course
 from charlstm.training.gradients import FusedGradients, flat_gradient
 from charlstm.training.schedule import eval_period, fraction_done, learning_rate, planned_steps
@@ -160,7 +160,7 @@ class Trainer:
             # The CPU's generator heeds the low 32 bits only; Knuth's multiplier keeps the seeds' steps far apart there.
             torch.manual_seed((self.config.seed * 2_654_435_761 + self.step) % 2**32)
         self._model.train()
-        state = None if batch.is_first else self._carried
+        state = None if batch.is_first else reset_streams(self._carried, self.config, self.step, self._share)
         nats, self._carried = self._learned(batch, state)
         if self.world.size > 1:
             nats = self._added_up(nats)

@@ -137,4 +137,6 @@ def test_the_settings_of_a_named_text_need_no_file(repository: Path) -> None:
     assert origin is not None
     assert origin.train_config["max_passes"] == Settings.preset("best").train.max_passes
     assert "--corpus tiny-shakespeare --preset best" in card
+    assert "state_reset" not in origin.train_config
+    assert "--state-reset 0.0" in card, "it was trained before streams were reset"
     assert RunFolder(bundled).exists
