@@ -1,4 +1,4 @@
-"""The command line: `python -m charlstm train | resume | generate | evaluate | runs | app | bench`, and those of `cli_hub`.
+"""The command line: `charlstm train | resume | generate | evaluate | runs | app | bench`, and those of `cli_hub`.
 
 With `cli_hub` the only module that prints. Flags are made from the fields of `config`; torch is loaded only by
 commands that need it.

@@ -33,9 +33,9 @@ class LanguageModel:
 
     @classmethod
     def load(cls, path: str | Path) -> "LanguageModel":
-        """Load a folder that holds `model.safetensors`, such a file, or the model of that name; raises `CheckpointError`.
+        """Load a folder that holds `model.safetensors`, or such a file; raises `CheckpointError`.
 
-        Names are those of the user's own models and of the bundled ones, such as `tiny-shakespeare`.
+        What is not there may be the name of one of the user's models or of a bundled one, such as `tiny-shakespeare`.
         """
         return cls(*load_model(_model_file(find_model(Path(path)))))
 

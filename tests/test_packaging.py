@@ -19,8 +19,8 @@ import pytest
 from waiting import wait_until
 
 _MODEL_FILES = {"config.json", "events.jsonl", "model.safetensors"}
-_TOP_FILES = ("LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md", "app.py", "requirements.txt", "requirements-dev.txt",
-              "pyproject.toml", "setup.py", "MANIFEST.in")  # fmt: skip
+_TOP_FILES = {"LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md", "app.py", "requirements.txt", "pyproject.toml",
+              "setup.py", "MANIFEST.in"}  # fmt: skip
 _NO_RUBBISH = shutil.ignore_patterns("__pycache__", "*.egg-info", "last")
 
 
@@ -83,7 +83,7 @@ def test_the_source_archive_is_a_clone_without_tests_and_without_anybodys_runs(
         names = {member.name.partition("/")[2] for member in source.getmembers() if member.isfile()}
     models = {f"checkpoints/{model}/{name}" for model in ("tiny-shakespeare", "python-stdlib") for name in _MODEL_FILES}
     expected = _files(repository / "charlstm", repository) | _files(repository / "docs", repository) | models
-    expected |= set(_TOP_FILES) - {"requirements-dev.txt"}
+    expected |= _TOP_FILES
     made = {name for name in names if ".egg-info/" in name} | {"PKG-INFO", "setup.cfg"}
     assert names - made == expected
 

@@ -70,7 +70,7 @@ def _compiler() -> tuple[str, ...] | None:
 
 
 def _is_stub(found: str) -> bool:
-    """Whether this is what macOS has in a compiler's place: without Xcode's tools it only opens a dialog to get them."""
+    """Whether this is macOS without Xcode's tools, where all of these only open a dialog that offers to get them."""
     if sys.platform != "darwin" or Path(found).parent != _APPLES_COMPILERS:
         return False
     asked = subprocess.run(["/usr/bin/xcode-select", "-p"], capture_output=True, timeout=_TIMEOUT_SECONDS, check=False)
