@@ -1,4 +1,4 @@
-"""The command line: `python -m charlstm train | resume | generate | evaluate | runs | bench`, and those of `cli_hub`.
+"""The command line: `charlstm train | resume | generate | evaluate | runs | app | bench`, and those of `cli_hub`.
 
 With `cli_hub` the only module that prints. Flags are made from the fields of `config`; torch is loaded only by
 commands that need it.
@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage.
 
 import argparse
 import contextlib
+import io
 import itertools
 import json
 import os
@@ -31,6 +32,7 @@ from charlstm.config import (
 from charlstm.errors import CharLSTMError, ConfigError, CorpusError, GroupError, TrainingDiverged
 from charlstm.flags import (
     DEFAULT_PRESET,
+    App,
     Evaluate,
     Rate,
     Resume,
@@ -41,17 +43,21 @@ from charlstm.flags import (
     train_type,
     values,
 )
+from charlstm.hosting import prepare_environment
+from charlstm.places import find_model
 from charlstm.runs.commands import REQUESTS, make_ready, named_model, run_row, steered
 from charlstm.runs.kept import More
 from charlstm.runs.manager import RunManager
 from charlstm.runs.parts import begun_from
 from charlstm.runs.store import RunFolder, RunStore
 from charlstm.terminal import BytesBar, TrainingBar, harmless, muted
-from charlstm.wording import duration
+from charlstm.wording import duration, own_command
 
 if TYPE_CHECKING:
     from charlstm.corpus import Corpus
     from charlstm.distributed import World
+
+_LONG_CHARS = 10_000  # PyTorch alone takes seconds for so many
 
 
 def _base_settings(argv: list[str]) -> Settings:
@@ -66,7 +72,7 @@ def _base_settings(argv: list[str]) -> Settings:
         return Settings.preset(DEFAULT_PRESET)  # the real parser will say what is wrong with it
     flat = {**PRESETS[known.preset], **(_read_json(known.config) if known.config else {})}
     settings = Settings.from_flat(flat, needs_end=False)
-    return begun_from(settings, known.parent) if known.parent else settings
+    return begun_from(settings, find_model(known.parent)) if known.parent else settings
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -86,6 +92,8 @@ def _train(flags: Any) -> None:
     from charlstm.language_model import LanguageModel
     from charlstm.training import grown
 
+    if flags.parent:
+        flags.parent = find_model(flags.parent)
     settings, typed = Settings.from_flat(values(flags, ModelConfig, TrainConfig)), flags.corpus
     if flags.parent and settings != begun_from(settings, flags.parent):
         raise ConfigError("the sizes are those of the model the run begins from; leave out flags that change them.")
@@ -152,6 +160,7 @@ def _work(folder: RunFolder, corpus: "Corpus | None", world: "World", is_quiet: 
 
 
 def _worked(folder: RunFolder, corpus: "Corpus | None", world: "World", is_quiet: bool) -> None:
+    from charlstm.kernel.build import compiler_note
     from charlstm.runs.sources import corpus_of
     from charlstm.runs.worker import assist, work
 
@@ -161,6 +170,8 @@ def _worked(folder: RunFolder, corpus: "Corpus | None", world: "World", is_quiet
         assist(folder, lambda: corpus or corpus_of(folder), world)
         return
     print(f"run {folder.name}, in {folder.path}")
+    if note := compiler_note():
+        print(note)
     with BytesBar() as download, TrainingBar(is_quiet) as bar:
         finished = work(folder, corpus, bar.show, download.report, world=world)
     print(f"{finished.reason} at step {finished.step:,} after {duration(finished.elapsed_seconds)}")
@@ -169,7 +180,7 @@ def _worked(folder: RunFolder, corpus: "Corpus | None", world: "World", is_quiet
             f"validation {finished.val_stateful:.4f} nats per character stateful, "
             f"{finished.val_windows:.4f} in windows of 256"
         )
-    print(f"write with it: python -m charlstm generate {shlex.quote(str(folder.path))}")
+    print(f"write with it: {own_command()} generate {shlex.quote(str(folder.path))}")
 
 
 def _steering(request: str, flags_type: type) -> Any:
@@ -186,12 +197,15 @@ def _generate(flags: Any) -> None:
     """Write text with a model."""
     import torch
 
+    from charlstm.kernel.build import compiler_note
     from charlstm.language_model import LanguageModel
 
     torch.set_num_threads(1)  # one text is read and written by one; the other cores are for others
 
     config = checked(SampleConfig, values(flags, SampleConfig))
     language_model = LanguageModel.load(flags.model)
+    if (config.num_chars or _LONG_CHARS) >= _LONG_CHARS and (note := compiler_note()):
+        print(note, file=sys.stderr)
     if config.num_samples > 1:
         for number, text in enumerate(language_model.generate_samples(flags.prompt, config), start=1):
             print(f"---- {number} of {config.num_samples} ----\n{harmless(flags.prompt + text)}")
@@ -255,10 +269,20 @@ def _runs(flags: Runs) -> None:
     if flags.as_json:
         print(json.dumps(rows))
     elif not rows:
-        print(f"no runs in {flags.checkpoints_dir} yet; start one with: python -m charlstm train")
+        print(f"no runs in {flags.checkpoints_dir} yet; start one with: {own_command()} train")
     for row in rows if not flags.as_json else []:
         loss = f"validation {row['val_loss']:.4f}" if row["val_loss"] is not None else "no validation yet"
         print(f"{row['name']:32} {row['status']:10} step {row['step']:>9,}  {loss}")
+
+
+def _app(flags: App) -> None:
+    """Open the page in a browser: train a model in front of your eyes, and write with it."""
+    prepare_environment()
+    from charlstm.ui.app import serve
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # the address is seen at once, in a log too
+    serve(flags)
 
 
 def _bench(flags: Any) -> None:
@@ -284,12 +308,13 @@ def _run(argv: list[str]) -> None:
         "generate": _command(_generate, generate_type()),
         "evaluate": _command(_evaluate, Evaluate),
         "runs": _command(_runs, Runs),
+        "app": _command(_app, App),
         "bench": _command(_bench, bench_type()),
         **{name: _command(*each) for name, each in cli_hub.COMMANDS.items()},
     }
     tyro.extras.subcommand_cli_from_dict(
         commands,
-        prog="python -m charlstm",
+        prog=own_command(),
         description="Train a character-level LSTM and write text with it.",
         args=argv,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalRequiredArgs),

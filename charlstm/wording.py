@@ -1,5 +1,13 @@
 """Words that the command line and the page share."""
 
+import sys
+from pathlib import Path
+
+
+def own_command() -> str:
+    """How this program was called, so that hints name a command that works here."""
+    return "charlstm" if Path(sys.argv[0]).stem.lower() == "charlstm" else "python -m charlstm"
+
 
 def duration(seconds: float) -> str:
     """A time a person can read: `2 min 13 s`."""

@@ -1,6 +1,5 @@
 """The page: a line on top, a tab to write and a tab to train."""
 
-import argparse
 import importlib.util
 import sys
 import threading
@@ -11,9 +10,13 @@ import gradio as gr
 import torch
 from starlette.middleware import Middleware
 
+from charlstm.flags import App
 from charlstm.hosting import is_zero_gpu, limits
 from charlstm.hub.keeping import Housekeeper
+from charlstm.kernel.build import compiler_note
+from charlstm.places import page_checkpoints_dir
 from charlstm.runs.manager import RunManager
+from charlstm.runs.ownership import is_public
 from charlstm.runs.store import RunStore
 from charlstm.ui import assets, hub_tab, reader, sheet
 from charlstm.ui.controls import PRIVATE
@@ -24,6 +27,7 @@ from charlstm.ui.hub_tab import build_hub_tab
 from charlstm.ui.models import ModelShelf
 from charlstm.ui.style import CSS, THEME
 from charlstm.ui.train_tab import build_house, build_train_tab, run_of
+from charlstm.ui.views import plain
 from charlstm.ui.watch import RunWatch
 from charlstm.ui.zero import build_gpu_tab, lent_gpu
 
@@ -77,6 +81,8 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
                 hub = build_hub_tab(shelf, manager.store)
             if lend and is_zero_gpu():
                 build_gpu_tab(manager, lend)
+        if (note := compiler_note()) and not is_public():  # strangers can't install anything
+            gr.HTML(plain(note), elem_id="compiler-note")
 
         def open_page(request: gr.Request) -> list[Any]:
             return generate.read_address(request)
@@ -102,18 +108,12 @@ def _warm_up(shelf: ModelShelf) -> None:
     settle()
 
 
-def main(checkpoints_dir: Path, argv: list[str] | None = None) -> None:
+def serve(flags: App) -> None:
     """Serve the page until interrupted; prints its address."""
-    parser = argparse.ArgumentParser(
-        description="Open the page in a browser: train a character LSTM, and write with it."
-    )
-    parser.add_argument("--host", default=None, help="address to listen on (127.0.0.1; 0.0.0.0 for the whole network)")
-    parser.add_argument("--port", type=int, default=None, help="port to listen on (the first free one from 7860)")
-    parser.add_argument("--checkpoints-dir", type=Path, default=checkpoints_dir, help="folder of models and runs")
-    flags = parser.parse_args(argv)
+    checkpoints_dir = flags.checkpoints_dir or page_checkpoints_dir()
     torch.set_num_threads(1)  # a text is written by one; the other cores are for other visitors and for runs
-    page = build(flags.checkpoints_dir, warms_up=True)
-    Housekeeper(RunStore(flags.checkpoints_dir)).start()
+    page = build(checkpoints_dir, warms_up=True)
+    Housekeeper(RunStore(checkpoints_dir)).start()
     largest = {"max_file_size": f"{limits().max_corpus_mb:.0f}mb"} if limits().max_corpus_mb else {}
     try:
         page.launch(server_name=flags.host, server_port=flags.port, **{**launch_options(), **largest})

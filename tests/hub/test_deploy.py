@@ -53,7 +53,7 @@ def test_front_matter_and_requirements_agree(which: str, plan: SpacePlan) -> Non
     assert front["sdk"] == "gradio"
     assert front["sdk_version"] == version("gradio")
     assert needed["gradio"].specifier.contains(front["sdk_version"])
-    assert needed["gradio"].extras == {"oauth"}  # a Space without it can't sign anybody in
+    assert needed["gradio"].extras == {"oauth", "mcp"}  # without the first a Space can't sign anybody in
     project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     assert SpecifierSet(re.search(r'requires-python = "(.+)"', project)[1]).contains(f"{front['python_version']}.0")
     assert front["python_version"] in ("3.10", "3.12")  # what ZeroGPU offers
