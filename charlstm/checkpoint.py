@@ -5,9 +5,12 @@
     config           the `ModelConfig`
     vocabulary       the ordered list of characters
     provenance       where the weights come from (`Provenance`)
-`training_state.safetensors` holds everything a run needs to continue bit for bit.
+    sha256           the digest of its tensors; files of earlier versions lack it
+`training_state.safetensors` holds everything a run needs to continue bit for bit; its digest is of its facts, too.
 """
 
+import hashlib
+import io
 import json
 import os
 import re
@@ -17,20 +20,37 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from charlstm.config import ModelConfig, checked
-from charlstm.errors import CheckpointError, ConfigError, VocabularyError
+from charlstm.errors import CheckpointError, ConfigError, VocabularyError, printable
 from charlstm.files import publish
+from charlstm.json_text import parse_json
 from charlstm.model import CharLSTM
+from charlstm.tensor_files import Header, LfsPointer, read_header
 from charlstm.vocabulary import Vocabulary
 
 MODEL_FILE = "model.safetensors"
 FORMAT_VERSION = "1"
 _HEADER_KEYS = ("format_version", "config", "vocabulary", "provenance")
 _STATE_KEY = "training_state"
+_DIGEST_KEY = "sha256"
+_LONGEST_TEXT = 1 << 20  # characters of a header's texts, but for the vocabulary: those written here have thousands
+_SHOWN_CHARS = 200
+_TYPES = {
+    "F64": torch.float64,
+    "I64": torch.int64,
+    "F32": torch.float32,
+    "I32": torch.int32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 
 
 class Provenance(BaseModel):
@@ -66,26 +86,25 @@ def save_model(path: Path, model: CharLSTM, vocabulary: Vocabulary, provenance: 
         "vocabulary": json.dumps(vocabulary.characters),
         "provenance": provenance.model_dump_json() if provenance else "null",
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    _publish(path, tensors, header)
+    _publish(path, model.state_dict(), header)
 
 
+@torch.inference_mode(False)
 def load_model(path: Path) -> tuple[CharLSTM, Vocabulary, Provenance | None]:
-    """Load strictly: version, settings, vocabulary, names, shapes and types are checked before any tensor is used.
+    """Load strictly: version, settings, vocabulary, names, shapes and types are checked before any tensor is read.
 
     Raises `CheckpointError`, in one sentence.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            config, vocabulary, provenance = _read_header(path, header)
-            with torch.device("meta"):  # the expected names and shapes, without memory or random numbers
-                model = CharLSTM(len(vocabulary), config)
-            _check_tensors(path, file, model)
-            # copied into aligned memory: PyTorch sums in another order, so to other bits, where it is not
-            weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  not a dict
-    except (SafetensorError, OSError) as error:
+        with path.open("rb") as file:
+            header = read_header(file)
+            config, vocabulary, provenance = _read_texts(path, header.texts)
+            model = CharLSTM(len(vocabulary), config, device="meta")  # the expected names and shapes, without memory
+            _check_tensors(path, header, model)
+            weights = _read_tensors(file, header)
+    except (ValueError, OSError, MemoryError) as error:
         raise _unreadable(path, error) from None
+    _check_digest(path, header, weights)
     if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
         raise CheckpointError(f"{path} holds weights that are no numbers; fetch or train the model again.")
     model.load_state_dict(weights, strict=True, assign=True)
@@ -97,86 +116,141 @@ def load_model(path: Path) -> tuple[CharLSTM, Vocabulary, Provenance | None]:
 
 def save_training_state(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Publish tensors and JSON facts together, in one file."""
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    _publish(path, contiguous, {"format_version": FORMAT_VERSION, _STATE_KEY: json.dumps(facts)})
+    _publish(path, tensors, {"format_version": FORMAT_VERSION, _STATE_KEY: json.dumps(facts)})
 
 
+@torch.inference_mode(False)
 def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `save_training_state` published; raises `CheckpointError`."""
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-        facts = json.loads(header[_STATE_KEY])
-        _check_version(path, header)
-    except (SafetensorError, OSError) as error:
+        with path.open("rb") as file:
+            header = read_header(file)
+            facts = _read_facts(path, header.texts)
+            tensors = _read_tensors(file, header)
+    except (ValueError, OSError, MemoryError) as error:
         raise _unreadable(path, error) from None
-    except (KeyError, ValueError, RecursionError):
-        facts = None
-    if not isinstance(facts, dict):
-        raise CheckpointError(f"{path} holds no training state; start the run anew.")
+    _check_digest(path, header, tensors)
     return tensors, facts
 
 
-def _publish(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
+def _publish(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> None:
     """A full disk is an `OSError` here as it is for every other file; safetensors has an error of its own for it."""
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with publish(path) as temporary:
         try:
-            save_file(dict(tensors), temporary, metadata=dict(header))
+            save_file(whole, temporary, metadata={**texts, _DIGEST_KEY: _digest(whole, texts)})
         except SafetensorError as error:
             if number := re.search(r"os error (\d+)", str(error)):
                 raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
             raise
 
 
-def _read_header(path: Path, header: Mapping[str, str]) -> tuple[ModelConfig, Vocabulary, Provenance | None]:
-    missing = [key for key in _HEADER_KEYS if key not in header]
+def _digest(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> str:
+    """SHA-256 of a state's facts, where there are any, and of each tensor: name, type, shape, bytes; by name."""
+    digest = hashlib.sha256(texts.get(_STATE_KEY, "").encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode("utf-8", "surrogatepass"))
+        digest.update(_bytes_of(tensor))
+    return digest.hexdigest()
+
+
+def _check_digest(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
+    if header.texts.get(_DIGEST_KEY) not in (None, _digest(tensors, header.texts)):
+        again = "start the run anew" if _STATE_KEY in header.texts else "fetch or train the model again"
+        raise CheckpointError(f"{path} is damaged (its numbers are not those that were saved); {again}.")
+
+
+def _read_tensors(file: io.BufferedReader, header: Header) -> dict[str, Tensor]:
+    """Into memory that PyTorch aligns: it sums in another order, so to other bits, where memory is not aligned.
+
+    Raises `ValueError` if there is too little memory, `OSError` if the file has become shorter.
+    """
+    tensors = {}
+    for name, entry in header.tensors.items():
+        try:
+            tensors[name] = torch.empty(entry.shape, dtype=_TYPES[entry.dtype], device="cpu")
+        except RuntimeError:  # PyTorch's word for it
+            raise ValueError(f"there is too little memory for {entry.end - entry.begin:,} bytes of it") from None
+        file.seek(entry.begin)
+        if file.readinto(_bytes_of(tensors[name])) != entry.end - entry.begin:
+            raise ValueError("it became shorter while it was read")
+    return tensors
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    """The memory of a contiguous tensor on the CPU."""
+    return tensor.view(-1).view(torch.uint8).numpy().data
+
+
+def _read_texts(path: Path, texts: Mapping[str, str]) -> tuple[ModelConfig, Vocabulary, Provenance | None]:
+    missing = [key for key in _HEADER_KEYS if key not in texts]
     if missing:
         raise CheckpointError(
             f"{path} was not written by charlstm (its header lacks {', '.join(missing)}); choose another model."
         )
-    _check_version(path, header)
+    _check_version(path, texts)
     try:
-        config = checked(ModelConfig, json.loads(header["config"]))
-        vocabulary = Vocabulary(_characters(header["vocabulary"]), config.level)
-        provenance = json.loads(header["provenance"])
+        config = checked(ModelConfig, parse_json(_short(texts["config"])))
+        vocabulary = Vocabulary(_characters(texts["vocabulary"]), config.level)
+        provenance = parse_json(_short(texts["provenance"]))
         return config, vocabulary, Provenance(**provenance) if provenance is not None else None
-    except (ConfigError, VocabularyError, ValidationError, ValueError, TypeError, RecursionError) as error:
-        what = str(error).splitlines()[0].rstrip(".")
+    except (ConfigError, VocabularyError, ValidationError, ValueError, TypeError) as error:
+        what = printable(str(error).splitlines()[0].rstrip("."), _SHOWN_CHARS)
         raise CheckpointError(f"{path} has a damaged header ({what}); fetch or train the model again.") from None
 
 
-def _check_version(path: Path, header: Mapping[str, str]) -> None:
-    if header["format_version"] != FORMAT_VERSION:
+def _read_facts(path: Path, texts: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        facts = parse_json(_short(texts[_STATE_KEY]))
+        _check_version(path, texts)
+    except (KeyError, ValueError):
+        facts = None
+    if not isinstance(facts, dict):
+        raise CheckpointError(f"{path} holds no training state; start the run anew.")
+    return facts
+
+
+def _short(text: str) -> str:
+    if len(text) > _LONGEST_TEXT:
+        raise ValueError(f"one of its texts has {len(text):,} characters")
+    return text
+
+
+def _check_version(path: Path, texts: Mapping[str, str]) -> None:
+    if texts["format_version"] != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} has format {header['format_version'][:20]!r}, this charlstm reads {FORMAT_VERSION}; update it."
+            f"{path} has format {texts['format_version'][:20]!r}, this charlstm reads {FORMAT_VERSION}; update it."
         )
 
 
 def _characters(listed: str) -> tuple[str, ...]:
-    characters = json.loads(listed)
+    characters = parse_json(listed)
     if not isinstance(characters, list) or not all(isinstance(char, str) for char in characters):
         raise ValueError("the vocabulary is no list of characters")
     return tuple(characters)
 
 
-def _check_tensors(path: Path, file: Any, model: CharLSTM) -> None:
-    expected = {name: (list(tensor.shape), "F32") for name, tensor in model.state_dict().items()}
-    slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  not a dict
-    found = {name: (each.get_shape(), each.get_dtype()) for name, each in slices.items()}
+def _check_tensors(path: Path, header: Header, model: CharLSTM) -> None:
+    expected = {name: (tuple(tensor.shape), "F32") for name, tensor in model.state_dict().items()}
+    found = {name: (entry.shape, entry.dtype) for name, entry in header.tensors.items()}
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             raise CheckpointError(
-                f"{path} does not fit its own settings: {name} is {_described(found.get(name))} and should be "
-                f"{_described(expected.get(name))}; fetch or train the model again."
+                f"{path} does not fit its own settings: {printable(name, _SHOWN_CHARS)} is "
+                f"{_described(found.get(name))} and should be {_described(expected.get(name))}; fetch or train the "
+                "model again."
             )
 
 
-def _described(entry: tuple[list[int], str] | None) -> str:
+def _described(entry: tuple[tuple[int, ...], str] | None) -> str:
     return "absent" if entry is None else f"{entry[1]} {'x'.join(map(str, entry[0]))}"
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
     if not path.exists():
         return CheckpointError(f"there is no model file {path}; give a folder that holds {MODEL_FILE}, or the file.")
-    return CheckpointError(f"{path} can't be read ({str(error)[:200]}); fetch or train the model again.")
+    if isinstance(error, LfsPointer):
+        return CheckpointError(f"{path} {error}.")
+    what = error.strerror if isinstance(error, OSError) else str(error)
+    what = printable(what or str(error), _SHOWN_CHARS)
+    return CheckpointError(f"{path} can't be read ({what}); fetch or train the model again.")

@@ -44,6 +44,7 @@ from charlstm.flags import (
     values,
 )
 from charlstm.hosting import prepare_environment
+from charlstm.json_text import parse_json, read_small
 from charlstm.places import find_model
 from charlstm.runs.commands import REQUESTS, make_ready, named_model, run_row, steered
 from charlstm.runs.kept import More
@@ -77,9 +78,10 @@ def _base_settings(argv: list[str]) -> Settings:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(read_small(path))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} can't be read as JSON ({error}).") from None
+        what = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path} can't be read as JSON ({what}); correct it, or name another file.") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold one JSON object of settings.")
     return values

@@ -80,7 +80,7 @@ class World:
     def barrier(self) -> None:
         """Wait until *all* are here."""
         if self.size > 1:
-            self.add_up_([torch.zeros(1)])
+            self.add_up_([torch.zeros(1, dtype=torch.float32, device="cpu")])
 
     @contextlib.contextmanager
     def first_goes_first(self) -> Iterator[None]:
@@ -116,7 +116,7 @@ class World:
         layout, told = self.shared([layout, dict(facts or {})])
         if not self.is_writer:
             types = {name: getattr(torch, dtype.removeprefix("torch.")) for name, (_, dtype) in layout.items()}
-            given = {name: torch.empty(shape, dtype=types[name]) for name, (shape, _) in layout.items()}
+            given = {name: torch.empty(shape, dtype=types[name], device="cpu") for name, (shape, _) in layout.items()}
         for tensor in given.values():
             self._broadcast_(tensor)
         return given, told
@@ -126,11 +126,12 @@ class World:
         if self.size == 1:
             return value
         text = bytearray(json.dumps(value).encode())  # not pickled: nothing here is
-        length = torch.tensor([len(text)])
+        length = torch.tensor([len(text)], device="cpu")
         self._broadcast_(length)
-        data = (
-            torch.frombuffer(text, dtype=torch.uint8) if self.is_writer else torch.empty(int(length), dtype=torch.uint8)
-        )
+        if self.is_writer:
+            data = torch.frombuffer(text, dtype=torch.uint8)
+        else:
+            data = torch.empty(int(length), dtype=torch.uint8, device="cpu")
         self._broadcast_(data)
         return json.loads(bytes(data.tolist()))
 

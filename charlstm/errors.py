@@ -14,9 +14,29 @@ The message is one sentence for the person in front of the screen: what was wron
 Broken invariants are `assert`s, not members of this tree.
 """
 
+import unicodedata
+
+_LONGEST_MESSAGE = 2000  # characters: room for a path of any length that people use, and for what is said of it
+
+
+def printable(text: str, max_chars: int = _LONGEST_MESSAGE) -> str:
+    """`text` as a terminal or a page may show it: control characters as their escapes, its middle left out if long."""
+    if len(text) > max_chars:
+        text = f"{text[: max_chars // 2]}[...]{text[len(text) - max_chars // 2 :]}"
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or unicodedata.category(char) == "Zs" else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape", "surrogatepass").decode()
+
 
 class CharLSTMError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose; whatever stands in its message is `printable`."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(printable(each) if isinstance(each, str) else each for each in arguments))
 
 
 class ConfigError(CharLSTMError, ValueError):

@@ -1,21 +1,29 @@
 """Publishing a file so that a crash at any instant leaves either the old one or the new one, whole."""
 
+import contextlib
+import errno
 import os
+import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 _UMASK = os.umask(0)  # the only way to read it is to set it
 os.umask(_UMASK)
+_PATIENCE_SECONDS = 0.5
+_RETRY_SECONDS = 0.01
+# What file systems answer that have no such thing as flushing (FUSE, some network mounts); a broken disk says EIO.
+_NO_FLUSH = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
 
 
-@contextmanager
-def publish(path: Path, is_durable: bool = True) -> Iterator[Path]:
+@contextlib.contextmanager
+def publish(path: Path, is_durable: bool = True, is_private: bool = False) -> Iterator[Path]:
     """Yield a temporary sibling of `path` to write to; on leaving, flush it to disk and rename it to `path`.
 
     If the block raises, the temporary file is removed and `path` stays as it was. Without `is_durable` nothing waits
     for the disk, and a power cut may leave a broken file: for what is checked when read and can be made again.
+    With `is_private` nobody else may read it, whatever the umask.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -25,13 +33,16 @@ def publish(path: Path, is_durable: bool = True) -> Iterator[Path]:
         yield temporary
         if is_durable:
             _flush(temporary)
-        temporary.chmod(0o666 & ~_UMASK)  # mkstemp makes 0600; others may read what this user's files let them read
-        temporary.replace(path)
+        # mkstemp makes 0600; others may read what this user's files let them read
+        _set_mode(temporary, 0o600 if is_private else 0o666 & ~_UMASK)
+        _replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that fails here failed above, which is what counts
+            temporary.unlink(missing_ok=True)
         raise
     if is_durable and os.name == "posix":  # the rename itself is durable only once the folder is
-        _flush(path.parent)
+        with contextlib.suppress(PermissionError):  # a folder that may be written to but not read
+            _flush(path.parent)
 
 
 def publish_text(path: Path, text: str | Iterable[str]) -> None:
@@ -40,9 +51,30 @@ def publish_text(path: Path, text: str | Iterable[str]) -> None:
         file.writelines([text] if isinstance(text, str) else text)
 
 
+def _set_mode(path: Path, mode: int) -> None:
+    """Where there are permissions: mounted buckets and shares (gcsfuse, SMB, exFAT) refuse to change them."""
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        with contextlib.suppress(OSError):
+            path.chmod(mode)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Windows refuses for as long as another process reads `path`, which takes it some milliseconds."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while os.name != "posix" and time.monotonic() < deadline:
+        with contextlib.suppress(PermissionError):
+            temporary.replace(path)
+            return
+        time.sleep(_RETRY_SECONDS)
+    temporary.replace(path)
+
+
 def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FLUSH:
+            raise
     finally:
         os.close(descriptor)

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charlstm.errors import ConfigError
+from charlstm.private_folders import make_private
 
 BUNDLED = ("tiny-shakespeare", "python-stdlib")  # models that come with the app, in this order
 BACKUP_REPO = "CHARLSTM_BACKUP_REPO"
@@ -84,13 +85,30 @@ def prepare_environment() -> None:
     """
     if is_space():
         os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"  # noqa: S105  no token, but that the Space's is not used
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    if not _is_writable(home):
-        place = Path(tempfile.gettempdir()) / f"charlstm-{os.getuid() if hasattr(os, 'getuid') else 0}"
+    if not _has_cache():
+        place = _own_temporary_folder()
         os.environ["XDG_CACHE_HOME"] = str(place / "cache")
         os.environ.setdefault("HF_HOME", str(place / "huggingface"))
     if importlib.util.find_spec("spaces"):
         importlib.import_module("spaces")
+
+
+def _has_cache() -> bool:
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # no HOME, and a user whom nobody has entered
+        return False
+    return _is_writable(home)
+
+
+def _own_temporary_folder() -> Path:
+    """The same one for all processes of this user, or where somebody else has taken its name one for this process."""
+    place = Path(tempfile.gettempdir()) / f"charlstm-{os.getuid() if hasattr(os, 'getuid') else 0}"
+    try:
+        make_private(place)
+    except OSError:
+        place = Path(tempfile.mkdtemp(prefix="charlstm-"))
+    return place
 
 
 def place_of_runs(bundled: Path) -> Path:

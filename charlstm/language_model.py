@@ -27,8 +27,8 @@ class LanguageModel:
     @classmethod
     def create(cls, vocabulary: Vocabulary, config: ModelConfig, seed: int) -> "LanguageModel":
         """An untrained model; same seed, same weights. The global random state is as before afterwards."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
             return cls(CharLSTM(len(vocabulary), config), vocabulary)
 
     @classmethod

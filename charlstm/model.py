@@ -6,6 +6,7 @@ A state is `(h, c)`, each (L, B, H), float32.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,13 @@ _Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # of one layer, as nn.LSTM ord
 _FEWEST_STREAMS = 8  # below, a matrix-vector product per time step is bound by memory, and PyTorch's is as good
 
 
+class _Kind(TypedDict):
+    """Of tensor."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+
 class CharLSTM(nn.Module):
     """Embedding or one-hot -> LSTM layers -> linear, with locked dropout after every layer while it trains.
 
@@ -27,19 +35,22 @@ class CharLSTM(nn.Module):
     2017).
     """
 
-    def __init__(self, vocab_size: int, config: ModelConfig) -> None:
+    def __init__(self, vocab_size: int, config: ModelConfig, device: torch.device | str = "cpu") -> None:
         super().__init__()
+        # Said wherever a tensor is made: the program around this may have given PyTorch other defaults.
+        how: _Kind = {"device": torch.device(device), "dtype": torch.float32}
         self.vocab_size = vocab_size
         self.config = config
         self.share: tuple[slice, int] | None = None  # which of how many streams a process of several trains on
-        self.embedding = nn.Embedding(vocab_size, config.embedding_dim) if config.embedding_dim else None
+        self.embedding = _embedding(vocab_size, config.embedding_dim, how) if config.embedding_dim else None
         self.lstm = nn.LSTM(
             input_size=config.embedding_dim or vocab_size,
             hidden_size=config.hidden_size,
             num_layers=config.num_layers,
             batch_first=True,
+            **how,
         )
-        self.head = nn.Linear(config.hidden_size, vocab_size)
+        self.head = nn.Linear(config.hidden_size, vocab_size, **how)
         if config.forget_bias:
             self._set_forget_bias(config.forget_bias)
         if config.recurrent_init == "orthogonal":
@@ -149,7 +160,8 @@ class CharLSTM(nn.Module):
         if not self.training or not self.config.dropout:
             return None
         share, num_streams = self.share or (slice(batch), batch)  # drawn for all streams, so that they stay the same
-        kept = torch.empty(num_streams, size, device=self.device).bernoulli_(1 - self.config.dropout)[share]
+        drawn = torch.empty(num_streams, size, device=self.device, dtype=torch.float32)
+        kept = drawn.bernoulli_(1 - self.config.dropout)[share]
         return kept / (1 - self.config.dropout)
 
     def _thinned(self, weight_hh: Tensor) -> Tensor:
@@ -168,7 +180,8 @@ class CharLSTM(nn.Module):
         """Which recurrent weights to drop in this window: their share, in 256ths, and a seed; `None` for none."""
         if not self.training or not self.config.weight_dropout:
             return None
-        return max(1, round(256 * self.config.weight_dropout)) / 256, int(torch.randint(2**63 - 1, ()))
+        seed = torch.randint(2**63 - 1, (), device="cpu", dtype=torch.int64)
+        return max(1, round(256 * self.config.weight_dropout)) / 256, int(seed)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """One token of each stream, without dropout: tokens (B,) -> logits (B, V) and the new state.
@@ -189,6 +202,18 @@ class CharLSTM(nn.Module):
             return self.embedding(tokens)  # type: ignore[no-any-return]
         one_hot = self.head.weight.new_zeros(*tokens.shape, self.vocab_size)  # functional.one_hot makes int64 first
         return one_hot.scatter_(-1, tokens.unsqueeze(-1), 1.0)
+
+
+def _embedding(vocab_size: int, size: int, how: _Kind) -> nn.Embedding:
+    """Drawn as `nn.Embedding` draws, but not on the meta device.
+
+    To know the shape of a normal draw there, PyTorch imports `torch._dynamo`: 1 to 2.8 s of a first load (*measured*).
+    """
+    vectors = torch.empty(vocab_size, size, **how)
+    if vectors.device.type != "meta":
+        nn.init.normal_(vectors)
+    embedding: nn.Embedding = nn.Embedding.from_pretrained(vectors, freeze=False)  # type: ignore[no-untyped-call]
+    return embedding
 
 
 @contextmanager

@@ -66,17 +66,27 @@ def _own_cache(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
     _kernels: Path,
-) -> None:
+) -> Iterator[None]:
     """A user cache of the test's own, so that nothing is found in or written to the person's."""
     monkeypatch.delenv("CHARLSTM_CORPUS_DIR", raising=False)
     if request.module.__name__ == "test_kernel_build":  # whose subject is that cache
         monkeypatch.setenv("XDG_CACHE_HOME", str(request.getfixturevalue("tmp_path") / "cache"))
+        yield
         return
     cache = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    if os.name == "posix":
-        (cache / "charlstm").mkdir()
-        (cache / "charlstm" / "kernels").symlink_to(_kernels)
+    own = cache / "charlstm" / "kernels"
+    _hand_over(_kernels, own)
+    yield
+    _hand_over(own, _kernels)
+
+
+def _hand_over(source: Path, target: Path) -> None:
+    """What was compiled in one private folder, for another one: a link from one to the other would not be trusted."""
+    for file in source.glob("*") if source.is_dir() else ():
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (target / file.name).exists():
+            os.link(file, target / file.name)
 
 
 @pytest.fixture(scope="session")

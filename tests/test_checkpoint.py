@@ -150,7 +150,7 @@ def test_loading_draws_no_random_number(file: Path) -> None:
 
 def test_the_file_alone_tells_everything_to_a_reader_without_charlstm(file: Path) -> None:
     tensors, header = parts(file)
-    assert set(header) == {"format_version", "config", "vocabulary", "provenance"}
+    assert set(header) == {"format_version", "config", "vocabulary", "provenance", "sha256"}
     assert header["format_version"] == "1"
     assert json.loads(header["vocabulary"]) == list("\n\t \"'\\{}[],:€é漢😀\u2028\x00\ud800az")
     assert json.loads(header["config"]) == {

@@ -10,6 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 from charlstm.config import Encoding
 from charlstm.errors import CorpusError
+from charlstm.tensor_files import LFS_ADVICE, is_lfs_pointer
 
 PIECE = 1 << 18  # bytes read, or characters handled, at once: large enough for speed, small enough for a cache
 _HEAD_BYTES = 1 << 16
@@ -67,6 +68,8 @@ class Pieces:
         """The text in pieces that are not empty, but of any length."""
         self._file.seek(0)
         self._head = self._file.read(_HEAD_BYTES)
+        if is_lfs_pointer(self._head):
+            raise CorpusError(f"{self._name} {LFS_ADVICE}.")
         form = _form(self._head, self._encoding)
         self.num_bytes = self._file.seek(len(form.mark))
         decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(form.codec)(), translate=True)

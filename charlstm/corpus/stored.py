@@ -29,6 +29,7 @@ from charlstm.corpus.reading import PIECE
 from charlstm.corpus.textfile import TextFile
 from charlstm.errors import CorpusError, VocabularyError
 from charlstm.files import publish
+from charlstm.private_folders import make_private, private_folder
 from charlstm.vocabulary import Vocabulary
 
 KEPT_BYTES = 4 << 30
@@ -115,13 +116,15 @@ def stored_tokens(text: TextFile, vocabulary: Vocabulary, report: Report | None 
     num_tokens = text.facts.num_bytes if vocabulary.level == "bytes" else text.facts.num_chars
     num_bytes = num_tokens * vocabulary.dtype.itemsize
     try:
-        path = _folder() / f"{_key(text.facts.sha256, vocabulary)}.ids"
-        file = _whole(path, num_bytes)
-        if file is None:
-            _sweep(path, num_bytes)
-            with publish(path, is_durable=False) as temporary:  # its checksum tells whether it is whole
-                _write(temporary, text, vocabulary, report)
-            file = path.open("rb", buffering=0)
+        with _folder() as folder:
+            path = folder / f"{_key(text.facts.sha256, vocabulary)}.ids"
+            file = _whole(path, num_bytes)
+            if file is None:
+                _sweep(path, num_bytes)
+                # its checksum tells whether it is whole
+                with publish(path, is_durable=False, is_private=True) as temporary:
+                    _write(temporary, text, vocabulary, report)
+                file = path.open("rb", buffering=0)
     except OSError as error:
         raise CorpusError(
             f"{text.shown} needs {num_bytes / 1e6:,.0f} MB in the user's cache folder, which can't hold them "
@@ -135,27 +138,26 @@ def _key(sha256: str, vocabulary: Vocabulary) -> str:
     return hashlib.sha256(json.dumps(determined_by).encode()).hexdigest()
 
 
-def _folder() -> Path:
-    """The user's cache, or a folder of the user's own among the system's temporary files if that can't be written."""
-    folder = Path(platformdirs.user_cache_dir("charlstm")) / "ids"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        return _temporary_folder()
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """In the user's cache, or among the system's temporary files if that can't be written: a checksum tells of damage,
+    not of somebody else's text, so what is read from there must lie in a folder of one's own.
+    """
+    with contextlib.ExitStack() as opened:
+        try:
+            cache = Path(platformdirs.user_cache_dir("charlstm"))
+            make_private(cache)
+            folder = opened.enter_context(private_folder(cache / "ids"))
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except (OSError, RuntimeError):  # a user without a home has no cache either
+            folder = opened.enter_context(private_folder(_temporary_folder()))
+        yield folder
 
 
 def _temporary_folder() -> Path:
-    """Raises `OSError` if somebody else has taken its name: what is read from there must be one's own."""
-    folder = Path(tempfile.gettempdir()) / "charlstm"
-    if sys.platform != "win32":  # which gives each user temporary files of their own
-        folder = folder.with_name(f"charlstm-{os.getuid()}")
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if folder.lstat().st_uid != os.getuid():
-            raise PermissionError(errno.EACCES, "its place is taken by another user")
-    folder.mkdir(exist_ok=True)
-    return folder
+    number = f"-{os.getuid()}" if sys.platform != "win32" else ""  # Windows gives each user a folder of their own
+    return Path(tempfile.gettempdir()) / f"charlstm{number}"
 
 
 def _whole(path: Path, num_bytes: int) -> io.FileIO | None:

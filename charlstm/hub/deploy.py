@@ -14,6 +14,7 @@ from charlstm.files import publish
 from charlstm.hosting import BACKUP_REPO, Limits, variable
 from charlstm.hub.client import Report, Step, checked_repo, talking
 from charlstm.hub.sending import send
+from charlstm.json_text import parse_json, read_small
 from charlstm.runs.cleaning import ORIGIN_FILE
 
 _HOME = Path(__file__).resolve().parents[2]
@@ -104,7 +105,7 @@ def _model_files(model: Path) -> dict[str, bytes]:
         if (model / name).is_file():
             files[name] = (model / name).read_bytes()
     try:
-        settings = json.loads((model / "config.json").read_text(encoding="utf-8"))
+        settings = parse_json(read_small(model / "config.json"))
         settings["corpus"] = Path(settings["corpus"]).name
         files["config.json"] = (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode()
     except (OSError, ValueError, LookupError, TypeError):
@@ -132,6 +133,6 @@ def _readme(repo_id: str, models: Sequence[Path]) -> str:
 def _origin(model: Path) -> str | None:
     """The repository that a model was pulled from."""
     try:
-        return checked_repo(str(json.loads((model / ORIGIN_FILE).read_text(encoding="utf-8"))["repo_id"]))
+        return checked_repo(str(parse_json(read_small(model / ORIGIN_FILE))["repo_id"]))
     except (OSError, ValueError, LookupError, TypeError, HubError):
         return None

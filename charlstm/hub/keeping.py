@@ -26,7 +26,7 @@ from charlstm.runs.trash import Trash
 _ROUND_SECONDS = 60.0
 _BETWEEN_SECONDS = 300.0  # between two copies of a run that is still going
 _PLACE = "runs"
-_NOT_KEPT = ("run.lock", "control.json", "job")
+_NOT_KEPT = ("run.lock", "run.lock.held", "control.json", "job")
 _log = logging.getLogger(__name__)
 
 

@@ -105,7 +105,7 @@ class Memory:
         """A tensor with whatever it held before."""
         key = (name, shape, dtype)
         if key not in self._kept:
-            self._kept[key] = torch.empty(shape, dtype=dtype)
+            self._kept[key] = torch.empty(shape, dtype=dtype, device="cpu")
         return self._kept[key]
 
 
@@ -247,7 +247,7 @@ class _Recurrence(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.num_rows = None if rows is None else len(inputs)
         if rows is None:
-            rows = torch.arange(inputs.shape[0] * inputs.shape[1]).view(inputs.shape[:2])
+            rows = torch.arange(inputs.shape[0] * inputs.shape[1], device="cpu").view(inputs.shape[:2])
         is_kept = any(ctx.needs_input_grad)
         trace = forward(inputs, rows, weight_hh, h, c, is_kept=is_kept)
         ctx.save_for_backward(*trace)

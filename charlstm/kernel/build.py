@@ -1,5 +1,8 @@
 """Compiles `lstm.c` for this processor at first use, and keeps the result in the user's cache.
 
+It lies in a private folder, with its SHA-256 beside it, and is compiled anew where either is in doubt: whoever could
+put a library there would run code of theirs in this process.
+
 A library made for all processors would have to leave out the very instructions that make the difference. Where there
 is no C compiler `library` is None, and PyTorch's own LSTM does the work.
 """
@@ -18,6 +21,7 @@ from pathlib import Path
 import platformdirs
 
 from charlstm.files import publish
+from charlstm.private_folders import make_private, private_folder, read_own
 
 _HERE = Path(__file__).parent
 _SOURCES = ("vectors.h", "cell.h", "step.h", "lstm.c")
@@ -38,12 +42,16 @@ def library() -> ctypes.CDLL | None:
         return None
     name = f"lstm-{_fingerprint(compiler)}.so"
     try:
-        return _loaded(compiler, Path(platformdirs.user_cache_dir("charlstm")) / "kernels" / name)
-    except (OSError, subprocess.SubprocessError):  # an unwritable home, or one that nothing may be run from
+        cache = Path(platformdirs.user_cache_dir("charlstm"))
+        make_private(cache)
+        with private_folder(cache / "kernels") as folder:
+            return _load_kept(compiler, folder / name)
+    except (OSError, subprocess.SubprocessError):  # no place of one's own, or one that nothing may be run from
         pass
     try:
         with tempfile.TemporaryDirectory(prefix="charlstm-", ignore_cleanup_errors=True) as own:
-            return _loaded(compiler, Path(own) / name)  # for this process alone, which needs no file once it is loaded
+            _compile(compiler, Path(own) / name)
+            return ctypes.CDLL(str(Path(own) / name))  # for this process alone; once loaded it needs no file
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -94,17 +102,33 @@ def _features() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
 
 
-def _loaded(compiler: tuple[str, ...], path: Path) -> ctypes.CDLL:
-    if not path.exists():
-        _compile(compiler, path)
+def _load_kept(compiler: tuple[str, ...], path: Path) -> ctypes.CDLL:
+    """The library at `path`, in a private folder; compiled anew unless it is what its digest says."""
+    if not _is_whole(path):
+        # Two processes may be at it at once: what one compiler makes of the same sources is the same.
+        with publish(path, is_private=True) as temporary:
+            _compile(compiler, temporary)
+            digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+        with publish(_digest_file(path), is_private=True) as temporary:
+            temporary.write_text(digest, encoding="ascii")
     return ctypes.CDLL(str(path))
 
 
+def _is_whole(path: Path) -> bool:
+    try:
+        return hashlib.sha256(read_own(path)).hexdigest() == read_own(_digest_file(path)).decode("ascii", "replace")
+    except OSError:
+        return False
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
 def _compile(compiler: tuple[str, ...], path: Path) -> None:
-    with publish(path) as temporary:
-        for native in _NATIVE:
-            command = [*compiler, *_FLAGS, native, "-o", str(temporary), str(_HERE / "lstm.c"), "-lm"]
-            done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False)
-            if done.returncode == 0:
-                return
-        done.check_returncode()
+    for native in _NATIVE:
+        command = [*compiler, *_FLAGS, native, "-o", str(path), str(_HERE / "lstm.c"), "-lm"]
+        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False)
+        if done.returncode == 0:
+            return
+    done.check_returncode()

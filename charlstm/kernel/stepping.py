@@ -101,7 +101,7 @@ class Network:
             self._add(index, _padded_gates(padded.t()).t())
         weight, bias = head
         blocks = -(-vocab_size // lanes())
-        padded = torch.zeros(blocks * lanes(), self.padded_size)
+        padded = torch.zeros(blocks * lanes(), self.padded_size, dtype=torch.float32, device="cpu")
         padded[:vocab_size, :size] = weight
         self._c.head = self._address(padded.view(blocks, lanes(), self.padded_size).transpose(1, 2))
         self._c.head_bias = self._address(torch.nn.functional.pad(bias, (0, blocks * lanes() - vocab_size)))
@@ -135,13 +135,13 @@ class Texts:
     def __init__(self, network: Network, num_texts: int = 1) -> None:
         self._network, self.num_texts = network, num_texts
         shape = (network.num_layers, num_texts, network.padded_size)
-        self._h, self._c = torch.zeros(shape), torch.zeros(shape)
+        self._h, self._c = (torch.zeros(shape, dtype=torch.float32, device="cpu") for _ in "hc")
         self._history = np.full((num_texts, WINDOW), -1, np.int32)
         number = torch.uint8 if network.is_int8 else torch.float32
-        self._inputs = torch.empty((network.num_layers, num_texts, 2 * network.padded_size), dtype=number)
+        self._inputs = torch.empty((network.num_layers, num_texts, 2 * network.padded_size), dtype=number, device="cpu")
         width = -(-network.vocab_size // lanes()) * lanes()
-        self._logits = torch.empty(3, num_texts, width)
-        self._ranked = torch.empty(num_texts, network.vocab_size, 2)
+        self._logits = torch.empty(3, num_texts, width, dtype=torch.float32, device="cpu")
+        self._ranked = torch.empty(num_texts, network.vocab_size, 2, dtype=torch.float32, device="cpu")
 
     @classmethod
     def after(cls, network: Network, ids: NDArray[np.int32], num_texts: int = 1) -> "Texts":

@@ -7,16 +7,19 @@ answer.json     written by the worker: what it has heard, and what is in effect
 import contextlib
 import time
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, ValidationError
+from filelock import Timeout
+from pydantic import BaseModel, ConfigDict, Field
 
 from charlstm.errors import RunError
 from charlstm.files import publish
+from charlstm.json_text import parse_as, read_small
+from charlstm.runs.held import lock_of
 
 SLOWEST_RATE, FASTEST_RATE = 0.01, 10.0
 _LOCK_SECONDS = 5
+_Number = Annotated[int, Field(ge=0, lt=2**63)]  # microseconds since 1970, or less
 
 
 class _Message(BaseModel):
@@ -26,22 +29,23 @@ class _Message(BaseModel):
 class Control(_Message):
     """What a run is asked to do: all of it, not only the latest request."""
 
-    number: int = 0  # of the latest request; grows
+    number: _Number = 0  # of the latest request; grows
     stop: bool = False
     pause: bool = False
-    save: int = 0  # the number of the latest request to save
-    rate_factor: float | None = None  # of the learning rate; nobody has asked for any where it is `None`
+    save: _Number = 0  # the number of the latest request to save
+    # of the learning rate; nobody has asked for any where it is `None`
+    rate_factor: float | None = Field(None, ge=SLOWEST_RATE, le=FASTEST_RATE)
 
 
 class Answer(_Message):
     """What the worker says of it."""
 
-    number: int = 0  # of the latest request that it has heard
-    done: int = 0  # of the latest request that is in effect
+    number: _Number = 0  # of the latest request that it has heard
+    done: _Number = 0  # of the latest request that is in effect
     is_paused: bool = False
     is_halted: bool = False  # no step is to come, and all is saved; what is left is to measure the model
-    rate_factor: float = 1.0
-    saved_step: int | None = None
+    rate_factor: float = Field(1.0, ge=0, le=2 * FASTEST_RATE)  # as several processes pass it on, which is less exactly
+    saved_step: int | None = Field(None, ge=0, le=10**12)
 
 
 _Message_T = TypeVar("_Message_T", bound=_Message)
@@ -85,7 +89,7 @@ class Mailbox:
                 f"{FASTEST_RATE:g}."
             )
         try:
-            with FileLock(self.control_file.with_suffix(".lock"), timeout=_LOCK_SECONDS):
+            with lock_of(self.control_file.with_suffix(".lock"), _LOCK_SECONDS):
                 before = self.control()
                 number = max(before.number + 1, time.time_ns() // 1000)  # so that old answers are never taken for new
                 asked = {"pause": pause, "stop": stop, "rate_factor": rate_factor, "save": number if save else None}
@@ -104,8 +108,8 @@ class Mailbox:
 
 def _read(path: Path, kind: type[_Message_T]) -> _Message_T:
     try:
-        return kind.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+        return parse_as(kind, read_small(path))
+    except (OSError, ValueError):
         return kind()
 
 

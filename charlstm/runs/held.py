@@ -1,18 +1,61 @@
-"""Whether a process holds a lock: what tells a run that goes on from one whose process is gone, also after a reboot."""
+"""Whether a process holds a lock: what tells a run that goes on from one whose process is gone, also after a reboot.
 
+A lock is `flock` where the file system has it. Where it has not (Lustre, some network mounts) it is a marker: a file
+beside the lock's that names its holder, who touches it now and then.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import platform
 import sys
+import tempfile
+import threading
+import time
+import uuid
 from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 from filelock import FileLock, Timeout
+
+from charlstm.json_text import parse_json, read_small
 
 if sys.platform != "win32":
     import fcntl
 
+_MARKER_ENDING = ".held"
 _LOOK_SECONDS = 0.02
+_RETRY_SECONDS = 0.05
+_TOUCH_SECONDS = 10.0
+_FRESH_SECONDS = 60.0
+_NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+class Lock(Protocol):
+    """What one process at a time holds, from `acquire` or the beginning of a block to the block's end."""
+
+    def acquire(self) -> Any:
+        """Wait for it, and raise `Timeout` if that is in vain; returns what releases it at the end of a block."""
+
+    def __enter__(self) -> Any:
+        """Acquire it."""
+
+    def __exit__(self, *error: Any) -> None:
+        """Release it."""
+
+
+def lock_of(lock_file: Path, timeout: float) -> Lock:
+    """The lock at `lock_file`, for which one waits `timeout` seconds."""
+    if _has_flock(lock_file.parent) and not _is_marked(lock_file):
+        return FileLock(lock_file, timeout=timeout)
+    return _MarkerLock(lock_file, timeout)
 
 
 def is_held(lock_file: Path) -> bool:
-    """Whether somebody holds the `FileLock` at `lock_file`; looking makes no file."""
+    """Whether somebody holds the lock at `lock_file`; looking makes no file."""
+    if _is_marked(lock_file):
+        return True
     if sys.platform == "win32":
         return _is_held_on_windows(lock_file)
     try:
@@ -36,3 +79,130 @@ def _is_held_on_windows(lock_file: Path) -> bool:
         return True
     except OSError:
         return False
+
+
+def _has_flock(folder: Path) -> bool:
+    if sys.platform == "win32":
+        return True  # which has locks of its own
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in _NO_FLOCK
+    return True
+
+
+class _Holder(NamedTuple):
+    """A process: the machine (or container) it runs in, and its number and time of start there."""
+
+    place: str
+    process: int
+    started: str
+
+    @classmethod
+    def here(cls) -> "_Holder":
+        return cls(_place(), os.getpid(), _start_of(os.getpid()))
+
+    def is_alive(self, seconds_since_touched: float) -> bool:
+        """Whether it is there; from another machine that is seen by its touch alone."""
+        if self.place != _place():
+            return seconds_since_touched < _FRESH_SECONDS
+        try:
+            os.kill(self.process, 0)
+        except ProcessLookupError:
+            return False
+        except OSError:  # somebody else's
+            pass
+        return _start_of(self.process) == self.started
+
+
+def _place() -> str:
+    parts = [platform.node()]
+    with contextlib.suppress(OSError):  # Linux alone tells boots and containers apart
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
+
+
+def _start_of(process: int) -> str:
+    """When a process was started, in the kernel's ticks; empty where that is not told."""
+    try:
+        status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return status.rpartition(")")[2].split()[19]
+
+
+def _marker_of(lock_file: Path) -> Path:
+    return lock_file.with_name(lock_file.name + _MARKER_ENDING)
+
+
+def _is_marked(lock_file: Path) -> bool:
+    return _is_live(_marker_of(lock_file))
+
+
+def _is_live(marker: Path) -> bool:
+    """Whether the holder that a marker names is alive; one that says nothing yet is being written."""
+    try:
+        age = time.time() - marker.stat().st_mtime
+        holder = _Holder(**parse_json(read_small(marker)))
+        return holder.is_alive(age)
+    except OSError:
+        return False
+    except (ValueError, TypeError):
+        return age < _FRESH_SECONDS
+
+
+class _MarkerLock:
+    def __init__(self, lock_file: Path, timeout: float) -> None:
+        self._lock_file, self._marker, self._timeout = lock_file, _marker_of(lock_file), timeout
+        self._is_released = threading.Event()
+        self._is_ours = False
+
+    def acquire(self) -> "_MarkerLock":
+        """Wait for it; raises `Timeout`, and `OSError` where no file can be made."""
+        deadline = time.monotonic() + self._timeout
+        while not self._take():
+            if time.monotonic() > deadline:
+                raise Timeout(str(self._lock_file))
+            time.sleep(_RETRY_SECONDS)
+        self._is_ours = True
+        threading.Thread(target=self._keep_touching, name="lock", daemon=True).start()
+        return self
+
+    def __enter__(self) -> "_MarkerLock":
+        return self if self._is_ours else self.acquire()
+
+    def __exit__(self, *error: Any) -> None:
+        self._is_released.set()
+        self._is_ours = False
+        with contextlib.suppress(OSError):
+            self._marker.unlink()
+
+    def _take(self) -> bool:
+        if is_held(self._lock_file):
+            return False
+        self._remove_stale()
+        try:
+            with self._marker.open("x", encoding="utf-8") as file:
+                file.write(json.dumps(_Holder.here()._asdict()))
+        except FileExistsError:  # somebody was faster
+            return False
+        return True
+
+    def _remove_stale(self) -> None:
+        """Out of the way first: of two who find it stale only one gets it, and the other may get the new one."""
+        grave = self._marker.with_name(f".{self._marker.name}.{uuid.uuid4().hex}")
+        try:
+            self._marker.rename(grave)
+        except FileNotFoundError:
+            return
+        if _is_live(grave):
+            grave.rename(self._marker)
+        else:
+            grave.unlink(missing_ok=True)
+
+    def _keep_touching(self) -> None:
+        while not self._is_released.wait(_TOUCH_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(self._marker)

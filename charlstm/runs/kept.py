@@ -21,17 +21,17 @@ class More(BaseModel):
 class Ticket(BaseModel):
     """A place in the queue."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-    drawn: int = Field(default_factory=time.time_ns)  # the smallest is next
-    started_at: float | None = None  # seconds since 1970, when its worker was started
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    drawn: int = Field(default_factory=time.time_ns, ge=0, lt=2**63)  # the smallest is next
+    started_at: float | None = Field(None, ge=0, le=10**11)  # seconds since 1970, when its worker was started
 
 
 class Parent(BaseModel):
     """The model that a run begins from."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
-    name: str
-    sha256: str  # of its file
+    name: str = Field(max_length=255)  # of a folder or a file
+    sha256: str = Field(max_length=64)  # of its file
 
 
 PARTS: TypeAdapter[tuple[More, ...]] = TypeAdapter(tuple[More, ...])

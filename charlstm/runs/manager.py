@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from charlstm.config import Settings
-from charlstm.errors import CharLSTMError, RunError
+from charlstm.errors import CharLSTMError, RunError, printable
 from charlstm.files import publish_text
 from charlstm.runs.cleaning import require_disk
 from charlstm.runs.control import Control
+from charlstm.runs.held import Lock, lock_of
 from charlstm.runs.history import RunHistory
 from charlstm.runs.kept import More, Ticket
 from charlstm.runs.limits import allowed, bounded
@@ -230,9 +231,9 @@ class RunManager:
 
         threading.Thread(target=tend, name="queue", daemon=True).start()
 
-    def _alone(self) -> FileLock:
+    def _alone(self) -> Lock:
         """The lock that whoever starts, dequeues or deletes holds."""
-        return FileLock(self.store.root / ".queue.lock", timeout=_LOCK_SECONDS)
+        return lock_of(self.store.root / ".queue.lock", _LOCK_SECONDS)
 
     def _waiting(self, folders: Iterable[RunFolder]) -> list[tuple[Ticket, RunFolder]]:
         tickets = [(ticket, folder) for folder in folders if (ticket := folder.ticket()) and ticket.started_at is None]
@@ -295,7 +296,7 @@ def _facts(folder: RunFolder, _begun_at: float) -> tuple[str, str, str]:
         settings = folder.settings()
     except RunError:  # damaged: the rest of the list is shown all the same
         return "", "", parent.name if parent else ""
-    corpus = Path(settings.train.corpus).name  # a file's place is nobody's business
+    corpus = printable(Path(settings.train.corpus).name, _LONGEST_LABEL)  # a file's place is nobody's business
     return corpus, f"{settings.model.num_layers} × {settings.model.hidden_size}", parent.name if parent else ""
 
 

@@ -5,9 +5,7 @@ and position in the text go on. A falling schedule begins anew, at half the peak
 what was learned last, at rates near 0, would be undone by the full one.
 """
 
-import json
 import shlex
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,25 +13,28 @@ from typing import Any
 from charlstm.config import Settings, TrainConfig, checked
 from charlstm.errors import RunError
 from charlstm.events import Extended
+from charlstm.json_text import parse_json
 from charlstm.runs.kept import More, Parent
 from charlstm.runs.store import RunFolder
+from charlstm.tensor_files import LfsPointer, read_header
 from charlstm.wording import duration
 
 _CHANGED = ("max_minutes", "max_passes", "max_steps", "learning_rate", "lr_schedule")  # by an added part
-_LONGEST_HEADER = 100_000_000  # bytes, which is what safetensors allows
 _NAMED = 20  # characters
 _AGAIN = 0.5  # of the peak of the learning rate
 
 
 def header_of(file: Path) -> dict[str, Any]:
-    """What a safetensors file says of itself: 8 bytes of length, then JSON; raises `RunError` for any other file."""
+    """What a model or a training state says of itself; raises `RunError` for any other file."""
     try:
         with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-            said = json.loads(opened.read(min(length, _LONGEST_HEADER)))["__metadata__"]
-            return {key: json.loads(said[key]) for key in ("config", "training_state") if key in said}
-    except (OSError, ValueError, KeyError, TypeError, struct.error, RecursionError):
-        raise RunError(f"{file.name} is no model that can be gone on with; choose another one.") from None
+            said = read_header(opened).texts
+        return {key: parse_json(said[key]) for key in ("config", "training_state") if key in said}
+    except (OSError, ValueError) as error:
+        if isinstance(error, LfsPointer):
+            raise RunError(f"{file} {error}.") from None
+        what = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"{file.name} is no model that can be gone on with ({what}); choose another one.") from None
 
 
 def begun_from(settings: Settings, model: Path) -> Settings:
@@ -56,7 +57,10 @@ def model_file(model: Path) -> Path:
 def parts_done(folder: RunFolder) -> int:
     """How many parts the run has begun by its saved state: 1 for the one it was planned with."""
     state = header_of(folder.state_file).get("training_state")
-    return int(state.get("num_parts", 1)) if isinstance(state, dict) else 1
+    num_parts = state.get("num_parts", 1) if isinstance(state, dict) else 1
+    if type(num_parts) is not int or num_parts < 1:
+        raise RunError(f"the saved state of {folder.label} is damaged; start a new run from its model instead.")
+    return num_parts
 
 
 def extended(folder: RunFolder) -> Settings:

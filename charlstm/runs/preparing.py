@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
-
 from charlstm.config import Settings
 from charlstm.corpus import Corpus, Report, Split
 from charlstm.distributed import World
@@ -29,8 +27,8 @@ def prepared(
         parent = LanguageModel.load(folder.parent_file)
         begun, new = grown(parent, (char for char, _ in corpus.frequencies), settings.model, seed)
     split = corpus.split(settings.model, settings.train, begun.vocabulary if begun else None, report=report)
-    with torch.device("meta"):  # before memory is taken
-        check_parameters(CharLSTM(len(split.vocabulary), settings.model).num_parameters)
+    as_planned = CharLSTM(len(split.vocabulary), settings.model, device="meta")  # before memory is taken
+    check_parameters(as_planned.num_parameters)
     language_model = begun or LanguageModel.create(split.vocabulary, settings.model, seed)
     return split, make_trainer(language_model, split, settings.train, world=world), new
 

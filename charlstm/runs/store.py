@@ -31,15 +31,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from filelock import FileLock
-from pydantic import ValidationError
-
 from charlstm.config import Settings
-from charlstm.errors import CharLSTMError, RunError
+from charlstm.errors import CharLSTMError, RunError, printable
 from charlstm.events import Failed, Finished, Record, parse_record
 from charlstm.files import publish, publish_text
+from charlstm.json_text import parse_as, parse_json, read_small
 from charlstm.runs.control import Answer, Control, Mailbox
-from charlstm.runs.held import is_held
+from charlstm.runs.held import Lock, is_held, lock_of
 from charlstm.runs.kept import PARTS, More, Parent, Ticket
 
 Active = Literal["starting", "running", "paused", "stopping", "measuring"]  # it has a process, or is about to
@@ -52,6 +50,7 @@ _STARTING_SECONDS = 60  # a worker that has not taken its lock by then will not
 _LOCK_SECONDS = 10
 # A run's file holds every setting: one that is missing did not exist when the run began, and was then as good as this.
 _BEFORE = {"state_reset": 0.0}
+_SHOWN_CHARS = 400
 _TAIL_BYTES = 8192  # a last record (finished, failed) is far shorter
 
 
@@ -111,20 +110,20 @@ class RunFolder:
     def settings(self) -> Settings:
         """The run's settings; raises `RunError` if they can't be read."""
         try:
-            return Settings.from_flat({**_BEFORE, **json.loads(self.settings_file.read_text(encoding="utf-8"))})
+            return Settings.from_flat({**_BEFORE, **parse_json(read_small(self.settings_file))})
         except FileNotFoundError:
             raise RunError(f"there is no run named {self.name}; see the list of runs.") from None
         except (OSError, ValueError, AttributeError, TypeError) as error:
-            what = str(error).rstrip(".")
+            what = printable(str(error).rstrip("."), _SHOWN_CHARS)
             raise RunError(f"the settings of run {self.name} can't be read ({what}); start it anew.") from None
 
     def keep_settings(self, settings: Settings) -> None:
         """Publish the run's settings."""
         publish_text(self.settings_file, json.dumps(settings.flat(), indent=2, ensure_ascii=False) + "\n")
 
-    def lock(self) -> FileLock:
+    def lock(self) -> Lock:
         """The lock that says "alive"; the timeout outlasts anyone who only looks whether it is held."""
-        return FileLock(self.path / "run.lock", timeout=_LOCK_SECONDS)
+        return lock_of(self.path / "run.lock", _LOCK_SECONDS)
 
     @property
     def label(self) -> str:
@@ -138,9 +137,10 @@ class RunFolder:
 
     def _said(self, file: str) -> str:
         try:
-            return (self.path / file).read_text(encoding="utf-8").strip()
+            said = read_small(self.path / file, _SHOWN_CHARS).decode("utf-8").strip()
         except (OSError, ValueError):
             return ""
+        return printable(said)
 
     @property
     def parent_file(self) -> Path:
@@ -150,8 +150,8 @@ class RunFolder:
     def parent(self) -> Parent | None:
         """The model that the run began from, if it did."""
         try:
-            return Parent.model_validate_json((self.path / "parent.json").read_bytes())
-        except (OSError, ValidationError):
+            return parse_as(Parent, read_small(self.path / "parent.json"))
+        except (OSError, ValueError):
             return None
 
     def keep_parent(self, model: Path, name: str) -> None:
@@ -175,10 +175,10 @@ class RunFolder:
     def more(self) -> tuple[More, ...]:
         """How the run was extended, each time; raises `RunError` if that can't be read."""
         try:
-            return PARTS.validate_json(self.more_file.read_bytes())
+            return PARTS.validate_python(parse_json(read_small(self.more_file)))
         except FileNotFoundError:
             return ()
-        except (OSError, ValidationError):
+        except (OSError, ValueError):
             raise RunError(f"how run {self.name} was extended can't be read; start from its model instead.") from None
 
     def keep_more(self, more: Iterable[More]) -> None:
@@ -245,8 +245,8 @@ class RunFolder:
     def ticket(self) -> Ticket | None:
         """The run's place in the queue, if it waits; one whose worker did not come counts no longer."""
         try:
-            ticket = Ticket.model_validate_json(self.ticket_file.read_bytes())
-        except (OSError, ValidationError):
+            ticket = parse_as(Ticket, read_small(self.ticket_file))
+        except (OSError, ValueError):
             return None
         is_late = ticket.started_at is not None and time.time() - ticket.started_at > _LOADING_SECONDS
         return None if is_late else ticket

@@ -1,8 +1,15 @@
-"""How a run has been steered off the course that its settings plan; part of its state."""
+"""How a run has been steered off the course that its settings plan, and what else of its state is plain numbers."""
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+_MOST_STEPS = 10**12
+_MOST_SECONDS = 10**10
+_LARGEST_LOSS = 1e30  # nats per character; a run that diverges comes by large ones
 
 
 @dataclass
@@ -16,10 +23,39 @@ class Course:
     num_parts: int = 1  # the run as planned, and how often it was extended
 
     def facts(self) -> dict[str, Any]:
-        """What `from_facts` reads."""
+        """What a run's state keeps of it."""
         return asdict(self)
 
+
+class StateFacts(BaseModel):
+    """The facts of a trainer's state, within bounds as settings are; one of an earlier version knows fewer."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    step: int = Field(ge=0, le=_MOST_STEPS)
+    elapsed_seconds: float = Field(ge=0, le=_MOST_SECONDS)
+    best_val_loss: float | None = Field(ge=0, le=_LARGEST_LOSS)
+    smooth_loss: float = Field(ge=0, le=_LARGEST_LOSS)
+    num_targets: int = Field(ge=0, le=_MOST_STEPS)
+    num_steps_logged: int = Field(ge=0, le=_MOST_STEPS)
+    num_pending: int = Field(0, ge=0, le=2)
+    asked_factor: float = Field(1.0, ge=1e-3, le=100)
+    rate_factor: float = Field(1.0, gt=0, le=1)
+    part_step: int = Field(0, ge=0, le=_MOST_STEPS)
+    part_seconds: float = Field(0.0, ge=0, le=_MOST_SECONDS)
+    num_parts: int = Field(1, ge=1, le=10**6)
+
     @classmethod
-    def from_facts(cls, facts: Mapping[str, Any]) -> "Course":
-        """As kept in a run's state; a state of an earlier version knows less. Raises `ValueError`, `TypeError`."""
-        return cls(**{name: type(value)(facts.get(name, value)) for name, value in asdict(cls()).items()})
+    def read(cls, facts: Mapping[str, Any]) -> "StateFacts":
+        """Raises `ValueError`, in a few words, for facts that are missing or out of bounds."""
+        try:
+            return cls(**facts)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"]))
+            missing = first["type"] == "missing"
+            raise ValueError(f"{name} is {'missing' if missing else reprlib.repr(first['input'])}") from None
+
+    @property
+    def course(self) -> Course:
+        """How the run was steered."""
+        return Course(**{name: getattr(self, name) for name in asdict(Course())})

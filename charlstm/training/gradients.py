@@ -16,7 +16,9 @@ from charlstm.model import CharLSTM, State
 def flat_gradient(model: nn.Module) -> Tensor:
     """One tensor that every parameter's `grad` is a part of, so that one operation reaches all of them."""
     flat = torch.zeros(
-        sum(parameter.numel() for parameter in model.parameters()), device=next(model.parameters()).device
+        sum(parameter.numel() for parameter in model.parameters()),
+        dtype=torch.float32,
+        device=next(model.parameters()).device,
     )
     begin = 0
     for parameter in model.parameters():
@@ -144,7 +146,7 @@ class _UpperLayer(_Layer):
         self._below, self._narrow = below.flatten(0, 1), weight_ih.to(below.dtype)
         inputs = memory("inputs", len(self._below), len(weight_ih), dtype=below.dtype)
         torch.mm(self._below, self._narrow.t(), out=inputs)
-        rows = torch.arange(len(self._below)).view(below.shape[:2])
+        rows = torch.arange(len(self._below), device="cpu").view(below.shape[:2])
         super().__init__(model, index, inputs, rows, before, memory, bias_ih + bias_hh)
 
     def backward(self, dhidden: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ Whoever consumes it decides what to do with an event, and may take `state()` at 
 Shapes: B = batch_size streams, T = characters of a window, V = vocabulary size.
 """
 
+import contextlib
 import copy
 import math
 import time
@@ -27,7 +28,7 @@ from charlstm.events import Evaluated, Event, Progress, Rewound, Sampled, StepDo
 from charlstm.language_model import LanguageModel
 from charlstm.model import State, evaluating
 from charlstm.training.compute import adamw, chosen_device, chosen_dtype, optimizer_entries, reset_streams, under
-from charlstm.training.course import Course
+from charlstm.training.course import Course, StateFacts
 from charlstm.training.gradients import FusedGradients, flat_gradient
 from charlstm.training.schedule import eval_period, fraction_done, learning_rate, planned_steps
 
@@ -39,6 +40,7 @@ _VALIDATED_AT_MOST = 1 << 17  # characters, during the run: the figures after it
 class Trainer:
     """Truncated back-propagation through time with a carried state and AdamW (Adam, where nothing decays)."""
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         language_model: LanguageModel,
@@ -78,11 +80,11 @@ class Trainer:
         self._num_pending = 0  # 2 while the present step is validated, 1 while it is sampled from
         self._rested_seconds = 0.0  # while somebody had the run pause
         self._smooth_loss = math.log(len(split.vocabulary))  # an untrained model guesses: ln V
-        self._nats = torch.zeros((), device=self.device)  # since the last point of the curve
+        self._nats = torch.zeros((), device=self.device, dtype=torch.float32)  # since the last point of the curve
         self._num_targets = 0
         self._num_untimed = 0  # those of them that were learned before `run` began, so on another clock
         self._num_steps_logged = 0
-        self._grad_norm = torch.zeros((), device=self.device)
+        self._grad_norm = torch.zeros((), device=self.device, dtype=torch.float32)
         self._learning_rate = 0.0
 
     @property
@@ -123,7 +125,19 @@ class Trainer:
         self.course = replace(self.course, part_step=self.step, part_seconds=self.elapsed_seconds, num_parts=num_parts)
 
     def run(self) -> Iterator[Event]:
-        """Train to the planned end. Each step's reports come first, its `StepDone` last."""
+        """Train to the planned end. Each step's reports come first, its `StepDone` last.
+
+        Gradients are found whatever the block in which an event is asked for says of them.
+        """
+        events = self._events()
+        while True:
+            with torch.inference_mode(False), torch.enable_grad():
+                event = next(events, None)
+            if event is None:
+                return
+            yield event
+
+    def _events(self) -> Iterator[Event]:
         self._began = self._clock() - self.elapsed_seconds
         self._interval_began = self._clock()
         self._num_untimed = self._num_targets
@@ -155,13 +169,10 @@ class Trainer:
         self._learning_rate = self._rate_factor * learning_rate(self.config, self.step, self.fraction)
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate
-        if self._model.config.dropout or self._model.config.weight_dropout:
-            # A step's random numbers follow from (seed, step), so there is no generator's state to keep or to disturb.
-            # The CPU's generator heeds the low 32 bits only; Knuth's multiplier keeps the seeds' steps far apart there.
-            torch.manual_seed((self.config.seed * 2_654_435_761 + self.step) % 2**32)
         self._model.train()
         state = None if batch.is_first else reset_streams(self._carried, self.config, self.step, self._share)
-        nats, self._carried = self._learned(batch, state)
+        with self._seeded():
+            nats, self._carried = self._learned(batch, state)
         if self.world.size > 1:
             nats = self._added_up(nats)
         self._grad_norm = self._clipped()
@@ -171,6 +182,23 @@ class Trainer:
         self._num_steps_logged += 1
         self.step += 1
         self._average_weights()
+
+    @contextlib.contextmanager
+    def _seeded(self) -> Iterator[None]:
+        """Random numbers that follow from (seed, step): there is no generator's state to keep, nor one to disturb.
+
+        The CPU's generator heeds the low 32 bits only; Knuth's multiplier keeps the seeds' steps far apart there.
+        """
+        if not (self._model.config.dropout or self._model.config.weight_dropout):
+            yield
+            return
+        seed = (self.config.seed * 2_654_435_761 + self.step) % 2**32
+        is_cuda = self.device.type == "cuda"
+        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if is_cuda else []):
+            torch.default_generator.manual_seed(seed)
+            if is_cuda:
+                torch.cuda.manual_seed(seed)
+            yield
 
     def _learned(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
         """The gradient of one window; returns its summed nats, and the state after it."""
@@ -196,7 +224,8 @@ class Trainer:
         """
         seconds = self._clock() - self._began if self.world.is_writer else 0.0
         wished, self._wished_factor = self._wished_factor, 0.0
-        words = torch.tensor([*self._wishes, wished, seconds // 1, seconds % 1])  # one float32 would round a long time
+        told = [*self._wishes, wished, seconds // 1, seconds % 1]  # one float32 would round a long time
+        words = torch.tensor(told, dtype=torch.float32, device="cpu")
         total = nats.clone()
         self.world.add_up_([self._gradient, total, words])
         stops, saves, factor, whole, rest = words.tolist()
@@ -288,7 +317,7 @@ class Trainer:
         now = self._clock()
         point = self._point(train_loss, (self._num_targets - self._num_untimed) / max(now - self._interval_began, 1e-9))
         self._interval_began = now
-        self._nats = torch.zeros((), device=self.device)
+        self._nats = torch.zeros((), device=self.device, dtype=torch.float32)
         self._num_targets = self._num_untimed = self._num_steps_logged = 0
         return point
 
@@ -326,6 +355,7 @@ class Trainer:
             self.attend()
         return Sampled(step=self.step, text=text, temperature=how.temperature, seed=how.seed)
 
+    @torch.inference_mode(False)
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Copies of tensors, and JSON facts, from which `load_state` continues bit for bit; take at a `StepDone`.
 
@@ -361,21 +391,21 @@ class Trainer:
         self.world.add_up_(whole)
         return whole
 
+    @torch.inference_mode(False)
     def load_state(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Continue from `state()`; raises `CheckpointError` if it belongs to another model."""
         try:
+            known = StateFacts.read(facts)
             self._model.load_state_dict(under("model.", tensors), strict=True)
             if self._average is not None:
                 self._average.load_state_dict(under("average.", tensors), strict=True)
             self._load_optimizer(optimizer_entries(tensors))
             self._carried = self._carried_in(tensors)
             self._nats = tensors["nats"].clone().to(self.device)
-            self.step, self.elapsed_seconds = int(facts["step"]), float(facts["elapsed_seconds"])
-            self.best_val_loss = math.inf if facts["best_val_loss"] is None else float(facts["best_val_loss"])
-            self.course = Course.from_facts(facts)
-            self._num_pending = int(facts.get("num_pending", 0))
-            self._smooth_loss = float(facts["smooth_loss"])
-            self._num_targets, self._num_steps_logged = int(facts["num_targets"]), int(facts["num_steps_logged"])
+            self.step, self.elapsed_seconds, self.course = known.step, known.elapsed_seconds, known.course
+            self.best_val_loss = math.inf if known.best_val_loss is None else known.best_val_loss
+            self._num_pending, self._smooth_loss = known.num_pending, known.smooth_loss
+            self._num_targets, self._num_steps_logged = known.num_targets, known.num_steps_logged
         except (KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
             raise CheckpointError(
                 f"the training state does not fit this run ({str(error).splitlines()[0][:200]}); start the run anew."

@@ -1,0 +1,99 @@
+"""Folders whose content nobody but this user can have written: what is loaded as code, or believed, lies in one.
+
+Everything here raises `OSError` where there can be none: a place taken by somebody else, a link, a parent that others
+may write to, a file system that knows no permissions. On Windows a user's folders are private as they come.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_PRIVATE = 0o700
+_ALL = 0o777
+
+
+def make_private(path: Path) -> None:
+    """Make `path` a folder of one's own (mode 0700), and folders above it that are missing.
+
+    A folder of this user's that others could write to is emptied: what lies in it may be theirs.
+    """
+    for missing in reversed([each for each in (path, *path.parents) if not each.exists()]):
+        with contextlib.suppress(FileExistsError):  # `mkdir(parents=True)` would make those above with the umask's mode
+            missing.mkdir(_PRIVATE)
+    if sys.platform == "win32":
+        return
+    _check_parents(path)
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        _claim(folder, path)
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def private_folder(path: Path) -> Iterator[Path]:
+    """`make_private`, and a path to the folder that stays the same one inside the block, whoever renames what.
+
+    That is so where /proc is there; elsewhere it is `path` itself, whose parents were looked at.
+    """
+    make_private(path)
+    descriptors = Path(f"/proc/{os.getpid()}/fd")  # not /proc/self: a compiler that is started follows it too
+    if sys.platform == "win32" or not descriptors.is_dir():
+        yield path
+        return
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        _claim(folder, path)  # once more: this is the one that is used
+        yield descriptors / str(folder)
+    finally:
+        os.close(folder)
+
+
+def read_own(path: Path) -> bytes:
+    """The bytes of a file in a private folder; raises `OSError` for a link, and for a file of somebody else's."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        is_theirs = sys.platform != "win32" and (
+            status.st_uid != os.getuid() or status.st_mode & _WRITABLE_BY_OTHERS or not stat.S_ISREG(status.st_mode)
+        )
+        if is_theirs:
+            raise PermissionError(errno.EACCES, "others could have written it", str(path))
+        return file.read()
+
+
+if sys.platform != "win32":
+
+    def _check_parents(path: Path) -> None:
+        """None may be one that others can rename things in; a group with its user's number is that user's alone."""
+        user = os.getuid()
+        for folder in path.resolve().parents:
+            status = folder.stat()
+            is_shared = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and status.st_gid != user)
+            if is_shared and not status.st_mode & stat.S_ISVTX:
+                raise PermissionError(errno.EACCES, "others may write to a folder above it", str(path))
+
+    def _claim(folder: int, path: Path) -> None:
+        """Have the open `folder` private from here on."""
+        status = os.fstat(folder)
+        if status.st_uid != os.getuid():
+            raise PermissionError(errno.EACCES, "its place is taken by another user", str(path))
+        if status.st_mode & _ALL != _PRIVATE:
+            os.fchmod(folder, _PRIVATE)
+            if os.fstat(folder).st_mode & _ALL != _PRIVATE:
+                raise PermissionError(errno.EACCES, "permissions can't be set there", str(path))
+        if status.st_mode & _WRITABLE_BY_OTHERS:
+            _empty(path)
+
+    def _empty(path: Path) -> None:
+        for each in path.iterdir():
+            if each.is_dir() and not each.is_symlink():
+                shutil.rmtree(each)
+            else:
+                each.unlink()

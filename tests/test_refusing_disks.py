@@ -1,0 +1,215 @@
+"""File systems that refuse what others grant: permissions, locks, flushing, and replacing a file that is read."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import Timeout
+from waiting import wait_until
+
+from charlstm import files
+from charlstm.errors import RunError
+from charlstm.files import publish_text
+from charlstm.runs import held
+from charlstm.runs.held import is_held, lock_of
+from charlstm.runs.manager import RunManager
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="what is refused here are POSIX's calls")
+
+
+def refuse(number: int) -> Callable[..., None]:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refused
+
+
+# Publishing -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.EACCES])
+def test_a_disk_without_permissions_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr(Path, "chmod", refuse(number))
+    publish_text(tmp_path / "file", "new")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "new")]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP])
+def test_a_disk_that_knows_no_flushing_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "fsync", refuse(number))
+    publish_text(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "new"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_fails_to_flush_is_told_of_and_the_old_file_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    (tmp_path / "file").write_text("old")
+    monkeypatch.setattr(os, "fsync", refuse(number))
+    with pytest.raises(OSError, match=os.strerror(number)):
+        publish_text(tmp_path / "file", "new")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
+
+
+def refuse_replacing(times: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Somebody has a file open, as Windows sees it: nobody may replace it so many times. Returns how many are left."""
+    left, replace = [times], Path.replace
+
+    def refused(path: Path, target: Path) -> Path:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise PermissionError(errno.EACCES, "Access is denied")
+        return replace(path, target)
+
+    monkeypatch.setattr(files, "os", Windows())
+    monkeypatch.setattr(Path, "replace", refused)
+    return lambda: left[0]
+
+
+class Windows:
+    """What `files` sees of the module `os` there."""
+
+    name = "nt"
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(os, name)
+
+
+def test_on_windows_a_file_that_is_being_read_is_replaced_a_moment_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = refuse_replacing(3, monkeypatch)
+    publish_text(tmp_path / "file", "new")
+    assert left() < 0
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "new")]
+
+
+def test_on_windows_a_file_that_is_read_for_ever_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_replacing(10**9, monkeypatch)
+    monkeypatch.setattr(files, "_PATIENCE_SECONDS", 0.05)
+    with pytest.raises(PermissionError):
+        publish_text(tmp_path / "file", "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+# Locks ----------------------------------------------------------------------------------------------------------------
+
+HOLD = """
+import errno, fcntl, sys
+from pathlib import Path
+def flock(*_): raise OSError(int(sys.argv[2]), "flock")
+fcntl.flock = flock
+from charlstm.runs.held import lock_of
+with lock_of(Path(sys.argv[1]), 5):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(params=[errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP], ids=["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
+def number(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """What `flock` answers."""
+    monkeypatch.setattr(held.fcntl, "flock", refuse(request.param))
+    return int(request.param)
+
+
+@pytest.fixture
+def holder(tmp_path: Path, number: int, repository: Path):
+    """Another process, which holds the lock of the run `a`."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.json").write_text("{}")
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "a" / "run.lock"), str(number)]
+    with subprocess.Popen(command, cwd=repository, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        yield process
+        process.kill()
+
+
+def test_without_flock_a_lock_is_seen_and_keeps_others_out(tmp_path: Path, holder) -> None:
+    lock_file = tmp_path / "a" / "run.lock"
+    assert is_held(lock_file)
+    with pytest.raises(Timeout):
+        lock_of(lock_file, 0.1).acquire()
+    holder.communicate(timeout=60)
+    assert not is_held(lock_file)
+    with lock_of(lock_file, 0.1):
+        assert is_held(lock_file)
+    assert not is_held(lock_file)
+
+
+def test_without_flock_a_run_that_trains_is_seen_and_is_not_deleted_until_it_is_killed(tmp_path: Path, holder) -> None:
+    manager = RunManager(tmp_path)
+    folder = manager.store.get("a")
+    assert folder.status() == "running"
+    with pytest.raises(RunError, match="is training"):
+        manager.delete("a")
+    assert manager.steer("a", pause=True) == folder.control().number
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    folder.events_file.touch()
+    wait_until(lambda: folder.status() == "interrupted", timeout=5)
+    with folder.lock():
+        assert folder.status() == "running"
+    manager.delete("a")
+    assert manager.runs() == []
+
+
+def test_a_holder_on_another_machine_is_alive_as_long_as_it_touches_its_marker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock_file = tmp_path / "run.lock"
+    marker = tmp_path / "run.lock.held"
+    monkeypatch.setattr(held.fcntl, "flock", refuse(errno.ENOSYS))
+    marker.write_text('{"place": "elsewhere", "process": 1, "started": ""}')
+    assert is_held(lock_file)
+    os.utime(marker, (time.time() - 61, time.time() - 61))
+    assert not is_held(lock_file)
+    with lock_of(lock_file, 0.1):
+        assert "elsewhere" not in marker.read_text()
+
+
+def test_the_number_of_a_process_that_is_gone_does_not_hold_a_lock_when_it_is_given_anew(tmp_path: Path) -> None:
+    here = held._Holder.here()
+    marker = tmp_path / "run.lock.held"
+    for holder, is_alive in ((here, True), (here._replace(started="1"), False)):
+        marker.write_text(held.json.dumps(holder._asdict()))
+        assert is_held(tmp_path / "run.lock") is is_alive
+
+
+def test_the_holder_touches_its_marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held.fcntl, "flock", refuse(errno.ENOSYS))
+    monkeypatch.setattr(held, "_TOUCH_SECONDS", 0.01)
+    marker = tmp_path / "run.lock.held"
+    with lock_of(tmp_path / "run.lock", 1):
+        os.utime(marker, (1, 1))
+        wait_until(lambda: marker.stat().st_mtime > 1, timeout=10)
+
+
+def test_of_many_that_find_a_stale_marker_one_gets_the_lock(tmp_path: Path, fork, monkeypatch) -> None:
+    monkeypatch.setattr(held.fcntl, "flock", refuse(errno.ENOSYS))
+    lock_file = tmp_path / "run.lock"
+    (tmp_path / "run.lock.held").write_text(held.json.dumps(held._Holder.here()._replace(started="1")._asdict()))
+    count = """
+import errno, fcntl, sys, time
+from pathlib import Path
+def flock(*_): raise OSError(errno.ENOSYS, "flock")
+fcntl.flock = flock
+from charlstm.runs.held import lock_of
+for _ in range(10):
+    with lock_of(Path(sys.argv[1]), 60):
+        inside = Path(sys.argv[1]).with_name("inside")
+        inside.touch(exist_ok=False)
+        inside.unlink()
+"""
+    for process in [fork(count, lock_file) for _ in range(3)]:
+        assert process.communicate(timeout=100) == ("", "")
+        assert process.returncode == 0
