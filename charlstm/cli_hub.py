@@ -30,6 +30,7 @@ class Push:
     private: Annotated[bool, tyro.conf.arg(help="Keep a repository that is made now to yourself (the default)")] = False
     revision: Annotated[str | None, tyro.conf.arg(help="Branch to send it to; made if there is none")] = None
     language: Annotated[str | None, tyro.conf.arg(help="Code of the text's language, such as en")] = None
+    licence: Annotated[str, tyro.conf.arg(help="Licence of the weights, as the Hub names it")] = "mit"
     dry_run: Annotated[bool, tyro.conf.arg(help="Only show what would be sent")] = False
 
 
@@ -75,7 +76,7 @@ def push(flags: Push) -> None:
         raise ConfigError("--private and --public exclude each other; choose one.")
     history = History(RunFolder(flags.model.parent if flags.model.suffix == ".safetensors" else flags.model))
     history.poll()
-    parcel = pack(flags.model, flags.repo, history.records, flags.language)
+    parcel = pack(flags.model, flags.repo, history.records, flags.language, flags.licence)
     print(f"to {parcel.repo_id} ({'public' if flags.public else 'private'} if it is made now), and nothing else:")
     for name, data in parcel.files.items():
         print(f"  {len(data):>12,} bytes  {name}")

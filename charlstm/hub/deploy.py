@@ -12,7 +12,8 @@ from charlstm.checkpoint import MODEL_FILE, load_model
 from charlstm.errors import ConfigError, HubError
 from charlstm.files import publish
 from charlstm.hosting import BACKUP_REPO, Limits, variable
-from charlstm.hub.client import Report, Step, checked_repo, talking
+from charlstm.hub.client import Report, Step, talking
+from charlstm.hub.names import checked_repo
 from charlstm.hub.sending import send
 from charlstm.runs.cleaning import ORIGIN_FILE
 
