@@ -115,7 +115,7 @@ def deploy(flags: Deploy) -> None:
         print(f"{len(data):>12,} bytes  {name}")
     print(f"\nfront matter of README.md:\n{plan.front_matter}")
     print("variables:", ", ".join(flags.variables) or "none (the limits of charlstm/hosting.py hold)")
-    print("hardware:", flags.hardware or "as it is, or cpu-basic")
+    print("hardware:", flags.hardware or "as it is, or cpu-basic, or zero-a10g where the account may have no other")
     if flags.dry_run:
         folder = Path(tempfile.mkdtemp(prefix="charlstm-space-"))
         plan.write(folder)

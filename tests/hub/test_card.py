@@ -117,7 +117,8 @@ def tuned(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("checkpoints")
     shutil.copytree(trained, place / "base")
     (place / "base" / ORIGIN_FILE).write_text('{"repo_id": "owner/tiny", "revision": null}', encoding="utf-8")
-    flags = "--batch-size 2 --seq-len 16 --max-steps 20 --max-minutes 0 --eval-every 10 --sample-every 40 --sample-chars 25 --seed 5 --precision float32"
+    flags = "--batch-size 2 --seq-len 16 --max-steps 20 --max-minutes 0 --eval-every 10 --sample-every 40 "
+    flags += "--sample-chars 25 --seed 5 --precision float32"
     text, where = str(trained.parent / "secret.txt"), ["--checkpoints-dir", str(place)]
     assert (
         main(["train", "--corpus", text, "--from", str(place / "base"), "--name", "tuned", *flags.split(), *where]) == 0
