@@ -33,6 +33,7 @@ class Push:
     private: Annotated[bool, tyro.conf.arg(help="Keep a repository that is made now to yourself (the default)")] = False
     revision: Annotated[str | None, tyro.conf.arg(help="Branch to send it to; made if there is none")] = None
     language: Annotated[str | None, tyro.conf.arg(help="Code of the text's language, such as en")] = None
+    licence: Annotated[str, tyro.conf.arg(help="Licence of the weights, as the Hub names it")] = "mit"
     dry_run: Annotated[bool, tyro.conf.arg(help="Only show what would be sent")] = False
 
 
@@ -79,7 +80,7 @@ def push(flags: Push) -> None:
     model = find_model(flags.model)
     history = History(RunFolder(model.parent if model.suffix == ".safetensors" else model))
     history.poll()
-    parcel = pack(model, flags.repo, history.records, flags.language)
+    parcel = pack(model, flags.repo, history.records, flags.language, flags.licence)
     print(f"to {parcel.repo_id} ({'public' if flags.public else 'private'} if it is made now), and nothing else:")
     for name, data in parcel.files.items():
         print(f"  {len(data):>12,} bytes  {name}")
@@ -118,7 +119,7 @@ def deploy(flags: Deploy) -> None:
         print(f"{len(data):>12,} bytes  {name}")
     print(f"\nfront matter of README.md:\n{plan.front_matter}")
     print("variables:", ", ".join(flags.variables) or "none (the limits of charlstm/hosting.py hold)")
-    print("hardware:", flags.hardware or "as it is, or cpu-basic")
+    print("hardware:", flags.hardware or "as it is, or cpu-basic, or zero-a10g where the account may have no other")
     if flags.dry_run:
         folder = Path(tempfile.mkdtemp(prefix="charlstm-space-"))
         plan.write(folder)

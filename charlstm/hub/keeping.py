@@ -17,7 +17,8 @@ from huggingface_hub import HfApi, constants, hf_hub_download
 
 from charlstm.errors import CharLSTMError, HubError
 from charlstm.hosting import BACKUP_REPO, is_space
-from charlstm.hub.client import checked_repo, talking
+from charlstm.hub.client import talking
+from charlstm.hub.names import checked_repo
 from charlstm.hub.sending import send
 from charlstm.runs.cleaning import clean, touched, visitors
 from charlstm.runs.store import RunFolder, RunStore

@@ -212,6 +212,7 @@ CSS = """
 #publish-files .hub-files { font-size: 0.9rem; font-variant-numeric: tabular-nums; border-collapse: collapse; border: 0;
   width: min(100%, 26rem); }
 #publish-files caption { text-align: left; padding-bottom: 0.3rem; overflow-wrap: anywhere; }
+#publish-files tr { border: 0; }  /* Gradio gives tables of its Markdown a dark line around each row */
 #publish-files td { padding: 0.15rem 0; border: 0; border-bottom: 1px solid var(--border-color-primary); }
 #publish-files td:last-child { text-align: right; white-space: nowrap; }
 #publish-files img { width: min(100%, 26rem); margin: 0.8rem 0 0; border-radius: 0.3rem; }
