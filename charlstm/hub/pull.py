@@ -19,7 +19,7 @@ from tqdm import tqdm
 from charlstm.checkpoint import MODEL_FILE, load_model
 from charlstm.errors import CheckpointError, HubError
 from charlstm.files import publish, publish_text
-from charlstm.hosting import is_space, limits
+from charlstm.hosting import is_public, limits
 from charlstm.hub.client import Report, Step, checked_repo, httpx, reading_token, talking
 from charlstm.runs.cleaning import ORIGIN_FILE, require_disk
 from charlstm.runs.store import RunStore
@@ -50,7 +50,7 @@ def pull(
 
     Without a `name` it is made from the repository's. The same model is not put there twice.
     """
-    if is_space():  # where a cache would only fill the disk
+    if is_public():  # where a cache would only fill the disk, and may hold what only its owner may see
         require_disk(store)
         with tempfile.TemporaryDirectory() as cache:
             return _placed(fetch(repo_id, revision, report, Path(cache)), repo_id, store, name, revision)
@@ -81,7 +81,7 @@ def _placed(cached: Path, repo_id: str, store: RunStore, name: str | None, revis
 
 
 def _downloaded(repo_id: str, revision: str | None, report: Report, cache: Path | None) -> Path:
-    """On a Space the cache answers only whom the Hub has answered: it may hold what another visitor may see."""
+    """Among strangers the cache answers only whom the Hub has answered: it may hold what another visitor may see."""
     token, most = reading_token(), int(limits().max_download_mb * 1e6)
     report(Step(f"looking for {repo_id}"))
     try:
@@ -91,7 +91,7 @@ def _downloaded(repo_id: str, revision: str | None, report: Report, cache: Path 
         raise HubError(_what_is_missing(repo_id, revision, token)) from None
     except (httpx.ConnectError, httpx.TimeoutException, OfflineModeIsEnabled, HfHubHTTPError) as error:
         is_away = not isinstance(error, HfHubHTTPError) or error.response.status_code >= 500
-        if is_space() or not is_away:
+        if is_public() or not is_away:
             raise
         try:
             return Path(hf_hub_download(repo_id, MODEL_FILE, revision=revision, local_files_only=True))
