@@ -25,6 +25,11 @@ def is_space() -> bool:
     return bool(os.environ.get("SPACE_ID"))
 
 
+def is_public() -> bool:
+    """Whether strangers meet here: on a Space, or where CHARLSTM_PUBLIC is set to 1."""
+    return is_space() or os.environ.get("CHARLSTM_PUBLIC") == "1"
+
+
 def is_zero_gpu() -> bool:
     """Whether this is a Space whose GPU comes for a call at a time (ZeroGPU)."""
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
@@ -35,9 +40,18 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     max_parameters: int = Field(0, ge=0, description="Parameters of a model")
-    max_minutes: float = Field(0, ge=0, description="Training time of a run, in minutes")
+    max_minutes: float = Field(0, ge=0, description="Training time of a run in all, in minutes")
     max_corpus_mb: float = Field(0, ge=0, description="Size of a text, in megabytes")
+    max_memory_mb: float = Field(
+        0, ge=0, description="Memory that training a run may need, in megabytes; without a limit what the machine has"
+    )
     max_runs: int = Field(1, ge=1, description="Runs that train at the same time")
+    max_paused_minutes: float = Field(
+        0, ge=0, description="Time for which a run may rest paused; then it is saved and stopped"
+    )
+    max_queue: int = Field(0, ge=0, description="Runs that wait for their turn")
+    max_queue_each: int = Field(0, ge=0, description="Of those, runs of one visitor")
+    max_kept_runs: int = Field(0, ge=0, description="Visitors' runs and models that are kept, the newest")
     max_disk_mb: float = Field(
         0, ge=0, description="Disk for runs (deleted ones too), kept texts and pulled models, in megabytes"
     )
@@ -50,7 +64,12 @@ ON_A_SPACE = Limits(
     max_parameters=5_000_000,
     max_minutes=10,
     max_corpus_mb=10,
+    max_memory_mb=4000,
     max_runs=1,
+    max_paused_minutes=10,
+    max_queue=20,
+    max_queue_each=3,
+    max_kept_runs=200,
     max_disk_mb=2000,
     max_kept_hours=24,
     max_download_mb=200,
@@ -64,7 +83,7 @@ def variable(name: str) -> str:
 
 def limits() -> Limits:
     """The limits here and now; raises `ConfigError` for a variable that is no such number."""
-    values = (ON_A_SPACE if is_space() else HERE).model_dump()
+    values = (ON_A_SPACE if is_public() else HERE).model_dump()
     for name in values:
         if given := os.environ.get(variable(name), "").strip():
             values[name] = given
@@ -83,8 +102,8 @@ def prepare_environment() -> None:
     Called first of all: libraries read these variables when they are imported, and `spaces`, which hands out the GPU of
     a ZeroGPU Space, must be imported before torch.
     """
-    if is_space():
-        os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"  # noqa: S105  no token, but that the Space's is not used
+    if is_public():
+        os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"  # noqa: S105  no token, but that the machine's is not used
     if not _has_cache():
         place = _own_temporary_folder()
         os.environ["XDG_CACHE_HOME"] = str(place / "cache")

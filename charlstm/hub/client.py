@@ -22,7 +22,7 @@ from huggingface_hub.utils import _http
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from charlstm.errors import HubError
-from charlstm.hosting import is_space
+from charlstm.hosting import is_public, is_space
 from charlstm.hub.failures import describe, describe_portal, describe_wait, httpx, is_of_hub, wait_of
 
 # Xet, its other way for large files, knows neither our time limit nor where a login may travel; the Hub serves both.
@@ -75,9 +75,16 @@ def hub_address() -> str:
 def acting_token(visitor: str | None = None) -> str:
     """The login that may act: on a Space the visitor's and nothing else, elsewhere that of the machine.
 
+    Where strangers come to a machine that is no Space nobody's may: there, what Gradio calls the visitor's login is the
+    machine's own.
     Raises `HubError` where there is none.
     """
-    if is_space():
+    if is_public():
+        if not is_space():
+            raise HubError(
+                "this machine's login acts for no visitor (CHARLSTM_PUBLIC is 1); publish from a terminal without "
+                "that variable."
+            )
         if not visitor:
             raise HubError("nobody is signed in; press Sign in with Hugging Face, then try again.")
         return _checked_token(visitor)
@@ -87,11 +94,11 @@ def acting_token(visitor: str | None = None) -> str:
 
 
 def reading_token() -> str | bool:
-    """The login for reading: that of the machine if it has one; on a Space none, so that public models only are read.
+    """The login for reading: that of the machine if it has one; among strangers none, so that they read public models.
 
     What is read there is for all visitors to see, so nobody's login may fetch it.
     """
-    token = None if is_space() else get_token()
+    token = None if is_public() else get_token()
     return _checked_token(token) if token else False
 
 

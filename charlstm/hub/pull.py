@@ -32,7 +32,7 @@ from tqdm import tqdm
 from charlstm.checkpoint import MODEL_FILE, load_model
 from charlstm.errors import CheckpointError, HubError
 from charlstm.files import publish, publish_text
-from charlstm.hosting import is_space, limits
+from charlstm.hosting import is_public, limits
 from charlstm.hub.client import Report, Step, reading_token, talking
 from charlstm.hub.failures import HubAway, httpx
 from charlstm.hub.names import describe_kind, parse_repo
@@ -74,7 +74,7 @@ def pull(
 
     Without a `name` it is made from the repository's. The same model is not put there twice.
     """
-    if is_space():  # where a cache would only fill the disk
+    if is_public():  # where a cache would only fill the disk, and may hold what only its owner may see
         require_disk(store)
         with tempfile.TemporaryDirectory() as cache:
             return _placed(fetch(repo_id, revision, report, Path(cache)), repo_id, store, name, revision)
@@ -135,7 +135,7 @@ def _fetch_whole(wish: _Wanted) -> Path:
 def _fetch_once(wish: _Wanted) -> tuple[Path, str | None]:
     """The file, and the digest that the Hub, or the cache where the Hub is away, has of it.
 
-    On a Space the cache answers only whom the Hub has answered: it may hold what another visitor may see.
+    Among strangers the cache answers only whom the Hub has answered: it may hold what another visitor may see.
     """
     token, most = reading_token(), int(limits().max_download_mb * 1e6)
     wish.report(Step(f"looking for {wish.repo_id}"))
@@ -147,7 +147,7 @@ def _fetch_once(wish: _Wanted) -> tuple[Path, str | None]:
         raise _named_by_kind(wish.repo_id, token) or error from None
     except (httpx.ConnectError, httpx.TimeoutException, OfflineModeIsEnabled, HfHubHTTPError, HubAway) as error:
         is_away = not isinstance(error, HfHubHTTPError) or error.response.status_code >= 500
-        if is_space() or not is_away:
+        if is_public() or not is_away:
             raise
         return _cached(wish, error)
     if found.size is not None and most and found.size > most:

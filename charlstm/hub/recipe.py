@@ -46,7 +46,8 @@ def recipe_commands(language_model: LanguageModel, origin: Provenance, base_mode
 
 
 def _train_words(language_model: LanguageModel, origin: Provenance) -> list[str]:
-    wanted = {**language_model.model.config.model_dump(), **origin.train_config}
+    # A model from before streams were reset says nothing of it.
+    wanted = {**language_model.model.config.model_dump(), "state_reset": 0.0, **origin.train_config}
     own = (
         {"dropout", "weight_dropout"} if origin.parent else ModelConfig.model_fields.keys()
     )  # other sizes are the parent's
