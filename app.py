@@ -2,10 +2,6 @@
 
 import sys
 
-from charlstm.hosting import prepare_environment
-
-prepare_environment()  # before anything brings in torch
-
 from charlstm.cli import main
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ from charlstm.flags import (
 from charlstm.hosting import prepare_environment
 from charlstm.json_text import parse_json, read_small
 from charlstm.places import find_model
+from charlstm.proxies import prepare_proxies
 from charlstm.runs.commands import REQUESTS, make_ready, named_model, run_row, steered
 from charlstm.runs.kept import More
 from charlstm.runs.manager import RunManager
@@ -279,6 +280,9 @@ def _runs(flags: Runs) -> None:
 
 def _app(flags: App) -> None:
     """Open the page in a browser: train a model in front of your eyes, and write with it."""
+    from charlstm.ui.environment import prepare_for_gradio
+
+    prepare_for_gradio()
     prepare_environment()
     from charlstm.ui.app import serve
 
@@ -328,6 +332,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     is_helper = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0"
     try:
+        if argv and argv[0] in cli_hub.COMMANDS:
+            prepare_proxies()
         with muted() if is_helper else contextlib.nullcontext():
             _run(argv)
     except CharLSTMError as error:

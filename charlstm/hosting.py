@@ -4,11 +4,14 @@ Every limit and every environment variable of the app stands here. This module i
 library, so that it can set the stage for them.
 """
 
+import contextlib
 import importlib.util
+import math
 import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +20,9 @@ from charlstm.private_folders import make_private
 
 BUNDLED = ("tiny-shakespeare", "python-stdlib")  # models that come with the app, in this order
 BACKUP_REPO = "CHARLSTM_BACKUP_REPO"
+ALLOWED_HOSTS = "CHARLSTM_ALLOWED_HOSTS"  # further names of this app, and origins whose pages may use it
+TRASH_DAYS = "CHARLSTM_TRASH_DAYS"
+_TRASH_DAYS = 30
 _PREFIX = "CHARLSTM_"
 
 
@@ -35,28 +41,31 @@ def is_zero_gpu() -> bool:
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
+_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class Limits(BaseModel):
     """What a visitor may ask for; 0 is no limit. Each field is overridden by the variable CHARLSTM_<FIELD>."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     max_parameters: int = Field(0, ge=0, description="Parameters of a model")
-    max_minutes: float = Field(0, ge=0, description="Training time of a run in all, in minutes")
-    max_corpus_mb: float = Field(0, ge=0, description="Size of a text, in megabytes")
-    max_memory_mb: float = Field(
-        0, ge=0, description="Memory that training a run may need, in megabytes; without a limit what the machine has"
+    max_minutes: _Amount = Field(0, description="Training time of a run in all, in minutes")
+    max_corpus_mb: _Amount = Field(0, description="Size of a text, in megabytes")
+    max_memory_mb: _Amount = Field(
+        0, description="Memory that training a run may need, in megabytes; without a limit what the machine has"
     )
     max_runs: int = Field(1, ge=1, description="Runs that train at the same time")
-    max_paused_minutes: float = Field(
-        0, ge=0, description="Time for which a run may rest paused; then it is saved and stopped"
+    max_paused_minutes: _Amount = Field(
+        0, description="Time for which a run may rest paused; then it is saved and stopped"
     )
     max_queue: int = Field(0, ge=0, description="Runs that wait for their turn")
     max_queue_each: int = Field(0, ge=0, description="Of those, runs of one visitor")
     max_kept_runs: int = Field(0, ge=0, description="Visitors' runs and models that are kept, the newest")
-    max_disk_mb: float = Field(
-        0, ge=0, description="Disk for runs (deleted ones too), kept texts and pulled models, in megabytes"
+    max_disk_mb: _Amount = Field(
+        0, description="Disk for runs (deleted ones too), kept texts and pulled models, in megabytes"
     )
-    max_kept_hours: float = Field(0, ge=0, description="Hours for which a visitor's run or model is kept")
-    max_download_mb: float = Field(2000, ge=0, description="Size of a model that is pulled, in megabytes")
+    max_kept_hours: _Amount = Field(0, description="Hours for which a visitor's run or model is kept")
+    max_download_mb: _Amount = Field(2000, description="Size of a model that is pulled, in megabytes")
 
 
 HERE = Limits()
@@ -91,9 +100,19 @@ def limits() -> Limits:
         return Limits(**values)
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
+        wanted = "a whole number of 1 or more" if name == "max_runs" else "a number (0 for no limit)"
         raise ConfigError(
-            f"the environment variable {variable(name)} is {values[name]!r}; it must be a number (0 for no limit)."
+            f"the environment variable {variable(name)} is {str(values[name])[:20]!r}; it must be {wanted}."
         ) from None
+
+
+def trash_days() -> float:
+    """For how many days deleted runs are kept; raises `ConfigError` for a variable that is no such number."""
+    given = os.environ.get(TRASH_DAYS, "").strip() or str(_TRASH_DAYS)
+    with contextlib.suppress(ValueError):
+        if 0 <= (days := float(given)) < math.inf:
+            return days
+    raise ConfigError(f"the environment variable {TRASH_DAYS} is {given[:20]!r}; it must be a number of days.")
 
 
 def prepare_environment() -> None:

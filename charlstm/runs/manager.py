@@ -302,7 +302,7 @@ def _facts(folder: RunFolder, _begun_at: float) -> tuple[str, str, str]:
         settings = folder.settings()
     except RunError:  # damaged: the rest of the list is shown all the same
         return "", "", parent.name if parent else ""
-    corpus = printable(Path(settings.train.corpus).name, _LONGEST_LABEL)  # a file's place is nobody's business
+    corpus = printable(Path(settings.train.corpus).name, 80)  # a file's place is nobody's business
     return corpus, f"{settings.model.num_layers} × {settings.model.hidden_size}", parent.name if parent else ""
 
 

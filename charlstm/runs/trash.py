@@ -1,17 +1,16 @@
 """Deleted runs: kept for some days beside the others, and brought back as they were."""
 
 import contextlib
-import os
 import shutil
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 from charlstm.errors import RunError
+from charlstm.hosting import trash_days
 from charlstm.runs.store import RunFolder, RunStore
 
 TRASH = ".trash"
-_DAYS = 30
 _SWEEP_SECONDS = 3600
 _IS_WINDOWS = os.name == "nt"
 _PATIENCE_SECONDS = 0.5
@@ -82,7 +81,7 @@ class Trash:
         if now - self._swept < _SWEEP_SECONDS:
             return
         self._swept = now
-        kept_seconds = 86400 * float(os.environ.get("CHARLSTM_TRASH_DAYS") or _DAYS)
+        kept_seconds = 86400 * trash_days()
         for each in self.runs():
             if time.time() - each.deleted_at > kept_seconds:
                 with contextlib.suppress(OSError):

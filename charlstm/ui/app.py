@@ -1,7 +1,6 @@
 """The page: a line on top, a tab to write and a tab to train."""
 
 import importlib.util
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,14 @@ from charlstm.places import page_checkpoints_dir
 from charlstm.runs.manager import RunManager
 from charlstm.runs.ownership import is_public
 from charlstm.runs.store import RunStore
-from charlstm.ui import assets, hub_tab, reader, sheet
+from charlstm.ui import assets, hub_tab, reader, server, sheet
 from charlstm.ui.controls import PRIVATE
 from charlstm.ui.crowd import look_less_often, prepare_for_crowds, settle
 from charlstm.ui.form import KEPT
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.hub_tab import build_hub_tab
 from charlstm.ui.models import ModelShelf
+from charlstm.ui.sessions import MOST_SESSIONS
 from charlstm.ui.style import CSS, THEME
 from charlstm.ui.train_tab import build_house, build_train_tab, run_of
 from charlstm.ui.views import plain
@@ -49,6 +49,7 @@ def launch_options() -> dict[str, Any]:
         "ssr_mode": False,
         "mcp_server": importlib.util.find_spec("mcp") is not None,  # comes with gradio[mcp]
         "_frontend": False,  # or launching fails where the first answer takes over 3 seconds, as on a busy machine
+        "state_session_capacity": MOST_SESSIONS,
         "max_threads": 100,  # of writers, each of which sits in one
         "app_kwargs": {"middleware": [Middleware(assets.Compressed)]},
     }
@@ -100,6 +101,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
     look_less_often(page._queue)
     prepare_for_crowds()
     assets.put_first()
+    server.install()
     return page
 
 
@@ -115,8 +117,4 @@ def serve(flags: App) -> None:
     page = build(checkpoints_dir, warms_up=True)
     Housekeeper(RunStore(checkpoints_dir)).start()
     largest = {"max_file_size": f"{limits().max_corpus_mb:.0f}mb"} if limits().max_corpus_mb else {}
-    try:
-        page.launch(server_name=flags.host, server_port=flags.port, **{**launch_options(), **largest})
-    except (OSError, OverflowError):  # taken, forbidden, out of range, or no address of this machine
-        place = f"{flags.host or '127.0.0.1'}, port {flags.port or 'any'}"
-        sys.exit(f"The page can't be served at {place}; choose another --port (0 to 65535) or --host.")
+    page.launch(server_name=flags.host, server_port=flags.port, **{**launch_options(), **largest})
