@@ -193,7 +193,8 @@ class RunManager:
     def rename(self, name: str, label: str) -> None:
         """Have people call a run something else; its id and folder stay."""
         folder = self.store.get(name)
-        others = [called for other in self.store.folders() if other.name != name for called in {other.name, other.label}]
+        runs = [run for run in self.store.folders() if run.name != name]
+        others = [called for run in runs for called in {run.name, run.label}]
         label = checked_label(label, [*others, *(model for model in BUNDLED if model != name)])
         publish_text(folder.path / "label.txt", label)
 

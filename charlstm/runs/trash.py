@@ -1,6 +1,7 @@
 """Deleted runs: kept for some days beside the others, and brought back as they were."""
 
 import contextlib
+import os
 import shutil
 import time
 from pathlib import Path

@@ -10,12 +10,11 @@ import torch
 from starlette.middleware import Middleware
 
 from charlstm.flags import App
-from charlstm.hosting import is_zero_gpu, limits
+from charlstm.hosting import is_public, is_zero_gpu, limits
 from charlstm.hub.keeping import Housekeeper
 from charlstm.kernel.build import compiler_note
 from charlstm.places import page_checkpoints_dir
 from charlstm.runs.manager import RunManager
-from charlstm.runs.ownership import is_public
 from charlstm.runs.store import RunStore
 from charlstm.ui import assets, hub_tab, reader, server, sheet
 from charlstm.ui.controls import PRIVATE

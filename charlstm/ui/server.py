@@ -163,7 +163,7 @@ def _bind_free(host: str, port: int | None) -> list[socket.socket]:
     tried = [port] if port is not None else list(range(first, min(first + max(number, 1), 65536)))
     found = (_try_to_bind(host, each) for each in tried)
     reason = ""
-    for sockets, reason in found:
+    for sockets, reason in found:  # noqa: B007  the last one's is said
         if sockets:
             return sockets
     place = f"{host}, port {tried[0]}" + (f" to {tried[-1]}" if len(tried) > 1 else "")
