@@ -5,8 +5,8 @@
     config           the `ModelConfig`
     vocabulary       the ordered list of characters
     provenance       where the weights come from (`Provenance`)
-    sha256           the digest of its tensors; files of earlier versions lack it
-`training_state.safetensors` holds everything a run needs to continue bit for bit; its digest is of its facts, too.
+    sha256           of all but where they come from (`_digest`); files of earlier versions lack it
+`training_state.safetensors` holds everything a run needs to continue bit for bit, and such a digest.
 """
 
 import hashlib
@@ -37,6 +37,7 @@ FORMAT_VERSION = "1"
 _HEADER_KEYS = ("format_version", "config", "vocabulary", "provenance")
 _STATE_KEY = "training_state"
 _DIGEST_KEY = "sha256"
+_DIGESTED = (_STATE_KEY, "config", "vocabulary")
 _LONGEST_TEXT = 1 << 20  # characters of a header's texts, but for the vocabulary: those written here have thousands
 _SHOWN_CHARS = 200
 _TYPES = {
@@ -146,8 +147,11 @@ def _publish(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]
 
 
 def _digest(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> str:
-    """SHA-256 of a state's facts, where there are any, and of each tensor: name, type, shape, bytes; by name."""
-    digest = hashlib.sha256(texts.get(_STATE_KEY, "").encode())
+    """SHA-256 of the texts that the tensors mean nothing without, and of each, by name: name, type, shape, bytes.
+
+    What a model says of where it comes from is not among them: people may add to it.
+    """
+    digest = hashlib.sha256("".join(texts.get(key, "") for key in _DIGESTED).encode("utf-8", "surrogatepass"))
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode("utf-8", "surrogatepass"))
         digest.update(_bytes_of(tensor))
@@ -157,7 +161,7 @@ def _digest(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> str:
 def _check_digest(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
     if header.texts.get(_DIGEST_KEY) not in (None, _digest(tensors, header.texts)):
         again = "start the run anew" if _STATE_KEY in header.texts else "fetch or train the model again"
-        raise CheckpointError(f"{path} is damaged (its numbers are not those that were saved); {again}.")
+        raise CheckpointError(f"{path} is damaged (it is not what was saved); {again}.")
 
 
 def _read_tensors(file: io.BufferedReader, header: Header) -> dict[str, Tensor]:

@@ -104,8 +104,9 @@ def test_one_damaged_file_of_a_run_never_takes_the_list_away(tmp_path: Path, dat
 
 
 @pytest.mark.parametrize(
-    "request_", ['{"rate_factor": -5}', '{"rate_factor": 1e308}', '{"rate_factor": NaN}', '{"number": -1}', '{"save": 1e99}']
-)  # fmt: skip
+    "request_",
+    ['{"rate_factor": -5}', '{"rate_factor": 1e308}', '{"rate_factor": NaN}', '{"number": -1}', '{"save": 1e99}'],
+)
 def test_a_request_out_of_bounds_is_none(tmp_path: Path, request_: str) -> None:
     mailbox = Mailbox(tmp_path)
     mailbox.control_file.write_text(request_)
