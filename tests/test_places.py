@@ -99,7 +99,9 @@ def test_hints_name_the_command_as_it_was_called(started: str, called: str, monk
 
 
 def test_the_hubs_library_is_told_to_keep_quiet_about_links_before_it_is_imported(repository: Path) -> None:
-    script = "import charlstm.ui; from huggingface_hub import constants; print(constants.HF_HUB_DISABLE_SYMLINKS_WARNING)"
+    script = (
+        "import charlstm.ui; from huggingface_hub import constants; print(constants.HF_HUB_DISABLE_SYMLINKS_WARNING)"
+    )
     kept = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_SYMLINKS_WARNING"}
     done = subprocess.run([sys.executable, "-c", script], cwd=repository, env=kept, capture_output=True, check=True)
     assert done.stdout.decode() == "True\n"
