@@ -11,7 +11,6 @@ from typing import Any
 from charlstm.events import Record
 from charlstm.runs.history import told
 
-
 _BETWEEN_LINES_SECONDS = 5.0  # where there is no terminal
 
 
