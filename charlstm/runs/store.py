@@ -24,7 +24,6 @@ import hashlib
 import json
 import re
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ from charlstm.json_text import parse_as, parse_json, read_small
 from charlstm.runs.control import Answer, Control, Mailbox
 from charlstm.runs.held import Lock, is_held, lock_of
 from charlstm.runs.kept import PARTS, More, Parent, Ticket
+from charlstm.wording import without_places
 
 Active = Literal["starting", "running", "paused", "stopping", "measuring"]  # it has a process, or is about to
 Status = Literal[Active, "queued", "completed", "stopped", "failed", "interrupted"]
@@ -201,13 +201,8 @@ class RunFolder:
             text = self.log_file.read_bytes()[-4 * max_chars :].decode("utf-8", "replace")
         except OSError:
             return ""
-        for place, shown in (
-            (self.path.parent.resolve(), "<models>"),
-            (Path.home(), "~"),
-            (Path(sys.prefix), "<venv>"),
-        ):
-            text = text.replace(str(place), shown)
-        return text[-max_chars:]
+        text = text.replace(str(self.path.parent.resolve()), "/...")  # it may hold spaces
+        return without_places(text)[-max_chars:]
 
     def is_alive(self) -> bool:
         """Whether a worker holds the lock."""

@@ -286,13 +286,8 @@ tint.addEventListener('change', () => {
   reader.classList.toggle('is-tinted', tint.checked);
   find('.reader-legend').hidden = !tint.checked;
 });
-find('.reader-copy').addEventListener('click', (event) => {
-  navigator.clipboard.writeText(wholeText()).then(() => {
-    event.target.textContent = 'Copied';
-    setTimeout(() => { event.target.textContent = 'Copy'; }, 1500);
-  });
-});
-find('.reader-link').addEventListener('click', (event) => window.charlstm.copyLink(event.target, value().link));
+find('.reader-copy').addEventListener('click', (event) => window.charlstm.copyFor(event.currentTarget, wholeText()));
+find('.reader-link').addEventListener('click', (event) => window.charlstm.copyLink(event.currentTarget, value().link));
 find('.reader-save').addEventListener('click', () => {
   const link = make('a');
   link.href = URL.createObjectURL(new Blob([wholeText()], { type: 'text/plain;charset=utf-8' }));

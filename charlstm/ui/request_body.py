@@ -39,10 +39,7 @@ class JsonReader:
         self._held_bytes = 0
 
     async def read(self, receive: Receive) -> tuple[bytes, Any]:
-        """The whole body and its value; raises `RequestRefused`.
-
-        Whoever has it calls `release` when the request is done.
-        """
+        """The whole body and its value, until `release` is called with it; raises `RequestRefused`."""
         body = bytearray()
         try:
             while True:

@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import h11
@@ -161,33 +162,40 @@ def _bind_free(host: str, port: int | None) -> list[socket.socket]:
     first = int(os.environ.get("GRADIO_SERVER_PORT") or _FIRST_PORT)
     number = int(os.environ.get("GRADIO_NUM_PORTS") or _NUM_PORTS)
     tried = [port] if port is not None else list(range(first, min(first + max(number, 1), 65536)))
-    found = (_try_to_bind(host, each) for each in tried)
+    sockets, reason = _bind_first(host, tried)
+    if not sockets:
+        place = f"{host}, port {tried[0]}" + (f" to {tried[-1]}" if len(tried) > 1 else "")
+        raise ConfigError(
+            f"The page can't be served at {place} ({reason}); choose another --port (0 to 65535) or --host."
+        )
+    return sockets
+
+
+def _bind_first(host: str, ports: list[int]) -> tuple[list[socket.socket], str]:
+    """Sockets on the first port that is free, or why there are none."""
     reason = ""
-    for sockets, reason in found:  # noqa: B007  the last one's is said
-        if sockets:
-            return sockets
-    place = f"{host}, port {tried[0]}" + (f" to {tried[-1]}" if len(tried) > 1 else "")
-    raise ConfigError(f"The page can't be served at {place} ({reason}); choose another --port (0 to 65535) or --host.")
-
-
-def _try_to_bind(host: str, port: int) -> tuple[list[socket.socket], str]:
-    """Sockets, or why there are none."""
     try:
-        return _bind(host, port), ""
+        found = dict.fromkeys(socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
+        addresses = [(each[0], each[4]) for each in found]
+        for port in ports:
+            try:
+                return _bind(addresses, port, takes_both=host == "::"), ""
+            except OSError as error:  # noqa: PERF203  a hundred ports at most
+                reason = error.strerror or str(error)
     except (OSError, OverflowError, UnicodeError) as error:
-        return [], getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
+    return [], reason
 
 
-def _bind(host: str, port: int) -> list[socket.socket]:
-    """Sockets on all addresses of `host` that this machine has, on the same port; raises `OSError`."""
+def _bind(addresses: Sequence[tuple[int, tuple[Any, ...]]], port: int, takes_both: bool) -> list[socket.socket]:
+    """Sockets on those of `addresses` that this machine has, on the same port; raises `OSError`."""
     sockets: list[socket.socket] = []
     absent: OSError | None = None
-    found = dict.fromkeys(socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
     try:
-        for family, _, _, _, address in found:
+        for family, address in addresses:
             number = port or (sockets[0].getsockname()[1] if sockets else 0)
             try:
-                sockets.append(_listen(family, (address[0], number, *address[2:]), takes_both=host == "::"))
+                sockets.append(_listen(family, (address[0], number, *address[2:]), takes_both))
             except OSError as error:
                 if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     raise

@@ -31,14 +31,19 @@
     return isCopied;
   };
 
-  // Copies an address of this page, which inside a Space's frame the browser's own bar does not show, and says so on `button`.
-  const copyLink = async (button, query, hash = '') => {
-    const text = button.textContent, url = new URL(location.pathname, location.origin);
+  // Copies for a button that says how it went.
+  const copyFor = async (button, text) => {
+    const said = (button.dataset.said ||= button.textContent);  // a second click finds the answer there
+    button.textContent = (await copyText(text)) ? 'Copied' : 'Not copied: mark the text and press Ctrl+C';
+    setTimeout(() => { button.textContent = said; }, 1500);
+  };
+
+  // Copies an address of this page, which the browser's own bar does not show inside a Space's frame.
+  const copyLink = (button, query, hash = '') => {
+    const url = new URL(location.pathname, location.origin);
     url.search = query;
     url.hash = hash;
-    if (!(await copyText(url.href))) { window.prompt('The address:', url.href); return; }
-    button.textContent = 'Copied';
-    setTimeout(() => { button.textContent = text; }, 1500);
+    return copyFor(button, url.href);
   };
 
   // One question at a time: a form in a dialog. `fields` are [name, label, attributes]; resolves to the values, or null.
@@ -63,5 +68,5 @@
     inputs[0]?.[1].select?.();
   });
 
-  window.charlstm = Object.assign(window.charlstm || {}, { h, say, show, ask, copyText, copyLink });
+  window.charlstm = Object.assign(window.charlstm || {}, { h, say, show, ask, copyText, copyFor, copyLink });
 })();
