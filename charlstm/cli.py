@@ -41,6 +41,7 @@ from charlstm.flags import (
     train_type,
     values,
 )
+from charlstm.output import discard_unwritable, ignore_output_errors, is_reader_gone, prepare_output
 from charlstm.runs.commands import REQUESTS, make_ready, named_model, run_row, steered
 from charlstm.runs.kept import More
 from charlstm.runs.manager import RunManager
@@ -145,7 +146,8 @@ def _resume(flags: Resume) -> None:
 
 def _work(folder: RunFolder, corpus: "Corpus | None", world: "World", is_quiet: bool = False) -> None:
     try:
-        _worked(folder, corpus, world, is_quiet)
+        with ignore_output_errors():  # whoever read along has left, or the log's disk is full: no reason to stop
+            _worked(folder, corpus, world, is_quiet)
     finally:
         if world.is_writer:
             RunManager(folder.path.parent).tend()  # whatever waits for this one's end
@@ -298,24 +300,38 @@ def _run(argv: list[str]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else argv
+    prepare_output()
+    try:
+        return _exit_code(sys.argv[1:] if argv is None else argv)
+    finally:
+        discard_unwritable()
+
+
+def _exit_code(argv: list[str]) -> int:
     is_helper = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0"
     try:
         with muted() if is_helper else contextlib.nullcontext():
             _run(argv)
+        sys.stdout.flush()
     except CharLSTMError as error:
         if not (is_helper and isinstance(error, ConfigError | GroupError | TrainingDiverged)):  # the first says so
-            print(error, file=sys.stderr)
+            _complain(error)
         return 2 if isinstance(error, ConfigError) else 1
-    except BrokenPipeError:  # `generate ... | head`: whoever reads has enough
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  for the flush at exit
-    except OSError as error:  # nobody foresaw it: still a sentence, and not a screenful
-        print(f"{error.filename or 'a file'} can't be used ({error.strerror or error}); check it.", file=sys.stderr)
+    except OSError as error:
+        if is_reader_gone(error):  # `generate ... | head`: whoever reads has enough
+            return 0
+        # nobody foresaw it: still a sentence, and not a screenful
+        _complain(f"{error.filename or 'the output or a file'} can't be used ({error.strerror or error}); check it.")
         return 1
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _complain("interrupted")
         return 1
     return 0
+
+
+def _complain(what: object) -> None:
+    with ignore_output_errors():
+        print(what, file=sys.stderr)
 
 
 def _command(function: Any, flags_type: type) -> Any:
