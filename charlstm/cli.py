@@ -27,6 +27,7 @@ from charlstm.config import (
     Settings,
     TrainConfig,
     checked,
+    plain_lines,
 )
 from charlstm.errors import CharLSTMError, ConfigError, CorpusError, GroupError, TrainingDiverged
 from charlstm.flags import (
@@ -192,15 +193,15 @@ def _generate(flags: Any) -> None:
 
     torch.set_num_threads(1)  # one text is read and written by one; the other cores are for others
 
-    config = checked(SampleConfig, values(flags, SampleConfig))
+    config, prompt = checked(SampleConfig, values(flags, SampleConfig)), plain_lines(flags.prompt)
     language_model = LanguageModel.load(flags.model)
     if config.num_samples > 1:
-        for number, text in enumerate(language_model.generate_samples(flags.prompt, config), start=1):
-            print(f"---- {number} of {config.num_samples} ----\n{harmless(flags.prompt + text)}")
+        for number, text in enumerate(language_model.generate_samples(prompt, config), start=1):
+            print(f"---- {number} of {config.num_samples} ----\n{harmless(prompt + text)}")
         return
-    chunks = language_model.stream(flags.prompt, config)
+    chunks = language_model.stream(prompt, config)
     first = next(chunks)  # a prompt that can't be read is refused before it is printed
-    print(harmless(flags.prompt), end="")
+    print(harmless(prompt), end="")
     for chunk in itertools.chain([first], chunks):
         print(harmless(chunk.text), end="", flush=True)
     print()
