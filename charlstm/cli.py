@@ -28,6 +28,7 @@ from charlstm.config import (
     Settings,
     TrainConfig,
     checked,
+    plain_lines,
 )
 from charlstm.errors import CharLSTMError, ConfigError, CorpusError, GroupError, TrainingDiverged
 from charlstm.flags import (
@@ -47,6 +48,7 @@ from charlstm.hosting import prepare_environment
 from charlstm.json_text import parse_json, read_small
 from charlstm.places import find_model
 from charlstm.proxies import prepare_proxies
+from charlstm.output import discard_unwritable, ignore_output_errors, is_reader_gone, prepare_output
 from charlstm.runs.commands import REQUESTS, make_ready, named_model, run_row, steered
 from charlstm.runs.kept import More
 from charlstm.runs.manager import RunManager
@@ -156,7 +158,8 @@ def _resume(flags: Resume) -> None:
 
 def _work(folder: RunFolder, corpus: "Corpus | None", world: "World", is_quiet: bool = False) -> None:
     try:
-        _worked(folder, corpus, world, is_quiet)
+        with ignore_output_errors():  # whoever read along has left, or the log's disk is full: no reason to stop
+            _worked(folder, corpus, world, is_quiet)
     finally:
         if world.is_writer:
             RunManager(folder.path.parent).tend()  # whatever waits for this one's end
@@ -205,17 +208,17 @@ def _generate(flags: Any) -> None:
 
     torch.set_num_threads(1)  # one text is read and written by one; the other cores are for others
 
-    config = checked(SampleConfig, values(flags, SampleConfig))
+    config, prompt = checked(SampleConfig, values(flags, SampleConfig)), plain_lines(flags.prompt)
     language_model = LanguageModel.load(flags.model)
     if (config.num_chars or _LONG_CHARS) >= _LONG_CHARS and (note := compiler_note()):
         print(note, file=sys.stderr)
     if config.num_samples > 1:
-        for number, text in enumerate(language_model.generate_samples(flags.prompt, config), start=1):
-            print(f"---- {number} of {config.num_samples} ----\n{harmless(flags.prompt + text)}")
+        for number, text in enumerate(language_model.generate_samples(prompt, config), start=1):
+            print(f"---- {number} of {config.num_samples} ----\n{harmless(prompt + text)}")
         return
-    chunks = language_model.stream(flags.prompt, config)
+    chunks = language_model.stream(prompt, config)
     first = next(chunks)  # a prompt that can't be read is refused before it is printed
-    print(harmless(flags.prompt), end="")
+    print(harmless(prompt), end="")
     for chunk in itertools.chain([first], chunks):
         print(harmless(chunk.text), end="", flush=True)
     print()
@@ -288,7 +291,8 @@ def _app(flags: App) -> None:
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # the address is seen at once, in a log too
-    serve(flags)
+    with ignore_output_errors():  # nobody need read along
+        serve(flags)
 
 
 def _bench(flags: Any) -> None:
@@ -329,26 +333,40 @@ def _run(argv: list[str]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else argv
+    prepare_output()
+    try:
+        return _exit_code(sys.argv[1:] if argv is None else argv)
+    finally:
+        discard_unwritable()
+
+
+def _exit_code(argv: list[str]) -> int:
     is_helper = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0"
     try:
         if argv and argv[0] in cli_hub.COMMANDS:
             prepare_proxies()
         with muted() if is_helper else contextlib.nullcontext():
             _run(argv)
+        sys.stdout.flush()
     except CharLSTMError as error:
         if not (is_helper and isinstance(error, ConfigError | GroupError | TrainingDiverged)):  # the first says so
-            print(error, file=sys.stderr)
+            _complain(error)
         return 2 if isinstance(error, ConfigError) else 1
-    except BrokenPipeError:  # `generate ... | head`: whoever reads has enough
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  for the flush at exit
-    except OSError as error:  # nobody foresaw it: still a sentence, and not a screenful
-        print(f"{error.filename or 'a file'} can't be used ({error.strerror or error}); check it.", file=sys.stderr)
+    except OSError as error:
+        if is_reader_gone(error):  # `generate ... | head`: whoever reads has enough
+            return 0
+        # nobody foresaw it: still a sentence, and not a screenful
+        _complain(f"{error.filename or 'the output or a file'} can't be used ({error.strerror or error}); check it.")
         return 1
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _complain("interrupted")
         return 1
     return 0
+
+
+def _complain(what: object) -> None:
+    with ignore_output_errors():
+        print(what, file=sys.stderr)
 
 
 def _command(function: Any, flags_type: type) -> Any:
