@@ -1,16 +1,8 @@
-"""Entry point of the app, on a laptop (`python app.py [--host H] [--port P]`) and on a Space."""
+"""Entry point of the app, on a laptop (`python app.py [--host H] [--port P]`) and on a Space: `charlstm app`."""
 
-import io
 import sys
-from pathlib import Path
 
-from charlstm.hosting import place_of_runs, prepare_environment
-
-prepare_environment()
-
-from charlstm.ui.app import main
+from charlstm.cli import main
 
 if __name__ == "__main__":
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # the address is seen at once, in a log too
-    main(place_of_runs(Path(__file__).resolve().parent / "checkpoints"))
+    sys.exit(main(["app", *sys.argv[1:]]))

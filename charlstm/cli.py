@@ -1,4 +1,4 @@
-"""The command line: `python -m charlstm train | resume | generate | evaluate | runs | bench`, and those of `cli_hub`.
+"""The command line: `charlstm train | resume | generate | evaluate | runs | app | bench`, and those of `cli_hub`.
 
 With `cli_hub` the only module that prints. Flags are made from the fields of `config`; torch is loaded only by
 commands that need it.
@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage.
 
 import argparse
 import contextlib
+import io
 import itertools
 import json
 import os
@@ -27,10 +28,12 @@ from charlstm.config import (
     Settings,
     TrainConfig,
     checked,
+    plain_lines,
 )
 from charlstm.errors import CharLSTMError, ConfigError, CorpusError, GroupError, TrainingDiverged
 from charlstm.flags import (
     DEFAULT_PRESET,
+    App,
     Evaluate,
     Rate,
     Resume,
@@ -41,18 +44,24 @@ from charlstm.flags import (
     train_type,
     values,
 )
+from charlstm.hosting import prepare_environment
 from charlstm.json_text import parse_json, read_small
+from charlstm.places import find_model
+from charlstm.proxies import prepare_proxies
+from charlstm.output import discard_unwritable, ignore_output_errors, is_reader_gone, prepare_output
 from charlstm.runs.commands import REQUESTS, make_ready, named_model, run_row, steered
 from charlstm.runs.kept import More
 from charlstm.runs.manager import RunManager
 from charlstm.runs.parts import begun_from
 from charlstm.runs.store import RunFolder, RunStore
 from charlstm.terminal import BytesBar, TrainingBar, harmless, muted
-from charlstm.wording import duration
+from charlstm.wording import duration, own_command
 
 if TYPE_CHECKING:
     from charlstm.corpus import Corpus
     from charlstm.distributed import World
+
+_LONG_CHARS = 10_000  # PyTorch alone takes seconds for so many
 
 
 def _base_settings(argv: list[str]) -> Settings:
@@ -67,7 +76,7 @@ def _base_settings(argv: list[str]) -> Settings:
         return Settings.preset(DEFAULT_PRESET)  # the real parser will say what is wrong with it
     flat = {**PRESETS[known.preset], **(_read_json(known.config) if known.config else {})}
     settings = Settings.from_flat(flat, needs_end=False)
-    return begun_from(settings, known.parent) if known.parent else settings
+    return begun_from(settings, find_model(known.parent)) if known.parent else settings
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -88,6 +97,8 @@ def _train(flags: Any) -> None:
     from charlstm.language_model import LanguageModel
     from charlstm.training import grown
 
+    if flags.parent:
+        flags.parent = find_model(flags.parent)
     settings, typed = Settings.from_flat(values(flags, ModelConfig, TrainConfig)), flags.corpus
     if flags.parent and settings != begun_from(settings, flags.parent):
         raise ConfigError("the sizes are those of the model the run begins from; leave out flags that change them.")
@@ -147,13 +158,15 @@ def _resume(flags: Resume) -> None:
 
 def _work(folder: RunFolder, corpus: "Corpus | None", world: "World", is_quiet: bool = False) -> None:
     try:
-        _worked(folder, corpus, world, is_quiet)
+        with ignore_output_errors():  # whoever read along has left, or the log's disk is full: no reason to stop
+            _worked(folder, corpus, world, is_quiet)
     finally:
         if world.is_writer:
             RunManager(folder.path.parent).tend()  # whatever waits for this one's end
 
 
 def _worked(folder: RunFolder, corpus: "Corpus | None", world: "World", is_quiet: bool) -> None:
+    from charlstm.kernel.build import compiler_note
     from charlstm.runs.sources import corpus_of
     from charlstm.runs.worker import assist, work
 
@@ -163,6 +176,8 @@ def _worked(folder: RunFolder, corpus: "Corpus | None", world: "World", is_quiet
         assist(folder, lambda: corpus or corpus_of(folder), world)
         return
     print(f"run {folder.name}, in {folder.path}")
+    if note := compiler_note():
+        print(note)
     with BytesBar() as download, TrainingBar(is_quiet) as bar:
         finished = work(folder, corpus, bar.show, download.report, world=world)
     print(f"{finished.reason} at step {finished.step:,} after {duration(finished.elapsed_seconds)}")
@@ -171,7 +186,7 @@ def _worked(folder: RunFolder, corpus: "Corpus | None", world: "World", is_quiet
             f"validation {finished.val_stateful:.4f} nats per character stateful, "
             f"{finished.val_windows:.4f} in windows of 256"
         )
-    print(f"write with it: python -m charlstm generate {shlex.quote(str(folder.path))}")
+    print(f"write with it: {own_command()} generate {shlex.quote(str(folder.path))}")
 
 
 def _steering(request: str, flags_type: type) -> Any:
@@ -188,19 +203,22 @@ def _generate(flags: Any) -> None:
     """Write text with a model."""
     import torch
 
+    from charlstm.kernel.build import compiler_note
     from charlstm.language_model import LanguageModel
 
     torch.set_num_threads(1)  # one text is read and written by one; the other cores are for others
 
-    config = checked(SampleConfig, values(flags, SampleConfig))
+    config, prompt = checked(SampleConfig, values(flags, SampleConfig)), plain_lines(flags.prompt)
     language_model = LanguageModel.load(flags.model)
+    if (config.num_chars or _LONG_CHARS) >= _LONG_CHARS and (note := compiler_note()):
+        print(note, file=sys.stderr)
     if config.num_samples > 1:
-        for number, text in enumerate(language_model.generate_samples(flags.prompt, config), start=1):
-            print(f"---- {number} of {config.num_samples} ----\n{harmless(flags.prompt + text)}")
+        for number, text in enumerate(language_model.generate_samples(prompt, config), start=1):
+            print(f"---- {number} of {config.num_samples} ----\n{harmless(prompt + text)}")
         return
-    chunks = language_model.stream(flags.prompt, config)
+    chunks = language_model.stream(prompt, config)
     first = next(chunks)  # a prompt that can't be read is refused before it is printed
-    print(harmless(flags.prompt), end="")
+    print(harmless(prompt), end="")
     for chunk in itertools.chain([first], chunks):
         print(harmless(chunk.text), end="", flush=True)
     print()
@@ -257,10 +275,24 @@ def _runs(flags: Runs) -> None:
     if flags.as_json:
         print(json.dumps(rows))
     elif not rows:
-        print(f"no runs in {flags.checkpoints_dir} yet; start one with: python -m charlstm train")
+        print(f"no runs in {flags.checkpoints_dir} yet; start one with: {own_command()} train")
     for row in rows if not flags.as_json else []:
         loss = f"validation {row['val_loss']:.4f}" if row["val_loss"] is not None else "no validation yet"
         print(f"{row['name']:32} {row['status']:10} step {row['step']:>9,}  {loss}")
+
+
+def _app(flags: App) -> None:
+    """Open the page in a browser: train a model in front of your eyes, and write with it."""
+    from charlstm.ui.environment import prepare_for_gradio
+
+    prepare_for_gradio()
+    prepare_environment()
+    from charlstm.ui.app import serve
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # the address is seen at once, in a log too
+    with ignore_output_errors():  # nobody need read along
+        serve(flags)
 
 
 def _bench(flags: Any) -> None:
@@ -286,12 +318,13 @@ def _run(argv: list[str]) -> None:
         "generate": _command(_generate, generate_type()),
         "evaluate": _command(_evaluate, Evaluate),
         "runs": _command(_runs, Runs),
+        "app": _command(_app, App),
         "bench": _command(_bench, bench_type()),
         **{name: _command(*each) for name, each in cli_hub.COMMANDS.items()},
     }
     tyro.extras.subcommand_cli_from_dict(
         commands,
-        prog="python -m charlstm",
+        prog=own_command(),
         description="Train a character-level LSTM and write text with it.",
         args=argv,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalRequiredArgs),
@@ -300,24 +333,40 @@ def _run(argv: list[str]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else argv
+    prepare_output()
+    try:
+        return _exit_code(sys.argv[1:] if argv is None else argv)
+    finally:
+        discard_unwritable()
+
+
+def _exit_code(argv: list[str]) -> int:
     is_helper = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0"
     try:
+        if argv and argv[0] in cli_hub.COMMANDS:
+            prepare_proxies()
         with muted() if is_helper else contextlib.nullcontext():
             _run(argv)
+        sys.stdout.flush()
     except CharLSTMError as error:
         if not (is_helper and isinstance(error, ConfigError | GroupError | TrainingDiverged)):  # the first says so
-            print(error, file=sys.stderr)
+            _complain(error)
         return 2 if isinstance(error, ConfigError) else 1
-    except BrokenPipeError:  # `generate ... | head`: whoever reads has enough
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  for the flush at exit
-    except OSError as error:  # nobody foresaw it: still a sentence, and not a screenful
-        print(f"{error.filename or 'a file'} can't be used ({error.strerror or error}); check it.", file=sys.stderr)
+    except OSError as error:
+        if is_reader_gone(error):  # `generate ... | head`: whoever reads has enough
+            return 0
+        # nobody foresaw it: still a sentence, and not a screenful
+        _complain(f"{error.filename or 'the output or a file'} can't be used ({error.strerror or error}); check it.")
         return 1
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _complain("interrupted")
         return 1
     return 0
+
+
+def _complain(what: object) -> None:
+    with ignore_output_errors():
+        print(what, file=sys.stderr)
 
 
 def _command(function: Any, flags_type: type) -> Any:

@@ -4,15 +4,18 @@
 """
 
 import dataclasses
+import shlex
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 
+from charlstm.places import default_checkpoints_dir, find_model
 from charlstm.runs.history import History
 from charlstm.runs.store import RunFolder, RunStore
 from charlstm.terminal import StepBar
+from charlstm.wording import own_command
 
 if TYPE_CHECKING:
     from charlstm.hub.client import Followed
@@ -30,6 +33,7 @@ class Push:
     private: Annotated[bool, tyro.conf.arg(help="Keep a repository that is made now to yourself (the default)")] = False
     revision: Annotated[str | None, tyro.conf.arg(help="Branch to send it to; made if there is none")] = None
     language: Annotated[str | None, tyro.conf.arg(help="Code of the text's language, such as en")] = None
+    licence: Annotated[str, tyro.conf.arg(help="Licence of the weights, as the Hub names it")] = "mit"
     dry_run: Annotated[bool, tyro.conf.arg(help="Only show what would be sent")] = False
 
 
@@ -40,7 +44,7 @@ class Pull:
     repo: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="The model on the Hub: USER/REPO")]
     revision: Annotated[str | None, tyro.conf.arg(help="Branch, tag or commit")] = None
     name: Annotated[str | None, tyro.conf.arg(help="Name among your models; by default the repository's")] = None
-    checkpoints_dir: Path = Path("checkpoints")
+    checkpoints_dir: Path = dataclasses.field(default_factory=default_checkpoints_dir)
     """Folder of models and runs."""
 
 
@@ -60,7 +64,7 @@ class Deploy:
     dry_run: Annotated[
         bool, tyro.conf.arg(help="Only list files, front matter and variables, and lay the files out in a new folder")
     ] = False
-    checkpoints_dir: Path = Path("checkpoints")
+    checkpoints_dir: Path = dataclasses.field(default_factory=default_checkpoints_dir)
     """Folder of models and runs."""
 
 
@@ -73,9 +77,10 @@ def push(flags: Push) -> None:
 
     if flags.private and flags.public:
         raise ConfigError("--private and --public exclude each other; choose one.")
-    history = History(RunFolder(flags.model.parent if flags.model.suffix == ".safetensors" else flags.model))
+    model = find_model(flags.model)
+    history = History(RunFolder(model.parent if model.suffix == ".safetensors" else model))
     history.poll()
-    parcel = pack(flags.model, flags.repo, history.records, flags.language)
+    parcel = pack(model, flags.repo, history.records, flags.language, flags.licence)
     print(f"to {parcel.repo_id} ({'public' if flags.public else 'private'} if it is made now), and nothing else:")
     for name, data in parcel.files.items():
         print(f"  {len(data):>12,} bytes  {name}")
@@ -94,7 +99,7 @@ def pull(flags: Pull) -> None:
 
     store = RunStore(flags.checkpoints_dir)
     name = _shown(Followed(lambda report: fetch(flags.repo, store, flags.name, flags.revision, report)))
-    print(f"write with it: python -m charlstm generate {flags.checkpoints_dir / name}")
+    print(f"write with it: {own_command()} generate {shlex.quote(str(flags.checkpoints_dir / name))}")
 
 
 def deploy(flags: Deploy) -> None:
@@ -114,7 +119,7 @@ def deploy(flags: Deploy) -> None:
         print(f"{len(data):>12,} bytes  {name}")
     print(f"\nfront matter of README.md:\n{plan.front_matter}")
     print("variables:", ", ".join(flags.variables) or "none (the limits of charlstm/hosting.py hold)")
-    print("hardware:", flags.hardware or "as it is, or cpu-basic")
+    print("hardware:", flags.hardware or "as it is, or cpu-basic, or zero-a10g where the account may have no other")
     if flags.dry_run:
         folder = Path(tempfile.mkdtemp(prefix="charlstm-space-"))
         plan.write(folder)

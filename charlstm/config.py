@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from charlstm.errors import ConfigError
@@ -25,6 +25,11 @@ PresetName = Literal["auto", "blog", "minute", "best"]
 
 class Unit(str):
     """The unit of a field's value, attached through `Annotated`."""
+
+
+def plain_lines(text: str) -> str:
+    """`text` as a corpus would be read: plain newlines, and no byte-order mark in front."""
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 class _Config(BaseModel):
@@ -81,6 +86,13 @@ class TrainConfig(_Config):
     seq_len: Annotated[int, Unit("characters")] = Field(
         64, ge=1, le=4096, description="Characters of each stream in one step, and how far gradients reach back"
     )
+    state_reset: Annotated[float, Unit("share")] = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Share of a stream's windows that start from the zero state instead of the carried one, as writing "
+        "does; 0 always carries",
+    )
     learning_rate: float = Field(5e-3, gt=0, le=1, description="Adam's step size at its peak")
     lr_schedule: Schedule = Field(
         "linear",
@@ -130,7 +142,9 @@ class TrainConfig(_Config):
         500, ge=1, le=10_000, description="Length of those samples"
     )
     sample_temperature: float = Field(1.0, ge=0, le=2, description="Temperature of those samples")
-    sample_prompt: str = Field("", max_length=1000, description="Text that those samples continue")
+    sample_prompt: Annotated[str, AfterValidator(plain_lines)] = Field(
+        "", max_length=1000, description="Text that those samples continue"
+    )
     seed: int = Field(1, ge=0, le=2**31 - 1, description="Seed of the initial weights, dropout and samples")
     precision: Precision = Field(
         "auto", description="Arithmetic of training; auto takes bfloat16 where the processor is fast at it"
@@ -166,7 +180,9 @@ class SampleConfig(_Config):
         le=1000,
         description="Never write a stretch this long that stands in the last 1,024 characters already; 0 allows it",
     )
-    stop: str = Field("", max_length=1000, description="End once the text ends with this; empty for no such end")
+    stop: Annotated[str, AfterValidator(plain_lines)] = Field(
+        "", max_length=1000, description="End once the text ends with this; empty for no such end"
+    )
     num_samples: Annotated[int, Unit("texts")] = Field(1, ge=1, le=8, description="Texts to write side by side")
     seed: int = Field(1, ge=0, le=2**31 - 1, description="Same seed, same text")
 
@@ -251,6 +267,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "recurrent_init": "uniform",
         "batch_size": 1,
         "seq_len": 100,
+        "state_reset": 0.0,
         "learning_rate": 0.01,
         "lr_schedule": "constant",
         "warmup_steps": 0,

@@ -18,13 +18,14 @@ from charlstm.config import (
     TrainConfig,
     help_of,
 )
+from charlstm.places import default_checkpoints_dir
 
 DEFAULT_PRESET: PresetName = "minute"
 
 
 @dataclasses.dataclass
 class Common:
-    checkpoints_dir: Path = Path("checkpoints")
+    checkpoints_dir: Path = dataclasses.field(default_factory=default_checkpoints_dir)
     """Folder of models and runs."""
 
 
@@ -56,6 +57,16 @@ class Resume(Steered):
     more_schedule: Schedule | None = None
     """Learning-rate schedule of the added part; by default the run's."""
     quiet: Annotated[bool, tyro.conf.arg(help="Leave out the samples, which the run's records hold too")] = False
+
+
+@dataclasses.dataclass
+class App:
+    host: str | None = None
+    """Address to listen on (127.0.0.1; 0.0.0.0 for the whole network)."""
+    port: int | None = None
+    """Port to listen on (the first free one from 7860)."""
+    checkpoints_dir: Path | None = None
+    """Folder of models and runs; by default the one beside app.py, or the user's data folder for an installed copy."""
 
 
 @dataclasses.dataclass

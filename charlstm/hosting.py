@@ -4,11 +4,14 @@ Every limit and every environment variable of the app stands here. This module i
 library, so that it can set the stage for them.
 """
 
+import contextlib
 import importlib.util
+import math
 import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +20,9 @@ from charlstm.private_folders import make_private
 
 BUNDLED = ("tiny-shakespeare", "python-stdlib")  # models that come with the app, in this order
 BACKUP_REPO = "CHARLSTM_BACKUP_REPO"
+ALLOWED_HOSTS = "CHARLSTM_ALLOWED_HOSTS"  # further names of this app, and origins whose pages may use it
+TRASH_DAYS = "CHARLSTM_TRASH_DAYS"
+_TRASH_DAYS = 30
 _PREFIX = "CHARLSTM_"
 
 
@@ -25,9 +31,17 @@ def is_space() -> bool:
     return bool(os.environ.get("SPACE_ID"))
 
 
+def is_public() -> bool:
+    """Whether strangers meet here: on a Space, or where CHARLSTM_PUBLIC is set to 1."""
+    return is_space() or os.environ.get("CHARLSTM_PUBLIC") == "1"
+
+
 def is_zero_gpu() -> bool:
     """Whether this is a Space whose GPU comes for a call at a time (ZeroGPU)."""
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
+_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Limits(BaseModel):
@@ -35,14 +49,23 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     max_parameters: int = Field(0, ge=0, description="Parameters of a model")
-    max_minutes: float = Field(0, ge=0, description="Training time of a run, in minutes")
-    max_corpus_mb: float = Field(0, ge=0, description="Size of a text, in megabytes")
-    max_runs: int = Field(1, ge=1, description="Runs that train at the same time")
-    max_disk_mb: float = Field(
-        0, ge=0, description="Disk for runs (deleted ones too), kept texts and pulled models, in megabytes"
+    max_minutes: _Amount = Field(0, description="Training time of a run in all, in minutes")
+    max_corpus_mb: _Amount = Field(0, description="Size of a text, in megabytes")
+    max_memory_mb: _Amount = Field(
+        0, description="Memory that training a run may need, in megabytes; without a limit what the machine has"
     )
-    max_kept_hours: float = Field(0, ge=0, description="Hours for which a visitor's run or model is kept")
-    max_download_mb: float = Field(2000, ge=0, description="Size of a model that is pulled, in megabytes")
+    max_runs: int = Field(1, ge=1, description="Runs that train at the same time")
+    max_paused_minutes: _Amount = Field(
+        0, description="Time for which a run may rest paused; then it is saved and stopped"
+    )
+    max_queue: int = Field(0, ge=0, description="Runs that wait for their turn")
+    max_queue_each: int = Field(0, ge=0, description="Of those, runs of one visitor")
+    max_kept_runs: int = Field(0, ge=0, description="Visitors' runs and models that are kept, the newest")
+    max_disk_mb: _Amount = Field(
+        0, description="Disk for runs (deleted ones too), kept texts and pulled models, in megabytes"
+    )
+    max_kept_hours: _Amount = Field(0, description="Hours for which a visitor's run or model is kept")
+    max_download_mb: _Amount = Field(2000, description="Size of a model that is pulled, in megabytes")
 
 
 HERE = Limits()
@@ -50,7 +73,12 @@ ON_A_SPACE = Limits(
     max_parameters=5_000_000,
     max_minutes=10,
     max_corpus_mb=10,
+    max_memory_mb=4000,
     max_runs=1,
+    max_paused_minutes=10,
+    max_queue=20,
+    max_queue_each=3,
+    max_kept_runs=200,
     max_disk_mb=2000,
     max_kept_hours=24,
     max_download_mb=200,
@@ -64,7 +92,7 @@ def variable(name: str) -> str:
 
 def limits() -> Limits:
     """The limits here and now; raises `ConfigError` for a variable that is no such number."""
-    values = (ON_A_SPACE if is_space() else HERE).model_dump()
+    values = (ON_A_SPACE if is_public() else HERE).model_dump()
     for name in values:
         if given := os.environ.get(variable(name), "").strip():
             values[name] = given
@@ -72,9 +100,19 @@ def limits() -> Limits:
         return Limits(**values)
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
+        wanted = "a whole number of 1 or more" if name == "max_runs" else "a number (0 for no limit)"
         raise ConfigError(
-            f"the environment variable {variable(name)} is {values[name]!r}; it must be a number (0 for no limit)."
+            f"the environment variable {variable(name)} is {str(values[name])[:20]!r}; it must be {wanted}."
         ) from None
+
+
+def trash_days() -> float:
+    """For how many days deleted runs are kept; raises `ConfigError` for a variable that is no such number."""
+    given = os.environ.get(TRASH_DAYS, "").strip() or str(_TRASH_DAYS)
+    with contextlib.suppress(ValueError):
+        if 0 <= (days := float(given)) < math.inf:
+            return days
+    raise ConfigError(f"the environment variable {TRASH_DAYS} is {given[:20]!r}; it must be a number of days.")
 
 
 def prepare_environment() -> None:
@@ -83,8 +121,8 @@ def prepare_environment() -> None:
     Called first of all: libraries read these variables when they are imported, and `spaces`, which hands out the GPU of
     a ZeroGPU Space, must be imported before torch.
     """
-    if is_space():
-        os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"  # noqa: S105  no token, but that the Space's is not used
+    if is_public():
+        os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"  # noqa: S105  no token, but that the machine's is not used
     if not _has_cache():
         place = _own_temporary_folder()
         os.environ["XDG_CACHE_HOME"] = str(place / "cache")

@@ -10,6 +10,7 @@ from charlstm.checkpoint import MODEL_FILE, Provenance, load_model, save_model
 from charlstm.config import ModelConfig, SampleConfig
 from charlstm.errors import ConfigError
 from charlstm.model import CharLSTM
+from charlstm.places import find_model
 from charlstm.sampling import TextChunk, stream
 from charlstm.scoring import Score, score
 from charlstm.vocabulary import Vocabulary
@@ -32,8 +33,11 @@ class LanguageModel:
 
     @classmethod
     def load(cls, path: str | Path) -> "LanguageModel":
-        """Load a folder that holds `model.safetensors`, or such a file; raises `CheckpointError`."""
-        return cls(*load_model(_model_file(path)))
+        """Load a folder that holds `model.safetensors`, or such a file; raises `CheckpointError`.
+
+        What is not there may be the name of one of the user's models or of a bundled one, such as `tiny-shakespeare`.
+        """
+        return cls(*load_model(_model_file(find_model(Path(path)))))
 
     @classmethod
     def from_pretrained(cls, repo_id: str, revision: str | None = None) -> "LanguageModel":

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from charlstm.config import SampleConfig
 from charlstm.cores import usable_cores
 from charlstm.engine import Texts, begin
+from charlstm.errors import VocabularyError
 from charlstm.kernel.stepping import Written
 from charlstm.model import CharLSTM
 from charlstm.vocabulary import Decoder, Vocabulary
@@ -54,6 +55,7 @@ def stream(
     `num_chars` counts from there. With `num_chars` 0 there is no end: leaving the iterator is stopping.
     Raises `VocabularyError` before anything is written if the prompt can't be read.
     """
+    config = config.model_copy(update={"stop": _fitted(config.stop, vocabulary)})
     opening = vocabulary.encode(vocabulary.fit(prompt) or opening_of(vocabulary)).astype(np.int32)
     before = [vocabulary.encode(text).astype(np.int32) for text in written] or [opening[:0]] * config.num_samples
     assert len(before) == config.num_samples, "a text for each sample"
@@ -62,6 +64,14 @@ def stream(
         texts = begin(model, whole, config)
     samples = [_Sample(vocabulary, number, config, text) for number, text in enumerate(written or [""] * len(whole))]
     yield from _written(texts, config, samples, [len(each) for each in before], num_likeliest)
+
+
+def _fitted(stop: str, vocabulary: Vocabulary) -> str:
+    """`stop` in the characters that the model writes; one that it can't write ends nothing."""
+    try:
+        return vocabulary.fit(stop)
+    except VocabularyError:
+        return stop
 
 
 def _written(

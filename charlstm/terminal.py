@@ -3,12 +3,15 @@
 import contextlib
 import os
 import sys
+import time
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
 from charlstm.events import Record
 from charlstm.runs.history import told
+
+_BETWEEN_LINES_SECONDS = 5.0  # where there is no terminal
 
 
 class TrainingBar:
@@ -103,22 +106,36 @@ class BytesBar:
 
 
 class StepBar:
-    """Steps of an exchange: one line that changes, with a bar while bytes travel, on a terminal; nothing elsewhere."""
+    """Steps of an exchange: on a terminal one line that changes, with a bar while bytes travel; elsewhere a line where
+    it goes on for long.
+    """
 
     def __enter__(self) -> "StepBar":
         from tqdm import tqdm
 
-        self._bar = tqdm(unit="B", unit_scale=True, leave=False, disable=not sys.stderr.isatty(), bar_format="{desc}")
+        self._is_terminal, self._said = sys.stderr.isatty(), time.monotonic()
+        self._bar = tqdm(unit="B", unit_scale=True, leave=False, disable=not self._is_terminal, bar_format="{desc}")
         return self
 
     def __exit__(self, *error: object) -> None:
         self._bar.close()
 
     def show(self, words: str, num_bytes: int, total_bytes: int) -> None:
-        """Draw one step."""
+        """Draw one step, or now and then say it."""
+        if not self._is_terminal:
+            self._say(words, num_bytes, total_bytes)
+            return
         self._bar.bar_format = None if total_bytes else "{desc}"
         self._bar.total, self._bar.n = total_bytes or None, num_bytes
         self._bar.set_description_str(words, refresh=True)
+
+    def _say(self, words: str, num_bytes: int, total_bytes: int) -> None:
+        now = time.monotonic()
+        if now - self._said < _BETWEEN_LINES_SECONDS:
+            return
+        self._said = now
+        size = f", {num_bytes / 1e6:,.1f} of {total_bytes / 1e6:,.1f} MB" if total_bytes else ""
+        self._bar.write(f"{words}{size}", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from charlstm.config import Level
+from charlstm.config import Level, plain_lines
 from charlstm.errors import VocabularyError
 
 _NAMED_AT_MOST = 10
@@ -136,10 +136,16 @@ class Vocabulary:
     def fit(self, text: str) -> str:
         """`text` with unknown characters replaced where a known equivalent exists.
 
-        Tried in turn: plain quotes, dashes and spaces, the other case; then the same for the composed form (NFC).
+        Tried in turn: plain quotes, dashes and spaces, the other case, each decomposed too (NFD); then the same for
+        the composed form (NFC). Line ends are those of a corpus, but where they are known characters themselves.
         Raises `VocabularyError` naming what is still unknown; nothing is dropped.
         """
-        for form in (text, unicodedata.normalize("NFC", text)):
+        if self.level == "bytes":  # which knows them all, but has never read another line end
+            return plain_lines(text)
+        if not self.unknown(text):
+            return text
+        plain = plain_lines(text)
+        for form in (plain, unicodedata.normalize("NFC", plain)):
             fitted = "".join(self._equivalent(char) for char in form)
             unknown = self.unknown(fitted)
             if not unknown:
@@ -147,8 +153,11 @@ class Vocabulary:
         raise VocabularyError(_unknown_message(unknown))
 
     def _equivalent(self, char: str) -> str:
-        candidates = (char, char.translate(_PLAIN), char.lower(), char.upper())
-        return next((each for each in candidates if not self.unknown(each)), char)
+        for each in (char, char.translate(_PLAIN), char.lower(), char.upper()):
+            for form in (each, unicodedata.normalize("NFD", each)):
+                if not self.unknown(form):
+                    return form
+        return char
 
 
 class Decoder:

@@ -62,6 +62,7 @@ class Fault:
     status: int = 0  # 0: the connection is cut
     method: str = ""
     headers: dict[str, str] = field(default_factory=dict)
+    body: bytes | None = None  # by default an error in JSON
     times: int = 10**6
     until: threading.Event | None = None  # a slow Hub: answers as usual, but only then
 
@@ -75,6 +76,7 @@ class LoopbackHub:
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
         self.verifies_at = "hub"
+        self.damage: Callable[[bytes], bytes] | None = None  # done to each file on its way from storage
         self.connections: list[socket.socket] = []
         self._servers = {name: _server(self, name) for name in ("hub", "storage")}
 
@@ -186,7 +188,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _fail(self, fault: Fault) -> None:
         if fault.status:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self._answer({"error": "as the test wants it"}, fault.status, fault.headers)
+            body = {"error": "as the test wants it"} if fault.body is None else fault.body
+            self._answer(body, fault.status, fault.headers)
             return
         self.rfile.read(min(1000, int(self.headers.get("Content-Length") or 0)))
         self.close_connection = True
@@ -361,7 +364,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(b"", 302, {"X-Repo-Commit": sha, "Location": location, **linked})
 
     def get(self, oid: str) -> None:
-        data = self.hub.blobs[oid]
+        data = self.hub.damage(self.hub.blobs[oid]) if self.hub.damage else self.hub.blobs[oid]
         first = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
         headers = {"Content-Range": f"bytes {first}-{len(data) - 1}/{len(data)}"} if first else {}
         self._answer(data[first:], 206 if first else 200, headers)

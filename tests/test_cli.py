@@ -184,6 +184,14 @@ class TestGenerate:
         assert_one_sentence(err)
         assert str(tmp_path / "nowhere") in err
 
+    def test_a_missing_compiler_is_said_once_where_the_text_is_long_and_nowhere_else(
+        self, trained: Trained, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("charlstm.kernel.build.compiler_note", lambda: "there is none")
+        long = run("generate", trained.model, "--num-chars", 10_000)
+        assert (long.code, long.err) == (0, "there is none\n")
+        assert run("generate", trained.model, "--num-chars", 20).err == ""
+
 
 class TestEvaluate:
     def test_the_json_has_exactly_these_figures_and_they_are_the_models_own(self, trained: Trained, pangrams: str):

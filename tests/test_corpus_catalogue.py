@@ -347,3 +347,10 @@ def test_the_library_is_all_of_its_top_level_source_in_order_but_for_what_its_bu
     assert text.endswith(files[-1].read_bytes())
     assert Path(argparse.__file__).read_bytes() in text
     assert b"build_time_vars = {" not in text, "what tells of the machine that built this Python"
+
+
+def test_the_library_is_the_same_text_where_its_lines_end_as_on_windows(tmp_path, monkeypatch):
+    for name, source in (("b.py", b"two = 2\r\n"), ("_a.py", b"one = 1\r\n\r\n"), ("C.py", b"three = 3\n")):
+        (tmp_path / name).write_bytes(source)
+    monkeypatch.setattr("sysconfig.get_paths", lambda: {"stdlib": str(tmp_path)})
+    assert catalogue.corpus_bytes("python-stdlib") == b"three = 3\n\none = 1\n\n\ntwo = 2\n"

@@ -14,6 +14,7 @@ from forked import Fork
 from charlstm import __version__
 from charlstm.cli import main
 from charlstm.config import PRESETS, ModelConfig, SampleConfig, TrainConfig, help_of
+from charlstm.hosting import Limits, variable
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -132,3 +133,17 @@ def test_the_bundled_model_is_small_and_tells_where_it_comes_from() -> None:
     assert origin.corpus == "tiny-shakespeare"
     assert origin.corpus_sha256 == "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
     assert origin.versions["charlstm"] <= __version__
+
+
+def test_every_environment_variable_stands_in_the_docs() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "charlstm").rglob("*.py"))
+    used = set(re.findall(r"CHARLSTM_[A-Z_]*[A-Z]", source)) | {variable(name) for name in Limits.model_fields}
+    documents = (REPOSITORY / "docs" / "variables.md").read_text(encoding="utf-8") + README
+    assert used >= {"CHARLSTM_KERNEL", "CHARLSTM_MAX_MINUTES"}
+    assert not {name for name in used if f"`{name}`" not in documents}
+
+
+def test_every_link_between_the_documents_leads_to_a_file() -> None:
+    for document in (REPOSITORY / "README.md", REPOSITORY / "SECURITY.md", *(REPOSITORY / "docs").glob("*.md")):
+        links = re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8"))
+        assert not [link for link in links if not (document.parent / link).exists()], document

@@ -214,6 +214,27 @@ class TestDeletion:
         with pytest.raises(RunError, match="is not among the deleted ones any more"):
             manager.restore("../run")
 
+    def test_a_file_that_is_read_for_a_moment_keeps_windows_from_neither(
+        self, manager: RunManager, monkeypatch: pytest.MonkeyPatch
+    ):
+        """Windows refuses to rename a folder in which anybody has a file open."""
+        rename, refused = Path.rename, [PermissionError(13, "Access is denied")] * 3
+
+        def renamed(path: Path, place: Path) -> Path:
+            if refused:
+                raise refused.pop()
+            return rename(path, place)
+
+        manager.start(SHORT, "going", "a text")
+        manager.start(SHORT, "one", "a text")
+        monkeypatch.setattr("charlstm.runs.trash._IS_WINDOWS", True)
+        monkeypatch.setattr(Path, "rename", renamed)
+        trash_id = manager.delete("one")
+        assert not refused
+        refused += [PermissionError(13, "Access is denied")] * 3
+        manager.restore(trash_id)
+        assert not refused
+
     def test_where_the_name_is_taken_since_it_comes_back_under_another(self, manager: RunManager):
         manager.start(SHORT, "going", "a text")
         manager.start(SHORT, "run", "a text")

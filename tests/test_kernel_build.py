@@ -1,6 +1,8 @@
 """Compiling the recurrence at first use: whatever stands in the way, nobody gets an error, and nobody waits twice."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,3 +156,36 @@ def test_nothing_is_compiled_for_what_it_is_not_for(
 ) -> None:
     monkeypatch.setattr(kernel, "library", lambda: pytest.fail("compiled for nothing"))
     assert not kernel.is_available(dtype, size)
+
+
+@pytest.mark.parametrize(("has_tools", "found"), [(True, True), (False, False)])
+def test_apples_compiler_is_called_only_where_its_tools_are_installed(
+    has_tools: bool, found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without them the call would open a dialog that asks the person to install them."""
+    asked: list[list[str]] = []
+
+    def answered(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0 if has_tools else 2)
+
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(build.sys, "platform", "darwin")
+    monkeypatch.setattr(build.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(build.subprocess, "run", answered)
+    monkeypatch.setitem(sys.modules, "ziglang", None)
+    assert build._compiler() == (("/usr/bin/cc",) if found else None)
+    assert {tuple(each) for each in asked} == {("/usr/bin/xcode-select", "-p")}
+    monkeypatch.setattr(build.shutil, "which", lambda name: f"/opt/homebrew/bin/{name}")
+    assert build._compiler() == ("/opt/homebrew/bin/cc",)
+
+
+def test_a_missing_compiler_is_said_with_what_brings_one_but_not_where_none_is_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CHARLSTM_KERNEL", raising=False)
+    assert build.compiler_note() == "", "there is one here"
+    monkeypatch.setattr(build, "_compiler", lambda: None)
+    assert "pip install ziglang" in build.compiler_note()
+    monkeypatch.setenv("CHARLSTM_KERNEL", "off")
+    assert build.compiler_note() == ""

@@ -131,6 +131,12 @@ class TestCreating:
             RunStore(tmp_path / "file").create(SETTINGS, "run")
         assert is_one_sentence(caught.value)
 
+    def test_a_run_from_before_streams_were_reset_goes_on_without(self, folder: RunFolder):
+        flat = Settings.preset("minute").flat()
+        assert flat.pop("state_reset") > 0
+        folder.settings_file.write_text(json.dumps(flat), encoding="utf-8")
+        assert folder.settings().flat() == {**flat, "state_reset": 0.0}
+
     @pytest.mark.parametrize(
         "data", [b"", b"{", b"[]", b"[1]", b"null", b"5", b'{"hidden_size": 0}', b'{"stranger": 1}', b'"\xff"']
     )

@@ -110,6 +110,15 @@ def test_a_text_ends_with_the_stop_string_wherever_pieces_are_cut() -> None:
     assert write(model, num_chars=300, seed=5, stop="no such thing") == whole[:300]
 
 
+def test_prompt_and_stop_are_read_as_a_text_with_windows_line_ends_or_another_normal_form_would_be():
+    vocabulary = Vocabulary.from_text("\nabe\u0301")
+    model = make(vocabulary)
+    whole = write(model, "a\nb", vocabulary, num_chars=300, seed=5)
+    line, accented = whole.index("\n") + 1, whole.index("e\u0301") + 2
+    assert write(model, "\ufeffa\r\nb", vocabulary, num_chars=300, seed=5, stop="\r\n") == whole[:line]
+    assert write(model, "a\rb", vocabulary, num_chars=300, seed=5, stop="é") == whole[:accented]
+
+
 def samples(model: CharLSTM, prompt: str = "abc", written: tuple[str, ...] = (), **settings: object) -> list[str]:
     config = SampleConfig(**settings)
     texts = [""] * config.num_samples

@@ -42,6 +42,10 @@ def test_a_score_is_the_loss_of_the_text_after_a_line_end(known: LanguageModel) 
     np.testing.assert_allclose(np.array(found.chunk.probabilities), best.values, atol=1e-5)
 
 
+def test_a_text_from_windows_is_scored_as_it_would_have_been_learned(known: LanguageModel) -> None:
+    assert known.score("\ufeffthe cat\r\nthe dog\r") == known.score("the cat\nthe dog\n")
+
+
 def test_what_can_not_be_scored_is_said(known: LanguageModel) -> None:
     with pytest.raises(VocabularyError, match="no text"):
         known.score("")

@@ -170,7 +170,8 @@ def test_the_smoothed_loss_forgets_a_hundredth_every_step(log_every: int) -> Non
 @pytest.mark.parametrize(("batch_size", "seq_len"), [(1, 10), (3, 7), (4, 600), (5, 1)])
 def test_one_pass_learns_from_every_target_once_and_weighs_each_alike(batch_size: int, seq_len: int) -> None:
     """With a learning rate too small to change a weight, a pass's mean loss is the untrained model's on the text."""
-    trainer = trainer_of(config(batch_size=batch_size, seq_len=seq_len, max_passes=1, learning_rate=1e-30))
+    still = {"learning_rate": 1e-30, "state_reset": 0.0}
+    trainer = trainer_of(config(batch_size=batch_size, seq_len=seq_len, max_passes=1, **still))
     model = copy.deepcopy(trainer.language_model)
     train_text = RHYME[: len(RHYME) - round(0.1 * len(RHYME))]
     events = list(trainer.run())

@@ -21,9 +21,12 @@ from training_runs import (
 )
 
 from charlstm import kernel
-from charlstm.config import ModelConfig, SampleConfig
+from charlstm.config import ModelConfig, SampleConfig, Settings
+from charlstm.corpus.batches import Batch
 from charlstm.events import Evaluated, Event, Progress, Sampled, StepDone
+from charlstm.model import State
 from charlstm.training import Trainer, train
+from charlstm.training.compute import reset_streams
 
 # All that adds noise or rounds at once; 16 units are for the compiled recurrence, in bfloat16 where there is one.
 EVERYTHING = ModelConfig(hidden_size=16, num_layers=2, dropout=0.3, weight_dropout=0.2)
@@ -81,6 +84,70 @@ def test_what_is_validated_sampled_and_given_away_is_the_average() -> None:
     given = train(RHYME, settings, SMALL)
     for name, tensor in given.model.named_parameters():
         assert torch.equal(tensor, weights(trainer)[name]), name
+
+
+# Streams that start from zero -----------------------------------------------------------------------------------------
+
+
+def starting_states(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor]:
+    """Cell states (steps, B, H) that each window but the last ended with, and that the next one started from."""
+    left, started = [], []
+    real = trainer._learned
+
+    def listening(batch: Batch, state: State | None) -> tuple[Tensor, State]:
+        if state is not None:
+            started.append(state[1][-1].clone())
+        nats, after = real(batch, state)
+        left.append(after[1][-1].clone())
+        return nats, after
+
+    monkeypatch.setattr(trainer, "_learned", listening)
+    list(trainer.run())
+    return torch.stack(left[:-1]), torch.stack(started)
+
+
+@pytest.mark.parametrize("model", [SMALL, EVERYTHING], ids=["PyTorch", "compiled"])
+def test_a_window_starts_from_zero_or_from_what_its_stream_was_left_with(
+    model: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 8 streams x 50 windows a quarter starts from zero, to 5 standard deviations (once in 10^6)."""
+    settings = config(batch_size=8, seq_len=1, max_steps=51, state_reset=0.25)
+    left, started = starting_states(trainer_of(settings, model), monkeypatch)
+    is_zero = (started == 0).all(dim=-1)
+    assert torch.equal(started[~is_zero], left[~is_zero])
+    assert not (left == 0).all(dim=-1).any(), "zeros would be carried, so this proves nothing"
+    assert is_zero.double().mean().item() == pytest.approx(0.25, abs=5 * math.sqrt(0.25 * 0.75 / is_zero.numel()))
+    assert is_zero.any(dim=0).all(), "a stream is never reset"
+    assert len(is_zero.unique(dim=0)) > 2, "the same streams are reset at every step"
+
+
+def test_reset_at_every_window_each_loss_is_that_of_cold_windows() -> None:
+    """With weights that stay as they are; a naive loop over characters, from zero for each window, is the yardstick."""
+    trainer = trainer_of(config(batch_size=1, seq_len=10, max_passes=1, learning_rate=1e-30, state_reset=1.0))
+    model = copy.deepcopy(trainer.language_model)
+    last = of(Progress, list(trainer.run()))[-1]
+    text = RHYME[: len(RHYME) - round(0.1 * len(RHYME))]
+    windows = [text[begin : begin + 11] for begin in range(0, len(text) - 1, 10)]
+    nats = sum(loss_of_streams(model, window, 1) * (len(window) - 1) for window in windows)
+    assert last.train_loss == pytest.approx(nats / (len(text) - 1), abs=1e-5)
+    assert abs(last.train_loss - loss_of_streams(model, text, 1)) > 1e-3, "carrying makes no difference here"
+
+
+def test_processes_that_share_the_streams_reset_those_that_one_alone_would() -> None:
+    settings = config(batch_size=7, state_reset=0.5)
+    carried = (torch.ones(2, 7, 3), torch.ones(2, 7, 3))
+    for step in range(20):
+        whole = reset_streams(carried, settings, step, slice(0, 7))
+        parts = [
+            reset_streams((carried[0][:, share], carried[1][:, share]), settings, step, share)
+            for share in (slice(0, 4), slice(4, 7))
+        ]
+        for index in range(2):
+            assert torch.equal(torch.cat([part[index] for part in parts if part], dim=1), (whole or carried)[index])
+
+
+def test_the_post_s_loop_always_carries() -> None:
+    assert Settings.preset("blog").train.state_reset == 0
 
 
 # Dropped weights -----------------------------------------------------------------------------------------------------

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from charlstm.bench.measure import Meter, Task, compared
 from charlstm.bench.record import SECONDS, Result, Skipped
+from charlstm.places import BUNDLED_MODELS
 
 _HOME = Path(__file__).resolve().parents[2]
-BUNDLED_MODEL = _HOME / "checkpoints" / "tiny-shakespeare"
+BUNDLED_MODEL = BUNDLED_MODELS / "tiny-shakespeare"
 _FIRST = "startup/first-character"
 
 

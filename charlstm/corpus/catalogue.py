@@ -141,5 +141,7 @@ def _python_stdlib() -> bytes:
     machine that built it, differs from one to the next, and a model would recite it.
     """
     folder = Path(sysconfig.get_paths()["stdlib"])
-    paths = sorted(path for path in folder.glob("*.py") if not path.name.startswith("_sysconfigdata"))
-    return b"\n".join(path.read_bytes() for path in paths)
+    paths = [path for path in folder.glob("*.py") if not path.name.startswith("_sysconfigdata")]
+    paths.sort(key=lambda path: path.name)  # paths of Windows would compare without regard to case
+    # Python for Windows comes with lines that end in CRLF: the text, and its hash, are the same everywhere
+    return b"\n".join(path.read_bytes().replace(b"\r\n", b"\n") for path in paths)

@@ -5,48 +5,35 @@ whatever login it finds. Inside `talking` it does none of that, and whatever goe
 """
 
 import contextlib
-import errno
+import functools
 import logging
-import math
 import queue
-import re
 import threading
 import time
+import warnings
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
-from importlib import import_module
 from typing import Any, Generic, TypeVar
 
 from huggingface_hub import constants, get_token, set_client_factory
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from huggingface_hub.utils import _http
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from charlstm.errors import HubError
-from charlstm.hosting import is_space
-from charlstm.wording import duration
+from charlstm.hosting import is_public, is_space
+from charlstm.hub.failures import describe, describe_portal, describe_wait, httpx, is_of_hub, wait_of
 
-# httpx, or httpx2 since version 2: the library that its errors come from
-httpx: Any = import_module(
-    next(each.__module__ for each in HfHubHTTPError.__mro__ if each.__module__.startswith("httpx")).partition(".")[0]
-)
 # Xet, its other way for large files, knows neither our time limit nor where a login may travel; the Hub serves both.
 constants.HF_HUB_DISABLE_XET = True
+constants.DOWNLOAD_CHUNK_SIZE = 1 << 16  # bytes between two looks at a download; of its 10 MB most models are not one
 _TIMEOUT_SECONDS = 30.0
 _PATIENCE_SECONDS = 5  # a longer Retry-After is told instead of slept through
+_MOST_TRIES_AGAIN = 2  # of one request to a server that is busy, after 1 and 2 seconds if it does not say
+_BUSY = (408, 429, 500, 502, 503, 504)
+_CHECK_OF_CARDS = "/api/validate-yaml"  # whose answer the library reads as JSON before it looks at the status
 _HEARTBEAT_SECONDS = 1.0
-_DAY_SECONDS = 86400
-_REPO_ID = re.compile(r"(?=.{3,96}$)[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
 _T = TypeVar("_T")
 
 
@@ -60,8 +47,24 @@ class Step:
 
 
 Report = Callable[[Step], None]
+
+
+class _Exchange:
+    """What goes on between the beginning and the end of `talking`."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self._busy: Counter[tuple[str, str]] = Counter()
+
+    def count(self, request: Any) -> int:
+        """How often the server was busy for such a request."""
+        key = (request.method, str(request.url).partition("?")[0])
+        self._busy[key] += 1
+        return self._busy[key]
+
+
 _tending = threading.Lock()
-_report: ContextVar[Report | None] = ContextVar("charlstm_hub_report", default=None)
+_exchange: ContextVar[_Exchange | None] = ContextVar("charlstm_hub_exchange", default=None)
 
 
 def hub_address() -> str:
@@ -72,35 +75,38 @@ def hub_address() -> str:
 def acting_token(visitor: str | None = None) -> str:
     """The login that may act: on a Space the visitor's and nothing else, elsewhere that of the machine.
 
+    Where strangers come to a machine that is no Space nobody's may: there, what Gradio calls the visitor's login is the
+    machine's own.
     Raises `HubError` where there is none.
     """
-    if is_space():
+    if is_public():
+        if not is_space():
+            raise HubError(
+                "this machine's login acts for no visitor (CHARLSTM_PUBLIC is 1); publish from a terminal without "
+                "that variable."
+            )
         if not visitor:
             raise HubError("nobody is signed in; press Sign in with Hugging Face, then try again.")
-        return visitor
+        return _checked_token(visitor)
     if token := get_token():
-        return token
+        return _checked_token(token)
     raise HubError("this machine is not logged in to the Hub; run `hf auth login` in a terminal, then try again.")
 
 
 def reading_token() -> str | bool:
-    """The login for reading: that of the machine if it has one; on a Space none, so that public models only are read.
+    """The login for reading: that of the machine if it has one; among strangers none, so that they read public models.
 
     What is read there is for all visitors to see, so nobody's login may fetch it.
     """
-    return False if is_space() else (get_token() or False)
+    token = None if is_public() else get_token()
+    return _checked_token(token) if token else False
 
 
-def checked_repo(repo_id: str) -> str:
-    """`repo_id` if it is a name like `user/model`; raises `HubError`."""
-    repo_id = repo_id.strip()
-    name = repo_id.rpartition("/")[2]
-    if not _REPO_ID.fullmatch(repo_id) or "--" in repo_id or ".." in repo_id or name.endswith((".git", ".", "-")):
-        raise HubError(
-            f"{repo_id[:100]!r} is no name of a repository; write it as user/name, with letters, digits, single "
-            "dashes, dots and underscores."
-        )
-    return repo_id
+def _checked_token(token: str) -> str:
+    """`token` if it can travel as one; raises `HubError`."""
+    if token.isascii() and token.isprintable() and " " not in token:
+        return token
+    raise HubError("the login of this machine is no token (tokens begin with hf_); run `hf auth login` and try again.")
 
 
 @contextlib.contextmanager
@@ -111,15 +117,16 @@ def talking(subject: str, report: Report | None = None) -> Iterator[None]:
     """
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its warnings hold addresses; `report` says more
     _tend()
-    before, had_bars = _report.set(report or _silent), not are_progress_bars_disabled()
+    warnings.filterwarnings("ignore", "Warnings while validating metadata")  # they name a path of this machine
+    before, had_bars = _exchange.set(_Exchange(report or _silent)), not are_progress_bars_disabled()
     disable_progress_bars()
     try:
         yield
     except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, httpx.HTTPError) as error:
         # the last few are what the library makes of an answer that is none of the Hub's
-        raise told(error, subject) from error
+        raise describe(error, subject) from error
     finally:
-        _report.reset(before)
+        _exchange.reset(before)
         if had_bars:
             enable_progress_bars()
 
@@ -130,12 +137,13 @@ def _silent(_: Step) -> None:
 
 @dataclass(frozen=True)
 class _Tended:
-    """Makes the client that all calls share, with our two looks at what passes through it."""
+    """Makes the client that all calls share, with our looks at what passes through it."""
 
     make: Callable[[], Any]
 
     def __call__(self) -> Any:
         session = self.make()
+        session.send = functools.partial(_send_patiently, session.send)
         hooks = session.event_hooks
         hooks["request"].append(_before_request)
         hooks["response"].append(_after_response)
@@ -153,135 +161,72 @@ def _tend() -> None:
 
 def _before_request(request: Any) -> None:
     """No wait without end; and a login travels to the Hub and nowhere else, whatever a redirect or an answer says."""
-    if _report.get() is None:
+    if _exchange.get() is None:
         return
     given = request.extensions.get("timeout") or {}
     waits = {kind: given.get(kind) or _TIMEOUT_SECONDS for kind in ("connect", "read", "write", "pool")}
     request.extensions = {**request.extensions, "timeout": waits}
-    if _origin(request.url) != _origin(httpx.URL(constants.ENDPOINT)):
+    if not is_of_hub(request.url):
         request.headers.pop("authorization", None)
 
 
-def _origin(address: Any) -> tuple[Any, ...]:
-    return address.scheme, address.host, address.port
-
-
 def _after_response(response: Any) -> None:
-    """Say that the Hub is busy, and do not sleep as long as it likes."""
-    report = _report.get()
-    if report is None or response.status_code not in (408, 429, 500, 502, 503, 504):
+    """Refuse what is none of the Hub's: a web page, and a redirect that would take what is sent to another host."""
+    if _exchange.get() is None:
         return
-    seconds = _asked_to_wait(response.headers)
-    if seconds > _PATIENCE_SECONDS:
-        raise HubError(_wait_sentence(seconds))
-    report(Step(f"the Hub is busy (it answers {response.status_code}); trying again"))
+    if response.is_success and "text/html" in str(response.headers.get("content-type") or "").lower():
+        raise describe_portal()
+    if response.has_redirect_location and response.request.method not in ("GET", "HEAD"):
+        target = response.request.url.join(response.headers["location"])
+        is_same = (target.scheme, target.netloc) == (response.request.url.scheme, response.request.url.netloc)
+        if response.request.method == "PUT" or not is_same:
+            raise HubError(
+                "what was to be sent was referred to another host, and so was not sent; does this network want a "
+                "sign-in first? Open a browser and see, then try again."
+            )
 
 
-def _asked_to_wait(headers: Any) -> int:
-    """Seconds, of either header that the Hub uses; 0 if it does not say."""
-    limit = re.search(r"\br\s*=\s*0\s*;\s*t\s*=\s*(\d{1,9})", str(headers.get("ratelimit") or ""), re.ASCII)
-    return max(_seconds(str(headers.get("retry-after") or "").strip()), int(limit[1]) if limit else 0)
+def _send_patiently(send: Callable[..., Any], request: Any, **options: Any) -> Any:
+    """Send `request`, again where the server is busy: a few times at most, and not after longer than it is worth.
+
+    A body that can be read only once is sent again by the library, which knows where it began.
+    """
+    exchange = _exchange.get()
+    if exchange is None:
+        return send(request, **options)
+    while True:
+        response = send(request, **options)
+        if not _is_busy(response):
+            if response.is_error and request.url.path == _CHECK_OF_CARDS:
+                _http.hf_raise_for_status(response)
+            return response
+        if (seconds := wait_of(response.headers)) > _PATIENCE_SECONDS:
+            response.close()
+            raise HubError(describe_wait(seconds))
+        tries = exchange.count(request)
+        if tries > _MOST_TRIES_AGAIN:
+            _http.hf_raise_for_status(response)
+        server = "the Hub" if is_of_hub(request.url) else "the Hub's storage"
+        exchange.report(Step(f"{server} is busy (it answers {response.status_code}); trying again"))
+        if _is_stream(request):
+            return response
+        response.close()
+        time.sleep(max(seconds, 2 ** (tries - 1)))
 
 
-def _seconds(given: str) -> int:
-    """Of a Retry-After, which is a number or a date."""
-    if re.fullmatch(r"\d+", given, re.ASCII):
-        return int(given[:9])
+def _is_busy(response: Any) -> bool:
+    """Also where two repositories of an account are made at once, after which the library would ask without end."""
+    if response.status_code == 409 and response.request.url.path == "/api/repos/create":
+        return "conflicting operation" in response.text
+    return response.status_code in _BUSY
+
+
+def _is_stream(request: Any) -> bool:
     try:
-        return max(0, math.ceil(parsedate_to_datetime(given).timestamp() - time.time()))
-    except (ValueError, TypeError, OverflowError):
-        return 0
-
-
-def _wait_sentence(seconds: int) -> str:
-    wait = "in a few minutes" if not seconds else f"in {duration(seconds)}" if seconds < _DAY_SECONDS else "another day"
-    return f"the Hub asks for fewer requests; try again {wait}."
-
-
-def told(error: BaseException, subject: str) -> HubError:
-    """What `error` means for a person, in one sentence that holds no address and no login."""
-    for each in _causes(error):
-        if isinstance(each, HubError):
-            return each
-        if sentence := _sentence(each, subject):
-            return HubError(sentence)
-    return HubError(f"the Hub's answer about {subject} can't be understood ({type(error).__name__}); try again later.")
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """From the innermost: what the library wraps is what happened."""
-    chain: list[BaseException] = []
-    while error is not None and error not in chain:
-        chain.append(error)
-        error = error.__cause__ or error.__context__
-    wrappers = [each for each in chain if isinstance(each, RuntimeError | LocalEntryNotFoundError)]
-    yield from (each for each in chain if each not in wrappers)
-    yield from wrappers
-
-
-def _sentence(error: BaseException, subject: str) -> str | None:
-    if isinstance(error, HfHubHTTPError) and not isinstance(error, RevisionNotFoundError | EntryNotFoundError):
-        return _sentence_of_status(error, subject)
-    if isinstance(error, OSError) and (sentence := _sentence_of_disk(error)):
-        return sentence
-    sentences: list[tuple[Any, str]] = [
-        (
-            OfflineModeIsEnabled,
-            f"offline mode (HF_HUB_OFFLINE) is on, and {subject} is not in the cache; switch it off and try again.",
-        ),
-        (RevisionNotFoundError, f"{subject} has no such revision; check the branch, tag or commit."),
-        (
-            LocalEntryNotFoundError,
-            f"the Hub can't be reached, and {subject} is not in the cache; check the network and try again.",
-        ),
-        (EntryNotFoundError, f"{subject} does not hold the file that is needed; choose another repository."),
-        (
-            httpx.TimeoutException,
-            f"the Hub has not answered for {_TIMEOUT_SECONDS:.0f} seconds; nothing here is lost, try again later.",
-        ),
-        (
-            (httpx.HTTPError, ConnectionError),
-            "the Hub can't be reached, or the connection broke; nothing here is lost, check the network and try again.",
-        ),
-    ]
-    return next((sentence for kind, sentence in sentences if isinstance(error, kind)), None)
-
-
-def _sentence_of_disk(error: OSError) -> str | None:
-    if (
-        error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", None))
-        or "enough disk space" in str(error).lower()
-    ):
-        return "there is no space left for the Hub's cache (HF_HOME); free some up and try again."
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
-        return "the Hub's cache (HF_HOME) can't be written; name another folder in HF_HOME and try again."
-    return None
-
-
-def _sentence_of_status(error: HfHubHTTPError, subject: str) -> str:
-    status = error.response.status_code
-    if status == 401 and "credentials" in str(error.response.headers.get("x-error-message", "")).lower():
-        status = 498  # as others call it: a login that is there and not valid
-    if isinstance(error, GatedRepoError):
-        return f"{subject} is open only to whom its owner admits; ask for that on its page on the Hub, or log in."
-    if status == 403 and error.response.request.method in ("GET", "HEAD"):
-        return f"this login may not read {subject}; use one that may, or choose another repository."
-    if isinstance(error, RepositoryNotFoundError) and status != 498:
-        return f"there is no {subject} on the Hub that this login may see; check its name, and log in if it is private."
-    sentences = {
-        400: f"the Hub does not accept what was sent for {subject}; check the name and try again.",
-        401: "the Hub asks for a login; log in (`hf auth login`, or Sign in with Hugging Face) and try again.",
-        402: f"the Hub wants a paid plan for {subject}; choose other hardware, or upgrade the account.",
-        403: f"this login may not write to {subject}; use one that may write, or another name.",
-        404: f"there is no {subject} on the Hub that this login may see; check its name.",
-        409: f"{subject} was changed by somebody else at this moment; try again.",
-        413: f"a file is larger than the Hub takes for {subject}; make it smaller.",
-        429: _wait_sentence(_asked_to_wait(error.response.headers)),
-        498: "the Hub does not know this login (any more); log in again and try again.",
-        507: f"the account has no storage left for {subject}; free some up and try again.",
-    }
-    fallback = f"the Hub has a problem (it answers {status}); nothing here is lost, try again later."
-    return sentences.get(status, fallback)
+        request.content  # noqa: B018
+    except httpx.RequestNotRead:
+        return True
+    return False
 
 
 class Followed(Generic[_T]):

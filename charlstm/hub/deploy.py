@@ -1,29 +1,38 @@
 """The app as a Space: its own files, the chosen models, front matter and variables, sent as one commit."""
 
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, SpaceCard, constants
+from huggingface_hub.errors import HfHubHTTPError
+from pydantic import ValidationError
 
 from charlstm.checkpoint import MODEL_FILE, load_model
 from charlstm.errors import ConfigError, HubError
 from charlstm.files import publish
-from charlstm.hosting import BACKUP_REPO, Limits, variable
-from charlstm.hub.client import Report, Step, checked_repo, talking
+from charlstm.hosting import BACKUP_REPO, ON_A_SPACE, Limits, variable
+from charlstm.hub.client import Report, Step, talking
+from charlstm.hub.names import checked_repo
 from charlstm.hub.sending import send
 from charlstm.json_text import parse_json, read_small
 from charlstm.runs.cleaning import ORIGIN_FILE
 
 _HOME = Path(__file__).resolve().parents[2]
-_TOP_FILES = ("app.py", "requirements.txt")
+_TOP_FILES = ("app.py", "requirements.txt", "pre-requirements.txt")
+_PICTURE = "page.png"
+_EXTRAS = {"docs/page.png": _PICTURE, "LICENSE": "LICENSE"}  # sent where they are there
 _SOURCES = (".py", ".c", ".h", ".js", ".css")
 _LONGEST_TITLE = 60
 _ZERO_GPU = "zero-a10g"
-_TORCH_OF_ZERO_GPU = "torch>=2.8,<=2.11.0"  # what that hardware takes
-KNOWN_VARIABLES = (*map(variable, Limits.model_fields), BACKUP_REPO, "CHARLSTM_KERNEL")
+_PAID_PLAN = 402
+_NEEDED_THERE = {"torch": "torch>=2.8,<=2.11.0", "gradio": "gradio[mcp,oauth]"}  # ZeroGPU takes no newer torch
+_KERNEL, _PUBLIC, _TRASH_DAYS = "CHARLSTM_KERNEL", "CHARLSTM_PUBLIC", "CHARLSTM_TRASH_DAYS"
+KNOWN_VARIABLES = (*map(variable, Limits.model_fields), BACKUP_REPO, _KERNEL, _PUBLIC, _TRASH_DAYS)
 
 
 @dataclass(frozen=True)
@@ -51,25 +60,24 @@ def plan_space(
     repo_id: str, models: Sequence[Path], variables: Mapping[str, str] | None = None, hardware: str | None = None
 ) -> SpacePlan:
     """The Space `repo_id` with `models` (folders); raises `HubError`, `CheckpointError` and `ConfigError`."""
-    repo_id, variables = checked_repo(repo_id), dict(variables or {})
-    if unknown := next((name for name in variables if name not in KNOWN_VARIABLES), None):
-        raise ConfigError(f"there is no variable {unknown[:80]}; known are {', '.join(KNOWN_VARIABLES)}.")
+    repo_id, variables = checked_repo(repo_id, "space"), dict(variables or {})
+    kept = check_variables(variables)
     if not all((_HOME / name).is_file() for name in (*_TOP_FILES, "README.md")):
         raise HubError("deploy sends the app's own files, which lie beside its README; run it from a clone of it.")
     files = {name: (_HOME / name).read_bytes() for name in _TOP_FILES}
-    if hardware == _ZERO_GPU:
-        files["requirements.txt"] = _for_zero_gpu(files["requirements.txt"])
+    files["requirements.txt"] = _for_spaces(files["requirements.txt"])
+    files |= {there: (_HOME / here).read_bytes() for here, there in _EXTRAS.items() if (_HOME / here).is_file()}
     for source in sorted((_HOME / "charlstm").rglob("*")):
         if source.suffix in _SOURCES:
             files[source.relative_to(_HOME).as_posix()] = source.read_bytes()
     for model in models:
         files |= {f"checkpoints/{model.resolve().name}/{name}": data for name, data in _model_files(model).items()}
-    files["README.md"] = _readme(repo_id, models).encode()
+    files["README.md"] = _readme(repo_id, models, kept, _PICTURE in files).encode()
     return SpacePlan(repo_id, files, variables, hardware)
 
 
 def deploy(plan: SpacePlan, token: str, private: bool = False, report: Report | None = None) -> str:
-    """Create or update the Space and return the commit's address. Raises `HubError`.
+    """Create or update the Space and return its address. Raises `HubError`.
 
     Files of an earlier version of the app that are no longer part of it are removed; all else there is left alone.
     """
@@ -77,24 +85,71 @@ def deploy(plan: SpacePlan, token: str, private: bool = False, report: Report | 
     with talking(plan.repo_id, report):
         api = HfApi(constants.ENDPOINT, token=token, library_name="charlstm")
         report(Step(f"looking for {plan.repo_id}"))
-        api.create_repo(  # on its hardware from the first: an account may have no right to any other
-            plan.repo_id,
-            repo_type="space",
-            space_sdk="gradio",
-            space_hardware=plan.hardware,  # type: ignore[arg-type]
-            private=private,
-            exist_ok=True,
-        )
+        hardware = _create(api, plan, private, report)
         if private and not api.repo_info(plan.repo_id, repo_type="space").private:
             raise HubError(f"{plan.repo_id} is there already and public; leave --private out, or choose another name.")
         for name, value in plan.variables.items():  # before the files, which start it
             api.add_space_variable(plan.repo_id, name, value)
-        if plan.hardware:
-            api.request_space_hardware(plan.repo_id, plan.hardware)  # type: ignore[arg-type]
+        if hardware:
+            api.request_space_hardware(plan.repo_id, hardware)  # type: ignore[arg-type]
         there = api.list_repo_files(plan.repo_id, repo_type="space")
         stale = [name for name in there if name.startswith("charlstm/") and name not in plan.files]
         where = {"repo_id": plan.repo_id, "repo_type": "space"}
-        return send(api, where, plan.files, "Deploy charlstm", report, removed=stale)
+        send(api, where, plan.files, "Deploy charlstm", report, removed=stale)
+    return f"{constants.ENDPOINT}/spaces/{plan.repo_id}"
+
+
+def _create(api: HfApi, plan: SpacePlan, private: bool, report: Report) -> str | None:
+    """Make the Space if there is none, on its hardware from the first: an account may have no right to any other.
+
+    Returns the hardware that is to be asked for; where none is wished for and the account may not have what is usual,
+    that is ZeroGPU, which free accounts may have.
+    """
+
+    def create(hardware: str | None) -> str | None:
+        api.create_repo(
+            plan.repo_id,
+            repo_type="space",
+            space_sdk="gradio",
+            space_hardware=hardware,  # type: ignore[arg-type]
+            private=private,
+            exist_ok=True,
+        )
+        return hardware
+
+    try:
+        return create(plan.hardware)
+    except HfHubHTTPError as error:
+        if plan.hardware or error.response.status_code != _PAID_PLAN:
+            raise
+        report(Step(f"the account may have no Space on the usual hardware; asking for {_ZERO_GPU}"))
+        return create(_ZERO_GPU)
+
+
+def check_variables(variables: Mapping[str, str]) -> Limits:
+    """The limits of a Space with `variables`; raises `ConfigError` for an unknown one, or a value the app can't use."""
+    if unknown := next((name for name in variables if name not in KNOWN_VARIABLES), None):
+        raise ConfigError(f"there is no variable {unknown[:80]}; known are {', '.join(KNOWN_VARIABLES)}.")
+    if (days := variables.get(_TRASH_DAYS)) is not None and not _is_number(days):
+        raise ConfigError(f"{_TRASH_DAYS} is {days[:20]!r}; it must be a number of days, 0 or more.")
+    if (public := variables.get(_PUBLIC)) is not None and public not in ("0", "1"):
+        raise ConfigError(f"{_PUBLIC} is {public[:20]!r}; it must be 1, or 0.")
+    if (backup := variables.get(BACKUP_REPO)) is not None and backup != checked_repo(backup):
+        raise ConfigError(f"{BACKUP_REPO} is an address; write it as {checked_repo(backup)}.")
+    given = {name: variables[variable(name)] for name in Limits.model_fields if variable(name) in variables}
+    try:
+        return Limits(**{**ON_A_SPACE.model_dump(), **given})
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        bounds = "a whole number of 1 or more" if name == "max_runs" else "a number (0 for no limit)"
+        raise ConfigError(f"{variable(name)} is {given[name][:20]!r}; it must be {bounds}.") from None
+
+
+def _is_number(typed: str) -> bool:
+    try:
+        return 0 <= float(typed) < math.inf
+    except ValueError:
+        return False
 
 
 def _model_files(model: Path) -> dict[str, bytes]:
@@ -113,21 +168,38 @@ def _model_files(model: Path) -> dict[str, bytes]:
     return files
 
 
-def _for_zero_gpu(requirements: bytes) -> bytes:
-    lines = requirements.decode().splitlines(keepends=True)
-    return "".join(f"{_TORCH_OF_ZERO_GPU}\n" if line.startswith("torch>") else line for line in lines).encode()
+def _for_spaces(requirements: bytes) -> bytes:
+    """What ZeroGPU takes, and what Spaces are told of: the address for agents (MCP)."""
+    needed = requirements.decode()
+    needed = re.sub(r"^torch\b[^\n]*", _NEEDED_THERE["torch"], needed, flags=re.MULTILINE)
+    return re.sub(r"^gradio\[[\w,]+\]", _NEEDED_THERE["gradio"], needed, flags=re.MULTILINE).encode()
 
 
-def _readme(repo_id: str, models: Sequence[Path]) -> str:
-    """The front matter of this repository's README, named for the Space, and a few words."""
+def _readme(repo_id: str, models: Sequence[Path], kept: Limits, has_picture: bool) -> str:
+    """The front matter of this repository's README, named for the Space; a picture, what it does, and its limits."""
     data: Any = SpaceCard((_HOME / "README.md").read_text(encoding="utf-8")).data
     data.title = repo_id.rpartition("/")[2][:_LONGEST_TITLE]
     data.models = sorted({origin for model in models if (origin := _origin(model))}) or None
-    return (
-        f"---\n{data.to_yaml().strip()}\n---\n\n# {data.title}\n\nA page where anyone trains a character-level LSTM in "
-        "front of their eyes and writes text with it.\nMade with charlstm; what its variables (`CHARLSTM_...`) set is "
-        "said in `charlstm/hosting.py`.\n"
-    )
+    home = f"{constants.ENDPOINT}/spaces/{repo_id}"
+    if has_picture:
+        data.thumbnail = f"{home}/resolve/main/{_PICTURE}"
+    rows = [
+        f"| {field.description} | {value:g} | `{variable(name)}` |"
+        for name, field in Limits.model_fields.items()
+        if (value := getattr(kept, name))
+    ]
+    parts = [
+        f"---\n{data.to_yaml().strip()}\n---",
+        f"# {data.title}",
+        *([f"![The page: a text that a model wrote]({_PICTURE})"] if has_picture else []),
+        "A page where anyone trains a character-level LSTM in front of their eyes and writes text with it. Made with "
+        f"charlstm; [all of its code]({home}/tree/main) is here, under the MIT licence.",
+        "## Limits\n\nEach is set by a variable of the Space; runs are deleted when their time is over, so download "
+        "what you want to keep.\n\n| what | at most | variable |\n|---|---|---|\n" + "\n".join(rows),
+        "The models here know nothing but the letters of their texts: for learning and for fun, not where a mistake "
+        "matters.",
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _origin(model: Path) -> str | None:

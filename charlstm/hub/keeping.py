@@ -16,8 +16,9 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants, hf_hub_download
 
 from charlstm.errors import CharLSTMError, HubError
-from charlstm.hosting import BACKUP_REPO, is_space
-from charlstm.hub.client import checked_repo, talking
+from charlstm.hosting import BACKUP_REPO, limits
+from charlstm.hub.client import talking
+from charlstm.hub.names import checked_repo
 from charlstm.hub.sending import send
 from charlstm.runs.cleaning import clean, touched, visitors
 from charlstm.runs.store import RunFolder, RunStore
@@ -138,8 +139,10 @@ class Housekeeper:
         self._has_begun = False
 
     def start(self) -> None:
-        """Bring back what was kept, then go on in the background; on a person's own machine there is nothing to do."""
-        if not (is_space() or os.environ.get(BACKUP_REPO)):
+        """Bring back what was kept, then go on in the background; without limits there is nothing to do."""
+        bounds = limits()
+        is_bounded = bounds.max_kept_hours or bounds.max_disk_mb or bounds.max_kept_runs
+        if not (is_bounded or os.environ.get(BACKUP_REPO)):
             return
         threading.Thread(target=self._through, name="housekeeper", daemon=True).start()
 

@@ -1,45 +1,69 @@
 """Fetching a model: safetensors only, checked before it is used, kept in the Hub's cache and usable offline."""
 
+import contextlib
 import hashlib
 import json
+import re
 import shutil
 import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
+from huggingface_hub import (
+    HfApi,
+    HfFileMetadata,
+    constants,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
+    RepositoryNotFoundError,
 )
 from tqdm import tqdm
 
 from charlstm.checkpoint import MODEL_FILE, load_model
 from charlstm.errors import CheckpointError, HubError
 from charlstm.files import publish, publish_text
-from charlstm.hosting import is_space, limits
-from charlstm.hub.client import Report, Step, checked_repo, httpx, reading_token, talking
+from charlstm.hosting import is_public, limits
+from charlstm.hub.client import Report, Step, reading_token, talking
+from charlstm.hub.failures import HubAway, httpx
+from charlstm.hub.names import describe_kind, parse_repo
 from charlstm.runs.cleaning import ORIGIN_FILE, require_disk
 from charlstm.runs.store import RunStore
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".th", ".h5", ".joblib")
 _METADATA_SECONDS = 10.0
+_BETWEEN_SECONDS = 0.1  # two reports of the bytes
+_DIGEST = re.compile(
+    r"[0-9a-f]{64}|[0-9a-f]{40}"
+)  # SHA-256 of what lies in storage, git's of what lies in the repository
+_SHA256_DIGITS = 64
 
 
 def fetch(repo_id: str, revision: str | None = None, report: Report | None = None, cache: Path | None = None) -> Path:
     """Path, in the Hub's cache or in `cache`, of the checked model file of `repo_id` at `revision`; raises `HubError`.
 
-    The newest is fetched if the Hub answers; if it does not, what was fetched before serves.
+    The newest is fetched if the Hub answers; if it does not, what was fetched before serves. What differs from what the
+    Hub names is removed and fetched once more.
     """
-    repo_id = checked_repo(repo_id)
-    with talking(repo_id, report):
-        path = _downloaded(repo_id, revision, report or (lambda _: None), cache)
+    name = parse_repo(repo_id)
+    wish = _Wanted(name.repo_id, revision or name.revision, report or (lambda _: None), cache)
+    with talking(wish.repo_id, report):
+        path = _fetch_whole(wish)
     try:
         load_model(path)
     except CheckpointError as error:
-        raise HubError(f"{repo_id}: {str(error).replace(str(path), MODEL_FILE)}") from None
+        told = str(error).replace(str(path), MODEL_FILE)
+        advice = "it is so on the Hub, choose another model"  # for what arrived is what its owner sent there
+        raise HubError(f"{wish.repo_id}: {told.replace('fetch or train the model again', advice)}") from None
     return path
 
 
@@ -50,7 +74,7 @@ def pull(
 
     Without a `name` it is made from the repository's. The same model is not put there twice.
     """
-    if is_space():  # where a cache would only fill the disk
+    if is_public():  # where a cache would only fill the disk, and may hold what only its owner may see
         require_disk(store)
         with tempfile.TemporaryDirectory() as cache:
             return _placed(fetch(repo_id, revision, report, Path(cache)), repo_id, store, name, revision)
@@ -58,7 +82,8 @@ def pull(
 
 
 def _placed(cached: Path, repo_id: str, store: RunStore, name: str | None, revision: str | None) -> str:
-    wish = name or checked_repo(repo_id).rpartition("/")[2]
+    source = parse_repo(repo_id)
+    wish = name or source.repo_id.rpartition("/")[2]
     if store.is_free(wish):
         chosen = wish
     elif _digest(store.root / wish / MODEL_FILE) == _digest(cached):
@@ -71,7 +96,8 @@ def _placed(cached: Path, repo_id: str, store: RunStore, name: str | None, revis
     try:
         with publish(folder / MODEL_FILE) as temporary:
             temporary.write_bytes(cached.read_bytes())
-        publish_text(folder / ORIGIN_FILE, json.dumps({"repo_id": checked_repo(repo_id), "revision": revision}) + "\n")
+        origin = {"repo_id": source.repo_id, "revision": revision or source.revision}
+        publish_text(folder / ORIGIN_FILE, json.dumps(origin) + "\n")
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)  # which was not there before
         raise HubError(
@@ -80,40 +106,120 @@ def _placed(cached: Path, repo_id: str, store: RunStore, name: str | None, revis
     return chosen
 
 
-def _downloaded(repo_id: str, revision: str | None, report: Report, cache: Path | None) -> Path:
-    """On a Space the cache answers only whom the Hub has answered: it may hold what another visitor may see."""
-    token, most = reading_token(), int(limits().max_download_mb * 1e6)
-    report(Step(f"looking for {repo_id}"))
-    try:
-        url = hf_hub_url(repo_id, MODEL_FILE, revision=revision, endpoint=constants.ENDPOINT)
-        size = get_hf_file_metadata(url, token=token, timeout=_METADATA_SECONDS).size
-    except EntryNotFoundError:
-        raise HubError(_what_is_missing(repo_id, revision, token)) from None
-    except (httpx.ConnectError, httpx.TimeoutException, OfflineModeIsEnabled, HfHubHTTPError) as error:
-        is_away = not isinstance(error, HfHubHTTPError) or error.response.status_code >= 500
-        if is_space() or not is_away:
-            raise
-        try:
-            return Path(hf_hub_download(repo_id, MODEL_FILE, revision=revision, local_files_only=True))
-        except LocalEntryNotFoundError:
-            raise error from None
-    if size is not None and most and size > most:
-        raise HubError(_too_large(repo_id, size, most))
+@dataclass(frozen=True)
+class _Wanted:
+    """A model file, and who is told of its way here."""
 
+    repo_id: str
+    revision: str | None
+    report: Report
+    cache: Path | None
+
+
+def _fetch_whole(wish: _Wanted) -> Path:
+    for _ in range(2):
+        path, digest = _fetch_once(wish)
+        if digest is None or _digest_like(digest, path) == digest:
+            return path
+        path.resolve().unlink(
+            missing_ok=True
+        )  # what the cache's name of it points to, or the cache would serve it again
+        path.unlink(missing_ok=True)
+        wish.report(Step(f"what is here of {wish.repo_id} is damaged; fetching it again"))
+    raise HubError(
+        f"the model file of {wish.repo_id} arrives damaged (it is not the one whose SHA-256 the Hub names); nothing of "
+        "it is kept, try again later or on another network."
+    )
+
+
+def _fetch_once(wish: _Wanted) -> tuple[Path, str | None]:
+    """The file, and the digest that the Hub, or the cache where the Hub is away, has of it.
+
+    Among strangers the cache answers only whom the Hub has answered: it may hold what another visitor may see.
+    """
+    token, most = reading_token(), int(limits().max_download_mb * 1e6)
+    wish.report(Step(f"looking for {wish.repo_id}"))
+    try:
+        found = _facts_of(wish, MODEL_FILE, token)
+    except EntryNotFoundError:
+        raise HubError(_what_is_missing(wish, token)) from None
+    except RepositoryNotFoundError as error:
+        raise _named_by_kind(wish.repo_id, token) or error from None
+    except (httpx.ConnectError, httpx.TimeoutException, OfflineModeIsEnabled, HfHubHTTPError, HubAway) as error:
+        is_away = not isinstance(error, HfHubHTTPError) or error.response.status_code >= 500
+        if is_public() or not is_away:
+            raise
+        return _cached(wish, error)
+    if found.size is not None and most and found.size > most:
+        raise HubError(_too_large(wish.repo_id, found.size, most))
+    was_here = _in_cache(wish, found.commit_hash)
+    if not was_here:
+        wish.report(Step(f"fetching {wish.repo_id}", 0, found.size or 0))
+    path = _download(wish, MODEL_FILE, token, most)
+    if not was_here:
+        _count_download(wish, token)
+    return path, found.etag
+
+
+def _facts_of(wish: _Wanted, file: str, token: str | bool) -> HfFileMetadata:
+    url = hf_hub_url(wish.repo_id, file, revision=wish.revision, endpoint=constants.ENDPOINT)
+    return get_hf_file_metadata(url, token=token, timeout=_METADATA_SECONDS)
+
+
+def _cached(wish: _Wanted, error: Exception) -> tuple[Path, str | None]:
+    """What was fetched before; raises `error` where nothing was."""
+    try:
+        path = Path(hf_hub_download(wish.repo_id, MODEL_FILE, revision=wish.revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        raise error from None
+    blob = path.resolve().name  # which the cache names by its digest, but where a disk knows no links
+    return path, blob if _DIGEST.fullmatch(blob) else None
+
+
+def _in_cache(wish: _Wanted, commit: str | None) -> bool:
+    return isinstance(try_to_load_from_cache(wish.repo_id, MODEL_FILE, cache_dir=wish.cache, revision=commit), str)
+
+
+def _download(wish: _Wanted, file: str, token: str | bool, most: int) -> Path:
     class Bar(_Bar):
-        subject, at_most, tell = repo_id, most, staticmethod(report)
+        subject, at_most, tell = wish.repo_id, most, staticmethod(wish.report)
 
     return Path(
         hf_hub_download(
-            repo_id,
-            MODEL_FILE,
-            revision=revision,
+            wish.repo_id,
+            file,
+            revision=wish.revision,
             token=token,
             endpoint=constants.ENDPOINT,
-            cache_dir=cache,
+            cache_dir=wish.cache,
             tqdm_class=Bar,
         )
     )
+
+
+def _count_download(wish: _Wanted, token: str | bool) -> None:
+    """Ask for the file whose requests the Hub counts as downloads of a model; whether it is there does not matter."""
+    with contextlib.suppress(HfHubHTTPError, httpx.HTTPError, HubError, OSError, ValueError):
+        _facts_of(wish, "config.json", token)
+
+
+def _named_by_kind(repo_id: str, token: str | bool) -> HubError | None:
+    """What to say where no model has this name and something else has."""
+    api = HfApi(constants.ENDPOINT, token=token)
+    for kind in ("dataset", "space"):
+        if api.repo_exists(repo_id, repo_type=kind):
+            return HubError(f"{repo_id} is {describe_kind(kind)} on the Hub, no model; choose a model.")
+    return None
+
+
+def _digest_like(digest: str, file: Path) -> str:
+    """Of `file` the kind of digest that `digest` is; `digest` itself if it is of no kind that can be checked."""
+    if not _DIGEST.fullmatch(digest):
+        return digest
+    data = file.read_bytes()
+    if len(digest) == _SHA256_DIGITS:
+        return hashlib.sha256(data).hexdigest()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()  # noqa: S324  as git names a file
 
 
 def _too_large(repo_id: str, size: int, most: int) -> str:
@@ -123,8 +229,9 @@ def _too_large(repo_id: str, size: int, most: int) -> str:
     )
 
 
-def _what_is_missing(repo_id: str, revision: str | None, token: str | bool) -> str:
-    names = HfApi(constants.ENDPOINT, token=token).list_repo_files(repo_id, revision=revision)
+def _what_is_missing(wish: _Wanted, token: str | bool) -> str:
+    repo_id = wish.repo_id
+    names = HfApi(constants.ENDPOINT, token=token).list_repo_files(repo_id, revision=wish.revision)
     if any(name.endswith(_PICKLES) for name in names):
         return (
             f"{repo_id} holds no {MODEL_FILE}, only weights in a format that can run code when it is opened; such "
@@ -153,9 +260,13 @@ class _Bar(tqdm):  # type: ignore[misc]
         options.pop("name", None)
         super().__init__(*args, **{**options, "disable": True})
         self._num_bytes, self._total = int(options.get("initial") or 0), int(options.get("total") or 0)
+        self._told = 0.0
 
     def update(self, n: float | None = 1) -> None:
         self._num_bytes += int(n or 0)
         if self.at_most and self._num_bytes > self.at_most:
             raise HubError(_too_large(self.subject, self._num_bytes, self.at_most))
-        self.tell(Step(f"fetching {self.subject}", self._num_bytes, self._total))
+        now = time.monotonic()
+        if now - self._told >= _BETWEEN_SECONDS or self._num_bytes == self._total:
+            self._told = now
+            self.tell(Step(f"fetching {self.subject}", self._num_bytes, self._total))

@@ -1,6 +1,7 @@
 """Publishing a model: four files that are shown first, then sent as one commit."""
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,14 +9,16 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, constants
 
-from charlstm.checkpoint import MODEL_FILE
+from charlstm.checkpoint import MODEL_FILE, Provenance
 from charlstm.errors import HubError
 from charlstm.events import Record
-from charlstm.hub.card import CURVE_FILE, CardFacts, card_text, config_json
-from charlstm.hub.client import Report, Step, checked_repo, talking
+from charlstm.hub.card import CURVE_FILE, LICENSE, CardFacts, card_text, config_json
+from charlstm.hub.client import Report, Step, talking
+from charlstm.hub.names import checked_repo, parse_repo
 from charlstm.hub.picture import curve_png
 from charlstm.hub.sending import send
 from charlstm.language_model import LanguageModel
+from charlstm.runs.cleaning import ORIGIN_FILE
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Parcel:
 
     repo_id: str
     files: dict[str, bytes]
+    revision: str | None = None  # the branch, if the name that was given holds one
 
     @property
     def card(self) -> str:
@@ -33,33 +37,51 @@ class Parcel:
     @property
     def digest(self) -> str:
         """What tells this parcel from any other."""
-        digest = hashlib.sha256(self.repo_id.encode())
+        digest = hashlib.sha256(f"{self.repo_id}@{self.revision}".encode())
         for name, data in sorted(self.files.items()):
             digest.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(data).digest())
         return digest.hexdigest()
 
 
-def pack(model: Path, repo_id: str, records: Sequence[Record] = (), language: str | None = None) -> Parcel:
+def pack(
+    model: Path, repo_id: str, records: Sequence[Record] = (), language: str | None = None, licence: str = LICENSE
+) -> Parcel:
     """Make the files for the model in folder or file `model`; `records` are of the run that trained it.
 
     Raises `CheckpointError` for a damaged model and `HubError` for a name that is none.
     """
-    repo_id = checked_repo(repo_id)
+    name = parse_repo(repo_id)
     if language is not None and not re.fullmatch(r"[a-z]{2,3}|code|multilingual", language):
         raise HubError(
             f"{language[:40]!r} is no code of a language; use two or three small letters such as en, or code, or "
             "multilingual."
         )
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,49}", licence):
+        raise HubError(f"{licence[:40]!r} is no licence as the Hub names them; use one such as mit or cc-by-4.0.")
     file = model if model.suffix == ".safetensors" else model / MODEL_FILE
     language_model = LanguageModel.load(file)
     picture = curve_png(records)
-    facts = CardFacts(repo_id, language_model, picture is not None, language)
+    base = _base_model(file.parent.parent, language_model.provenance)
+    facts = CardFacts(name.repo_id, language_model, picture is not None, language, licence, base)
     files = {
         MODEL_FILE: file.read_bytes(),
         "config.json": config_json(language_model).encode(),
         "README.md": card_text(facts).encode(),
     }
-    return Parcel(repo_id, files | ({CURVE_FILE: picture} if picture else {}))
+    return Parcel(name.repo_id, files | ({CURVE_FILE: picture} if picture else {}), name.revision)
+
+
+def _base_model(models: Path, origin: Provenance | None) -> str | None:
+    """The repository of the model that the run began from: pulled into folder `models`, and the same file still."""
+    if origin is None or not origin.parent or Path(origin.parent).name != origin.parent:
+        return None
+    try:
+        folder = models / origin.parent
+        repo_id = checked_repo(str(json.loads((folder / ORIGIN_FILE).read_text(encoding="utf-8"))["repo_id"]))
+        digest = hashlib.sha256((folder / MODEL_FILE).read_bytes()).hexdigest()
+    except (OSError, ValueError, LookupError, TypeError, HubError):
+        return None
+    return repo_id if digest == origin.parent_sha256 else None
 
 
 def push(
@@ -70,7 +92,7 @@ def push(
     One that is there keeps its visibility, so a public one is refused to whom `private` is asked for. Either all of it
     arrives or nothing does, and pushing again completes. Raises `HubError`.
     """
-    report = report or (lambda _: None)
+    report, revision = report or (lambda _: None), revision or parcel.revision
     with talking(parcel.repo_id, report):
         api = HfApi(constants.ENDPOINT, token=token, library_name="charlstm")
         report(Step(f"looking for {parcel.repo_id}"))

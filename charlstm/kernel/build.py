@@ -28,6 +28,7 @@ _SOURCES = ("vectors.h", "cell.h", "step.h", "lstm.c")
 _FLAGS = ("-O3", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 _NATIVE = ("-march=native", "-mcpu=native")  # some compilers for ARM know the second only
 _TIMEOUT_SECONDS = 120
+_APPLES_COMPILERS = Path("/usr/bin")
 
 
 @lru_cache(maxsize=1)
@@ -55,16 +56,33 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
+def compiler_note() -> str:
+    """What to do about a missing compiler, in a sentence; empty where there is one, or where none is wanted."""
+    if os.environ.get("CHARLSTM_KERNEL", "").lower() == "off" or _compiler():
+        return ""
+    return (
+        "There is no C compiler here, without which texts come about a tenth as fast: pip install ziglang brings one."
+    )
+
+
 def _compiler() -> tuple[str, ...] | None:
     """`$CC`, or whatever C compiler is on the path; `pip install ziglang` brings one."""
     for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
-        if name and (found := shutil.which(name)):
+        if name and (found := shutil.which(name)) and not _is_stub(found):
             return (found,)
     try:
         import ziglang  # type: ignore[import-not-found]  # noqa: F401
     except ImportError:
         return None
     return (sys.executable, "-m", "ziglang", "cc")
+
+
+def _is_stub(found: str) -> bool:
+    """Whether this is macOS without Xcode's tools, where all of these only open a dialog that offers to get them."""
+    if sys.platform != "darwin" or Path(found).parent != _APPLES_COMPILERS:
+        return False
+    asked = subprocess.run(["/usr/bin/xcode-select", "-p"], capture_output=True, timeout=_TIMEOUT_SECONDS, check=False)
+    return asked.returncode != 0
 
 
 def _fingerprint(compiler: tuple[str, ...]) -> str:

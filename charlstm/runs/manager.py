@@ -22,11 +22,14 @@ from filelock import Timeout
 from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, RunError, printable
 from charlstm.files import publish_text
+from charlstm.hosting import BUNDLED
 from charlstm.runs.cleaning import require_disk
 from charlstm.runs.control import Control
 from charlstm.runs.held import Lock, lock_of
 from charlstm.runs.history import RunHistory
+from charlstm.runs.holdings import bounded_part, require_place
 from charlstm.runs.kept import More, Ticket
+from charlstm.runs.labels import checked_label
 from charlstm.runs.limits import allowed, bounded
 from charlstm.runs.parts import begun_from, extend, model_file
 from charlstm.runs.store import ACTIVE, RunFolder, RunStore, Status
@@ -38,7 +41,6 @@ if sys.platform == "win32":
     _DETACHED = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
 _LOCK_SECONDS = 10
 _TEND_SECONDS = 1.0
-_LONGEST_LABEL = 80
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class RunManager:
                 publish_text(folder.path / "owner", owner)
             folder.keep_ticket(Ticket())
 
+        self._require_place(owner)
         require_disk(self.store)
         text = None if text is None else bounded(text)
         folder = self.store.create(allowed(settings), name, text, prepare=prepare)
@@ -112,19 +115,24 @@ class RunManager:
         folder = self._at_rest(name)
         if folder.is_completed():
             raise RunError(f"{folder.label} has reached its planned end; train it longer instead.")
+        self._require_place(folder.owner)
         folder.take_back_requests()
         folder.keep_ticket(Ticket())
         self.tend()
         return folder
 
     def extend(self, name: str, more: More) -> RunFolder:
-        """Have a run that has ended go on for so much longer, from where it stands; see `parts`."""
+        """Have a run that has ended go on for so much longer, from where it stands; see `parts` and `holdings`."""
         folder = self._at_rest(name)
-        extend(folder, more)
+        self._require_place(folder.owner)
+        extend(folder, bounded_part(folder, more))
         folder.take_back_requests()
         folder.keep_ticket(Ticket())
         self.tend()
         return folder
+
+    def _require_place(self, owner: str) -> None:
+        require_place((folder for _, folder in self._waiting(self.store.folders())), owner)
 
     def _at_rest(self, name: str) -> RunFolder:
         """The run, if it neither goes on nor waits."""
@@ -184,11 +192,10 @@ class RunManager:
 
     def rename(self, name: str, label: str) -> None:
         """Have people call a run something else; its id and folder stay."""
-        folder, label = self.store.get(name), label.strip()
-        if not label or len(label) > _LONGEST_LABEL or not label.isprintable():
-            raise RunError(f"a run's name is one line of up to {_LONGEST_LABEL} characters; choose another one.")
-        if any(label in (other.name, other.label) for other in self.store.folders() if other.name != name):
-            raise RunError(f"another run is called {label}; choose another name.")
+        folder = self.store.get(name)
+        runs = [run for run in self.store.folders() if run.name != name]
+        others = [called for run in runs for called in {run.name, run.label}]
+        label = checked_label(label, [*others, *(model for model in BUNDLED if model != name)])
         publish_text(folder.path / "label.txt", label)
 
     def delete(self, name: str) -> str:
@@ -296,7 +303,7 @@ def _facts(folder: RunFolder, _begun_at: float) -> tuple[str, str, str]:
         settings = folder.settings()
     except RunError:  # damaged: the rest of the list is shown all the same
         return "", "", parent.name if parent else ""
-    corpus = printable(Path(settings.train.corpus).name, _LONGEST_LABEL)  # a file's place is nobody's business
+    corpus = printable(Path(settings.train.corpus).name, 80)  # a file's place is nobody's business
     return corpus, f"{settings.model.num_layers} × {settings.model.hidden_size}", parent.name if parent else ""
 
 

@@ -2,10 +2,10 @@
 
 import hashlib
 import hmac
-import os
 from typing import Protocol
 
 from charlstm.errors import RunError
+from charlstm.hosting import is_public
 
 
 class Owned(Protocol):
@@ -23,11 +23,6 @@ class Owned(Protocol):
 def token_hash(token: str) -> str:
     """What a run keeps of the token of whoever started it."""
     return hashlib.sha256(token.encode()).hexdigest() if token else ""
-
-
-def is_public() -> bool:
-    """Whether strangers meet here: on a Space, or where CHARLSTM_PUBLIC is set to 1."""
-    return bool(os.environ.get("SPACE_ID")) or os.environ.get("CHARLSTM_PUBLIC") == "1"
 
 
 def may_steer(run: Owned, owner_token: str, is_space_owner: bool) -> bool:

@@ -97,7 +97,7 @@ def extension(folder: RunFolder, moment: dict[str, Any]) -> Extended:
         steps=more.steps,
         learning_rate=train.learning_rate,
         lr_schedule=train.lr_schedule,
-        command=_command(folder.name, more),
+        command=resume_command(folder.name, more),
         note=sentence(folder.settings(), more),
         **moment,
     )
@@ -141,7 +141,8 @@ def beginning(parent: Parent, new_characters: tuple[str, ...]) -> str:
     return f"Begins from {parent.name}; {len(new_characters)} {are} added to its vocabulary: {' '.join(shown)}{more}."
 
 
-def _command(name: str, more: More) -> str:
+def resume_command(name: str, more: More) -> str:
+    """The command that adds `more` to the run `name`."""
     flags = [
         f"--more-minutes {more.minutes:g}" if more.minutes else "",
         f"--more-passes {more.passes:g}" if more.passes else "",

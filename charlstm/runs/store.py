@@ -24,7 +24,6 @@ import hashlib
 import json
 import re
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ from charlstm.json_text import parse_as, parse_json, read_small
 from charlstm.runs.control import Answer, Control, Mailbox
 from charlstm.runs.held import Lock, is_held, lock_of
 from charlstm.runs.kept import PARTS, More, Parent, Ticket
+from charlstm.wording import without_places
 
 Active = Literal["starting", "running", "paused", "stopping", "measuring"]  # it has a process, or is about to
 Status = Literal[Active, "queued", "completed", "stopped", "failed", "interrupted"]
@@ -48,6 +48,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOADING_SECONDS = 300  # a busy machine has been seen to take a minute until a worker has its lock
 _STARTING_SECONDS = 60  # a worker that has not taken its lock by then will not
 _LOCK_SECONDS = 10
+# A run's file holds every setting: one that is missing did not exist when the run began, and was then as good as this.
+_BEFORE = {"state_reset": 0.0}
 _SHOWN_CHARS = 400
 _TAIL_BYTES = 8192  # a last record (finished, failed) is far shorter
 
@@ -108,7 +110,7 @@ class RunFolder:
     def settings(self) -> Settings:
         """The run's settings; raises `RunError` if they can't be read."""
         try:
-            return Settings.from_flat(parse_json(read_small(self.settings_file)))
+            return Settings.from_flat({**_BEFORE, **parse_json(read_small(self.settings_file))})
         except FileNotFoundError:
             raise RunError(f"there is no run named {self.name}; see the list of runs.") from None
         except (OSError, ValueError, AttributeError, TypeError) as error:
@@ -199,13 +201,8 @@ class RunFolder:
             text = self.log_file.read_bytes()[-4 * max_chars :].decode("utf-8", "replace")
         except OSError:
             return ""
-        for place, shown in (
-            (self.path.parent.resolve(), "<models>"),
-            (Path.home(), "~"),
-            (Path(sys.prefix), "<venv>"),
-        ):
-            text = text.replace(str(place), shown)
-        return text[-max_chars:]
+        text = text.replace(str(self.path.parent.resolve()), "/...")  # it may hold spaces
+        return without_places(text)[-max_chars:]
 
     def is_alive(self) -> bool:
         """Whether a worker holds the lock."""

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charlstm.errors import RunError
+from charlstm.hosting import trash_days
 from charlstm.runs.store import RunFolder, RunStore
 
 TRASH = ".trash"
-_DAYS = 30
 _SWEEP_SECONDS = 3600
+_IS_WINDOWS = os.name == "nt"
+_PATIENCE_SECONDS = 0.5
+_RETRY_SECONDS = 0.01
 
 
 class Trashed(NamedTuple):
@@ -43,7 +46,7 @@ class Trash:
         trash_id = f"{folder.name}.{time.time_ns() // 1_000_000}"
         try:
             self._place.mkdir(exist_ok=True)
-            folder.path.rename(self._place / trash_id)
+            _move(folder.path, self._place / trash_id)
         except OSError as error:
             raise RunError(f"{folder.label} can't be deleted ({error.strerror}); check its folder.") from None
         return trash_id
@@ -68,7 +71,7 @@ class Trash:
             name = self._store.free_name(name)
         folder = RunFolder(self._store.root / name)
         try:
-            (self._place / trash_id).rename(folder.path)
+            _move(self._place / trash_id, folder.path)
         except OSError as error:
             raise RunError(f"{name} can't be restored ({error.strerror}); check its folder.") from None
         return folder
@@ -79,11 +82,22 @@ class Trash:
         if now - self._swept < _SWEEP_SECONDS:
             return
         self._swept = now
-        kept_seconds = 86400 * float(os.environ.get("CHARLSTM_TRASH_DAYS") or _DAYS)
+        kept_seconds = 86400 * trash_days()
         for each in self.runs():
             if time.time() - each.deleted_at > kept_seconds:
                 with contextlib.suppress(OSError):
                     shutil.rmtree(self._place / each.id)
+
+
+def _move(folder: Path, place: Path) -> None:
+    """Windows refuses for as long as anybody reads a file in `folder`, which takes a page some milliseconds."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while _IS_WINDOWS and time.monotonic() < deadline:
+        with contextlib.suppress(PermissionError):
+            folder.rename(place)
+            return
+        time.sleep(_RETRY_SECONDS)
+    folder.rename(place)
 
 
 def _trashed(path: Path) -> Trashed:

@@ -27,7 +27,7 @@ from charlstm.evaluation import evaluate_in_streams, summed_loss
 from charlstm.events import Evaluated, Event, Progress, Rewound, Sampled, StepDone
 from charlstm.language_model import LanguageModel
 from charlstm.model import State, evaluating
-from charlstm.training.compute import adamw, chosen_device, chosen_dtype, optimizer_entries, under
+from charlstm.training.compute import adamw, chosen_device, chosen_dtype, optimizer_entries, reset_streams, under
 from charlstm.training.course import Course, StateFacts
 from charlstm.training.gradients import FusedGradients, flat_gradient
 from charlstm.training.schedule import eval_period, fraction_done, learning_rate, planned_steps
@@ -170,7 +170,7 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate
         self._model.train()
-        state = None if batch.is_first else self._carried
+        state = None if batch.is_first else reset_streams(self._carried, self.config, self.step, self._share)
         with self._seeded():
             nats, self._carried = self._learned(batch, state)
         if self.world.size > 1:

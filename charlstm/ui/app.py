@@ -1,8 +1,6 @@
 """The page: a line on top, a tab to write and a tab to train."""
 
-import argparse
 import importlib.util
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,19 +9,24 @@ import gradio as gr
 import torch
 from starlette.middleware import Middleware
 
-from charlstm.hosting import is_zero_gpu, limits
+from charlstm.flags import App
+from charlstm.hosting import is_public, is_zero_gpu, limits
 from charlstm.hub.keeping import Housekeeper
+from charlstm.kernel.build import compiler_note
+from charlstm.places import page_checkpoints_dir
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
-from charlstm.ui import assets, hub_tab, reader, sheet
+from charlstm.ui import assets, hub_tab, reader, server, sheet
 from charlstm.ui.controls import PRIVATE
 from charlstm.ui.crowd import look_less_often, prepare_for_crowds, settle
 from charlstm.ui.form import KEPT
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.hub_tab import build_hub_tab
 from charlstm.ui.models import ModelShelf
+from charlstm.ui.sessions import MOST_SESSIONS
 from charlstm.ui.style import CSS, THEME
 from charlstm.ui.train_tab import build_house, build_train_tab, run_of
+from charlstm.ui.views import plain
 from charlstm.ui.watch import RunWatch
 from charlstm.ui.zero import build_gpu_tab, lent_gpu
 
@@ -45,6 +48,7 @@ def launch_options() -> dict[str, Any]:
         "ssr_mode": False,
         "mcp_server": importlib.util.find_spec("mcp") is not None,  # comes with gradio[mcp]
         "_frontend": False,  # or launching fails where the first answer takes over 3 seconds, as on a busy machine
+        "state_session_capacity": MOST_SESSIONS,
         "max_threads": 100,  # of writers, each of which sits in one
         "app_kwargs": {"middleware": [Middleware(assets.Compressed)]},
     }
@@ -77,6 +81,8 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
                 hub = build_hub_tab(shelf, manager.store)
             if lend and is_zero_gpu():
                 build_gpu_tab(manager, lend)
+        if (note := compiler_note()) and not is_public():  # strangers can't install anything
+            gr.HTML(plain(note), elem_id="compiler-note")
 
         def open_page(request: gr.Request) -> list[Any]:
             return generate.read_address(request)
@@ -94,6 +100,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
     look_less_often(page._queue)
     prepare_for_crowds()
     assets.put_first()
+    server.install()
     return page
 
 
@@ -102,21 +109,11 @@ def _warm_up(shelf: ModelShelf) -> None:
     settle()
 
 
-def main(checkpoints_dir: Path, argv: list[str] | None = None) -> None:
+def serve(flags: App) -> None:
     """Serve the page until interrupted; prints its address."""
-    parser = argparse.ArgumentParser(
-        description="Open the page in a browser: train a character LSTM, and write with it."
-    )
-    parser.add_argument("--host", default=None, help="address to listen on (127.0.0.1; 0.0.0.0 for the whole network)")
-    parser.add_argument("--port", type=int, default=None, help="port to listen on (the first free one from 7860)")
-    parser.add_argument("--checkpoints-dir", type=Path, default=checkpoints_dir, help="folder of models and runs")
-    flags = parser.parse_args(argv)
+    checkpoints_dir = flags.checkpoints_dir or page_checkpoints_dir()
     torch.set_num_threads(1)  # a text is written by one; the other cores are for other visitors and for runs
-    page = build(flags.checkpoints_dir, warms_up=True)
-    Housekeeper(RunStore(flags.checkpoints_dir)).start()
+    page = build(checkpoints_dir, warms_up=True)
+    Housekeeper(RunStore(checkpoints_dir)).start()
     largest = {"max_file_size": f"{limits().max_corpus_mb:.0f}mb"} if limits().max_corpus_mb else {}
-    try:
-        page.launch(server_name=flags.host, server_port=flags.port, **{**launch_options(), **largest})
-    except (OSError, OverflowError):  # taken, forbidden, out of range, or no address of this machine
-        place = f"{flags.host or '127.0.0.1'}, port {flags.port or 'any'}"
-        sys.exit(f"The page can't be served at {place}; choose another --port (0 to 65535) or --host.")
+    page.launch(server_name=flags.host, server_port=flags.port, **{**launch_options(), **largest})

@@ -9,12 +9,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import gradio as gr
 from gradio.utils import get_space
 
 from charlstm.errors import CharLSTMError, HubError
-from charlstm.hosting import is_space
+from charlstm.hosting import is_public
 from charlstm.hub.card import CURVE_FILE
 from charlstm.hub.client import Followed, Step, acting_token, hub_address
 from charlstm.hub.pull import pull
@@ -30,6 +31,8 @@ _PRIVATE, _PUBLIC = "private", "public"
 _AT_ONCE = 4  # visitors who publish or fetch at the same time
 _LONGEST = 200  # characters of what is typed
 _NOTHING_SHOWN = ""
+_LOOPBACK = ("127.0.0.1", "::1")
+_OF_PROXIES = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def _build_fetch(store: RunStore) -> None:
         placeholder="user/model",
         max_lines=1,
         max_length=_LONGEST,
-        info="Public models only" if is_space() else "Its safetensors file is fetched, checked and kept here",
+        info="Public models only" if is_public() else "Its safetensors file is fetched, checked and kept here",
     )
     revision = gr.Textbox(
         label="Revision", info="Branch, tag or commit; may be empty", max_lines=1, max_length=_LONGEST
@@ -154,9 +157,23 @@ def _build_fetch(store: RunStore) -> None:
 
 def _token(request: gr.Request, oauth: gr.OAuthToken | None) -> str:
     """On a Space the visitor's login; elsewhere this machine's, which does not act for others in its network."""
-    if not is_space() and (request.client is None or request.client.host not in ("127.0.0.1", "::1")):
+    if not is_public() and not _sits_here(request):
         raise HubError("the login of this machine acts only for whoever sits at it; publish from there.")
     return acting_token(oauth.token if oauth else None)
+
+
+def _sits_here(request: gr.Request) -> bool:
+    """Whether the request comes from this machine itself, as far as can be told: a proxy on it has its address too.
+
+    A proxy mostly names whom it speaks for, passes on the host that was asked for, or speaks HTTP/1.0 (nginx, unless
+    told otherwise). One that does none of that can't be told from a browser here: CHARLSTM_PUBLIC is for it.
+    """
+    if request.client is None or request.client.host not in _LOOPBACK:
+        return False
+    headers = request.headers
+    asked_for = urlsplit(f"//{headers.get('host', '')}").hostname
+    is_direct = request.request is None or request.request.scope.get("http_version") != "1.0"
+    return is_direct and asked_for in (*_LOOPBACK, "localhost") and not any(name in headers for name in _OF_PROXIES)
 
 
 def _packed(shelf: ModelShelf, store: RunStore, wish: _Wish) -> Parcel:
@@ -212,6 +229,7 @@ CSS = """
 #publish-files .hub-files { font-size: 0.9rem; font-variant-numeric: tabular-nums; border-collapse: collapse; border: 0;
   width: min(100%, 26rem); }
 #publish-files caption { text-align: left; padding-bottom: 0.3rem; overflow-wrap: anywhere; }
+#publish-files tr { border: 0; }  /* Gradio gives tables of its Markdown a dark line around each row */
 #publish-files td { padding: 0.15rem 0; border: 0; border-bottom: 1px solid var(--border-color-primary); }
 #publish-files td:last-child { text-align: right; white-space: nowrap; }
 #publish-files img { width: min(100%, 26rem); margin: 0.8rem 0 0; border-radius: 0.3rem; }

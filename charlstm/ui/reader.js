@@ -90,6 +90,7 @@ function draw() {
   reader.classList.toggle('is-code', Boolean(page.is_code));
   reader.classList.toggle('is-writing', Boolean(page.is_writing));
   if (page.is_writing && atEnd) reader.scrollTop = reader.scrollHeight;
+  find('.reader-link').hidden = !page.link;
   if (page.link) {
     const address = new URLSearchParams(page.link), now = new URLSearchParams(location.search);
     for (const [name, each] of now) if (name.startsWith('__')) address.set(name, each);
@@ -285,12 +286,8 @@ tint.addEventListener('change', () => {
   reader.classList.toggle('is-tinted', tint.checked);
   find('.reader-legend').hidden = !tint.checked;
 });
-find('.reader-copy').addEventListener('click', (event) => {
-  navigator.clipboard.writeText(wholeText()).then(() => {
-    event.target.textContent = 'Copied';
-    setTimeout(() => { event.target.textContent = 'Copy'; }, 1500);
-  });
-});
+find('.reader-copy').addEventListener('click', (event) => window.charlstm.copyFor(event.currentTarget, wholeText()));
+find('.reader-link').addEventListener('click', (event) => window.charlstm.copyLink(event.currentTarget, value().link));
 find('.reader-save').addEventListener('click', () => {
   const link = make('a');
   link.href = URL.createObjectURL(new Blob([wholeText()], { type: 'text/plain;charset=utf-8' }));

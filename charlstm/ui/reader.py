@@ -26,6 +26,7 @@ TEMPLATE = """
 <label class="reader-switch"><input type="checkbox" class="reader-tint" aria-label="Show surprise in {label}">
 Show surprise</label>
 <button type="button" class="reader-copy" aria-label="Copy {label}">Copy</button>
+<button type="button" class="reader-link" aria-label="Copy a link that writes {label} again" hidden>Copy link</button>
 <button type="button" class="reader-save" aria-label="Download {label} as .txt">Download</button></div>
 <div class="reader-legend" hidden><span>surprise in nats</span><i class="s0">below 0.5</i><i class="s1">1</i>
 <i class="s2">2</i><i class="s3">3</i><i class="s4">4.5</i><i class="s5">6 and more</i>

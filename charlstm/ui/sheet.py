@@ -33,10 +33,7 @@ element.addEventListener('scroll', follow, true);
 element.addEventListener('click', (event) => {
   const button = event.target.closest('.sheet-copy');
   if (!button) return;
-  navigator.clipboard.writeText(sheet().textContent).then(() => {
-    button.textContent = 'Copied';
-    setTimeout(() => { button.textContent = 'Copy'; }, 1500);
-  });
+  window.charlstm.copyFor(button, sheet().textContent);
 });
 draw();
 watch('value', draw);

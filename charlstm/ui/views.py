@@ -14,7 +14,7 @@ from charlstm.runs.control import Answer, Control
 from charlstm.runs.history import Curve, RunHistory
 from charlstm.runs.manager import RunSummary
 from charlstm.runs.store import ACTIVE, Status
-from charlstm.wording import duration
+from charlstm.wording import duration, without_places
 
 Lines = dict[str, tuple[list[int], list[float]]]  # of each curve its steps and values
 STATE_WORDS: dict[Status, tuple[str, str]] = {  # a sign and a word, so that colour is never alone
@@ -66,7 +66,7 @@ def capitalised(text: str) -> str:
 
 def sentence(error: Exception) -> str:
     """An error's message as a sentence of the page; a name it begins with keeps its letters."""
-    message = str(error)
+    message = without_places(str(error))
     return capitalised(message) if message.split(" ", 1)[0].isalpha() else message
 
 
@@ -130,7 +130,7 @@ def _story(run: RunSummary, history: RunHistory, asked: Asked | None) -> str:
     if run.status == "queued":
         return "next in the queue" if run.place == 1 else f"place {run.place} in the queue"
     if run.status == "failed":
-        return capitalised(run.problem)
+        return capitalised(without_places(run.problem))
     if run.status == "interrupted" and not run.folder.has_state:
         return " · ".join(filter(None, (step, "its process ended before anything was saved; Resume begins it anew")))
     if run.status == "interrupted":

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from charlstm.config import SampleConfig, checked
+from charlstm.config import SampleConfig, checked, plain_lines
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.language_model import LanguageModel
 from charlstm.sampling import opening_of
@@ -73,6 +73,7 @@ class Wish:
         config = checked(SampleConfig, values)
         if not isinstance(prompt, str) or not isinstance(model, str | None):
             raise ConfigError("model and prompt must be texts.")
+        prompt = plain_lines(prompt)
         if len(prompt) > LONGEST_PROMPT:
             raise ConfigError(
                 f"the prompt has {len(prompt):,} characters; at most {LONGEST_PROMPT:,} are read: shorten it."

@@ -4,11 +4,15 @@ import json
 import math
 import re
 import shlex
+import shutil
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from loopback import LoopbackHub
 from PIL import Image
 
 from charlstm import LanguageModel, ModelConfig, SampleConfig, Settings, Vocabulary
@@ -17,6 +21,8 @@ from charlstm.errors import HubError
 from charlstm.events import Evaluated, Progress, Record
 from charlstm.hub.picture import curve_png
 from charlstm.hub.push import pack
+from charlstm.runs.cleaning import ORIGIN_FILE
+from charlstm.runs.history import History
 from charlstm.runs.store import RunFolder
 
 
@@ -95,6 +101,102 @@ def test_the_lines_that_load_it_name_the_repository(card: ModelCard) -> None:
     assert 'LanguageModel.from_pretrained("owner/tiny")' in code
 
 
+def _commands(card: str) -> list[list[str]]:
+    section = card.partition("## Train it again")[2]
+    return [shlex.split(line)[3:] for line in section.splitlines() if line.startswith("python -m charlstm ")]
+
+
+def _equal_weights(first: Path, second: Path) -> bool:
+    one, other = (LanguageModel.load(each).model.state_dict() for each in (first, second))
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def tuned(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model fine-tuned from one that was pulled, and gone on with twice."""
+    place = tmp_path_factory.mktemp("checkpoints")
+    shutil.copytree(trained, place / "base")
+    (place / "base" / ORIGIN_FILE).write_text('{"repo_id": "owner/tiny", "revision": null}', encoding="utf-8")
+    flags = "--batch-size 2 --seq-len 16 --max-steps 20 --max-minutes 0 --eval-every 10 --sample-every 40 "
+    flags += "--sample-chars 25 --seed 5 --precision float32"
+    text, where = str(trained.parent / "secret.txt"), ["--checkpoints-dir", str(place)]
+    assert (
+        main(["train", "--corpus", text, "--from", str(place / "base"), "--name", "tuned", *flags.split(), *where]) == 0
+    )
+    assert main(["resume", "tuned", "--more-steps", "10", "--more-rate", "0.001", *where]) == 0
+    assert main(["resume", "tuned", "--more-steps", "5", "--more-schedule", "constant", *where]) == 0
+    return place / "tuned"
+
+
+class TestTheCardOfAFineTunedModel:
+    def test_names_what_it_began_from(self, tuned: Path) -> None:
+        card = ModelCard(pack(tuned, "owner/tuned").card)
+        digest = sha256((tuned.parent / "base" / "model.safetensors").read_bytes()).hexdigest()
+        assert card.data.base_model == "owner/tiny"
+        assert "fine-tuned" in card.data.tags
+        assert "from-scratch" not in card.data.tags
+        assert "trained from nothing" not in card.text
+        assert "in 3 parts" in card.text
+        assert digest in card.text
+
+    def test_claims_no_base_model_that_is_not_on_the_hub(self, tuned: Path, tmp_path: Path) -> None:
+        shutil.copytree(tuned, tmp_path / "tuned")
+        shutil.copytree(tuned.parent / "base", tmp_path / "base")
+        (tmp_path / "base" / "model.safetensors").write_bytes((tuned / "model.safetensors").read_bytes())
+        card = ModelCard(pack(tmp_path / "tuned", "owner/tuned").card)
+        assert card.data.base_model is None
+        assert "fine-tuned from `base`" in card.text
+        assert "YOUR_MODEL.safetensors stands for the model" in card.text
+
+    def test_tells_the_commands_that_make_the_same_weights(
+        self, tuned: Path, trained: Path, tmp_path: Path, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hub.add("owner/tiny", {"model.safetensors": (trained / "model.safetensors").read_bytes()})
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "YOUR_TEXT.txt").write_bytes((trained.parent / "secret.txt").read_bytes())
+        commands = _commands(pack(tuned, "owner/tuned").card)
+        assert [command[0] for command in commands] == ["pull", "train", "resume", "resume"]
+        for command in commands:
+            assert main(command) == 0
+        assert _equal_weights(tuned, tmp_path / "checkpoints" / "again")
+
+
+@pytest.mark.parametrize("sizes", [{"embedding_dim": 0}, {"embedding_dim": 3, "num_layers": 2}, {"level": "bytes"}])
+def test_the_lines_of_plain_pytorch_compute_the_logits(
+    hub: LoopbackHub, tmp_path: Path, sizes: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    vocabulary = Vocabulary.from_text("a text of \"quotes\", 'marks' and {braces}\n", sizes.get("level", "chars"))
+    language_model = LanguageModel.create(
+        vocabulary, ModelConfig(**{"hidden_size": 8, "embedding_dim": 4, **sizes}), seed=3
+    )
+    file = language_model.save(tmp_path)
+    hub.add("owner/plain", {"model.safetensors": file.read_bytes()})
+    lines = re.findall(r"```python\n(.*?)```", pack(tmp_path, "owner/plain").card, re.DOTALL)[1]
+    assert "charlstm" not in lines
+    assert len([line for line in lines.splitlines() if line]) <= 12
+    run: dict[str, Any] = {}
+    exec(lines, run)
+    expected, _ = language_model.model(torch.from_numpy(vocabulary.encode(run["text"]).astype("int64"))[None])
+    torch.testing.assert_close(run["logits"], expected, rtol=1e-5, atol=1e-6)
+    assert repr(run["text"]) in capsys.readouterr().out
+
+
+def test_licence_citation_picture_and_data_set_are_in_the_metadata(repository: Path, card: ModelCard) -> None:
+    bundled = repository / "checkpoints" / "tiny-shakespeare"
+    history = History(RunFolder(bundled))
+    history.poll()
+    shakespeare = ModelCard(pack(bundled, "owner/shakespeare", history.records).card)
+    assert shakespeare.data.license == card.data.license == "mit"
+    assert shakespeare.data.datasets == ["karpathy/tiny_shakespeare"]
+    assert card.data.get("datasets") is None
+    assert shakespeare.data.thumbnail.endswith("/owner/shakespeare/resolve/main/loss.png")
+    assert "pip install" in shakespeare.text
+    assert "```bibtex" in shakespeare.text
+    assert ModelCard(pack(bundled, "owner/x", licence="cc-by-4.0").card).data.license == "cc-by-4.0"
+    with pytest.raises(HubError, match="is no licence"):
+        pack(bundled, "owner/x", licence="mit\ntags: [x]")
+
+
 def test_a_text_that_looks_like_markup_stays_inside_its_block(tmp_path: Path) -> None:
     model = LanguageModel.create(Vocabulary(tuple(sorted("`\n<>#-"))), ModelConfig(hidden_size=4), seed=1)
     model.save(tmp_path)
@@ -137,4 +239,6 @@ def test_the_settings_of_a_named_text_need_no_file(repository: Path) -> None:
     assert origin is not None
     assert origin.train_config["max_passes"] == Settings.preset("best").train.max_passes
     assert "--corpus tiny-shakespeare --preset best" in card
+    assert "state_reset" not in origin.train_config
+    assert "--state-reset 0.0" in card, "it was trained before streams were reset"
     assert RunFolder(bundled).exists

@@ -21,6 +21,7 @@ from waiting import wait_until
 
 from charlstm.cli import main
 from charlstm.errors import ConfigError, HubError
+from charlstm.hub.client import Step
 from charlstm.hub.deploy import SpacePlan, deploy, plan_space
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -53,7 +54,10 @@ def test_front_matter_and_requirements_agree(which: str, plan: SpacePlan) -> Non
     assert front["sdk"] == "gradio"
     assert front["sdk_version"] == version("gradio")
     assert needed["gradio"].specifier.contains(front["sdk_version"])
-    assert needed["gradio"].extras == {"oauth"}  # a Space without it can't sign anybody in
+    assert needed["gradio"].extras == {"oauth", "mcp"}  # without the first a Space can't sign anybody in
+    assert front["license"] == "mit"
+    assert front["suggested_hardware"] == "zero-a10g"
+    assert "mcp-server" in front["tags"]
     project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     assert SpecifierSet(re.search(r'requires-python = "(.+)"', project)[1]).contains(f"{front['python_version']}.0")
     assert front["python_version"] in ("3.10", "3.12")  # what ZeroGPU offers
@@ -65,7 +69,8 @@ def test_front_matter_and_requirements_agree(which: str, plan: SpacePlan) -> Non
     assert front["hf_oauth"] is True
     assert front["hf_oauth_scopes"] == ["contribute-repos"]
     assert {"lstm", "character-level"} <= set(front["tags"])
-    for tested in ("torch", "huggingface_hub", "safetensors", "pydantic", "pillow"):
+    assert which != "a deployed Space" or "mcp" in needed["gradio"].extras
+    for tested in ("huggingface_hub", "safetensors", "pydantic", "pillow"):
         assert needed[tested].specifier.contains(version(tested).partition("+")[0]), tested
 
 
@@ -73,11 +78,65 @@ def test_the_emoji_is_one() -> None:
     assert not front_matter((REPOSITORY / "README.md").read_text(encoding="utf-8"))["emoji"].isascii()
 
 
-def test_a_space_on_zero_gpu_gets_a_torch_that_runs_there() -> None:
-    needed = requirements(plan_space("owner/s", [], hardware="zero-a10g").files["requirements.txt"].decode())
+@pytest.mark.parametrize("which", ["this repository, uploaded as it is", "a deployed Space"])
+def test_a_space_gets_a_torch_that_runs_on_zero_gpu_too(which: str, plan: SpacePlan) -> None:
+    """Spaces install what pre-requirements.txt says first; then requirements.txt is content with that."""
+    files = plan.files if which == "a deployed Space" else {
+        name: (REPOSITORY / name).read_bytes() for name in ("pre-requirements.txt", "requirements.txt")
+    }  # fmt: skip
+    first, then = (requirements(files[name].decode()) for name in ("pre-requirements.txt", "requirements.txt"))
     for offered in ("2.8.0", "2.9.1", "2.10.0", "2.11.0"):
-        assert needed["torch"].specifier.contains(offered)
-    assert not needed["torch"].specifier.contains("2.12.0")
+        assert first["torch"].specifier.contains(offered)
+        assert then["torch"].specifier.contains(offered)
+    assert not first["torch"].specifier.contains("2.12.0")
+
+
+def test_the_readme_of_a_space_shows_the_page_its_limits_and_where_the_code_is(plan: SpacePlan) -> None:
+    readme = plan.files["README.md"].decode()
+    assert front_matter(readme)["thumbnail"].endswith("/spaces/owner/my-space/resolve/main/page.png")
+    assert "](page.png)" in readme
+    assert plan.files["page.png"].startswith(b"\x89PNG")
+    assert "/spaces/owner/my-space/tree/main" in readme
+    assert "| Training time of a run, in minutes | 5 | `CHARLSTM_MAX_MINUTES` |" in readme
+    assert "`CHARLSTM_MAX_CORPUS_MB`" in readme
+
+
+def test_the_hub_is_asked_once_how_all_files_travel(hub: LoopbackHub, plan: SpacePlan) -> None:
+    assert len(plan.files) > 100
+    assert deploy(plan, OWNER) == f"{hub.address()}/spaces/owner/my-space"
+    asked = [each for each in hub.requests if "/preupload/" in each.path]
+    assert len(asked) == 1
+    assert len(hub.requests) <= 8 + 3 * len(hub.blobs)  # of each large one an address, its bytes, and whether they came
+    hub.requests.clear()
+    deploy(plan, OWNER)  # again: nothing travels, and nothing changes
+    assert len(hub.requests) <= 8 + len(hub.blobs)
+    assert len(hub.repos["space/owner/my-space"].trees) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CHARLSTM_MAX_MINUTES", "abc"),
+        ("CHARLSTM_MAX_MINUTES", "-1"),
+        ("CHARLSTM_MAX_RUNS", "0"),
+        ("CHARLSTM_MAX_RUNS", "1.5"),
+        ("CHARLSTM_MAX_PARAMETERS", "1e3.5"),
+        ("CHARLSTM_TRASH_DAYS", "soon"),
+        ("CHARLSTM_TRASH_DAYS", "nan"),
+        ("CHARLSTM_PUBLIC", "yes"),
+    ],
+)
+def test_a_value_that_would_end_the_space_at_its_start_is_not_sent(hub: LoopbackHub, name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{name} is '{value}'; it must be"):
+        plan_space("owner/s", [], {name: value})
+    assert main(["deploy", "owner/s", "--variables", f"{name}={value}"]) == 2
+    assert hub.requests == []
+
+
+def test_values_that_the_app_takes_are_sent() -> None:
+    given = {"CHARLSTM_MAX_RUNS": "2", "CHARLSTM_TRASH_DAYS": "0.5", "CHARLSTM_PUBLIC": "1", "CHARLSTM_KERNEL": "off",
+             "CHARLSTM_BACKUP_REPO": "owner/runs"}  # fmt: skip
+    assert plan_space("owner/s", [], given).variables == given
 
 
 def test_the_app_and_the_chosen_models_are_sent_and_nothing_of_the_machine(plan: SpacePlan, trained: Path) -> None:
@@ -103,7 +162,7 @@ def test_a_space_is_created_with_files_variables_and_hardware(hub: LoopbackHub, 
                       plan.variables, "cpu-basic")  # fmt: skip
     address = deploy(small, OWNER, private=True)
     space = hub.repos["space/owner/my-space"]
-    assert address.startswith(f"{hub.address()}/spaces/owner/my-space/commit/")
+    assert address == f"{hub.address()}/spaces/owner/my-space"
     assert space.private
     assert space.variables == {"CHARLSTM_MAX_MINUTES": "5"}
     assert space.created_with["sdk"] == "gradio"
@@ -117,6 +176,20 @@ def test_a_space_is_made_on_its_hardware_for_accounts_that_have_a_right_to_no_ot
     with pytest.raises(HubError, match="paid plan"):
         deploy(SpacePlan("owner/my-space", {"README.md": b"x"}, {}, "zero-a10g"), OWNER)
     assert hub.repos["space/owner/my-space"].created_with["hardware"] == "zero-a10g"
+
+
+def test_a_free_account_gets_the_space_that_it_may_have(hub: LoopbackHub) -> None:
+    steps: list[Step] = []
+    hub.faults.append(Fault("/api/repos/create", 402, times=1))
+    deploy(SpacePlan("owner/my-space", {"README.md": b"---\na: 1\n---\n"}, {}, None), OWNER, report=steps.append)
+    assert hub.repos["space/owner/my-space"].created_with["hardware"] == "zero-a10g"
+    assert any("zero-a10g" in step.words for step in steps)
+
+
+def test_an_account_that_may_have_no_space_is_told_the_hubs_reason(hub: LoopbackHub) -> None:
+    hub.faults.append(Fault("/api/repos/create", 402, body=b'{"error": "You have 2 Spaces already"}'))
+    with pytest.raises(HubError, match="You have 2 Spaces already"):
+        deploy(SpacePlan("owner/my-space", {"README.md": b"x"}, {}, None), OWNER)
 
 
 def test_an_update_replaces_the_app_and_leaves_what_others_put_there(hub: LoopbackHub) -> None:

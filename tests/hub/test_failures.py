@@ -14,7 +14,7 @@ from loopback import OWNER, READER, Fault, LoopbackHub
 
 from charlstm.cli import main
 from charlstm.errors import HubError
-from charlstm.hub import client
+from charlstm.hub import client, failures
 from charlstm.hub.client import Followed, Step, talking
 from charlstm.hub.pull import fetch, pull
 from charlstm.hub.push import Parcel, push
@@ -23,10 +23,12 @@ from charlstm.runs.store import RunStore
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The client's own waits between two attempts: noted, not made."""
+    """The client's waits between two attempts, and ours: noted, not made."""
     seconds: list[float] = []
+    waits = SimpleNamespace(sleep=seconds.append, time=time.time)
+    monkeypatch.setattr(client, "time", waits)
     for module in ("utils._http", "file_download"):
-        monkeypatch.setattr(f"huggingface_hub.{module}.time", SimpleNamespace(sleep=seconds.append, time=time.time))
+        monkeypatch.setattr(f"huggingface_hub.{module}.time", waits)
     return seconds
 
 
@@ -51,10 +53,13 @@ def sentence_of(act: Callable[[], object]) -> str:
         ("/api/repos/create", 429, "try again in a few minutes"),
         ("/preupload/", 404, "no owner/tiny on the Hub"),
         ("/preupload/", 500, "has a problem"),
+        ("/api/validate-yaml", 500, "has a problem"),
         ("/objects/batch", 403, "may not write to owner/tiny"),
         ("/objects/batch", 507, "no storage left"),
         ("/put/", 413, "larger than the Hub takes"),
-        ("/put/", 503, "has a problem"),
+        ("/put/", 503, "storage has a problem"),
+        ("/put/", 403, "storage has a problem"),
+        ("/put/", 400, "storage has a problem"),
         ("/put/", 0, "connection broke"),
         ("/verify", 404, "no owner/tiny on the Hub"),
         ("/commit/", 409, "changed by somebody else"),
@@ -82,6 +87,61 @@ def test_a_connection_that_breaks_once_is_taken_up_again(hub: LoopbackHub, parce
     assert hub.model("owner/tiny").files() == parcel.files
 
 
+@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/repos/create",
+        "/api/models/owner/tiny",
+        "/api/validate-yaml",
+        "/preupload/",
+        "/objects/batch",
+        "/put/",
+        "/verify",
+        "/commit/",
+    ],
+)
+def test_a_hub_that_is_busy_once_is_asked_again_and_says_so(
+    hub: LoopbackHub, parcel: Parcel, slept: list[float], path: str, status: int
+) -> None:
+    steps: list[Step] = []
+    hub.faults.append(Fault(path, status, headers={"Retry-After": "3"} if status == 429 else {}, times=1))
+    push(parcel, OWNER, report=steps.append)
+    assert hub.model("owner/tiny").files() == parcel.files
+    assert [step.words for step in steps if "trying again" in step.words] == [
+        f"the Hub{chr(39) + 's storage' if path == '/put/' else ''} is busy (it answers {status}); trying again"
+    ]
+    assert len(slept) == 1
+    assert slept[0] >= (3 if status == 429 else 1)
+
+
+@pytest.mark.usefixtures("slept")
+@pytest.mark.parametrize("path", ["/api/repos/create", "/preupload/", "/put/", "/commit/"])
+def test_trying_again_is_said_only_when_it_is_done(hub: LoopbackHub, parcel: Parcel, path: str) -> None:
+    steps: list[Step] = []
+    hub.faults.append(Fault(path, 503))
+    sentence_of(lambda: push(parcel, OWNER, report=steps.append))
+    asked = len([each for each in hub.requests if path in each.path])
+    assert len([step for step in steps if "trying again" in step.words]) == asked - 1
+
+
+def test_two_repositories_that_are_made_at_once_are_not_asked_for_without_end(
+    hub: LoopbackHub, parcel: Parcel, slept: list[float]
+) -> None:
+    body = b'{"error": "Cannot create repo: another conflicting operation is in progress"}'
+    hub.faults.append(Fault("/api/repos/create", 409, body=body))
+    assert "another conflicting operation" in sentence_of(lambda: push(parcel, OWNER))
+    assert len(slept) == 2
+
+
+@pytest.mark.usefixtures("slept")
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_a_pull_asks_a_busy_hub_again(hub: LoopbackHub, parcel: Parcel, tmp_path: Path, method: str) -> None:
+    push(parcel, OWNER)
+    hub.faults += [Fault("/resolve/", 503, method=method, times=1), Fault("/get/", 500, times=1)]
+    assert pull("owner/tiny", RunStore(tmp_path / "checkpoints")) == "tiny"
+
+
 def test_a_busy_hub_is_told_while_it_is_asked_again(hub: LoopbackHub, parcel: Parcel, slept: list[float]) -> None:
     steps: list[Step] = []
     hub.faults.append(Fault("/put/", 503, times=2))
@@ -104,7 +164,7 @@ def test_a_long_wait_that_the_hub_asks_for_is_told_and_not_slept_through(
     headers: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(client, "time", SimpleNamespace(time=lambda: 0.0))
+    monkeypatch.setattr(failures, "time", SimpleNamespace(time=lambda: 0.0))
     hub.faults.append(Fault(path, 429, headers=headers))
     assert "try again in 2 min 10 s" in sentence_of(lambda: push(parcel, OWNER))
     assert slept == []
@@ -175,7 +235,7 @@ def test_a_name_that_belongs_to_another_is_told(parcel: Parcel) -> None:
         ("/resolve/", 403, "may not read owner/tiny"),
         ("/resolve/", 429, "try again"),
         ("/resolve/", 500, "has a problem"),
-        ("/get/", 403, "may not"),
+        ("/get/", 403, "storage"),
         ("/get/", 0, "connection broke"),
     ],
 )
@@ -258,7 +318,7 @@ def test_the_command_tells_the_sentence_and_ends_with_1(
     hub.faults.append(Fault("/api/repos/create", 403))
     assert main(["push", str(trained), "owner/tiny"]) == 1
     err = capsys.readouterr().err
-    assert err == "this login may not write to owner/tiny; use one that may write, or another name.\n"
+    assert err == "this login may not write to owner/tiny: the Hub says “as the test wants it”.\n"
 
 
 def test_mistakes_of_this_program_are_not_dressed_up_as_the_hubs() -> None:

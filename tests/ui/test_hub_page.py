@@ -46,6 +46,8 @@ def test_what_will_be_sent_is_shown_before_anything_is_and_then_sent_privately(p
     expect(files).to_contain_text("model.safetensors")
     expect(page.get_by_role("textbox", name="Model card")).to_contain_text("library_name: charlstm")
     expect(files.get_by_role("img")).to_be_visible()
+    rows = files.locator("tr").evaluate_all("rows => rows.map(row => getComputedStyle(row).borderStyle)")
+    assert set(rows) == {"none"}  # lines below the cells alone, not Gradio's around each row
     assert [request for request in hub.requests[before:] if request.authorization] == []
     shown = set(files.locator("td:first-child").all_inner_texts())
     expect(publish).to_be_enabled()

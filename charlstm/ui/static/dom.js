@@ -17,6 +17,35 @@
   const say = (node, text) => { if (node.textContent !== text) node.textContent = text; };
   const show = (node, isShown) => { if (node.hidden === isShown) node.hidden = !isShown; };
 
+  // Copies; false where the browser does not let us. Over plain http it offers no clipboard, but the older command.
+  const copyText = async (text) => {
+    try { await navigator.clipboard.writeText(text); return true; } catch { /* none, or not allowed */ }
+    const box = h('textarea', { 'aria-hidden': 'true', style: 'position: fixed; opacity: 0' });
+    box.value = text;
+    document.body.append(box);
+    const before = document.activeElement;
+    box.select();
+    const isCopied = document.execCommand('copy');
+    box.remove();
+    before?.focus?.({ preventScroll: true });
+    return isCopied;
+  };
+
+  // Copies for a button that says how it went.
+  const copyFor = async (button, text) => {
+    const said = (button.dataset.said ||= button.textContent);  // a second click finds the answer there
+    button.textContent = (await copyText(text)) ? 'Copied' : 'Not copied: mark the text and press Ctrl+C';
+    setTimeout(() => { button.textContent = said; }, 1500);
+  };
+
+  // Copies an address of this page, which the browser's own bar does not show inside a Space's frame.
+  const copyLink = (button, query, hash = '') => {
+    const url = new URL(location.pathname, location.origin);
+    url.search = query;
+    url.hash = hash;
+    return copyFor(button, url.href);
+  };
+
   // One question at a time: a form in a dialog. `fields` are [name, label, attributes]; resolves to the values, or null.
   const ask = (title, text, fields, action) => new Promise((done) => {
     const inputs = fields.map(([name, label, attributes]) => [name, h('input', { ...attributes, name }), label]);
@@ -39,5 +68,5 @@
     inputs[0]?.[1].select?.();
   });
 
-  window.charlstm = Object.assign(window.charlstm || {}, { h, say, show, ask });
+  window.charlstm = Object.assign(window.charlstm || {}, { h, say, show, ask, copyText, copyFor, copyLink });
 })();

@@ -1,6 +1,6 @@
 // The run that is shown: its state, what can be done with it, its curve. The samples are in samples.js.
 (() => {
-  const { h, say, show, ask, store, Chart, nearest } = window.charlstm;
+  const { h, say, show, ask, copyLink, store, Chart, nearest } = window.charlstm;
   const LN2 = Math.log(2);
   const LINES = { training: 'training', smoothed: 'smoothed', validation: 'validation' };
   const SMALL = [['learning_rate', 'learning rate'], ['grad_norm', 'gradient norm'], ['chars_per_second', 'characters per second']];
@@ -145,7 +145,10 @@
 
     belongings() {
       const told = (action, text) => this.button(action, text, () => this.tell(action));
+      const link = (event) => copyLink(event.target, '', `run=${encodeURIComponent(store.shown)}`);
+      this.link = h('button', { type: 'button', hidden: true, onclick: link }, 'Copy link');
       return [
+        this.link,
         told('adapt', 'Start from this model on another text'), told('duplicate', 'Use its settings again'),
         this.button('download', 'Download the model', () => this.download()),
         this.button('rename', 'Rename', () => this.rename()), this.button('delete', 'Delete', () => this.act('delete')),
@@ -206,6 +209,7 @@
       const element = badge.parentElement;
       element.className = `run-state is-${state?.status || 'none'}`;
       show(badge, Boolean(state));
+      show(this.link, Boolean(state));
       say(name, state?.label || '');
       const nothing = state === null ? 'No run yet: choose a text, press Start training, and the curve grows here.' : '';
       say(story, store.isLost ? 'The app does not answer; trying again.' : state ? state.story : nothing);

@@ -1,0 +1,94 @@
+"""The commands that train a model again, from what its run recorded."""
+
+import shlex
+
+from pydantic import ValidationError
+
+from charlstm.checkpoint import Provenance
+from charlstm.config import PRESETS, ModelConfig, Settings, TrainConfig
+from charlstm.corpus import DESCRIPTIONS
+from charlstm.hub.markdown import code, fenced
+from charlstm.language_model import LanguageModel
+from charlstm.runs.kept import More
+from charlstm.runs.parts import resume_command
+
+_OWN_TEXT = "YOUR_TEXT.txt"
+_OWN_MODEL = "YOUR_MODEL.safetensors"
+_RUN, _PULLED = "again", "base"
+
+
+def describe_recipe(language_model: LanguageModel, origin: Provenance, base_model: str | None = None) -> str:
+    """Write the section of the card; `base_model` is the parent's repository, if it has one."""
+    versions = ", ".join(f"{name} {version}" for name, version in origin.versions.items())
+    notes = [
+        f"Split: {origin.split}. SHA-256 of the text: {code(origin.corpus_sha256)}.",
+        "" if _is_named(origin) else f"{_OWN_TEXT} stands for the text named above.",
+        _describe_parent(origin, base_model),
+        "What ends by minutes ends elsewhere at another step." if _ends_by_time(origin) else "",
+        f"Trained on {code(origin.hardware)} with {versions}.",
+    ]
+    commands = "\n".join(recipe_commands(language_model, origin, base_model))
+    return f"## Train it again\n\n{fenced(commands, 'bash')}\n\n{' '.join(filter(None, notes))}"
+
+
+def recipe_commands(language_model: LanguageModel, origin: Provenance, base_model: str | None = None) -> list[str]:
+    """Commands, one after another: fetch the parent, train with flags for what differs from a preset, add each part."""
+    commands, parent = [], _OWN_MODEL
+    if origin.parent and base_model:
+        parent = f"checkpoints/{_PULLED}"
+        commands.append(f"python -m charlstm pull {shlex.quote(base_model)} --name {_PULLED}")
+    words = _train_words(language_model, origin)
+    if origin.parent:
+        words += ["--from", parent]
+    if origin.more:
+        words += ["--name", _RUN]
+    return [*commands, shlex.join(words), *(resume_command(_RUN, more) for more in _added(origin))]
+
+
+def _train_words(language_model: LanguageModel, origin: Provenance) -> list[str]:
+    # A model from before streams were reset says nothing of it.
+    wanted = {**language_model.model.config.model_dump(), "state_reset": 0.0, **origin.train_config}
+    own = (
+        {"dropout", "weight_dropout"} if origin.parent else ModelConfig.model_fields.keys()
+    )  # other sizes are the parent's
+    wanted = {
+        name: value
+        for name, value in wanted.items()
+        if (name in own or name in TrainConfig.model_fields) and name not in ("plan", "device")
+    }
+    if not _is_named(origin):
+        wanted["corpus"] = _OWN_TEXT
+    differing = {}
+    for preset in PRESETS:
+        start = {**Settings.preset(preset).flat(), "plan": "off"}
+        if PRESETS[preset].get("plan") != "on":  # which chooses anew
+            differing[preset] = {name: value for name, value in wanted.items() if start[name] != value}
+    preset = min(differing, key=lambda name: len(differing[name]))
+    words = ["python", "-m", "charlstm", "train", "--corpus", str(wanted["corpus"]), "--preset", preset]
+    for name, value in differing[preset].items():
+        if name != "corpus":
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return words
+
+
+def _is_named(origin: Provenance) -> bool:
+    """Whether the command line gets at the text by its name."""
+    return origin.corpus in DESCRIPTIONS
+
+
+def _added(origin: Provenance) -> list[More]:
+    try:
+        return [More(**each) for each in origin.more]
+    except ValidationError:  # of a file that others wrote
+        return []
+
+
+def _ends_by_time(origin: Provenance) -> bool:
+    return bool(origin.train_config.get("max_minutes")) or any(each.minutes for each in _added(origin))
+
+
+def _describe_parent(origin: Provenance, base_model: str | None) -> str:
+    if not origin.parent:
+        return ""
+    stands = "" if base_model else f"{_OWN_MODEL} stands for the model that it began from, {code(origin.parent)}. "
+    return f"{stands}SHA-256 of that model's file: {code(origin.parent_sha256 or 'not recorded')}."

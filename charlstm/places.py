@@ -1,0 +1,63 @@
+"""Where models and runs are kept: beside a clone's `app.py`, or in the user's data folder for an installed copy.
+
+Nothing is ever written beside an installed package, which may be read-only and goes with the next update.
+"""
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+
+import platformdirs
+
+from charlstm.hosting import place_of_runs
+
+_PACKAGE = Path(__file__).resolve().parent
+IS_INSTALLED = (_PACKAGE / "checkpoints").is_dir()  # a wheel carries its models inside the package
+BUNDLED_MODELS = (_PACKAGE if IS_INSTALLED else _PACKAGE.parent) / "checkpoints"
+_AS_IN_A_CLONE = Path("checkpoints")
+
+
+def default_checkpoints_dir() -> Path:
+    """Where commands look for runs: `checkpoints` in a clone, and the same from everywhere for an installed copy."""
+    return _user_folder() if IS_INSTALLED else _AS_IN_A_CLONE
+
+
+def page_checkpoints_dir() -> Path:
+    """Where the page finds models and keeps runs: a folder that can be written, with the bundled models in it."""
+    if not IS_INSTALLED:
+        return place_of_runs(BUNDLED_MODELS)
+    place = place_of_runs(_user_folder())
+    for model in BUNDLED_MODELS.iterdir():
+        _add_model(model, place)
+    return place
+
+
+def find_model(named: Path) -> Path:
+    """`named` itself if it is there, else the user's or the bundled model of that name, if there is one.
+
+    `checkpoints/NAME` counts as such a name too, so that what is written for a clone works for an installed copy.
+    """
+    if named.exists() or named.parent not in (Path(), _AS_IN_A_CLONE):
+        return named
+    found = (root / named.name for root in (default_checkpoints_dir(), BUNDLED_MODELS))
+    return next((path for path in found if path.exists()), named)
+
+
+def _user_folder() -> Path:
+    data = platformdirs.user_data_path("charlstm", appauthor=False)
+    if not data.is_absolute():  # nobody's home: `~` stayed as it was
+        data = Path(tempfile.gettempdir()) / "charlstm"
+    return data / "checkpoints"
+
+
+def _add_model(model: Path, place: Path) -> None:
+    """Copy `model` into `place` unless it is there; whoever looks meanwhile sees all of it or nothing."""
+    if not model.is_dir() or (place / model.name).exists():
+        return
+    with tempfile.TemporaryDirectory(prefix=f".{model.name}.", dir=place, ignore_cleanup_errors=True) as folder:
+        whole = Path(folder) / model.name
+        shutil.copytree(model, whole, copy_function=shutil.copyfile)
+        whole.chmod(0o755)  # the installed one may be read-only
+        with contextlib.suppress(OSError):  # another app was faster
+            whole.rename(place / model.name)

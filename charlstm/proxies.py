@@ -1,0 +1,62 @@
+"""Proxies of the environment, as far as the libraries that read them can use them."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def prepare_proxies() -> None:
+    """Keep this machine's own addresses from proxies, and leave out what no library here can read.
+
+    httpx, which Gradio and the Hub's library use, refuses to do anything at all while such a variable is set: a SOCKS
+    proxy without its extra package, or an entry of `no_proxy` that it can't parse.
+    """
+    names = [each for name in _PROXIES for each in (name, name.upper()) if os.environ.get(each, "").strip()]
+    for name in names:
+        _drop_if_unusable(name)
+    excluded = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if not (names or excluded):
+        return
+    entries = [each.strip() for each in excluded.split(",") if each.strip()]
+    usable = [each for each in entries if _is_usable({"http_proxy": "http://127.0.0.1:9", "no_proxy": each})]
+    if "*" not in usable:
+        usable += [each for each in _LOOPBACK if each not in usable]
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(usable)
+
+
+def _drop_if_unusable(name: str) -> None:
+    if _is_usable({name: os.environ[name]}):
+        return
+    given = os.environ.pop(name)
+    scheme = given.partition("://")[0][:20] if "://" in given else "http"
+    advice = "install httpx[socks] for it" if scheme.startswith("socks5") else "it must be http://host:port"
+    print(f"{name} names a {scheme} proxy that can't be used ({advice}); going on without it.", file=sys.stderr)
+
+
+def _is_usable(environment: Mapping[str, str]) -> bool:
+    """Asked of httpx itself, whose rules they are."""
+    import httpx
+
+    with _proxies_only(environment):
+        try:
+            httpx.Client(verify=False).close()  # noqa: S501  nothing is sent
+        except (ValueError, ImportError, httpx.InvalidURL):
+            return False
+        return True
+
+
+@contextmanager
+def _proxies_only(environment: Mapping[str, str]) -> Iterator[None]:
+    names = [each for name in (*_PROXIES, "no_proxy") for each in (name, name.upper())]
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name in environment:
+            os.environ.pop(name, None)
+        os.environ.update(before)

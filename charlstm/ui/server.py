@@ -1,0 +1,244 @@
+"""The HTTP server under Gradio: where it listens, and how long and how many connections may wait.
+
+Gradio's own binds an IPv4 port whatever the host, keeps a connection that sends nothing for ever, and at the limit of
+open files prints a traceback for each try to accept another (*measured*: 39 MB of them in 15 s).
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import h11
+import uvicorn
+from gradio import http_server
+from gradio.routes import App
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from charlstm.errors import CharLSTMError, ConfigError
+from charlstm.ui.request_guard import RequestGuard
+from charlstm.ui.sessions import OpenPages, SessionStates
+from charlstm.ui.trusted_hosts import TrustedHosts
+
+_PATIENCE_SECONDS = 20.0  # for a request's head, and for each further piece of its body
+_LEAST_BYTES = 1000  # of a body within that: a line of 50 bytes a second is slower than any that people use
+_SHARE_OF_FILES = 0.6  # of those that may be open: connections; the rest is for models, runs and uploads
+_MOST_CONNECTIONS = 4000
+_BACKLOG = 100  # Python's loop tries to accept so many at once, and reports each failure
+_WARN_SECONDS = 60.0
+_UPLOAD_BYTES = 200_000_000  # where no other size is set
+_FIRST_PORT, _NUM_PORTS = 7860, 100
+_BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+    b"Retry-After: 5\r\n\r\nToo many connections are open; try again in a moment.\n"
+)
+_log = logging.getLogger(__name__)
+
+
+class BoundedConnection(H11Protocol):
+    """A connection that is closed when its client lets it wait; answers may take as long as they like.
+
+    Where too many are open, the one that has waited longest for its client makes room.
+    """
+
+    patience_seconds = _PATIENCE_SECONDS
+    most_connections = _MOST_CONNECTIONS
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Look at it again later, if there is room for it."""
+        super().connection_made(transport)
+        self._num_bytes = self._num_bytes_before = 0
+        self._seen: object = None  # the request that was the last one at the last look
+        self._timer = self.loop.call_later(self.patience_seconds, self._look)
+        self._since = self.loop.time()
+        if len(self.connections) > self.most_connections and not self._make_room():
+            transport.write(_BUSY)
+            transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Count it."""
+        self._num_bytes += len(data)
+        self._since = self.loop.time()
+        super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Look no more."""
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    @property
+    def waits_for_client(self) -> bool:
+        """Whether nothing can be done before the client sends the rest of a request."""
+        return self.conn.their_state in (h11.IDLE, h11.SEND_BODY) and not self.flow.read_paused
+
+    def _look(self) -> None:
+        is_same = self.cycle is self._seen
+        is_slow = self.conn.their_state is h11.IDLE or self._num_bytes < self._num_bytes_before + _LEAST_BYTES
+        if self.waits_for_client and is_same and is_slow:
+            self.transport.close()
+            return
+        self._seen, self._num_bytes_before = self.cycle, self._num_bytes
+        self._timer = self.loop.call_later(self.patience_seconds, self._look)
+
+    def _make_room(self) -> bool:
+        waiting = [each for each in self.connections if isinstance(each, BoundedConnection) and each is not self]
+        waiting = [each for each in waiting if each.waits_for_client and not each.transport.is_closing()]
+        if not waiting:
+            return False
+        oldest = min(waiting, key=lambda each: each._since)
+        oldest.transport.abort()
+        self.connections.discard(oldest)  # now, not when the loop has heard of it
+        return True
+
+
+class Server(http_server.Server):
+    """Gradio's server, on sockets that are bound before it starts."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config)
+        self._sockets = sockets
+        self._warned = -_WARN_SECONDS
+
+    def run_in_thread(self) -> None:
+        """Return when it accepts connections; raises `CharLSTMError` if it ends before."""
+        self.thread = threading.Thread(target=self.run, args=(self._sockets,), daemon=True)
+        self.thread.start()
+        while not self.started:
+            self.thread.join(0.01)
+            if not self.thread.is_alive():
+                raise CharLSTMError("The page's server ended while it started; what stands above says why.")
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Also have what the loop can't do reported in moderation."""
+        asyncio.get_running_loop().set_exception_handler(self._report)
+        await super().startup(sockets)
+
+    def _report(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not str(context.get("message")).startswith("socket.accept()"):
+            loop.default_exception_handler(context)
+        elif (now := time.monotonic()) - self._warned >= _WARN_SECONDS:
+            self._warned = now
+            _log.warning("no connection can be accepted (%s); those that close make room", context.get("exception"))
+
+
+def start_server(
+    app: App, server_name: str | None = None, server_port: int | None = None, **_tls: object
+) -> tuple[str, int, str, Server]:
+    """In place of Gradio's function of this name; raises `ConfigError` where it can't listen."""
+    host = (server_name or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1").strip("[]")
+    sockets = _bind_free(host, server_port)
+    port = int(sockets[0].getsockname()[1])
+    BoundedConnection.most_connections = _connection_limit()
+    options: dict[str, Any] = {"http": BoundedConnection, "ws": "none", "backlog": _BACKLOG, "log_level": "warning"}
+    config = uvicorn.Config(app=_guarded(app, host), host=host, port=port, **options)
+    server = Server(config, sockets)
+    server.run_in_thread()
+    name = f"[{host}]" if ":" in host else host
+    return name, port, f"http://{_reachable(host)}:{port}/", server
+
+
+def _guarded(app: App, host: str) -> RequestGuard:
+    """`app` behind what each request passes, and with sessions that a flood can't take from open pages."""
+    blocks = app.get_blocks()
+    pages = OpenPages(app)
+    app.state_holder = SessionStates(pages)
+    app.state_holder.set_blocks(blocks)
+    hosts = TrustedHosts.from_environment(host)
+    return RequestGuard(pages, hosts, blocks.blocks, blocks.max_file_size or _UPLOAD_BYTES)
+
+
+def install() -> None:
+    """Have Gradio's `launch` start this server."""
+    http_server.start_server = start_server  # type: ignore[assignment]
+
+
+def _bind_free(host: str, port: int | None) -> list[socket.socket]:
+    first = int(os.environ.get("GRADIO_SERVER_PORT") or _FIRST_PORT)
+    number = int(os.environ.get("GRADIO_NUM_PORTS") or _NUM_PORTS)
+    tried = [port] if port is not None else list(range(first, min(first + max(number, 1), 65536)))
+    sockets, reason = _bind_first(host, tried)
+    if not sockets:
+        place = f"{host}, port {tried[0]}" + (f" to {tried[-1]}" if len(tried) > 1 else "")
+        raise ConfigError(
+            f"The page can't be served at {place} ({reason}); choose another --port (0 to 65535) or --host."
+        )
+    return sockets
+
+
+def _bind_first(host: str, ports: list[int]) -> tuple[list[socket.socket], str]:
+    """Sockets on the first port that is free, or why there are none."""
+    reason = ""
+    try:
+        found = dict.fromkeys(socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
+        addresses = [(each[0], each[4]) for each in found]
+        for port in ports:
+            try:
+                return _bind(addresses, port, takes_both=host == "::"), ""
+            except OSError as error:  # noqa: PERF203  a hundred ports at most
+                reason = error.strerror or str(error)
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+    return [], reason
+
+
+def _bind(addresses: Sequence[tuple[int, tuple[Any, ...]]], port: int, takes_both: bool) -> list[socket.socket]:
+    """Sockets on those of `addresses` that this machine has, on the same port; raises `OSError`."""
+    sockets: list[socket.socket] = []
+    absent: OSError | None = None
+    try:
+        for family, address in addresses:
+            number = port or (sockets[0].getsockname()[1] if sockets else 0)
+            try:
+                sockets.append(_listen(family, (address[0], number, *address[2:]), takes_both))
+            except OSError as error:
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+                absent = error  # as ::1 where `localhost` has both and the machine no IPv6
+    except BaseException:
+        for each in sockets:
+            each.close()
+        raise
+    if not sockets:
+        raise absent or OSError(errno.EADDRNOTAVAIL, "no such address here")
+    return sockets
+
+
+def _listen(family: int, address: tuple[Any, ...], takes_both: bool) -> socket.socket:
+    """A socket that listens already: another program can't come between."""
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform != "win32":  # there it would let two programs listen at once
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if takes_both else 1)
+        bound.bind(address)
+        bound.listen(_BACKLOG)
+        bound.setblocking(False)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def _reachable(host: str) -> str:
+    """A name for it in an address that this machine can ask."""
+    if host in ("", "0.0.0.0"):  # noqa: S104  compared
+        return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
+    return f"[{host}]" if ":" in host else host
+
+
+def _connection_limit() -> int:
+    if sys.platform == "win32":
+        return _MOST_CONNECTIONS
+    import resource
+
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_CONNECTIONS if files < 0 else max(8, min(_MOST_CONNECTIONS, int(files * _SHARE_OF_FILES)))

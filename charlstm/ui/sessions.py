@@ -1,0 +1,57 @@
+"""What Gradio remembers of each page: bounded, and kept for pages that are open before all others.
+
+A call under a name that nobody has used makes a session, 113 kB that stay. *Measured*: 3,000 calls took 340 MB; Gradio
+keeps 10,000 and forgets the one that was used least recently, whose page may be open.
+"""
+
+from collections import Counter
+
+from gradio.state_holder import StateHolder
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+MOST_SESSIONS = 500
+_HEARTBEAT = "/gradio_api/heartbeat/"  # a page holds one for as long as it is open
+
+
+class OpenPages:
+    """`app`, and whose pages are open in a browser now."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._open: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count a page for as long as its heartbeat goes."""
+        if scope["type"] != "http" or _HEARTBEAT not in scope["path"]:
+            await self._app(scope, receive, send)
+            return
+        session = scope["path"].partition(_HEARTBEAT)[2]
+        self._open[session] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._open[session] -= 1
+            if not self._open[session]:
+                del self._open[session]
+
+    def __contains__(self, session: str) -> bool:
+        return session in self._open
+
+
+class SessionStates(StateHolder):
+    """Gradio's states of sessions, of which the oldest that no open page uses goes first."""
+
+    def __init__(self, pages: OpenPages) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._pages = pages
+
+    def update(self, session_id: str) -> None:
+        """Note that a session was used, and make room."""
+        with self.lock:
+            if session_id in self.session_data:
+                self.session_data.move_to_end(session_id)
+            while len(self.session_data) > self.capacity:
+                others = (each for each in self.session_data if each != session_id and each not in self._pages)
+                gone = next(others, None) or next(iter(self.session_data))
+                del self.session_data[gone]
+                self.time_last_used.pop(gone, None)

@@ -1,0 +1,62 @@
+"""What runs may be called: nothing invisible, and nothing that reads like the name of another one."""
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from charlstm.config import Settings
+from charlstm.errors import RunError
+from charlstm.runs.labels import checked_label
+from charlstm.runs.manager import RunManager
+
+INVISIBLE = [0x115F, 0x1160, 0x3164, 0xFFA0, 0x2800, 0x200B, 0x200D, 0x2060, 0xFEFF, 0xAD, 0x34F, 0x17B4, 0x180B, 0xFE0F]
+
+
+@pytest.mark.parametrize("code", INVISIBLE)
+def test_a_label_holds_nothing_invisible(code: int) -> None:
+    for label in (chr(code), chr(code) * 5, f"my{chr(code)}run"):
+        with pytest.raises(RunError, match="name"):
+            checked_label(label, [])
+
+
+@pytest.mark.parametrize("label", ["\u0301", " \u20dd ", "\u00a0", "", "   ", "a\nb", "a\u202eb", "x" * 81])
+def test_a_label_is_one_visible_line(label: str) -> None:
+    with pytest.raises(RunError):
+        checked_label(label, [])
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "tiny-shakespeare",
+        "TINY-Shakespeare",
+        "ｔiny-shakespeare",  # full width
+        "tiny\u2010shakespeare",  # another hyphen
+        "tiny\u2212shakespeare",
+        "tiny_shakespeare",
+        "tiny-shаkespeаre",  # Cyrillic
+        "tιny-shakespeare",  # Greek
+        "t1ny-shakespeare",
+        "tíny-shakespeare",
+        "𝐭𝐢𝐧𝐲-𝐬𝐡𝐚𝐤𝐞𝐬𝐩𝐞𝐚𝐫𝐞",
+        " tiny-shakespeare ",
+    ],
+)
+def test_a_label_that_looks_like_a_bundled_model_is_refused_wherever_that_model_is(tmp_path: Path, label: str) -> None:
+    manager = RunManager(tmp_path)
+    manager.store.create(Settings.preset("minute"), "mine")
+    with pytest.raises(RunError, match="looks so"):
+        manager.rename("mine", label)
+
+
+@pytest.mark.parametrize("label", ["Über alles", "莎士比亚", "Шекспир", "run 12", "🎭", "q̃", "हिन्दी"])
+def test_names_in_any_script_are_kept_as_they_are(tmp_path: Path, label: str) -> None:
+    manager = RunManager(tmp_path)
+    folder = manager.store.create(Settings.preset("minute"), "mine")
+    manager.store.create(Settings.preset("minute"), "another")
+    manager.rename("mine", label)
+    assert folder.label == unicodedata.normalize("NFC", label)
+    with pytest.raises(RunError, match="looks so"):
+        manager.rename("another", label)
+    manager.rename("mine", label)  # its own name is free for itself

@@ -1,0 +1,58 @@
+"""The address of what is shown can be copied, also where the browser's own bar does not show it or offers no clipboard."""
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from conftest import App  # isort: skip  tests/ui/conftest.py
+
+pytestmark = pytest.mark.browser
+_NO_CLIPBOARD = "Object.defineProperty(navigator, 'clipboard', { value: undefined })"  # as over plain http
+_LISTEN = """
+window.copied = [];
+document.addEventListener('copy', (event) => window.copied.push(event.target.value), true);
+"""
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    page = context.new_page()
+    page.add_init_script(_NO_CLIPBOARD + ";" + _LISTEN)
+    return page
+
+
+def _copied(page: Page) -> str:
+    page.wait_for_function("window.copied.length > 0")
+    return str(page.evaluate("window.copied[0]"))
+
+
+def _text(page: Page) -> str:
+    return str(page.locator("#text .reader-text").first.text_content())
+
+
+def test_the_link_to_a_text_writes_it_again(page: Page, context: BrowserContext, app: App) -> None:
+    page.goto(app.url, wait_until="load")
+    link = page.get_by_role("button", name="Copy a link that writes Text again")
+    expect(link).to_be_hidden()  # nothing was written
+    page.get_by_label("Length (characters)").fill("60")
+    page.get_by_role("button", name="Write", exact=True).click()
+    expect(page.locator("#generate-rate")).to_contain_text("60 characters")
+    link.click()
+    expect(link).to_have_text("Copied")
+    address = _copied(page)
+    assert address.startswith(f"{app.url.rstrip('/')}/?")
+    again = context.new_page()
+    again.goto(address, wait_until="load")
+    expect(again.locator("#generate-rate")).to_contain_text("60 characters")
+    assert _text(again) == _text(page)
+
+
+def test_the_link_to_a_run_shows_it(page: Page, context: BrowserContext, app: App) -> None:
+    page.goto(f"{app.url}?prompt=x", wait_until="load")
+    page.get_by_role("tab", name="Train").click()
+    expect(page.locator("#run-state b")).to_have_text("tiny-shakespeare")
+    page.get_by_role("button", name="Copy link", exact=True).click()
+    address = _copied(page)
+    assert address == f"{app.url.rstrip('/')}/#run=tiny-shakespeare"
+    again = context.new_page()
+    again.goto(address, wait_until="load")
+    expect(again.locator("#run-state b")).to_have_text("tiny-shakespeare")
