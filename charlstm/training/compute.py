@@ -1,5 +1,9 @@
 """What a run computes with: the device, the type of number, the optimiser, and the state a window starts from."""
 
+import contextlib
+from collections.abc import Iterator
+from typing import TypeVar
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,6 +12,8 @@ from charlstm import kernel
 from charlstm.config import Device, Precision, TrainConfig
 from charlstm.errors import ConfigError
 from charlstm.model import CharLSTM, State
+
+_Item = TypeVar("_Item")
 
 
 def chosen_device(wanted: Device) -> torch.device:
@@ -60,6 +66,32 @@ def reset_streams(carried: State | None, config: TrainConfig, step: int, share: 
     return h * keep, c * keep
 
 
+@contextlib.contextmanager
+def seeded(seed: int, step: int, device: torch.device) -> Iterator[None]:
+    """Random numbers that follow from these alone: there is no generator's state to keep, nor one to disturb.
+
+    The CPU's generator heeds the low 32 bits only; Knuth's multiplier keeps the seeds' steps far apart there.
+    """
+    number = (seed * 2_654_435_761 + step) % 2**32
+    is_cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if is_cuda else []):
+        torch.default_generator.manual_seed(number)
+        if is_cuda:
+            torch.cuda.manual_seed(number)
+        yield
+
+
+def with_gradients(events: Iterator[_Item]) -> Iterator[_Item]:
+    """`events`, each found with gradients, whatever the block in which it is asked for says of them."""
+    while True:
+        with torch.inference_mode(False), torch.enable_grad():
+            try:
+                event = next(events)
+            except StopIteration:
+                return
+        yield event
+
+
 def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Those of `tensors` whose names begin with `prefix`, named without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
@@ -72,3 +104,14 @@ def optimizer_entries(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]
         index, key = name.split(".")
         entries.setdefault(int(index), {})[key] = tensor.clone()  # the optimiser keeps and changes what it is given
     return entries
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put a saved state's moments into `optimizer`; raises `ValueError` if they are those of another model."""
+    entries = optimizer_entries(tensors)
+    groups = optimizer.state_dict()["param_groups"]
+    shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
+    for index, entry in entries.items():
+        if any(tensor.dim() and tensor.shape != shapes[index] for tensor in entry.values()):
+            raise ValueError(f"the moments of parameter {index} have another shape")
+    optimizer.load_state_dict({"state": entries, "param_groups": groups})

@@ -27,7 +27,7 @@ from charlstm.evaluation import evaluate_in_streams, summed_loss
 from charlstm.events import Evaluated, Event, Progress, Rewound, Sampled, StepDone
 from charlstm.language_model import LanguageModel
 from charlstm.model import State, evaluating
-from charlstm.training.compute import adamw, chosen_device, chosen_dtype, optimizer_entries, reset_streams, under
+from charlstm.training import compute
 from charlstm.training.course import Course, StateFacts
 from charlstm.training.gradients import FusedGradients, flat_gradient
 from charlstm.training.schedule import eval_period, fraction_done, learning_rate, planned_steps
@@ -56,9 +56,9 @@ class Trainer:
         self.step = 0
         self.elapsed_seconds = 0.0
         self.best_val_loss = math.inf
-        self.device = chosen_device(config.device)
+        self.device = compute.chosen_device(config.device)
         self._model = language_model.model.to(self.device)
-        self.dtype = chosen_dtype(config.precision, self.device, self._model.config.hidden_size)
+        self.dtype = compute.chosen_dtype(config.precision, self.device, self._model.config.hidden_size)
         self._model.share = (self._share, config.batch_size) if world.size > 1 else None
         self._average = copy.deepcopy(self._model).eval() if config.weight_average else None
         self.language_model = replace(language_model, model=self._average or self._model)
@@ -67,7 +67,7 @@ class Trainer:
         self._batches = StreamBatches(split.train, config.batch_size, config.seq_len, self.device, self._share)
         self._num_steps = planned_steps(config, self._batches.windows_per_pass)
         self._eval_every = eval_period(config, len(self._validation))
-        self._optimizer = adamw(self._model, config.weight_decay, (config.adam_beta1, config.adam_beta2))
+        self._optimizer = compute.adamw(self._model, config.weight_decay, (config.adam_beta1, config.adam_beta2))
         self._gradient = flat_gradient(self._model)
         is_fused = self._model.is_fused(len(self._batches[0].tokens), self.dtype)
         self._fused_gradients = FusedGradients(self._model, self.dtype) if is_fused else None
@@ -125,17 +125,8 @@ class Trainer:
         self.course = replace(self.course, part_step=self.step, part_seconds=self.elapsed_seconds, num_parts=num_parts)
 
     def run(self) -> Iterator[Event]:
-        """Train to the planned end. Each step's reports come first, its `StepDone` last.
-
-        Gradients are found whatever the block in which an event is asked for says of them.
-        """
-        events = self._events()
-        while True:
-            with torch.inference_mode(False), torch.enable_grad():
-                event = next(events, None)
-            if event is None:
-                return
-            yield event
+        """Train to the planned end. Each step's reports come first, its `StepDone` last."""
+        return compute.with_gradients(self._events())
 
     def _events(self) -> Iterator[Event]:
         self._began = self._clock() - self.elapsed_seconds
@@ -170,8 +161,9 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate
         self._model.train()
-        state = None if batch.is_first else reset_streams(self._carried, self.config, self.step, self._share)
-        with self._seeded():
+        state = None if batch.is_first else compute.reset_streams(self._carried, self.config, self.step, self._share)
+        has_dropout = self._model.config.dropout or self._model.config.weight_dropout
+        with compute.seeded(self.config.seed, self.step, self.device) if has_dropout else contextlib.nullcontext():
             nats, self._carried = self._learned(batch, state)
         if self.world.size > 1:
             nats = self._added_up(nats)
@@ -182,23 +174,6 @@ class Trainer:
         self._num_steps_logged += 1
         self.step += 1
         self._average_weights()
-
-    @contextlib.contextmanager
-    def _seeded(self) -> Iterator[None]:
-        """Random numbers that follow from (seed, step): there is no generator's state to keep, nor one to disturb.
-
-        The CPU's generator heeds the low 32 bits only; Knuth's multiplier keeps the seeds' steps far apart there.
-        """
-        if not (self._model.config.dropout or self._model.config.weight_dropout):
-            yield
-            return
-        seed = (self.config.seed * 2_654_435_761 + self.step) % 2**32
-        is_cuda = self.device.type == "cuda"
-        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if is_cuda else []):
-            torch.default_generator.manual_seed(seed)
-            if is_cuda:
-                torch.cuda.manual_seed(seed)
-            yield
 
     def _learned(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
         """The gradient of one window; returns its summed nats, and the state after it."""
@@ -396,10 +371,10 @@ class Trainer:
         """Continue from `state()`; raises `CheckpointError` if it belongs to another model."""
         try:
             known = StateFacts.read(facts)
-            self._model.load_state_dict(under("model.", tensors), strict=True)
+            self._model.load_state_dict(compute.under("model.", tensors), strict=True)
             if self._average is not None:
-                self._average.load_state_dict(under("average.", tensors), strict=True)
-            self._load_optimizer(optimizer_entries(tensors))
+                self._average.load_state_dict(compute.under("average.", tensors), strict=True)
+            compute.load_optimizer(self._optimizer, tensors)
             self._carried = self._carried_in(tensors)
             self._nats = tensors["nats"].clone().to(self.device)
             self.step, self.elapsed_seconds, self.course = known.step, known.elapsed_seconds, known.course
@@ -410,14 +385,6 @@ class Trainer:
             raise CheckpointError(
                 f"the training state does not fit this run ({str(error).splitlines()[0][:200]}); start the run anew."
             ) from None
-
-    def _load_optimizer(self, entries: dict[int, dict[str, Tensor]]) -> None:
-        groups = self._optimizer.state_dict()["param_groups"]
-        shapes = [parameter.shape for group in self._optimizer.param_groups for parameter in group["params"]]
-        for index, entry in entries.items():
-            if any(tensor.dim() and tensor.shape != shapes[index] for tensor in entry.values()):
-                raise ValueError(f"the moments of parameter {index} have another shape")
-        self._optimizer.load_state_dict({"state": entries, "param_groups": groups})
 
     def _carried_in(self, tensors: dict[str, Tensor]) -> State | None:
         if "carried.h" not in tensors:
