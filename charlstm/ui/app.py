@@ -81,7 +81,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
                 hub = build_hub_tab(shelf, manager.store)
             if lend and is_zero_gpu():
                 build_gpu_tab(manager, lend)
-        if (note := compiler_note()) and not is_public():  # strangers can't install anything
+        if note := owner_note():
             gr.HTML(plain(note), elem_id="compiler-note")
 
         def open_page(request: gr.Request) -> list[Any]:
@@ -102,6 +102,11 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
     assets.put_first()
     server.install()
     return page
+
+
+def owner_note() -> str:
+    """What a person at home should know about this machine; strangers could not install anything."""
+    return "" if is_public() else compiler_note()
 
 
 def _warm_up(shelf: ModelShelf) -> None:

@@ -14,6 +14,7 @@ from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunFolder
 from charlstm.ui import form as forms
 from charlstm.ui import presets
+from charlstm.ui.app import owner_note
 from charlstm.ui.controls import control
 from charlstm.ui.models import ModelShelf, facts_of
 from charlstm.ui.uploads import Uploads
@@ -191,3 +192,11 @@ def test_a_preset_of_passes_takes_as_long_as_the_speed_of_this_machine_lets_it(w
     said = presets.described("blog", "tiny-shakespeare", watch.runs(is_fresh=True))
     assert "in 1 min 33 s; here, by the speed so far, about 3 min 6 s." in said
     assert "0.5 times as much" in presets.described("minute", "tiny-shakespeare", watch.runs())
+
+
+def test_a_missing_compiler_is_said_on_a_page_at_home_and_never_to_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charlstm.ui.app.compiler_note", lambda: "there is none")
+    monkeypatch.setenv("CHARLSTM_PUBLIC", "1")
+    assert owner_note() == ""
+    monkeypatch.delenv("CHARLSTM_PUBLIC")
+    assert owner_note() == "there is none"
