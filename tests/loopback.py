@@ -1,7 +1,6 @@
 """A Hub on this machine: what the real one answers to the calls that this project makes, and faults on demand.
 
-Two servers, as there: the Hub itself, and a storage host that large files travel to and from by signed addresses.
-Every request is recorded with its Authorization header.
+Two servers, as there: the Hub itself, and a storage that large files travel to and from by signed addresses.
 """
 
 import base64
@@ -62,7 +61,7 @@ class Fault:
     status: int = 0  # 0: the connection is cut
     method: str = ""
     headers: dict[str, str] = field(default_factory=dict)
-    body: bytes | None = None  # by default an error in JSON
+    body: bytes = b'{"error": "as the test wants it"}'
     times: int = 10**6
     until: threading.Event | None = None  # a slow Hub: answers as usual, but only then
 
@@ -188,8 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _fail(self, fault: Fault) -> None:
         if fault.status:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            body = {"error": "as the test wants it"} if fault.body is None else fault.body
-            self._answer(body, fault.status, fault.headers)
+            self._answer(fault.body, fault.status, fault.headers)
             return
         self.rfile.read(min(1000, int(self.headers.get("Content-Length") or 0)))
         self.close_connection = True

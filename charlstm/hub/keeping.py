@@ -18,6 +18,7 @@ from huggingface_hub import HfApi, constants, hf_hub_download
 from charlstm.errors import CharLSTMError, HubError
 from charlstm.hosting import BACKUP_REPO, limits
 from charlstm.hub.client import talking
+from charlstm.hub.digests import discard, is_whole
 from charlstm.hub.names import checked_repo
 from charlstm.hub.sending import send
 from charlstm.runs.cleaning import clean, touched, visitors
@@ -82,13 +83,21 @@ class Backup:
         try:
             for file in files:
                 remote = f"{_PLACE}/{name}/{file.as_posix()}"
-                cached = hf_hub_download(self.repo_id, remote, token=self._token, endpoint=constants.ENDPOINT)
+                cached = self._download(remote)
                 (place / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(cached, place / file)
             place.rename(self._store.root / name)
         finally:
             shutil.rmtree(place, ignore_errors=True)
         self._kept[name] = touched(RunFolder(self._store.root / name))
+
+    def _download(self, remote: str) -> Path:
+        for _ in range(2):
+            cached = Path(hf_hub_download(self.repo_id, remote, token=self._token, endpoint=constants.ENDPOINT))
+            if is_whole(cached):
+                return cached
+            discard(cached)
+        raise HubError(f"{remote} of {self.repo_id} arrives damaged; it is fetched again in the next round.")
 
     def keep(self) -> list[str]:
         """Send what has changed since it was last sent; returns the runs' names. Raises `HubError`.

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import re
 import shutil
 import tempfile
 import time
@@ -34,6 +33,7 @@ from charlstm.errors import CheckpointError, HubError
 from charlstm.files import publish, publish_text
 from charlstm.hosting import is_public, limits
 from charlstm.hub.client import Report, Step, reading_token, talking
+from charlstm.hub.digests import discard, is_whole
 from charlstm.hub.failures import HubAway, httpx
 from charlstm.hub.names import describe_kind, parse_repo
 from charlstm.runs.cleaning import ORIGIN_FILE, require_disk
@@ -42,10 +42,6 @@ from charlstm.runs.store import RunStore
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".th", ".h5", ".joblib")
 _METADATA_SECONDS = 10.0
 _BETWEEN_SECONDS = 0.1  # two reports of the bytes
-_DIGEST = re.compile(
-    r"[0-9a-f]{64}|[0-9a-f]{40}"
-)  # SHA-256 of what lies in storage, git's of what lies in the repository
-_SHA256_DIGITS = 64
 
 
 def fetch(repo_id: str, revision: str | None = None, report: Report | None = None, cache: Path | None = None) -> Path:
@@ -119,12 +115,9 @@ class _Wanted:
 def _fetch_whole(wish: _Wanted) -> Path:
     for _ in range(2):
         path, digest = _fetch_once(wish)
-        if digest is None or _digest_like(digest, path) == digest:
+        if is_whole(path, digest):
             return path
-        path.resolve().unlink(
-            missing_ok=True
-        )  # what the cache's name of it points to, or the cache would serve it again
-        path.unlink(missing_ok=True)
+        discard(path)
         wish.report(Step(f"what is here of {wish.repo_id} is damaged; fetching it again"))
     raise HubError(
         f"the model file of {wish.repo_id} arrives damaged (it is not the one whose SHA-256 the Hub names); nothing of "
@@ -133,7 +126,7 @@ def _fetch_whole(wish: _Wanted) -> Path:
 
 
 def _fetch_once(wish: _Wanted) -> tuple[Path, str | None]:
-    """The file, and the digest that the Hub, or the cache where the Hub is away, has of it.
+    """The file, and the digest that the Hub has of it, if the Hub answers.
 
     Among strangers the cache answers only whom the Hub has answered: it may hold what another visitor may see.
     """
@@ -169,11 +162,9 @@ def _facts_of(wish: _Wanted, file: str, token: str | bool) -> HfFileMetadata:
 def _cached(wish: _Wanted, error: Exception) -> tuple[Path, str | None]:
     """What was fetched before; raises `error` where nothing was."""
     try:
-        path = Path(hf_hub_download(wish.repo_id, MODEL_FILE, revision=wish.revision, local_files_only=True))
+        return Path(hf_hub_download(wish.repo_id, MODEL_FILE, revision=wish.revision, local_files_only=True)), None
     except LocalEntryNotFoundError:
         raise error from None
-    blob = path.resolve().name  # which the cache names by its digest, but where a disk knows no links
-    return path, blob if _DIGEST.fullmatch(blob) else None
 
 
 def _in_cache(wish: _Wanted, commit: str | None) -> bool:
@@ -210,16 +201,6 @@ def _named_by_kind(repo_id: str, token: str | bool) -> HubError | None:
         if api.repo_exists(repo_id, repo_type=kind):
             return HubError(f"{repo_id} is {describe_kind(kind)} on the Hub, no model; choose a model.")
     return None
-
-
-def _digest_like(digest: str, file: Path) -> str:
-    """Of `file` the kind of digest that `digest` is; `digest` itself if it is of no kind that can be checked."""
-    if not _DIGEST.fullmatch(digest):
-        return digest
-    data = file.read_bytes()
-    if len(digest) == _SHA256_DIGITS:
-        return hashlib.sha256(data).hexdigest()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()  # noqa: S324  as git names a file
 
 
 def _too_large(repo_id: str, size: int, most: int) -> str:

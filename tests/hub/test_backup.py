@@ -56,6 +56,24 @@ def test_a_run_is_kept_privately_and_comes_back_byte_for_byte(hub: LoopbackHub, 
     assert second.keep() == []
 
 
+def test_a_run_that_arrives_damaged_is_fetched_again_and_never_brought_back_so(
+    hub: LoopbackHub, store: RunStore
+) -> None:
+    first = backup_of(store)
+    first.restore()
+    first.keep()
+    before = contents(store.root / "mine")
+    shutil.rmtree(store.root)
+    store.root.mkdir()
+    hub.damage = lambda data: data[:-1] + bytes([data[-1] ^ 1])
+    with pytest.raises(HubError, match="arrives damaged"):
+        backup_of(store).restore()
+    assert not (store.root / "mine").exists()
+    hub.damage = None
+    assert backup_of(store).restore() == ["mine"]
+    assert contents(store.root / "mine") == before
+
+
 def test_what_is_bundled_is_not_kept(hub: LoopbackHub, store: RunStore) -> None:
     backup = backup_of(store)
     backup.restore()

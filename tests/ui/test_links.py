@@ -1,4 +1,4 @@
-"""The address of what is shown can be copied, also where the browser's own bar does not show it or offers no clipboard."""
+"""The address of what is shown can be copied, also where the browser does not show it or offers no clipboard."""
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
