@@ -1,6 +1,7 @@
 """A page of another origin in a real browser, against an app on the same machine that asks for no token."""
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -11,11 +12,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from charlstm.runs.ownership import token_hash
+
 from conftest import App  # isort: skip  tests/ui/conftest.py
 
 pytestmark = pytest.mark.browser
 
-RUN = "brought-by-a-friend"
+RUN, TOKEN = "brought-by-a-friend", "t" * 32
 # What a page can try that it does not have to ask the browser's leave for, and what it has to; each says how it went.
 TRIES = """async ({url, body}) => {
   const said = {};
@@ -71,15 +74,14 @@ def elsewhere(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def victim(app: App) -> Iterator[Path]:
-    """A run that anybody who is let in may delete: it has no owner."""
+    """A run whose owner's token the other page has found out: only where it comes from is against it."""
     place = app.checkpoints_dir / RUN
     place.mkdir()
     settings = (app.checkpoints_dir / "tiny-shakespeare" / "config.json").read_bytes()
     (place / "config.json").write_bytes(settings)
+    (place / "owner").write_text(token_hash(TOKEN), encoding="utf-8")
     yield place
-    for path in place.iterdir():
-        path.unlink()
-    place.rmdir()
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def board(page: Page) -> int:
@@ -98,7 +100,8 @@ def uploads(app: App) -> set[str]:
 def test_a_page_of_another_origin_does_nothing_and_reads_nothing(
     browser: Browser, app: App, page: Page, elsewhere: str, victim: Path, site: str
 ) -> None:
-    action = {"data": {"action": "delete", "run": RUN}, "component_id": board(page), "session_hash": "e"}
+    data = {"action": "delete", "run": RUN, "visitor": TOKEN}
+    action = {"data": data, "component_id": board(page), "session_hash": "e"}
     foreign = browser.new_page()
     try:
         foreign.goto(site + elsewhere)
@@ -129,6 +132,11 @@ def test_a_page_of_another_origin_does_nothing_and_reads_nothing(
         foreign.close()
     assert victim.is_dir()
     assert uploads(app) == set()
+    own = "async (body) => (await fetch('gradio_api/component_server', " + (
+        "{method: 'POST', headers: {'Content-Type': 'application/json'}, body})).status"
+    )
+    assert page.evaluate(own, body) == 200
+    assert not victim.is_dir()  # so the request itself does delete it
 
 
 def test_a_page_of_another_origin_shows_the_app_in_no_frame(browser: Browser, app: App, elsewhere: str) -> None:
