@@ -44,6 +44,7 @@ class RequestGuard:
     async def _guard(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         answer = _Answer(send, self._hosts, headers.get("origin"))
+        receive = body = _Body(receive)
         try:
             check_source(scope, headers, self._hosts)
             if scope["method"] == "OPTIONS" and answer.is_for_other_site:
@@ -55,7 +56,7 @@ class RequestGuard:
             else:
                 await self._pass_json(scope, receive, answer)
         except RequestRefused as refusal:
-            await answer.refuse(refusal, receive, is_api=_API in scope["path"], drains=has_body(headers))
+            await answer.refuse(refusal, receive, is_api=_API in scope["path"], drains=has_body(headers) and not body.is_over)
 
     async def _pass_json(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         if _content_type(Headers(scope=scope)) != "application/json":
@@ -125,6 +126,18 @@ def _forwarded_hosts(headers: Headers) -> list[str]:
 
 def _content_type(headers: Headers) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+class _Body:
+    """The `receive` of a request, and whether all of it has come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive, self.is_over = receive, False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self.is_over = message["type"] == "http.disconnect" or not message.get("more_body", False)
+        return message
 
 
 class _Answer:

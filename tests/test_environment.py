@@ -1,0 +1,160 @@
+"""Variables that end an import or a start in other programs of this kind, each in a process of its own or before it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from charlstm import proxies
+from charlstm.errors import ConfigError
+from charlstm.hosting import trash_days
+from charlstm.ui import environment
+from charlstm.wording import without_places
+
+PROXIES = [each for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for each in (name, name.upper())]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*PROXIES, "GRADIO_TEMP_DIR", "GRADIO_SERVER_PORT", "GRADIO_NUM_PORTS", "CHARLSTM_TRASH_DAYS"):
+        monkeypatch.setenv(name, "")  # so that what a test leaves behind is taken back as well
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CHARLSTM_MAX_MINUTES", "ten"),
+        ("CHARLSTM_MAX_CORPUS_MB", "inf"),
+        ("CHARLSTM_MAX_DISK_MB", "nan"),
+        ("CHARLSTM_MAX_RUNS", "0"),
+        ("CHARLSTM_MAX_RUNS", "1.5"),
+        ("CHARLSTM_TRASH_DAYS", "soon"),
+        ("CHARLSTM_TRASH_DAYS", "nan"),
+        ("CHARLSTM_TRASH_DAYS", "-1"),
+        ("GRADIO_SERVER_PORT", "abc"),
+        ("GRADIO_SERVER_PORT", "70000"),
+        ("GRADIO_SERVER_PORT", "-1"),
+        ("GRADIO_NUM_PORTS", "x"),
+    ],
+)
+def test_a_variable_that_is_no_number_is_named_with_its_value(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=rf"{name} is '{value}'; it must be"):
+        environment.prepare_for_gradio()
+
+
+def test_the_app_says_so_in_one_sentence(repository: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "app.py"], cwd=repository, env={**os.environ, "GRADIO_SERVER_PORT": "abc"},
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "the environment variable GRADIO_SERVER_PORT is 'abc'; it must be a whole number up to 65535.\n"
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_SERVER_PORT", " ")
+    monkeypatch.setenv("CHARLSTM_TRASH_DAYS", "")
+    environment.prepare_for_gradio()
+    assert "GRADIO_SERVER_PORT" not in os.environ
+    assert trash_days() == 30
+
+
+ODD = [
+    ({"http_proxy": "http://127.0.0.1:9"}, {"http_proxy"}),
+    ({"HTTP_PROXY": "127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}, {"HTTP_PROXY", "https_proxy"}),
+    ({"ALL_PROXY": "socks5://127.0.0.1:9"}, set()),
+    ({"all_proxy": "socks://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}, {"http_proxy"}),
+    ({"http_proxy": "http://127.0.0.1:notaport"}, set()),
+    ({"http_proxy": "ftp://127.0.0.1"}, set()),
+    ({"http_proxy": "http://127.0.0.1:9", "no_proxy": "[::1], ,example.org:x,*.corp,10.0.0.0/8"}, {"http_proxy"}),
+    ({"no_proxy": "http://[bad"}, set()),
+    ({"http_proxy": "http://127.0.0.1:9", "NO_PROXY": "*"}, {"http_proxy"}),
+]
+
+
+@pytest.mark.parametrize(("given", "kept"), ODD)
+def test_whatever_proxies_are_set_requests_can_be_made_and_this_machine_is_asked_directly(
+    given: dict[str, str], kept: set[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import urllib.request
+
+    import httpx
+
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    proxies.prepare_proxies()
+    assert {name for name in PROXIES if name in os.environ and "no_proxy" not in name.lower()} == kept
+    dropped = {name for name in given if "no_proxy" not in name.lower()} - kept
+    said = capsys.readouterr().err
+    assert said.count("\n") == len(dropped)
+    assert all(f"{name} names" in said for name in dropped)
+    with httpx.Client(verify=False) as client:
+        for host in ("127.0.0.1", "localhost", "[::1]"):
+            url = httpx.URL(f"http://{host}:7860/")
+            assert client._transport_for_url(url) is client._transport
+            assert urllib.request.proxy_bypass(host.strip("[]")) or "*" in os.environ["no_proxy"] or not kept
+
+
+def test_where_no_proxy_is_set_nothing_changes() -> None:
+    proxies.prepare_proxies()
+    assert not any(name in os.environ for name in PROXIES)
+
+
+def test_uploads_go_to_a_folder_that_is_this_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    environment.prepare_for_gradio()
+    assert "GRADIO_TEMP_DIR" not in os.environ  # Gradio's own name for it
+    assert (tmp_path / "gradio").stat().st_mode & 0o077 == 0
+    (tmp_path / "gradio").chmod(0o777)
+    environment.prepare_for_gradio()
+    chosen = Path(os.environ["GRADIO_TEMP_DIR"])
+    assert chosen.parent == tmp_path
+    assert chosen.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "gradio").rmdir()
+    (tmp_path / "gradio").symlink_to(chosen)
+    monkeypatch.delenv("GRADIO_TEMP_DIR")
+    environment.prepare_for_gradio()
+    assert Path(os.environ["GRADIO_TEMP_DIR"]) != chosen
+
+
+def test_a_named_folder_that_can_not_be_written_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "file" / "folder"))
+    with pytest.raises(ConfigError, match="GRADIO_TEMP_DIR"):
+        environment.prepare_for_gradio()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('  File "/opt/my python/lib/x.py", line 3, in f', '  File ".../x.py", line 3, in f'),
+        ("no such file: '/home/u/my texts/a.txt'", "no such file: '.../a.txt'"),
+        ("run x, in /srv/data/runs/x", "run x, in .../x"),
+        (r"C:\Users\Me\a.txt is gone", ".../a.txt is gone"),
+        (r"'C:\Users\Me Too\a.txt'", "'.../a.txt'"),
+        ("--corpus=/data/x/y.txt (/srv/a/b)", "--corpus=.../y.txt (.../b)"),
+        ("see https://huggingface.co/a/b and http://127.0.0.1:7860/x", None),
+        ("user/model, a/b/c and/or 1/2 nats", None),
+    ],
+)
+def test_a_text_for_a_page_names_files_and_not_where_they_lie(text: str, shown: str | None) -> None:
+    assert without_places(text) == (text if shown is None else shown)
+
+
+def test_a_traceback_of_this_package_shows_no_folder(repository: Path) -> None:
+    import traceback
+
+    try:
+        environment._check_number("PATH", 1)
+    except ConfigError:
+        said = without_places(traceback.format_exc())
+    assert "environment.py" in said
+    for place in (repository, Path(sys.prefix), Path.home()):
+        assert len(str(place)) < 2 or str(place) not in said
