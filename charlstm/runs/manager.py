@@ -23,7 +23,7 @@ from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, RunError
 from charlstm.files import publish_text
 from charlstm.hosting import BUNDLED
-from charlstm.runs.cleaning import require_disk
+from charlstm.runs.cleaning import drop_abandoned, require_disk
 from charlstm.runs.control import Control
 from charlstm.runs.history import RunHistory
 from charlstm.runs.holdings import bounded_part, require_place
@@ -98,8 +98,7 @@ class RunManager:
         def prepare(folder: RunFolder) -> None:
             if parent:
                 folder.keep_parent(model_file(parent), parent.stem if parent.is_file() else parent.resolve().name)
-            if owner:
-                publish_text(folder.path / "owner", owner)
+            publish_text(folder.path / "owner", owner)  # also where nobody says: it tells a visitor's run
             folder.keep_ticket(Ticket())
 
         self._require_place(owner)
@@ -192,7 +191,9 @@ class RunManager:
     def rename(self, name: str, label: str) -> None:
         """Have people call a run something else; its id and folder stay."""
         folder = self.store.get(name)
-        others = [called for other in self.store.folders() if other.name != name for called in {other.name, other.label}]
+        others = [
+            called for other in self.store.folders() if other.name != name for called in {other.name, other.label}
+        ]
         label = checked_label(label, [*others, *(model for model in BUNDLED if model != name)])
         publish_text(folder.path / "label.txt", label)
 
@@ -215,7 +216,8 @@ class RunManager:
 
     def tend(self) -> None:
         """Start what waits and may go on, and forget what was deleted long ago; quick, to be called every second."""
-        self._trash.sweep()
+        if self._trash.sweep():
+            drop_abandoned(self.store)
         if not any(self.store.root.glob("*/queued.json")):
             return
         with contextlib.suppress(Timeout), self._alone():  # another manager is at it
