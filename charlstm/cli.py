@@ -46,9 +46,9 @@ from charlstm.flags import (
 )
 from charlstm.hosting import prepare_environment
 from charlstm.json_text import parse_json, read_small
+from charlstm.output import discard_unwritable, ignore_output_errors, is_reader_gone, prepare_output
 from charlstm.places import find_model
 from charlstm.proxies import prepare_proxies
-from charlstm.output import discard_unwritable, ignore_output_errors, is_reader_gone, prepare_output
 from charlstm.runs.commands import REQUESTS, make_ready, named_model, run_row, steered
 from charlstm.runs.kept import More
 from charlstm.runs.manager import RunManager

@@ -1,14 +1,14 @@
 """Did it copy? The longest stretch of a text that stands word for word in another one.
 
-A suffix array lists all places of the corpus in the order of what follows them, so whether a stretch is in it takes a
-search in a sorted list. It is built when it is first asked for and kept for as long as the program runs: *measured*,
-0.1 s for tiny-shakespeare and 0.2 s for the 4.7 MB of python-stdlib.
+A suffix array of both together lists all places in the order of what follows them. The corpus's place that is nearest
+to one of the text, before or after it in that order, shares the longest stretch with it; from one place of the text to
+the next that stretch loses one byte at most (Kasai et al. 2001), so the time grows with the lengths alone, whatever the
+texts are. Figures stand in `docs/bounds.md`.
 """
 
 import bisect
 import itertools
-import threading
-from collections import OrderedDict
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from charlstm.corpus import Corpus
 from charlstm.errors import CorpusError
 
 _LARGEST_BYTES = 64 << 20  # of a corpus: its index takes four times as much
-_KEPT = 2  # indexes
+_BETWEEN = b"\xff"  # no byte of UTF-8, so no stretch reaches from the corpus into the text
 
 
 class Stretch(NamedTuple):
@@ -35,71 +35,69 @@ class Stretch(NamedTuple):
         return self.end - self.begin
 
 
-class CorpusIndex:
-    """Where in a corpus a stretch of text stands."""
+def longest_stretch(corpus: Corpus, text: str) -> Stretch:
+    """The longest stretch of `text` that `corpus` holds, the first one of equals; of length 0 if none.
 
-    def __init__(self, data: bytes, places: NDArray[np.int32]) -> None:
-        """`data` is the corpus in UTF-8; `places` are its bytes in the order of what follows them."""
-        self._data, self._places = data, places
+    Raises `CorpusError` for a corpus too large for it.
+    """
+    data = corpus.text.encode("utf-8", "replace")
+    if len(data) > _LARGEST_BYTES:
+        raise CorpusError(
+            f"{corpus.name} has {len(data) / 1e6:.0f} MB; texts are compared with corpora of at most "
+            f"{_LARGEST_BYTES / 1e6:.0f} MB."
+        )
+    starts = _starts_of(text)
+    begin, longest, place = 0, 0, 0
+    for at, number_of_bytes, found in _matches(data, text.encode("utf-8", "replace")):
+        number = bisect.bisect_left(starts, at) if number_of_bytes > longest else 0
+        if number_of_bytes <= longest or starts[number] != at:
+            continue  # no longer than what is known, or amid a character
+        length = bisect.bisect_right(starts, at + number_of_bytes) - 1 - number  # whole characters
+        if length > longest:
+            begin, longest, place = number, length, found
+    return Stretch(begin, begin + longest, len(data[:place].decode("utf-8", "replace")))
 
-    def longest(self, text: str) -> Stretch:
-        """The longest stretch of `text` that the corpus holds, the first one of equals; of length 0 if none."""
-        data, starts = text.encode("utf-8", "replace"), _starts_of(text)
-        begin, longest, place = 0, 0, 0
-        for number in range(len(text)):
-            if number + longest >= len(text):
-                break
-            start, end = starts[number], starts[number + longest + 1]
-            if (found := self._find(data[start:end])) is None:
-                continue
-            place, length = self._extended(data, start, end - start, found)
-            begin, longest = number, bisect.bisect_right(starts, start + length) - 1 - number  # whole characters
-        return Stretch(begin, begin + longest, len(self._data[:place].decode("utf-8", "replace")))
 
-    def _find(self, pattern: bytes) -> int | None:
-        """Which of the sorted places is the first where `pattern` stands, if it stands anywhere."""
-        length = len(pattern)
-        rank = bisect.bisect_left(self._places, pattern, key=lambda place: self._data[place : place + length])
-        if rank == len(self._places):
-            return None
-        place = int(self._places[rank])
-        return rank if self._data[place : place + length] == pattern else None
-
-    def _extended(self, data: bytes, start: int, length: int, rank: int) -> tuple[int, int]:
-        """Place and length of the longest stretch from `start` on, of which `length` bytes are at `rank` for sure."""
-        step = 1
-        while step:
-            longer = length + step
-            found = self._find(data[start : start + longer]) if start + longer <= len(data) else None
-            if found is None:
-                step //= 2
+def _matches(corpus: bytes, text: bytes) -> Iterator[tuple[int, int, int]]:
+    """For each byte of `text`: where it is, how many bytes from there on stand in `corpus`, and where."""
+    before, after = _neighbours(corpus + _BETWEEN + text, len(corpus))
+    ways = [[before.tolist(), 0], [after.tolist(), 0]]
+    for at in range(len(text)):
+        best, where = 0, 0
+        for way in ways:
+            place, shared = way[0][at], max(0, way[1] - 1)
+            if place < 0:
+                shared = 0
             else:
-                length, rank, step = longer, found, 2 * step
-        return int(self._places[rank]), length
+                while text[at + shared : at + shared + 1] == corpus[place + shared : place + shared + 1] != b"":
+                    shared += 1
+            way[1] = shared
+            if shared > best:
+                best, where = shared, place
+        yield at, best, where
+
+
+def _neighbours(data: bytes, size: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """For each place of the text, behind `size` bytes of corpus: the nearest of the corpus before and after it.
+
+    -1 where there is none.
+    """
+    places = divsufsort(data)
+    is_corpus = places < size
+    marked = np.where(is_corpus, places, -1)
+    ranks = np.arange(len(places), dtype=np.int32)
+    last = np.maximum.accumulate(np.where(is_corpus, ranks, -1))
+    first = np.minimum.accumulate(np.where(is_corpus, ranks, len(places))[::-1])[::-1]
+    found = []
+    for rank, is_there in ((last, last >= 0), (first, first < len(places))):
+        nearest = np.where(is_there, marked[np.where(is_there, rank, 0)], -1)
+        of_text = np.full(len(places), -1, np.int32)
+        of_text[places] = nearest
+        found.append(of_text[size + 1 :])
+    return found[0], found[1]
 
 
 def _starts_of(text: str) -> list[int]:
     """Where each character's bytes begin, and where the last one's end."""
     sizes = [len(char.encode("utf-8", "replace")) for char in text]
     return list(itertools.accumulate(sizes, initial=0))
-
-
-_lock = threading.Lock()
-_indexes: "OrderedDict[str, CorpusIndex]" = OrderedDict()
-
-
-def index_of(corpus: Corpus) -> CorpusIndex:
-    """The index of `corpus`, built if it is not kept; raises `CorpusError` for a corpus too large for one."""
-    with _lock:
-        if corpus.sha256 not in _indexes:
-            data = corpus.text.encode("utf-8", "replace")
-            if len(data) > _LARGEST_BYTES:
-                raise CorpusError(
-                    f"{corpus.name} has {len(data) / 1e6:.0f} MB; texts are compared with corpora of at most "
-                    f"{_LARGEST_BYTES / 1e6:.0f} MB."
-                )
-            _indexes[corpus.sha256] = CorpusIndex(data, divsufsort(data))
-        _indexes.move_to_end(corpus.sha256)
-        while len(_indexes) > _KEPT:
-            _indexes.popitem(last=False)
-        return _indexes[corpus.sha256]

@@ -40,15 +40,22 @@ class Loss(NamedTuple):
         return self.nats / math.log(2)
 
 
-def evaluate_stateful(model: CharLSTM, tokens: Tokens) -> Loss:
-    """Exact: tokens (N,) in one stream; the N - 1 characters after the first are predicted."""
-    window = max(1, min(4096, _LOGITS_AT_ONCE // model.vocab_size))  # only bounds memory: the state is carried across
+def _nothing() -> None:
+    """For whoever need not attend to anything."""
+
+
+def evaluate_stateful(model: CharLSTM, tokens: Tokens, attend: Callable[[], None] = _nothing) -> Loss:
+    """Exact: tokens (N,) in one stream; the N - 1 characters after the first are predicted.
+
+    `attend` is called before each piece of it, and may raise to end it.
+    """
+    window = max(1, min(1024, _LOGITS_AT_ONCE // model.vocab_size))  # bounds memory and pieces: the state is carried
     batches = StreamBatches(tokens, 1, window, model.device)
-    return _carried(model, (batches[index] for index in range(batches.windows_per_pass)), None)
+    return _carried(model, _attended(batches, attend), None)
 
 
-def evaluate_windows(model: CharLSTM, tokens: Tokens) -> Loss:
-    """Cold windows of 256 tokens, one after another over tokens (N,); all N - 1 targets count."""
+def evaluate_windows(model: CharLSTM, tokens: Tokens, attend: Callable[[], None] = _nothing) -> Loss:
+    """Cold windows of 256 tokens, one after another over tokens (N,); all N - 1 targets count. `attend` as above."""
     batches = StreamBatches(tokens, 1, _COLD_WINDOW, model.device)
     at_once = max(1, min(_COLD_AT_ONCE, _LOGITS_AT_ONCE // (_COLD_WINDOW * model.vocab_size)))
     num_whole = batches.num_targets // _COLD_WINDOW
@@ -58,6 +65,7 @@ def evaluate_windows(model: CharLSTM, tokens: Tokens) -> Loss:
     total = 0.0
     with evaluating(model):
         for group in groups:
+            attend()
             windows = [batches[index] for index in group]
             together = torch.cat([window.tokens for window in windows])
             targets = torch.cat([window.targets for window in windows])
@@ -66,7 +74,7 @@ def evaluate_windows(model: CharLSTM, tokens: Tokens) -> Loss:
 
 
 def evaluate_in_streams(
-    model: CharLSTM, tokens: Tokens, dtype: torch.dtype | None = None, attend: Callable[[], None] = lambda: None
+    model: CharLSTM, tokens: Tokens, dtype: torch.dtype | None = None, attend: Callable[[], None] = _nothing
 ) -> tuple[Loss, str]:
     """The stateful figure, closely and fast: 32 streams, each warmed up on the 256 characters before it.
 
@@ -118,19 +126,20 @@ class Figures(NamedTuple):
     method: str
 
 
-def validation_figures(model: CharLSTM, validation: Tokens) -> Figures:
+def validation_figures(model: CharLSTM, validation: Tokens, attend: Callable[[], None] = _nothing) -> Figures:
     """What is published of a model. Of a long text the first 2**20 characters count, so the time is bounded.
 
-    *stateful* is exact up to 2**18 characters, and read in 32 streams beyond.
+    *stateful* is exact up to 2**18 characters, and read in 32 streams beyond. `attend` is called before each piece, and
+    may raise to end it.
     """
     part = validation[:_MEASURED_AT_MOST]
     if len(part) <= _EXACT_AT_MOST:
-        stateful, method = evaluate_stateful(model, part), "stateful"
+        stateful, method = evaluate_stateful(model, part, attend), "stateful"
     else:
-        stateful, method = evaluate_in_streams(model, part)
+        stateful, method = evaluate_in_streams(model, part, attend=attend)
     if len(part) < len(validation):
         method = f"{method}, first {len(part):,} characters"
-    return Figures(stateful, evaluate_windows(model, part), method)
+    return Figures(stateful, evaluate_windows(model, part, attend), method)
 
 
 def summed_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
 """The longest stretch that was copied, against a search through all stretches."""
 
 import random
+import time
 
 import pytest
 
-from charlstm.copied import Stretch, index_of
+from charlstm.copied import Stretch, longest_stretch
 from charlstm.corpus import Corpus
 from charlstm.errors import CorpusError
 
@@ -28,12 +29,11 @@ def test_nothing_longer_is_in_the_corpus(alphabet: str) -> None:
     rng = random.Random(4)
     for size in (1, 7, 300):
         corpus = "".join(rng.choices(alphabet, k=size))
-        index = index_of(Corpus("c", corpus))
         for _ in range(20):
             text = "".join(
                 rng.choices(alphabet + "xñ語", weights=[5] * len(alphabet) + [1] * 3, k=rng.randrange(1, 40))
             )
-            found = index.longest(text)
+            found = longest_stretch(Corpus("c", corpus), text)
             assert found.length == longest_by_trying(corpus, text)
             assert corpus[found.place : found.place + found.length] == text[found.begin : found.end]
 
@@ -41,23 +41,27 @@ def test_nothing_longer_is_in_the_corpus(alphabet: str) -> None:
 def test_a_whole_text_that_was_copied_is_found_where_it_stands() -> None:
     corpus = "".join(f"line {number} of many\n" for number in range(3000))
     text = corpus[20_000:24_000]
-    assert index_of(Corpus("lines", corpus)).longest(text) == Stretch(0, 4000, 20_000)
-    assert index_of(Corpus("lines", corpus)).longest(f"?{text[:500]}?") == Stretch(1, 501, 20_000)
+    assert longest_stretch(Corpus("lines", corpus), text) == Stretch(0, 4000, 20_000)
+    assert longest_stretch(Corpus("lines", corpus), f"?{text[:500]}?") == Stretch(1, 501, 20_000)
 
 
 def test_the_first_of_equals_is_marked_and_nothing_in_a_text_of_strangers() -> None:
-    index = index_of(Corpus("c", "abc-xyz"))
-    assert index.longest("xyz abc")[:2] == (0, 3)
-    assert index.longest("QQQ").length == 0
-    assert index.longest("").length == 0
+    corpus = Corpus("c", "abc-xyz")
+    assert longest_stretch(corpus, "xyz abc")[:2] == (0, 3)
+    assert longest_stretch(corpus, "QQQ").length == 0
+    assert longest_stretch(corpus, "").length == 0
 
 
-def test_an_index_is_built_once() -> None:
-    corpus = Corpus("c", "some text that is only here")
-    assert index_of(corpus) is index_of(Corpus("another name", "some text that is only here"))
+@pytest.mark.parametrize("text", ["a" * 100_000, "ab" * 50_000, "a" * 50_000 + "b" * 50_000])
+def test_the_time_grows_with_the_length_alone(text: str) -> None:
+    """Each of these took minutes where every place was looked up anew: pieces of 50,000 bytes, 100,000 times."""
+    corpus = "a" * 50_000 + "c" + "ab" * 25_000
+    began = time.process_time()
+    assert longest_stretch(Corpus("c", corpus), text).length == 50_000
+    assert time.process_time() - began < 10
 
 
 def test_a_corpus_too_large_for_an_index_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charlstm.copied._LARGEST_BYTES", 10)
     with pytest.raises(CorpusError, match="at most"):
-        index_of(Corpus("c", "more than ten bytes"))
+        longest_stretch(Corpus("c", "more than ten bytes"), "ten")

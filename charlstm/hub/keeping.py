@@ -62,6 +62,8 @@ class Backup:
         with talking(self.repo_id):
             api = HfApi(constants.ENDPOINT, token=self._token)
             api.create_repo(self.repo_id, private=True, exist_ok=True)
+            if not api.model_info(self.repo_id).private:
+                raise HubError(f"{self.repo_id} is public, and visitors' texts are not; make it private.")
             paths = [Path(name).parts for name in api.list_repo_files(self.repo_id) if ".." not in Path(name).parts]
             for name in sorted({parts[1] for parts in paths if parts[0] == _PLACE and len(parts) > 2}):
                 if name in deleted:

@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from charlstm.corpus import Split
 from charlstm.corpus.references import Cancelled, figures_of
@@ -12,6 +13,7 @@ from charlstm.events import References
 from charlstm.runs.log import RecordLog
 from charlstm.runs.store import RunFolder
 
+_LOOK_SECONDS = 0.1
 _LAST_IN_LINE = 19  # as `nice` counts
 
 
@@ -34,10 +36,10 @@ class ReferenceThread:
         self._is_over.set()
         self.wait()
 
-    def wait(self) -> None:
-        """Until they are found."""
-        if self._thread:
-            self._thread.join()
+    def wait(self, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Until they are found, or not wanted any more."""
+        while self._thread and self._thread.is_alive() and is_wanted():
+            self._thread.join(_LOOK_SECONDS)
 
     def _find(self) -> None:
         if sys.platform == "linux":  # where a thread has a priority of its own

@@ -1,11 +1,12 @@
-"""Making room on a Space: what visitors trained or pulled goes when it is old, the oldest of it when the disk is full.
+"""Making room: what visitors trained or pulled goes when it is old, and the oldest of it when that is too much.
 
 Only what this app made for a visitor goes: first deleted runs and the texts that were kept for a reload, then runs (one
-started from the page has a log) and pulled models (which say where they come from). What is bundled or was put there by
-hand stays, and so does whatever is in use. Starts without torch.
+started from the page has an owner or a log) and pulled models (which say where they come from). What is bundled or was
+put there by hand stays, and so does whatever is in use. Starts without torch.
 """
 
 import contextlib
+import re
 import shutil
 import time
 import uuid
@@ -20,6 +21,9 @@ from charlstm.runs.trash import TRASH, Trash
 UPLOADS = ".uploads"  # texts that visitors chose, a folder each
 ORIGIN_FILE = "pulled.json"  # of a pulled model: where it comes from
 _BYTES_OF_MB = 1e6
+_ABANDONED_SECONDS = 3600  # a folder is prepared, and a file published, within far less
+_GRAVE = re.compile(r"\.[0-9a-f]{32}")
+_MARKS = ("owner", "worker.log", ORIGIN_FILE)  # of a folder that was made for a visitor
 _SECONDS_OF_HOUR = 3600
 
 
@@ -29,7 +33,7 @@ def visitors(store: RunStore) -> list[RunFolder]:
         folders = [RunFolder(path) for path in store.root.iterdir() if not path.name.startswith(".")]
     except OSError:
         return []
-    mine = [each for each in folders if each.log_file.is_file() or (each.path / ORIGIN_FILE).is_file()]
+    mine = [each for each in folders if any((each.path / mark).is_file() for mark in _MARKS)]
     return sorted(mine, key=touched)
 
 
@@ -40,16 +44,39 @@ def touched(folder: RunFolder) -> float:
 
 def clean(store: RunStore, may_go: Callable[[RunFolder], bool] = lambda _: True) -> list[str]:
     """Remove what is old or too much by the limits here, of runs and models what `may_go`; returns their names."""
-    most, hours = limits().max_disk_mb * _BYTES_OF_MB, limits().max_kept_hours
+    drop_abandoned(store)
+    most, hours, most_runs = limits().max_disk_mb * _BYTES_OF_MB, limits().max_kept_hours, limits().max_kept_runs
     sizes = {folder: _size(folder.path) for folder in visitors(store)}
-    used, removed = sum(sizes.values()) + _drop_left_over(store, sum(sizes.values())), []
+    used, removed = sum(sizes.values()) + _drop_left_over(store, sum(sizes.values())), list[str]()
     for folder, size in sizes.items():
         is_old = bool(hours) and time.time() - touched(folder) > hours * _SECONDS_OF_HOUR
-        if (is_old or (most and used > most)) and not folder.is_alive() and may_go(folder):
+        is_too_much = (most and used > most) or (most_runs and len(sizes) - len(removed) > most_runs)
+        is_used = folder.is_alive() or folder.ticket() is not None  # a run that waits has its turn first
+        if (is_old or is_too_much) and not is_used and may_go(folder):
             _remove(folder.path)
             used -= size
             removed.append(folder.name)
     return removed
+
+
+def drop_abandoned(store: RunStore) -> None:
+    """Remove what was cut off by a kill: folders of runs that were not prepared to the end, and temporary files.
+
+    Such a folder is in no list and keeps its name from others.
+    """
+    with contextlib.suppress(OSError):  # no folder yet, or somebody else makes room
+        for path in store.root.iterdir():
+            folder = RunFolder(path)
+            if (_GRAVE.fullmatch(path.name) or folder.is_unprepared()) and _is_abandoned(path):
+                _remove(path)
+            elif folder.exists:
+                for left in filter(_is_abandoned, path.glob(".*.tmp")):
+                    left.unlink(missing_ok=True)
+
+
+def _is_abandoned(path: Path) -> bool:
+    newest = max([path.stat().st_mtime, *(each.lstat().st_mtime for each in path.rglob("*"))])
+    return time.time() - newest > _ABANDONED_SECONDS
 
 
 def require_disk(store: RunStore) -> None:

@@ -11,15 +11,16 @@ from collections.abc import Iterable
 from charlstm.errors import RunError
 
 _LONGEST = 80
-# Letters, symbols and marks by their category that show nothing: fillers, the empty Braille pattern, joiners, selectors.
+# Letters, symbols and marks by their category that show nothing: fillers, empty Braille, joiners, selectors.
 _BLANK = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0\U00016fe4\U0001d159"
     + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 )
 # What looks like a Latin letter in most typefaces: Cyrillic, Greek, Armenian, Cherokee and small capitals.
 _LOOKS_LIKE = {
-    "a": "аАɑαΑᎪᴀ", "b": "вВΒᏴЬьʙ", "c": "сСϲϹᏟᴄ", "d": "ԁᎠɗᴅ", "e": "еЕΕᎬҽєᴇ", "f": "ƒғҒϜ", "g": "ɡԌᏀɢ", "h": "һНнΗᎻհʜ",
-    "j": "јЈϳᎫյᴊ", "k": "КкΚκᏦᴋ", "l": "іІΙιӏӀⅼıɩɪǀ|1iʟᏞᛁ", "m": "МмΜᎷᴍ", "n": "ΝոռпηɴՈ", "o": "оОΟοσօ0०੦߀ᴏՕ", "p": "рРΡρᏢᴘ",
+    "a": "аАɑαΑᎪᴀ", "b": "вВΒᏴЬьʙ", "c": "сСϲϹᏟᴄ", "d": "ԁᎠɗᴅ", "e": "еЕΕᎬҽєᴇ", "f": "ƒғҒϜ", "g": "ɡԌᏀɢ",
+    "h": "һНнΗᎻհʜ", "j": "јЈϳᎫյᴊ", "k": "КкΚκᏦᴋ", "l": "іІΙιӏӀⅼıɩɪǀ|1iʟᏞᛁ", "m": "МмΜᎷᴍ", "n": "ΝոռпηɴՈ", "o": "оОΟοσօ0०੦߀ᴏՕ",
+    "p": "рРΡρᏢᴘ",
     "q": "ԛԚգզ", "r": "гᎡʀᴦ", "s": "ѕЅᏚꜱՏ", "t": "тТΤτᎢᴛ", "u": "υսᴜՍ", "v": "νѵѴᏙᴠ", "w": "ԝԜᏔѡωᴡ", "x": "хХΧχ",
     "y": "уУΥγүҮᎩʏ", "z": "ΖᏃᴢ",
 }  # fmt: skip

@@ -23,7 +23,7 @@ from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, RunError, printable
 from charlstm.files import publish_text
 from charlstm.hosting import BUNDLED
-from charlstm.runs.cleaning import require_disk
+from charlstm.runs.cleaning import drop_abandoned, require_disk
 from charlstm.runs.control import Control
 from charlstm.runs.held import Lock, lock_of
 from charlstm.runs.history import RunHistory
@@ -99,8 +99,7 @@ class RunManager:
         def prepare(folder: RunFolder) -> None:
             if parent:
                 folder.keep_parent(model_file(parent), parent.stem if parent.is_file() else parent.resolve().name)
-            if owner:
-                publish_text(folder.path / "owner", owner)
+            publish_text(folder.path / "owner", owner)  # also where nobody says: it tells a visitor's run
             folder.keep_ticket(Ticket())
 
         self._require_place(owner)
@@ -217,7 +216,8 @@ class RunManager:
 
     def tend(self) -> None:
         """Start what waits and may go on, and forget what was deleted long ago; quick, to be called every second."""
-        self._trash.sweep()
+        if self._trash.sweep():
+            drop_abandoned(self.store)
         if not any(self.store.root.glob("*/queued.json")):
             return
         with contextlib.suppress(Timeout), self._alone():  # another manager is at it

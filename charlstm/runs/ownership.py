@@ -2,10 +2,11 @@
 
 import hashlib
 import hmac
+import os
 from typing import Protocol
 
 from charlstm.errors import RunError
-from charlstm.hosting import is_public
+from charlstm.hosting import is_public, is_space
 
 
 class Owned(Protocol):
@@ -23,6 +24,17 @@ class Owned(Protocol):
 def token_hash(token: str) -> str:
     """What a run keeps of the token of whoever started it."""
     return hashlib.sha256(token.encode()).hexdigest() if token else ""
+
+
+def is_space_owner(username: str | None) -> bool:
+    """Whether the visitor who signed in as `username` owns this Space."""
+    owner = os.environ.get("SPACE_AUTHOR_NAME") or os.environ.get("SPACE_ID", "").split("/")[0]
+    return is_space() and bool(owner) and username == owner
+
+
+def may_read(run: Owned, has_own_text: bool, owner_token: str, is_space_owner: bool) -> bool:
+    """Whether that visitor may be told of the text that the run learned from: a named one is open to all."""
+    return not has_own_text or may_steer(run, owner_token, is_space_owner)
 
 
 def may_steer(run: Owned, owner_token: str, is_space_owner: bool) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from charlstm.config import Settings, TrainConfig, checked
 from charlstm.errors import RunError
 from charlstm.events import Extended
+from charlstm.hosting import is_public
 from charlstm.json_text import parse_json
 from charlstm.runs.kept import More, Parent
 from charlstm.runs.store import RunFolder
@@ -121,7 +122,9 @@ def sentence(settings: Settings, more: More) -> str:
 def whole_origin(folder: RunFolder, train_config: Mapping[str, Any]) -> dict[str, Any]:
     """What a model's provenance says beside what the trainer knows, which is the part it works on."""
     parent, train = folder.parent(), folder.settings().train
+    hidden = {"beginnings": ()} if is_public() and folder.corpus_file.exists() else {}  # all may read a model's header
     return {
+        **hidden,
         "train_config": {**train_config, **{name: getattr(train, name) for name in _CHANGED}},
         "more": tuple(each.model_dump() for each in folder.more()),
         "parent": parent.name if parent else None,

@@ -6,10 +6,18 @@ from charlstm.config import Settings
 from charlstm.corpus import Corpus, Report, Split
 from charlstm.distributed import World
 from charlstm.language_model import LanguageModel
-from charlstm.model import CharLSTM
 from charlstm.runs.limits import check_parameters
+from charlstm.runs.memory import available_bytes, check_memory, num_parameters
 from charlstm.runs.store import RunFolder
 from charlstm.training import Trainer, grown, plan
+from charlstm.training.compute import chosen_device
+
+
+def clear_up(folder: RunFolder) -> None:
+    """The run's turn has come; what killed workers left half written is of no use."""
+    folder.ticket_file.unlink(missing_ok=True)
+    for left in (*folder.path.glob(".*.safetensors.*.tmp"), *folder.state_file.parent.glob(".*.tmp")):
+        left.unlink(missing_ok=True)
 
 
 def prepared(
@@ -27,8 +35,9 @@ def prepared(
         parent = LanguageModel.load(folder.parent_file)
         begun, new = grown(parent, (char for char, _ in corpus.frequencies), settings.model, seed)
     split = corpus.split(settings.model, settings.train, begun.vocabulary if begun else None, report=report)
-    as_planned = CharLSTM(len(split.vocabulary), settings.model, device="meta")  # before memory is taken
-    check_parameters(as_planned.num_parameters)
+    check_parameters(num_parameters(settings.model, len(split.vocabulary)))
+    if chosen_device(settings.train.device).type == "cpu":
+        check_memory(settings, len(split.vocabulary), corpus.num_chars, available_bytes())
     language_model = begun or LanguageModel.create(split.vocabulary, settings.model, seed)
     return split, make_trainer(language_model, split, settings.train, world=world), new
 

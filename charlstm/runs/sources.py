@@ -8,6 +8,14 @@ from charlstm.corpus import Corpus, Report, open_corpus, open_file
 from charlstm.errors import CharLSTMError, CorpusError
 from charlstm.runs.store import RunFolder
 
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "could not create a memory",
+    "bad_alloc",
+)
+
 
 def check_text_is_the_same(corpus: Corpus, facts: Mapping[str, Any]) -> None:
     """Raise `CorpusError` unless `corpus` is what the run with these saved facts began with."""
@@ -21,9 +29,18 @@ def told(error: Exception, folder: RunFolder) -> str:
     """What the records say of an error: one sentence, without the path of the folder of models."""
     if isinstance(error, OSError):
         return unwritable(error)
+    if is_out_of_memory(error):
+        return "the memory of this machine did not suffice; lower batch_size, seq_len or hidden_size."
     if isinstance(error, CharLSTMError):
         return str(error).replace(f"{folder.path.parent}{os.sep}", "")
     return f"an unexpected error ended the run: {type(error).__name__}; its log says more."
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that there was no memory: PyTorch has a class for that of GPUs only, and words elsewhere."""
+    said = str(error).lower()
+    is_torchs = isinstance(error, RuntimeError) and any(words in said for words in _OUT_OF_MEMORY)
+    return isinstance(error, MemoryError) or is_torchs
 
 
 def unwritable(error: OSError) -> str:

@@ -100,6 +100,19 @@ class RunFolder:
         """Whether this is a run (and not, say, a model someone copied here)."""
         return self.settings_file.is_file()
 
+    @property
+    def unprepared_file(self) -> Path:
+        """There until the run's settings are."""
+        return self.path / ".unprepared"
+
+    def is_unprepared(self) -> bool:
+        """Whether a run is, or was, on its way into this folder: a kill may have kept it from arriving."""
+        try:
+            is_begun = self.unprepared_file.exists() or not any(self.path.iterdir())
+        except OSError:  # no folder
+            return False
+        return is_begun and not self.exists
+
     def begun_at(self) -> float:
         """When the run was prepared, in seconds since 1970; 0 for a folder that is none, or that can't be read."""
         try:
@@ -337,12 +350,14 @@ class RunStore:
         except OSError as error:
             raise RunError(f"the folder of models can't hold a new run ({error.strerror}); check it.") from None
         try:
+            folder.unprepared_file.touch()
             if text is not None:
                 publish_text(folder.corpus_file, text)
             if job:
                 publish_text(folder.job_file, job)
             prepare(folder)
             folder.keep_settings(settings)
+            folder.unprepared_file.unlink()
         except (OSError, UnicodeError) as error:
             shutil.rmtree(folder.path, ignore_errors=True)  # or it would keep the name, and no list would show it
             raise RunError(f"run {name} can't be prepared ({error}); free up its folder.") from None

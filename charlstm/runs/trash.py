@@ -76,17 +76,18 @@ class Trash:
             raise RunError(f"{name} can't be restored ({error.strerror}); check its folder.") from None
         return folder
 
-    def sweep(self) -> None:
-        """Remove for good what was deleted long ago; looks once an hour at most."""
+    def sweep(self) -> bool:
+        """Remove for good what was deleted long ago; looks once an hour at most, and returns whether it did."""
         now = time.monotonic()
         if now - self._swept < _SWEEP_SECONDS:
-            return
+            return False
         self._swept = now
         kept_seconds = 86400 * trash_days()
         for each in self.runs():
             if time.time() - each.deleted_at > kept_seconds:
                 with contextlib.suppress(OSError):
                     shutil.rmtree(self._place / each.id)
+        return True
 
 
 def _move(folder: Path, place: Path) -> None:

@@ -40,10 +40,11 @@ from charlstm.language_model import LanguageModel
 from charlstm.runs.background import ReferenceThread
 from charlstm.runs.log import RecordLog
 from charlstm.runs.parts import beginning, extended, extension, whole_origin
-from charlstm.runs.preparing import begin_added_part, planned, prepared
-from charlstm.runs.sources import check_text_is_the_same, corpus_of, told, unwritable
+from charlstm.runs.preparing import begin_added_part, clear_up, planned, prepared
+from charlstm.runs.sources import check_text_is_the_same, corpus_of, is_out_of_memory, told, unwritable
 from charlstm.runs.steering import Ear, stop_signals
 from charlstm.runs.store import RunFolder
+from charlstm.runs.timing import TimeHeld
 from charlstm.training import Trainer, hardware, measured, provenance
 
 _LOOK_SECONDS = 0.1  # between two looks at control.json
@@ -79,7 +80,7 @@ def work(
     except OSError as error:
         raise RunError(unwritable(error)) from None
     with held, RecordLog(folder.events_file, on_record) as log, contextlib.ExitStack() as until_recorded:
-        _clear_up(folder)
+        clear_up(folder)
         if folder.is_completed():  # a record of this refusal would make a failed run of it
             raise RunError(f"run {folder.name} has reached its planned end; give it more with --more-minutes.")
         try:
@@ -98,16 +99,9 @@ def work(
         except Exception as error:
             with contextlib.suppress(OSError):  # what keeps the run from writing may keep this record out too
                 log.append(Failed(step=log.step, message=told(error, folder)))
-            if isinstance(error, OSError):
-                raise RunError(unwritable(error)) from error
+            if isinstance(error, OSError) or is_out_of_memory(error):
+                raise RunError(told(error, folder)) from error
             raise
-
-
-def _clear_up(folder: RunFolder) -> None:
-    """The run's turn has come; what killed workers left half written is of no use."""
-    folder.ticket_file.unlink(missing_ok=True)
-    for left in (*folder.path.glob(".*.safetensors.*.tmp"), *folder.state_file.parent.glob(".*.tmp")):
-        left.unlink(missing_ok=True)
 
 
 def assist(folder: RunFolder, opened: Callable[[], Corpus], world: World) -> None:
@@ -164,6 +158,7 @@ class _Work:
         self.asked_factor, self.saved_for = 1.0, 0  # the factor asked for last, and the request to save done last
         self.cause: Cause | None = None  # of the next save
         self.is_signalled: Callable[[], bool] = lambda: False
+        self.time = TimeHeld(lambda: self.trainer.elapsed_seconds, lambda: self.ear.look(_LOOK_SECONDS).stop)
 
     def save_no_sooner_than(self, seconds: float) -> None:
         """So much lies between two saves, or more where a save is slow; less before the first."""
@@ -182,7 +177,7 @@ class _Work:
             is_stopped = self._train()
             self._halt("stop" if is_stopped else "end")
             if not is_stopped:
-                references.wait()
+                references.wait(self.time.may_measure)
         return self._finish(is_stopped)
 
     def _started(self) -> Started:
@@ -251,7 +246,7 @@ class _Work:
         self._look(_LOOK_SECONDS)
         if self.cause:
             self._keep()
-        if self._is_asked_to_stop() and self.trainer.fraction < 1:
+        if (self._is_asked_to_stop() and self.trainer.fraction < 1) or self.time.is_over_amid_reports():
             raise _Halt
 
     def _keep(self) -> None:
@@ -269,11 +264,14 @@ class _Work:
         began = time.monotonic()
         while self.ear.wait().pause and not self._is_asked_to_stop():
             self._look(0.0)
+            if self.time.has_paused(time.monotonic() - began):
+                break
             if self.cause in ("rate", "asked") and self.trainer.step:
                 self._save_last(self.cause)
             self.cause = None
             self.ear.answer(done=self.ear.control.number)
         seconds = time.monotonic() - began
+        self.time.paused_seconds += seconds
         self.trainer.rested(seconds)
         self.last_save += seconds
         self.ear.answer(is_paused=False)
@@ -301,7 +299,7 @@ class _Work:
             self.ear.answer(done=control.number)
 
     def _is_asked_to_stop(self) -> bool:
-        return self.ear.control.stop or self.is_signalled()
+        return self.ear.control.stop or self.is_signalled() or self.time.is_over()
 
     def _require_folder(self) -> None:
         """Or saving would make the folder anew, without its settings and records, and nobody could resume the run."""
@@ -337,6 +335,7 @@ class _Work:
 
     def _halt(self, cause: Cause) -> None:
         """No step is to come: save before anything is measured, so that nobody waits for that."""
+        self.time.begin_measuring()
         self.ended: _State | None = None
         if self.trainer.step and self.trainer.is_finite():  # broken weights that no report has met are not for keeping
             self.ended = self._state()
@@ -360,7 +359,11 @@ class _Work:
 
     def _finish(self, is_stopped: bool) -> Finished:
         if is_stopped and self.ended:
-            self._report_last(*self.ended)
+            self.trainer.attend = self._attend_measuring
+            with contextlib.suppress(_Halt):
+                self._report_last(*self.ended)
+        if self.ended and not (self.folder.path / MODEL_FILE).exists():  # all measuring took too long: what there is
+            self._publish(self.folder.path)
         val_stateful, val_windows = self._measured(is_stopped)
         finished = Finished(
             step=self.trainer.step,
@@ -373,14 +376,19 @@ class _Work:
         self.record(finished)
         return finished
 
+    def _attend_measuring(self) -> None:
+        if not self.time.may_measure():
+            raise _Halt
+
     def _measured(self, is_stopped: bool) -> tuple[float | None, float | None]:
         """Both figures of the best model, measured now if the run has come to its end."""
         if not (self.folder.path / MODEL_FILE).exists():
             return None, None  # stopped before anything was validated
         best = LanguageModel.load(self.folder.path)
         if not is_stopped:
-            best = measured(best, self.split.validation)
-            best.save(self.folder.path)
+            with contextlib.suppress(_Halt):  # the figures of the run's own validations stay
+                best = measured(best, self.split.validation, self._attend_measuring)
+                best.save(self.folder.path)
         origin = best.provenance
         return (origin.val_stateful, origin.val_windows) if origin else (None, None)
 

@@ -71,10 +71,15 @@ def provenance(trainer: Trainer, corpus: Corpus, evaluated: Evaluated | None) ->
     )
 
 
-def measured(language_model: LanguageModel, validation: Tokens) -> LanguageModel:
-    """The same model with both validation figures, measured on the whole validation text, in its provenance."""
+def measured(
+    language_model: LanguageModel, validation: Tokens, attend: Callable[[], None] = lambda: None
+) -> LanguageModel:
+    """The same model with both validation figures, measured on the whole validation text, in its provenance.
+
+    `attend` is called every fraction of a second, and may raise to end it.
+    """
     assert language_model.provenance is not None
-    stateful, windows, method = validation_figures(language_model.model, validation)
+    stateful, windows, method = validation_figures(language_model.model, validation, attend)
     figures = {"val_stateful": stateful.nats, "val_windows": windows.nats, "val_stateful_method": method}
     return replace(language_model, provenance=language_model.provenance.model_copy(update=figures))
 

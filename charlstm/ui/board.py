@@ -15,7 +15,7 @@ from charlstm.errors import CharLSTMError, RunError
 from charlstm.hosting import BUNDLED
 from charlstm.runs.kept import More
 from charlstm.runs.manager import RunSummary
-from charlstm.runs.ownership import may_steer, require_steering
+from charlstm.runs.ownership import is_space_owner, may_steer, require_steering
 from charlstm.ui import views
 from charlstm.ui.watch import RunWatch, Section, section
 
@@ -36,10 +36,10 @@ class Board:
         """For `gr.HTML(server_functions=...)`, which wants plain functions."""
 
         def tick(asked: Any, profile: gr.OAuthProfile | None) -> Any:
-            return self._tick(_object(asked), _is_space_owner(profile))
+            return self._tick(_object(asked), is_space_owner(profile.username if profile else None))
 
         def act(asked: Any, profile: gr.OAuthProfile | None) -> Any:
-            return self._act(_object(asked), _is_space_owner(profile))
+            return self._act(_object(asked), is_space_owner(profile.username if profile else None))
 
         def samples(asked: Any) -> Any:
             return self._samples(_object(asked))
@@ -52,14 +52,14 @@ class Board:
 
         return [tick, act, samples, zoom, download]
 
-    def _tick(self, asked: Mapping[str, Any], is_space_owner: bool) -> Any:
+    def _tick(self, asked: Mapping[str, Any], is_owner: bool) -> Any:
         """The sections that the page has not, as far as one answer holds them; `None` if there is nothing new."""
         tags = _object(asked.get("tags"))
         with self.watch.lock:
             shown = self._shown(asked.get("run"))
             sections = self._sections(shown, asked, tags)
         # What the page hides is refused by `_act` as well.
-        may = shown is not None and may_steer(shown, str(asked.get("visitor")), is_space_owner)
+        may = shown is not None and may_steer(shown, str(asked.get("visitor")), is_owner)
         sections["may"] = section(may)
         sent: dict[str, list[Any]] = {}
         num_bytes = 0
@@ -123,10 +123,10 @@ class Board:
         ]
         return {"first": first, "list": shown, "count": len(deleted)}
 
-    def _act(self, asked: Mapping[str, Any], is_space_owner: bool) -> dict[str, Any]:
+    def _act(self, asked: Mapping[str, Any], is_owner: bool) -> dict[str, Any]:
         """Do something to a run; a refusal is a sentence."""
         try:
-            show = self._do(asked, str(asked.get("action")), is_space_owner)
+            show = self._do(asked, str(asked.get("action")), is_owner)
         except CharLSTMError as error:
             return {"problem": views.sentence(error)}
         except (TypeError, ValueError):
@@ -139,13 +139,13 @@ class Board:
             answer["sections"] = {"state": [state.tag, state.value]}
         return answer
 
-    def _do(self, asked: Mapping[str, Any], action: str, is_space_owner: bool) -> str | None:
+    def _do(self, asked: Mapping[str, Any], action: str, is_owner: bool) -> str | None:
         """Returns the run to show then, if it is another one."""
         manager, visitor = self.watch.manager, str(asked.get("visitor"))
         if action == "restore":
-            return self._restore(str(asked.get("run")), visitor, is_space_owner)
+            return self._restore(str(asked.get("run")), visitor, is_owner)
         run = self.watch.summary(asked.get("run"))
-        require_steering(run, visitor, is_space_owner)
+        require_steering(run, visitor, is_owner)
         name = run.name
         if name in BUNDLED and action in ("rename", "delete"):
             raise RunError(f"{name} comes with the app and stays as it is.")
@@ -166,11 +166,11 @@ class Board:
         acts[action]()
         return None
 
-    def _restore(self, trash_id: str, visitor: str, is_space_owner: bool) -> str:
+    def _restore(self, trash_id: str, visitor: str, is_owner: bool) -> str:
         deleted = next((each for each in self.watch.manager.trash() if each.id == trash_id), None)
         if deleted is None:
             raise RunError("this run is no longer among the deleted ones.")
-        require_steering(deleted, visitor, is_space_owner)
+        require_steering(deleted, visitor, is_owner)
         return self.watch.manager.restore(trash_id).name
 
     def _samples(self, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,8 +221,3 @@ def _is_cut(sent: Mapping[str, list[Any]]) -> bool:
         return False
     value = sent["samples"][1]
     return bool(value["keep"] + len(value["add"]) < value["count"])
-
-
-def _is_space_owner(profile: gr.OAuthProfile | None) -> bool:
-    owner = os.environ.get("SPACE_AUTHOR_NAME") or os.environ.get("SPACE_ID", "").split("/")[0]
-    return bool(owner) and profile is not None and profile.username == owner

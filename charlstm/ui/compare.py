@@ -6,9 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from charlstm.copied import index_of
+from charlstm.copied import longest_stretch
 from charlstm.errors import CharLSTMError, ConfigError
-from charlstm.ui.controls import GROWING, PRIVATE
+from charlstm.ui.controls import GROWING, PRIVATE, VISITOR
 from charlstm.ui.models import ModelShelf, facts_of
 from charlstm.ui.reader import WIDTH, Growing, Page, pages_texts, reader
 from charlstm.ui.views import plain, plain_lines, sentence
@@ -17,18 +17,24 @@ from charlstm.ui.writing import MOST_CHARS, SETTINGS, Wish, Writers, write
 LONGEST_SCORED = 20_000
 _SHOWN_OF_STRETCH = 200
 NO_MODEL = "none"
+_COMPARED_AT_ONCE = 4  # texts, of different visitors
 
 
-def copied(shelf: ModelShelf, name: Any, page: Any) -> tuple[Page, str]:
-    """The page with the longest stretch of each text marked that the model's corpus holds, and what to say of it."""
+def copied(shelf: ModelShelf, name: Any, page: Any, visitor: str = "", username: str | None = None) -> tuple[Page, str]:
+    """The page with the longest stretch of each text marked that the model's corpus holds, and what to say of it.
+
+    Whoever may compare any text as often as they like can read the corpus from the answers, character by character: a
+    visitor's own text is compared only for whoever may steer its run.
+    """
+    if not shelf.may_read(name, visitor, username):
+        raise CharLSTMError(f"{name} learned from somebody's own text; only they may compare with it.")
     texts = pages_texts(page, MOST_CHARS)
     if texts is None or not any(texts):
         raise CharLSTMError("there is no text here to compare: write one first.")
     corpus = shelf.corpus(name)
     if corpus is None:
         raise CharLSTMError("the text that this model learned from is not at hand, so nothing can be compared.")
-    index = index_of(corpus)
-    stretches = [index.longest(text) for text in texts]
+    stretches = [longest_stretch(corpus, text) for text in texts]
     parts = []
     for number, (text, found) in enumerate(zip(texts, stretches, strict=True), start=1):
         which = f"{number} of {len(texts)}. " if len(texts) > 1 else ""
@@ -73,14 +79,17 @@ def build_copied(shelf: ModelShelf, model: gr.Dropdown, text: gr.HTML) -> None:
     button = gr.Button("Copied from the corpus?", size="sm")
     answer = gr.HTML(elem_classes="rate", elem_id="copied")
 
-    def compare(name: Any, page: Any) -> list[Any]:
+    visitor = gr.Textbox(visible=False)  # filled in when the button is pressed
+
+    def compare(name: Any, page: Any, token: Any, profile: gr.OAuthProfile | None) -> list[Any]:
         try:
-            marked, said = copied(shelf, name, page)
+            marked, said = copied(shelf, name, page, str(token), profile.username if profile else None)
         except CharLSTMError as error:
             return [gr.skip(), plain(sentence(error))]
         return [marked, plain_lines(said)]
 
-    button.click(compare, [model, text], [text, answer], **PRIVATE)
+    at_once: dict[str, Any] = {"concurrency_limit": _COMPARED_AT_ONCE, **PRIVATE}
+    button.click(compare, [model, text, visitor], [text, answer], js=VISITOR, **at_once)
 
 
 def build_comparison(shelf: ModelShelf, writers: Writers, model: gr.Dropdown, asked: list[Any]) -> gr.Dropdown:

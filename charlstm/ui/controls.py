@@ -1,8 +1,10 @@
 """Config fields -> components: label, unit, bounds, default and explanation come from the field itself."""
 
+import os
 from typing import Any, get_args
 
 import gradio as gr
+from gradio.utils import get_space
 from pydantic import BaseModel
 
 from charlstm.config import bounds_of, help_of, unit_of
@@ -12,7 +14,17 @@ PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private
 # For a dropdown whose choices come later. An app that was started anew does not know which were sent to pages that are
 # still open, and would refuse them all; so any name comes through, and whoever uses it says if there is none such.
 GROWING: dict[str, Any] = {"interactive": True, "allow_custom_value": True}
+# The last input of an event, filled in by the page with the token of the visitor, see `runs.ownership`.
+VISITOR = "(...values) => [...values.slice(0, -1), window.charlstm.store.visitor]"
 _SLIDER_SPAN = 10  # a wider range needs a number field
+
+
+def has_sign_in() -> bool:
+    """Whether visitors can sign in with the Hub: on a Space that is set up for it.
+
+    Elsewhere Gradio's button would make everybody the machine's own account.
+    """
+    return bool(get_space() and os.environ.get("OAUTH_CLIENT_ID") and os.environ.get("OAUTH_CLIENT_SECRET"))
 
 
 def label_of(config: BaseModel, name: str) -> str:

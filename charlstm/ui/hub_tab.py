@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import gradio as gr
-from gradio.utils import get_space
 
 from charlstm.errors import CharLSTMError, HubError
 from charlstm.hosting import is_public
@@ -22,7 +21,7 @@ from charlstm.hub.pull import pull
 from charlstm.hub.push import Parcel, pack, push
 from charlstm.runs.history import History
 from charlstm.runs.store import RunFolder, RunStore
-from charlstm.ui.controls import GROWING, PRIVATE
+from charlstm.ui.controls import GROWING, PRIVATE, has_sign_in
 from charlstm.ui.models import ModelShelf
 from charlstm.ui.sheet import sheet, written
 from charlstm.ui.views import plain, sentence
@@ -68,7 +67,7 @@ def build_hub_tab(shelf: ModelShelf, store: RunStore) -> HubTab:
 
 def _build_publish(shelf: ModelShelf, store: RunStore) -> gr.Dropdown:
     gr.HTML("<h2>Publish</h2>")
-    if get_space() and os.environ.get("OAUTH_CLIENT_ID"):  # elsewhere Gradio would act as the machine's own account
+    if has_sign_in():
         gr.LoginButton(size="sm")
     with gr.Row():
         model = gr.Dropdown(label="Model to publish", choices=[], **GROWING)

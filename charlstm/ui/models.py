@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from charlstm.checkpoint import MODEL_FILE
 from charlstm.config import SampleConfig
 from charlstm.corpus import DESCRIPTIONS, Corpus, is_at_hand, open_corpus, open_file
 from charlstm.errors import CharLSTMError, CheckpointError
-from charlstm.hosting import BUNDLED
+from charlstm.hosting import BUNDLED, is_public
 from charlstm.language_model import LanguageModel
+from charlstm.runs.ownership import is_space_owner, may_read
 from charlstm.runs.store import RunFolder
 
 _LOADED_AT_ONCE = 4
@@ -105,6 +107,18 @@ class ModelShelf:
             corpus = self._corpora(None, origin.corpus, 0)
         return corpus if corpus.sha256 == origin.corpus_sha256 else None
 
+    def may_read(self, name: Any, visitor: str = "", username: str | None = None) -> bool:
+        """Whether a visitor may be told of the text that the model named `name` learned from; see `runs.ownership`.
+
+        `visitor` is their token, `username` whom they have signed in as.
+        """
+        name = name if name is not None else next(iter(self.names()), None)
+        if name is None or not is_public():
+            return True
+        place = self._file(str(name)).parent
+        folder = RunFolder(place.parent if str(name) in self._live() else place)
+        return may_read(folder, folder.corpus_file.exists(), visitor, is_space_owner(username))
+
     def prompts(self, name: str | None) -> tuple[str, ...]:
         """Prompts that belong to the model named `name`: chosen ones, else what its text's lines often begin with."""
         return facts_of(self.load(name)).prompts or self._beginnings(name)
@@ -115,6 +129,8 @@ class ModelShelf:
 
     def _beginnings(self, name: str | None) -> tuple[str, ...]:
         origin = self.load(name).provenance
+        if not self.may_read(name):  # whoever asks, as anybody may write with any model
+            return ()
         if origin is not None and origin.beginnings:
             return origin.beginnings
         corpus = self.corpus(name)  # of models that were made before they kept this themselves

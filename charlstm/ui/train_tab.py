@@ -4,7 +4,6 @@ Training never happens here: the manager starts a process of its own, and the pa
 that process has reported.
 """
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +12,13 @@ import gradio as gr
 from charlstm.config import Settings
 from charlstm.corpus import DESCRIPTIONS
 from charlstm.errors import CharLSTMError
+from charlstm.runs.limits import check_parameters
+from charlstm.runs.memory import check_memory, num_parameters
 from charlstm.runs.ownership import token_hash
 from charlstm.ui import form as forms
 from charlstm.ui import presets, texts
 from charlstm.ui.board import Board
-from charlstm.ui.controls import PRIVATE
+from charlstm.ui.controls import PRIVATE, VISITOR, has_sign_in
 from charlstm.ui.form import Chosen, Form
 from charlstm.ui.models import ModelShelf
 from charlstm.ui.uploads import Uploads
@@ -25,7 +26,6 @@ from charlstm.ui.views import plain, sentence
 from charlstm.ui.watch import RunWatch
 
 _SPACE = "<div></div>"  # a template that never changes: the page's code builds what is in it
-VISITOR = "(...values) => [...values.slice(0, -1), window.charlstm.store.visitor]"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def build_train_tab(watch: RunWatch, shelf: ModelShelf) -> TrainTab:
         with gr.Column(scale=1, min_width=300):
             uploads = Uploads(watch.manager.store.root)
             form = forms.build_form(watch, uploads)
-            if os.environ.get("OAUTH_CLIENT_ID"):  # a Space where one can sign in; elsewhere the button ends the app
+            if has_sign_in():
                 gr.LoginButton("Sign in to steer as the Space's owner", size="sm")
         with gr.Column(scale=2, min_width=300):
             stage = gr.HTML(
@@ -139,7 +139,10 @@ def _start(watch: RunWatch, shelf: ModelShelf, progress: gr.Progress, *values: A
         parent = None
         if chosen.parent and chosen.parent != forms.NEW_MODEL:
             parent = shelf.path(chosen.parent)
-        corpus.check(settings.model, settings.train)
+        vocabulary = corpus.check(settings.model, settings.train)
+        if parent is None and settings.train.plan == "off":  # else the worker, who knows the sizes
+            check_parameters(num_parameters(settings.model, len(vocabulary)))
+            check_memory(settings, len(vocabulary), corpus.num_chars)
         name = presets.run_name(watch.manager.store, corpus.name, chosen.name())
         watch.manager.start(
             settings,

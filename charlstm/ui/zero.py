@@ -14,8 +14,7 @@ from charlstm.runs.manager import RunManager
 from charlstm.runs.ownership import require_steering
 from charlstm.runs.worker import work
 from charlstm.training.bursts import BurstTrainer, Lend, burst
-from charlstm.ui.controls import GROWING, PRIVATE
-from charlstm.ui.train_tab import VISITOR
+from charlstm.ui.controls import GROWING, PRIVATE, VISITOR
 from charlstm.ui.views import plain, sentence
 
 _CALL_SECONDS = 60

@@ -1,0 +1,95 @@
+"""How much memory training a run will take, told before it is taken.
+
+An upper estimate: what is kept of each place of a window for the backward pass, of each parameter for the optimizer and
+for going back, and of each byte of the text. Its factors were fitted to *measured* peaks, which `docs/bounds.md` lists
+beside the estimates. Starts without torch.
+"""
+
+import math
+import sys
+from pathlib import Path
+
+from charlstm.config import ModelConfig, Settings
+from charlstm.errors import ConfigError
+from charlstm.hosting import limits
+
+_MB = 1e6
+_PROGRAM = 420e6  # Python, PyTorch and its threads
+_OF_PARAMETER = 4 * 15  # weights, gradient, two moments, average, and two copies of those: to go back to, to be saved
+_OF_UNIT = 4 * 14  # gates, hidden and cell states and their gradients, of each place and layer
+_OF_CHARACTER = 4 * 4  # logits, their gradients and what the softmax of them is made of, of each place
+_OF_INPUT = 4 * 3  # one-hot or embedded
+_OF_TEXT = 16  # the text itself, as it was read, its tokens, and the tables of the 5-gram model
+_COUNTED_AT_MOST = 64e6  # bytes: longer texts are read from the disk, or in part
+_VALIDATED_PLACES = 32 * 256
+_LOGITS_AT_ONCE = 1 << 24
+_MOST_BYTES = {"chars": 1, "bytes": 4}  # tokens of a character
+_KEPT_FREE = 0.9  # of what there is: the rest is for others
+
+
+def num_parameters(model: ModelConfig, vocab_size: int) -> int:
+    """Parameters of a network of that kind."""
+    size, below = model.hidden_size, model.embedding_dim or vocab_size
+    layers = sum(4 * size * (inputs + size + 2) for inputs in [below, *[size] * (model.num_layers - 1)])
+    return vocab_size * (model.embedding_dim + size + 1) + layers
+
+
+def needed_bytes(settings: Settings, vocab_size: int, num_chars: int) -> float:
+    """An upper estimate of the memory that training on `num_chars` of so many distinct ones takes."""
+    model, train = settings.model, settings.train
+    stream = math.ceil(num_chars * _MOST_BYTES[model.level] * (1 - train.val_fraction) / train.batch_size)
+    trained = train.batch_size * min(train.seq_len, stream)
+    places = max(trained, _VALIDATED_PLACES)
+    logits = max(trained * vocab_size, min(_VALIDATED_PLACES * vocab_size, _LOGITS_AT_ONCE))
+    return (
+        _PROGRAM
+        + _OF_PARAMETER * num_parameters(model, vocab_size)
+        + _OF_UNIT * places * model.hidden_size * model.num_layers
+        + _OF_CHARACTER * logits
+        + _OF_INPUT * places * (model.embedding_dim or vocab_size)
+        + _OF_TEXT * min(num_chars, _COUNTED_AT_MOST)
+    )
+
+
+def check_memory(settings: Settings, vocab_size: int, num_chars: int, there: float = 0) -> None:
+    """Raise `ConfigError` if training would take more memory than it may here, or than `there` is (bytes, if known)."""
+    needed, limit = needed_bytes(settings, vocab_size, num_chars), limits().max_memory_mb * _MB
+    most = min(filter(None, (limit, _KEPT_FREE * there)), default=0)
+    if most and needed > most:
+        whose = f"at most {most / _MB:,.0f} MB may be taken here" if most == limit else f"{most / _MB:,.0f} MB are free"
+        train = settings.train
+        raise ConfigError(
+            f"this run would need about {needed / _MB:,.0f} MB of memory and {whose}: lower batch_size (now "
+            f"{train.batch_size}), seq_len ({train.seq_len}) or hidden_size ({settings.model.hidden_size})."
+        )
+
+
+def available_bytes() -> float:
+    """Memory that a process may still take on this machine and in its container; 0 where nobody says."""
+    if sys.platform != "linux":
+        return 0
+    found = [_of_machine(), _of_container()]
+    return min(filter(None, found), default=0)
+
+
+def _of_machine() -> float:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next((1024 * float(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), 0)
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _of_container() -> float:
+    """What the innermost control group leaves, of either version; what it can drop from its cache counts as free."""
+    for place, most, used in (
+        ("/sys/fs/cgroup", "memory.max", "memory.current"),
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        try:
+            bound, taken = (float(Path(place, name).read_text(encoding="ascii")) for name in (most, used))
+            facts = dict(line.split() for line in Path(place, "memory.stat").read_text(encoding="ascii").splitlines())
+        except (OSError, ValueError):  # no such group, or "max"
+            continue
+        return max(1.0, bound - taken + float(facts.get("inactive_file", 0)))
+    return 0
