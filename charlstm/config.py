@@ -4,6 +4,7 @@ The command line's flags, the page's controls, the saved JSON and the README's t
 `ModelConfig` and `TrainConfig` share no name, so a run's settings are one flat JSON object.
 """
 
+import codecs
 import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -15,7 +16,6 @@ from pydantic.fields import FieldInfo
 from charlstm.errors import ConfigError
 
 Level = Literal["chars", "bytes"]
-Encoding = Literal["auto", "utf-8", "utf-16", "latin-1"]
 Precision = Literal["auto", "bfloat16", "float32"]
 Device = Literal["auto", "cpu", "cuda"]
 Schedule = Literal["constant", "linear", "cosine"]
@@ -30,6 +30,39 @@ class Unit(str):
 def plain_lines(text: str) -> str:
     """`text` as a corpus would be read: plain newlines, and no byte-order mark in front."""
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+class Suggestions(tuple[str, ...]):
+    """Frequent values of a text field that takes others too, attached through `Annotated`."""
+
+    __slots__ = ()
+
+
+_NO_TEXT = ("idna", "punycode", "unicode_escape", "unicode-escape", "raw_unicode_escape", "raw-unicode-escape")
+
+
+def _check_encoding(name: str) -> str:
+    """`name` if it is `auto` or an encoding of texts that Python knows."""
+    if name == "auto":
+        return name
+    try:
+        codec = codecs.lookup(name)
+        "".encode(name)  # refuses codecs that are no encodings of texts, such as rot13 or hex
+    except (LookupError, ValueError):
+        raise ValueError("no encoding of texts") from None
+    if codec.name in _NO_TEXT or codec.incrementaldecoder is None:
+        raise ValueError("no encoding of texts")
+    return name
+
+
+Encoding = Annotated[
+    str,
+    Suggestions(
+        ("auto", "utf-8", "utf-16", "latin-1", "cp1252", "cp1250", "cp1251", "koi8-r", "shift_jis", "euc_jp", "euc_kr")
+        + ("gb18030", "big5")
+    ),
+    AfterValidator(_check_encoding),
+]
 
 
 class _Config(BaseModel):
@@ -75,7 +108,9 @@ class TrainConfig(_Config):
         description="A named corpus (tiny-shakespeare, python-reference, python-stdlib) or a text file",
     )
     encoding: Encoding = Field(
-        "auto", description="How the file's bytes become text; auto knows UTF-8 and UTF-16 with BOM"
+        "auto",
+        max_length=40,
+        description="How the file's bytes become text, such as cp1252; auto knows UTF-8, and UTF-16 and 32 with BOM",
     )
     val_fraction: Annotated[float, Unit("share")] = Field(
         0.1, gt=0, le=0.5, description="Share of the text, at its end, that is kept for validation"
@@ -324,8 +359,15 @@ def bounds_of(field: FieldInfo) -> tuple[float | None, float | None]:
     return lower, upper  # type: ignore[return-value]  # annotated_types types them as "supports comparison"
 
 
+def suggestions_of(field: FieldInfo) -> tuple[str, ...]:
+    """Frequent values of a text field that takes others too; empty for any other field."""
+    return next((tuple(item) for item in field.metadata if isinstance(item, Suggestions)), ())
+
+
 def limits_of(field: FieldInfo) -> str:
     """What the field accepts, in words: `from 1 to 4,096 units`, `chars or bytes`, `a text`."""
+    if suggestions := suggestions_of(field):
+        return f"the name of a text encoding, such as {', '.join(suggestions[:6])}"
     choices = get_args(field.annotation)
     if choices:
         return " or ".join(str(choice) for choice in choices)

@@ -2,20 +2,28 @@
 
 import codecs
 import io
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from charlstm.config import Encoding
+from charlstm.corpus.diagnosis import diagnose
 from charlstm.errors import CorpusError
-from charlstm.tensor_files import LFS_ADVICE, is_lfs_pointer
 
 PIECE = 1 << 18  # bytes read, or characters handled, at once: large enough for speed, small enough for a cache
-_HEAD_BYTES = 1 << 16
-_UTF16_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-_NATIVE_UTF16 = "utf-16-le" if sys.byteorder == "little" else "utf-16-be"
+_MARKS = {  # in this order: the mark of UTF-32-LE begins with that of UTF-16-LE
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+_NATIVE = "-le" if sys.byteorder == "little" else "-be"
+_CONTINUED = bytes(range(0x80, 0xC0))  # bytes that are never the first of a UTF-8 character
+_C1 = re.compile("[\x80-\x9f]")
 
 
 @contextmanager
@@ -55,7 +63,8 @@ class _Form(NamedTuple):
 class Pieces:
     """One way through the text of an open file; raises `CorpusError`, in one sentence, where it is none.
 
-    `auto` reads UTF-8 with or without a byte-order mark, and UTF-16 with one; it never guesses Latin-1, it offers it.
+    `auto` reads UTF-8 with or without a byte-order mark, and UTF-16 and UTF-32 with one; it never guesses another
+    encoding, it offers it. Half a UTF-8 character at either end, as cutting by bytes leaves it, is left out and noted.
     Line ends become plain newlines. A text with an error in it is refused at the error or after the last piece.
     """
 
@@ -67,72 +76,133 @@ class Pieces:
     def __iter__(self) -> Iterator[str]:
         """The text in pieces that are not empty, but of any length."""
         self._file.seek(0)
-        self._head = self._file.read(_HEAD_BYTES)
-        if is_lfs_pointer(self._head):
-            raise CorpusError(f"{self._name} {LFS_ADVICE}.")
-        form = _form(self._head, self._encoding)
+        form = _form(self._file.read(4), self._encoding)
         self.num_bytes = self._file.seek(len(form.mark))
-        decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(form.codec)(), translate=True)
-        is_empty, holds_nul, is_last = True, False, False
-        while not is_last:
+        decoder = _NewlineDecoder(form.codec)
+        found = _Found()
+        for data in self._data(form, found):
+            try:
+                piece = decoder.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                piece = self._without_cut_end(form, decoder, error, is_last=not data)
+                found.end = len(error.object) - error.start
+            if piece:
+                found.add(piece, form)
+                yield piece
+        self._check(form, found)
+        self.notes = (*_notes(form, found), *decoder.notes)
+
+    def _data(self, form: _Form, found: "_Found") -> Iterator[bytes]:
+        """The file's bytes in pieces, and an empty one at the end."""
+        is_first, data = True, b"-"
+        while data:
             data = self._file.read(self._piece_bytes)
-            is_last = not data
             self.num_bytes += len(data)
             if form.codec == "utf-8" and not form.is_asked_for and b"\0" in data:
-                raise self._binary()
-            try:
-                piece = decoder.decode(data, final=is_last)
-            except UnicodeDecodeError as error:
-                raise self._undecodable(form, error) from None
-            if piece:
-                is_empty = False
-                holds_nul |= "\0" in piece
-                yield piece
-        if is_empty:
-            raise CorpusError(f"{self._name} is empty; choose a text with some characters in it.")
-        if holds_nul:
-            raise CorpusError(f"{self._name} holds NUL bytes, so it is not plain text; choose a text file.")
-        self.notes = (form.note,) if form.note else ()
-        if decoder.newlines not in (None, "\n"):
-            self.notes += ("Windows or old Mac line ends were turned into plain newlines.",)
+                raise diagnose(self._file, self._name, form.is_asked_for)
+            if is_first and form.codec == "utf-8" and not form.mark:
+                data = self._without_cut_beginning(data, found)
+            is_first = False
+            yield data
 
-    def _binary(self) -> CorpusError:
-        return CorpusError(
-            f"{self._name} holds NUL bytes: it is a binary file, or UTF-16 without a mark (then say encoding utf-16)."
-        )
+    def _without_cut_beginning(self, data: bytes, found: "_Found") -> bytes:
+        """`data`, with which the file begins, without up to three bytes that continue a character of another file."""
+        while len(data) < 4 and (more := self._file.read(self._piece_bytes)):  # pieces may be shorter than that
+            self.num_bytes += len(more)
+            data += more
+        found.beginning = len(data) - len(data.lstrip(_CONTINUED))
+        if found.beginning > 3:
+            raise diagnose(self._file, self._name, is_asked_for=True)
+        return data[found.beginning :] or self._file.read(self._piece_bytes)
 
-    def _undecodable(self, form: _Form, error: UnicodeDecodeError) -> CorpusError:
+    def _without_cut_end(
+        self, form: _Form, decoder: "_NewlineDecoder", error: UnicodeDecodeError, is_last: bool
+    ) -> str:
+        """What is left to read of a file whose last character is not whole; else raises `CorpusError`."""
         if form.codec != "utf-8":
-            shown = "utf-16" if form.codec.startswith("utf-16") else form.codec
-            return CorpusError(f"{self._name} is not {shown}; choose another encoding, or auto.")
-        # what the decoder had held back of the piece before stands in front of this one in `error.object`
-        position = self.num_bytes - len(error.object) + error.start
-        if not form.is_asked_for and self._nul_follows():
-            return self._binary()
-        if _looks_like_text(self._head):
-            place = f"byte 0x{error.object[error.start]:02X} at position {position:,}"
-            return CorpusError(f"{self._name} is not UTF-8 ({place}); if it is Latin-1 text, say encoding latin-1.")
-        return CorpusError(f"{self._name} looks like a binary file; choose a text file.")
+            shown = form.codec[:6] if form.codec.startswith(("utf-16", "utf-32")) else form.codec
+            raise CorpusError(f"{self._name} is not {shown}; choose another encoding, or auto.") from None
+        if not is_last or error.end != len(error.object) or error.reason != "unexpected end of data":
+            raise diagnose(self._file, self._name, form.is_asked_for) from None
+        return decoder.finish()
 
-    def _nul_follows(self) -> bool:
-        """Whether there is a NUL further on: then the file is no text, whatever else is wrong with it."""
-        return any(b"\0" in data for data in iter(lambda: self._file.read(self._piece_bytes), b""))
+    def _check(self, form: _Form, found: "_Found") -> None:
+        """Raise `CorpusError` for a text that turned out to be none."""
+        # A single byte that could begin or continue a character shows UTF-8 only where there are others of UTF-8.
+        if (found.beginning or found.end) and found.is_ascii and found.beginning < 2 and found.end < 2:
+            raise diagnose(self._file, self._name, form.is_asked_for)
+        if found.is_empty:
+            raise CorpusError(f"{self._name} is empty; choose a text with some characters in it.")
+        if found.holds_nul:
+            raise CorpusError(f"{self._name} holds NUL bytes, so it is not plain text; choose a text file.")
+
+
+@dataclass
+class _Found:
+    """What was met on the way through a file."""
+
+    is_empty: bool = True
+    is_ascii: bool = True
+    holds_nul: bool = False
+    num_controls: int = 0  # characters U+0080 to U+009F, where an encoding of ISO was asked for
+    beginning: int = 0  # bytes of a cut character left out at the beginning
+    end: int = 0  # and at the end
+
+    def add(self, piece: str, form: _Form) -> None:
+        """Look at one more piece, which is not empty."""
+        self.is_empty = False
+        self.is_ascii &= piece.isascii()
+        self.holds_nul |= "\0" in piece
+        if form.codec.startswith("iso8859"):
+            self.num_controls += len(_C1.findall(piece))
+
+
+class _NewlineDecoder:
+    """Bytes to text with plain newlines."""
+
+    def __init__(self, codec: str) -> None:
+        self._newlines = io.IncrementalNewlineDecoder(None, translate=True)
+        self._codec = codecs.getincrementaldecoder(codec)()
+
+    def decode(self, data: bytes, final: bool) -> str:
+        return self._newlines.decode(self._codec.decode(data, final), final)
+
+    def finish(self) -> str:
+        """What was held back of the line ends."""
+        return self._newlines.decode("", final=True)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        is_plain = self._newlines.newlines in (None, "\n")
+        return () if is_plain else ("Windows or old Mac line ends were turned into plain newlines.",)
+
+
+def _notes(form: _Form, found: _Found) -> Iterator[str]:
+    if form.note:
+        yield form.note
+    for num_bytes, verb, place in ((found.beginning, "begins", "first"), (found.end, "ends", "last")):
+        if num_bytes:
+            yield f"It {verb} in the middle of a character, whose {num_bytes} byte{'s' * (num_bytes > 1)} were left out."
+    if found.num_controls:
+        yield (
+            f"{found.num_controls:,} control characters (U+0080 to U+009F) are in it: "
+            "it may be Windows-1252 text, which encoding cp1252 reads."
+        )
 
 
 def _form(head: bytes, encoding: Encoding) -> _Form:
     """The form of a file that begins with `head`."""
-    mark = next((mark for mark in _UTF16_MARKS if head.startswith(mark)), b"")
-    if encoding == "utf-16":
-        return _Form(mark, _UTF16_MARKS.get(mark, _NATIVE_UTF16), "Read as utf-16, as asked.", is_asked_for=True)
+    mark = next((mark for mark in _MARKS if head.startswith(mark)), b"")
     if encoding == "auto" and mark:
-        return _Form(mark, _UTF16_MARKS[mark], "Read as UTF-16, as its byte-order mark says.", is_asked_for=False)
-    if encoding == "latin-1":
-        return _Form(b"", "latin-1", "Read as latin-1, as asked.", is_asked_for=True)
-    mark = codecs.BOM_UTF8 if head.startswith(codecs.BOM_UTF8) else b""
-    return _Form(mark, "utf-8", None, is_asked_for=encoding == "utf-8")
-
-
-def _looks_like_text(head: bytes) -> bool:
-    """Whether hardly any byte is a control character that no text holds; an offer of Latin-1 makes sense only then."""
-    controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
-    return controls <= len(head) // 1000
+        kind = _MARKS[mark][:6].upper()
+        return _Form(mark, _MARKS[mark], f"Read as {kind}, as its byte-order mark says.", is_asked_for=False)
+    codec = "utf-8" if encoding == "auto" else codecs.lookup(encoding).name
+    if codec in ("utf-8", "utf-8-sig"):
+        mark = codecs.BOM_UTF8 if head.startswith(codecs.BOM_UTF8) else b""
+        return _Form(mark, "utf-8", None, is_asked_for=encoding != "auto")
+    note = f"Read as {encoding}, as asked."
+    if codec in ("utf-16", "utf-32"):
+        asked = next((mark for mark in _MARKS if head.startswith(mark) and _MARKS[mark].startswith(codec)), b"")
+        return _Form(asked, _MARKS.get(asked, codec + _NATIVE), note, is_asked_for=True)
+    own_mark = next((mark for mark in _MARKS if _MARKS[mark] == codec and head.startswith(mark)), b"")
+    return _Form(own_mark, codec, note, is_asked_for=True)

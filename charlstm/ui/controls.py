@@ -7,7 +7,7 @@ import gradio as gr
 from gradio.utils import get_space
 from pydantic import BaseModel
 
-from charlstm.config import bounds_of, help_of, unit_of
+from charlstm.config import bounds_of, help_of, suggestions_of, unit_of
 
 # For events of the page itself: not part of the API, and no veil over what they update.
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -58,4 +58,6 @@ def free_control(config: BaseModel, name: str, **overrides: Any) -> Any:
     shared = {"label": label_of(config, name), "info": help_of(field), "value": getattr(config, name)} | overrides
     if choices := get_args(field.annotation):
         return gr.Dropdown(choices=list(choices), **shared)
+    if suggestions := suggestions_of(field):
+        return gr.Dropdown(choices=list(suggestions), allow_custom_value=True, **shared)
     return gr.Textbox(**shared) if bounds_of(field)[0] is None else gr.Number(**shared)

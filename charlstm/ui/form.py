@@ -6,11 +6,11 @@ What the visitor chose is kept in their browser. A value that can't be is refuse
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import gradio as gr
 
-from charlstm.config import PRESETS, Encoding, ModelConfig, Settings, TrainConfig, checked
+from charlstm.config import PRESETS, ModelConfig, Settings, TrainConfig, checked
 from charlstm.corpus import DESCRIPTIONS, default_corpus
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.ui import presets, texts
@@ -170,7 +170,7 @@ def restored(kept_json: str, uploads: Uploads) -> list[Any]:
     return [
         _one_of((*DESCRIPTIONS, texts.UPLOAD, texts.PASTE), corpus),
         pasted if isinstance(pasted, str) else gr.skip(),
-        _one_of(get_args(Encoding), encoding),
+        encoding if isinstance(encoding, str) else gr.skip(),
         _one_of(tuple(PRESETS), preset),
         parent if isinstance(parent, str) else gr.skip(),
         *(value if isinstance(value, str | int | float) else gr.skip() for value in numbers),
