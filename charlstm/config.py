@@ -122,11 +122,11 @@ class TrainConfig(_Config):
         64, ge=1, le=4096, description="Characters of each stream in one step, and how far gradients reach back"
     )
     state_reset: Annotated[float, Unit("share")] = Field(
-        0.05,
+        0.02,
         ge=0,
         le=1,
         description="Share of a stream's windows that start from the zero state instead of the carried one, as writing "
-        "does; 0 always carries",
+        "does, and more of the first ones; 0 always carries",
     )
     learning_rate: float = Field(5e-3, gt=0, le=1, description="Adam's step size at its peak")
     lr_schedule: Schedule = Field(

@@ -110,13 +110,13 @@ def starting_states(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> tuple[
 def test_a_window_starts_from_zero_or_from_what_its_stream_was_left_with(
     model: ModelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of 8 streams x 50 windows a quarter starts from zero, to 5 standard deviations (once in 10^6)."""
-    settings = config(batch_size=8, seq_len=1, max_steps=51, state_reset=0.25)
+    """Of 8 streams x 50 windows half start from zero, to 5 standard deviations (once in 10^6)."""
+    settings = config(batch_size=8, seq_len=1, max_steps=51, state_reset=0.5)
     left, started = starting_states(trainer_of(settings, model), monkeypatch)
     is_zero = (started == 0).all(dim=-1)
     assert torch.equal(started[~is_zero], left[~is_zero])
     assert not (left == 0).all(dim=-1).any(), "zeros would be carried, so this proves nothing"
-    assert is_zero.double().mean().item() == pytest.approx(0.25, abs=5 * math.sqrt(0.25 * 0.75 / is_zero.numel()))
+    assert is_zero.double().mean().item() == pytest.approx(0.5, abs=5 * math.sqrt(0.25 / is_zero.numel()))
     assert is_zero.any(dim=0).all(), "a stream is never reset"
     assert len(is_zero.unique(dim=0)) > 2, "the same streams are reset at every step"
 
@@ -131,6 +131,17 @@ def test_reset_at_every_window_each_loss_is_that_of_cold_windows() -> None:
     nats = sum(loss_of_streams(model, window, 1) * (len(window) - 1) for window in windows)
     assert last.train_loss == pytest.approx(nats / (len(text) - 1), abs=1e-5)
     assert abs(last.train_loss - loss_of_streams(model, text, 1)) > 1e-3, "carrying makes no difference here"
+
+
+def test_the_first_windows_of_a_run_are_reset_more_often_than_the_later_ones() -> None:
+    """To 5 standard deviations, over 4,096 streams: half, a fifth at step 99, and the share from step 999 on."""
+    settings = config(batch_size=4096, state_reset=0.02)
+    carried = torch.ones(1, 4096, 1), torch.ones(1, 4096, 1)
+    for step, share in ((0, 0.5), (39, 0.5), (99, 0.2), (999, 0.02), (10**6, 0.02)):
+        after = reset_streams(carried, settings, step, slice(None))
+        assert after is not None
+        found = float((after[0] == 0).double().mean())
+        assert found == pytest.approx(share, abs=5 * math.sqrt(share * (1 - share) / 4096)), step
 
 
 def test_processes_that_share_the_streams_reset_those_that_one_alone_would() -> None:

@@ -1,6 +1,6 @@
 """How often a model writes gibberish from the state that writing starts from: no test, a measurement.
 
-    PYTHONPATH=. python tests/integration/fresh_state.py [--steps 306 574] [--seeds 1 2] [--state-reset 0.05 0]
+    PYTHONPATH=. python tests/integration/fresh_state.py [--steps 306 574] [--seeds 1 2] [--state-reset 0.02 0]
 
 Trains preset `minute` for so many steps, writes 24 texts of 200 characters (temperature 0.8, seeds 1 to 24) after each
 prompt, and has the bundled model score prompt and text. A text above 3.5 nats per character is gibberish. Prints a line
@@ -53,7 +53,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, nargs="+", default=[306, 574, 1205, 5700])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--state-reset", type=float, nargs="+", default=[0.05])
+    parser.add_argument("--state-reset", type=float, nargs="+", default=[0.02])
     parser.add_argument("--judge", default="checkpoints/tiny-shakespeare")
     flags = parser.parse_args()
     judge, most = LanguageModel.load(flags.judge), 0
