@@ -37,7 +37,7 @@ def _public(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunManager:
     """One whose runs wait: nothing is started."""
-    monkeypatch.setattr(RunManager, "tend", lambda self: None)
+    monkeypatch.setattr(RunManager, "tend", lambda _: None)
     return RunManager(tmp_path)
 
 
