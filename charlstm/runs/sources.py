@@ -11,7 +11,7 @@ from charlstm.runs.store import RunFolder
 _OUT_OF_MEMORY = (
     "out of memory",
     "not enough memory",
-    "can't allocate memory",
+    "allocate memory",
     "could not create a memory",
     "bad_alloc",
 )

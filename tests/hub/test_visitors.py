@@ -138,7 +138,10 @@ def test_each_visitor_publishes_as_themselves_and_a_stranger_not_at_all(space: S
 def test_at_home_the_login_of_the_machine_acts_only_for_whoever_sits_at_it(
     hub: LoopbackHub, host: str, may: bool
 ) -> None:
-    request: Any = type("Request", (), {"client": type("Client", (), {"host": host})})
+    headers = {"host": f"[{host}]:7860" if ":" in host else f"{host}:7860"}
+    request: Any = type(
+        "Request", (), {"client": type("Client", (), {"host": host}), "headers": headers, "request": None}
+    )
     if may:
         assert _token(request, None) == OWNER
     else:

@@ -9,6 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class App:
         command = [sys.executable, str(REPOSITORY / "app.py"), "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--checkpoints-dir", str(self.checkpoints_dir)]
         # Among strangers: what the pages of these tests may steer, they started.
-        environment = {**os.environ, **self.environment, "CHARLSTM_PUBLIC": "1"}
+        environment = {**os.environ, "CHARLSTM_PUBLIC": "1", **self.environment}
         environment["GRADIO_TEMP_DIR"] = str(self.checkpoints_dir.parent / "gradio")
         with (self.checkpoints_dir.parent / "app.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
@@ -88,13 +89,19 @@ def hub() -> Iterator[LoopbackHub]:
 @pytest.fixture(scope="session")
 def app(tmp_path_factory: pytest.TempPathFactory, hub: LoopbackHub) -> Iterator[App]:
     """The app with the bundled model, on a machine that is logged in to the Hub; one for all tests of the page."""
-    place = tmp_path_factory.mktemp("page")
+    with served(tmp_path_factory.mktemp("page"), hub) as app:
+        yield app
+
+
+@contextmanager
+def served(place: Path, hub: LoopbackHub, **environment_of_test: str) -> Iterator[App]:
+    """Such an app in `place`."""
     checkpoints_dir = place / "checkpoints"
     shutil.copytree(REPOSITORY / "checkpoints" / "tiny-shakespeare", checkpoints_dir / "tiny-shakespeare")
     (place / "home").mkdir()
     (place / "home" / "token").write_text(OWNER, encoding="utf-8")
     environment = {"HF_ENDPOINT": hub.address(), "HF_HOME": str(place / "home"), "HF_HUB_OFFLINE": "0"}
-    app = App(checkpoints_dir, free_port(), {**environment, "HF_HUB_DISABLE_XET": "1"})
+    app = App(checkpoints_dir, free_port(), {**environment, "HF_HUB_DISABLE_XET": "1", **environment_of_test})
     app.start()
     yield app
     app.kill()

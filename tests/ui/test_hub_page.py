@@ -4,12 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import App
+from conftest import App, served
 from loopback import OWNER, Fault, LoopbackHub
 from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.browser
 _REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory, hub: LoopbackHub) -> Iterator[App]:
+    """For a person alone: among strangers the machine's login would act for nobody."""
+    with served(tmp_path_factory.mktemp("hub-page"), hub, CHARLSTM_PUBLIC="0") as app:
+        yield app
 
 
 @pytest.fixture(scope="module")
