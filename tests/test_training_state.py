@@ -1,5 +1,7 @@
 """The file that a run goes on from: exact, and strict when read."""
 
+import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from charlstm.checkpoint import load_training_state, save_model, save_training_s
 from charlstm.config import ModelConfig
 from charlstm.errors import CheckpointError
 from charlstm.model import CharLSTM
+from charlstm.training.course import Course, StateFacts
 from charlstm.vocabulary import Vocabulary
 
 
@@ -71,3 +74,32 @@ def test_a_training_state_of_a_later_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     save_file({"weight": torch.zeros(3)}, path, metadata={"format_version": "2", "training_state": "{}"})
     assert "has format '2'" in _refused_state(path)
+
+
+GOOD = {"step": 4, "elapsed_seconds": 1.0, "best_val_loss": 2.0, "smooth_loss": 2.0, "num_targets": 0}
+GOOD |= {"num_steps_logged": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("step", value) for value in (-1, 10**30, 1.5, "x", None, [], math.nan)],
+        *[("elapsed_seconds", value) for value in (-0.5, 1e30, math.inf, math.nan, None)],
+        *[("best_val_loss", value) for value in (-1.0, math.inf, "x")],
+        *[("asked_factor", value) for value in (-5, 0, 1e308)],
+        *[("rate_factor", value) for value in (0, 2, -1)],
+        *[("num_pending", 3), ("num_parts", 0), ("num_targets", -1), ("part_step", -1), ("smooth_loss", None)],
+    ],
+)
+def test_facts_out_of_bounds_are_refused_by_name(name: str, value: object) -> None:
+    assert StateFacts.read(GOOD).step == 4
+    with pytest.raises(ValueError, match=f"^{name} is "):
+        StateFacts.read({**GOOD, name: value})
+
+
+def test_a_state_of_an_earlier_version_knows_no_course_and_no_digest(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    save_file({"weight": torch.ones(3)}, path, metadata={"format_version": "1", "training_state": json.dumps(GOOD)})
+    tensors, facts = load_training_state(path)
+    assert tensors["weight"].tolist() == [1, 1, 1]
+    assert StateFacts.read(facts).course == Course()
