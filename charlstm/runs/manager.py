@@ -27,6 +27,7 @@ from charlstm.runs.control import Control
 from charlstm.runs.history import RunHistory
 from charlstm.runs.kept import More, Ticket
 from charlstm.runs.limits import allowed, bounded
+from charlstm.runs.moved import require_text
 from charlstm.runs.parts import begun_from, extend, model_file
 from charlstm.runs.store import ACTIVE, RunFolder, RunStore, Status
 from charlstm.runs.trash import Trash, Trashed
@@ -109,6 +110,7 @@ class RunManager:
     def resume(self, name: str) -> RunFolder:
         """Continue a run that was stopped, failed or was cut off, exactly where it was last saved."""
         folder = self._at_rest(name)
+        require_text(folder)
         if folder.is_completed():
             raise RunError(f"{folder.label} has reached its planned end; train it longer instead.")
         folder.take_back_requests()
@@ -119,6 +121,7 @@ class RunManager:
     def extend(self, name: str, more: More) -> RunFolder:
         """Have a run that has ended go on for so much longer, from where it stands; see `parts`."""
         folder = self._at_rest(name)
+        require_text(folder)
         extend(folder, more)
         folder.take_back_requests()
         folder.keep_ticket(Ticket())
