@@ -49,7 +49,7 @@ from charlstm.json_text import parse_json, read_small
 from charlstm.output import discard_unwritable, ignore_output_errors, is_reader_gone, prepare_output
 from charlstm.places import find_model
 from charlstm.proxies import prepare_proxies
-from charlstm.runs.commands import REQUESTS, make_ready, named_model, run_row, steered
+from charlstm.runs.commands import REQUESTS, added, make_ready, named_model, run_row, steered
 from charlstm.runs.kept import More
 from charlstm.runs.manager import RunManager
 from charlstm.runs.parts import begun_from
@@ -138,22 +138,28 @@ def _new_folder(flags: Any, settings: Settings, world: "World") -> RunFolder:
 def _resume(flags: Resume) -> None:
     """Continue a run that was stopped or cut off, exactly where it was last saved."""
     from charlstm.distributed import World
+    from charlstm.runs.sources import moved_text
 
-    with World.from_environment() as world:
+    more = More(
+        minutes=flags.more_minutes,
+        passes=flags.more_passes,
+        steps=flags.more_steps,
+        learning_rate=flags.more_rate,
+        lr_schedule=flags.more_schedule,
+    )
+    with World.from_environment() as world, contextlib.ExitStack() as opened:
+        corpus = None
         with world.first_goes_first():
             folder = RunStore(flags.checkpoints_dir).get(flags.name)
             if world.size > 1:
                 world.share(folder.settings().train.batch_size)  # refused without making a failed run of it
-            if world.is_writer:
-                more = More(
-                    minutes=flags.more_minutes,
-                    passes=flags.more_passes,
-                    steps=flags.more_steps,
-                    learning_rate=flags.more_rate,
-                    lr_schedule=flags.more_schedule,
-                )
-                make_ready(folder, more)
-        _work(folder, None, world, flags.quiet)
+            if world.is_writer and not folder.is_alive():  # which the worker will say
+                if flags.corpus:
+                    with BytesBar() as bar:
+                        corpus = moved_text(folder, flags.corpus, bar.report)
+                opened.enter_context(added(folder, more))
+                make_ready(folder)
+        _work(folder, corpus, world, flags.quiet)
 
 
 def _work(folder: RunFolder, corpus: "Corpus | None", world: "World", is_quiet: bool = False) -> None:

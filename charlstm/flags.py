@@ -46,6 +46,9 @@ class Rate(Steered):
 
 @dataclasses.dataclass(kw_only=True)
 class Resume(Steered):
+    corpus: Annotated[
+        str | None, tyro.conf.arg(help="Where the run's text is now, if it was moved: a file, or a corpus by name")
+    ] = None
     more_minutes: float = 0.0
     """Train for so many minutes more than planned, from where the run stands."""
     more_passes: float = 0.0

@@ -294,3 +294,26 @@ def test_on_a_terminal_a_bar_shows_share_rate_and_time_left(trained: Trained, tm
     assert shares[-1] == 100
     assert any(re.fullmatch(r"\d\d:\d\d", left) for _, left, _ in bars)
     assert "completed at step 150" in text
+
+
+class TestAMovedText:
+    def test_a_run_goes_on_from_where_its_text_is_now_and_only_from_that_text(self, tmp_path: Path, pangrams: str):
+        begun, moved, other = tmp_path / "a.txt", tmp_path / "b.txt", tmp_path / "other.txt"
+        begun.write_text(pangrams, encoding="utf-8")
+        other.write_text(pangrams.replace("lazy", "ZEAL"), encoding="utf-8")
+        where = ["--checkpoints-dir", tmp_path / "runs"]
+        assert run("train", "--corpus", begun, "--name", "a", *TINY, "--max-steps", 20, *where).code == 0
+        folder = RunFolder(tmp_path / "runs" / "a")
+        begun.rename(moved)
+        before, begun_at = folder.events_file.read_bytes(), folder.begun_at()
+        for refused in ([], ["--corpus", other], ["--corpus", begun]):
+            code, _, err = run("resume", "a", "--more-steps", 5, *refused, *where)
+            assert code == 1
+            assert_one_sentence(err)
+            assert (folder.status(), folder.events_file.read_bytes()) == ("completed", before)
+            assert folder.more() == ()
+        code, out, err = run("resume", "a", "--corpus", moved, "--more-steps", 5, *where)
+        assert (code, err) == (0, "")
+        assert "completed at step 25" in out
+        assert folder.begun_at() == begun_at
+        assert run("resume", "a", "--more-steps", 5, *where).code == 0, "the place is kept"

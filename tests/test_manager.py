@@ -12,8 +12,9 @@ import pytest
 from waiting import wait_until
 
 from charlstm.config import Settings
-from charlstm.errors import RunError
+from charlstm.errors import CorpusError, RunError
 from charlstm.runs.control import Control
+from charlstm.runs.kept import More
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunFolder
 from charlstm.runs.worker import work
@@ -176,17 +177,36 @@ def test_a_taken_name_is_refused_and_no_process_is_started(manager: RunManager, 
     assert not folder.log_file.exists()
 
 
-def test_a_worker_that_finds_damaged_settings_has_failed_and_says_why(
+def test_a_run_that_can_not_go_on_is_refused_at_once_and_stays_what_it_is(
     manager: RunManager, pangrams: str, monkeypatch: pytest.MonkeyPatch
 ):
     folder = make_stopped(manager, pangrams, monkeypatch)
+    before = folder.events_file.read_bytes()
+    folder.corpus_file.unlink()
+    folder.keep_settings(Settings.from_flat({**SHORT.flat(), "corpus": str(folder.path.resolve() / "gone.txt")}))
+    for go_on in (lambda: manager.resume("short"), lambda: manager.extend("short", More(steps=5))):
+        with pytest.raises(
+            CorpusError, match=r"^gone\.txt, the text of this run, is no longer where it was; .*--corpus"
+        ):
+            go_on()
     folder.settings_file.write_text("{")
+    with pytest.raises(RunError, match="settings of run short can't be read"):
+        manager.resume("short")
+    assert (folder.status(), folder.events_file.read_bytes()) == ("stopped", before)
+    assert not folder.more_file.exists()
+    assert not folder.ticket_file.exists()
+
+
+def test_a_worker_that_finds_a_damaged_text_says_why_in_its_log_and_leaves_the_run_as_it_was(
+    manager: RunManager, pangrams: str, monkeypatch: pytest.MonkeyPatch
+):
+    folder = make_stopped(manager, pangrams, monkeypatch)
+    folder.corpus_file.write_text("another text")
     manager.resume("short")
     seen = statuses_until_the_process_ends(manager, folder)
-    assert seen[-1] == "failed"
-    assert "settings of run short can't be read" in lines_of(folder)[-1]["message"]
+    assert seen[-1] == "stopped"
     log = folder.log_file.read_text()
-    assert "settings of run short can't be read" in log
+    assert "pangrams is not the text this run began with" in log
     assert "Traceback" not in log
     assert manager.active() is None
 

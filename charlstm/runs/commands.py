@@ -1,6 +1,8 @@
 """What the command line asks of runs, and the sentence it has for an answer."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +47,28 @@ def _saved(folder: RunFolder) -> str:
     return f", saved at step {step:,}" if step is not None else ""
 
 
-def make_ready(folder: RunFolder, more: More) -> None:
-    """Before a person's `resume`: add what it adds, and forget requests that nobody lived to heed."""
-    if folder.is_alive():
-        return  # which the worker will say
-    if more != More():
-        extend(folder, more)
+@contextlib.contextmanager
+def added(folder: RunFolder, more: More) -> Iterator[None]:
+    """What `more` adds is taken back if the block ends in an error before a record of the run was written."""
+    if more == More():
+        yield
+        return
+    before, records = folder.more(), _num_bytes(folder.events_file)
+    extend(folder, more)
+    try:
+        yield
+    except BaseException:
+        if _num_bytes(folder.events_file) == records:
+            folder.keep_more(before)
+        raise
+
+
+def _num_bytes(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def make_ready(folder: RunFolder) -> None:
+    """Before a person's `resume`: forget requests that nobody lived to heed."""
     if not folder.ticket():  # a manager's requests were made for the worker that is coming
         folder.take_back_requests()
 

@@ -17,6 +17,7 @@ class RecordLog:
         self._writing = threading.Lock()
         self._on_record = on_record
         self.step = 0  # of the last record
+        self.num_appended = 0
         _drop_broken_line(path)
 
     def append(self, record: Record) -> None:
@@ -24,6 +25,7 @@ class RecordLog:
         with self._writing:
             self._file.write(record.model_dump_json().encode() + b"\n")
             self._file.flush()
+            self.num_appended += 1
             self.step = max(self.step, record.step) if record.kind == "references" else record.step
             if self._on_record:
                 self._on_record(record)

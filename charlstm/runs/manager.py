@@ -31,6 +31,7 @@ from charlstm.runs.holdings import bounded_part, require_place
 from charlstm.runs.kept import More, Ticket
 from charlstm.runs.labels import checked_label
 from charlstm.runs.limits import allowed, bounded
+from charlstm.runs.moved import require_text
 from charlstm.runs.parts import begun_from, extend, model_file
 from charlstm.runs.store import ACTIVE, RunFolder, RunStore, Status
 from charlstm.runs.trash import Trash, Trashed
@@ -112,6 +113,7 @@ class RunManager:
     def resume(self, name: str) -> RunFolder:
         """Continue a run that was stopped, failed or was cut off, exactly where it was last saved."""
         folder = self._at_rest(name)
+        require_text(folder)
         if folder.is_completed():
             raise RunError(f"{folder.label} has reached its planned end; train it longer instead.")
         self._require_place(folder.owner)
@@ -123,6 +125,7 @@ class RunManager:
     def extend(self, name: str, more: More) -> RunFolder:
         """Have a run that has ended go on for so much longer, from where it stands; see `parts` and `holdings`."""
         folder = self._at_rest(name)
+        require_text(folder)
         self._require_place(folder.owner)
         extend(folder, bounded_part(folder, more))
         folder.take_back_requests()

@@ -2,10 +2,13 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from charlstm.corpus import Corpus, Report, open_corpus, open_file
+from charlstm.corpus import DESCRIPTIONS, HELD_BYTES, Corpus, Report, open_corpus, open_file
 from charlstm.errors import CharLSTMError, CorpusError
+from charlstm.runs.moved import keep_place, require_text
+from charlstm.runs.parts import header_of
 from charlstm.runs.store import RunFolder
 
 _OUT_OF_MEMORY = (
@@ -21,7 +24,8 @@ def check_text_is_the_same(corpus: Corpus, facts: Mapping[str, Any]) -> None:
     """Raise `CorpusError` unless `corpus` is what the run with these saved facts began with."""
     if facts.get("corpus_sha256") != corpus.sha256:
         raise CorpusError(
-            f"{corpus.name} is not the text this run began with; bring that text back, or start a new run."
+            f"{corpus.name} is not the text this run began with; bring that text back, name its new place with "
+            "--corpus, or start a new run."
         )
 
 
@@ -53,4 +57,29 @@ def corpus_of(folder: RunFolder, report: Report | None = None) -> Corpus:
     train = folder.settings().train
     if folder.corpus_file.exists():
         return open_file(folder.corpus_file, "utf-8", name=train.corpus, report=report)
+    require_text(folder)
     return open_corpus(train.corpus, train.encoding, report)
+
+
+def moved_text(folder: RunFolder, place: str, report: Report | None = None) -> Corpus:
+    """The text of a run, from the file or corpus `place`, which the run's settings name from then on.
+
+    Raises `CorpusError` unless it is the text that the run began with.
+    """
+    corpus = open_corpus(place, folder.settings().train.encoding, report, shown=place)
+    _check_against_state(corpus, folder)
+    keep_place(folder, place if place in DESCRIPTIONS else str(Path(place).expanduser().resolve()))
+    return corpus
+
+
+def check_before_resuming(folder: RunFolder) -> None:
+    """Raise `CorpusError` where a page can tell soon that a run can't go on; of a large text its worker finds out."""
+    require_text(folder)
+    place = folder.corpus_file if folder.corpus_file.exists() else Path(folder.settings().train.corpus)
+    if place.is_file() and place.stat().st_size <= HELD_BYTES:
+        _check_against_state(corpus_of(folder), folder)
+
+
+def _check_against_state(corpus: Corpus, folder: RunFolder) -> None:
+    if folder.has_state:
+        check_text_is_the_same(corpus, header_of(folder.state_file).get("training_state") or {})

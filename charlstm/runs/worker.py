@@ -70,7 +70,7 @@ def work(
     training state, or more where a save is slow. Ctrl-C, SIGTERM and SIGHUP save first. Of a `world` of several
     processes the first one calls this, the others `assist`.
     Raises `RunError` if another process works on it or it has completed, and, after recording it, whatever ends the
-    run early.
+    run early. What keeps a run that has something saved from going on at all is not recorded: it stays what it is.
     """
     use_usable_cores()
     try:
@@ -97,8 +97,9 @@ def work(
                 begun.is_signalled = until_recorded.enter_context(stop_signals())
                 return begun.through()
         except Exception as error:
-            with contextlib.suppress(OSError):  # what keeps the run from writing may keep this record out too
-                log.append(Failed(step=log.step, message=told(error, folder)))
+            if log.num_appended or not folder.has_state:
+                with contextlib.suppress(OSError):  # what keeps the run from writing may keep this record out too
+                    log.append(Failed(step=log.step, message=told(error, folder)))
             if isinstance(error, OSError) or is_out_of_memory(error):
                 raise RunError(told(error, folder)) from error
             raise

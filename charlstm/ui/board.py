@@ -16,6 +16,8 @@ from charlstm.hosting import BUNDLED
 from charlstm.runs.kept import More
 from charlstm.runs.manager import RunSummary
 from charlstm.runs.ownership import is_space_owner, may_steer, require_steering
+from charlstm.runs.sources import check_before_resuming
+from charlstm.runs.store import ACTIVE
 from charlstm.ui import views
 from charlstm.ui.watch import RunWatch, Section, section
 
@@ -156,8 +158,8 @@ class Board:
             "unqueue": lambda: manager.stop(name),
             "save": lambda: manager.steer(name, save=True),
             "rate": lambda: manager.steer(name, rate_factor=float(asked["factor"])),
-            "resume": lambda: manager.resume(name),
-            "extend": lambda: manager.extend(name, More(minutes=float(asked["minutes"]))),
+            "resume": lambda: self._go_on(run, lambda: manager.resume(name)),
+            "extend": lambda: self._go_on(run, lambda: manager.extend(name, More(minutes=float(asked["minutes"])))),
             "rename": lambda: manager.rename(name, str(asked["label"])),
             "delete": lambda: manager.delete(name),
         }
@@ -165,6 +167,11 @@ class Board:
             raise RunError(f"a run can't be asked to {action[:20]!r}.")
         acts[action]()
         return None
+
+    def _go_on(self, run: RunSummary, begin: Callable[[], object]) -> None:
+        if run.status not in (*ACTIVE, "queued"):  # of which the manager has something else to say
+            check_before_resuming(run.folder)
+        begin()
 
     def _restore(self, trash_id: str, visitor: str, is_owner: bool) -> str:
         deleted = next((each for each in self.watch.manager.trash() if each.id == trash_id), None)

@@ -1,0 +1,30 @@
+"""The text of a run that lies elsewhere than when the run began: tidied away, or on another machine.
+
+Starts without torch.
+"""
+
+import os
+import shlex
+from pathlib import Path, PureWindowsPath
+
+from charlstm.errors import CorpusError
+from charlstm.runs.store import RunFolder
+
+
+def require_text(folder: RunFolder) -> None:
+    """Raise `CorpusError` if the file that the run learns from is gone from its place."""
+    place = folder.settings().train.corpus
+    is_path = Path(place).is_absolute() or PureWindowsPath(place).is_absolute()  # else a corpus by name
+    if is_path and not folder.corpus_file.exists() and not Path(place).exists():
+        raise CorpusError(
+            f"{PureWindowsPath(place).name}, the text of this run, is no longer where it was; bring it back, or say "
+            f"where it is: python -m charlstm resume {shlex.quote(folder.name)} --corpus FILE."
+        )
+
+
+def keep_place(folder: RunFolder, place: str) -> None:
+    """Have the run's settings name `place` as its text; when the run was begun stays known."""
+    settings, before = folder.settings(), folder.settings_file.stat()
+    train = settings.train.model_copy(update={"corpus": place})
+    folder.keep_settings(settings.model_copy(update={"train": train}))
+    os.utime(folder.settings_file, ns=(before.st_atime_ns, before.st_mtime_ns))
