@@ -122,7 +122,7 @@ def test_what_is_no_text_or_too_long_is_refused_and_nothing_of_it_stays(
         "/unsaid": "longer than",
         "/broken": "the connection broke",
         "/round": "without end",
-        "/file": "by https only",
+        "/file": "no address of the web",
         "/none": "has no such text",
     }
     with serve(web) as address:

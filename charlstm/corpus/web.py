@@ -101,7 +101,7 @@ def most_bytes() -> int:
 
 def too_long(name: str) -> CorpusError:
     """What to raise for a longer one."""
-    return CorpusError(f"{name} is longer than the {most_bytes() / 1e6:,.0f} MB that are fetched here; choose another.")
+    return CorpusError(f"{name} is longer than the {most_bytes() / 1e6:,g} MB that are fetched here; choose another.")
 
 
 def _silent(_done: int, _total: int) -> None:
