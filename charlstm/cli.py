@@ -92,7 +92,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _train(flags: Any) -> None:
     """Train a model on a text."""
-    from charlstm.corpus import DESCRIPTIONS, open_corpus
+    from charlstm.corpus import DESCRIPTIONS, absolute, is_address, open_corpus
     from charlstm.distributed import World
     from charlstm.language_model import LanguageModel
     from charlstm.training import grown
@@ -108,7 +108,8 @@ def _train(flags: Any) -> None:
         with world.first_goes_first(), BytesBar() as bar:
             corpus = open_corpus(typed, settings.train.encoding, bar.report, shown=typed)
         if typed not in DESCRIPTIONS:  # whoever resumes the run may do so from another folder
-            whole = settings.train.model_copy(update={"corpus": str(Path(typed).expanduser().resolve())})
+            place = corpus.name if is_address(typed) else absolute(typed)
+            whole = settings.train.model_copy(update={"corpus": place})
             settings = settings.model_copy(update={"train": whole})
         vocabulary = None
         if flags.parent:
@@ -117,22 +118,25 @@ def _train(flags: Any) -> None:
             vocabulary = grown(parent, characters, settings.model, settings.train.seed)[0].vocabulary
         # a text that can't be used is refused before a folder is made
         corpus.check(settings.model, settings.train, vocabulary)
-        name = world.shared(_new_folder(flags, settings, world).name if world.is_writer else "")
+        name = world.shared(_new_folder(flags, settings, world, corpus).name if world.is_writer else "")
         _work(RunFolder(flags.checkpoints_dir / name), corpus, world)
 
 
-def _new_folder(flags: Any, settings: Settings, world: "World") -> RunFolder:
-    """A folder for the run; where torchrun started the same command again, the one that it began."""
+def _new_folder(flags: Any, settings: Settings, world: "World", corpus: "Corpus") -> RunFolder:
+    """A folder for the run, with its own copy of a fetched text; where torchrun started again, the one it began."""
+    from charlstm.corpus import is_address
+
     store = RunStore(flags.checkpoints_dir)
     if world.num_restarts and (begun := store.of_job(world.job)):
         return begun
-    name = store.free_name(f"{Path(flags.corpus).stem}-{flags.preset}") if flags.name is None else flags.name
+    name = store.free_name(f"{Path(corpus.name).stem}-{flags.preset}") if flags.name is None else flags.name
 
     def prepare(folder: RunFolder) -> None:
         if flags.parent:
             folder.keep_parent(*named_model(flags.parent))
 
-    return store.create(settings, name, job=world.job, prepare=prepare)
+    text = corpus.pieces() if is_address(flags.corpus) else None
+    return store.create(settings, name, text, job=world.job, prepare=prepare)
 
 
 def _resume(flags: Resume) -> None:

@@ -58,8 +58,7 @@ def _check_encoding(name: str) -> str:
 Encoding = Annotated[
     str,
     Suggestions(
-        ("auto", "utf-8", "utf-16", "latin-1", "cp1252", "cp1250", "cp1251", "koi8-r", "shift_jis", "euc_jp", "euc_kr")
-        + ("gb18030", "big5")
+        ["auto", "utf-8", "utf-16", "latin-1", "cp1252", "cp1251", "koi8-r", "shift_jis", "euc_jp", "gb18030", "big5"]
     ),
     AfterValidator(_check_encoding),
 ]
@@ -105,12 +104,13 @@ class TrainConfig(_Config):
     corpus: str = Field(
         "tiny-shakespeare",
         min_length=1,
-        description="A named corpus (tiny-shakespeare, python-reference, python-stdlib) or a text file",
+        description="A named corpus (tiny-shakespeare, python-reference, python-stdlib), a text file, a folder, "
+        "or an address (https:// or hf://datasets/)",
     )
     encoding: Encoding = Field(
         "auto",
         max_length=40,
-        description="How the file's bytes become text, such as cp1252; auto knows UTF-8, and UTF-16 and 32 with BOM",
+        description="How the file's bytes become text, such as cp1252; auto knows UTF-8, and UTF-16 or 32 with BOM",
     )
     val_fraction: Annotated[float, Unit("share")] = Field(
         0.1, gt=0, le=0.5, description="Share of the text, at its end, that is kept for validation"

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,9 +10,11 @@ from charlstm.config import Encoding, ModelConfig, TrainConfig
 from charlstm.corpus.batches import StreamBatches
 from charlstm.corpus.catalogue import DESCRIPTIONS, Report, corpus_bytes, default_corpus, is_at_hand
 from charlstm.corpus.facts import Facts, gathered, line_beginnings
+from charlstm.corpus.joined import Joined, absolute, expand, find_files, join
 from charlstm.corpus.reading import PIECE, decode, opened
 from charlstm.corpus.stored import stored_tokens
 from charlstm.corpus.textfile import TextFile
+from charlstm.corpus.web import fetch_text, is_address
 from charlstm.errors import CorpusError
 from charlstm.vocabulary import Tokens, Vocabulary
 
@@ -22,8 +24,10 @@ __all__ = [
     "Report",
     "Split",
     "StreamBatches",
+    "absolute",
     "decode",
     "default_corpus",
+    "is_address",
     "is_at_hand",
     "open_corpus",
     "open_file",
@@ -145,17 +149,32 @@ def _length_needed(train: TrainConfig) -> int:
 def open_corpus(
     name_or_path: str, encoding: Encoding = "auto", report: Report | None = None, shown: str | None = None
 ) -> Corpus:
-    """A named corpus or a text file; raises `CorpusError` in one sentence, which calls a file `shown`.
+    """A named corpus, a text file, several as one, or the text at an address.
+
+    Raises `CorpusError` (or `HubError`) in one sentence, which calls a file `shown`.
 
     `report(bytes_so_far, bytes_in_all)` is called while something is downloaded or a large file is read.
     """
     if name_or_path in DESCRIPTIONS:
         return Corpus(name_or_path, *decode(corpus_bytes(name_or_path, report), name_or_path))
+    if is_address(name_or_path):
+        fetched = fetch_text(name_or_path, report)
+        corpus = open_file(fetched.path, encoding, fetched.name, fetched.name, report)
+        return replace(corpus, notes=(*fetched.notes, *corpus.notes))
+    if joined := find_files(name_or_path):
+        return _open_joined(name_or_path, joined, encoding, report)
+    return open_file(expand(Path(name_or_path)), encoding, shown=shown, report=report)
+
+
+def _open_joined(named: str, joined: Joined, encoding: Encoding, report: Report | None) -> Corpus:
     try:
-        path = Path(name_or_path).expanduser()
-    except RuntimeError:  # ~name of nobody here
-        path = Path(name_or_path)
-    return open_file(path, encoding, shown=shown, report=report)
+        path = join(joined, encoding)
+    except OSError as error:
+        raise CorpusError(f"the files of {named} can't be read or joined ({error.strerror}); check them.") from None
+    name = Path(named).name if os.pathsep not in named else f"{len(joined.paths):,} files"
+    corpus = open_file(path, "utf-8", name, name, report)
+    skipped = f"; {joined.num_skipped:,} hidden, empty or binary ones were left out" if joined.num_skipped else ""
+    return replace(corpus, notes=(f"{len(joined.paths):,} files make up the text{skipped}.", *corpus.notes))
 
 
 def open_file(

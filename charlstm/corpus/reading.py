@@ -145,6 +145,7 @@ class _Found:
     is_ascii: bool = True
     holds_nul: bool = False
     num_controls: int = 0  # characters U+0080 to U+009F, where an encoding of ISO was asked for
+    num_marks: int = 0  # byte-order marks within the text
     beginning: int = 0  # bytes of a cut character left out at the beginning
     end: int = 0  # and at the end
 
@@ -153,6 +154,7 @@ class _Found:
         self.is_empty = False
         self.is_ascii &= piece.isascii()
         self.holds_nul |= "\0" in piece
+        self.num_marks += piece.count("\ufeff")
         if form.codec.startswith("iso8859"):
             self.num_controls += len(_C1.findall(piece))
 
@@ -180,9 +182,12 @@ class _NewlineDecoder:
 def _notes(form: _Form, found: _Found) -> Iterator[str]:
     if form.note:
         yield form.note
-    for num_bytes, verb, place in ((found.beginning, "begins", "first"), (found.end, "ends", "last")):
+    for num_bytes, verb in ((found.beginning, "begins"), (found.end, "ends")):
         if num_bytes:
-            yield f"It {verb} in the middle of a character, whose {num_bytes} byte{'s' * (num_bytes > 1)} were left out."
+            plural = "s" * (num_bytes > 1)
+            yield f"It {verb} in the middle of a character, whose {num_bytes} byte{plural} were left out."
+    if found.num_marks:
+        yield f"{found.num_marks:,} byte-order marks within the text stay in it, as files put together leave them."
     if found.num_controls:
         yield (
             f"{found.num_controls:,} control characters (U+0080 to U+009F) are in it: "

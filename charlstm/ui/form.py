@@ -26,6 +26,7 @@ MODEL_FIELDS = tuple(ModelConfig.model_fields)
 TRAIN_FIELDS = tuple(name for name in TrainConfig.model_fields if name not in _OWN_PLACE)
 ADVANCED = (*MODEL_FIELDS, *TRAIN_FIELDS)
 _PASTED_INFO = "This browser keeps up to a million characters of it; choose a longer one as a file"
+_ADDRESS_INFO = "https://host/text.txt, or hf://datasets/user/name/file.txt for a file of a dataset on the Hub"
 # Not a gr.BrowserState: one in a tab that is not open yet is empty when the page asks for it.
 _KEEP = "(...values) => { window.charlstm.store.keepForm(values); }"
 KEPT = "() => [window.charlstm.store.formKept()]"
@@ -99,6 +100,7 @@ def build_form(watch: RunWatch, uploads: Uploads) -> Form:
     first, preset = default_corpus(), Settings.preset(_FIRST_PRESET)
     summary = plain(presets.described(_FIRST_PRESET, first, watch.runs()))
     sources = [*((name, name) for name in DESCRIPTIONS), ("a file of mine", texts.UPLOAD), ("pasted text", texts.PASTE)]
+    sources.append(("a web address", texts.ADDRESS))
     form = Form(
         corpus=gr.Radio(label="Text to learn from", choices=sources, value=first, elem_id="corpus"),
         file=gr.File(label="Text file", visible=False, height=110),
@@ -168,7 +170,7 @@ def restored(kept_json: str, uploads: Uploads) -> list[Any]:
     corpus, pasted, encoding, preset, parent, *numbers, upload = kept
     file = uploads.find(upload)
     return [
-        _one_of((*DESCRIPTIONS, texts.UPLOAD, texts.PASTE), corpus),
+        _one_of((*DESCRIPTIONS, texts.UPLOAD, texts.PASTE, texts.ADDRESS), corpus),
         pasted if isinstance(pasted, str) else gr.skip(),
         encoding if isinstance(encoding, str) else gr.skip(),
         _one_of(tuple(PRESETS), preset),
@@ -246,5 +248,10 @@ def _whole(value: Any) -> Any:
 
 def _source_updates(kind: str) -> list[Any]:
     """Show the box that the chosen kind of text needs."""
-    is_file = kind == texts.UPLOAD
-    return [gr.update(visible=is_file), gr.update(visible=kind == texts.PASTE), gr.update(visible=is_file), ""]
+    is_file, is_address = kind == texts.UPLOAD, kind == texts.ADDRESS
+    box = gr.update(
+        visible=is_address or kind == texts.PASTE,
+        label="Address" if is_address else "Pasted text",
+        info=_ADDRESS_INFO if is_address else _PASTED_INFO,
+    )
+    return [gr.update(visible=is_file), box, gr.update(visible=is_file or is_address), ""]

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from charlstm.config import Encoding
-from charlstm.corpus import DESCRIPTIONS, Corpus, decode, is_at_hand, open_corpus, open_file
+from charlstm.corpus import DESCRIPTIONS, Corpus, decode, is_address, is_at_hand, open_corpus, open_file
 from charlstm.errors import CharLSTMError, CorpusError
 from charlstm.ui.views import capitalised, plain, sentence
 
-UPLOAD, PASTE = "file", "pasted"
+UPLOAD, PASTE, ADDRESS = "file", "pasted", "address"
 _LONGEST_NAME = 80
 _RAREST_SHOWN = 8
 _LINES_SHOWN, _CHARS_SHOWN = 3, 200
@@ -17,13 +17,15 @@ _SHARE_KEPT = 0.1  # for validation, as long as nobody asks for another one
 
 
 def chosen(kind: str, file: str | None, pasted: str | None, encoding: Encoding, report: Any = None) -> Corpus:
-    """The text of the form. Only a name of the list, an upload or the pasted text: never a path that was typed."""
+    """The text of the form. Only a name of the list, upload, pasted text or address: never a typed path."""
     if kind in DESCRIPTIONS:
         return open_corpus(kind, report=report)
     if kind == UPLOAD:
         if not file:
             raise CorpusError("no file is chosen yet; drop a text file into the box.")
         return open_file(Path(file), encoding, name=Path(file).name[-_LONGEST_NAME:], report=report)
+    if kind == ADDRESS:
+        return _at_address((pasted or "").strip(), encoding, report)
     if not (pasted and pasted.strip()):
         raise CorpusError("the text is empty; paste some text into the box.")
     name = "pasted text"
@@ -33,12 +35,20 @@ def chosen(kind: str, file: str | None, pasted: str | None, encoding: Encoding, 
         raise CorpusError(f"{name} holds half a character (a lone surrogate); paste it again without it.") from None
 
 
+def _at_address(address: str, encoding: Encoding, report: Any) -> Corpus:
+    if not is_address(address):  # a path of this machine is nobody's business
+        raise CorpusError("give an address such as https://host/text.txt or hf://datasets/user/name/file.txt.")
+    return open_corpus(address, encoding, report)
+
+
 def described(kind: str, file: str | None, pasted: str | None, encoding: Encoding) -> str:
     """The chosen text as HTML: length, alphabet, rarest characters, split, first lines; or what is wrong with it."""
     if kind in DESCRIPTIONS:
         return named(kind)
     if (kind == UPLOAD and not file) or (kind == PASTE and not pasted):
         return ""
+    if kind == ADDRESS:
+        return "<p>The text is fetched when you press Start training.</p>"
     try:
         return _shown("", chosen(kind, file, pasted, encoding))
     except CharLSTMError as error:
