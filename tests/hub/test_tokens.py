@@ -112,7 +112,8 @@ def test_no_login_and_no_address_is_told_when_something_fails(
 ) -> None:
     from loopback import Fault
 
-    monkeypatch.setattr("huggingface_hub.utils._http.time", type("Time", (), {"sleep": lambda *_: None}))
+    for waits in ("huggingface_hub.utils._http.time", "charlstm.hub.client.time"):
+        monkeypatch.setattr(waits, type("Time", (), {"sleep": lambda *_: None}))
     hub.faults.append(Fault("/", status))
     caplog.set_level(logging.DEBUG, logger="charlstm")
     for act in (lambda: push(packed, OWNER), lambda: fetch("owner/tiny")):
