@@ -55,7 +55,9 @@ def test_the_app_says_so_in_one_sentence(repository: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == "the environment variable GRADIO_SERVER_PORT is 'abc'; it must be a whole number up to 65535.\n"
+    assert (
+        done.stderr == "the environment variable GRADIO_SERVER_PORT is 'abc'; it must be a whole number up to 65535.\n"
+    )
 
 
 def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,9 @@ class RequestGuard:
             else:
                 await self._pass_json(scope, receive, answer)
         except RequestRefused as refusal:
-            await answer.refuse(refusal, receive, is_api=_API in scope["path"], drains=has_body(headers) and not body.is_over)
+            await answer.refuse(
+                refusal, receive, is_api=_API in scope["path"], drains=has_body(headers) and not body.is_over
+            )
 
     async def _pass_json(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         if _content_type(Headers(scope=scope)) != "application/json":

@@ -141,9 +141,7 @@ def test_a_page_of_another_site_sends_nothing(
         {"Origin": "https://evil.example"},
     ],
 )
-def test_a_page_of_another_site_reads_nothing(
-    ask: Ask, behind: Behind, path: str, headers: dict[str, str]
-) -> None:
+def test_a_page_of_another_site_reads_nothing(ask: Ask, behind: Behind, path: str, headers: dict[str, str]) -> None:
     answer = ask("GET", path, headers=headers)
     assert answer.status_code == 403
     assert is_sentence(answer)
@@ -187,8 +185,16 @@ def test_the_page_itself_and_programs_pass(ask: Ask, behind: Behind, headers: di
 
 @pytest.mark.parametrize(
     "host",
-    ["localhost:7860", "LOCALHOST", "charlstm.localhost:7860", "127.0.0.1", "127.8.9.1:80", "[::1]:7860", "192.168.1.5:7860"],
-)  # fmt: skip
+    [
+        "localhost:7860",
+        "LOCALHOST",
+        "charlstm.localhost:7860",
+        "127.0.0.1",
+        "127.8.9.1:80",
+        "[::1]:7860",
+        "192.168.1.5:7860",
+    ],
+)
 def test_names_of_this_machine_and_addresses_in_numbers_are_served(ask: Ask, host: str) -> None:
     assert ask("GET", "/config", headers={"Host": host}).status_code == 200
     origin = {"Host": host, "Origin": f"http://{host.lower()}", **JSON}
@@ -197,8 +203,19 @@ def test_names_of_this_machine_and_addresses_in_numbers_are_served(ask: Ask, hos
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:7860", "localhost.evil.example", "127.0.0.1.evil.example", "a@b", "", "[evil]", "2130706433.evil", "owner-space.hf.space", "x.gradio.live"],
-)  # fmt: skip
+    [
+        "evil.example",
+        "evil.example:7860",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "a@b",
+        "",
+        "[evil]",
+        "2130706433.evil",
+        "owner-space.hf.space",
+        "x.gradio.live",
+    ],
+)
 def test_a_name_that_was_made_to_point_here_is_refused(ask: Ask, behind: Behind, host: str) -> None:
     for method, path in (("GET", "/"), ("GET", "/config"), ("POST", ACT), ("GET", "/gradio_api/queue/data")):
         answer = ask(method, path, headers={"Host": host})
@@ -217,9 +234,7 @@ def test_the_host_it_was_told_to_listen_on_is_a_name_of_it(ask: Ask) -> None:
     assert ask("GET", "/", headers=own, server_name="::").status_code == 200
 
 
-def test_named_hosts_and_origins_are_let_in_and_may_read_and_frame(
-    ask: Ask, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_named_hosts_and_origins_are_let_in_and_may_read_and_frame(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARLSTM_ALLOWED_HOSTS", "letters.example, https://blog.example:8443")
     host = {"Host": "letters.example"}
     assert ask("GET", "/", headers=host).status_code == 200
@@ -254,9 +269,7 @@ def test_the_address_of_a_proxy_is_a_name_of_the_app(ask: Ask, monkeypatch: pyte
     assert ask("POST", ACT, headers={**through, "Origin": "https://evil.example", **JSON}).status_code == 403
 
 
-def test_a_space_serves_its_own_host_and_is_framed_by_the_hub_alone(
-    ask: Ask, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_space_serves_its_own_host_and_is_framed_by_the_hub_alone(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPACE_ID", "owner/space")
     monkeypatch.setenv("SPACE_HOST", "owner-space.hf.space")
     direct = {"Host": "owner-space.hf.space", "Origin": "https://owner-space.hf.space", **JSON}
@@ -283,7 +296,10 @@ def test_every_answer_keeps_others_from_framing_and_guessing(ask: Ask) -> None:
         assert answer.headers["referrer-policy"] == "same-origin"
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp", ""])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp", ""],
+)
 def test_a_body_that_is_not_json_goes_to_no_function(ask: Ask, behind: Behind, kind: str) -> None:
     answer = ask("POST", ACT, headers={"Content-Type": kind} if kind else {}, content=b'{"component_id": 3}')
     assert answer.status_code == 415
