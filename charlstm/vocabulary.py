@@ -139,8 +139,8 @@ class Vocabulary:
         Tried in turn: plain quotes, dashes and spaces, the other case; then the same for the composed form (NFC).
         Raises `VocabularyError` naming what is still unknown; nothing is dropped.
         """
-        for form in (text, unicodedata.normalize("NFC", text)):
-            fitted = "".join(self._equivalent(char) for char in form)
+        for composed in (str, _composed):
+            fitted = "".join(self._equivalent(char) for char in composed(text))
             unknown = self.unknown(fitted)
             if not unknown:
                 return fitted
@@ -166,6 +166,21 @@ class Decoder:
 
 
 _BYTES = tuple(map(chr, range(256)))
+_MARKS_AT_MOST = 30  # on one letter
+
+
+def _composed(text: str) -> str:
+    """The composed form (NFC), but of a text that no script writes: marks by the thousand are sorted in quadratic time.
+
+    *Measured*: 3.6 s for 40,000 marks on one letter, during which no other thread goes on. Unicode's stream-safe format
+    knows at most 30 in a row.
+    """
+    num_marks = 0
+    for char in text:
+        num_marks = num_marks + 1 if unicodedata.combining(char) else 0
+        if num_marks > _MARKS_AT_MOST:
+            return text
+    return unicodedata.normalize("NFC", text)
 
 
 def code_points(text: str) -> NDArray[np.uint32]:
