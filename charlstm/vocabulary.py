@@ -145,8 +145,8 @@ class Vocabulary:
         if not self.unknown(text):
             return text
         plain = plain_lines(text)
-        for form in (plain, unicodedata.normalize("NFC", plain)):
-            fitted = "".join(self._equivalent(char) for char in form)
+        for composed in (str, _composed):
+            fitted = "".join(self._equivalent(char) for char in composed(plain))
             unknown = self.unknown(fitted)
             if not unknown:
                 return fitted
@@ -175,6 +175,21 @@ class Decoder:
 
 
 _BYTES = tuple(map(chr, range(256)))
+_MARKS_AT_MOST = 30  # on one letter
+
+
+def _composed(text: str) -> str:
+    """The composed form (NFC), but of a text that no script writes: marks by the thousand are sorted in quadratic time.
+
+    *Measured*: 3.6 s for 40,000 marks on one letter, during which no other thread goes on. Unicode's stream-safe format
+    knows at most 30 in a row.
+    """
+    num_marks = 0
+    for char in text:
+        num_marks = num_marks + 1 if unicodedata.combining(char) else 0
+        if num_marks > _MARKS_AT_MOST:
+            return text
+    return unicodedata.normalize("NFC", text)
 
 
 def code_points(text: str) -> NDArray[np.uint32]:

@@ -67,11 +67,19 @@ def drop_abandoned(store: RunStore) -> None:
     with contextlib.suppress(OSError):  # no folder yet, or somebody else makes room
         for path in store.root.iterdir():
             folder = RunFolder(path)
-            if (_GRAVE.fullmatch(path.name) or folder.is_unprepared()) and _is_abandoned(path):
+            if (_GRAVE.fullmatch(path.name) or _is_unprepared(folder)) and _is_abandoned(path):
                 _remove(path)
             elif folder.exists:
                 for left in filter(_is_abandoned, path.glob(".*.tmp")):
                     left.unlink(missing_ok=True)
+
+
+def _is_unprepared(folder: RunFolder) -> bool:
+    """Whether a run is, or was, on its way into this folder: a kill may have kept it from arriving."""
+    try:
+        return not folder.exists and (folder.unprepared_file.exists() or not any(folder.path.iterdir()))
+    except OSError:  # no folder
+        return False
 
 
 def _is_abandoned(path: Path) -> bool:

@@ -30,11 +30,12 @@ _ALIKE = {ord(char): letter for letter, chars in _LOOKS_LIKE.items() for char in
 
 def checked_label(label: str, others: Iterable[str]) -> str:
     """`label` as it is kept; raises `RunError` unless it is visible and reads like none of `others`."""
-    label = unicodedata.normalize("NFC", label.strip())
-    if not label or len(label) > _LONGEST or not label.isprintable():
+    label = label.strip()
+    if not label or len(label) > _LONGEST or not label.isprintable():  # first of all: long ones take long to compose
         raise RunError(f"a run's name is one line of up to {_LONGEST} characters; choose another one.")
     if any(map(_is_blank, label)) or not any(map(_is_drawn, label)):
         raise RunError("a run's name holds characters that can't be seen; choose one of letters and digits.")
+    label = unicodedata.normalize("NFC", label)
     look = _look(label)
     if any(look == _look(other) for other in others):
         raise RunError(f"another run is called {label}, or looks so; choose another name.")

@@ -105,14 +105,6 @@ class RunFolder:
         """There until the run's settings are."""
         return self.path / ".unprepared"
 
-    def is_unprepared(self) -> bool:
-        """Whether a run is, or was, on its way into this folder: a kill may have kept it from arriving."""
-        try:
-            is_begun = self.unprepared_file.exists() or not any(self.path.iterdir())
-        except OSError:  # no folder
-            return False
-        return is_begun and not self.exists
-
     def begun_at(self) -> float:
         """When the run was prepared, in seconds since 1970; 0 for a folder that is none, or that can't be read."""
         try:
