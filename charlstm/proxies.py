@@ -1,12 +1,13 @@
 """Proxies of the environment, as far as the libraries that read them can use them."""
 
+import logging
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_log = logging.getLogger(__name__)
 
 
 def prepare_proxies() -> None:
@@ -34,7 +35,7 @@ def _drop_if_unusable(name: str) -> None:
     given = os.environ.pop(name)
     scheme = given.partition("://")[0][:20] if "://" in given else "http"
     advice = "install httpx[socks] for it" if scheme.startswith("socks5") else "it must be http://host:port"
-    print(f"{name} names a {scheme} proxy that can't be used ({advice}); going on without it.", file=sys.stderr)
+    _log.warning("%s names a %s proxy that can't be used (%s); going on without it.", name, scheme, advice)
 
 
 def _is_usable(environment: Mapping[str, str]) -> bool:

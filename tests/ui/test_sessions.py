@@ -12,10 +12,11 @@ from charlstm.ui.sessions import OpenPages, SessionStates
 
 def test_a_flood_of_names_takes_no_session_from_an_open_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_holder, "SessionState", lambda _: SimpleNamespace())
-    leaves = asyncio.Event()
+    comes, leaves = asyncio.Event(), asyncio.Event()
     states: list[SessionStates] = []
 
     async def page(*_: Any) -> None:
+        comes.set()
         await leaves.wait()
 
     async def flood() -> None:
@@ -24,7 +25,7 @@ def test_a_flood_of_names_takes_no_session_from_an_open_page(monkeypatch: pytest
         held.blocks, held.capacity = SimpleNamespace(), 5  # type: ignore[assignment]
         heartbeat = {"type": "http", "path": "/gradio_api/heartbeat/mine"}
         is_open = asyncio.ensure_future(pages(heartbeat, None, None))  # type: ignore[arg-type]
-        await asyncio.sleep(0)
+        await comes.wait()
         mine = held["mine"]
         for number in range(100):
             held[f"other{number}"]
