@@ -13,7 +13,7 @@ from charlstm.corpus.web import DatasetFile, Report, too_long
 from charlstm.files import publish
 from charlstm.hosting import is_public
 from charlstm.hub.client import reading_token, talking
-from charlstm.hub.failures import httpx
+from charlstm.hub.failures import HubAway, httpx
 from charlstm.hub.names import checked_repo
 
 _METADATA_SECONDS = 10.0
@@ -40,7 +40,7 @@ def fetch_dataset_file(wanted: DatasetFile, most: int, report: Report, kept: Pat
     with talking(f"dataset {wanted.repo_id}"):
         try:
             size = get_hf_file_metadata(url, token=reading_token(), timeout=_METADATA_SECONDS).size
-        except (httpx.ConnectError, httpx.TimeoutException, OfflineModeIsEnabled, HfHubHTTPError) as error:
+        except (httpx.ConnectError, httpx.TimeoutException, OfflineModeIsEnabled, HfHubHTTPError, HubAway) as error:
             is_away = not isinstance(error, HfHubHTTPError) or error.response.status_code >= 500
             if is_public() or not is_away:
                 raise
