@@ -11,7 +11,7 @@ from charlstm.corpus.guessing import guess_encoding, guess_wide
 from charlstm.errors import ConfigError, CorpusError
 
 SAMPLES = {
-    "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива по-своему.\n": "koi8-r cp1251 cp866",
+    "Все счастливые семьи похожи друг на друга, несчастливая несчастлива по-своему.\n": "koi8-r cp1251 cp866",
     "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n": "shift_jis euc_jp",
     "话说天下大势，分久必合，合久必分。周末七国分争，并入于秦。及秦灭之后，楚、汉分争\n": "gb18030 utf-16-le",
     "話說天下大勢，分久必合，合久必分。周末七國分爭，并入于秦。\n": "big5 utf-16-be",

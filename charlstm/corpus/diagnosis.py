@@ -9,8 +9,8 @@ from charlstm.errors import CorpusError
 
 HEAD_BYTES = 1 << 16
 _PIECE_BYTES = 1 << 18
-# By accident one in ten of the foreign bytes of a GB18030 text, and fewer of any other, begin what UTF-8 could be.
-_MOST_FOREIGN = 3  # foreign bytes for each good character outside of ASCII, in what is still called UTF-8
+# By accident the bytes of an EUC-JP or GB18030 text hold one UTF-8 character for every three that belong to none.
+_MOST_FOREIGN = 1  # foreign bytes for each good character outside of ASCII, in what is still called UTF-8
 
 
 def diagnose(file: BinaryIO, name: str, is_asked_for: bool) -> CorpusError:

@@ -12,7 +12,8 @@ from tqdm import tqdm
 from charlstm.corpus.web import DatasetFile, Report, too_long
 from charlstm.files import publish
 from charlstm.hosting import is_public
-from charlstm.hub.client import httpx, reading_token, talking
+from charlstm.hub.client import reading_token, talking
+from charlstm.hub.failures import HubAway, httpx
 from charlstm.hub.names import checked_repo
 
 _METADATA_SECONDS = 10.0
@@ -31,7 +32,7 @@ def fetch_dataset_file(wanted: DatasetFile, most: int, report: Report, kept: Pat
         subject, at_most, tell = name, most, staticmethod(report)
 
     def download(**options: Any) -> Path:
-        place = {"repo_type": "dataset", "revision": wanted.revision, "endpoint": constants.ENDPOINT}
+        place: dict[str, Any] = {"repo_type": "dataset", "revision": wanted.revision, "endpoint": constants.ENDPOINT}
         return Path(hf_hub_download(wanted.repo_id, wanted.file, **place, **options))
 
     url = hf_hub_url(wanted.repo_id, wanted.file, repo_type="dataset", revision=wanted.revision,
@@ -39,7 +40,7 @@ def fetch_dataset_file(wanted: DatasetFile, most: int, report: Report, kept: Pat
     with talking(f"dataset {wanted.repo_id}"):
         try:
             size = get_hf_file_metadata(url, token=reading_token(), timeout=_METADATA_SECONDS).size
-        except (httpx.ConnectError, httpx.TimeoutException, OfflineModeIsEnabled, HfHubHTTPError) as error:
+        except (httpx.ConnectError, httpx.TimeoutException, OfflineModeIsEnabled, HfHubHTTPError, HubAway) as error:
             is_away = not isinstance(error, HfHubHTTPError) or error.response.status_code >= 500
             if is_public() or not is_away:
                 raise
