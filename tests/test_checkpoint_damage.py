@@ -9,15 +9,23 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_checkpoint import assert_refused, file, make, parts  # noqa: F401  `file` is a fixture
+from test_checkpoint import PROVENANCE, VOCABULARY, assert_refused, make, parts
 
 from charlstm import checkpoint
-from charlstm.checkpoint import load_model, load_training_state
+from charlstm.checkpoint import load_model, load_training_state, save_model
 from charlstm.config import Settings
 from charlstm.corpus import open_file
 from charlstm.errors import CheckpointError, CorpusError, RunError
 from charlstm.runs.parts import begun_from
 from charlstm.tensor_files import read_header
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A model file as `save_model` publishes it."""
+    path = tmp_path / "model.safetensors"
+    save_model(path, make(), VOCABULARY, PROVENANCE)
+    return path
 
 
 def without_digest(path: Path) -> None:
