@@ -96,7 +96,7 @@ def test_latin1_is_not_offered_for_binary_garbage(encoding):
 
 
 def test_a_text_with_a_few_control_characters_is_still_offered_as_latin1():
-    coloured = "\x1b[1mdéjà\x1b[0m\tvu\f\n" * 300 + "\x07"
+    coloured = "\x1b[1mle garçon était déjà là\x1b[0m\tà l'hôtel\f\n" * 300 + "\x07"
     assert "latin-1" in refusal(decode, coloured.encode("latin-1"), "log.txt")
 
 
@@ -206,7 +206,7 @@ def test_the_home_of_nobody_is_a_missing_file():
 
 def test_a_folder_is_refused(tmp_path):
     assert "is a folder" in refusal(open_file, tmp_path)
-    assert "is a folder" in refusal(open_corpus, str(tmp_path))
+    assert "there are no text files in" in refusal(open_corpus, str(tmp_path))
 
 
 def test_an_empty_file_is_refused(tmp_path):

@@ -9,7 +9,7 @@ from charlstm.errors import CorpusError
 
 HEAD_BYTES = 1 << 16
 _PIECE_BYTES = 1 << 18
-# By accident the bytes of an EUC-JP or GB18030 text hold one UTF-8 character for every three that belong to none.
+# By accident some bytes of an EUC-JP or GB18030 text make up UTF-8 characters, but fewer than belong to none.
 _MOST_FOREIGN = 1  # foreign bytes for each good character outside of ASCII, in what is still called UTF-8
 
 
@@ -49,7 +49,7 @@ def _other_encoding(name: str, scan: "_Scan", head: bytes) -> CorpusError:
         return CorpusError(f"{found}; if it is Latin-1 text, say encoding latin-1.")
     if codec:
         return CorpusError(f"{found}; it looks like {codec} text: if it is, say encoding {codec}.")
-    return CorpusError(f"{found}; name the encoding that it was written in, as cp1252, koi8-r or gb18030 are ones.")
+    return CorpusError(f"{found}; name the encoding that it was written in, such as cp1252, koi8-r or gb18030.")
 
 
 def _looks_like_text(head: bytes) -> bool:

@@ -185,11 +185,11 @@ class _Exchange:
             try:
                 with closing(connection):
                     connection.request("GET", place.target, headers={**_HEADERS, **self._conditions()})
-                    response = connection.getresponse()
-                    location = response.getheader("Location")
-                    if response.status not in (301, 302, 303, 307, 308) or not location:
-                        self._take(response, place.host)
-                        return
+                    with connection.getresponse() as response:  # which owns the socket where the server closes it
+                        location = response.getheader("Location")
+                        if response.status not in (301, 302, 303, 307, 308) or not location:
+                            self._take(response, place.host)
+                            return
             finally:
                 watch.cancel()
                 if self._is_late:
@@ -217,7 +217,7 @@ class _Exchange:
             os.utime(self._kept.path)
             return
         _check(response, host)
-        total, digest, done = int(response.getheader("Content-Length") or 0), hashlib.sha256(), 0
+        total, digest, done = response.length or 0, hashlib.sha256(), 0
         if total > most_bytes():
             raise too_long("the text")
         with publish(self._kept.path, is_durable=False) as temporary, temporary.open("wb") as file:
