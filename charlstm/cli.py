@@ -83,11 +83,14 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _train(flags: Any) -> None:
     """Train a model on a text."""
+    from charlstm.cores import use_usable_cores
     from charlstm.corpus import DESCRIPTIONS, open_corpus
     from charlstm.distributed import World
     from charlstm.language_model import LanguageModel
     from charlstm.training import grown
 
+    RunManager(flags.checkpoints_dir)  # a variable that is no number is refused before anything begins
+    use_usable_cores()
     settings, typed = Settings.from_flat(values(flags, ModelConfig, TrainConfig)), flags.corpus
     if flags.parent and settings != begun_from(settings, flags.parent):
         raise ConfigError("the sizes are those of the model the run begins from; leave out flags that change them.")
@@ -126,9 +129,12 @@ def _new_folder(flags: Any, settings: Settings, world: "World") -> RunFolder:
 
 def _resume(flags: Resume) -> None:
     """Continue a run that was stopped or cut off, exactly where it was last saved."""
+    from charlstm.cores import use_usable_cores
     from charlstm.distributed import World
     from charlstm.runs.sources import moved_text
 
+    RunManager(flags.checkpoints_dir)
+    use_usable_cores()
     more = More(
         minutes=flags.more_minutes,
         passes=flags.more_passes,

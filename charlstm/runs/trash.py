@@ -1,13 +1,14 @@
 """Deleted runs: kept for some days beside the others, and brought back as they were."""
 
 import contextlib
+import math
 import os
 import shutil
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-from charlstm.errors import RunError
+from charlstm.errors import ConfigError, RunError
 from charlstm.runs.store import RunFolder, RunStore
 
 TRASH = ".trash"
@@ -36,6 +37,7 @@ class Trash:
         self._store = store
         self._place = store.root / TRASH
         self._swept = -1e9
+        self._kept_seconds = 86400 * _days()
         self._known: dict[str, Trashed] = {}  # nothing of a deleted run changes: each is read once
 
     def put(self, folder: RunFolder) -> str:
@@ -79,11 +81,21 @@ class Trash:
         if now - self._swept < _SWEEP_SECONDS:
             return
         self._swept = now
-        kept_seconds = 86400 * float(os.environ.get("CHARLSTM_TRASH_DAYS") or _DAYS)
         for each in self.runs():
-            if time.time() - each.deleted_at > kept_seconds:
+            if time.time() - each.deleted_at > self._kept_seconds:
                 with contextlib.suppress(OSError):
                     shutil.rmtree(self._place / each.id)
+
+
+def _days() -> float:
+    given = os.environ.get("CHARLSTM_TRASH_DAYS") or str(_DAYS)
+    try:
+        days = float(given)
+    except ValueError:
+        days = -1.0
+    if not 0 <= days < math.inf:
+        raise ConfigError(f"CHARLSTM_TRASH_DAYS is {given[:20]!r}; it must be a number of days of 0 or more.")
+    return days
 
 
 def _trashed(path: Path) -> Trashed:

@@ -267,7 +267,7 @@ class _Work:
     def _pause(self) -> None:
         self.record(Paused(**self._moment()))
         self.ear.answer(is_paused=True, done=self.ear.control.number)
-        began = time.monotonic()
+        began, began_by_trainer = time.monotonic(), self.trainer.clock()  # which may stand still meanwhile
         while self.ear.wait().pause and not self._is_asked_to_stop():
             self._look(0.0)
             if self.cause in ("rate", "asked") and self.trainer.step:
@@ -275,7 +275,7 @@ class _Work:
             self.cause = None
             self.ear.answer(done=self.ear.control.number)
         seconds = time.monotonic() - began
-        self.trainer.rested(seconds)
+        self.trainer.rested(self.trainer.clock() - began_by_trainer)
         self.last_save += seconds
         self.ear.answer(is_paused=False)
         self.record(Continued(paused_seconds=seconds, **self._moment()))
