@@ -4,10 +4,12 @@ import io
 import sys
 from pathlib import Path
 
+from charlstm.homes import ensure_home
 from charlstm.hosting import place_of_runs, prepare_environment
 from charlstm.output import ignore_output_errors, prepare_output
 
 prepare_output()
+ensure_home()
 prepare_environment()
 
 from charlstm.ui.app import main

@@ -42,6 +42,7 @@ from charlstm.flags import (
     train_type,
     values,
 )
+from charlstm.homes import ensure_home
 from charlstm.output import discard_unwritable, ignore_output_errors, is_reader_gone, prepare_output
 from charlstm.runs.commands import REQUESTS, added, make_ready, named_model, run_row, steered
 from charlstm.runs.kept import More
@@ -314,6 +315,7 @@ def _run(argv: list[str]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     prepare_output()
+    ensure_home()
     try:
         return _exit_code(sys.argv[1:] if argv is None else argv)
     finally:

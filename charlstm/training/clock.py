@@ -29,6 +29,7 @@ class AwakeClock:
         self._seen_seconds, self._seen_used = 1.0, _USUAL_SHARE
 
     def __call__(self) -> float:
+        """Seconds since some moment or other."""
         now, used = self._clock(), self._processor()
         gap, work = now - self._looked, used - self._used
         self._looked, self._used = now, used
