@@ -1,10 +1,12 @@
 """The clock of training, against a clock and a processor that are turned by hand."""
 
+import threading
+
 import pytest
 from training_runs import config, trainer_of
 
 from charlstm.events import StepDone
-from charlstm.training.clock import AwakeClock
+from charlstm.training.clock import AwakeClock, looking_at
 
 
 class Machine:
@@ -72,3 +74,18 @@ def test_a_run_limited_by_time_goes_on_for_the_rest_of_it_when_its_process_is_wo
             machine.now += 7200.0 if num_steps == 20 else 0.0
     assert num_steps == pytest.approx(60, abs=1)
     assert trainer.elapsed_seconds == pytest.approx(60, abs=1)
+
+
+def test_a_clock_is_looked_at_while_a_long_step_goes_on_and_not_after():
+    looks: list[int] = []
+    seen = threading.Event()
+
+    def clock() -> float:
+        looks.append(1)
+        if len(looks) == 3:
+            seen.set()
+        return 0.0
+
+    with looking_at(clock):
+        assert seen.wait(30)
+    assert "clock" not in {thread.name for thread in threading.enumerate()}

@@ -45,6 +45,7 @@ from charlstm.runs.sources import check_text_is_the_same, corpus_of, told, unwri
 from charlstm.runs.steering import Ear, stop_signals
 from charlstm.runs.store import RunFolder
 from charlstm.training import Trainer, hardware, measured, provenance
+from charlstm.training.clock import looking_at
 
 _LOOK_SECONDS = 0.1  # between two looks at control.json
 _SAVE_SECONDS = 20.0
@@ -179,7 +180,7 @@ class _Work:
                 self.world.shared_state(*self._state())
             self.record(self._started())
         references = ReferenceThread(self.folder, self.split, self.log)
-        with references:
+        with references, looking_at(self.trainer.clock):
             is_stopped = self._train()
             self._halt("stop" if is_stopped else "end")
             if not is_stopped:
