@@ -44,6 +44,7 @@ from charlstm.flags import (
     train_type,
     values,
 )
+from charlstm.homes import ensure_home
 from charlstm.hosting import prepare_environment
 from charlstm.json_text import parse_json, read_small
 from charlstm.output import discard_unwritable, ignore_output_errors, is_reader_gone, prepare_output
@@ -92,11 +93,14 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _train(flags: Any) -> None:
     """Train a model on a text."""
+    from charlstm.cores import use_usable_cores
     from charlstm.corpus import DESCRIPTIONS, absolute, is_address, open_corpus
     from charlstm.distributed import World
     from charlstm.language_model import LanguageModel
     from charlstm.training import grown
 
+    RunManager(flags.checkpoints_dir)  # a variable that is no number is refused before anything begins
+    use_usable_cores()
     if flags.parent:
         flags.parent = find_model(flags.parent)
     settings, typed = Settings.from_flat(values(flags, ModelConfig, TrainConfig)), flags.corpus
@@ -141,9 +145,12 @@ def _new_folder(flags: Any, settings: Settings, world: "World", corpus: "Corpus"
 
 def _resume(flags: Resume) -> None:
     """Continue a run that was stopped or cut off, exactly where it was last saved."""
+    from charlstm.cores import use_usable_cores
     from charlstm.distributed import World
     from charlstm.runs.sources import moved_text
 
+    RunManager(flags.checkpoints_dir)
+    use_usable_cores()
     more = More(
         minutes=flags.more_minutes,
         passes=flags.more_passes,
@@ -344,6 +351,7 @@ def _run(argv: list[str]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     prepare_output()
+    ensure_home()
     try:
         return _exit_code(sys.argv[1:] if argv is None else argv)
     finally:

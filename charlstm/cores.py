@@ -7,9 +7,13 @@ with two threads as with one.
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from charlstm.errors import ConfigError
+
+_THREADS = re.compile(r"0*[1-9][0-9]*( *, *0*[1-9][0-9]*)*")  # a list is for teams within teams
 _GROUPS = Path("/proc/self/cgroup")
 _MOUNTED = Path("/sys/fs/cgroup")
 
@@ -24,10 +28,16 @@ def usable_cores(groups: Path = _GROUPS, mounted: Path = _MOUNTED) -> int:
 
 
 def use_usable_cores() -> None:
-    """Have PyTorch start no more threads than that, unless `OMP_NUM_THREADS` says how many."""
+    """Have PyTorch start no more threads than that, unless `OMP_NUM_THREADS` says how many.
+
+    Raises `ConfigError` for one that is no number.
+    """
     import torch
 
-    if "OMP_NUM_THREADS" not in os.environ:
+    given = os.environ.get("OMP_NUM_THREADS", "").strip()
+    if given and not _THREADS.fullmatch(given):  # of which OpenMP would only say that it goes its own way
+        raise ConfigError(f"OMP_NUM_THREADS is {given[:20]!r}; it must be a whole number of 1 or more.")
+    if not given:
         torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
 
 

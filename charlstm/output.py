@@ -30,7 +30,8 @@ def prepare_output() -> None:
         if stream is None:  # closed, or a program without a console on Windows
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
         elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            with contextlib.suppress(OSError):  # a pipe that took the place of a file since the stream was opened
+                stream.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager

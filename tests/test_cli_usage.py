@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from commands import Trained, assert_one_sentence, run
 from pydantic import BaseModel
 
 from charlstm.bench.record import BenchConfig
 from charlstm.config import ModelConfig, SampleConfig, TrainConfig, unit_of
+from charlstm.cores import use_usable_cores
 
 
 class TestHelp:
@@ -146,3 +148,33 @@ class TestWrongUsage:
         assert (code, out) == (2, "")
         assert_one_sentence(err)
         assert named in err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CHARLSTM_TRASH_DAYS", "abc"),
+        ("CHARLSTM_TRASH_DAYS", "nan"),
+        ("CHARLSTM_TRASH_DAYS", "-1"),
+        ("CHARLSTM_MAX_RUNS", "two"),
+        ("OMP_NUM_THREADS", "abc"),
+        ("OMP_NUM_THREADS", "0"),
+    ],
+)
+def test_a_variable_that_is_no_such_number_is_refused_by_its_name_before_a_run_is_begun(
+    name: str, value: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(name, value)
+    code, out, err = run("train", "--corpus", trained.text, "--max-steps", 1, "--checkpoints-dir", tmp_path)
+    assert (code > 0, out, list(tmp_path.iterdir())) == (True, "", [])
+    assert_one_sentence(err)
+    assert name in err
+    assert value in err
+
+
+@pytest.mark.parametrize("value", ["", "1", " 4 ", "4,2"])
+def test_openmps_own_numbers_of_threads_are_taken(value: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    num_threads = torch.get_num_threads()
+    use_usable_cores()
+    torch.set_num_threads(num_threads)

@@ -61,7 +61,27 @@ class TestNames:
         assert store.get(name).name == name
 
     @pytest.mark.parametrize(
-        "name", ["", "../x", "..", ".hidden", "a/b", "/x", "a\\b", "-x", "_x", "a b", "a\n", "ü", "x" * 65, "a\0b"]
+        "name",
+        [
+            "",
+            "../x",
+            "..",
+            ".hidden",
+            "a/b",
+            "/x",
+            "a\\b",
+            "-x",
+            "_x",
+            "a b",
+            "a\n",
+            "ü",
+            "x" * 65,
+            "a\0b",
+            "con",
+            "NUL.txt",
+            "com1.b",
+            "a.",
+        ],
     )
     def test_any_other_name_is_refused_in_one_sentence_and_nothing_is_made(
         self, store: RunStore, tmp_path: Path, name: str
@@ -86,6 +106,7 @@ class TestNames:
             ("", "run"),
             ("日本語", "run"),
             ("-_x_-", "x"),
+            ("Aux", "Aux-run"),
             ("y" * 100, "y" * 48),
         ],
     )
@@ -169,6 +190,17 @@ class TestListing:
         (store.root / ".hidden").mkdir()
         (store.root / ".hidden" / "config.json").write_text("{}")
         assert store.folders() == [folder]
+
+    @pytest.mark.parametrize("name", ["novel (copy)", "Roman été", "x" * 100, "con"])
+    def test_a_run_that_was_renamed_in_a_file_manager_is_listed_and_found(
+        self, store: RunStore, folder: RunFolder, name: str
+    ):
+        folder.path.rename(store.root / name)
+        assert [run.name for run in store.folders()] == [name]
+        assert store.get(name).settings() == SETTINGS
+        for foreign in (f"../{store.root.name}/{name}", f"{name}/", f"{name}/../{name}", str(store.root / name)):
+            with pytest.raises(RunError, match="no name for a run"):
+                store.get(foreign)
 
     def test_an_unknown_run_is_refused_in_one_sentence(self, store: RunStore):
         with pytest.raises(RunError, match="no run named other") as caught:

@@ -165,7 +165,7 @@ class TestPause:
     def test_time_spent_waiting_is_no_training_time(self):
         now = [0.0]
         trainer = trainer_of(config(max_steps=4, log_every=2))
-        trainer._clock = lambda: now[0]
+        trainer.clock = lambda: now[0]
         points: list[Event] = []
         for event in trainer.run():
             points += [event] if isinstance(event, Progress) else []

@@ -117,7 +117,7 @@ def test_the_state_gone_back_to_is_the_last_that_was_kept(monkeypatch: pytest.Mo
 def test_a_run_that_breaks_down_as_its_time_ends_is_validated_where_it_went_back_to() -> None:
     trainer = trainer_of(config(max_minutes=0.5, max_steps=0, log_every=1000, eval_every=1000, sample_every=1000))
     now = [0.0]
-    trainer._clock = lambda: now[0]
+    trainer.clock = lambda: now[0]
     events: list[Event] = []
     for event in run_breaking(trainer, 28):
         events.append(event)

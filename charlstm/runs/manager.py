@@ -1,6 +1,6 @@
 """Starts, lists, steers and keeps runs. Each is a process of its own, so neither a page nor the app can take it down.
 
-The process is the command a person would type (`python -m charlstm resume NAME` on a prepared folder), in its own
+The process does what a person would type (`python -m charlstm resume NAME` on a prepared folder), in its own
 session. Nothing about it is remembered here that is needed later: another manager finds the same runs on disk, and the
 same queue. A run waits with a ticket in its folder; whoever is alive (an app, a worker at its end) starts the next,
 one manager at a time. This module starts without torch.
@@ -40,6 +40,8 @@ from charlstm.runs.trash import Trash, Trashed
 _DETACHED = 0
 if sys.platform == "win32":
     _DETACHED = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
+# As `-m charlstm`, which would also import a `token.py` or `random.py` from whatever folder the app was started in.
+_WORKER = "import sys; sys.path[:] = filter(None, sys.path); from charlstm.cli import main; sys.exit(main())"
 _LOCK_SECONDS = 10
 _TEND_SECONDS = 1.0
 
@@ -279,11 +281,12 @@ class RunManager:
         )
 
     def _spawn(self, folder: RunFolder) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "charlstm", "resume", folder.name, "--quiet"]
+        command = [sys.executable, "-c", _WORKER, "resume", folder.name, "--quiet"]
         command += ["--checkpoints-dir", str(self.store.root.resolve())]
         package_home = str(Path(__file__).resolve().parents[2])
         environment = {
             **os.environ,
+            "PYTHONIOENCODING": "utf-8:backslashreplace",  # as the log is read
             "PYTHONPATH": os.pathsep.join(filter(None, [package_home, os.environ.get("PYTHONPATH")])),
         }
         with folder.log_file.open("ab") as log:

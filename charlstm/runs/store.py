@@ -45,6 +45,7 @@ Status = Literal[Active, "queued", "completed", "stopped", "failed", "interrupte
 ACTIVE: tuple[Active, ...] = get_args(Active)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_RESERVED = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]", re.IGNORECASE)  # learn.microsoft.com: Naming Files
 _LOADING_SECONDS = 300  # a busy machine has been seen to take a minute until a worker has its lock
 _STARTING_SECONDS = 60  # a worker that has not taken its lock by then will not
 _LOCK_SECONDS = 10
@@ -312,7 +313,7 @@ class RunStore:
 
     def get(self, name: str) -> RunFolder:
         """The run named `name`; raises `RunError` for a name that is none, or is not there."""
-        folder = RunFolder(self.root / _checked_name(name))
+        folder = RunFolder(self.root / (name if name in self._names() else _checked_name(name)))
         if not folder.exists:
             raise RunError(f"there is no run named {name}; see the list of runs.")
         return folder
@@ -365,6 +366,7 @@ class RunStore:
     def free_name(self, wish: str) -> str:
         """A name like `wish` that is not taken: the wish made plain, with a number behind it if need be."""
         plain = re.sub(r"[^A-Za-z0-9_-]+", "-", wish).strip("-_")[:48] or "run"
+        plain = f"{plain}-run" if _RESERVED.fullmatch(plain) else plain
         name, number = plain, 1
         while (self.root / name).exists():
             number += 1
@@ -373,20 +375,25 @@ class RunStore:
 
     def folders(self) -> list[RunFolder]:
         """All runs, the newest first."""
-        if not self.root.exists():
-            return []
-        try:
-            runs = [RunFolder(path) for path in self.root.iterdir() if _NAME.fullmatch(path.name)]
-        except OSError as error:
-            raise RunError(f"the folder of models can't be listed ({error.strerror}); check it.") from None
+        runs = [RunFolder(self.root / name) for name in self._names()]
         dated = [(run.begun_at(), run.name, run) for run in runs]
         return [run for begun_at, _, run in sorted(dated, key=lambda row: row[:2], reverse=True) if begun_at]
 
+    def _names(self) -> list[str]:
+        """Of what may be runs; a file manager makes names that are none for a new run, such as `novel (copy)`."""
+        if not self.root.exists():
+            return []
+        try:
+            return [path.name for path in self.root.iterdir() if path.name[0] != "." and path.name.isprintable()]
+        except OSError as error:
+            raise RunError(f"the folder of models can't be listed ({error.strerror}); check it.") from None
+
 
 def _checked_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    """Windows has no folder named after a device, whatever its ending, and none with a dot at the end."""
+    if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name.split(".")[0]) or name.endswith("."):
         raise RunError(
             f"{name[:80]!r} is no name for a run; use up to 64 letters, digits, dots, dashes and underscores, "
-            "a letter or digit first."
+            "a letter or digit first, no dot last, and no name of a device (con, nul)."
         )
     return name

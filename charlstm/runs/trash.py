@@ -39,6 +39,7 @@ class Trash:
         self._store = store
         self._place = store.root / TRASH
         self._swept = -1e9
+        self._kept_seconds = 86400 * trash_days()
         self._known: dict[str, Trashed] = {}  # nothing of a deleted run changes: each is read once
 
     def put(self, folder: RunFolder) -> str:
@@ -82,9 +83,8 @@ class Trash:
         if now - self._swept < _SWEEP_SECONDS:
             return False
         self._swept = now
-        kept_seconds = 86400 * trash_days()
         for each in self.runs():
-            if time.time() - each.deleted_at > kept_seconds:
+            if time.time() - each.deleted_at > self._kept_seconds:
                 with contextlib.suppress(OSError):
                     shutil.rmtree(self._place / each.id)
         return True

@@ -46,6 +46,7 @@ from charlstm.runs.steering import Ear, stop_signals
 from charlstm.runs.store import RunFolder
 from charlstm.runs.timing import TimeHeld
 from charlstm.training import Trainer, hardware, measured, provenance
+from charlstm.training.clock import looking_at
 
 _LOOK_SECONDS = 0.1  # between two looks at control.json
 _SAVE_SECONDS = 20.0
@@ -174,7 +175,7 @@ class _Work:
                 self.world.shared_state(*self._state())
             self.record(self._started())
         references = ReferenceThread(self.folder, self.split, self.log)
-        with references:
+        with references, looking_at(self.trainer.clock):
             is_stopped = self._train()
             self._halt("stop" if is_stopped else "end")
             if not is_stopped:
@@ -262,7 +263,7 @@ class _Work:
     def _pause(self) -> None:
         self.record(Paused(**self._moment()))
         self.ear.answer(is_paused=True, done=self.ear.control.number)
-        began = time.monotonic()
+        began, began_by_trainer = time.monotonic(), self.trainer.clock()  # which may stand still meanwhile
         while self.ear.wait().pause and not self._is_asked_to_stop():
             self._look(0.0)
             if self.time.has_paused(time.monotonic() - began):
@@ -273,7 +274,7 @@ class _Work:
             self.ear.answer(done=self.ear.control.number)
         seconds = time.monotonic() - began
         self.time.paused_seconds += seconds
-        self.trainer.rested(seconds)
+        self.trainer.rested(self.trainer.clock() - began_by_trainer)
         self.last_save += seconds
         self.ear.answer(is_paused=False)
         self.record(Continued(paused_seconds=seconds, **self._moment()))

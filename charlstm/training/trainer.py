@@ -10,7 +10,6 @@ Shapes: B = batch_size streams, T = characters of a window, V = vocabulary size.
 import contextlib
 import copy
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -28,6 +27,7 @@ from charlstm.events import Evaluated, Event, Progress, Rewound, Sampled, StepDo
 from charlstm.language_model import LanguageModel
 from charlstm.model import State, evaluating
 from charlstm.training import compute
+from charlstm.training.clock import AwakeClock
 from charlstm.training.course import Course, StateFacts
 from charlstm.training.gradients import FusedGradients, flat_gradient
 from charlstm.training.schedule import eval_period, fraction_done, learning_rate, planned_steps
@@ -46,7 +46,7 @@ class Trainer:
         language_model: LanguageModel,
         split: Split,
         config: TrainConfig,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
         world: World = ALONE,
     ) -> None:
         config.require_end()
@@ -72,7 +72,7 @@ class Trainer:
         is_fused = self._model.is_fused(len(self._batches[0].tokens), self.dtype)
         self._fused_gradients = FusedGradients(self._model, self.dtype) if is_fused else None
         self._carried: State | None = None
-        self._clock = clock
+        self.clock = clock or AwakeClock()
         self.attend: Callable[[], None] = lambda: None  # called amid reports, when `state()` may be taken too
         self._wishes = self._agreed = (False, False)  # stop, save
         self._wished_factor = 0.0  # for the next message to the others; 0 for none
@@ -129,8 +129,8 @@ class Trainer:
         return compute.with_gradients(self._events())
 
     def _events(self) -> Iterator[Event]:
-        self._began = self._clock() - self.elapsed_seconds
-        self._interval_began = self._clock()
+        self._began = self.clock() - self.elapsed_seconds
+        self._interval_began = self.clock()
         self._num_untimed = self._num_targets
         self._good = self.state()
         if self.step == 0:
@@ -145,7 +145,7 @@ class Trainer:
         while self.fraction < 1:
             self._update(self._batches[self.step])
             if self.world.size == 1:
-                self.elapsed_seconds = self._clock() - self._began
+                self.elapsed_seconds = self.clock() - self._began
             is_last = self.fraction >= 1
             if any(self._is_due(is_last)) and not self.is_finite():
                 yield self._rewound()
@@ -197,7 +197,7 @@ class Trainer:
 
         In the same message travel what was wished for, and the time on the first one's clock, which all go by.
         """
-        seconds = self._clock() - self._began if self.world.is_writer else 0.0
+        seconds = self.clock() - self._began if self.world.is_writer else 0.0
         wished, self._wished_factor = self._wished_factor, 0.0
         told = [*self._wishes, wished, seconds // 1, seconds % 1]  # one float32 would round a long time
         words = torch.tensor(told, dtype=torch.float32, device="cpu")
@@ -242,7 +242,7 @@ class Trainer:
 
     def _measurements(self, is_last: bool, num_pending: int = 2) -> Iterator[Event]:
         _, evaluates, samples = self._is_due(is_last)
-        began, rested = self._clock(), self._rested_seconds
+        began, rested = self.clock(), self._rested_seconds
         if evaluates and self.world.is_writer and num_pending == 2:
             self._num_pending = 2
             yield self.evaluate()
@@ -250,7 +250,7 @@ class Trainer:
             self._num_pending = 1
             yield self.sample()
         self._num_pending = 0
-        self._interval_began += self._clock() - began - (self._rested_seconds - rested)
+        self._interval_began += self.clock() - began - (self._rested_seconds - rested)
 
     def _first_point(self) -> Progress:
         """The loss of the untrained model on the first window: near ln V."""
@@ -289,7 +289,7 @@ class Trainer:
         train_loss = self._nats.item() / self._num_targets
         kept = _SMOOTHING**self._num_steps_logged
         self._smooth_loss = kept * self._smooth_loss + (1 - kept) * train_loss
-        now = self._clock()
+        now = self.clock()
         point = self._point(train_loss, (self._num_targets - self._num_untimed) / max(now - self._interval_began, 1e-9))
         self._interval_began = now
         self._nats = torch.zeros((), device=self.device, dtype=torch.float32)

@@ -1,0 +1,73 @@
+"""The clock of training: it stands still while the process is suspended (Ctrl-Z, a machine that sleeps).
+
+A suspended process uses no processor time, and one that is merely slow, because its machine is busy, uses as much as
+ever. So a gap between two looks that is far longer than its processor time has usually taken here counts as that long.
+What waits for nothing but a disk for many seconds counts no longer either.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+_NOTICED_SECONDS = 5.0  # shorter gaps count as they are
+_FAR_LONGER = 3.0
+_USUAL_SHARE = 0.2  # processor time per second before anything was seen: of a machine as busy as may be
+_REMEMBERED_SECONDS = 20.0
+_LOOK_SECONDS = 0.25
+
+
+class AwakeClock:
+    """Seconds, as `clock` gives them, without those for which the process was suspended.
+
+    `processor` gives the processor time that the process has used.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, processor: Callable[[], float] = time.process_time
+    ) -> None:
+        self._clock, self._processor = clock, processor
+        self._looking = threading.Lock()
+        self._looked, self._used = clock(), processor()
+        self._asleep = 0.0
+        self._seen_seconds, self._seen_used = 1.0, _USUAL_SHARE
+
+    def __call__(self) -> float:
+        """Seconds since some moment or other."""
+        with self._looking:
+            return self._look()
+
+    def _look(self) -> float:
+        now, used = self._clock(), self._processor()
+        gap, work = now - self._looked, used - self._used
+        self._looked, self._used = now, used
+        if gap > _NOTICED_SECONDS:
+            usual = work * self._seen_seconds / max(self._seen_used, 1e-9)
+            if gap > _FAR_LONGER * usual:
+                self._asleep += gap - usual
+                return now - self._asleep
+        self._remember(gap, work)
+        return now - self._asleep
+
+    def _remember(self, seconds: float, used: float) -> None:
+        kept = 0.5 if self._seen_seconds > _REMEMBERED_SECONDS else 1.0
+        self._seen_seconds = kept * self._seen_seconds + seconds
+        self._seen_used = kept * self._seen_used + used
+
+
+@contextlib.contextmanager
+def looking_at(clock: Callable[[], float]) -> Iterator[None]:
+    """Inside the block `clock` is looked at several times a second, so that no long step hides a suspension."""
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(_LOOK_SECONDS):
+            clock()
+
+    thread = threading.Thread(target=look, name="clock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
