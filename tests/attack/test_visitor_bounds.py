@@ -1,5 +1,7 @@
 """What another visitor may not do, and what a visitor may hold: asked as anybody can ask, past the page."""
 
+import hashlib
+import json
 import os
 import time
 from pathlib import Path
@@ -54,7 +56,8 @@ def ended(manager: RunManager, name: str, owner: str, minutes: float) -> RunFold
         elapsed_seconds=60 * minutes, fraction=1,
     )  # fmt: skip
     folder.events_file.write_text(point.model_dump_json() + "\n", encoding="utf-8")
-    header = b'{"__metadata__":{"training_state":"{\\"num_parts\\":1}"}}'
+    facts = {"num_parts": 1, "corpus_sha256": hashlib.sha256(SECRET.encode()).hexdigest()}
+    header = json.dumps({"__metadata__": {"training_state": json.dumps(facts)}}).encode()
     folder.state_file.parent.mkdir()
     folder.state_file.write_bytes(len(header).to_bytes(8, "little") + header)
     return folder
@@ -276,7 +279,7 @@ class TestSecrets:
         self, shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert "has 30 characters" in copied(shelf, "private", self.page("the password of the vault is 4"), "me")[1]
-        assert "First Citizen" in copied(shelf, "tiny-shakespeare", self.page("First Citizen:"), "other")[1]
+        assert shelf.may_read("tiny-shakespeare", "other")
         monkeypatch.delenv("CHARLSTM_PUBLIC")
         assert "has 30 characters" in copied(shelf, "private", self.page("the password of the vault is 4"))[1]
 
