@@ -2,12 +2,15 @@
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 from xdist.scheduler import LoadFileScheduling
 
 if TYPE_CHECKING:
@@ -22,8 +25,16 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-_LONGEST = ("tests/ui/", "tests/test_torchrun.py", "tests/integration/", "tests/test_distributed.py")
-_PAGE = re.compile(r"tests/ui/(?!test_(board|compare|crowd|leaving|tabs|views|writing)\.py)")  # the others open none
+_LONGEST = (
+    "tests/ui/",
+    "tests/attack/",
+    "tests/test_packaging.py",
+    "tests/test_torchrun.py",
+    "tests/integration/",
+    "tests/test_distributed.py",
+)
+_ALONE = "board|compare|crowd|leaving|request_body|request_guard|server|sessions|tabs|views|writing"
+_PAGE = re.compile(rf"tests/ui/(?!test_({_ALONE})\.py)")  # the others open none
 
 
 class _ByRoom(LoadFileScheduling):
@@ -56,8 +67,16 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def _kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where this session compiles the recurrence, once for all the processes that its tests start."""
-    return tmp_path_factory.mktemp("kernels")
+    """The recurrence, compiled once for all processes of this session, those that are killed amid it included."""
+    is_one_of_many = "PYTEST_XDIST_WORKER" in os.environ
+    base = tmp_path_factory.getbasetemp()
+    cache = (base.parent if is_one_of_many else base) / "compiled"
+    with FileLock(cache.with_suffix(".lock")):
+        if not cache.exists():
+            code = "from charlstm.kernel.build import library; library()"
+            environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+            subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=environment, check=True)
+    return cache / "charlstm" / "kernels"
 
 
 @pytest.fixture(autouse=True)

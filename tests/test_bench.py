@@ -284,7 +284,7 @@ class TestYardsticksDoTheSameWork:
         peer = Peer(7, 16, 2)
         peer.load_state_dict(ours.model.state_dict())
         settings = {"batch_size": 3, "seq_len": 8, "max_steps": 6, "log_every": 1, "sample_chars": 1, "max_minutes": 0}
-        config = TrainConfig(**settings, lr_schedule="constant", learning_rate=1e-2, **FLOAT32)
+        config = TrainConfig(**settings, state_reset=0, lr_schedule="constant", learning_rate=1e-2, **FLOAT32)
         trainer = Trainer(ours, Split(vocabulary, tokens, tokens[:20]), config)
         losses = [event.train_loss for event in trainer.run() if isinstance(event, Progress) and event.step]
         training = PeerTraining(peer, torch.from_numpy(tokens.astype(np.int64)), 3, 8, learning_rate=1e-2)

@@ -195,6 +195,10 @@ class Watcher:
             order.append(name)
 sys.meta_path.insert(0, Watcher())
 runpy.run_path("app.py", run_name="imported")
+from charlstm.hosting import prepare_environment
+from charlstm.ui.environment import prepare_for_gradio
+prepare_for_gradio()  # as `charlstm app` begins
+prepare_environment()
 from pathlib import Path
 import gradio
 import charlstm.ui.app as page

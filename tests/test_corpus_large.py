@@ -267,7 +267,7 @@ def test_a_file_that_changes_between_two_readings_is_refused_and_leaves_nothing(
         with pytest.raises(CorpusError, match=r"^novel\.txt has changed since it was first read; .*\.$"):
             corpus.split(CHARS, TrainConfig())
         path.write_bytes(before.replace(b"fine", b"nife"))
-    assert list(Path(os.environ["XDG_CACHE_HOME"]).rglob("*.*")) == []
+    assert [path for path in Path(os.environ["XDG_CACHE_HOME"]).rglob("*.*") if path.parent.name != "kernels"] == []
     with pytest.raises(CorpusError, match="has changed"):
         _ = corpus.text
 

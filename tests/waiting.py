@@ -1,11 +1,19 @@
 """Waiting for what another process does, without guessing how long it takes."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run `coroutine` on a thread of its own: in that of the tests a browser's event loop may run."""
+    with ThreadPoolExecutor(1) as aside:
+        return aside.submit(asyncio.run, coroutine).result()
 
 
 def wait_until(condition: Callable[[], T], timeout: float = 60.0) -> T:

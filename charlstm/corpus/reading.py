@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 from charlstm.config import Encoding
 from charlstm.corpus.diagnosis import diagnose
 from charlstm.errors import CorpusError
+from charlstm.tensor_files import LFS_ADVICE, is_lfs_pointer
 
 PIECE = 1 << 18  # bytes read, or characters handled, at once: large enough for speed, small enough for a cache
 _MARKS = {  # in this order: the mark of UTF-32-LE begins with that of UTF-16-LE
@@ -21,6 +22,7 @@ _MARKS = {  # in this order: the mark of UTF-32-LE begins with that of UTF-16-LE
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
+_HEAD_BYTES = 1024  # more than a pointer of Git LFS has
 _NATIVE = "-le" if sys.byteorder == "little" else "-be"
 _CONTINUED = bytes(range(0x80, 0xC0))  # bytes that are never the first of a UTF-8 character
 _C1 = re.compile("[\x80-\x9f]")
@@ -76,7 +78,10 @@ class Pieces:
     def __iter__(self) -> Iterator[str]:
         """The text in pieces that are not empty, but of any length."""
         self._file.seek(0)
-        form = _form(self._file.read(4), self._encoding)
+        head = self._file.read(_HEAD_BYTES)
+        if is_lfs_pointer(head):
+            raise CorpusError(f"{self._name} {LFS_ADVICE}.")
+        form = _form(head[:4], self._encoding)
         self.num_bytes = self._file.seek(len(form.mark))
         decoder = _NewlineDecoder(form.codec)
         found = _Found()

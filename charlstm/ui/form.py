@@ -25,6 +25,7 @@ _OWN_PLACE = ("corpus", "encoding", "max_minutes")  # not under Advanced: they h
 MODEL_FIELDS = tuple(ModelConfig.model_fields)
 TRAIN_FIELDS = tuple(name for name in TrainConfig.model_fields if name not in _OWN_PLACE)
 ADVANCED = (*MODEL_FIELDS, *TRAIN_FIELDS)
+_BEFORE_ADVANCED = 6  # values that are kept in front of those under Advanced
 _PASTED_INFO = "This browser keeps up to a million characters of it; choose a longer one as a file"
 _ADDRESS_INFO = "https://host/text.txt, or hf://datasets/user/name/file.txt for a file of a dataset on the Hub"
 # Not a gr.BrowserState: one in a tab that is not open yet is empty when the page asks for it.
@@ -165,6 +166,8 @@ def restored(kept_json: str, uploads: Uploads) -> list[Any]:
         kept = json.loads(kept_json)
     except (TypeError, ValueError, RecursionError):
         kept = None
+    if isinstance(kept, list) and len(kept) == num_kept - 1:  # kept before there was this setting
+        kept.insert(_BEFORE_ADVANCED + ADVANCED.index("state_reset"), TrainConfig().state_reset)
     if not isinstance(kept, list) or len(kept) != num_kept:
         return [gr.skip()] * (num_kept + 1)
     corpus, pasted, encoding, preset, parent, *numbers, upload = kept
@@ -172,7 +175,7 @@ def restored(kept_json: str, uploads: Uploads) -> list[Any]:
     return [
         _one_of((*DESCRIPTIONS, texts.UPLOAD, texts.PASTE, texts.ADDRESS), corpus),
         pasted if isinstance(pasted, str) else gr.skip(),
-        encoding if isinstance(encoding, str) else gr.skip(),
+        encoding if isinstance(encoding, str) and not _problem("encoding", encoding) else gr.skip(),
         _one_of(tuple(PRESETS), preset),
         parent if isinstance(parent, str) else gr.skip(),
         *(value if isinstance(value, str | int | float) else gr.skip() for value in numbers),

@@ -97,7 +97,7 @@ def test_the_readme_of_a_space_shows_the_page_its_limits_and_where_the_code_is(p
     assert "](page.png)" in readme
     assert plan.files["page.png"].startswith(b"\x89PNG")
     assert "/spaces/owner/my-space/tree/main" in readme
-    assert "| Training time of a run, in minutes | 5 | `CHARLSTM_MAX_MINUTES` |" in readme
+    assert "| Training time of a run in all, in minutes | 5 | `CHARLSTM_MAX_MINUTES` |" in readme
     assert "`CHARLSTM_MAX_CORPUS_MB`" in readme
 
 

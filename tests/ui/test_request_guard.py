@@ -1,6 +1,5 @@
 """Who may ask the page for what, as raw requests to a small app behind the guard."""
 
-import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +16,8 @@ from charlstm.errors import ConfigError
 from charlstm.ui.request_body import MOST_JSON_BYTES
 from charlstm.ui.request_guard import RequestGuard
 from charlstm.ui.trusted_hosts import TrustedHosts
+
+from waiting import run_async  # isort: skip  tests/waiting.py
 
 VARIABLES = ("CHARLSTM_ALLOWED_HOSTS", "GRADIO_ROOT_PATH", "GRADIO_SHARE", "SPACE_ID", "SPACE_HOST")
 JSON = {"Content-Type": "application/json"}
@@ -72,7 +73,7 @@ def ask(behind: Behind) -> Ask:
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:7860") as client:
                 return await client.request(method, path, **request)
 
-        return asyncio.run(talk())
+        return run_async(talk())
 
     return asked
 
@@ -368,5 +369,5 @@ def test_a_web_socket_is_closed() -> None:
         guard = RequestGuard(Behind().app, TrustedHosts(), (), 1)
         await guard({"type": "websocket", "headers": [], "path": "/"}, receive, send)
 
-    asyncio.run(talk())
+    run_async(talk())
     assert sent == [{"type": "websocket.close", "code": 1008}]

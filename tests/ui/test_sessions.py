@@ -9,6 +9,8 @@ from gradio import state_holder
 
 from charlstm.ui.sessions import OpenPages, SessionStates
 
+from waiting import run_async  # isort: skip  tests/waiting.py
+
 
 def test_a_flood_of_names_takes_no_session_from_an_open_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_holder, "SessionState", lambda _: SimpleNamespace())
@@ -40,5 +42,5 @@ def test_a_flood_of_names_takes_no_session_from_an_open_page(monkeypatch: pytest
         assert "mine" not in held
         states.append(held)
 
-    asyncio.run(flood())
+    run_async(flood())
     assert states

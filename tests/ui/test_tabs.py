@@ -147,6 +147,9 @@ def test_what_a_browser_kept_is_put_back_and_what_was_forged_is_not(tmp_path: Pa
     chosen = ["python-stdlib", "some text", "latin-1", "blog", forms.NEW_MODEL, *numbers]
     uploads = Uploads(tmp_path)
     assert forms.restored(json.dumps([*chosen, ""]), uploads) == [*chosen, "", gr.skip()]
+    place = len(chosen) - len(numbers) + 1 + forms.ADVANCED.index("state_reset")
+    before = [*chosen[:place], *chosen[place + 1 :], ""]  # from before there was this setting
+    assert forms.restored(json.dumps(before), uploads) == [*chosen, "", gr.skip()]
     forged = [{"path": "/etc/passwd"}, 5, "utf-99", "no-preset", None, *([["x"]] * len(numbers))]
     skipped = [gr.skip()] * len(chosen)
     for upload in ("../x", "/etc/passwd", 5, {"path": "/etc/passwd"}, "0" * 32):
