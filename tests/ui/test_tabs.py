@@ -154,7 +154,7 @@ def test_what_a_browser_kept_is_put_back_and_what_was_forged_is_not(tmp_path: Pa
     skipped = [gr.skip()] * len(chosen)
     for upload in ("../x", "/etc/passwd", 5, {"path": "/etc/passwd"}, "0" * 32):
         assert forms.restored(json.dumps([*forged, upload]), uploads) == [*skipped, "", gr.skip()]
-    for each in (json.dumps(chosen), "null", "[", "", "{}"):
+    for each in (json.dumps(chosen[:-1]), "null", "[", "", "{}"):
         assert forms.restored(each, uploads) == [*skipped, gr.skip(), gr.skip()]
 
 
