@@ -1,8 +1,8 @@
 """How much memory training a run will take, told before it is taken.
 
 An upper estimate: what is kept of each place of a window for the backward pass, of each parameter for the optimizer and
-for going back, and of each byte of the text. Its factors were fitted to *measured* peaks, which `docs/bounds.md` lists
-beside the estimates. Starts without torch.
+for going back, and of each byte of the text. *Measured* peaks stand beside the estimates in `docs/bounds.md`. Starts
+without torch.
 """
 
 import math
