@@ -47,7 +47,7 @@ def find_model(named: Path) -> Path:
 def _user_folder() -> Path:
     data = platformdirs.user_data_path("charlstm", appauthor=False)
     if not data.is_absolute():  # nobody's home: `~` stayed as it was
-        data = Path(tempfile.gettempdir()) / "charlstm"
+        data = Path(tempfile.mkdtemp(prefix="charlstm-"))  # for this process: whoever knows a name could be there first
     return data / "checkpoints"
 
 

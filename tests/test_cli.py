@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import math
+import os
 import re
 import struct
 import subprocess
@@ -294,6 +295,24 @@ def test_on_a_terminal_a_bar_shows_share_rate_and_time_left(trained: Trained, tm
     assert shares[-1] == 100
     assert any(re.fullmatch(r"\d\d:\d\d", left) for _, left, _ in bars)
     assert "completed at step 150" in text
+
+
+@pytest.mark.parametrize("named", ["folder", "pattern", "list"])
+def test_a_run_on_several_files_goes_on_wherever_it_is_resumed_from(
+    tmp_path: Path, pangrams: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chapters = tmp_path / "chapters"
+    chapters.mkdir()
+    parts = [chapters / f"{number}.txt" for number in range(2)]
+    for part in parts:
+        part.write_text(pangrams, encoding="utf-8")
+    corpus = {"folder": "chapters", "pattern": "chapters/*.txt", "list": os.pathsep.join(map(str, parts))}[named]
+    runs = ["--checkpoints-dir", str(tmp_path / "runs")]
+    monkeypatch.chdir(tmp_path)
+    short = ["--hidden-size", "4", "--max-minutes", "0", "--max-steps", "2", "--sample-chars", "5"]
+    assert main(["train", "--corpus", corpus, "--name", "novel", *short, *runs]) == 0
+    monkeypatch.chdir("/")
+    assert main(["resume", "novel", "--more-steps", "2", *runs]) == 0
 
 
 class TestAMovedText:

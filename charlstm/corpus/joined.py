@@ -87,6 +87,7 @@ def join(joined: Joined, encoding: Encoding) -> Path:
     key = hashlib.sha256(repr((facts, encoding)).encode()).hexdigest()
     place = Path(platformdirs.user_cache_dir("charlstm")) / "texts" / f"{key}.txt"
     if place.is_file():
+        os.utime(place)  # or it would go first where too much is kept
         return place
     with publish(place, is_durable=False) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.writelines(_pieces(joined.paths, encoding))

@@ -176,10 +176,11 @@ class _Exchange:
     def run(self) -> None:
         """Leave the text in its place in the cache."""
         address, may_be_private = self._address, not is_public()
+        ends_at = time.monotonic() + (_PUBLIC_SECONDS if is_public() else _OWN_SECONDS)
         for _ in range(_MOST_REDIRECTS + 1):
             place = parse_address(address)
             connection = open_connection(place, may_be_private)
-            watch = threading.Timer(_PUBLIC_SECONDS if is_public() else _OWN_SECONDS, self._end, [connection])
+            watch = threading.Timer(max(0.0, ends_at - time.monotonic()), self._end, [connection])
             watch.daemon = True
             watch.start()
             try:
@@ -223,6 +224,8 @@ class _Exchange:
         with publish(self._kept.path, is_durable=False) as temporary, temporary.open("wb") as file:
             while data := response.read1(_CHUNK_BYTES):
                 done += len(data)
+                if self._is_late:  # the server has closed its side, so that nothing could be shut down
+                    raise ConnectionError("the connection broke")
                 if done > most_bytes():
                     raise too_long("the text")
                 digest.update(data)

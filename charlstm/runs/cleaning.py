@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from charlstm.errors import RunError
-from charlstm.hosting import limits
+from charlstm.hosting import is_public, limits
 from charlstm.runs.store import RunFolder, RunStore
 from charlstm.runs.trash import TRASH, Trash
 
@@ -77,7 +77,9 @@ def drop_abandoned(store: RunStore) -> None:
 def _is_unprepared(folder: RunFolder) -> bool:
     """Whether a run is, or was, on its way into this folder: a kill may have kept it from arriving."""
     try:
-        return not folder.exists and (folder.unprepared_file.exists() or not any(folder.path.iterdir()))
+        # an empty one may be a person's own where no strangers come
+        is_left_empty = is_public() and not folder.name.startswith(".") and not any(folder.path.iterdir())
+        return not folder.exists and (folder.unprepared_file.exists() or is_left_empty)
     except OSError:  # no folder
         return False
 

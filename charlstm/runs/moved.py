@@ -3,6 +3,7 @@
 Starts without torch.
 """
 
+import glob
 import os
 import shlex
 from pathlib import Path, PureWindowsPath
@@ -15,11 +16,19 @@ def require_text(folder: RunFolder) -> None:
     """Raise `CorpusError` if the file that the run learns from is gone from its place."""
     place = folder.settings().train.corpus
     is_path = Path(place).is_absolute() or PureWindowsPath(place).is_absolute()  # else a corpus by name
-    if is_path and not folder.corpus_file.exists() and not Path(place).exists():
+    if is_path and not folder.corpus_file.exists() and not _is_there(place):
         raise CorpusError(
             f"{PureWindowsPath(place).name}, the text of this run, is no longer where it was; bring it back, or say "
             f"where it is: python -m charlstm resume {shlex.quote(folder.name)} --corpus FILE."
         )
+
+
+def _is_there(place: str) -> bool:
+    """Whether there is a file, a folder, one that a pattern stands for, or each of a list of paths."""
+    if Path(place).exists():
+        return True
+    parts = [each for each in place.split(os.pathsep) if each]
+    return any(glob.iglob(place, recursive=True)) or (len(parts) > 1 and all(Path(each).exists() for each in parts))  # noqa: PTH207  an absolute pattern
 
 
 def keep_place(folder: RunFolder, place: str) -> None:

@@ -5,7 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from charlstm.corpus import DESCRIPTIONS, HELD_BYTES, Corpus, Report, open_corpus, open_file
+from charlstm.corpus import (
+    DESCRIPTIONS,
+    HELD_BYTES,
+    Corpus,
+    Report,
+    absolute,
+    is_address,
+    open_corpus,
+    open_file,
+)
 from charlstm.errors import CharLSTMError, CorpusError
 from charlstm.runs.moved import keep_place, require_text
 from charlstm.runs.parts import header_of
@@ -68,7 +77,9 @@ def moved_text(folder: RunFolder, place: str, report: Report | None = None) -> C
     """
     corpus = open_corpus(place, folder.settings().train.encoding, report, shown=place)
     _check_against_state(corpus, folder)
-    keep_place(folder, place if place in DESCRIPTIONS else str(Path(place).expanduser().resolve()))
+    if place not in DESCRIPTIONS:
+        place = corpus.name if is_address(place) else absolute(place)
+    keep_place(folder, place)
     return corpus
 
 
