@@ -34,6 +34,7 @@ _BACKLOG = 100  # Python's loop tries to accept so many at once, and reports eac
 _WARN_SECONDS = 60.0
 _UPLOAD_BYTES = 200_000_000  # where no other size is set
 _FIRST_PORT, _NUM_PORTS = 7860, 100
+_REFUSED_SECONDS = 0.5  # a refused connection stays for this long, so that its client reads why
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
     b"Retry-After: 5\r\n\r\nToo many connections are open; try again in a moment.\n"
@@ -49,6 +50,7 @@ class BoundedConnection(H11Protocol):
 
     patience_seconds = _PATIENCE_SECONDS
     most_connections = _MOST_CONNECTIONS
+    _is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Look at it again later, if there is room for it."""
@@ -58,11 +60,17 @@ class BoundedConnection(H11Protocol):
         self._timer = self.loop.call_later(self.patience_seconds, self._look)
         self._since = self.loop.time()
         if len(self.connections) > self.most_connections and not self._make_room():
+            self._is_refused = True
             transport.write(_BUSY)
-            transport.close()
+            # Closed at once, what the client sent meanwhile would be answered by a reset that takes the sentence away.
+            if transport.can_write_eof():
+                transport.write_eof()
+            self.loop.call_later(_REFUSED_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """Count it."""
+        if self._is_refused:
+            return
         self._num_bytes += len(data)
         self._since = self.loop.time()
         super().data_received(data)
