@@ -35,7 +35,7 @@ def publish(path: Path, is_durable: bool = True, is_private: bool = False) -> It
             _flush(temporary)
         # mkstemp makes 0600; others may read what this user's files let them read
         _set_mode(temporary, 0o600 if is_private else 0o666 & ~_UMASK)
-        _replace(temporary, path)
+        replace_patiently(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):  # a disk that fails here failed above, which is what counts
             temporary.unlink(missing_ok=True)
@@ -58,15 +58,15 @@ def _set_mode(path: Path, mode: int) -> None:
             path.chmod(mode)
 
 
-def _replace(temporary: Path, path: Path) -> None:
-    """Windows refuses for as long as another process reads `path`, which takes it some milliseconds."""
+def replace_patiently(source: Path, target: Path) -> None:
+    """Rename a file or folder; Windows refuses for as long as anybody reads it, which takes them some milliseconds."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while os.name != "posix" and time.monotonic() < deadline:
         with contextlib.suppress(PermissionError):
-            temporary.replace(path)
+            source.replace(target)
             return
         time.sleep(_RETRY_SECONDS)
-    temporary.replace(path)
+    source.replace(target)
 
 
 def _flush(path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charlstm.errors import ConfigError
-from charlstm.private_folders import make_private
+from charlstm.private_folders import make_temporary
 
 BUNDLED = ("tiny-shakespeare", "python-stdlib")  # models that come with the app, in this order
 BACKUP_REPO = "CHARLSTM_BACKUP_REPO"
@@ -124,7 +124,7 @@ def prepare_environment() -> None:
     if is_public():
         os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"  # noqa: S105  no token, but that the machine's is not used
     if not _has_cache():
-        place = _own_temporary_folder()
+        place = make_temporary()
         os.environ["XDG_CACHE_HOME"] = str(place / "cache")
         os.environ.setdefault("HF_HOME", str(place / "huggingface"))
     if importlib.util.find_spec("spaces"):
@@ -137,16 +137,6 @@ def _has_cache() -> bool:
     except RuntimeError:  # no HOME, and a user whom nobody has entered
         return False
     return _is_writable(home)
-
-
-def _own_temporary_folder() -> Path:
-    """The same one for all processes of this user, or where somebody else has taken its name one for this process."""
-    place = Path(tempfile.gettempdir()) / f"charlstm-{os.getuid() if hasattr(os, 'getuid') else 0}"
-    try:
-        make_private(place)
-    except OSError:
-        place = Path(tempfile.mkdtemp(prefix="charlstm-"))
-    return place
 
 
 def place_of_runs(bundled: Path) -> Path:

@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,21 @@ def make_private(path: Path) -> None:
         _claim(folder, path)
     finally:
         os.close(folder)
+
+
+def temporary_place() -> Path:
+    """Return the path that all processes of this user share among the temporary files; nothing is made."""
+    number = f"-{os.getuid()}" if sys.platform != "win32" else ""  # Windows gives each user a folder of their own
+    return Path(tempfile.gettempdir()) / f"charlstm{number}"
+
+
+def make_temporary() -> Path:
+    """Make `temporary_place` private, or where somebody has taken its name a folder for this process; return it."""
+    try:
+        make_private(temporary_place())
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="charlstm-"))
+    return temporary_place()
 
 
 @contextlib.contextmanager

@@ -4,12 +4,14 @@ import contextlib
 import io
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from charlstm.cli import main
+from charlstm.errors import HubError
 
 TINY = ["--hidden-size", "8", "--batch-size", "2", "--seq-len", "16", "--dropout", "0", "--max-minutes", "0"]
 TINY += ["--log-every", "10", "--eval-every", "20", "--sample-every", "30", "--sample-chars", "25"]
@@ -59,3 +61,14 @@ def provenance_of(run_path: Path) -> dict[str, Any]:
     data = (run_path / "model.safetensors").read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     return json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["provenance"])
+
+
+def sentence_of(act: Callable[[], object]) -> str:
+    """What a person is told of the Hub when `act` fails."""
+    with pytest.raises(HubError) as raised:
+        act()
+    told = str(raised.value)
+    assert told.endswith(".")
+    assert told.isprintable()
+    assert len(told) < 500
+    return told

@@ -39,17 +39,24 @@ def test_it_is_a_folder_of_ones_own_and_the_same_for_every_process(temporary: Pa
     assert getpass.getuser()
 
 
-@pytest.mark.parametrize("taken", ["link", "file", "open to others"])
+def test_nothing_stays_that_others_could_have_put_into_ones_own_place(temporary: Path):
+    place = temporary / f"charlstm-{os.getuid()}"
+    (place / ".config").mkdir(parents=True)
+    (place / ".netrc").write_text("planted")
+    place.chmod(0o777)
+    ensure_home()
+    assert list(Path.home().iterdir()) == []
+    assert stat.S_IMODE(Path.home().stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("taken", ["link", "file"])
 def test_a_place_that_is_not_ones_own_is_not_used(temporary: Path, taken: str):
     place = temporary / f"charlstm-{os.getuid()}"
     if taken == "link":
         (temporary / "theirs").mkdir(mode=0o700)
         place.symlink_to(temporary / "theirs")
-    elif taken == "file":
-        place.write_text("")
     else:
-        place.mkdir()
-        place.chmod(0o777)
+        place.write_text("")
     ensure_home()
     assert Path.home() != place
     assert stat.S_IMODE(Path.home().stat().st_mode) == 0o700

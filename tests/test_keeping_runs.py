@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from waiting import wait_until
+from windows import refuse_replacing
 
 from charlstm.cli import main
 from charlstm.config import Settings
@@ -218,22 +219,15 @@ class TestDeletion:
         self, manager: RunManager, monkeypatch: pytest.MonkeyPatch
     ):
         """Windows refuses to rename a folder in which anybody has a file open."""
-        rename, refused = Path.rename, [PermissionError(13, "Access is denied")] * 3
-
-        def renamed(path: Path, place: Path) -> Path:
-            if refused:
-                raise refused.pop()
-            return rename(path, place)
-
         manager.start(SHORT, "going", "a text")
         manager.start(SHORT, "one", "a text")
-        monkeypatch.setattr("charlstm.runs.trash._IS_WINDOWS", True)
-        monkeypatch.setattr(Path, "rename", renamed)
+        left = refuse_replacing(3, monkeypatch)
         trash_id = manager.delete("one")
-        assert not refused
-        refused += [PermissionError(13, "Access is denied")] * 3
+        assert left() < 0
+        monkeypatch.undo()
+        left = refuse_replacing(3, monkeypatch)
         manager.restore(trash_id)
-        assert not refused
+        assert left() < 0
 
     def test_where_the_name_is_taken_since_it_comes_back_under_another(self, manager: RunManager):
         manager.start(SHORT, "going", "a text")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import Timeout
 from waiting import wait_until
+from windows import refuse_replacing
 
 from charlstm import files
 from charlstm.errors import RunError
@@ -58,30 +59,6 @@ def test_a_disk_that_fails_to_flush_is_told_of_and_the_old_file_stays(
     with pytest.raises(OSError, match=os.strerror(number)):
         publish_text(tmp_path / "file", "new")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
-
-
-def refuse_replacing(times: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """Somebody has a file open, as Windows sees it: nobody may replace it so many times. Returns how many are left."""
-    left, replace = [times], Path.replace
-
-    def refused(path: Path, target: Path) -> Path:
-        left[0] -= 1
-        if left[0] >= 0:
-            raise PermissionError(errno.EACCES, "Access is denied")
-        return replace(path, target)
-
-    monkeypatch.setattr(files, "os", Windows())
-    monkeypatch.setattr(Path, "replace", refused)
-    return lambda: left[0]
-
-
-class Windows:
-    """What `files` sees of the module `os` there."""
-
-    name = "nt"
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(os, name)
 
 
 def test_on_windows_a_file_that_is_being_read_is_replaced_a_moment_later(

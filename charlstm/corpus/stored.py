@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -29,7 +28,7 @@ from charlstm.corpus.reading import PIECE
 from charlstm.corpus.textfile import TextFile
 from charlstm.errors import CorpusError, VocabularyError
 from charlstm.files import publish
-from charlstm.private_folders import make_private, private_folder
+from charlstm.private_folders import make_private, private_folder, temporary_place
 from charlstm.vocabulary import Vocabulary
 
 KEPT_BYTES = 4 << 30
@@ -151,13 +150,8 @@ def _folder() -> Iterator[Path]:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except (OSError, RuntimeError):  # a user without a home has no cache either
-            folder = opened.enter_context(private_folder(_temporary_folder()))
+            folder = opened.enter_context(private_folder(temporary_place()))
         yield folder
-
-
-def _temporary_folder() -> Path:
-    number = f"-{os.getuid()}" if sys.platform != "win32" else ""  # Windows gives each user a folder of their own
-    return Path(tempfile.gettempdir()) / f"charlstm{number}"
 
 
 def _whole(path: Path, num_bytes: int) -> io.FileIO | None:

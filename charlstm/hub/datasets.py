@@ -7,14 +7,16 @@ from typing import Any
 
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-from tqdm import tqdm
 
 from charlstm.corpus.web import DatasetFile, Report, too_long
+from charlstm.errors import HubError
 from charlstm.files import publish
 from charlstm.hosting import is_public
 from charlstm.hub.client import reading_token, talking
+from charlstm.hub.digests import discard, is_whole
 from charlstm.hub.failures import HubAway, httpx
 from charlstm.hub.names import checked_repo
+from charlstm.hub.pull import DownloadBar
 
 _METADATA_SECONDS = 10.0
 
@@ -28,18 +30,27 @@ def fetch_dataset_file(wanted: DatasetFile, most: int, report: Report, kept: Pat
     checked_repo(wanted.repo_id, "dataset")
     name = wanted.address
 
-    class Bar(_Bar):
-        subject, at_most, tell = name, most, staticmethod(report)
+    class Bar(DownloadBar):
+        at_most, tell = most, staticmethod(report)
+        refuse = staticmethod(lambda _: too_long(name))
 
     def download(**options: Any) -> Path:
         place: dict[str, Any] = {"repo_type": "dataset", "revision": wanted.revision, "endpoint": constants.ENDPOINT}
         return Path(hf_hub_download(wanted.repo_id, wanted.file, **place, **options))
 
+    def download_whole(digest: str | None, **options: Any) -> Path:
+        """As the Hub names it: what is damaged is not kept, and fetched once more."""
+        for _ in range(2):
+            if is_whole(path := download(tqdm_class=Bar, **options), digest):
+                return path
+            discard(path)
+        raise HubError(f"{name} arrives damaged, and nothing of it is kept; try again later or on another network.")
+
     url = hf_hub_url(wanted.repo_id, wanted.file, repo_type="dataset", revision=wanted.revision,
                      endpoint=constants.ENDPOINT)  # fmt: skip
     with talking(f"dataset {wanted.repo_id}"):
         try:
-            size = get_hf_file_metadata(url, token=reading_token(), timeout=_METADATA_SECONDS).size
+            found = get_hf_file_metadata(url, token=reading_token(), timeout=_METADATA_SECONDS)
         except (httpx.ConnectError, httpx.TimeoutException, OfflineModeIsEnabled, HfHubHTTPError, HubAway) as error:
             is_away = not isinstance(error, HfHubHTTPError) or error.response.status_code >= 500
             if is_public() or not is_away:
@@ -48,29 +59,10 @@ def fetch_dataset_file(wanted: DatasetFile, most: int, report: Report, kept: Pat
                 return download(local_files_only=True), ("The Hub can't be reached: the copy in its cache is used.",)
             except LocalEntryNotFoundError:
                 raise error from None
-        if size is not None and size > most:
+        if found.size is not None and found.size > most:
             raise too_long(name)
         if not is_public():
-            return download(token=reading_token(), tqdm_class=Bar), ()
+            return download_whole(found.etag, token=reading_token()), ()
         with tempfile.TemporaryDirectory() as cache, publish(kept, is_durable=False) as temporary:
-            shutil.copyfile(download(token=False, tqdm_class=Bar, cache_dir=cache), temporary)
+            shutil.copyfile(download_whole(found.etag, token=False, cache_dir=cache), temporary)
         return kept, ()
-
-
-class _Bar(tqdm):  # type: ignore[misc]
-    """Where the client would draw a bar: tells the bytes, and ends a file longer than it was said to be."""
-
-    subject: str
-    at_most: int
-    tell: Report
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        options.pop("name", None)
-        super().__init__(*args, **{**options, "disable": True})
-        self._num_bytes, self._total = int(options.get("initial") or 0), int(options.get("total") or 0)
-
-    def update(self, n: float | None = 1) -> None:
-        self._num_bytes += int(n or 0)
-        if self._num_bytes > self.at_most:
-            raise too_long(self.subject)
-        self.tell(self._num_bytes, self._total)

@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,8 +173,10 @@ def _in_cache(wish: _Wanted, commit: str | None) -> bool:
 
 
 def _download(wish: _Wanted, file: str, token: str | bool, most: int) -> Path:
-    class Bar(_Bar):
-        subject, at_most, tell = wish.repo_id, most, staticmethod(wish.report)
+    class Bar(DownloadBar):
+        at_most = most
+        tell = staticmethod(lambda done, total: wish.report(Step(f"fetching {wish.repo_id}", done, total)))
+        refuse = staticmethod(lambda size: HubError(_too_large(wish.repo_id, size, most)))
 
     return Path(
         hf_hub_download(
@@ -230,12 +233,12 @@ def _digest(file: Path) -> str | None:
         return None
 
 
-class _Bar(tqdm):  # type: ignore[misc]
+class DownloadBar(tqdm):  # type: ignore[misc]
     """Where the client would draw a bar: tells the bytes instead, and ends a file longer than it was said to be."""
 
-    subject: str
-    at_most: int
-    tell: Report
+    at_most: int  # bytes; 0 for no limit
+    tell: Callable[[int, int], None]  # bytes so far, bytes in all
+    refuse: Callable[[int], Exception]  # what to raise for a file of so many bytes
 
     def __init__(self, *args: Any, **options: Any) -> None:
         options.pop("name", None)
@@ -244,10 +247,11 @@ class _Bar(tqdm):  # type: ignore[misc]
         self._told = 0.0
 
     def update(self, n: float | None = 1) -> None:
+        """Tell of `n` more bytes; raises what `refuse` makes."""
         self._num_bytes += int(n or 0)
         if self.at_most and self._num_bytes > self.at_most:
-            raise HubError(_too_large(self.subject, self._num_bytes, self.at_most))
+            raise self.refuse(self._num_bytes)
         now = time.monotonic()
         if now - self._told >= _BETWEEN_SECONDS or self._num_bytes == self._total:
             self._told = now
-            self.tell(Step(f"fetching {self.subject}", self._num_bytes, self._total))
+            self.tell(self._num_bytes, self._total)

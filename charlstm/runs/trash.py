@@ -1,21 +1,18 @@
 """Deleted runs: kept for some days beside the others, and brought back as they were."""
 
 import contextlib
-import os
 import shutil
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 from charlstm.errors import RunError
+from charlstm.files import replace_patiently
 from charlstm.hosting import trash_days
 from charlstm.runs.store import RunFolder, RunStore
 
 TRASH = ".trash"
 _SWEEP_SECONDS = 3600
-_IS_WINDOWS = os.name == "nt"
-_PATIENCE_SECONDS = 0.5
-_RETRY_SECONDS = 0.01
 
 
 class Trashed(NamedTuple):
@@ -47,7 +44,7 @@ class Trash:
         trash_id = f"{folder.name}.{time.time_ns() // 1_000_000}"
         try:
             self._place.mkdir(exist_ok=True)
-            _move(folder.path, self._place / trash_id)
+            replace_patiently(folder.path, self._place / trash_id)
         except OSError as error:
             raise RunError(f"{folder.label} can't be deleted ({error.strerror}); check its folder.") from None
         return trash_id
@@ -72,7 +69,7 @@ class Trash:
             name = self._store.free_name(name)
         folder = RunFolder(self._store.root / name)
         try:
-            _move(self._place / trash_id, folder.path)
+            replace_patiently(self._place / trash_id, folder.path)
         except OSError as error:
             raise RunError(f"{name} can't be restored ({error.strerror}); check its folder.") from None
         return folder
@@ -88,17 +85,6 @@ class Trash:
                 with contextlib.suppress(OSError):
                     shutil.rmtree(self._place / each.id)
         return True
-
-
-def _move(folder: Path, place: Path) -> None:
-    """Windows refuses for as long as anybody reads a file in `folder`, which takes a page some milliseconds."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while _IS_WINDOWS and time.monotonic() < deadline:
-        with contextlib.suppress(PermissionError):
-            folder.rename(place)
-            return
-        time.sleep(_RETRY_SECONDS)
-    folder.rename(place)
 
 
 def _trashed(path: Path) -> Trashed:

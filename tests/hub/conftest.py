@@ -59,3 +59,10 @@ def records(trained: Path) -> list[Record]:
 @pytest.fixture(scope="session")
 def packed(trained: Path) -> Parcel:
     return pack(trained, "owner/tiny")
+
+
+@pytest.fixture
+def published(hub: LoopbackHub, packed: Parcel) -> Parcel:
+    """What is to be sent to a repository that is there already."""
+    hub.add("owner/tiny", {"README.md": b"before"}, private=True)
+    return packed

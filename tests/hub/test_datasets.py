@@ -1,10 +1,12 @@
 """Texts in datasets on the Hub, against a loopback Hub."""
 
+from pathlib import Path
+
 import pytest
 from loopback import OWNER, LoopbackHub
 
 from charlstm.corpus import open_corpus
-from charlstm.errors import CharLSTMError
+from charlstm.errors import CharLSTMError, HubError
 
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 5000  # large: it comes from the storage host
 
@@ -53,3 +55,23 @@ def test_among_strangers_no_login_acts_and_the_size_is_bounded(
         with pytest.raises(CharLSTMError, match=words):
             open_corpus(address)
     assert hub.authorizations() == {None}
+
+
+@pytest.mark.parametrize("is_public", [False, True])
+def test_what_is_damaged_is_fetched_again_and_never_kept(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_public: bool
+) -> None:
+    if is_public:
+        monkeypatch.setenv("CHARLSTM_PUBLIC", "1")
+    address, times = "hf://datasets/owner/texts/data/fox.txt", []
+
+    def damage(data: bytes) -> bytes:
+        times.append(1)
+        return b"T" + data[1:] if len(times) != 3 else data
+
+    hub.damage = damage
+    with pytest.raises(HubError, match="arrives damaged"):
+        open_corpus(address)
+    assert len(times) == 2
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size == len(TEXT)]
+    assert open_corpus(address).text == TEXT

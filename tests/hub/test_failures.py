@@ -3,17 +3,16 @@
 import errno
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub.constants
 import pytest
+from commands import sentence_of
 from huggingface_hub import HfApi, close_session
 from loopback import OWNER, READER, Fault, LoopbackHub
 
 from charlstm.cli import main
-from charlstm.errors import HubError
 from charlstm.hub import client, failures
 from charlstm.hub.client import Followed, Step, talking
 from charlstm.hub.pull import fetch, pull
@@ -30,21 +29,6 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     for module in ("utils._http", "file_download"):
         monkeypatch.setattr(f"huggingface_hub.{module}.time", waits)
     return seconds
-
-
-@pytest.fixture
-def parcel(hub: LoopbackHub, packed: Parcel) -> Parcel:
-    hub.add("owner/tiny", {"README.md": b"before"}, private=True)
-    return packed
-
-
-def sentence_of(act: Callable[[], object]) -> str:
-    with pytest.raises(HubError) as raised:
-        act()
-    told = str(raised.value)
-    assert told.endswith(".")
-    assert "\n" not in told
-    return told
 
 
 @pytest.mark.parametrize(
@@ -69,22 +53,24 @@ def sentence_of(act: Callable[[], object]) -> str:
     ],
 )
 def test_a_push_that_fails_is_told_changes_nothing_and_completes_the_next_time(
-    hub: LoopbackHub, parcel: Parcel, slept: list[float], path: str, status: int, expected: str
+    hub: LoopbackHub, published: Parcel, slept: list[float], path: str, status: int, expected: str
 ) -> None:
     hub.faults.append(Fault(path, status))
-    assert expected in sentence_of(lambda: push(parcel, OWNER))
+    assert expected in sentence_of(lambda: push(published, OWNER))
     assert hub.model("owner/tiny").files() == {"README.md": b"before"}
     hub.faults.clear()
-    push(parcel, OWNER)
-    assert hub.model("owner/tiny").files() == parcel.files
+    push(published, OWNER)
+    assert hub.model("owner/tiny").files() == published.files
     assert sum(slept) <= 5 * 8
 
 
-def test_a_connection_that_breaks_once_is_taken_up_again(hub: LoopbackHub, parcel: Parcel, slept: list[float]) -> None:
+def test_a_connection_that_breaks_once_is_taken_up_again(
+    hub: LoopbackHub, published: Parcel, slept: list[float]
+) -> None:
     hub.faults.append(Fault("/put/", 0, times=1))
-    push(parcel, OWNER)
+    push(published, OWNER)
     assert len(slept) == 1
-    assert hub.model("owner/tiny").files() == parcel.files
+    assert hub.model("owner/tiny").files() == published.files
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -102,12 +88,12 @@ def test_a_connection_that_breaks_once_is_taken_up_again(hub: LoopbackHub, parce
     ],
 )
 def test_a_hub_that_is_busy_once_is_asked_again_and_says_so(
-    hub: LoopbackHub, parcel: Parcel, slept: list[float], path: str, status: int
+    hub: LoopbackHub, published: Parcel, slept: list[float], path: str, status: int
 ) -> None:
     steps: list[Step] = []
     hub.faults.append(Fault(path, status, headers={"Retry-After": "3"} if status == 429 else {}, times=1))
-    push(parcel, OWNER, report=steps.append)
-    assert hub.model("owner/tiny").files() == parcel.files
+    push(published, OWNER, report=steps.append)
+    assert hub.model("owner/tiny").files() == published.files
     assert [step.words for step in steps if "trying again" in step.words] == [
         f"the Hub{chr(39) + 's storage' if path == '/put/' else ''} is busy (it answers {status}); trying again"
     ]
@@ -117,35 +103,35 @@ def test_a_hub_that_is_busy_once_is_asked_again_and_says_so(
 
 @pytest.mark.usefixtures("slept")
 @pytest.mark.parametrize("path", ["/api/repos/create", "/preupload/", "/put/", "/commit/"])
-def test_trying_again_is_said_only_when_it_is_done(hub: LoopbackHub, parcel: Parcel, path: str) -> None:
+def test_trying_again_is_said_only_when_it_is_done(hub: LoopbackHub, published: Parcel, path: str) -> None:
     steps: list[Step] = []
     hub.faults.append(Fault(path, 503))
-    sentence_of(lambda: push(parcel, OWNER, report=steps.append))
+    sentence_of(lambda: push(published, OWNER, report=steps.append))
     asked = len([each for each in hub.requests if path in each.path])
     assert len([step for step in steps if "trying again" in step.words]) == asked - 1
 
 
 def test_two_repositories_that_are_made_at_once_are_not_asked_for_without_end(
-    hub: LoopbackHub, parcel: Parcel, slept: list[float]
+    hub: LoopbackHub, published: Parcel, slept: list[float]
 ) -> None:
     body = b'{"error": "Cannot create repo: another conflicting operation is in progress"}'
     hub.faults.append(Fault("/api/repos/create", 409, body=body))
-    assert "another conflicting operation" in sentence_of(lambda: push(parcel, OWNER))
+    assert "another conflicting operation" in sentence_of(lambda: push(published, OWNER))
     assert len(slept) == 2
 
 
 @pytest.mark.usefixtures("slept")
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
-def test_a_pull_asks_a_busy_hub_again(hub: LoopbackHub, parcel: Parcel, tmp_path: Path, method: str) -> None:
-    push(parcel, OWNER)
+def test_a_pull_asks_a_busy_hub_again(hub: LoopbackHub, published: Parcel, tmp_path: Path, method: str) -> None:
+    push(published, OWNER)
     hub.faults += [Fault("/resolve/", 503, method=method, times=1), Fault("/get/", 500, times=1)]
     assert pull("owner/tiny", RunStore(tmp_path / "checkpoints")) == "tiny"
 
 
-def test_a_busy_hub_is_told_while_it_is_asked_again(hub: LoopbackHub, parcel: Parcel, slept: list[float]) -> None:
+def test_a_busy_hub_is_told_while_it_is_asked_again(hub: LoopbackHub, published: Parcel, slept: list[float]) -> None:
     steps: list[Step] = []
     hub.faults.append(Fault("/put/", 503, times=2))
-    push(parcel, OWNER, report=steps.append)
+    push(published, OWNER, report=steps.append)
     assert len([step for step in steps if "503" in step.words]) == 2
     assert len(slept) == 2
 
@@ -158,7 +144,7 @@ def test_a_busy_hub_is_told_while_it_is_asked_again(hub: LoopbackHub, parcel: Pa
 )
 def test_a_long_wait_that_the_hub_asks_for_is_told_and_not_slept_through(
     hub: LoopbackHub,
-    parcel: Parcel,
+    published: Parcel,
     slept: list[float],
     path: str,
     headers: dict[str, str],
@@ -166,28 +152,28 @@ def test_a_long_wait_that_the_hub_asks_for_is_told_and_not_slept_through(
 ) -> None:
     monkeypatch.setattr(failures, "time", SimpleNamespace(time=lambda: 0.0))
     hub.faults.append(Fault(path, 429, headers=headers))
-    assert "try again in 2 min 10 s" in sentence_of(lambda: push(parcel, OWNER))
+    assert "try again in 2 min 10 s" in sentence_of(lambda: push(published, OWNER))
     assert slept == []
 
 
 @pytest.mark.usefixtures("slept")
 @pytest.mark.parametrize("path", ["/api/repos/create", "/put/", "/commit/"])
 def test_a_hub_that_does_not_answer_is_given_up_and_waiting_is_shown(
-    hub: LoopbackHub, parcel: Parcel, monkeypatch: pytest.MonkeyPatch, path: str
+    hub: LoopbackHub, published: Parcel, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.setattr(client, "_TIMEOUT_SECONDS", 0.25)
     monkeypatch.setattr(client, "_HEARTBEAT_SECONDS", 0.05)
     hub.faults.append(Fault(path, until=threading.Event()))
     steps: list[Step] = []
-    told = sentence_of(lambda: steps.extend(Followed(lambda report: push(parcel, OWNER, report=report))))
+    told = sentence_of(lambda: steps.extend(Followed(lambda report: push(published, OWNER, report=report))))
     assert "has not answered" in told
     assert any(step.words.endswith(" s)") for step in steps)
 
 
 @pytest.mark.parametrize("given", ["9" * 99, "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_a_wait_beyond_reason_is_told_in_few_words(hub: LoopbackHub, parcel: Parcel, given: str) -> None:
+def test_a_wait_beyond_reason_is_told_in_few_words(hub: LoopbackHub, published: Parcel, given: str) -> None:
     hub.faults.append(Fault("/preupload/", 429, headers={"Retry-After": given}))
-    assert sentence_of(lambda: push(parcel, OWNER)).endswith("try again another day.")
+    assert sentence_of(lambda: push(published, OWNER)).endswith("try again another day.")
 
 
 def test_a_client_made_anew_after_a_refused_connection_waits_no_longer_than_the_first(
@@ -204,15 +190,15 @@ def test_a_client_made_anew_after_a_refused_connection_waits_no_longer_than_the_
     assert "has not answered" in sentence_of(ask)
 
 
-def test_a_hub_that_is_down_is_told_at_once(hub: LoopbackHub, parcel: Parcel, slept: list[float]) -> None:
+def test_a_hub_that_is_down_is_told_at_once(hub: LoopbackHub, published: Parcel, slept: list[float]) -> None:
     hub.close()
-    assert "can't be reached" in sentence_of(lambda: push(parcel, OWNER))
+    assert "can't be reached" in sentence_of(lambda: push(published, OWNER))
     assert slept == []
     assert "can't be reached" in sentence_of(lambda: fetch("owner/tiny"))
 
 
-def test_a_login_that_is_no_longer_valid_is_told(parcel: Parcel) -> None:
-    assert "does not know this login" in sentence_of(lambda: push(parcel, "hf_revoked"))
+def test_a_login_that_is_no_longer_valid_is_told(published: Parcel) -> None:
+    assert "does not know this login" in sentence_of(lambda: push(published, "hf_revoked"))
 
 
 @pytest.mark.parametrize(("status", "expected"), [(401, "asks for a login"), (403, "may not write to owner/tiny")])
@@ -223,8 +209,8 @@ def test_a_repository_that_may_not_be_made_is_told(
     assert expected in sentence_of(lambda: push(packed, OWNER))
 
 
-def test_a_name_that_belongs_to_another_is_told(parcel: Parcel) -> None:
-    assert "owner/tiny" in sentence_of(lambda: push(parcel, READER))
+def test_a_name_that_belongs_to_another_is_told(published: Parcel) -> None:
+    assert "owner/tiny" in sentence_of(lambda: push(published, READER))
 
 
 @pytest.mark.usefixtures("slept")
@@ -240,9 +226,9 @@ def test_a_name_that_belongs_to_another_is_told(parcel: Parcel) -> None:
     ],
 )
 def test_a_pull_that_fails_leaves_nothing_behind_and_completes_the_next_time(
-    hub: LoopbackHub, parcel: Parcel, tmp_path: Path, path: str, status: int, expected: str
+    hub: LoopbackHub, published: Parcel, tmp_path: Path, path: str, status: int, expected: str
 ) -> None:
-    push(parcel, OWNER)
+    push(published, OWNER)
     hub.faults.append(Fault(path, status))
     store = RunStore(tmp_path / "checkpoints")
     assert expected in sentence_of(lambda: pull("owner/tiny", store))
@@ -251,32 +237,32 @@ def test_a_pull_that_fails_leaves_nothing_behind_and_completes_the_next_time(
     assert pull("owner/tiny", store) == "tiny"
 
 
-def test_a_model_whose_owner_admits_readers_one_by_one_is_told(hub: LoopbackHub, parcel: Parcel) -> None:
-    push(parcel, OWNER)
+def test_a_model_whose_owner_admits_readers_one_by_one_is_told(hub: LoopbackHub, published: Parcel) -> None:
+    push(published, OWNER)
     hub.faults.append(Fault("/resolve/", 403, headers={"X-Error-Code": "GatedRepo"}))
     assert "owner admits" in sentence_of(lambda: fetch("owner/tiny"))
 
 
-def test_an_answer_that_is_none_of_the_hubs_is_told(hub: LoopbackHub, parcel: Parcel) -> None:
+def test_an_answer_that_is_none_of_the_hubs_is_told(hub: LoopbackHub, published: Parcel) -> None:
     hub.faults.append(Fault("/preupload/", 200))
-    assert "can't be understood" in sentence_of(lambda: push(parcel, OWNER))
+    assert "can't be understood" in sentence_of(lambda: push(published, OWNER))
 
 
 class TestTheCache:
-    def test_that_is_full_is_told(self, hub: LoopbackHub, parcel: Parcel, monkeypatch: pytest.MonkeyPatch) -> None:
-        push(parcel, OWNER)
+    def test_that_is_full_is_told(self, hub: LoopbackHub, published: Parcel, monkeypatch: pytest.MonkeyPatch) -> None:
+        push(published, OWNER)
 
         def full(**_: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr("huggingface_hub.file_download._download_to_tmp_and_move", full)
         assert "no space left" in sentence_of(lambda: fetch("owner/tiny"))
-        assert hub.model("owner/tiny").files() == parcel.files
+        assert hub.model("owner/tiny").files() == published.files
 
     def test_and_a_full_disk_behind_it_leave_no_half_of_a_model(
-        self, parcel: Parcel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+        self, published: Parcel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        push(parcel, OWNER)
+        push(published, OWNER)
         store = RunStore(tmp_path / "checkpoints")
 
         def full(*_: object) -> None:
@@ -289,9 +275,9 @@ class TestTheCache:
         assert pull("owner/tiny", store) == "tiny"
 
     def test_that_can_not_be_written_is_told(
-        self, parcel: Parcel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+        self, published: Parcel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        push(parcel, OWNER)
+        push(published, OWNER)
         (tmp_path / "a-file").write_bytes(b"")
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "a-file" / "cache"))
         told = sentence_of(lambda: fetch("owner/tiny"))
@@ -300,15 +286,15 @@ class TestTheCache:
 
 
 def test_offline_mode_serves_what_is_cached_and_tells_the_rest(
-    hub: LoopbackHub, parcel: Parcel, monkeypatch: pytest.MonkeyPatch
+    hub: LoopbackHub, published: Parcel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    push(parcel, OWNER)
+    push(published, OWNER)
     cached = fetch("owner/tiny")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     hub.requests.clear()
     assert fetch("owner/tiny") == cached
     assert "offline mode" in sentence_of(lambda: fetch("owner/other"))
-    assert "offline mode" in sentence_of(lambda: push(parcel, OWNER))
+    assert "offline mode" in sentence_of(lambda: push(published, OWNER))
     assert hub.requests == []
 
 

@@ -4,14 +4,13 @@ import json
 import ssl
 import threading
 import warnings
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import huggingface_hub.constants
 import pytest
+from commands import sentence_of
 from loopback import OWNER, Fault, LoopbackHub
 
-from charlstm.errors import HubError
 from charlstm.hub import pull as pulling
 from charlstm.hub.client import acting_token, reading_token, talking
 from charlstm.hub.failures import describe, httpx
@@ -19,22 +18,6 @@ from charlstm.hub.pull import fetch
 from charlstm.hub.push import Parcel, push
 
 _PORTAL = b"<html><body>Welcome to our hotel</body></html>"
-
-
-@pytest.fixture
-def parcel(hub: LoopbackHub, packed: Parcel) -> Parcel:
-    hub.add("owner/tiny", {"README.md": b"before"}, private=True)
-    return packed
-
-
-def sentence_of(act: Callable[[], object]) -> str:
-    with pytest.raises(HubError) as raised:
-        act()
-    told = str(raised.value)
-    assert told.endswith(".")
-    assert told.isprintable()
-    assert len(told) < 500
-    return told
 
 
 @pytest.mark.parametrize(
@@ -51,18 +34,18 @@ def sentence_of(act: Callable[[], object]) -> str:
 )
 @pytest.mark.parametrize("path", ["/api/repos/create", "/api/validate-yaml", "/preupload/", "/commit/"])
 def test_the_hubs_own_reason_is_said(
-    hub: LoopbackHub, parcel: Parcel, path: str, status: int, headers: dict[str, str], body: bytes
+    hub: LoopbackHub, published: Parcel, path: str, status: int, headers: dict[str, str], body: bytes
 ) -> None:
     if path == "/api/repos/create":
         hub.repos.clear()  # or it is there already, which is as good
     hub.faults.append(Fault(path, status, headers=headers, body=body))
-    assert "“Private repository storage limit reached”" in sentence_of(lambda: push(parcel, OWNER))
+    assert "“Private repository storage limit reached”" in sentence_of(lambda: push(published, OWNER))
 
 
-def test_both_errors_of_a_card_that_is_refused_are_said(hub: LoopbackHub, parcel: Parcel) -> None:
+def test_both_errors_of_a_card_that_is_refused_are_said(hub: LoopbackHub, published: Parcel) -> None:
     body = json.dumps({"errors": [{"message": '"license" must be known'}, {"message": '"tags" must be an array'}]})
     hub.faults.append(Fault("/api/validate-yaml", 400, body=body.encode()))
-    told = sentence_of(lambda: push(parcel, OWNER))
+    told = sentence_of(lambda: push(published, OWNER))
     assert '"license" must be known; "tags" must be an array' in told
 
 
@@ -74,9 +57,9 @@ def test_both_errors_of_a_card_that_is_refused_are_said(hub: LoopbackHub, parcel
         "<script>alert(1)</script>",
     ],
 )
-def test_a_reason_is_one_harmless_line(hub: LoopbackHub, parcel: Parcel, said: str) -> None:
+def test_a_reason_is_one_harmless_line(hub: LoopbackHub, published: Parcel, said: str) -> None:
     hub.faults.append(Fault("/commit/", 403, body=json.dumps({"error": said}).encode()))
-    told = sentence_of(lambda: push(parcel, OWNER))
+    told = sentence_of(lambda: push(published, OWNER))
     assert OWNER not in told
     assert "Signature" not in told
 
@@ -97,10 +80,10 @@ def test_a_reason_is_one_harmless_line(hub: LoopbackHub, parcel: Parcel, said: s
     ],
 )
 def test_each_refusal_says_what_it_is_without_a_reason_too(
-    hub: LoopbackHub, parcel: Parcel, status: int, expected: str
+    hub: LoopbackHub, published: Parcel, status: int, expected: str
 ) -> None:
     hub.faults.append(Fault("/commit/", status, body=b""))
-    told = sentence_of(lambda: push(parcel, OWNER))
+    told = sentence_of(lambda: push(published, OWNER))
     assert expected in told
     assert "“" not in told
 
@@ -109,13 +92,13 @@ def test_each_refusal_says_what_it_is_without_a_reason_too(
     ("path", "status"), [("/put/", 403), ("/put/", 400), ("/put/", 404), ("/get/", 403), ("/get/", 404)]
 )
 def test_a_refusal_of_the_storage_is_not_taken_for_one_of_the_hub(
-    hub: LoopbackHub, parcel: Parcel, path: str, status: int
+    hub: LoopbackHub, published: Parcel, path: str, status: int
 ) -> None:
     body = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
     if path == "/get/":
-        push(parcel, OWNER)
+        push(published, OWNER)
     hub.faults.append(Fault(path, status, headers={"Content-Type": "application/xml"}, body=body))
-    told = sentence_of(lambda: push(parcel, OWNER) if path == "/put/" else fetch("owner/tiny"))
+    told = sentence_of(lambda: push(published, OWNER) if path == "/put/" else fetch("owner/tiny"))
     assert "storage" in told
     assert "Request has expired" in told
     assert "trying again helps" in told
@@ -123,25 +106,25 @@ def test_a_refusal_of_the_storage_is_not_taken_for_one_of_the_hub(
 
 class TestANetworkThatWantsASignInFirst:
     @pytest.mark.parametrize("path", ["/api/repos/create", "/api/validate-yaml", "/preupload/", "/commit/", "/put/"])
-    def test_is_named_where_its_page_answers_a_push(self, hub: LoopbackHub, parcel: Parcel, path: str) -> None:
+    def test_is_named_where_its_page_answers_a_push(self, hub: LoopbackHub, published: Parcel, path: str) -> None:
         hub.faults.append(Fault(path, 200, headers={"Content-Type": "text/html; charset=utf-8"}, body=_PORTAL))
-        assert "sign-in" in sentence_of(lambda: push(parcel, OWNER))
+        assert "sign-in" in sentence_of(lambda: push(published, OWNER))
 
     @pytest.mark.parametrize("path", ["/resolve/", "/get/"])
-    def test_is_named_where_its_page_answers_a_pull(self, hub: LoopbackHub, parcel: Parcel, path: str) -> None:
-        push(parcel, OWNER)
+    def test_is_named_where_its_page_answers_a_pull(self, hub: LoopbackHub, published: Parcel, path: str) -> None:
+        push(published, OWNER)
         hub.faults.append(Fault(path, 200, headers={"Content-Type": "text/html"}, body=_PORTAL))
         assert "sign-in" in sentence_of(lambda: fetch("owner/tiny"))
 
-    def test_does_not_keep_what_was_fetched_before_from_serving(self, hub: LoopbackHub, parcel: Parcel) -> None:
-        push(parcel, OWNER)
+    def test_does_not_keep_what_was_fetched_before_from_serving(self, hub: LoopbackHub, published: Parcel) -> None:
+        push(published, OWNER)
         cached = fetch("owner/tiny")
         hub.faults.append(Fault("/", 200, headers={"Content-Type": "text/html"}, body=_PORTAL))
         assert fetch("owner/tiny") == cached
 
     @pytest.mark.parametrize("status", [301, 302, 307, 308])
     @pytest.mark.parametrize("path", ["/api/repos/create", "/commit/", "/put/"])
-    def test_gets_neither_login_nor_body(self, hub: LoopbackHub, parcel: Parcel, status: int, path: str) -> None:
+    def test_gets_neither_login_nor_body(self, hub: LoopbackHub, published: Parcel, status: int, path: str) -> None:
         asked: list[str] = []
 
         class Stranger(BaseHTTPRequestHandler):
@@ -155,7 +138,7 @@ class TestANetworkThatWantsASignInFirst:
             threading.Thread(target=stranger.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
             location = f"http://127.0.0.1:{stranger.server_address[1]}/login"
             hub.faults.append(Fault(path, status, headers={"Location": location}))
-            assert "sign-in" in sentence_of(lambda: push(parcel, OWNER))
+            assert "sign-in" in sentence_of(lambda: push(published, OWNER))
             stranger.shutdown()
         assert asked == []
 
@@ -182,18 +165,18 @@ def test_a_login_that_is_no_token_is_named(hub: LoopbackHub, monkeypatch: pytest
     assert hub.requests == []
 
 
-def test_a_home_that_can_not_be_made_is_named(parcel: Parcel, monkeypatch: pytest.MonkeyPatch) -> None:
-    push(parcel, OWNER)
+def test_a_home_that_can_not_be_made_is_named(published: Parcel, monkeypatch: pytest.MonkeyPatch) -> None:
+    push(published, OWNER)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", "/proc/no-such-place/hub")
     assert "HF_HOME" in sentence_of(lambda: fetch("owner/tiny"))
 
 
-def test_what_the_hub_remarks_on_a_card_is_no_warning_of_pythons(hub: LoopbackHub, parcel: Parcel) -> None:
+def test_what_the_hub_remarks_on_a_card_is_no_warning_of_pythons(hub: LoopbackHub, published: Parcel) -> None:
     body = json.dumps({"errors": [], "warnings": [{"message": "empty metadata"}]}).encode()
     hub.faults.append(Fault("/api/validate-yaml", 200, body=body))
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        push(parcel, OWNER)
+        push(published, OWNER)
     assert [each for each in seen if "metadata" in str(each.message)] == []
 
 
