@@ -1,10 +1,11 @@
 """Texts at an address: fetched within limits, kept, used offline; never from where a stranger must not reach."""
 
+import base64
 import ipaddress
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from charlstm.cli import main
 from charlstm.corpus import open_corpus
-from charlstm.corpus.addresses import is_global, parse_address
+from charlstm.corpus.addresses import is_global, open_connection, parse_address
 from charlstm.corpus.web import parse_dataset
 from charlstm.errors import CorpusError
 from charlstm.runs.sources import corpus_of
@@ -67,7 +68,7 @@ def serve(web: Web) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def own_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for name in ("SPACE_ID", "CHARLSTM_PUBLIC", "http_proxy", "HTTP_PROXY"):
+    for name in ("SPACE_ID", "CHARLSTM_PUBLIC", "http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -199,3 +200,63 @@ def test_the_page_takes_addresses_and_no_paths(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="give an address such as"):
         texts.chosen(texts.ADDRESS, None, str(tmp_path / "secret.txt"), "auto")
     assert "when you press Start" in texts.described(texts.ADDRESS, None, "https://host/x", "auto")
+
+
+@pytest.mark.parametrize("login", ["", "user:p%40ss@"])
+def test_a_proxy_is_asked_for_the_host_with_the_login_of_its_address(
+    monkeypatch: pytest.MonkeyPatch, login: str
+) -> None:
+    asked: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+
+        def refuse() -> None:
+            line, _ = proxy.accept()
+            with line:
+                asked.extend(line.recv(4096).decode().splitlines())
+                line.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        monkeypatch.setenv("https_proxy", f"http://{login}127.0.0.1:{proxy.getsockname()[1]}")
+        assert "can't be reached" in refusal("https://host.invalid/text.txt")
+        thread.join()
+    assert asked[0].startswith("CONNECT host.invalid:443")
+    expected = "Proxy-Authorization: Basic " + base64.b64encode(b"user:p@ss").decode()
+    assert (expected in asked) == bool(login)
+
+
+def test_no_proxy_stands_between_this_machine_and_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    web = Web()
+    web.put("/fox.txt", TEXT.encode())
+    with serve(web) as address:
+        assert open_corpus(f"{address}/fox.txt").text == TEXT
+
+
+def test_behind_a_proxy_a_page_leads_to_no_private_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    for host in ("10.0.0.1", "127.0.0.1", "[::ffff:10.0.0.1]", "169.254.169.254"):
+        with pytest.raises(CorpusError, match="no address of the public internet"):
+            open_connection(parse_address(f"https://{host}/x"), may_be_private=False)
+
+
+def test_a_server_that_closes_its_side_and_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answer belongs to no connection any more that could be shut down."""
+    monkeypatch.setattr("charlstm.corpus.web._OWN_SECONDS", 0.3)
+    is_over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            line, _ = server.accept()
+            with line, suppress(OSError):
+                line.recv(4096)
+                line.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n")
+                while not is_over.wait(0.02):
+                    line.sendall(b"x")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        assert "takes too long" in refusal(f"http://127.0.0.1:{server.getsockname()[1]}/drip.txt")
+        is_over.set()
+        thread.join()

@@ -4,13 +4,15 @@ The name is resolved once, what it resolves to is judged, and that very address 
 otherwise the second time (DNS rebinding) gains nothing.
 """
 
+import base64
+import contextlib
 import http.client
 import ipaddress
 import socket
 import ssl
 import urllib.request
 from typing import NamedTuple
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from charlstm.errors import CorpusError
 from charlstm.hosting import is_public
@@ -102,10 +104,28 @@ class Connection(http.client.HTTPConnection):
 
 def open_connection(place: Place, may_be_private: bool) -> http.client.HTTPConnection:
     """A connection to `place`, not yet made; among strangers never through a proxy, which would resolve the name."""
-    proxy = urllib.request.getproxies().get(place.scheme)
-    if proxy and may_be_private and not urllib.request.proxy_bypass(place.host):
-        through = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        tunnel = http.client.HTTPSConnection(through.hostname or "", through.port or 80, timeout=TIMEOUT_SECONDS)
-        tunnel.set_tunnel(place.host, place.port)
-        return tunnel
-    return Connection(place, resolve(place, may_be_private))
+    proxy = urllib.request.getproxies().get("https")
+    is_direct = is_public() or place.scheme == "http" or not proxy or bool(urllib.request.proxy_bypass(place.host))
+    if is_direct or not proxy:
+        return Connection(place, resolve(place, may_be_private))
+    if not may_be_private:
+        _require_no_private_literal(place.host)  # a name is the proxy's to resolve: behind one, nobody else may know it
+    return _tunnel(proxy, place)
+
+
+def _require_no_private_literal(host: str) -> None:
+    with contextlib.suppress(ValueError):  # a name
+        if not is_global(ipaddress.ip_address(host)):
+            raise CorpusError(f"{host} is no address of the public internet; texts are fetched from there only.")
+
+
+def _tunnel(proxy: str, place: Place) -> http.client.HTTPSConnection:
+    """A connection through an HTTP proxy, with the login that its address holds; TLS is `place`'s own."""
+    through = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    headers = {}
+    if through.username is not None:
+        login = f"{unquote(through.username)}:{unquote(through.password or '')}"
+        headers["Proxy-Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
+    tunnel = http.client.HTTPSConnection(through.hostname or "", through.port or 80, timeout=TIMEOUT_SECONDS)
+    tunnel.set_tunnel(place.host, place.port, headers)
+    return tunnel
