@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from charlstm.errors import RunError
 
-_LONGEST = 80
+LONGEST_LABEL = 80
 # Letters, symbols and marks by their category that show nothing: fillers, empty Braille, joiners, selectors.
 _BLANK = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0\U00016fe4\U0001d159"
@@ -31,8 +31,8 @@ _ALIKE = {ord(char): letter for letter, chars in _LOOKS_LIKE.items() for char in
 def checked_label(label: str, others: Iterable[str]) -> str:
     """`label` as it is kept; raises `RunError` unless it is visible and reads like none of `others`."""
     label = label.strip()
-    if not label or len(label) > _LONGEST or not label.isprintable():  # first of all: long ones take long to compose
-        raise RunError(f"a run's name is one line of up to {_LONGEST} characters; choose another one.")
+    if not label or len(label) > LONGEST_LABEL or not label.isprintable():  # first of all: long ones take long to compose
+        raise RunError(f"a run's name is one line of up to {LONGEST_LABEL} characters; choose another one.")
     if any(map(_is_blank, label)) or not any(map(_is_drawn, label)):
         raise RunError("a run's name holds characters that can't be seen; choose one of letters and digits.")
     label = unicodedata.normalize("NFC", label)

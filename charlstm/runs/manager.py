@@ -29,7 +29,7 @@ from charlstm.runs.held import Lock, lock_of
 from charlstm.runs.history import RunHistory
 from charlstm.runs.holdings import bounded_part, require_place
 from charlstm.runs.kept import More, Ticket
-from charlstm.runs.labels import checked_label
+from charlstm.runs.labels import LONGEST_LABEL, checked_label
 from charlstm.runs.limits import allowed, bounded
 from charlstm.runs.moved import require_text
 from charlstm.runs.parts import begun_from, extend, model_file
@@ -309,7 +309,7 @@ def _facts(folder: RunFolder, _begun_at: float) -> tuple[str, str, str]:
         settings = folder.settings()
     except RunError:  # damaged: the rest of the list is shown all the same
         return "", "", parent.name if parent else ""
-    corpus = printable(Path(settings.train.corpus).name, 80)  # a file's place is nobody's business
+    corpus = printable(Path(settings.train.corpus).name, LONGEST_LABEL)  # a file's place is nobody's business
     return corpus, f"{settings.model.num_layers} × {settings.model.hidden_size}", parent.name if parent else ""
 
 
