@@ -31,7 +31,7 @@ _ALIKE = {ord(char): letter for letter, chars in _LOOKS_LIKE.items() for char in
 def checked_label(label: str, others: Iterable[str]) -> str:
     """`label` as it is kept; raises `RunError` unless it is visible and reads like none of `others`."""
     label = label.strip()
-    if not label or len(label) > LONGEST_LABEL or not label.isprintable():  # first of all: long ones take long to compose
+    if not label or len(label) > LONGEST_LABEL or not label.isprintable():  # first: long ones take long to compose
         raise RunError(f"a run's name is one line of up to {LONGEST_LABEL} characters; choose another one.")
     if any(map(_is_blank, label)) or not any(map(_is_drawn, label)):
         raise RunError("a run's name holds characters that can't be seen; choose one of letters and digits.")
