@@ -39,7 +39,7 @@ def _button(page: Page, name: str) -> Locator:
 
 def _advanced(page: Page, **values: str) -> None:
     if not page.get_by_label("Hidden size").is_visible():
-        page.get_by_role("button", name="Advanced").click()
+        page.get_by_role("button", name="Advanced").press("Enter")  # a click misses while the form still moves
     for label, value in values.items():
         page.get_by_label(re.compile(label.replace("_", " "))).fill(value)
 
@@ -55,7 +55,7 @@ def _fill(page: Page, text: str, steps: int) -> None:
 def _start(page: Page) -> str:
     """Start, and wait until the page shows a run that was not shown before; returns its name."""
     shown = page.locator("#run-state b").inner_text()
-    page.get_by_role("button", name="Start training").click()
+    page.get_by_role("button", name="Start training").press("Enter")
     expect(page.locator("#run-state b")).not_to_have_text(shown)
     return page.locator("#run-state b").inner_text()
 
