@@ -1,7 +1,5 @@
 """What a worker has before the first step: its settings, where they are planned, text, weights and trainer."""
 
-from collections.abc import Callable
-
 from charlstm.config import Settings
 from charlstm.corpus import Corpus, Report, Split
 from charlstm.distributed import World
@@ -26,7 +24,6 @@ def prepared(
     corpus: Corpus,
     world: World,
     report: Report | None = None,
-    make_trainer: Callable[..., Trainer] = Trainer,
 ) -> tuple[Split, Trainer, tuple[str, ...]]:
     """Text and trainer, and the characters that the model which the run begins from did not know."""
     begun, seed = None, settings.train.seed
@@ -39,7 +36,7 @@ def prepared(
     if chosen_device(settings.train.device).type == "cpu":
         check_memory(settings, len(split.vocabulary), corpus.num_chars, available_bytes())
     language_model = begun or LanguageModel.create(split.vocabulary, settings.model, seed)
-    return split, make_trainer(language_model, split, settings.train, world=world), new
+    return split, Trainer(language_model, split, settings.train, world=world), new
 
 
 def begin_added_part(folder: RunFolder, trainer: Trainer) -> bool:

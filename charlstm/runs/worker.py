@@ -45,7 +45,7 @@ from charlstm.runs.sources import check_text_is_the_same, corpus_of, is_out_of_m
 from charlstm.runs.steering import Ear, stop_signals
 from charlstm.runs.store import RunFolder
 from charlstm.runs.timing import TimeHeld
-from charlstm.training import Trainer, hardware, measured, provenance
+from charlstm.training import hardware, measured, provenance
 from charlstm.training.clock import looking_at
 
 _LOOK_SECONDS = 0.1  # between two looks at control.json
@@ -62,12 +62,11 @@ def work(
     report: Report | None = None,
     save_seconds: float = _SAVE_SECONDS,
     world: World = ALONE,
-    make_trainer: Callable[..., Trainer] = Trainer,
 ) -> Finished:
     """Train the run in `folder` from where it stands to its end, and return its last record.
 
     `on_record` sees each record after it is written; `report` follows a download, or the reading of a large text;
-    `make_trainer` makes another kind of trainer (`training.bursts`). `save_seconds` lie between two saves of the
+    `save_seconds` lie between two saves of the
     training state, or more where a save is slow. Ctrl-C, SIGTERM and SIGHUP save first. Of a `world` of several
     processes the first one calls this, the others `assist`.
     Raises `RunError` if another process works on it or it has completed, and, after recording it, whatever ends the
@@ -91,7 +90,7 @@ def work(
                     notes = planned(folder, corpus)
                 world.shared(extended(folder).flat())
                 with world.first_goes_first():
-                    begun = _Work(folder, corpus, log, ear, world, report, make_trainer)
+                    begun = _Work(folder, corpus, log, ear, world, report)
                 begun.notes += notes
                 begun.save_no_sooner_than(save_seconds)
                 # Not taken back before an error is recorded: torchrun ends the first process once it misses another.
@@ -146,13 +145,10 @@ class _Work:
         ear: Ear,
         world: World,
         report: Report | None,
-        make_trainer: Callable[..., Trainer],
     ) -> None:
         self.folder, self.corpus, self.log, self.ear, self.world = folder, corpus, log, ear, world
         self.record = log.append
-        self.split, self.trainer, self.new_characters = prepared(
-            folder, extended(folder), corpus, world, report, make_trainer
-        )
+        self.split, self.trainer, self.new_characters = prepared(folder, extended(folder), corpus, world, report)
         self.notes = corpus.notes
         self.evaluated: Evaluated | None = None
         self.sampled_step: int | None = None

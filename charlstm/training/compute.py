@@ -11,6 +11,7 @@ from torch import Tensor
 from charlstm import kernel
 from charlstm.config import Device, Precision, TrainConfig
 from charlstm.errors import ConfigError
+from charlstm.hosting import is_zero_gpu
 from charlstm.model import CharLSTM, State
 
 _Item = TypeVar("_Item")
@@ -21,11 +22,11 @@ _EARLY_RESETS = 20
 
 
 def chosen_device(wanted: Device) -> torch.device:
-    """The device that `wanted` means on this machine; raises `ConfigError` where there is none."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device is cuda and this machine has no CUDA GPU; choose cpu or auto.")
-    is_cuda = wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available())
-    return torch.device("cuda" if is_cuda else "cpu")
+    """Return the device that `wanted` means on this machine; raise `ConfigError` where there is none."""
+    has_gpu = torch.cuda.is_available() and not is_zero_gpu()  # which shows a GPU that background processes lack
+    if wanted == "cuda" and not has_gpu:
+        raise ConfigError("device is cuda and this machine has no CUDA GPU to train on; choose cpu or auto.")
+    return torch.device("cuda" if has_gpu and wanted != "cpu" else "cpu")
 
 
 def chosen_dtype(wanted: Precision, device: torch.device, hidden_size: int) -> torch.dtype:

@@ -10,7 +10,7 @@ import torch
 from starlette.middleware import Middleware
 
 from charlstm.flags import App
-from charlstm.hosting import is_public, is_zero_gpu, limits
+from charlstm.hosting import is_public, limits
 from charlstm.hub.keeping import Housekeeper
 from charlstm.kernel.build import compiler_note
 from charlstm.places import page_checkpoints_dir
@@ -28,7 +28,7 @@ from charlstm.ui.style import CSS, THEME
 from charlstm.ui.train_tab import build_house, build_train_tab, run_of
 from charlstm.ui.views import plain
 from charlstm.ui.watch import RunWatch
-from charlstm.ui.zero import build_gpu_tab, lent_gpu
+from charlstm.ui.zero_gpu import declare_gpu_function
 
 _GENERATE = "generate"
 _QUEUE = 256  # events waiting; a Space on shared hardware would otherwise allow one
@@ -66,7 +66,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
     if warms_up:
         # No daemon: a thread that Python ends inside PyTorch takes the process down with an abort.
         threading.Thread(target=_warm_up, args=(shelf,)).start()
-    lend = lent_gpu()
+    declare_gpu_function()
     page = gr.Blocks(title="charlstm", analytics_enabled=False, delete_cache=(3600, 86400))
     with page:
         with gr.Row(elem_id="top"):
@@ -79,8 +79,6 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
                 train = build_train_tab(watch, shelf)
             with gr.Tab("Hub", id="hub") as hub_shown:
                 hub = build_hub_tab(shelf, manager.store)
-            if lend and is_zero_gpu():
-                build_gpu_tab(manager, lend)
         if note := owner_note():
             gr.HTML(plain(note), elem_id="compiler-note")
 
