@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import tyro
 
 from charlstm import cli_hub
-from charlstm.bench.record import BenchConfig, table
+from charlstm.bench.report import BenchConfig, table
 from charlstm.config import (
     PRESETS,
     ModelConfig,
@@ -44,6 +44,7 @@ from charlstm.flags import (
     train_type,
     values,
 )
+from charlstm.formatting import duration, own_command
 from charlstm.homes import ensure_home
 from charlstm.hosting import prepare_environment
 from charlstm.json_text import parse_json, read_small
@@ -51,12 +52,11 @@ from charlstm.output import discard_unwritable, ignore_output_errors, is_reader_
 from charlstm.places import find_model
 from charlstm.proxies import prepare_proxies
 from charlstm.runs.commands import REQUESTS, added, make_ready, named_model, run_row, steered
+from charlstm.runs.continuation import begun_from
 from charlstm.runs.kept import More
 from charlstm.runs.manager import RunManager
-from charlstm.runs.parts import begun_from
 from charlstm.runs.store import RunFolder, RunStore
 from charlstm.terminal import BytesBar, TrainingBar, harmless, muted
-from charlstm.wording import duration, own_command
 
 if TYPE_CHECKING:
     from charlstm.corpus import Corpus
@@ -147,7 +147,7 @@ def _resume(flags: Resume) -> None:
     """Continue a run that was stopped or cut off, exactly where it was last saved."""
     from charlstm.cores import use_usable_cores
     from charlstm.distributed import World
-    from charlstm.runs.sources import moved_text
+    from charlstm.runs.setup import moved_text
 
     RunManager(flags.checkpoints_dir)
     use_usable_cores()
@@ -184,7 +184,7 @@ def _work(folder: RunFolder, corpus: "Corpus | None", world: "World", is_quiet: 
 
 def _worked(folder: RunFolder, corpus: "Corpus | None", world: "World", is_quiet: bool) -> None:
     from charlstm.kernel.build import compiler_note
-    from charlstm.runs.sources import corpus_of
+    from charlstm.runs.setup import corpus_of
     from charlstm.runs.worker import assist, work
 
     if world.num_restarts and world.shared(folder.is_completed()):
@@ -316,8 +316,8 @@ def _bench(flags: Any) -> None:
     """Time this package beside the way others do the same."""
     from tqdm import tqdm
 
-    from charlstm.bench.measure import Meter
     from charlstm.bench.suites import run
+    from charlstm.bench.timing import Meter
     from charlstm.cores import use_usable_cores
 
     use_usable_cores()

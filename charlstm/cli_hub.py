@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 
+from charlstm.formatting import own_command
 from charlstm.places import default_checkpoints_dir, find_model
 from charlstm.runs.history import History
 from charlstm.runs.store import RunFolder, RunStore
 from charlstm.terminal import StepBar
-from charlstm.wording import own_command
 
 if TYPE_CHECKING:
     from charlstm.hub.client import Followed

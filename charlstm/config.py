@@ -22,6 +22,8 @@ Schedule = Literal["constant", "linear", "cosine"]
 RecurrentInit = Literal["orthogonal", "uniform"]
 PresetName = Literal["auto", "blog", "minute", "best"]
 
+REPEAT_WINDOW = 1024  # characters that the repetition guard (`no_repeat`) looks back at
+
 
 class Unit(str):
     """The unit of a field's value, attached through `Annotated`."""

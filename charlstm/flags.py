@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import tyro
 from pydantic import BaseModel
 
-from charlstm.bench.record import BenchConfig, SuiteName
+from charlstm.bench.report import BenchConfig, SuiteName
 from charlstm.config import (
     PRESET_SUMMARIES,
     Encoding,

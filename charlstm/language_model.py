@@ -9,10 +9,9 @@ import torch
 from charlstm.checkpoint import MODEL_FILE, Provenance, load_model, save_model
 from charlstm.config import ModelConfig, SampleConfig
 from charlstm.errors import ConfigError
+from charlstm.generation.stream import Score, TextChunk, score, stream
 from charlstm.model import CharLSTM
 from charlstm.places import find_model
-from charlstm.sampling import TextChunk, stream
-from charlstm.scoring import Score, score
 from charlstm.vocabulary import Vocabulary
 
 
@@ -62,7 +61,7 @@ class LanguageModel:
         written: Sequence[str] = (),
         num_likeliest: int = 0,
     ) -> Iterator[TextChunk]:
-        """Continue `prompt` piece by piece; see `charlstm.sampling.stream`."""
+        """Continue `prompt` piece by piece; see `charlstm.generation.stream.stream`."""
         return stream(self.model, self.vocabulary, prompt, config or SampleConfig(), written, num_likeliest)
 
     def generate(self, prompt: str = "", config: SampleConfig | None = None) -> str:
@@ -83,7 +82,7 @@ class LanguageModel:
         return texts
 
     def score(self, text: str, num_likeliest: int = 0) -> Score:
-        """How well the model predicts `text`; see `charlstm.scoring.score`."""
+        """How well the model predicts `text`; see `charlstm.generation.stream.score`."""
         return score(self.model, self.vocabulary, text, num_likeliest)
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from charlstm import kernel
 from charlstm.config import ModelConfig
+from charlstm.kernel import lstm as kernel
 
 State = tuple[Tensor, Tensor]
 _Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # of one layer, as nn.LSTM orders and names them
@@ -186,7 +186,7 @@ class CharLSTM(nn.Module):
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """One token of each stream, without dropout: tokens (B,) -> logits (B, V) and the new state.
 
-        Same numbers as `forward` in evaluation mode; what `charlstm.engine` does where nothing is compiled.
+        Same numbers as `forward` in evaluation mode; what `charlstm.generation.engine` does where nothing is compiled.
         """
         below = self._inputs(tokens)
         h, c = [], []

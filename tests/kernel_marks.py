@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from charlstm import kernel
+from charlstm.kernel import lstm as kernel
 
 HAS = {dtype: kernel.is_available(dtype, 16) for dtype in (torch.float32, torch.bfloat16)}
 needs_compiler = pytest.mark.skipif(not HAS[torch.float32], reason="there is no C compiler here")

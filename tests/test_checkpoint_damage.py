@@ -16,7 +16,7 @@ from charlstm.checkpoint import load_model, load_training_state, save_model
 from charlstm.config import Settings
 from charlstm.corpus import open_file
 from charlstm.errors import CheckpointError, CorpusError, RunError
-from charlstm.runs.parts import begun_from
+from charlstm.runs.continuation import begun_from
 from charlstm.tensor_files import read_header
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from kernel_marks import needs_compiler
 
-from charlstm import choosing
-from charlstm.choosing import choose, guarded, shares, uniform
-from charlstm.config import SampleConfig
-from charlstm.kernel.stepping import Network, Texts
+from charlstm.config import REPEAT_WINDOW, SampleConfig
+from charlstm.generation import sampling
+from charlstm.generation.sampling import choose, guarded, shares, uniform
+from charlstm.kernel.decoder import Network, Texts
 
 TENTHS = [0.1, 0.4, 0.3, 0.2]
 PLAIN = {"temperature": 1.0}
@@ -152,9 +152,9 @@ def test_a_guard_that_leaves_nothing_is_ignored() -> None:
 
 
 def test_the_guard_looks_no_further_back_than_its_window() -> None:
-    far = [0, 1, 2] + [3, 4] * (choosing.WINDOW // 2)
+    far = [0, 1, 2] + [3, 4] * (REPEAT_WINDOW // 2)
     assert banned([*far, 0, 1], 3) == set()
-    assert banned([*far[: choosing.WINDOW - 4], 0, 1], 3) == {2}
+    assert banned([*far[: REPEAT_WINDOW - 4], 0, 1], 3) == {2}
 
 
 @needs_compiler
@@ -176,7 +176,7 @@ def test_the_mixer_is_that_of_splitmix64() -> None:
     state, outputs = 1234567, []
     for _ in range(3):
         state += 0x9E3779B97F4A7C15
-        outputs.append(choosing._mixed(state))
+        outputs.append(sampling._mixed(state))
     assert outputs == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
 

@@ -26,7 +26,7 @@ class TestTrain:
     def test_a_large_text_is_prepared_under_a_bar_that_goes_and_leaves_the_output_as_it_is(
         self, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr("charlstm.corpus.HELD_BYTES", 0)
+        monkeypatch.setattr("charlstm.corpus.corpus.HELD_BYTES", 0)
         command = ["train", "--corpus", trained.text, "--name", "tiny", *TINY, "--max-steps", 60]
         code, out, err = run(*command, "--checkpoints-dir", tmp_path)
         assert (code, err) == (0, "")

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from charlstm.copied import Stretch, longest_stretch
 from charlstm.corpus import Corpus
 from charlstm.errors import CorpusError
+from charlstm.generation.memorization import Stretch, longest_stretch
 
 
 def longest_by_trying(corpus: str, text: str) -> int:
@@ -62,6 +62,6 @@ def test_the_time_grows_with_the_length_alone(text: str) -> None:
 
 
 def test_a_corpus_too_large_for_an_index_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charlstm.copied._LARGEST_BYTES", 10)
+    monkeypatch.setattr("charlstm.generation.memorization._LARGEST_BYTES", 10)
     with pytest.raises(CorpusError, match="at most"):
         longest_stretch(Corpus("c", "more than ten bytes"), "ten")

@@ -7,7 +7,7 @@ import pytest
 
 from charlstm.config import TrainConfig, checked
 from charlstm.corpus import decode, open_corpus
-from charlstm.corpus.guessing import guess_encoding, guess_wide
+from charlstm.corpus.encoding_detection import guess_encoding, guess_wide
 from charlstm.errors import ConfigError, CorpusError
 
 SAMPLES = {

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from charlstm.corpus import DESCRIPTIONS, catalogue, decode, default_corpus, is_at_hand, open_corpus
+from charlstm.corpus import DESCRIPTIONS, datasets, decode, default_corpus, is_at_hand, open_corpus
 from charlstm.errors import CorpusError
 
 TEXT = "".join(f"line {number}: to be or not to be\n" for number in range(6000)).encode()  # several network reads
@@ -62,7 +62,7 @@ def sends(body, length=None):
 
 
 def remote_at(url):
-    return catalogue.Remote(file_name="sample.txt", url=url, sha256=SHA256, num_bytes=len(TEXT))
+    return datasets.Remote(file_name="sample.txt", url=url, sha256=SHA256, num_bytes=len(TEXT))
 
 
 def refusal(remote, folder):
@@ -70,7 +70,7 @@ def refusal(remote, folder):
     (folder / "other.txt").write_text("somebody's")
     (folder / "sample.txt").write_text("an older one")
     with pytest.raises(CorpusError) as caught:
-        catalogue.download(remote, folder / "sample.txt")
+        datasets.download(remote, folder / "sample.txt")
     assert {path.name: path.read_text() for path in folder.iterdir()} == {
         "other.txt": "somebody's",
         "sample.txt": "an older one",
@@ -96,7 +96,7 @@ def folder(tmp_path):
 
 def test_a_download_is_the_served_file_in_a_folder_made_for_it(tmp_path):
     with serving(sends(TEXT)) as url:
-        catalogue.download(remote_at(url), tmp_path / "new" / "cache" / "sample.txt")
+        datasets.download(remote_at(url), tmp_path / "new" / "cache" / "sample.txt")
     assert [path.name for path in (tmp_path / "new" / "cache").iterdir()] == ["sample.txt"]
     assert (tmp_path / "new" / "cache" / "sample.txt").read_bytes() == TEXT
 
@@ -104,7 +104,7 @@ def test_a_download_is_the_served_file_in_a_folder_made_for_it(tmp_path):
 def test_progress_rises_to_the_whole_size(folder):
     reports = []
     with serving(sends(TEXT)) as url:
-        catalogue.download(remote_at(url), folder / "sample.txt", lambda *report: reports.append(report))
+        datasets.download(remote_at(url), folder / "sample.txt", lambda *report: reports.append(report))
     so_far = [num_bytes for num_bytes, _ in reports]
     assert len(so_far) > 2
     assert so_far == sorted(set(so_far))
@@ -170,7 +170,7 @@ def test_a_redirect_is_followed_and_its_end_checked(folder):
         return handler.end_headers()
 
     with serving(answer) as url:
-        catalogue.download(remote_at(url), folder / "sample.txt")
+        datasets.download(remote_at(url), folder / "sample.txt")
     assert (folder / "sample.txt").read_bytes() == TEXT
 
 
@@ -205,7 +205,7 @@ def test_a_refused_connection_is_refused_with_its_reason(folder):
 def test_a_place_where_nothing_can_be_kept_is_named(folder):
     (folder / "file").write_text("in the way")
     with serving(sends(TEXT)) as url, pytest.raises(CorpusError) as caught:
-        catalogue.download(remote_at(url), folder / "file" / "sample.txt")
+        datasets.download(remote_at(url), folder / "file" / "sample.txt")
     assert "can't be kept in the user's cache folder" in str(caught.value)
     assert str(folder) not in str(caught.value), "a visitor of a page may read this"
     assert "\n" not in str(caught.value)
@@ -231,7 +231,7 @@ def test_a_copy_in_the_named_folder_is_used_only_if_size_and_hash_agree(folder, 
         sends(TEXT)(handler)
 
     with serving(answer) as url:
-        path = catalogue.fetched(remote_at(url))
+        path = datasets.fetched(remote_at(url))
     assert (path == folder / "sample.txt") == is_used
     assert requests == ([] if is_used else ["/input.txt"])
     assert path.read_bytes() == TEXT
@@ -241,33 +241,33 @@ def test_a_copy_in_the_named_folder_is_used_only_if_size_and_hash_agree(folder, 
 
 def test_what_was_fetched_once_is_found_again_without_the_network():
     with serving(sends(TEXT)) as url:
-        first = catalogue.fetched(remote_at(url))
-    assert catalogue.fetched(remote_at(url)) == first
+        first = datasets.fetched(remote_at(url))
+    assert datasets.fetched(remote_at(url)) == first
     assert first.read_bytes() == TEXT
     assert Path(os.environ["XDG_CACHE_HOME"]) in first.parents, "in the user cache of this test"
 
 
 def test_a_damaged_copy_in_the_cache_is_fetched_again():
     with serving(sends(TEXT)) as url:
-        path = catalogue.fetched(remote_at(url))
+        path = datasets.fetched(remote_at(url))
         path.write_bytes(TEXT[::-1])
-        assert catalogue.fetched(remote_at(url)) == path
+        assert datasets.fetched(remote_at(url)) == path
     assert path.read_bytes() == TEXT
 
 
 def test_the_named_folder_wins_over_the_cache(folder, monkeypatch):
     with serving(sends(TEXT)) as url:
-        cached = catalogue.fetched(remote_at(url))
+        cached = datasets.fetched(remote_at(url))
     (folder / "sample.txt").write_bytes(TEXT)
     monkeypatch.setenv("CHARLSTM_CORPUS_DIR", str(folder))
-    assert catalogue.fetched(remote_at(url)) == folder / "sample.txt" != cached
+    assert datasets.fetched(remote_at(url)) == folder / "sample.txt" != cached
 
 
 # --- tiny-shakespeare ---
 
 
 def test_shakespeare_is_the_known_text_over_https():
-    remote = catalogue.TINY_SHAKESPEARE
+    remote = datasets.TINY_SHAKESPEARE
     assert remote.sha256 == "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
     assert remote.num_bytes == 1_115_394
     assert remote.url.startswith("https://")
@@ -289,8 +289,8 @@ def test_another_file_of_shakespeares_name_and_size_is_not_taken_for_him(folder,
 def test_shakespeare_is_fetched_at_first_use_and_the_default_from_then_on(monkeypatch):
     reports = []
     with serving(sends(TEXT)) as url:
-        stand_in = catalogue.Remote("tiny-shakespeare.txt", url, SHA256, len(TEXT))
-        monkeypatch.setattr(catalogue, "TINY_SHAKESPEARE", stand_in)  # the real one is on another machine
+        stand_in = datasets.Remote("tiny-shakespeare.txt", url, SHA256, len(TEXT))
+        monkeypatch.setattr(datasets, "TINY_SHAKESPEARE", stand_in)  # the real one is on another machine
         assert not is_at_hand("tiny-shakespeare")
         corpus = open_corpus("tiny-shakespeare", report=lambda *report: reports.append(report))
     assert (corpus.name, corpus.text, corpus.notes) == ("tiny-shakespeare", TEXT.decode(), ())
@@ -307,7 +307,7 @@ def test_the_real_shakespeare_has_the_known_facts(monkeypatch):
     corpus = open_corpus("tiny-shakespeare")
     assert len(corpus.text) == 1_115_394
     assert len(corpus.frequencies) == 65
-    assert corpus.sha256 == catalogue.TINY_SHAKESPEARE.sha256
+    assert corpus.sha256 == datasets.TINY_SHAKESPEARE.sha256
     assert corpus.text.startswith("First Citizen:\nBefore we proceed any further")
 
 
@@ -321,8 +321,8 @@ def test_every_named_corpus_is_described():
 @pytest.mark.parametrize("name", ["python-reference", "python-stdlib"])
 def test_what_python_brings_along_is_at_hand_the_same_each_time_and_clean_text(name):
     assert is_at_hand(name)
-    data = catalogue.corpus_bytes(name)
-    assert catalogue.corpus_bytes(name) == data
+    data = datasets.corpus_bytes(name)
+    assert datasets.corpus_bytes(name) == data
     text, notes = decode(data, name)
     assert notes == ()
     assert open_corpus(name).text == text
@@ -338,7 +338,7 @@ def test_the_reference_holds_the_grammar_of_python():
 
 
 def test_the_library_is_all_of_its_top_level_source_in_order_but_for_what_its_building_wrote():
-    text = catalogue.corpus_bytes("python-stdlib")
+    text = datasets.corpus_bytes("python-stdlib")
     source = (path for path in Path(os.__file__).parent.iterdir() if path.suffix == ".py")
     files = sorted(path for path in source if "sysconfigdata" not in path.name)
     assert len(text) > 2_000_000
@@ -353,4 +353,4 @@ def test_the_library_is_the_same_text_where_its_lines_end_as_on_windows(tmp_path
     for name, source in (("b.py", b"two = 2\r\n"), ("_a.py", b"one = 1\r\n\r\n"), ("C.py", b"three = 3\n")):
         (tmp_path / name).write_bytes(source)
     monkeypatch.setattr("sysconfig.get_paths", lambda: {"stdlib": str(tmp_path)})
-    assert catalogue.corpus_bytes("python-stdlib") == b"three = 3\n\none = 1\n\n\ntwo = 2\n"
+    assert datasets.corpus_bytes("python-stdlib") == b"three = 3\n\none = 1\n\n\ntwo = 2\n"

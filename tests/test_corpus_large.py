@@ -19,9 +19,8 @@ from large_texts import BYTES, CHARS, cached, ids_of
 import charlstm.corpus
 from charlstm.config import ModelConfig, Settings, TrainConfig
 from charlstm.corpus import Corpus, StreamBatches, open_corpus, open_file, stored
-from charlstm.corpus.facts import gathered
-from charlstm.corpus.reading import PIECE, Pieces
-from charlstm.corpus.textfile import TextFile
+from charlstm.corpus.decoding import PIECE, Pieces, TextFile
+from charlstm.corpus.stats import gathered
 from charlstm.errors import CorpusError, RunError, VocabularyError
 from charlstm.runs.store import RunStore
 from charlstm.training import train
@@ -126,7 +125,7 @@ def test_a_large_file_has_the_facts_of_the_same_text_in_memory(novel):
 
 def test_only_a_file_above_the_limit_is_large(tmp_path, monkeypatch):
     path = tmp_path / "text"
-    monkeypatch.setattr(charlstm.corpus, "HELD_BYTES", 10)
+    monkeypatch.setattr(charlstm.corpus.corpus, "HELD_BYTES", 10)
     path.write_bytes(b"0123456789")
     assert open_file(path) == Corpus("text", "0123456789")
     path.write_bytes(b"0123456789a")
@@ -149,7 +148,7 @@ def test_a_large_file_that_is_no_text_is_refused_like_a_small_one(tmp_path, monk
     (tmp_path / "image.png").write_bytes(b"x" * 2 * PIECE + b"\0")
     sentences = []
     for held in (1 << 30, 0):
-        monkeypatch.setattr(charlstm.corpus, "HELD_BYTES", held)
+        monkeypatch.setattr(charlstm.corpus.corpus, "HELD_BYTES", held)
         with pytest.raises(CorpusError) as caught:
             open_file(tmp_path / "image.png")
         sentences.append(str(caught.value))
@@ -174,7 +173,7 @@ def test_tokens_from_the_file_are_those_of_looking_up_each_character(tmp_path, t
 
 
 def test_at_real_piece_sizes_characters_and_line_ends_lie_across_the_borders(tmp_path, monkeypatch):
-    monkeypatch.setattr(charlstm.corpus, "HELD_BYTES", 0)
+    monkeypatch.setattr(charlstm.corpus.corpus, "HELD_BYTES", 0)
     data = b"x" * (PIECE - 1) + b"\r\ny" + "日本語".encode() * (PIECE // 4) + b"\r"
     assert data[PIECE - 1 : PIECE + 1] == b"\r\n"
     assert data[2 * PIECE] & 0xC0 == 0x80, "in the middle of a character"

@@ -13,10 +13,10 @@ import pytest
 
 from charlstm.cli import main
 from charlstm.corpus import open_corpus
-from charlstm.corpus.addresses import is_global, open_connection, parse_address
-from charlstm.corpus.web import parse_dataset
+from charlstm.corpus.connections import is_global, open_connection, parse_address
+from charlstm.corpus.download import parse_dataset
 from charlstm.errors import CorpusError
-from charlstm.runs.sources import corpus_of
+from charlstm.runs.setup import corpus_of
 from charlstm.runs.store import RunFolder
 from charlstm.ui import texts
 
@@ -243,7 +243,7 @@ def test_behind_a_proxy_a_page_leads_to_no_private_address(monkeypatch: pytest.M
 
 def test_a_server_that_closes_its_side_and_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its answer belongs to no connection any more that could be shut down."""
-    monkeypatch.setattr("charlstm.corpus.web._OWN_SECONDS", 0.3)
+    monkeypatch.setattr("charlstm.corpus.download._OWN_SECONDS", 0.3)
     is_over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 

@@ -13,12 +13,12 @@ from grouped import CASES, differences
 from safetensors.torch import load_file
 from torch import Tensor
 
-from charlstm import kernel
 from charlstm.config import Settings
 from charlstm.corpus import StreamBatches
 from charlstm.corpus.batches import IGNORED
 from charlstm.distributed import ALONE, World
 from charlstm.errors import GroupError
+from charlstm.kernel import lstm as kernel
 from charlstm.runs.store import RunStore
 from charlstm.vocabulary import Vocabulary
 

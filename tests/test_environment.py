@@ -9,9 +9,9 @@ import pytest
 
 from charlstm import proxies
 from charlstm.errors import ConfigError
+from charlstm.formatting import without_places
 from charlstm.hosting import trash_days
 from charlstm.ui import environment
-from charlstm.wording import without_places
 
 PROXIES = [each for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for each in (name, name.upper())]
 

@@ -15,9 +15,9 @@ from charlstm.cli import main
 from charlstm.config import ModelConfig, Settings
 from charlstm.errors import RunError
 from charlstm.language_model import LanguageModel
+from charlstm.runs.continuation import begun_from, extend, sentence
 from charlstm.runs.history import History
 from charlstm.runs.kept import More
-from charlstm.runs.parts import begun_from, extend, sentence
 from charlstm.runs.store import RunFolder, RunStore
 from charlstm.runs.worker import work
 from charlstm.training import grown

@@ -6,11 +6,11 @@ from kernel_marks import BOTH, needs_compiler
 from torch import Tensor
 from torch.nn import functional
 
-from charlstm import kernel
 from charlstm.config import ModelConfig
 from charlstm.corpus.batches import IGNORED, Batch
+from charlstm.kernel import lstm as kernel
 from charlstm.model import CharLSTM, State
-from charlstm.training.gradients import FusedGradients, flat_gradient
+from charlstm.training.fused_backward import FusedGradients, flat_gradient
 
 B, T = 9, 10
 

@@ -14,9 +14,9 @@ from windows import refuse_replacing
 from charlstm.cli import main
 from charlstm.config import Settings
 from charlstm.errors import RunError
+from charlstm.runs.access import may_steer, require_steering, token_hash
 from charlstm.runs.control import Control
 from charlstm.runs.manager import RunManager
-from charlstm.runs.ownership import may_steer, require_steering, token_hash
 from charlstm.runs.store import RunFolder
 
 TINY: dict[str, Any] = {

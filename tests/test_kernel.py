@@ -13,7 +13,7 @@ import torch
 from kernel_marks import BOTH, named, needs_bfloat16, needs_compiler
 from torch import Tensor
 
-from charlstm import kernel
+from charlstm.kernel import lstm as kernel
 
 BATCHES = [*range(1, 10), 13]
 SIZES = [16, 32, 48, 80, 256]

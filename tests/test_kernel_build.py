@@ -10,17 +10,17 @@ import pytest
 import torch
 from forked import Fork, Forked
 
-from charlstm import kernel
 from charlstm.kernel import build
+from charlstm.kernel import lstm as kernel
 
 pytestmark = pytest.mark.skipif(build.library() is None, reason="there is no C compiler here")
 
 # Whether it is there, and a hidden state after one step from zeros, all gates at 0 but g at 1: tanh(tanh(1) / 2) / 2
 ASK = """
 import math, torch, warnings
-from charlstm import kernel
+from charlstm.kernel import lstm as kernel
 from charlstm.config import ModelConfig, TrainConfig
-from charlstm.training.compute import chosen_dtype
+from charlstm.training.optim import chosen_dtype
 from charlstm.model import CharLSTM
 warnings.simplefilter("error")
 available = kernel.is_available(torch.float32, 16)

@@ -6,8 +6,8 @@ from kernel_marks import BOTH, HAS, named, needs_compiler
 from torch import Tensor
 from torch.nn import functional
 
-from charlstm import kernel
 from charlstm.config import ModelConfig
+from charlstm.kernel import lstm as kernel
 from charlstm.model import CharLSTM
 
 

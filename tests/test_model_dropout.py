@@ -9,8 +9,8 @@ import torch
 from networks import some_state, some_tokens
 from torch import Tensor
 
-from charlstm import kernel
 from charlstm.config import ModelConfig
+from charlstm.kernel import lstm as kernel
 from charlstm.model import CharLSTM, State
 
 SIZES = pytest.mark.parametrize("size", [40, 48])  # PyTorch's layer; the compiled one where there is a compiler

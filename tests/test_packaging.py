@@ -70,7 +70,11 @@ def test_the_wheel_holds_the_whole_package_one_model_and_nothing_else(archives: 
         bundled = wheel.read("charlstm/checkpoints/tiny-shakespeare/model.safetensors")
     assert bundled == (repository / "checkpoints" / "tiny-shakespeare" / "model.safetensors").read_bytes()
     package = _files(repository / "charlstm", repository)
-    assert {"charlstm/kernel/lstm.c", "charlstm/kernel/step.h", "charlstm/ui/static/stage.js"} <= package
+    assert {
+        "charlstm/kernel/csrc/kernel.c",
+        "charlstm/kernel/csrc/decoder.inc.c",
+        "charlstm/ui/static/stage.js",
+    } <= package
     model = {f"charlstm/checkpoints/tiny-shakespeare/{name}" for name in _MODEL_FILES}
     assert {name for name in names if ".dist-info/" not in name} == package | model
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)

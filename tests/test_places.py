@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from charlstm import places
+from charlstm.formatting import own_command
 from charlstm.language_model import LanguageModel
-from charlstm.wording import own_command
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from charlstm.events import Started
 from charlstm.runs.history import History
 from charlstm.runs.store import RunStore
 from charlstm.runs.worker import work
-from charlstm.training import plan, planning
-from charlstm.training.planning import choice
+from charlstm.training import autotune, plan
+from charlstm.training.autotune import choice
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 60
 
@@ -61,8 +61,8 @@ def test_whatever_is_chosen_is_within_the_bounds_of_the_settings(num_chars: int,
 
 @pytest.fixture
 def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "_PROBED_SECONDS", 0.0)
-    monkeypatch.setattr(planning, "_PROBED", {**planning._PROBED, "hidden_size": 16})
+    monkeypatch.setattr(autotune, "_PROBED_SECONDS", 0.0)
+    monkeypatch.setattr(autotune, "_PROBED", {**autotune._PROBED, "hidden_size": 16})
 
 
 @pytest.mark.usefixtures("quick_probe")
@@ -109,5 +109,5 @@ def test_a_run_is_planned_once_and_goes_on_with_what_was_chosen(
     history.poll()
     started = next(record for record in history.records if isinstance(record, Started))
     assert any(note.startswith("Planned for 0.005 minutes") for note in started.notes)
-    monkeypatch.setattr(planning, "_learned_per_second", lambda *_: pytest.fail("planned a second time"))
+    monkeypatch.setattr(autotune, "_learned_per_second", lambda *_: pytest.fail("planned a second time"))
     assert RunStore(tmp_path).get("planned").settings() == settings

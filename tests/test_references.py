@@ -10,7 +10,7 @@ import pytest
 
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus, Split
-from charlstm.corpus.references import Cancelled, figures_of, probabilities
+from charlstm.corpus.ngram import Cancelled, figures_of, probabilities
 from charlstm.vocabulary import Vocabulary
 
 
@@ -77,7 +77,7 @@ def test_the_figures_are_means_over_the_validation_text() -> None:
 
 
 def test_of_a_long_text_the_end_is_counted_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charlstm.corpus.references._COUNTED_AT_MOST", 10)
+    monkeypatch.setattr("charlstm.corpus.ngram._COUNTED_AT_MOST", 10)
     corpus = Corpus("text", "x" * 50 + "ab" * 10)
     figures = figures_of(corpus.split(ModelConfig(), TrainConfig(batch_size=1)))
     assert figures.num_train_chars == 10
@@ -94,7 +94,7 @@ def test_figures_that_nobody_wants_any_more_are_not_found() -> None:
 def test_a_counted_character_takes_less_than_90_bytes_however_long_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the training itself they would else be what a run on a large text needs the most memory for."""
     counted = 1 << 17
-    monkeypatch.setattr("charlstm.corpus.references._COUNTED_AT_MOST", counted)
+    monkeypatch.setattr("charlstm.corpus.ngram._COUNTED_AT_MOST", counted)
     for num_chars in (counted, 8 * counted):
         drawn = np.random.default_rng(1).integers(0, 60, num_chars).astype(np.uint8)
         split = Split(Vocabulary(tuple(map(chr, range(60)))), drawn, drawn[:1000])

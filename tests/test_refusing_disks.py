@@ -17,8 +17,8 @@ from windows import refuse_replacing
 from charlstm import files
 from charlstm.errors import RunError
 from charlstm.files import publish_text
-from charlstm.runs import held
-from charlstm.runs.held import is_held, lock_of
+from charlstm.runs import file_lock
+from charlstm.runs.file_lock import is_held, lock_of
 from charlstm.runs.manager import RunManager
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="what is refused here are POSIX's calls")
@@ -85,7 +85,7 @@ import errno, fcntl, sys
 from pathlib import Path
 def flock(*_): raise OSError(int(sys.argv[2]), "flock")
 fcntl.flock = flock
-from charlstm.runs.held import lock_of
+from charlstm.runs.file_lock import lock_of
 with lock_of(Path(sys.argv[1]), 5):
     print("held", flush=True)
     sys.stdin.read()
@@ -95,7 +95,7 @@ with lock_of(Path(sys.argv[1]), 5):
 @pytest.fixture(params=[errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP], ids=["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
 def number(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """What `flock` answers."""
-    monkeypatch.setattr(held.fcntl, "flock", refuse(request.param))
+    monkeypatch.setattr(file_lock.fcntl, "flock", refuse(request.param))
     return int(request.param)
 
 
@@ -145,7 +145,7 @@ def test_a_holder_on_another_machine_is_alive_as_long_as_it_touches_its_marker(
 ) -> None:
     lock_file = tmp_path / "run.lock"
     marker = tmp_path / "run.lock.held"
-    monkeypatch.setattr(held.fcntl, "flock", refuse(errno.ENOSYS))
+    monkeypatch.setattr(file_lock.fcntl, "flock", refuse(errno.ENOSYS))
     marker.write_text('{"place": "elsewhere", "process": 1, "started": ""}')
     assert is_held(lock_file)
     os.utime(marker, (time.time() - 61, time.time() - 61))
@@ -155,16 +155,16 @@ def test_a_holder_on_another_machine_is_alive_as_long_as_it_touches_its_marker(
 
 
 def test_the_number_of_a_process_that_is_gone_does_not_hold_a_lock_when_it_is_given_anew(tmp_path: Path) -> None:
-    here = held._Holder.here()
+    here = file_lock._Holder.here()
     marker = tmp_path / "run.lock.held"
     for holder, is_alive in ((here, True), (here._replace(started="1"), False)):
-        marker.write_text(held.json.dumps(holder._asdict()))
+        marker.write_text(file_lock.json.dumps(holder._asdict()))
         assert is_held(tmp_path / "run.lock") is is_alive
 
 
 def test_the_holder_touches_its_marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held.fcntl, "flock", refuse(errno.ENOSYS))
-    monkeypatch.setattr(held, "_TOUCH_SECONDS", 0.01)
+    monkeypatch.setattr(file_lock.fcntl, "flock", refuse(errno.ENOSYS))
+    monkeypatch.setattr(file_lock, "_TOUCH_SECONDS", 0.01)
     marker = tmp_path / "run.lock.held"
     with lock_of(tmp_path / "run.lock", 1):
         os.utime(marker, (1, 1))
@@ -172,15 +172,17 @@ def test_the_holder_touches_its_marker(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_of_many_that_find_a_stale_marker_one_gets_the_lock(tmp_path: Path, fork, monkeypatch) -> None:
-    monkeypatch.setattr(held.fcntl, "flock", refuse(errno.ENOSYS))
+    monkeypatch.setattr(file_lock.fcntl, "flock", refuse(errno.ENOSYS))
     lock_file = tmp_path / "run.lock"
-    (tmp_path / "run.lock.held").write_text(held.json.dumps(held._Holder.here()._replace(started="1")._asdict()))
+    (tmp_path / "run.lock.held").write_text(
+        file_lock.json.dumps(file_lock._Holder.here()._replace(started="1")._asdict())
+    )
     count = """
 import errno, fcntl, sys, time
 from pathlib import Path
 def flock(*_): raise OSError(errno.ENOSYS, "flock")
 fcntl.flock = flock
-from charlstm.runs.held import lock_of
+from charlstm.runs.file_lock import lock_of
 for _ in range(10):
     with lock_of(Path(sys.argv[1]), 60):
         inside = Path(sys.argv[1]).with_name("inside")

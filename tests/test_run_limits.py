@@ -9,10 +9,10 @@ import pytest
 from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, ConfigError, CorpusError, RunError
 from charlstm.events import Failed
-from charlstm.runs.cleaning import UPLOADS, clean, require_disk, visitors
 from charlstm.runs.history import History
-from charlstm.runs.limits import allowed, bounded
 from charlstm.runs.manager import RunManager
+from charlstm.runs.quotas import allowed, bounded
+from charlstm.runs.retention import UPLOADS, clean, require_disk, visitors
 from charlstm.runs.store import RunFolder, RunStore
 from charlstm.runs.worker import work
 

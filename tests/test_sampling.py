@@ -9,13 +9,13 @@ import torch
 from kernel_marks import needs_compiler
 from torch import Tensor
 
-from charlstm import sampling
 from charlstm.config import ModelConfig, SampleConfig
-from charlstm.engine import begin
 from charlstm.errors import VocabularyError
-from charlstm.kernel import stepping
+from charlstm.generation import stream as stream_module
+from charlstm.generation.engine import begin
+from charlstm.generation.stream import TextChunk, stream
+from charlstm.kernel import decoder
 from charlstm.model import CharLSTM
-from charlstm.sampling import TextChunk, stream
 from charlstm.vocabulary import Vocabulary
 
 LETTERS = Vocabulary.from_text("\n abcdefghijklmnopqrstuvwxyz")
@@ -135,7 +135,7 @@ def test_one_of_several_samples_is_what_it_is_alone_and_continued(
     has_kernel: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not has_kernel:
-        monkeypatch.setattr(stepping, "is_available", lambda *_: False)
+        monkeypatch.setattr(decoder, "is_available", lambda *_: False)
     model, how = make(), {"seed": 6, "no_repeat": 5}
     several = samples(model, num_samples=4, num_chars=90, **how)
     assert len(set(several)) == 4
@@ -168,7 +168,7 @@ def test_without_a_compiler_the_same_is_written(settings: dict[str, object], mon
     """In float32, as small models are; at a rounding's distance a draw may fall otherwise, here none does."""
     model = make(scale=3.0)
     compiled = write(model, num_chars=200, **settings)
-    monkeypatch.setattr(stepping, "is_available", lambda *_: False)
+    monkeypatch.setattr(decoder, "is_available", lambda *_: False)
     assert write(model, num_chars=200, **settings) == compiled
 
 
@@ -324,8 +324,8 @@ def test_bytes_are_written_in_whole_characters_with_the_surprise_of_all_their_by
 ) -> None:
     data = "aé漢😀".encode()
     assert len(set(data)) == len(data), "the reciter needs distinct bytes"
-    monkeypatch.setattr(sampling, "_FIRST_PIECE", pieces)
-    monkeypatch.setattr(sampling, "_LONGEST_PIECE", pieces)
+    monkeypatch.setattr(stream_module, "_FIRST_PIECE", pieces)
+    monkeypatch.setattr(stream_module, "_LONGEST_PIECE", pieces)
     model, config = reciter(data), SampleConfig(num_chars=2 * len(data), temperature=0)
     chunks = list(stream(model, BYTES, "a", config, num_likeliest=2))
     assert "".join(chunk.text for chunk in chunks) == "é漢😀a" * 2

@@ -10,7 +10,7 @@ from kernel_marks import needs_compiler
 from charlstm import LanguageModel, ModelConfig, Vocabulary
 from charlstm.errors import VocabularyError
 from charlstm.evaluation import evaluate_stateful
-from charlstm.kernel import stepping
+from charlstm.kernel import decoder
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 3
 
@@ -19,7 +19,7 @@ TEXT = "the quick brown fox jumps over the lazy dog. " * 3
 def known(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> LanguageModel:
     """A small model, by the compiled steps and without."""
     if not request.param:
-        monkeypatch.setattr(stepping, "is_available", lambda *_: False)
+        monkeypatch.setattr(decoder, "is_available", lambda *_: False)
     return LanguageModel.create(Vocabulary.from_text(f"\n{TEXT}"), ModelConfig(hidden_size=20, num_layers=2), seed=3)
 
 

@@ -15,8 +15,7 @@ from worked import TINY, last_weights, new_run, of_kind
 from charlstm.config import Settings
 from charlstm.errors import RunError
 from charlstm.events import Evaluated, Event, Progress, Record, Sampled, StepDone
-from charlstm.runs.control import Mailbox
-from charlstm.runs.steering import Ear
+from charlstm.runs.control import Ear, Mailbox
 from charlstm.runs.store import RunFolder
 from charlstm.runs.worker import work
 from charlstm.training import Trainer

@@ -6,15 +6,16 @@ import torch
 from kernel_marks import needs_compiler
 from torch.nn import functional
 
-from charlstm import LanguageModel, engine
+from charlstm import LanguageModel
 from charlstm.config import ModelConfig, SampleConfig
 from charlstm.corpus import open_corpus
-from charlstm.kernel import stepping
-from charlstm.kernel.stepping import Texts
+from charlstm.generation import engine
+from charlstm.kernel import decoder
+from charlstm.kernel.decoder import Texts
 from charlstm.model import CharLSTM
 
 pytestmark = needs_compiler
-needs_int8 = pytest.mark.skipif(not stepping.has_int8(), reason="this processor has no AVX512-VNNI")
+needs_int8 = pytest.mark.skipif(not decoder.has_int8(), reason="this processor has no AVX512-VNNI")
 TYPES = pytest.mark.parametrize("is_int8", [False, pytest.param(True, marks=needs_int8)])
 SHAPES = [
     (7, {"hidden_size": 16}),
@@ -40,7 +41,7 @@ def log_probabilities(model: CharLSTM, ids: np.ndarray) -> torch.Tensor:
     return functional.log_softmax(logits[:, :-1].double(), dim=-1)
 
 
-def followed(model: CharLSTM, ids: np.ndarray, is_int8: bool, num_likeliest: int = 0) -> stepping.Written:
+def followed(model: CharLSTM, ids: np.ndarray, is_int8: bool, num_likeliest: int = 0) -> decoder.Written:
     network = engine.network_of(model, is_int8)
     return Texts.together([Texts.after(network, row[:1]) for row in ids]).follow(ids[:, 1:], num_likeliest)
 

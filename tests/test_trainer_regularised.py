@@ -20,13 +20,13 @@ from training_runs import (
     weights,
 )
 
-from charlstm import kernel
 from charlstm.config import ModelConfig, SampleConfig, Settings
 from charlstm.corpus.batches import Batch
 from charlstm.events import Evaluated, Event, Progress, Sampled, StepDone
+from charlstm.kernel import lstm as kernel
 from charlstm.model import State
 from charlstm.training import Trainer, train
-from charlstm.training.compute import reset_streams
+from charlstm.training.optim import reset_streams
 
 # All that adds noise or rounds at once; 16 units are for the compiled recurrence, in bfloat16 where there is one.
 EVERYTHING = ModelConfig(hidden_size=16, num_layers=2, dropout=0.3, weight_dropout=0.2)

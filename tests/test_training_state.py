@@ -14,7 +14,7 @@ from charlstm.checkpoint import load_training_state, save_model, save_training_s
 from charlstm.config import ModelConfig
 from charlstm.errors import CheckpointError
 from charlstm.model import CharLSTM
-from charlstm.training.course import Course, StateFacts
+from charlstm.training.state import Course, StateFacts
 from charlstm.vocabulary import Vocabulary
 
 

@@ -236,7 +236,7 @@ class TestStopAndResume:
     def test_a_large_text_is_encoded_once_for_the_whole_run_and_gives_the_same_weights(
         self, tmp_path: Path, pangrams: str, completed: RunFolder, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr("charlstm.corpus.HELD_BYTES", 0)
+        monkeypatch.setattr("charlstm.corpus.corpus.HELD_BYTES", 0)
         folder = new_run(tmp_path, pangrams)
         readings: list[tuple[int, int]] = []
         work(folder, on_record=ask_at(folder, "evaluated", 25), report=lambda *each: readings.append(each))

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from charlstm.bench.measure import Meter, Task, compared
-from charlstm.bench.record import SECONDS, Result, Skipped
+from charlstm.bench.report import SECONDS, Result, Skipped
+from charlstm.bench.timing import Meter, Task, compared
 from charlstm.places import BUNDLED_MODELS
 
 _HOME = Path(__file__).resolve().parents[2]

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from charlstm.bench import startup
-from charlstm.bench.measure import Meter, Task, compared, environment, multiplies_bfloat16
-from charlstm.bench.peers import Peer, PeerTraining, peer_evaluates, peer_prepares, peer_writes
-from charlstm.bench.record import BenchConfig, Report, Result, Skipped, Suite, SuiteName
+from charlstm.bench.baselines import Peer, PeerTraining, peer_evaluates, peer_prepares, peer_writes
+from charlstm.bench.report import BenchConfig, Report, Result, Skipped, Suite, SuiteName
+from charlstm.bench.timing import Meter, Task, compared, environment, multiplies_bfloat16
 from charlstm.config import ModelConfig, SampleConfig, TrainConfig, checked
 from charlstm.corpus import Split, open_corpus
-from charlstm.engine import begin
 from charlstm.evaluation import evaluate_in_streams, evaluate_stateful, evaluate_windows
 from charlstm.events import StepDone
+from charlstm.generation.engine import begin
 from charlstm.language_model import LanguageModel
 from charlstm.training import Trainer
 from charlstm.vocabulary import Vocabulary

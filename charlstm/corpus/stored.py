@@ -23,9 +23,8 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from charlstm.corpus.catalogue import Report
-from charlstm.corpus.reading import PIECE
-from charlstm.corpus.textfile import TextFile
+from charlstm.corpus.datasets import Report
+from charlstm.corpus.decoding import PIECE, TextFile
 from charlstm.errors import CorpusError, VocabularyError
 from charlstm.files import publish
 from charlstm.private_folders import make_private, private_folder, temporary_place

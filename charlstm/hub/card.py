@@ -10,10 +10,10 @@ from huggingface_hub import EvalResult, ModelCardData, constants
 from charlstm import __version__
 from charlstm.checkpoint import FORMAT_VERSION, MODEL_FILE, Provenance
 from charlstm.config import SampleConfig
+from charlstm.formatting import duration
 from charlstm.hub.markdown import code, fenced
 from charlstm.hub.recipe import describe_recipe
 from charlstm.language_model import LanguageModel
-from charlstm.wording import duration
 
 LIBRARY = "charlstm"
 CURVE_FILE = "loss.png"

@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-from charlstm.corpus.web import DatasetFile, Report, too_long
+from charlstm.corpus.download import DatasetFile, Report, too_long
 from charlstm.errors import HubError
 from charlstm.files import publish
 from charlstm.hosting import is_public

@@ -20,7 +20,7 @@ from charlstm.hub.client import Report, Step, talking
 from charlstm.hub.names import checked_repo
 from charlstm.hub.sending import send
 from charlstm.json_text import parse_json, read_small
-from charlstm.runs.cleaning import ORIGIN_FILE
+from charlstm.runs.retention import ORIGIN_FILE
 
 _HOME = Path(__file__).resolve().parents[2]
 _TOP_FILES = ("app.py", "requirements.txt", "pre-requirements.txt")

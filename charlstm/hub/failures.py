@@ -26,7 +26,7 @@ from huggingface_hub.errors import (
 )
 
 from charlstm.errors import HubError
-from charlstm.wording import duration
+from charlstm.formatting import duration
 
 # httpx, or httpx2 since version 2: the library that the client's errors come from
 httpx: Any = import_module(

@@ -21,9 +21,8 @@ from charlstm.hub.client import talking
 from charlstm.hub.digests import discard, is_whole
 from charlstm.hub.names import checked_repo
 from charlstm.hub.sending import send
-from charlstm.runs.cleaning import clean, touched, visitors
+from charlstm.runs.retention import Trash, clean, touched, visitors
 from charlstm.runs.store import RunFolder, RunStore
-from charlstm.runs.trash import Trash
 
 _ROUND_SECONDS = 60.0
 _BETWEEN_SECONDS = 300.0  # between two copies of a run that is still going

@@ -37,7 +37,7 @@ from charlstm.hub.client import Report, Step, reading_token, talking
 from charlstm.hub.digests import discard, is_whole
 from charlstm.hub.failures import HubAway, httpx
 from charlstm.hub.names import describe_kind, parse_repo
-from charlstm.runs.cleaning import ORIGIN_FILE, require_disk
+from charlstm.runs.retention import ORIGIN_FILE, require_disk
 from charlstm.runs.store import RunStore
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".th", ".h5", ".joblib")

@@ -18,7 +18,7 @@ from charlstm.hub.names import checked_repo, parse_repo
 from charlstm.hub.picture import curve_png
 from charlstm.hub.sending import send
 from charlstm.language_model import LanguageModel
-from charlstm.runs.cleaning import ORIGIN_FILE
+from charlstm.runs.retention import ORIGIN_FILE
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from charlstm.config import PRESETS, ModelConfig, Settings, TrainConfig
 from charlstm.corpus import DESCRIPTIONS
 from charlstm.hub.markdown import code, fenced
 from charlstm.language_model import LanguageModel
+from charlstm.runs.continuation import resume_command
 from charlstm.runs.kept import More
-from charlstm.runs.parts import resume_command
 
 _OWN_TEXT = "YOUR_TEXT.txt"
 _OWN_MODEL = "YOUR_MODEL.safetensors"

@@ -1,4 +1,4 @@
-"""Compiles `lstm.c` for this processor at first use, and keeps the result in the user's cache.
+"""Compiles `kernel.c` for this processor at first use, and keeps the result in the user's cache.
 
 It lies in a private folder, with its SHA-256 beside it, and is compiled anew where either is in doubt: whoever could
 put a library there would run code of theirs in this process.
@@ -23,8 +23,8 @@ import platformdirs
 from charlstm.files import publish
 from charlstm.private_folders import make_private, private_folder, read_own
 
-_HERE = Path(__file__).parent
-_SOURCES = ("vectors.h", "cell.h", "step.h", "lstm.c")
+_CSRC = Path(__file__).parent / "csrc"
+_SOURCES = ("simd.h", "lstm.inc.c", "decoder.inc.c", "kernel.c")
 _FLAGS = ("-O3", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 _NATIVE = ("-march=native", "-mcpu=native")  # some compilers for ARM know the second only
 _TIMEOUT_SECONDS = 120
@@ -89,7 +89,7 @@ def _fingerprint(compiler: tuple[str, ...]) -> str:
     """Changes with the sources, the flags, the compiler and the processor's features."""
     digest = hashlib.sha256(repr((compiler, _FLAGS, platform.machine(), _features())).encode())
     for name in _SOURCES:
-        digest.update((_HERE / name).read_bytes())
+        digest.update((_CSRC / name).read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -127,7 +127,7 @@ def _digest_file(path: Path) -> Path:
 
 def _compile(compiler: tuple[str, ...], path: Path) -> None:
     for native in _NATIVE:
-        command = [*compiler, *_FLAGS, native, "-o", str(path), str(_HERE / "lstm.c"), "-lm"]
+        command = [*compiler, *_FLAGS, native, "-o", str(path), str(_CSRC / "kernel.c"), "-lm"]
         done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False)
         if done.returncode == 0:
             return

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from charlstm.runs.continuation import extend, model_file
 from charlstm.runs.history import RunHistory
 from charlstm.runs.kept import More
 from charlstm.runs.manager import RunManager
-from charlstm.runs.parts import extend, model_file
 from charlstm.runs.store import ACTIVE, RunFolder
 
 _PATIENCE_SECONDS = 20.0

@@ -27,8 +27,8 @@ from charlstm.events import (
     Started,
     parse_record,
 )
+from charlstm.formatting import duration
 from charlstm.runs.store import RunFolder
-from charlstm.wording import duration
 
 if TYPE_CHECKING:
     import numpy as np

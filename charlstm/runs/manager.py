@@ -23,18 +23,16 @@ from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, RunError, printable
 from charlstm.files import publish_text
 from charlstm.hosting import BUNDLED
-from charlstm.runs.cleaning import drop_abandoned, require_disk
+from charlstm.runs.continuation import begun_from, extend, model_file
 from charlstm.runs.control import Control
-from charlstm.runs.held import Lock, lock_of
+from charlstm.runs.corpus_location import require_text
+from charlstm.runs.file_lock import Lock, lock_of
 from charlstm.runs.history import RunHistory
-from charlstm.runs.holdings import bounded_part, require_place
 from charlstm.runs.kept import More, Ticket
 from charlstm.runs.labels import LONGEST_LABEL, checked_label
-from charlstm.runs.limits import allowed, bounded
-from charlstm.runs.moved import require_text
-from charlstm.runs.parts import begun_from, extend, model_file
+from charlstm.runs.quotas import allowed, bounded, bounded_part, require_place
+from charlstm.runs.retention import Trash, Trashed, drop_abandoned, require_disk
 from charlstm.runs.store import ACTIVE, RunFolder, RunStore, Status
-from charlstm.runs.trash import Trash, Trashed
 
 # With `start_new_session` (which Windows ignores), what lets a run outlive this process, its terminal and its Ctrl-C.
 _DETACHED = 0

@@ -34,11 +34,11 @@ from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, RunError, printable
 from charlstm.events import Failed, Finished, Record, parse_record
 from charlstm.files import publish, publish_text
+from charlstm.formatting import without_places
 from charlstm.json_text import parse_as, parse_json, read_small
 from charlstm.runs.control import Answer, Control, Mailbox
-from charlstm.runs.held import Lock, is_held, lock_of
+from charlstm.runs.file_lock import Lock, is_held, lock_of
 from charlstm.runs.kept import PARTS, More, Parent, Ticket
-from charlstm.wording import without_places
 
 Active = Literal["starting", "running", "paused", "stopping", "measuring"]  # it has a process, or is about to
 Status = Literal[Active, "queued", "completed", "stopped", "failed", "interrupted"]

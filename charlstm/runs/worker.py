@@ -37,14 +37,23 @@ from charlstm.events import (
     StepDone,
 )
 from charlstm.language_model import LanguageModel
-from charlstm.runs.background import ReferenceThread
-from charlstm.runs.log import RecordLog
-from charlstm.runs.parts import beginning, extended, extension, whole_origin
-from charlstm.runs.preparing import begin_added_part, clear_up, planned, prepared
-from charlstm.runs.sources import check_text_is_the_same, corpus_of, is_out_of_memory, told, unwritable
-from charlstm.runs.steering import Ear, stop_signals
+from charlstm.runs.continuation import beginning, extended, extension, whole_origin
+from charlstm.runs.control import Ear, stop_signals
+from charlstm.runs.event_log import RecordLog
+from charlstm.runs.setup import (
+    ReferenceThread,
+    begin_added_part,
+    check_text_is_the_same,
+    clear_up,
+    corpus_of,
+    is_out_of_memory,
+    planned,
+    prepared,
+    told,
+    unwritable,
+)
 from charlstm.runs.store import RunFolder
-from charlstm.runs.timing import TimeHeld
+from charlstm.runs.time_budget import TimeHeld
 from charlstm.training import hardware, measured, provenance
 from charlstm.training.clock import looking_at
 

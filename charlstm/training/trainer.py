@@ -26,11 +26,11 @@ from charlstm.evaluation import evaluate_in_streams, summed_loss
 from charlstm.events import Evaluated, Event, Progress, Rewound, Sampled, StepDone
 from charlstm.language_model import LanguageModel
 from charlstm.model import State, evaluating
-from charlstm.training import compute
+from charlstm.training import optim
 from charlstm.training.clock import AwakeClock
-from charlstm.training.course import Course, StateFacts
-from charlstm.training.gradients import FusedGradients, flat_gradient
+from charlstm.training.fused_backward import FusedGradients, flat_gradient
 from charlstm.training.schedule import eval_period, fraction_done, learning_rate, planned_steps
+from charlstm.training.state import Course, StateFacts
 
 _SMOOTHING = 0.99  # per step: the smoothed loss follows the last hundred steps or so
 _STEPS_TO_KEEP = 200  # between two copies of a state to go back to: each takes about as long as half a step
@@ -56,9 +56,9 @@ class Trainer:
         self.step = 0
         self.elapsed_seconds = 0.0
         self.best_val_loss = math.inf
-        self.device = compute.chosen_device(config.device)
+        self.device = optim.chosen_device(config.device)
         self._model = language_model.model.to(self.device)
-        self.dtype = compute.chosen_dtype(config.precision, self.device, self._model.config.hidden_size)
+        self.dtype = optim.chosen_dtype(config.precision, self.device, self._model.config.hidden_size)
         self._model.share = (self._share, config.batch_size) if world.size > 1 else None
         self._average = copy.deepcopy(self._model).eval() if config.weight_average else None
         self.language_model = replace(language_model, model=self._average or self._model)
@@ -67,7 +67,7 @@ class Trainer:
         self._batches = StreamBatches(split.train, config.batch_size, config.seq_len, self.device, self._share)
         self._num_steps = planned_steps(config, self._batches.windows_per_pass)
         self._eval_every = eval_period(config, len(self._validation))
-        self._optimizer = compute.adamw(self._model, config.weight_decay, (config.adam_beta1, config.adam_beta2))
+        self._optimizer = optim.adamw(self._model, config.weight_decay, (config.adam_beta1, config.adam_beta2))
         self._gradient = flat_gradient(self._model)
         is_fused = self._model.is_fused(len(self._batches[0].tokens), self.dtype)
         self._fused_gradients = FusedGradients(self._model, self.dtype) if is_fused else None
@@ -126,7 +126,7 @@ class Trainer:
 
     def run(self) -> Iterator[Event]:
         """Train to the planned end. Each step's reports come first, its `StepDone` last."""
-        return compute.with_gradients(self._events())
+        return optim.with_gradients(self._events())
 
     def _events(self) -> Iterator[Event]:
         self._began = self.clock() - self.elapsed_seconds
@@ -161,9 +161,9 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate
         self._model.train()
-        state = None if batch.is_first else compute.reset_streams(self._carried, self.config, self.step, self._share)
+        state = None if batch.is_first else optim.reset_streams(self._carried, self.config, self.step, self._share)
         has_dropout = self._model.config.dropout or self._model.config.weight_dropout
-        with compute.seeded(self.config.seed, self.step, self.device) if has_dropout else contextlib.nullcontext():
+        with optim.seeded(self.config.seed, self.step, self.device) if has_dropout else contextlib.nullcontext():
             nats, self._carried = self._learned(batch, state)
         if self.world.size > 1:
             nats = self._added_up(nats)
@@ -371,10 +371,10 @@ class Trainer:
         """Continue from `state()`; raises `CheckpointError` if it belongs to another model."""
         try:
             known = StateFacts.read(facts)
-            self._model.load_state_dict(compute.under("model.", tensors), strict=True)
+            self._model.load_state_dict(optim.under("model.", tensors), strict=True)
             if self._average is not None:
-                self._average.load_state_dict(compute.under("average.", tensors), strict=True)
-            compute.load_optimizer(self._optimizer, tensors)
+                self._average.load_state_dict(optim.under("average.", tensors), strict=True)
+            optim.load_optimizer(self._optimizer, tensors)
             self._carried = self._carried_in(tensors)
             self._nats = tensors["nats"].clone().to(self.device)
             self.step, self.elapsed_seconds, self.course = known.step, known.elapsed_seconds, known.course

@@ -13,10 +13,10 @@ import gradio as gr
 from charlstm.checkpoint import MODEL_FILE
 from charlstm.errors import CharLSTMError, RunError
 from charlstm.hosting import BUNDLED
+from charlstm.runs.access import is_space_owner, may_steer, require_steering
 from charlstm.runs.kept import More
 from charlstm.runs.manager import RunSummary
-from charlstm.runs.ownership import is_space_owner, may_steer, require_steering
-from charlstm.runs.sources import check_before_resuming
+from charlstm.runs.setup import check_before_resuming
 from charlstm.runs.store import ACTIVE
 from charlstm.ui import views
 from charlstm.ui.watch import RunWatch, Section, section

@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from charlstm.copied import longest_stretch
 from charlstm.errors import CharLSTMError, ConfigError
+from charlstm.generation.memorization import longest_stretch
 from charlstm.ui.controls import GROWING, PRIVATE, VISITOR
 from charlstm.ui.models import ModelShelf, facts_of
 from charlstm.ui.reader import WIDTH, Growing, Page, pages_texts, reader

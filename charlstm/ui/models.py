@@ -16,7 +16,7 @@ from charlstm.corpus import DESCRIPTIONS, Corpus, is_at_hand, open_corpus, open_
 from charlstm.errors import CharLSTMError, CheckpointError
 from charlstm.hosting import BUNDLED, is_public
 from charlstm.language_model import LanguageModel
-from charlstm.runs.ownership import is_space_owner, may_read
+from charlstm.runs.access import is_space_owner, may_read
 from charlstm.runs.store import RunFolder
 
 _LOADED_AT_ONCE = 4

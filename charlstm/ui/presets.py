@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charlstm.config import PRESET_SUMMARIES, Settings
+from charlstm.formatting import duration
 from charlstm.runs.manager import RunSummary
 from charlstm.runs.store import RunStore
 from charlstm.ui.views import capitalised, nats
-from charlstm.wording import duration
 
 
 class _Recorded(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 import gradio as gr
 import numpy as np
 
-from charlstm.sampling import TextChunk
+from charlstm.generation.stream import TextChunk
 
 WIDTH = 5  # likeliest characters that are shown
 _PIECE_CHARS = 4096  # a text travels in pieces of this many, so that only the last one is looked at for differences

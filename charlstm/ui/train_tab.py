@@ -12,9 +12,9 @@ import gradio as gr
 from charlstm.config import Settings
 from charlstm.corpus import DESCRIPTIONS
 from charlstm.errors import CharLSTMError
-from charlstm.runs.limits import check_parameters
-from charlstm.runs.memory import check_memory, num_parameters
-from charlstm.runs.ownership import token_hash
+from charlstm.runs.access import token_hash
+from charlstm.runs.memory_estimate import check_memory, num_parameters
+from charlstm.runs.quotas import check_parameters
 from charlstm.ui import form as forms
 from charlstm.ui import presets, texts
 from charlstm.ui.board import Board

@@ -16,7 +16,7 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from charlstm.hosting import limits
-from charlstm.runs.cleaning import UPLOADS
+from charlstm.runs.retention import UPLOADS
 
 _KEPT_HOURS = 30 * 24
 _MOST_FILES, _MOST_BYTES = 20, 500_000_000

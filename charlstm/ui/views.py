@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from charlstm.events import Progress
+from charlstm.formatting import duration, without_places
 from charlstm.runs.control import Answer, Control
 from charlstm.runs.history import Curve, RunHistory
 from charlstm.runs.manager import RunSummary
 from charlstm.runs.store import ACTIVE, Status
-from charlstm.wording import duration, without_places
 
 Lines = dict[str, tuple[list[int], list[float]]]  # of each curve its steps and values
 STATE_WORDS: dict[Status, tuple[str, str]] = {  # a sign and a word, so that colour is never alone

@@ -15,8 +15,8 @@ from urllib.parse import urlencode
 
 from charlstm.config import SampleConfig, checked, plain_lines
 from charlstm.errors import CharLSTMError, ConfigError
+from charlstm.generation.stream import opening_of
 from charlstm.language_model import LanguageModel
-from charlstm.sampling import opening_of
 from charlstm.ui.models import ModelShelf, facts_of
 from charlstm.ui.reader import WIDTH, Growing, Page, pages_texts
 from charlstm.vocabulary import Vocabulary

@@ -21,10 +21,10 @@ from charlstm.config import ModelConfig, Settings
 from charlstm.errors import CharLSTMError, CheckpointError
 from charlstm.model import CharLSTM
 from charlstm.runs.commands import run_row
+from charlstm.runs.continuation import begun_from, header_of
 from charlstm.runs.control import Control
 from charlstm.runs.kept import More, Parent, Ticket
 from charlstm.runs.manager import RunManager
-from charlstm.runs.parts import begun_from, header_of
 from charlstm.vocabulary import Vocabulary
 
 pytestmark = [pytest.mark.attack, pytest.mark.timeout(3600)]

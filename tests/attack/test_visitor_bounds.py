@@ -14,12 +14,12 @@ from charlstm.config import ModelConfig, Settings
 from charlstm.errors import CharLSTMError, ConfigError, HubError, RunError
 from charlstm.events import Progress
 from charlstm.model import CharLSTM
-from charlstm.runs.cleaning import clean, drop_abandoned, require_disk, visitors
+from charlstm.runs.access import token_hash
 from charlstm.runs.manager import RunManager
-from charlstm.runs.memory import check_memory, needed_bytes, num_parameters
-from charlstm.runs.ownership import token_hash
+from charlstm.runs.memory_estimate import check_memory, needed_bytes, num_parameters
+from charlstm.runs.retention import clean, drop_abandoned, require_disk, visitors
 from charlstm.runs.store import RunFolder
-from charlstm.runs.timing import TimeHeld
+from charlstm.runs.time_budget import TimeHeld
 from charlstm.ui.board import Board
 from charlstm.ui.compare import copied
 from charlstm.ui.hub_tab import _token
@@ -290,7 +290,7 @@ class TestSecrets:
         assert shelf.opening("private") == "the "
 
     def test_a_model_of_it_does_not_carry_how_its_lines_begin(self, manager: RunManager) -> None:
-        from charlstm.runs.parts import whole_origin
+        from charlstm.runs.continuation import whole_origin
 
         assert whole_origin(start(manager, "private", "me"), {})["beginnings"] == ()
 

@@ -9,8 +9,8 @@ from waiting import wait_until
 
 from charlstm.errors import HubError
 from charlstm.hub.keeping import Backup, Housekeeper
+from charlstm.runs.retention import Trash
 from charlstm.runs.store import RunFolder, RunStore
-from charlstm.runs.trash import Trash
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from charlstm.errors import HubError
 from charlstm.events import Evaluated, Progress, Record
 from charlstm.hub.picture import curve_png
 from charlstm.hub.push import pack
-from charlstm.runs.cleaning import ORIGIN_FILE
 from charlstm.runs.history import History
+from charlstm.runs.retention import ORIGIN_FILE
 from charlstm.runs.store import RunFolder
 
 

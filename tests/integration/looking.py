@@ -13,7 +13,7 @@ from typing import Any
 
 from playwright.sync_api import CDPSession, Page, sync_playwright
 
-from charlstm.sampling import TextChunk
+from charlstm.generation.stream import TextChunk
 from charlstm.ui import reader
 
 _STEPS = 40

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from charlstm.cli import main
+from charlstm.generation.stream import SampleConfig
 from charlstm.language_model import LanguageModel
-from charlstm.sampling import SampleConfig
 
 _SPANISH = (
     "En un lugar de la Mancha, de cuyo nombre no quiero acordarme, ¿quién vivía? ¡Un hidalgo de lanza en astillero!\n"

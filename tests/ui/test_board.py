@@ -12,9 +12,9 @@ import pytest
 
 from charlstm.config import Settings
 from charlstm.events import Evaluated, Progress, Sampled
+from charlstm.runs.access import token_hash
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager
-from charlstm.runs.ownership import token_hash
 from charlstm.runs.store import RunFolder
 from charlstm.ui.board import Board
 from charlstm.ui.watch import RunWatch

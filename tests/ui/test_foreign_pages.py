@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from charlstm.runs.ownership import token_hash
+from charlstm.runs.access import token_hash
 
 from conftest import App  # isort: skip  tests/ui/conftest.py
 

@@ -10,13 +10,13 @@ import pytest
 
 from charlstm.config import Settings
 from charlstm.events import Evaluated, Finished, Progress, Record, References
+from charlstm.formatting import duration
 from charlstm.runs.control import Answer, Control
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary
 from charlstm.runs.store import RunFolder, Status
 from charlstm.ui import views
 from charlstm.ui.views import Asked
-from charlstm.wording import duration
 
 
 def _progress(step: int, **values: Any) -> Progress:

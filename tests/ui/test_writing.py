@@ -15,8 +15,8 @@ import pytest
 
 from charlstm.config import SampleConfig
 from charlstm.errors import CharLSTMError, ConfigError, VocabularyError
+from charlstm.generation.stream import TextChunk
 from charlstm.language_model import LanguageModel
-from charlstm.sampling import TextChunk
 from charlstm.ui import writing
 from charlstm.ui.compare import copied, scored
 from charlstm.ui.models import ModelShelf

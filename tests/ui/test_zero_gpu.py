@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from charlstm.errors import ConfigError
-from charlstm.training.compute import chosen_device
+from charlstm.training.optim import chosen_device
 from charlstm.ui.zero_gpu import declare_gpu_function
 
 _START = """

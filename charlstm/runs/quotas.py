@@ -1,17 +1,54 @@
-"""What a visitor may hold of this place, asked before anything is taken: places in the queue, training time.
+"""What the limits of the place (`charlstm.hosting`) mean for a run. Starts without torch."""
 
-The token that tells visitors apart is free for the asking, so each bound of a visitor stands beside one of all. Memory
-and sizes of a run are in `limits`, the disk is in `cleaning`, what a paused run holds its worker gives back itself.
-Starts without torch.
-"""
+from collections.abc import Iterable, Iterator
 
-from collections.abc import Iterable
-
-from charlstm.errors import RunError
+from charlstm.config import Settings
+from charlstm.errors import ConfigError, CorpusError, RunError
 from charlstm.hosting import limits
 from charlstm.runs.history import RunHistory
 from charlstm.runs.kept import More
 from charlstm.runs.store import RunFolder
+
+_BYTES_OF_MB = 1e6
+
+
+def allowed(settings: Settings) -> Settings:
+    """`settings` as they may run here: one without a time limit gets the longest; raises `ConfigError` for more."""
+    most = limits().max_minutes
+    if not most:
+        return settings
+    asked = settings.train.max_minutes
+    if asked > most:
+        raise ConfigError(f"a run may train for at most {most:g} minutes here, not {asked:g}; choose fewer.")
+    train = settings.train.model_copy(update={"max_minutes": asked or most})
+    return settings.model_copy(update={"train": train})
+
+
+def bounded(text: str | Iterable[str]) -> Iterator[str]:
+    """The pieces of `text`; raises `CorpusError` as soon as they are more than may be learned here."""
+    num_bytes = 0
+    for piece in [text] if isinstance(text, str) else text:
+        num_bytes += len(piece.encode("utf-8", "surrogatepass"))
+        check_text(num_bytes)
+        yield piece
+
+
+def check_text(num_bytes: int) -> None:
+    """Raise `CorpusError` if a text of that size is more than may be learned here."""
+    most = limits().max_corpus_mb
+    if most and num_bytes > most * _BYTES_OF_MB:
+        raise CorpusError(f"a text may have at most {most:g} MB here; choose a shorter one.")
+
+
+def check_parameters(num_parameters: int) -> None:
+    """Raise `ConfigError` if a model of that size is more than may be trained here."""
+    most = limits().max_parameters
+    if most and num_parameters > most:
+        raise ConfigError(
+            f"a model may have at most {most:,} parameters here, not {num_parameters:,}; lower hidden_size or "
+            "num_layers."
+        )
+
 
 _SHORTEST_MINUTES = 0.01  # worth a place in the queue
 

@@ -13,12 +13,12 @@ from typing import Any
 from charlstm.config import Settings, TrainConfig, checked
 from charlstm.errors import RunError
 from charlstm.events import Extended
+from charlstm.formatting import duration
 from charlstm.hosting import is_public
 from charlstm.json_text import parse_json
 from charlstm.runs.kept import More, Parent
 from charlstm.runs.store import RunFolder
 from charlstm.tensor_files import LfsPointer, read_header
-from charlstm.wording import duration
 
 _CHANGED = ("max_minutes", "max_passes", "max_steps", "learning_rate", "lr_schedule")  # by an added part
 _NAMED = 20  # characters

@@ -7,9 +7,9 @@ take as long as the arithmetic. Shapes: T = time, B = batch, H = hidden size, V 
 import torch
 from torch import Tensor, nn
 
-from charlstm import kernel
 from charlstm.corpus.batches import Batch
-from charlstm.kernel import Memory
+from charlstm.kernel import lstm as kernel
+from charlstm.kernel.lstm import Memory
 from charlstm.model import CharLSTM, State
 
 

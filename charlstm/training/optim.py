@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from charlstm import kernel
 from charlstm.config import Device, Precision, TrainConfig
 from charlstm.errors import ConfigError
 from charlstm.hosting import is_zero_gpu
+from charlstm.kernel import lstm as kernel
 from charlstm.model import CharLSTM, State
 
 _Item = TypeVar("_Item")

@@ -1,4 +1,4 @@
-"""How the next character is chosen: guard, temperature, top-k, top-p, and the draw; the reference for `step.h`.
+"""How the next character is chosen: guard, temperature, top-k, top-p, and the draw; the reference for `decoder.inc.c`.
 
 Shapes: V = vocabulary size. Everything is about one text at a time, and depends on nothing but what is given.
 """
@@ -6,9 +6,8 @@ Shapes: V = vocabulary size. Everything is about one text at a time, and depends
 import numpy as np
 from numpy.typing import NDArray
 
-from charlstm.config import SampleConfig
+from charlstm.config import REPEAT_WINDOW, SampleConfig
 
-WINDOW = 1024  # characters that the repetition guard looks back at
 _COLDEST = 1e-30  # temperatures below are no different, and logits divided by them would overflow
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
@@ -38,7 +37,7 @@ def guarded(logits: Numbers, history: NDArray[np.int32], no_repeat: int) -> Numb
 
     Where that leaves none, all stay as they are; 0 forbids nothing.
     """
-    recent = history[-WINDOW:]
+    recent = history[-REPEAT_WINDOW:]
     if no_repeat == 0 or len(recent) < no_repeat:
         return logits
     stretches = np.lib.stride_tricks.sliding_window_view(recent, no_repeat)

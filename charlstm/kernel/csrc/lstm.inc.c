@@ -1,4 +1,4 @@
-/* The LSTM's recurrence for one type of number, forward and backward. Included once per type by lstm.c, which defines
+/* The LSTM's recurrence for one type of number, forward and backward. Included once per type by kernel.c, which defines
  *
  *     NUMBER        the type that weights, activations and gradients are kept in; sums and cell states are float
  *     NAMED(name)   the name of a function for this type

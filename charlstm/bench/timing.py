@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from charlstm import __version__
-from charlstm.bench.record import SECONDS, Environment, Result, Skipped, Yardstick
+from charlstm.bench.report import SECONDS, Environment, Result, Skipped, Yardstick
 from charlstm.cores import usable_cores
 
 _FEATURES = (

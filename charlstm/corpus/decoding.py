@@ -1,7 +1,9 @@
 """Bytes to text, for any file a person may bring, piece by piece: a file of any size takes the same memory."""
 
 import codecs
+import hashlib
 import io
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -11,7 +13,9 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from charlstm.config import Encoding
-from charlstm.corpus.diagnosis import diagnose
+from charlstm.corpus.datasets import Report
+from charlstm.corpus.decode_errors import diagnose
+from charlstm.corpus.stats import Facts, as_utf8, gathered
 from charlstm.errors import CorpusError
 from charlstm.tensor_files import LFS_ADVICE, is_lfs_pointer
 
@@ -216,3 +220,51 @@ def _form(head: bytes, encoding: Encoding) -> _Form:
         return _Form(asked, _MARKS.get(asked, codec + _NATIVE), note, is_asked_for=True)
     own_mark = next((mark for mark in _MARKS if _MARKS[mark] == codec and head.startswith(mark)), b"")
     return _Form(own_mark, codec, note, is_asked_for=True)
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A text file that was read once, and what was found."""
+
+    path: Path
+    encoding: Encoding
+    shown: str  # what sentences call it if it can't be read
+    facts: Facts
+    notes: tuple[str, ...]
+
+    @classmethod
+    def read(
+        cls, path: Path, encoding: Encoding = "auto", shown: str | None = None, report: Report | None = None
+    ) -> "TextFile":
+        """Read the file at `path` once, and keep its facts; raises `CorpusError` in one sentence."""
+        shown = shown or path.name
+        with opened(path, shown) as file:
+            pieces = Pieces(file, path.name, encoding)
+            facts = gathered(_reported(pieces, file, report))
+        return cls(path, encoding, shown, facts, pieces.notes)
+
+    def pieces(self, report: Report | None = None) -> Iterator[str]:
+        """The text in pieces, line ends normalised.
+
+        Raises `CorpusError` if the file can't be read any more or, after the last piece, if it is not the same text.
+        """
+        digest = hashlib.sha256()
+        with opened(self.path, self.shown) as file:
+            for piece in _reported(Pieces(file, self.path.name, self.encoding), file, report):
+                digest.update(as_utf8(piece))
+                yield piece
+        if digest.hexdigest() != self.facts.sha256:
+            raise self.changed()
+
+    def changed(self) -> CorpusError:
+        """What to raise when the file turns out to hold another text than the one whose facts are known."""
+        return CorpusError(f"{self.shown} has changed since it was first read; leave it alone and start again.")
+
+
+def _reported(pieces: Pieces, file: BinaryIO, report: Report | None) -> Iterator[str]:
+    """`pieces` of `file`, with `report(bytes_so_far, bytes_in_all)` after each."""
+    num_bytes = os.fstat(file.fileno()).st_size
+    for piece in pieces:
+        yield piece
+        if report:
+            report(min(pieces.num_bytes, num_bytes), num_bytes)  # it may be growing

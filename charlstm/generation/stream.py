@@ -5,6 +5,7 @@ written. At level `bytes` a character's surprise is that of all its bytes.
 """
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,9 +17,9 @@ from numpy.typing import NDArray
 
 from charlstm.config import SampleConfig
 from charlstm.cores import usable_cores
-from charlstm.engine import Texts, begin
 from charlstm.errors import VocabularyError
-from charlstm.kernel.stepping import Written
+from charlstm.generation.engine import Texts, begin
+from charlstm.kernel.decoder import Written
 from charlstm.model import CharLSTM
 from charlstm.vocabulary import Decoder, Vocabulary
 
@@ -169,3 +170,35 @@ def _strings(codes: NDArray[np.uint32], ids: NDArray[np.int32]) -> list[str]:
     length = ids.shape[1]
     whole = codes[ids].tobytes().decode("utf-32-le", "surrogatepass")
     return [whole[begin : begin + length] for begin in range(0, len(whole), length)] if length else []
+
+
+class Score(NamedTuple):
+    """A text's figures; `chunk` holds those of each character."""
+
+    nats: float  # per character
+    num_chars: int
+    chunk: TextChunk
+
+    @property
+    def bpc(self) -> float:
+        """Bits per character."""
+        return self.nats / math.log(2)
+
+    @property
+    def perplexity(self) -> float:
+        """Among how many equally likely characters the model would have had to guess."""
+        return math.exp(self.nats)
+
+
+def score(model: CharLSTM, vocabulary: Vocabulary, text: str, num_likeliest: int = 0) -> Score:
+    """How well `model` predicts `text`, from its first character on, which it expects at the beginning of a line.
+
+    Raises `VocabularyError` for an empty text and for characters that the model has never seen.
+    """
+    fitted = vocabulary.fit(text)
+    if not fitted:
+        raise VocabularyError("there is no text to score; write or paste some.")
+    ids = vocabulary.encode(fitted).astype(np.int32)
+    texts = begin(model, [vocabulary.encode(opening_of(vocabulary)).astype(np.int32)], SampleConfig(temperature=0))
+    chunk = chunk_of(vocabulary, texts.follow(ids[None], num_likeliest))
+    return Score(math.fsum(chunk.surprises) / len(fitted), len(fitted), chunk)

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urljoin
 
 import platformdirs
 
-from charlstm.corpus.addresses import open_connection, parse_address
+from charlstm.corpus.connections import open_connection, parse_address
 from charlstm.errors import CorpusError
 from charlstm.files import publish, publish_text
 from charlstm.hosting import is_public, limits

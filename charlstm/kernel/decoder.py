@@ -1,4 +1,4 @@
-"""Writing character after character without leaving C in between: the Python side of `step.h`.
+"""Writing character after character without leaving C in between: the Python side of `decoder.inc.c`.
 
 `Network` holds a model's weights the way a step reads them, `Texts` the states of some texts that grow side by side.
 Shapes: B = texts, T = characters, V = vocabulary size, L = layers, H = hidden size, P = H rounded up to 16.
@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charlstm.choosing import WINDOW
-from charlstm.config import SampleConfig
+from charlstm.config import REPEAT_WINDOW, SampleConfig
 from charlstm.kernel.build import library
 
 _UNITS = 16  # P is a multiple of the longest vector
@@ -30,7 +29,7 @@ Layer = tuple[Tensor, Tensor]  # weight (4H, H) or, above the first, (4H, 2H): t
 
 
 class _Network(ctypes.Structure):
-    """`Network` in step.h."""
+    """`Network` in decoder.inc.c."""
 
     _fields_ = (
         *((name, ctypes.c_int32) for name in ("is_int8", "V", "H", "L")),
@@ -42,7 +41,7 @@ class _Network(ctypes.Structure):
 
 
 class _Writing(ctypes.Structure):
-    """`Writing` in step.h."""
+    """`Writing` in decoder.inc.c."""
 
     _fields_ = (
         ("network", ctypes.POINTER(_Network)),
@@ -136,7 +135,7 @@ class Texts:
         self._network, self.num_texts = network, num_texts
         shape = (network.num_layers, num_texts, network.padded_size)
         self._h, self._c = (torch.zeros(shape, dtype=torch.float32, device="cpu") for _ in "hc")
-        self._history = np.full((num_texts, WINDOW), -1, np.int32)
+        self._history = np.full((num_texts, REPEAT_WINDOW), -1, np.int32)
         number = torch.uint8 if network.is_int8 else torch.float32
         self._inputs = torch.empty((network.num_layers, num_texts, 2 * network.padded_size), dtype=number, device="cpu")
         width = -(-network.vocab_size // lanes()) * lanes()
@@ -148,7 +147,7 @@ class Texts:
         """`num_texts` texts that all begin with `ids` (N,), N at least 1, each a character of the vocabulary."""
         text = cls(network)
         text._read(ids[:-1])
-        text._history[0, -len(ids) :] = ids[-WINDOW:]
+        text._history[0, -len(ids) :] = ids[-REPEAT_WINDOW:]
         return text if num_texts == 1 else cls.together([text] * num_texts)
 
     @classmethod
@@ -193,19 +192,21 @@ class Texts:
         num_likeliest = min(num_likeliest, self._network.vocab_size)
         history = np.concatenate([self._history, ids], axis=1, dtype=np.int32)
         written = Written(
-            history[:, WINDOW:],
+            history[:, REPEAT_WINDOW:],
             np.empty(ids.shape, np.float32),
             np.empty((*ids.shape, num_likeliest), np.int32),
             np.empty((*ids.shape, num_likeliest), np.float32),
         )
         job = self._job(ids.shape[1])
-        job.window, job.num_likeliest, job.history = WINDOW, num_likeliest, history.ctypes.data
+        job.window, job.num_likeliest, job.history = REPEAT_WINDOW, num_likeliest, history.ctypes.data
         job.surprises = written.surprises.ctypes.data
         job.likeliest, job.probabilities = written.likeliest.ctypes.data, written.probabilities.ctypes.data
         return job, written
 
     def _remember(self, written: Written) -> None:
-        self._history = np.concatenate([self._history, written.ids], axis=1)[:, -WINDOW:].copy()  # no view: it is small
+        self._history = np.concatenate([self._history, written.ids], axis=1)[
+            :, -REPEAT_WINDOW:
+        ].copy()  # no view: it is small
 
     def _job(self, num_chars: int) -> _Writing:
         job = _Writing(ctypes.pointer(self._network.structure), self.num_texts, num_chars)

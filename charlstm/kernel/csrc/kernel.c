@@ -4,7 +4,7 @@
  * the batches of 8 to 64 streams that learn fastest that takes more time than the arithmetic. Here the weights are
  * rearranged once per window. Compiled on the user's machine by `build.py`; nothing here is needed where it can't be.
  */
-#include "vectors.h"
+#include "simd.h"
 
 #ifdef _WIN32
 #define sched_yield() pause_briefly()
@@ -80,7 +80,7 @@ INLINE void together(const Job *job, Step *step, int me) {
 #define load_numbers load_float
 #define store_numbers store_float
 #define store_rows(target, source, stride) store_float(target, load_float(source))
-#include "cell.h"
+#include "lstm.inc.c"
 #undef NUMBER
 #undef GROUP
 #undef NAMED
@@ -116,7 +116,7 @@ INLINE void store_rows(bfloat16 *target, const float *source, size_t stride) { /
     __m512i second = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)load_float(source + stride)));
     _mm512_storeu_si512(target, _mm512_or_si512(first, _mm512_slli_epi32(second, 16)));
 }
-#include "cell.h"
+#include "lstm.inc.c"
 int32_t has_bfloat16(void) { return 1; }
 #else
 int32_t has_bfloat16(void) { return 0; }
@@ -177,4 +177,4 @@ void work(void *shared) {
     }
 }
 
-#include "step.h"
+#include "decoder.inc.c"

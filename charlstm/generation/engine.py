@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charlstm import choosing
-from charlstm.config import SampleConfig
-from charlstm.kernel import stepping
-from charlstm.kernel.stepping import Network, Written
+from charlstm.config import REPEAT_WINDOW, SampleConfig
+from charlstm.generation import sampling
+from charlstm.kernel import decoder
+from charlstm.kernel.decoder import Network, Written
 from charlstm.model import CharLSTM, State, evaluating
 
 _READ_AT_ONCE = 4096  # characters of a prompt: bounds the memory a long one takes
@@ -48,14 +48,14 @@ def begin(model: CharLSTM, beginnings: Sequence[NDArray[np.int32]], config: Samp
     and 199,999 characters of validation, the two bundled models then predict 0.00001 and 0.00015 nats worse.
     """
     config_ = model.config
-    can = stepping.is_available(model.vocab_size, config_.hidden_size, config_.num_layers)
+    can = decoder.is_available(model.vocab_size, config_.hidden_size, config_.num_layers)
     if model.device.type != "cpu" or not can:
         return _TorchTexts(model, beginnings)
     is_exact = config.temperature == 0 or config.top_k == 1
     network = network_of(model, is_int8=None if not is_exact else False)
     if all(each is beginnings[0] for each in beginnings):
-        return stepping.Texts.after(network, beginnings[0], len(beginnings))
-    return stepping.Texts.together([stepping.Texts.after(network, each) for each in beginnings])
+        return decoder.Texts.after(network, beginnings[0], len(beginnings))
+    return decoder.Texts.together([decoder.Texts.after(network, each) for each in beginnings])
 
 
 @dataclass
@@ -106,7 +106,7 @@ def _sums(weight: Tensor) -> tuple[int, int]:
 def _gains(model: CharLSTM) -> bool:
     weights = [weight for layer in model.lstm.all_weights for weight in layer[:2]]
     is_large = sum(weight.numel() for weight in weights) >= _FEWEST_WEIGHTS
-    return is_large and stepping.has_int8() and all(bool(weight.isfinite().all()) for weight in weights)
+    return is_large and decoder.has_int8() and all(bool(weight.isfinite().all()) for weight in weights)
 
 
 class _TorchTexts:
@@ -115,7 +115,7 @@ class _TorchTexts:
     def __init__(self, model: CharLSTM, beginnings: Sequence[NDArray[np.int32]]) -> None:
         self._model, self.num_texts = model, len(beginnings)
         self._states: list[State] = []
-        self._histories = [each[-choosing.WINDOW :] for each in beginnings]
+        self._histories = [each[-REPEAT_WINDOW:] for each in beginnings]
         with evaluating(model):
             for index, each in enumerate(beginnings):
                 is_same = index > 0 and each is beginnings[index - 1]
@@ -136,9 +136,9 @@ class _TorchTexts:
     ) -> Written:
         places = np.broadcast_to(np.asarray(positions), self.num_texts).tolist()
 
-        def choose(text: int, at: int, logits: choosing.Numbers) -> int:
-            allowed = choosing.guarded(logits, self._histories[text], config.no_repeat)
-            return choosing.choose(allowed, config, choosing.uniform(config.seed, text, places[text] + at))
+        def choose(text: int, at: int, logits: sampling.Numbers) -> int:
+            allowed = sampling.guarded(logits, self._histories[text], config.no_repeat)
+            return sampling.choose(allowed, config, sampling.uniform(config.seed, text, places[text] + at))
 
         return self._taken(num_chars, num_likeliest, choose)
 
@@ -146,7 +146,7 @@ class _TorchTexts:
         return self._taken(ids.shape[1], num_likeliest, lambda text, at, _: int(ids[text, at]))
 
     def _taken(
-        self, num_chars: int, num_likeliest: int, choose: Callable[[int, int, choosing.Numbers], int]
+        self, num_chars: int, num_likeliest: int, choose: Callable[[int, int, sampling.Numbers], int]
     ) -> Written:
         num_likeliest = min(num_likeliest, self._model.vocab_size)
         places = (self.num_texts, num_chars)
@@ -160,14 +160,14 @@ class _TorchTexts:
             for at in range(num_chars):
                 logits = self._step(text)
                 chosen = choose(text, at, logits)
-                self._histories[text] = np.append(self._histories[text], np.int32(chosen))[-choosing.WINDOW :]
+                self._histories[text] = np.append(self._histories[text], np.int32(chosen))[-REPEAT_WINDOW:]
                 logs = logits - np.logaddexp.reduce(logits)
                 likeliest = np.argsort(-logs, kind="stable")[:num_likeliest]
                 written.ids[text, at], written.surprises[text, at] = chosen, -logs[chosen]
                 written.likeliest[text, at], written.probabilities[text, at] = likeliest, np.exp(logs[likeliest])
         return written
 
-    def _step(self, text: int) -> choosing.Numbers:
+    def _step(self, text: int) -> sampling.Numbers:
         """What follows the last character of a text; the state goes on by it."""
         with torch.inference_mode():
             logits, self._states[text] = self._model.step(self._tokens(self._histories[text][-1:]), self._states[text])

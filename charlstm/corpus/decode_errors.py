@@ -4,7 +4,7 @@ import codecs
 import re
 from typing import BinaryIO
 
-from charlstm.corpus.guessing import guess_encoding, guess_wide
+from charlstm.corpus.encoding_detection import guess_encoding, guess_wide
 from charlstm.errors import CorpusError
 
 HEAD_BYTES = 1 << 16

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import platformdirs
 
 from charlstm.config import Encoding
-from charlstm.corpus.reading import Pieces, opened
+from charlstm.corpus.decoding import Pieces, opened
 from charlstm.errors import CorpusError
 from charlstm.files import publish
 

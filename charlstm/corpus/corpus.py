@@ -1,0 +1,196 @@
+"""Texts to learn from: `open_corpus` finds and reads one, `Corpus.split` cuts it, `StreamBatches` serves it."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from charlstm.config import Encoding, ModelConfig, TrainConfig
+from charlstm.corpus.batches import StreamBatches
+from charlstm.corpus.datasets import DESCRIPTIONS, Report, corpus_bytes, default_corpus, is_at_hand
+from charlstm.corpus.decoding import PIECE, TextFile, decode, opened
+from charlstm.corpus.download import fetch_text, is_address
+from charlstm.corpus.multi_file import Joined, absolute, expand, find_files, join
+from charlstm.corpus.stats import Facts, gathered, line_beginnings
+from charlstm.corpus.stored import stored_tokens
+from charlstm.errors import CorpusError
+from charlstm.vocabulary import Tokens, Vocabulary
+
+__all__ = [
+    "DESCRIPTIONS",
+    "Corpus",
+    "Report",
+    "Split",
+    "StreamBatches",
+    "absolute",
+    "decode",
+    "default_corpus",
+    "is_address",
+    "is_at_hand",
+    "open_corpus",
+    "open_file",
+]
+
+HELD_BYTES = 32 << 20  # a larger file stays a file: in memory one emoji makes every character take four bytes
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text, the name to show for it, and notes on what was done while reading it."""
+
+    name: str
+    source: str | TextFile  # the text itself, or a file too large to be held, which is read wherever it is needed
+    notes: tuple[str, ...] = ()
+
+    def pieces(self, report: Report | None = None) -> Iterator[str]:
+        """The text from beginning to end; `report(bytes_so_far, bytes_in_all)` follows the reading of a file."""
+        if isinstance(self.source, TextFile):
+            return self.source.pieces(report)
+        text = self.source
+        return (text[begin : begin + PIECE] for begin in range(0, len(text), PIECE))
+
+    @property
+    def text(self) -> str:
+        """The text in one; brings into memory all of a file that is too large for it."""
+        return self.source if isinstance(self.source, str) else "".join(self.pieces())
+
+    @cached_property
+    def _facts(self) -> Facts:
+        return self.source.facts if isinstance(self.source, TextFile) else gathered(self.pieces())
+
+    @property
+    def num_chars(self) -> int:
+        """Length of the text in characters."""
+        return self._facts.num_chars
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the text as UTF-8."""
+        return self._facts.sha256
+
+    @property
+    def frequencies(self) -> tuple[tuple[str, int], ...]:
+        """Distinct characters and their counts, the most frequent first."""
+        return self._facts.frequencies
+
+    @cached_property
+    def beginnings(self) -> tuple[str, ...]:
+        """How lines begin most often, the most frequent first; of a large file, in its first piece."""
+        return line_beginnings(next(self.pieces(), ""))
+
+    def check(self, model: ModelConfig, train: TrainConfig, vocabulary: Vocabulary | None = None) -> Vocabulary:
+        """What `split` would refuse is refused here, quickly; returns the vocabulary that it would encode with.
+
+        Only characters outside of a given vocabulary are left for `split` to find.
+        """
+        characters = "".join(char for char, _ in self.frequencies)
+        vocabulary = vocabulary or Vocabulary.from_text(characters, model.level)
+        num_tokens = self._num_tokens(vocabulary)
+        if num_tokens - _num_validation(num_tokens, train) < train.batch_size + 1:
+            unit = "bytes" if vocabulary.level == "bytes" else "characters"
+            raise CorpusError(
+                f"{self.name} has {num_tokens:,} {unit}; {train.batch_size} parallel streams "
+                f"and {train.val_fraction:.0%} for validation need at least {_length_needed(train):,}: "
+                "add text or lower batch_size."
+            )
+        vocabulary.fit(train.sample_prompt)  # what can't be sampled from is said before anything is trained
+        return vocabulary
+
+    def split(
+        self,
+        model: ModelConfig,
+        train: TrainConfig,
+        vocabulary: Vocabulary | None = None,
+        report: Report | None = None,
+    ) -> "Split":
+        """Encode and cut into training and validation; the vocabulary covers the whole text unless one is given.
+
+        `report(bytes_so_far, bytes_in_all)` follows the encoding of a large file, whose tokens are then read from
+        the user's cache. Raises `CorpusError` with the length needed if the text is too short, `VocabularyError` if
+        the vocabulary does not cover it or the prompt of the samples.
+        """
+        vocabulary = self.check(model, train, vocabulary)
+        num_tokens = self._num_tokens(vocabulary)
+        num_train = num_tokens - _num_validation(num_tokens, train)
+        if isinstance(self.source, TextFile):
+            stored = stored_tokens(self.source, vocabulary, report)
+            return Split(vocabulary, stored.part(0, num_train), stored.part(num_train, num_tokens))
+        tokens = vocabulary.encode(self.source)
+        return Split(vocabulary, tokens[:num_train], tokens[num_train:])
+
+    def _num_tokens(self, vocabulary: Vocabulary) -> int:
+        return self._facts.num_bytes if vocabulary.level == "bytes" else self._facts.num_chars
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training and validation tokens, each contiguous, (N,) of the vocabulary's integer type."""
+
+    vocabulary: Vocabulary
+    train: Tokens
+    validation: Tokens
+
+
+def _num_validation(num_tokens: int, train: TrainConfig) -> int:
+    """How many tokens, at the end, are kept for validation: one is predicted from another, so two at least."""
+    return max(2, round(num_tokens * train.val_fraction))
+
+
+def _length_needed(train: TrainConfig) -> int:
+    """The shortest text that leaves `batch_size` + 1 characters for training and 2 for validation."""
+    length = train.batch_size + 3
+    while length - _num_validation(length, train) < train.batch_size + 1:
+        length += 1
+    return length
+
+
+def open_corpus(
+    name_or_path: str, encoding: Encoding = "auto", report: Report | None = None, shown: str | None = None
+) -> Corpus:
+    """A named corpus, a text file, several as one, or the text at an address.
+
+    Raises `CorpusError` (or `HubError`) in one sentence, which calls a file `shown`.
+
+    `report(bytes_so_far, bytes_in_all)` is called while something is downloaded or a large file is read.
+    """
+    if name_or_path in DESCRIPTIONS:
+        return Corpus(name_or_path, *decode(corpus_bytes(name_or_path, report), name_or_path))
+    if is_address(name_or_path):
+        fetched = fetch_text(name_or_path, report)
+        corpus = open_file(fetched.path, encoding, fetched.name, fetched.name, report)
+        return replace(corpus, notes=(*fetched.notes, *corpus.notes))
+    if joined := find_files(name_or_path):
+        return _open_joined(name_or_path, joined, encoding, report)
+    return open_file(expand(Path(name_or_path)), encoding, shown=shown, report=report)
+
+
+def _open_joined(named: str, joined: Joined, encoding: Encoding, report: Report | None) -> Corpus:
+    try:
+        path = join(joined, encoding)
+    except OSError as error:
+        raise CorpusError(f"the files of {named} can't be read or joined ({error.strerror}); check them.") from None
+    name = Path(named).name if os.pathsep not in named else f"{len(joined.paths):,} files"
+    corpus = open_file(path, "utf-8", name, name, report)
+    skipped = f"; {joined.num_skipped:,} hidden, empty or binary ones were left out" if joined.num_skipped else ""
+    return replace(corpus, notes=(f"{len(joined.paths):,} files make up the text{skipped}.", *corpus.notes))
+
+
+def open_file(
+    path: Path,
+    encoding: Encoding = "auto",
+    name: str | None = None,
+    shown: str | None = None,
+    report: Report | None = None,
+) -> Corpus:
+    """The text of a file as a corpus called `name`, by default the file's; held in memory unless it is large.
+
+    Raises `CorpusError` in one sentence, which calls the file `shown`, by default its bare name: a path is told only
+    to who typed it. `report(bytes_so_far, bytes_in_all)` follows the reading of a large file.
+    """
+    name, shown = name or path.name, shown or path.name
+    with opened(path, shown) as file:
+        if os.fstat(file.fileno()).st_size <= HELD_BYTES:
+            return Corpus(name, *decode(file.read(), path.name, encoding))
+    source = TextFile.read(path, encoding, shown, report)
+    return Corpus(name, source, source.notes)

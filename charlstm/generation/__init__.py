@@ -1,0 +1,1 @@
+"""Writing text with a model: choosing a character, inference engines, streams of text, copies of training text."""

@@ -1,0 +1,197 @@
+"""What a worker has before the first step: its settings, where they are planned, text, weights and trainer."""
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from charlstm.config import Settings
+from charlstm.corpus import (
+    DESCRIPTIONS,
+    Corpus,
+    Report,
+    Split,
+    absolute,
+    is_address,
+    open_corpus,
+    open_file,
+)
+from charlstm.corpus.corpus import HELD_BYTES
+from charlstm.corpus.ngram import Cancelled, figures_of
+from charlstm.distributed import World
+from charlstm.errors import CharLSTMError, CorpusError
+from charlstm.events import References
+from charlstm.language_model import LanguageModel
+from charlstm.runs.continuation import header_of
+from charlstm.runs.corpus_location import keep_place, require_text
+from charlstm.runs.event_log import RecordLog
+from charlstm.runs.memory_estimate import available_bytes, check_memory, num_parameters
+from charlstm.runs.quotas import check_parameters
+from charlstm.runs.store import RunFolder
+from charlstm.training import Trainer, grown, plan
+from charlstm.training.optim import chosen_device
+
+
+def clear_up(folder: RunFolder) -> None:
+    """The run's turn has come; what killed workers left half written is of no use."""
+    folder.ticket_file.unlink(missing_ok=True)
+    for left in (*folder.path.glob(".*.safetensors.*.tmp"), *folder.state_file.parent.glob(".*.tmp")):
+        left.unlink(missing_ok=True)
+
+
+def prepared(
+    folder: RunFolder,
+    settings: Settings,
+    corpus: Corpus,
+    world: World,
+    report: Report | None = None,
+) -> tuple[Split, Trainer, tuple[str, ...]]:
+    """Text and trainer, and the characters that the model which the run begins from did not know."""
+    begun, seed = None, settings.train.seed
+    new: tuple[str, ...] = ()
+    if folder.parent_file.exists():
+        parent = LanguageModel.load(folder.parent_file)
+        begun, new = grown(parent, (char for char, _ in corpus.frequencies), settings.model, seed)
+    split = corpus.split(settings.model, settings.train, begun.vocabulary if begun else None, report=report)
+    check_parameters(num_parameters(settings.model, len(split.vocabulary)))
+    if chosen_device(settings.train.device).type == "cpu":
+        check_memory(settings, len(split.vocabulary), corpus.num_chars, available_bytes())
+    language_model = begun or LanguageModel.create(split.vocabulary, settings.model, seed)
+    return split, Trainer(language_model, split, settings.train, world=world), new
+
+
+def begin_added_part(folder: RunFolder, trainer: Trainer) -> bool:
+    """Whether the run goes on for longer than when it was saved; every process of a group finds so."""
+    num_parts = 1 + len(folder.more())
+    is_longer = trainer.course.num_parts < num_parts
+    if is_longer:
+        trainer.begin_part(num_parts)
+    return is_longer
+
+
+def planned(folder: RunFolder, corpus: Corpus) -> tuple[str, ...]:
+    """Choose the run's settings now if they are to be, once, so that a resumed run goes on alike; returns notes."""
+    settings = folder.settings()
+    if settings.train.plan == "off":
+        return ()
+    settings, note = plan(settings, corpus)
+    folder.keep_settings(settings)
+    return (note,)
+
+
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "allocate memory",
+    "could not create a memory",
+    "bad_alloc",
+)
+
+
+def check_text_is_the_same(corpus: Corpus, facts: Mapping[str, Any]) -> None:
+    """Raise `CorpusError` unless `corpus` is what the run with these saved facts began with."""
+    if facts.get("corpus_sha256") != corpus.sha256:
+        raise CorpusError(
+            f"{corpus.name} is not the text this run began with; bring that text back, name its new place with "
+            "--corpus, or start a new run."
+        )
+
+
+def told(error: Exception, folder: RunFolder) -> str:
+    """What the records say of an error: one sentence, without the path of the folder of models."""
+    if isinstance(error, OSError):
+        return unwritable(error)
+    if is_out_of_memory(error):
+        return "the memory of this machine did not suffice; lower batch_size, seq_len or hidden_size."
+    if isinstance(error, CharLSTMError):
+        return str(error).replace(f"{folder.path.parent}{os.sep}", "")
+    return f"an unexpected error ended the run: {type(error).__name__}; its log says more."
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that there was no memory: PyTorch has a class for that of GPUs only, and words elsewhere."""
+    said = str(error).lower()
+    is_torchs = isinstance(error, RuntimeError) and any(words in said for words in _OUT_OF_MEMORY)
+    return isinstance(error, MemoryError) or is_torchs
+
+
+def unwritable(error: OSError) -> str:
+    """What a folder that can't be written is told with."""
+    return f"the run's folder can't be written ({error.strerror or error}); free it up and resume the run."
+
+
+def corpus_of(folder: RunFolder, report: Report | None = None) -> Corpus:
+    """The text that a run learns from: its own copy, or the corpus of its settings."""
+    train = folder.settings().train
+    if folder.corpus_file.exists():
+        return open_file(folder.corpus_file, "utf-8", name=train.corpus, report=report)
+    require_text(folder)
+    return open_corpus(train.corpus, train.encoding, report)
+
+
+def moved_text(folder: RunFolder, place: str, report: Report | None = None) -> Corpus:
+    """The text of a run, from the file or corpus `place`, which the run's settings name from then on.
+
+    Raises `CorpusError` unless it is the text that the run began with.
+    """
+    corpus = open_corpus(place, folder.settings().train.encoding, report, shown=place)
+    _check_against_state(corpus, folder)
+    if place not in DESCRIPTIONS:
+        place = corpus.name if is_address(place) else absolute(place)
+    keep_place(folder, place)
+    return corpus
+
+
+def check_before_resuming(folder: RunFolder) -> None:
+    """Raise `CorpusError` where a page can tell soon that a run can't go on; of a large text its worker finds out."""
+    require_text(folder)
+    place = folder.corpus_file if folder.corpus_file.exists() else Path(folder.settings().train.corpus)
+    if place.is_file() and place.stat().st_size <= HELD_BYTES:
+        _check_against_state(corpus_of(folder), folder)
+
+
+def _check_against_state(corpus: Corpus, folder: RunFolder) -> None:
+    if folder.has_state:
+        check_text_is_the_same(corpus, header_of(folder.state_file).get("training_state") or {})
+
+
+_LOOK_SECONDS = 0.1
+_LAST_IN_LINE = 19  # as `nice` counts
+
+
+class ReferenceThread:
+    """Records `References` once in a run's life; what is not found when the block ends is left for the next worker."""
+
+    def __init__(self, folder: RunFolder, split: Split, log: RecordLog) -> None:
+        self._split, self._log = split, log
+        self._is_over = threading.Event()
+        self._thread: threading.Thread | None = None
+        if b'"kind":"references"' not in folder.events_file.read_bytes():
+            self._thread = threading.Thread(target=self._find, name="references", daemon=True)
+
+    def __enter__(self) -> "ReferenceThread":
+        if self._thread:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._is_over.set()
+        self.wait()
+
+    def wait(self, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Until they are found, or not wanted any more."""
+        while self._thread and self._thread.is_alive() and is_wanted():
+            self._thread.join(_LOOK_SECONDS)
+
+    def _find(self) -> None:
+        if sys.platform == "linux":  # where a thread has a priority of its own
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LAST_IN_LINE)
+        began = time.monotonic()
+        with contextlib.suppress(Cancelled, OSError):  # a disk that is full is met by the thread that trains
+            found = figures_of(self._split, lambda: not self._is_over.is_set())
+            self._log.append(References(step=0, seconds=round(time.monotonic() - began, 2), **found._asdict()))

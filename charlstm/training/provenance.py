@@ -1,0 +1,90 @@
+"""Learning: `Trainer` is the loop, `train` runs it in this process, `provenance` tells where weights come from."""
+
+import copy
+import platform
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from charlstm import __version__
+from charlstm.checkpoint import Provenance
+from charlstm.config import ModelConfig, Settings, TrainConfig
+from charlstm.cores import usable_cores
+from charlstm.corpus import Corpus
+from charlstm.evaluation import validation_figures
+from charlstm.events import Evaluated, Event
+from charlstm.language_model import LanguageModel
+from charlstm.training.autotune import plan
+from charlstm.training.finetuning import grown
+from charlstm.training.trainer import Trainer
+from charlstm.vocabulary import Tokens
+
+__all__ = ["Trainer", "grown", "hardware", "measured", "plan", "provenance", "train"]
+
+
+def train(
+    text: str | Corpus,
+    train_config: TrainConfig | None = None,
+    model_config: ModelConfig | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> LanguageModel:
+    """Train on `text` in this process and return the best model by validation, in memory.
+
+    Nothing is written, but for the compiled recurrence in the user's cache. `on_event` sees every event. Raises
+    `CorpusError` for a text too short, `TrainingDiverged`.
+    """
+    corpus = text if isinstance(text, Corpus) else Corpus("text", text)
+    settings = Settings(model=model_config or ModelConfig(), train=train_config or TrainConfig())
+    if settings.train.plan == "on":
+        settings, _ = plan(settings, corpus)
+    train_config, model_config = settings.train, settings.model
+    split = corpus.split(model_config, train_config)
+    trainer = Trainer(LanguageModel.create(split.vocabulary, model_config, train_config.seed), split, train_config)
+    best = trainer.language_model
+    for event in trainer.run():
+        if isinstance(event, Evaluated) and event.is_best:
+            best = copy.deepcopy(replace(trainer.language_model, provenance=provenance(trainer, corpus, event)))
+        if on_event:
+            on_event(event)
+    return replace(best, model=best.model.eval())
+
+
+def provenance(trainer: Trainer, corpus: Corpus, evaluated: Evaluated | None) -> Provenance:
+    """Where the trainer's present weights come from. A file's path is left out: only its name travels."""
+    precision = str(trainer.dtype).removeprefix("torch.")
+    chosen = {"corpus": corpus.name, "precision": precision, "device": trainer.device.type}
+    config = trainer.config.model_copy(update=chosen)
+    return Provenance(
+        corpus=corpus.name,
+        corpus_sha256=corpus.sha256,
+        corpus_chars=corpus.num_chars,
+        beginnings=corpus.beginnings,
+        split=f"first {1 - config.val_fraction:.0%} training, last {config.val_fraction:.0%} validation",
+        train_config=config.model_dump(),
+        step=trainer.step,
+        training_seconds=round(trainer.elapsed_seconds, 1),
+        val_loss=evaluated.val_loss if evaluated else None,
+        val_method=evaluated.method if evaluated else None,
+        hardware=hardware(),
+        versions={"charlstm": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    )
+
+
+def measured(
+    language_model: LanguageModel, validation: Tokens, attend: Callable[[], None] = lambda: None
+) -> LanguageModel:
+    """The same model with both validation figures, measured on the whole validation text, in its provenance.
+
+    `attend` is called every fraction of a second, and may raise to end it.
+    """
+    assert language_model.provenance is not None
+    stateful, windows, method = validation_figures(language_model.model, validation, attend)
+    figures = {"val_stateful": stateful.nats, "val_windows": windows.nats, "val_stateful_method": method}
+    return replace(language_model, provenance=language_model.provenance.model_copy(update=figures))
+
+
+def hardware() -> str:
+    """The processor and how much of it is used, for example `x86_64, 2 threads of 2 cores, AVX512`."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{platform.machine()}, {torch.get_num_threads()} threads of {usable_cores()} cores, {capability}"
