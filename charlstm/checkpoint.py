@@ -24,9 +24,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from charlstm.config import ModelConfig, checked
+from charlstm.config import ModelConfig, validate
 from charlstm.errors import CheckpointError, ConfigError, VocabularyError, printable
-from charlstm.files import publish
+from charlstm.files import atomic_write
 from charlstm.json_text import parse_json
 from charlstm.model import CharLSTM
 from charlstm.tensor_files import Header, LfsPointer, read_header
@@ -137,7 +137,7 @@ def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _publish(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> None:
     """A full disk is an `OSError` here as it is for every other file; safetensors has an error of its own for it."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with publish(path) as temporary:
+    with atomic_write(path) as temporary:
         try:
             save_file(whole, temporary, metadata={**texts, _DIGEST_KEY: _digest(whole, texts)})
         except SafetensorError as error:
@@ -194,7 +194,7 @@ def _read_texts(path: Path, texts: Mapping[str, str]) -> tuple[ModelConfig, Voca
         )
     _check_version(path, texts)
     try:
-        config = checked(ModelConfig, parse_json(_short(texts["config"])))
+        config = validate(ModelConfig, parse_json(_short(texts["config"])))
         vocabulary = Vocabulary(_characters(texts["vocabulary"]), config.level)
         provenance = parse_json(_short(texts["provenance"]))
         return config, vocabulary, Provenance(**provenance) if provenance is not None else None

@@ -27,10 +27,10 @@ from charlstm.config import (
     SampleConfig,
     Settings,
     TrainConfig,
-    checked,
     plain_lines,
+    validate,
 )
-from charlstm.errors import CharLSTMError, ConfigError, CorpusError, GroupError, TrainingDiverged
+from charlstm.errors import CharLSTMError, ConfigError, CorpusError, DistributedError, TrainingDiverged
 from charlstm.flags import (
     DEFAULT_PRESET,
     App,
@@ -44,18 +44,18 @@ from charlstm.flags import (
     train_type,
     values,
 )
-from charlstm.formatting import duration, own_command
+from charlstm.formatting import format_duration, own_command
 from charlstm.homes import ensure_home
 from charlstm.hosting import prepare_environment
 from charlstm.json_text import parse_json, read_small
 from charlstm.output import discard_unwritable, ignore_output_errors, is_reader_gone, prepare_output
 from charlstm.places import find_model
 from charlstm.proxies import prepare_proxies
-from charlstm.runs.commands import REQUESTS, added, make_ready, named_model, run_row, steered
-from charlstm.runs.continuation import begun_from
-from charlstm.runs.kept import More
+from charlstm.runs.commands import REQUESTS, added, control_run, describe_run, prepare_dataset, resolve_model
+from charlstm.runs.continuation import inherit_sizes
+from charlstm.runs.kept import Extension
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import RunFolder, RunStore
+from charlstm.runs.store import RunDir, RunStore
 from charlstm.terminal import BytesBar, TrainingBar, harmless, muted
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _base_settings(argv: list[str]) -> Settings:
         return Settings.preset(DEFAULT_PRESET)  # the real parser will say what is wrong with it
     flat = {**PRESETS[known.preset], **(_read_json(known.config) if known.config else {})}
     settings = Settings.from_flat(flat, needs_end=False)
-    return begun_from(settings, find_model(known.parent)) if known.parent else settings
+    return inherit_sizes(settings, find_model(known.parent)) if known.parent else settings
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -93,25 +93,25 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _train(flags: Any) -> None:
     """Train a model on a text."""
-    from charlstm.cores import use_usable_cores
-    from charlstm.corpus import DESCRIPTIONS, absolute, is_address, open_corpus
+    from charlstm.cores import limit_torch_threads
+    from charlstm.corpus import DATASETS, absolute, is_address, open_corpus
     from charlstm.distributed import World
     from charlstm.language_model import LanguageModel
-    from charlstm.training import grown
+    from charlstm.training import with_characters
 
     RunManager(flags.checkpoints_dir)  # a variable that is no number is refused before anything begins
-    use_usable_cores()
+    limit_torch_threads()
     if flags.parent:
         flags.parent = find_model(flags.parent)
     settings, typed = Settings.from_flat(values(flags, ModelConfig, TrainConfig)), flags.corpus
-    if flags.parent and settings != begun_from(settings, flags.parent):
+    if flags.parent and settings != inherit_sizes(settings, flags.parent):
         raise ConfigError("the sizes are those of the model the run begins from; leave out flags that change them.")
     world = World.from_environment()
-    world.share(settings.train.batch_size)
+    world.shard(settings.train.batch_size)
     with world:
-        with world.first_goes_first(), BytesBar() as bar:
+        with world.rank_zero_first(), BytesBar() as bar:
             corpus = open_corpus(typed, settings.train.encoding, bar.report, shown=typed)
-        if typed not in DESCRIPTIONS:  # whoever resumes the run may do so from another folder
+        if typed not in DATASETS:  # whoever resumes the run may do so from another folder
             place = corpus.name if is_address(typed) else absolute(typed)
             whole = settings.train.model_copy(update={"corpus": place})
             settings = settings.model_copy(update={"train": whole})
@@ -119,14 +119,14 @@ def _train(flags: Any) -> None:
         if flags.parent:
             characters = (char for char, _ in corpus.frequencies)
             parent = LanguageModel.load(flags.parent)
-            vocabulary = grown(parent, characters, settings.model, settings.train.seed)[0].vocabulary
+            vocabulary = with_characters(parent, characters, settings.model, settings.train.seed)[0].vocabulary
         # a text that can't be used is refused before a folder is made
         corpus.check(settings.model, settings.train, vocabulary)
-        name = world.shared(_new_folder(flags, settings, world, corpus).name if world.is_writer else "")
-        _work(RunFolder(flags.checkpoints_dir / name), corpus, world)
+        name = world.broadcast_object(_new_folder(flags, settings, world, corpus).name if world.is_rank_zero else "")
+        _work(RunDir(flags.checkpoints_dir / name), corpus, world)
 
 
-def _new_folder(flags: Any, settings: Settings, world: "World", corpus: "Corpus") -> RunFolder:
+def _new_folder(flags: Any, settings: Settings, world: "World", corpus: "Corpus") -> RunDir:
     """A folder for the run, with its own copy of a fetched text; where torchrun started again, the one it began."""
     from charlstm.corpus import is_address
 
@@ -135,9 +135,9 @@ def _new_folder(flags: Any, settings: Settings, world: "World", corpus: "Corpus"
         return begun
     name = store.free_name(f"{Path(corpus.name).stem}-{flags.preset}") if flags.name is None else flags.name
 
-    def prepare(folder: RunFolder) -> None:
+    def prepare(folder: RunDir) -> None:
         if flags.parent:
-            folder.keep_parent(*named_model(flags.parent))
+            folder.keep_parent(*resolve_model(flags.parent))
 
     text = corpus.pieces() if is_address(flags.corpus) else None
     return store.create(settings, name, text, job=world.job, prepare=prepare)
@@ -145,13 +145,13 @@ def _new_folder(flags: Any, settings: Settings, world: "World", corpus: "Corpus"
 
 def _resume(flags: Resume) -> None:
     """Continue a run that was stopped or cut off, exactly where it was last saved."""
-    from charlstm.cores import use_usable_cores
+    from charlstm.cores import limit_torch_threads
     from charlstm.distributed import World
     from charlstm.runs.setup import moved_text
 
     RunManager(flags.checkpoints_dir)
-    use_usable_cores()
-    more = More(
+    limit_torch_threads()
+    more = Extension(
         minutes=flags.more_minutes,
         passes=flags.more_passes,
         steps=flags.more_steps,
@@ -160,44 +160,44 @@ def _resume(flags: Resume) -> None:
     )
     with World.from_environment() as world, contextlib.ExitStack() as opened:
         corpus = None
-        with world.first_goes_first():
+        with world.rank_zero_first():
             folder = RunStore(flags.checkpoints_dir).get(flags.name)
             if world.size > 1:
-                world.share(folder.settings().train.batch_size)  # refused without making a failed run of it
-            if world.is_writer and not folder.is_alive():  # which the worker will say
+                world.shard(folder.settings().train.batch_size)  # refused without making a failed run of it
+            if world.is_rank_zero and not folder.is_alive():  # which the worker will say
                 if flags.corpus:
                     with BytesBar() as bar:
                         corpus = moved_text(folder, flags.corpus, bar.report)
                 opened.enter_context(added(folder, more))
-                make_ready(folder)
+                prepare_dataset(folder)
         _work(folder, corpus, world, flags.quiet)
 
 
-def _work(folder: RunFolder, corpus: "Corpus | None", world: "World", is_quiet: bool = False) -> None:
+def _work(folder: RunDir, corpus: "Corpus | None", world: "World", is_quiet: bool = False) -> None:
     try:
         with ignore_output_errors():  # whoever read along has left, or the log's disk is full: no reason to stop
             _worked(folder, corpus, world, is_quiet)
     finally:
-        if world.is_writer:
+        if world.is_rank_zero:
             RunManager(folder.path.parent).tend()  # whatever waits for this one's end
 
 
-def _worked(folder: RunFolder, corpus: "Corpus | None", world: "World", is_quiet: bool) -> None:
+def _worked(folder: RunDir, corpus: "Corpus | None", world: "World", is_quiet: bool) -> None:
     from charlstm.kernel.build import compiler_note
-    from charlstm.runs.setup import corpus_of
-    from charlstm.runs.worker import assist, work
+    from charlstm.runs.setup import load_corpus
+    from charlstm.runs.worker import run_helper_rank, run_training
 
-    if world.num_restarts and world.shared(folder.is_completed()):
+    if world.num_restarts and world.broadcast_object(folder.is_completed()):
         return
-    if not world.is_writer:
-        assist(folder, lambda: corpus or corpus_of(folder), world)
+    if not world.is_rank_zero:
+        run_helper_rank(folder, lambda: corpus or load_corpus(folder), world)
         return
     print(f"run {folder.name}, in {folder.path}")
     if note := compiler_note():
         print(note)
     with BytesBar() as download, TrainingBar(is_quiet) as bar:
-        finished = work(folder, corpus, bar.show, download.report, world=world)
-    print(f"{finished.reason} at step {finished.step:,} after {duration(finished.elapsed_seconds)}")
+        finished = run_training(folder, corpus, bar.show, download.report, world=world)
+    print(f"{finished.reason} at step {finished.step:,} after {format_duration(finished.elapsed_seconds)}")
     if finished.val_stateful is not None and finished.val_windows is not None:
         print(
             f"validation {finished.val_stateful:.4f} nats per character stateful, "
@@ -210,7 +210,7 @@ def _steering(request: str, flags_type: type) -> Any:
     """A command that makes one request of a run that is training."""
 
     def steer(flags: Any) -> None:
-        print(steered(flags.checkpoints_dir, flags.name, request, getattr(flags, "factor", None)))
+        print(control_run(flags.checkpoints_dir, flags.name, request, getattr(flags, "factor", None)))
 
     steer.__doc__ = f"{request.capitalize()} a run that is training, from any terminal."
     return _command(steer, flags_type)
@@ -225,7 +225,7 @@ def _generate(flags: Any) -> None:
 
     torch.set_num_threads(1)  # one text is read and written by one; the other cores are for others
 
-    config, prompt = checked(SampleConfig, values(flags, SampleConfig)), plain_lines(flags.prompt)
+    config, prompt = validate(SampleConfig, values(flags, SampleConfig)), plain_lines(flags.prompt)
     language_model = LanguageModel.load(flags.model)
     if (config.num_chars or _LONG_CHARS) >= _LONG_CHARS and (note := compiler_note()):
         print(note, file=sys.stderr)
@@ -243,18 +243,18 @@ def _generate(flags: Any) -> None:
 
 def _evaluate(flags: Evaluate) -> None:
     """Measure a model on the validation part of a text, in nats and bits per character."""
-    from charlstm.cores import use_usable_cores
+    from charlstm.cores import limit_torch_threads
     from charlstm.corpus import open_corpus
-    from charlstm.evaluation import validation_figures
+    from charlstm.evaluation import final_validation
     from charlstm.language_model import LanguageModel
 
-    use_usable_cores()
+    limit_torch_threads()
     language_model = LanguageModel.load(flags.model)
     origin = language_model.provenance
     asked = {name: getattr(flags, name) for name in ("corpus", "encoding", "val_fraction")}
     trained = {name: origin.train_config[name] for name in asked if name in origin.train_config} if origin else {}
     given = {name: value for name, value in asked.items() if value is not None}
-    train = checked(TrainConfig, {**trained, **given, "batch_size": 1})
+    train = validate(TrainConfig, {**trained, **given, "batch_size": 1})
     with BytesBar() as bar:
         corpus = open_corpus(train.corpus, train.encoding, bar.report, shown=train.corpus)
     if origin and flags.corpus is None and corpus.sha256 != origin.corpus_sha256:
@@ -262,7 +262,7 @@ def _evaluate(flags: Evaluate) -> None:
     with BytesBar() as bar:
         cut = corpus.split(language_model.model.config, train, language_model.vocabulary, bar.report)
     tokens = cut.validation
-    stateful, windows, method = validation_figures(language_model.model, tokens)
+    stateful, windows, method = final_validation(language_model.model, tokens)
     split = f"last {100 * train.val_fraction:g}%"
     if flags.as_json:
         figures = {
@@ -288,7 +288,7 @@ def _evaluate(flags: Evaluate) -> None:
 
 def _runs(flags: Runs) -> None:
     """List the runs, the newest first."""
-    rows = [run_row(folder) for folder in RunStore(flags.checkpoints_dir).folders()]
+    rows = [describe_run(folder) for folder in RunStore(flags.checkpoints_dir).folders()]
     if flags.as_json:
         print(json.dumps(rows))
     elif not rows:
@@ -318,10 +318,10 @@ def _bench(flags: Any) -> None:
 
     from charlstm.bench.suites import run
     from charlstm.bench.timing import Meter
-    from charlstm.cores import use_usable_cores
+    from charlstm.cores import limit_torch_threads
 
-    use_usable_cores()
-    config = checked(BenchConfig, values(flags, BenchConfig))
+    limit_torch_threads()
+    config = validate(BenchConfig, values(flags, BenchConfig))
     with tqdm(bar_format="{desc}", leave=False, disable=not sys.stderr.isatty()) as line:
         report = run(flags.suite, config, Meter(config.seconds, progress=line.set_description_str))
     print(report.model_dump_json() if flags.as_json else table(report))
@@ -367,7 +367,9 @@ def _exit_code(argv: list[str]) -> int:
             _run(argv)
         sys.stdout.flush()
     except CharLSTMError as error:
-        if not (is_helper and isinstance(error, ConfigError | GroupError | TrainingDiverged)):  # the first says so
+        if not (
+            is_helper and isinstance(error, ConfigError | DistributedError | TrainingDiverged)
+        ):  # the first says so
             _complain(error)
         return 2 if isinstance(error, ConfigError) else 1
     except OSError as error:

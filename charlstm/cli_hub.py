@@ -14,7 +14,7 @@ import tyro
 from charlstm.formatting import own_command
 from charlstm.places import default_checkpoints_dir, find_model
 from charlstm.runs.history import History
-from charlstm.runs.store import RunFolder, RunStore
+from charlstm.runs.store import RunDir, RunStore
 from charlstm.terminal import StepBar
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def push(flags: Push) -> None:
     if flags.private and flags.public:
         raise ConfigError("--private and --public exclude each other; choose one.")
     model = find_model(flags.model)
-    history = History(RunFolder(model.parent if model.suffix == ".safetensors" else model))
+    history = History(RunDir(model.parent if model.suffix == ".safetensors" else model))
     history.poll()
     parcel = pack(model, flags.repo, history.records, flags.language, flags.licence)
     print(f"to {parcel.repo_id} ({'public' if flags.public else 'private'} if it is made now), and nothing else:")

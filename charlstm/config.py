@@ -241,7 +241,7 @@ class Settings(_Config):
             raise ConfigError(f"there is no setting named {reprlib.repr(unknown)}; known are {', '.join(known)}.")
         model = {key: value for key, value in values.items() if key in ModelConfig.model_fields}
         train = {key: value for key, value in values.items() if key not in ModelConfig.model_fields}
-        settings = cls(model=checked(ModelConfig, model), train=checked(TrainConfig, train))
+        settings = cls(model=validate(ModelConfig, model), train=validate(TrainConfig, train))
         if needs_end:
             settings.train.require_end()
         return settings
@@ -331,7 +331,7 @@ assert set(PRESETS) == set(PRESET_SUMMARIES) == set(get_args(PresetName))
 _Config_T = TypeVar("_Config_T", bound=BaseModel)
 
 
-def checked(cls: type[_Config_T], values: Mapping[str, Any]) -> _Config_T:
+def validate(cls: type[_Config_T], values: Mapping[str, Any]) -> _Config_T:
     """`cls(**values)`, with pydantic's report turned into a `ConfigError` of one sentence."""
     try:
         return cls(**values)
@@ -342,7 +342,7 @@ def checked(cls: type[_Config_T], values: Mapping[str, Any]) -> _Config_T:
         if field is None:
             known = ", ".join(cls.model_fields)
             raise ConfigError(f"there is no setting named {reprlib.repr(name)}; known are {known}.") from None
-        raise ConfigError(f"{name} is {reprlib.repr(first['input'])}; it must be {limits_of(field)}.") from None
+        raise ConfigError(f"{name} is {reprlib.repr(first['input'])}; it must be {describe_bounds(field)}.") from None
 
 
 def unit_of(field: FieldInfo) -> str:
@@ -366,7 +366,7 @@ def suggestions_of(field: FieldInfo) -> tuple[str, ...]:
     return next((tuple(item) for item in field.metadata if isinstance(item, Suggestions)), ())
 
 
-def limits_of(field: FieldInfo) -> str:
+def describe_bounds(field: FieldInfo) -> str:
     """What the field accepts, in words: `from 1 to 4,096 units`, `chars or bytes`, `a text`."""
     if suggestions := suggestions_of(field):
         return f"the name of a text encoding, such as {', '.join(suggestions[:6])}"
@@ -386,9 +386,9 @@ def limits_of(field: FieldInfo) -> str:
     return f"{kind} {'above' if above else 'at least'} {lower:,} and {'below' if below else 'at most'} {upper:,}"
 
 
-def help_of(field: FieldInfo) -> str:
+def help_text(field: FieldInfo) -> str:
     """Meaning, unit and bounds in one line, for the command line and the page."""
     description = field.description
     assert description is not None, "every field has a description"
     lower, _ = bounds_of(field)
-    return f"{description} ({limits_of(field)})" if lower is not None else description
+    return f"{description} ({describe_bounds(field)})" if lower is not None else description

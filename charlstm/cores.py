@@ -18,7 +18,7 @@ _GROUPS = Path("/proc/self/cgroup")
 _MOUNTED = Path("/sys/fs/cgroup")
 
 
-def usable_cores(groups: Path = _GROUPS, mounted: Path = _MOUNTED) -> int:
+def available_cpus(groups: Path = _GROUPS, mounted: Path = _MOUNTED) -> int:
     """The cores this process may run on, or as many as its control groups give it time for, at least 1.
 
     A fraction is rounded down: one thread more than there is time for holds up all that wait for it.
@@ -27,7 +27,7 @@ def usable_cores(groups: Path = _GROUPS, mounted: Path = _MOUNTED) -> int:
     return max(1, min([seen, *map(int, _shares(groups, mounted))]))
 
 
-def use_usable_cores() -> None:
+def limit_torch_threads() -> None:
     """Have PyTorch start no more threads than that, unless `OMP_NUM_THREADS` says how many.
 
     Raises `ConfigError` for one that is no number.
@@ -38,7 +38,7 @@ def use_usable_cores() -> None:
     if given and not _THREADS.fullmatch(given):  # of which OpenMP would only say that it goes its own way
         raise ConfigError(f"OMP_NUM_THREADS is {given[:20]!r}; it must be a whole number of 1 or more.")
     if not given:
-        torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
+        torch.set_num_threads(min(torch.get_num_threads(), available_cpus()))
 
 
 def _shares(groups: Path, mounted: Path) -> Iterator[float]:

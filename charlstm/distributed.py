@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from charlstm.errors import ConfigError, GroupError
+from charlstm.errors import ConfigError, DistributedError
 
 # The others wait while the first one validates, samples and saves. Whoever waits in vain is told at once by a closed
 # connection, or ended by torchrun, so nothing depends on this.
@@ -28,8 +28,8 @@ _PATIENCE = timedelta(days=7)
 class World:
     """The processes that train together, as one of them sees it; alone, every method does nothing.
 
-    Methods that say *all* must be called by all of them, in the same order. They raise `GroupError` when a process is
-    no longer there.
+    Methods that say *all* must be called by all of them, in the same order. They raise `DistributedError` when a
+    process is no longer there.
     """
 
     rank: int = 0
@@ -41,7 +41,7 @@ class World:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "World":
         """What torchrun says of itself, else a process on its own."""
         if "TORCHELASTIC_RUN_ID" not in environment:
-            return ALONE
+            return SINGLE_PROCESS
         # Ids of runs may repeat ("none" is the default), a living torchrun's process id does not.
         origin = f"{environment['TORCHELASTIC_RUN_ID']} {socket.gethostname()} {os.getppid()}"
         return cls(
@@ -52,11 +52,11 @@ class World:
         )
 
     @property
-    def is_writer(self) -> bool:
+    def is_rank_zero(self) -> bool:
         """Whether this process is the one that writes, validates and reports."""
         return self.rank == 0
 
-    def share(self, num_streams: int) -> slice:
+    def shard(self, num_streams: int) -> slice:
         """The streams of this process; shares differ by one at most. Raises `ConfigError` if some would have none."""
         if self.size > num_streams:
             raise ConfigError(
@@ -73,26 +73,26 @@ class World:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """*All* leave together; who leaves because of an error leaves at once, which the others notice."""
         if self.size > 1 and kind is None:
-            with contextlib.suppress(GroupError):  # all is done
+            with contextlib.suppress(DistributedError):  # all is done
                 self.barrier()
             torch.distributed.destroy_process_group()
 
     def barrier(self) -> None:
         """Wait until *all* are here."""
         if self.size > 1:
-            self.add_up_([torch.zeros(1, dtype=torch.float32, device="cpu")])
+            self.all_reduce_sum_([torch.zeros(1, dtype=torch.float32, device="cpu")])
 
     @contextlib.contextmanager
-    def first_goes_first(self) -> Iterator[None]:
+    def rank_zero_first(self) -> Iterator[None]:
         """*All* pass through the block, the first process before the others: it downloads or compiles for them."""
-        if not self.is_writer:
+        if not self.is_rank_zero:
             self.barrier()
         yield
-        if self.is_writer:
+        if self.is_rank_zero:
             self.barrier()
 
     @torch.no_grad()
-    def add_up_(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_sum_(self, tensors: Sequence[Tensor]) -> None:
         """Replace each float32 tensor by its sum over *all* processes, the same bits everywhere.
 
         What lies on one device travels in one piece: with small models it is the number of messages that costs.
@@ -107,28 +107,28 @@ class World:
             parts = torch.split(bucket, [tensor.numel() for tensor in here])
             torch._foreach_copy_(here, [part.view_as(tensor) for part, tensor in zip(parts, here, strict=True)])
 
-    def shared_state(
+    def broadcast_state(
         self, tensors: Mapping[str, Tensor] | None = None, facts: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What the first process gives, for *all*: tensors, here on the CPU, and JSON facts."""
         given = {name: tensor.detach().cpu().contiguous() for name, tensor in (tensors or {}).items()}
         layout = {name: (list(tensor.shape), str(tensor.dtype)) for name, tensor in given.items()}
-        layout, told = self.shared([layout, dict(facts or {})])
-        if not self.is_writer:
+        layout, told = self.broadcast_object([layout, dict(facts or {})])
+        if not self.is_rank_zero:
             types = {name: getattr(torch, dtype.removeprefix("torch.")) for name, (_, dtype) in layout.items()}
             given = {name: torch.empty(shape, dtype=types[name], device="cpu") for name, (shape, _) in layout.items()}
         for tensor in given.values():
             self._broadcast_(tensor)
         return given, told
 
-    def shared(self, value: Any) -> Any:
+    def broadcast_object(self, value: Any) -> Any:
         """What the first process gives, in JSON, for *all*."""
         if self.size == 1:
             return value
         text = bytearray(json.dumps(value).encode())  # not pickled: nothing here is
         length = torch.tensor([len(text)], device="cpu")
         self._broadcast_(length)
-        if self.is_writer:
+        if self.is_rank_zero:
             data = torch.frombuffer(text, dtype=torch.uint8)
         else:
             data = torch.empty(int(length), dtype=torch.uint8, device="cpu")
@@ -141,7 +141,7 @@ class World:
                 torch.distributed.broadcast(tensor, src=0)
 
 
-ALONE = World()
+SINGLE_PROCESS = World()
 
 
 @contextlib.contextmanager
@@ -149,7 +149,7 @@ def _in_touch() -> Iterator[None]:
     try:
         yield
     except RuntimeError:
-        raise GroupError(
+        raise DistributedError(
             "another process of the group has ended early; what it said tells why, and the run can be resumed."
         ) from None
 

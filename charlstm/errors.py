@@ -8,7 +8,7 @@
     ├── RunError            a run can't be started, found, stopped or resumed
     ├── HubError            the Hub can't be reached, refuses, or has not what is asked for
     ├── TrainingDiverged    the loss is no longer a finite number
-    └── GroupError          another of the processes that train together has ended early
+    └── DistributedError          another of the processes that train together has ended early
 
 The message is one sentence for the person in front of the screen: what was wrong, the limit, what to do.
 Broken invariants are `assert`s, not members of this tree.
@@ -67,5 +67,5 @@ class TrainingDiverged(CharLSTMError):
     """The training loss became infinite or not a number."""
 
 
-class GroupError(CharLSTMError):
+class DistributedError(CharLSTMError):
     """Another of the processes that train together has ended early."""

@@ -73,7 +73,7 @@ def evaluate_windows(model: CharLSTM, tokens: Tokens, attend: Callable[[], None]
     return Loss(total / batches.num_targets, batches.num_targets)
 
 
-def evaluate_in_streams(
+def evaluate_batched(
     model: CharLSTM, tokens: Tokens, dtype: torch.dtype | None = None, attend: Callable[[], None] = _nothing
 ) -> tuple[Loss, str]:
     """The stateful figure, closely and fast: 32 streams, each warmed up on the 256 characters before it.
@@ -85,7 +85,7 @@ def evaluate_in_streams(
     num_streams = max(1, min(_STREAMS, len(tokens) // _SHORTEST_STREAM))
     window = max(1, min(256, _LOGITS_AT_ONCE // (num_streams * model.vocab_size)))  # the state is carried across
     batches = StreamBatches(tokens, num_streams, window, model.device)
-    state = _burnt_in(model, tokens, batches, dtype) if num_streams > 1 else None
+    state = _warmed_up_state(model, tokens, batches, dtype) if num_streams > 1 else None
     loss = _carried(model, _attended(batches, attend), state, dtype)
     streams = f"stateful, {num_streams} streams" if num_streams > 1 else "stateful"
     return loss, streams if dtype in (None, torch.float32) else f"{streams}, {str(dtype).removeprefix('torch.')}"
@@ -98,7 +98,7 @@ def _attended(batches: StreamBatches, attend: Callable[[], None]) -> Iterator[Ba
         yield batches[index]
 
 
-def _burnt_in(model: CharLSTM, tokens: Tokens, batches: StreamBatches, dtype: torch.dtype | None) -> State:
+def _warmed_up_state(model: CharLSTM, tokens: Tokens, batches: StreamBatches, dtype: torch.dtype | None) -> State:
     """The state of each stream after reading the characters just before it; the first has none before it."""
     places = np.maximum(batches.starts[:, None] + np.arange(-_BURN_IN, 0), 0)
     with evaluating(model):
@@ -118,7 +118,7 @@ def _carried(model: CharLSTM, batches: Iterable[Batch], state: State | None, dty
     return Loss(total / count, count)
 
 
-class Figures(NamedTuple):
+class ValidationResult(NamedTuple):
     """Both figures of a model on one text, and how the first was had."""
 
     stateful: Loss
@@ -126,7 +126,7 @@ class Figures(NamedTuple):
     method: str
 
 
-def validation_figures(model: CharLSTM, validation: Tokens, attend: Callable[[], None] = _nothing) -> Figures:
+def final_validation(model: CharLSTM, validation: Tokens, attend: Callable[[], None] = _nothing) -> ValidationResult:
     """What is published of a model. Of a long text the first 2**20 characters count, so the time is bounded.
 
     *stateful* is exact up to 2**18 characters, and read in 32 streams beyond. `attend` is called before each piece, and
@@ -136,10 +136,10 @@ def validation_figures(model: CharLSTM, validation: Tokens, attend: Callable[[],
     if len(part) <= _EXACT_AT_MOST:
         stateful, method = evaluate_stateful(model, part, attend), "stateful"
     else:
-        stateful, method = evaluate_in_streams(model, part, attend=attend)
+        stateful, method = evaluate_batched(model, part, attend=attend)
     if len(part) < len(validation):
         method = f"{method}, first {len(part):,} characters"
-    return Figures(stateful, evaluate_windows(model, part, attend), method)
+    return ValidationResult(stateful, evaluate_windows(model, part, attend), method)
 
 
 def summed_loss(logits: Tensor, targets: Tensor) -> Tensor:

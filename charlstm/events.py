@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-Cause = Literal["asked", "timer", "pause", "rate", "stop", "end"]
+SaveReason = Literal["asked", "timer", "pause", "rate", "stop", "end"]
 
 
 class StepDone(NamedTuple):
@@ -53,7 +53,7 @@ class Resumed(_Moment):
     started_at: str
 
 
-class Rewound(_Record):
+class RolledBack(_Record):
     """The loss was no number at `diverged_step`: the run went back to `step` and goes on at a lower rate."""
 
     kind: Literal["rewound"] = "rewound"
@@ -101,7 +101,7 @@ class Saved(_Moment):
     """All that is needed to go on from here is on disk."""
 
     kind: Literal["saved"] = "saved"
-    cause: Cause
+    cause: SaveReason
 
 
 class Paused(_Moment):
@@ -117,7 +117,7 @@ class Continued(_Moment):
     paused_seconds: float
 
 
-class RateChanged(_Moment):
+class LearningRateChanged(_Moment):
     """From here on the planned learning rate is multiplied by `rate_factor`."""
 
     kind: Literal["ratechanged"] = "ratechanged"
@@ -138,7 +138,7 @@ class Extended(_Moment):
     note: str
 
 
-class References(_Record):
+class Baselines(_Record):
     """What simple models reach on this run's own text, in nats per character; step 0, since they learn nothing."""
 
     kind: Literal["references"] = "references"
@@ -172,21 +172,21 @@ class Failed(_Record):
 Record = Annotated[
     Started
     | Resumed
-    | Rewound
+    | RolledBack
     | Progress
     | Evaluated
     | Sampled
     | Saved
     | Paused
     | Continued
-    | RateChanged
+    | LearningRateChanged
     | Extended
-    | References
+    | Baselines
     | Finished
     | Failed,
     Field(discriminator="kind"),
 ]
-Event = StepDone | Rewound | Progress | Evaluated | Sampled
+Event = StepDone | RolledBack | Progress | Evaluated | Sampled
 _ADAPTER: TypeAdapter[Record] = TypeAdapter(Record)
 
 

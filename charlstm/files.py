@@ -18,7 +18,7 @@ _NO_FLUSH = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 
 
 @contextlib.contextmanager
-def publish(path: Path, is_durable: bool = True, is_private: bool = False) -> Iterator[Path]:
+def atomic_write(path: Path, is_durable: bool = True, is_private: bool = False) -> Iterator[Path]:
     """Yield a temporary sibling of `path` to write to; on leaving, flush it to disk and rename it to `path`.
 
     If the block raises, the temporary file is removed and `path` stays as it was. Without `is_durable` nothing waits
@@ -45,9 +45,9 @@ def publish(path: Path, is_durable: bool = True, is_private: bool = False) -> It
             _flush(path.parent)
 
 
-def publish_text(path: Path, text: str | Iterable[str]) -> None:
+def atomic_write_text(path: Path, text: str | Iterable[str]) -> None:
     """Publish `text`, whole or in pieces, as UTF-8."""
-    with publish(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines([text] if isinstance(text, str) else text)
 
 

@@ -16,7 +16,7 @@ from charlstm.config import (
     Schedule,
     Settings,
     TrainConfig,
-    help_of,
+    help_text,
 )
 from charlstm.places import default_checkpoints_dir
 
@@ -85,11 +85,13 @@ class Evaluate:
     ] = None
     encoding: Annotated[
         Encoding | None,
-        tyro.conf.arg(help=help_of(TrainConfig.model_fields["encoding"]) + "; by default as the model was trained"),
+        tyro.conf.arg(help=help_text(TrainConfig.model_fields["encoding"]) + "; by default as the model was trained"),
     ] = None
     val_fraction: Annotated[
         float | None,
-        tyro.conf.arg(help=help_of(TrainConfig.model_fields["val_fraction"]) + "; by default as the model was trained"),
+        tyro.conf.arg(
+            help=help_text(TrainConfig.model_fields["val_fraction"]) + "; by default as the model was trained"
+        ),
     ] = None
     as_json: Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON object")] = False
 
@@ -99,7 +101,7 @@ def flags_of(*configs: BaseModel) -> list[tuple[str, Any, Any]]:
     return [
         (
             name,
-            Annotated[field.annotation, tyro.conf.arg(help=help_of(field))],
+            Annotated[field.annotation, tyro.conf.arg(help=help_text(field))],
             dataclasses.field(default=getattr(config, name)),
         )
         for config in configs

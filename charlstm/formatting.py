@@ -25,7 +25,7 @@ def own_command() -> str:
     return "charlstm" if Path(sys.argv[0]).stem.lower() == "charlstm" else "python -m charlstm"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time a person can read: `2 min 13 s`."""
     hours, rest = divmod(round(seconds), 3600)
     minutes, seconds = divmod(rest, 60)

@@ -41,7 +41,7 @@ class CharLSTM(nn.Module):
         how: _Kind = {"device": torch.device(device), "dtype": torch.float32}
         self.vocab_size = vocab_size
         self.config = config
-        self.share: tuple[slice, int] | None = None  # which of how many streams a process of several trains on
+        self.shard: tuple[slice, int] | None = None  # which of how many streams a process of several trains on
         self.embedding = _embedding(vocab_size, config.embedding_dim, how) if config.embedding_dim else None
         self.lstm = nn.LSTM(
             input_size=config.embedding_dim or vocab_size,
@@ -99,7 +99,7 @@ class CharLSTM(nn.Module):
         hidden, h_after, c_after = tokens.t(), [], []
         for index in range(self.config.num_layers):
             hidden, (h_last, c_last) = layer(index, hidden, (h[index], c[index]), dtype)
-            hidden = self._dropped(hidden)
+            hidden = self._apply_dropout(hidden)
             h_after.append(h_last)
             c_after.append(c_last)
         logits = functional.linear(hidden, self.head.weight.to(dtype), self.head.bias.to(dtype))
@@ -120,7 +120,7 @@ class CharLSTM(nn.Module):
         else:
             tokens, rows = (None, below) if self.is_table(below.numel()) else (below, None)
             inputs = (self._embedded(tokens, weight_ih) + bias).to(dtype)
-        return kernel.recurrence(inputs, rows, self._thinned(weight_hh), state[0], state[1])
+        return kernel.lstm_layer(inputs, rows, self._drop_weights(weight_hh), state[0], state[1])
 
     def is_table(self, num_places: int) -> bool:
         """Whether a table of what each character adds to the gates is less work than the places one by one.
@@ -145,12 +145,12 @@ class CharLSTM(nn.Module):
         """The same by PyTorch, which is also what the fused one is checked against."""
         weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[index]
         inputs = self._inputs(below) if index == 0 else below
-        weights = [each.to(dtype) for each in (weight_ih, self._thinned(weight_hh), bias_ih, bias_hh)]
+        weights = [each.to(dtype) for each in (weight_ih, self._drop_weights(weight_hh), bias_ih, bias_hh)]
         before = [each[None].to(dtype) for each in state]
         hidden, h, c = torch.lstm(inputs.to(dtype), before, weights, True, 1, 0.0, self.training, False, False)
         return hidden, (h[0].detach().to(bias_ih), c[0].detach().to(bias_ih))
 
-    def _dropped(self, hidden: Tensor) -> Tensor:
+    def _apply_dropout(self, hidden: Tensor) -> Tensor:
         """Locked dropout of hidden (T, B, H)."""
         mask = self.unit_mask(*hidden.shape[1:])
         return hidden if mask is None else hidden * mask.to(hidden.dtype)
@@ -159,19 +159,19 @@ class CharLSTM(nn.Module):
         """What to multiply a layer's units (B, H) with in this window: 0 or 1 / share kept; `None` for all by 1."""
         if not self.training or not self.config.dropout:
             return None
-        share, num_streams = self.share or (slice(batch), batch)  # drawn for all streams, so that they stay the same
+        share, num_streams = self.shard or (slice(batch), batch)  # drawn for all streams, so that they stay the same
         drawn = torch.empty(num_streams, size, device=self.device, dtype=torch.float32)
         kept = drawn.bernoulli_(1 - self.config.dropout)[share]
         return kept / (1 - self.config.dropout)
 
-    def _thinned(self, weight_hh: Tensor) -> Tensor:
+    def _drop_weights(self, weight_hh: Tensor) -> Tensor:
         """Dropout of the recurrent weights (4H, H), the same ones for a whole window."""
         drop = self.weight_drop()
         if drop is None:
             return weight_hh
         mask = torch.ones_like(weight_hh)
         if weight_hh.device.type == "cpu" and kernel.is_available(torch.float32, self.config.hidden_size):
-            kernel.thin(mask, mask, *drop)
+            kernel.drop_weights(mask, mask, *drop)
         else:
             functional.dropout(mask, drop[0], inplace=True)
         return weight_hh * mask

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from charlstm.events import Record
-from charlstm.runs.history import told
+from charlstm.runs.history import describe_event
 
 _BETWEEN_LINES_SECONDS = 5.0  # where there is no terminal
 
@@ -62,7 +62,7 @@ def _line(record: Record) -> str | None:
     if record.kind == "evaluated":
         return f"step {record.step:,}: validation {record.val_loss:.4f} nats per character ({record.method})"
     if record.kind in ("paused", "continued", "extended", "ratechanged"):
-        return f"step {record.step:,}: {told(record)[1]}"
+        return f"step {record.step:,}: {describe_event(record)[1]}"
     if record.kind == "sampled":
         return f"---- step {record.step:,} ----\n{harmless(record.text)}\n----"
     return None

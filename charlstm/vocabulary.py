@@ -110,7 +110,7 @@ class Vocabulary:
         for begin in range(0, len(text), _CHUNK_CHARS):
             chunk = self._encoded(text[begin : begin + _CHUNK_CHARS])
             if chunk is None:
-                raise VocabularyError(_unknown_message(self.unknown(text)))
+                raise VocabularyError(_unknown_message(self.find_unknown(text)))
             ids[begin : begin + _CHUNK_CHARS] = chunk
         return ids
 
@@ -127,13 +127,13 @@ class Vocabulary:
         """The text of `ids`; at level `bytes`, what is not UTF-8 becomes U+FFFD."""
         return Decoder(self).feed(ids, is_last=True)
 
-    def unknown(self, text: str) -> tuple[str, ...]:
+    def find_unknown(self, text: str) -> tuple[str, ...]:
         """The distinct characters of `text` outside the vocabulary, in order of appearance."""
         if self.level == "bytes":
             return ()
         return tuple(dict.fromkeys(char for char in text if char not in self._known))
 
-    def fit(self, text: str) -> str:
+    def normalize(self, text: str) -> str:
         """`text` with unknown characters replaced where a known equivalent exists.
 
         Tried in turn: plain quotes, dashes and spaces, the other case, each decomposed too (NFD); then the same for
@@ -142,12 +142,12 @@ class Vocabulary:
         """
         if self.level == "bytes":  # which knows them all, but has never read another line end
             return plain_lines(text)
-        if not self.unknown(text):
+        if not self.find_unknown(text):
             return text
         plain = plain_lines(text)
         for composed in (str, _composed):
             fitted = "".join(self._equivalent(char) for char in composed(plain))
-            unknown = self.unknown(fitted)
+            unknown = self.find_unknown(fitted)
             if not unknown:
                 return fitted
         raise VocabularyError(_unknown_message(unknown))
@@ -155,7 +155,7 @@ class Vocabulary:
     def _equivalent(self, char: str) -> str:
         for each in (char, char.translate(_PLAIN), char.lower(), char.upper()):
             for form in (each, unicodedata.normalize("NFD", each)):
-                if not self.unknown(form):
+                if not self.find_unknown(form):
                     return form
         return char
 

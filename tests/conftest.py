@@ -125,10 +125,10 @@ def attentive(monkeypatch: pytest.MonkeyPatch) -> None:
 def all_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file counts as large, and is read a few bytes at a time."""
     import charlstm.corpus
-    from charlstm.corpus.decoding import Pieces
+    from charlstm.corpus.decoding import TextChunks
 
     monkeypatch.setattr(charlstm.corpus.corpus, "HELD_BYTES", 0)
-    monkeypatch.setattr("charlstm.corpus.decoding.Pieces", partial(Pieces, piece_bytes=1000))
+    monkeypatch.setattr("charlstm.corpus.decoding.Pieces", partial(TextChunks, piece_bytes=1000))
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def learned(world: World, **values: Any) -> tuple[dict[str, Any], dict[str, Tens
 def timed(world: World) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """A run of five minutes on the first one's clock; the other's runs backwards, and from elsewhere."""
     ticks = iter(range(10**6))
-    pace = 1.0 if world.is_writer else -7.0
+    pace = 1.0 if world.is_rank_zero else -7.0
     return learned(world, clock=lambda: 1e6 + pace * next(ticks), max_minutes=5.0, max_steps=0)
 
 
@@ -88,9 +88,9 @@ def wished(world: World) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def stated(world: World) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What the first process gives arrives as it is."""
-    given = trainer_of(world, seed=world.rank).state() if world.is_writer else (None, None)
-    tensors, facts = world.shared_state(*given)
-    return {"facts": facts, "text": world.shared("ä\n" if world.is_writer else None)}, tensors
+    given = trainer_of(world, seed=world.rank).state() if world.is_rank_zero else (None, None)
+    tensors, facts = world.broadcast_state(*given)
+    return {"facts": facts, "text": world.broadcast_object("ä\n" if world.is_rank_zero else None)}, tensors
 
 
 CASES: dict[str, Callable[[World], tuple[dict[str, Any], dict[str, Tensor]]]] = {

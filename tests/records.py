@@ -2,7 +2,7 @@
 
 import json
 
-from charlstm.runs.store import RunFolder
+from charlstm.runs.store import RunDir
 
 STARTED = {
     "kind": "started",
@@ -32,6 +32,6 @@ def lines(*records: dict[str, object]) -> bytes:
     return b"".join(json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in records)
 
 
-def append(folder: RunFolder, data: bytes) -> None:
+def append(folder: RunDir, data: bytes) -> None:
     with folder.events_file.open("ab") as file:
         file.write(data)

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from charlstm.bench import suites
-from charlstm.bench.baselines import Peer, PeerTraining, peer_evaluates, peer_prepares, peer_writes
-from charlstm.bench.report import BenchConfig, Report, Result, Skipped, table
+from charlstm.bench.baselines import BaselineLSTM, BaselineTraining, peer_evaluates, peer_prepares, peer_writes
+from charlstm.bench.report import BenchConfig, BenchReport, Result, Skipped, table
 from charlstm.bench.suites import Shape, Sizes, run
-from charlstm.bench.timing import Meter, Task, compared, environment
+from charlstm.bench.timing import Meter, Task, compare, environment
 from charlstm.cli import main
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Split
@@ -86,7 +86,7 @@ class Hands:
 
 
 @pytest.fixture(scope="module")
-def everything() -> Iterator[Report]:
+def everything() -> Iterator[BenchReport]:
     """All suites once, tiny, on a processor that multiplies bfloat16."""
     take_turns = Meter.take_turns
     with pytest.MonkeyPatch.context() as patch:
@@ -126,28 +126,28 @@ class TestTakingTurns:
 
     def test_the_ratio_is_the_median_of_the_rounds_ratios(self):
         ours, theirs = [10.0, 30.0, 20.0], [10.0, 10.0, 40.0]
-        result = compared("x", "chars/s", ours, ("y", theirs))  # ratios 1, 3 and 0.5
+        result = compare("x", "chars/s", ours, ("y", theirs))  # ratios 1, 3 and 0.5
         assert (result.value, result.ratio) == (20, 1)
         assert result.yardstick is not None
         assert (result.yardstick.name, result.yardstick.value) == ("y", 10)
         assert result.ratio != result.value / result.yardstick.value
 
     def test_seconds_are_those_of_one_unit_and_their_ratio_is_below_one_where_we_are_faster(self):
-        result = compared("x", "s", [4.0, 2.0, 1.0], ("y", [1.0, 1.0, 0.1]))
+        result = compare("x", "s", [4.0, 2.0, 1.0], ("y", [1.0, 1.0, 0.1]))
         assert (result.value, result.ratio) == (0.5, statistics.median([0.25, 0.5, 0.1]))
         assert result.yardstick is not None
         assert result.yardstick.value == 1
 
     def test_without_a_yardstick_there_is_no_ratio(self):
-        assert compared("x", "GFLOP/s", [1.0, 3.0, 2.0]) == Result(name="x", value=2, unit="GFLOP/s")
+        assert compare("x", "GFLOP/s", [1.0, 3.0, 2.0]) == Result(name="x", value=2, unit="GFLOP/s")
 
 
 class TestReport:
-    def test_every_suite_has_its_results_in_order(self, everything: Report):
+    def test_every_suite_has_its_results_in_order(self, everything: BenchReport):
         assert [result.name for result in everything.results] == list(itertools.chain(*NAMES.values()))
         assert everything.suite == "all"
 
-    def test_every_figure_is_a_positive_number_beside_a_yardstick_but_the_first_matmul(self, everything: Report):
+    def test_every_figure_is_a_positive_number_beside_a_yardstick_but_the_first_matmul(self, everything: BenchReport):
         for result in everything.results:
             assert result.value > 0, result.name
             if result.name == "matmul/float32":
@@ -157,21 +157,21 @@ class TestReport:
             assert result.yardstick.value > 0
             assert result.ratio == pytest.approx(result.value / result.yardstick.value), "of one round"
 
-    def test_units(self, everything: Report):
+    def test_units(self, everything: BenchReport):
         units = {result.name: result.unit for result in everything.results}
         kinds = {"matmul": "GFLOP/s", "prepare": "MB/s", "startup": "s"}
         for name, unit in units.items():
             expected = "GFLOP/s" if name.endswith("/flops") else kinds.get(name.split("/")[0], "chars/s")
             assert unit == expected, name
 
-    def test_the_fraction_of_the_matmul_rate_is_that_of_the_step_measured(self, everything: Report):
+    def test_the_fraction_of_the_matmul_rate_is_that_of_the_step_measured(self, everything: BenchReport):
         results = {result.name: result for result in everything.results}
         step, flops = results["train/2x4"], results["train/2x4/flops"]
         assert flops.value == pytest.approx(step.value * 6 * (3 * 4 * 4 * 4 + 4 * 12) / 1e9)
         assert flops.yardstick is not None
         assert flops.yardstick.name == "matmul/bfloat16"
 
-    def test_the_json_has_exactly_these_keys(self, everything: Report):
+    def test_the_json_has_exactly_these_keys(self, everything: BenchReport):
         shown = json.loads(everything.model_dump_json())
         assert shown.keys() == {"suite", "environment", "results"}
         facts = {"processor", "features", "cores", "threads", "python", "torch", "charlstm", "date", "skipped"}
@@ -212,11 +212,11 @@ class TestReport:
     def test_the_table_is_aligned_and_says_what_was_skipped(self):
         skipped = Skipped(name="matmul/bfloat16", why="the processor has no instructions for it")
         results = (
-            compared("train/2x512", "chars/s", [12_345.6], ("nn.LSTM", [1_000.0])),
-            compared("train/2x512/flops", "GFLOP/s", [50.0], ("matmul/float32", [100.0])),
-            compared("matmul/float32", "GFLOP/s", [0.1234]),
+            compare("train/2x512", "chars/s", [12_345.6], ("nn.LSTM", [1_000.0])),
+            compare("train/2x512/flops", "GFLOP/s", [50.0], ("matmul/float32", [100.0])),
+            compare("matmul/float32", "GFLOP/s", [0.1234]),
         )
-        lines = table(Report(suite="train", environment=environment([skipped]), results=results)).splitlines()
+        lines = table(BenchReport(suite="train", environment=environment([skipped]), results=results)).splitlines()
         header, *rows = lines[3:7]
         assert [line.split() for line in rows] == [
             ["train/2x512", "12,346", "chars/s", "1,000", "12.35", "nn.LSTM"],
@@ -281,13 +281,13 @@ class TestYardsticksDoTheSameWork:
         vocabulary = Vocabulary(tuple("abcdefg"))
         tokens = np.random.default_rng(0).integers(0, 7, 3 * 8 * 4 + 1).astype(np.uint8)  # 4 windows of 8, 3 streams
         ours = LanguageModel.create(vocabulary, ModelConfig(hidden_size=16, num_layers=2), seed=3)
-        peer = Peer(7, 16, 2)
+        peer = BaselineLSTM(7, 16, 2)
         peer.load_state_dict(ours.model.state_dict())
         settings = {"batch_size": 3, "seq_len": 8, "max_steps": 6, "log_every": 1, "sample_chars": 1, "max_minutes": 0}
         config = TrainConfig(**settings, state_reset=0, lr_schedule="constant", learning_rate=1e-2, **FLOAT32)
         trainer = Trainer(ours, Split(vocabulary, tokens, tokens[:20]), config)
         losses = [event.train_loss for event in trainer.run() if isinstance(event, Progress) and event.step]
-        training = PeerTraining(peer, torch.from_numpy(tokens.astype(np.int64)), 3, 8, learning_rate=1e-2)
+        training = BaselineTraining(peer, torch.from_numpy(tokens.astype(np.int64)), 3, 8, learning_rate=1e-2)
         assert [training.step() for _ in range(6)] == pytest.approx(losses, rel=1e-4)
         assert len({round(loss, 3) for loss in losses}) > 1, "something was learned"
 
@@ -295,7 +295,7 @@ class TestYardsticksDoTheSameWork:
         vocabulary = Vocabulary(tuple("abcdefg"))
         tokens = np.random.default_rng(0).integers(0, 7, 257).astype(np.uint8)
         ours = LanguageModel.create(vocabulary, ModelConfig(hidden_size=16), seed=3)
-        peer = Peer(7, 16, 1)
+        peer = BaselineLSTM(7, 16, 1)
         peer.load_state_dict(ours.model.state_dict())
         theirs = peer_evaluates(peer, torch.from_numpy(tokens.astype(np.int64)), windows=3, window=256, at_once=2)
         assert theirs == pytest.approx(evaluate_windows(ours.model, tokens).nats, rel=1e-5)
@@ -304,7 +304,7 @@ class TestYardsticksDoTheSameWork:
         assert peer_prepares(pangrams).tolist() == Vocabulary.from_text(pangrams).encode(pangrams).tolist()
 
     def test_the_peer_writes_as_many_characters_as_it_is_asked_for(self):
-        texts = peer_writes(Peer(3, 4, 1), streams=2, num_chars=5, characters="abc", temperature=0.8)
+        texts = peer_writes(BaselineLSTM(3, 4, 1), streams=2, num_chars=5, characters="abc", temperature=0.8)
         assert [len(text) for text in texts] == [5, 5]
         assert set("".join(texts)) <= set("abc")
 
@@ -318,7 +318,7 @@ class TestCommand:
         assert main(["bench", "evaluate", "--json", "--seconds", "0.001"]) == 0
         out, err = capsys.readouterr()
         assert err == "", "no progress elsewhere than on a terminal"
-        assert [result.name for result in Report.model_validate_json(out).results] == NAMES["evaluate"]
+        assert [result.name for result in BenchReport.model_validate_json(out).results] == NAMES["evaluate"]
 
     def test_without_it_a_table_is_printed(self, capsys: pytest.CaptureFixture[str]):
         assert main(["bench", "prepare", "--seconds", "0.001", "--threads", "1"]) == 0

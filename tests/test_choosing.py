@@ -10,8 +10,8 @@ from kernel_marks import needs_compiler
 
 from charlstm.config import REPEAT_WINDOW, SampleConfig
 from charlstm.generation import sampling
-from charlstm.generation.sampling import choose, guarded, shares, uniform
-from charlstm.kernel.decoder import Network, Texts
+from charlstm.generation.sampling import ban_repeats, counter_uniform, filter_probabilities, sample_token
+from charlstm.kernel.decoder import DecoderState, PackedWeights
 
 TENTHS = [0.1, 0.4, 0.3, 0.2]
 PLAIN = {"temperature": 1.0}
@@ -24,8 +24,8 @@ def logits_of(probabilities: list[float]) -> np.ndarray:
 
 def plain_draws(probabilities: list[float], num_draws: int, **settings: object) -> np.ndarray:
     logits, config = logits_of(probabilities), SampleConfig(**settings)
-    numbers = (uniform(config.seed, 0, position) for position in range(num_draws))
-    return np.array([choose(logits, config, number) for number in numbers])
+    numbers = (counter_uniform(config.seed, 0, position) for position in range(num_draws))
+    return np.array([sample_token(logits, config, number) for number in numbers])
 
 
 def compiled_draws(probabilities: list[float], num_draws: int, **settings: object) -> np.ndarray:
@@ -33,8 +33,8 @@ def compiled_draws(probabilities: list[float], num_draws: int, **settings: objec
     vocab_size = len(probabilities)
     head = torch.zeros(vocab_size, 16), torch.from_numpy(logits_of(probabilities)).float()
     layer = torch.zeros(64, 16), torch.zeros(64)
-    network = Network(torch.zeros(vocab_size, 64), [layer], head, is_int8=False)
-    return Texts.after(network, np.zeros(1, np.int32)).write(SampleConfig(**settings), num_draws, 0).ids[0]
+    network = PackedWeights(torch.zeros(vocab_size, 64), [layer], head, is_int8=False)
+    return DecoderState.after(network, np.zeros(1, np.int32)).write(SampleConfig(**settings), num_draws, 0).ids[0]
 
 
 BOTH_WAYS = pytest.mark.parametrize("draws", [plain_draws, pytest.param(compiled_draws, marks=needs_compiler)])
@@ -64,13 +64,15 @@ FILTERS = [
 @pytest.mark.parametrize(("settings", "expected"), FILTERS)
 def test_shares_are_those_worked_out_by_hand(settings: dict[str, float], expected: list[float]) -> None:
     before = logits_of(TENTHS)
-    assert shares(before, SampleConfig(**{**PLAIN, **settings})) == pytest.approx(np.array(expected), abs=1e-12)
+    assert filter_probabilities(before, SampleConfig(**{**PLAIN, **settings})) == pytest.approx(
+        np.array(expected), abs=1e-12
+    )
     assert np.array_equal(before, logits_of(TENTHS)), "the input is left alone"
 
 
 @pytest.mark.parametrize(("settings", "num_kept"), [({"top_k": 2}, 2), ({"top_p": 0.6}, 3), ({"top_p": 1e-9}, 1)])
 def test_of_equals_the_first_ones_are_kept(settings: dict[str, float], num_kept: int) -> None:
-    kept = shares(logits_of([0.25] * 4), SampleConfig(**PLAIN, **settings))
+    kept = filter_probabilities(logits_of([0.25] * 4), SampleConfig(**PLAIN, **settings))
     assert kept == pytest.approx(np.array([1 / num_kept] * num_kept + [0] * (4 - num_kept)))
 
 
@@ -115,8 +117,8 @@ def test_both_ways_draw_the_same_characters(settings: dict[str, float]) -> None:
     compiled = compiled_draws(probabilities, 400, **how)
     config, history, plain = SampleConfig(**how), np.zeros(1, np.int32), []
     for position in range(400):
-        allowed = guarded(logits_of(probabilities), history, config.no_repeat)
-        plain.append(choose(allowed, config, uniform(config.seed, 0, position)))
+        allowed = ban_repeats(logits_of(probabilities), history, config.no_repeat)
+        plain.append(sample_token(allowed, config, counter_uniform(config.seed, 0, position)))
         history = np.append(history, np.int32(plain[-1]))
     assert compiled.tolist() == plain
 
@@ -132,7 +134,7 @@ def test_temperature_0_takes_the_likeliest_whatever_else_is_set(draws: Drawn) ->
 
 
 def banned(history: list[int], no_repeat: int) -> set[int]:
-    allowed = guarded(np.zeros(5), np.array(history, np.int32), no_repeat)
+    allowed = ban_repeats(np.zeros(5), np.array(history, np.int32), no_repeat)
     return set(np.flatnonzero(np.isneginf(allowed)).tolist())
 
 
@@ -184,21 +186,21 @@ def test_the_mixer_is_that_of_splitmix64() -> None:
 def test_c_draws_the_same_numbers() -> None:
     import ctypes
 
-    from charlstm.kernel.build import library
+    from charlstm.kernel.build import load_library
 
-    kernel = library()
+    kernel = load_library()
     assert kernel is not None
     kernel.step_uniform.restype, kernel.step_uniform.argtypes = ctypes.c_double, [ctypes.c_uint64] * 3
     for place in ((0, 0, 0), (1, 0, 0), (1, 7, 0), (1, 0, 1), (2**31 - 1, 7, 10**7)):
-        assert kernel.step_uniform(*place) == uniform(*place)
+        assert kernel.step_uniform(*place) == counter_uniform(*place)
 
 
 def test_numbers_are_spread_evenly_over_samples_seeds_and_positions() -> None:
     """The mean of n uniform numbers lies within 4.9 / sqrt(12 n) of 1/2 but once in a million."""
     for numbers in (
-        [uniform(1, 0, position) for position in range(5000)],
-        [uniform(seed, 0, 0) for seed in range(5000)],
-        [uniform(1, sample, 3) for sample in range(5000)],
+        [counter_uniform(1, 0, position) for position in range(5000)],
+        [counter_uniform(seed, 0, 0) for seed in range(5000)],
+        [counter_uniform(1, sample, 3) for sample in range(5000)],
     ):
         assert all(0 <= number < 1 for number in numbers)
         assert abs(np.mean(numbers) - 0.5) < 4.9 / math.sqrt(12 * len(numbers))

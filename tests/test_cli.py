@@ -18,8 +18,8 @@ from commands import TINY, Trained, assert_one_sentence, lines_of, provenance_of
 from charlstm.cli import main
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.runs.control import Control
-from charlstm.runs.store import RunFolder
-from charlstm.runs.worker import work
+from charlstm.runs.store import RunDir
+from charlstm.runs.worker import run_training
 
 
 class TestTrain:
@@ -144,10 +144,10 @@ class TestResume:
 
     def test_a_stopped_run_goes_on_to_its_end(self, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr("charlstm.runs.worker._LOOK_SECONDS", 0.0)
-        folder = RunFolder(tmp_path / "run")
+        folder = RunDir(tmp_path / "run")
         folder.path.mkdir()
         folder.settings_file.write_bytes((trained.model / "config.json").read_bytes())
-        work(folder, on_record=lambda record: folder.ask(Control(stop=True)) if record.step == 20 else None)
+        run_training(folder, on_record=lambda record: folder.ask(Control(stop=True)) if record.step == 20 else None)
         assert folder.control().stop is False, "a request that was done is taken back"
         code, out, err = run("resume", "run", "--checkpoints-dir", tmp_path)
         assert (code, err) == (0, "")
@@ -322,7 +322,7 @@ class TestAMovedText:
         other.write_text(pangrams.replace("lazy", "ZEAL"), encoding="utf-8")
         where = ["--checkpoints-dir", tmp_path / "runs"]
         assert run("train", "--corpus", begun, "--name", "a", *TINY, "--max-steps", 20, *where).code == 0
-        folder = RunFolder(tmp_path / "runs" / "a")
+        folder = RunDir(tmp_path / "runs" / "a")
         begun.rename(moved)
         before, begun_at = folder.events_file.read_bytes(), folder.begun_at()
         for refused in ([], ["--corpus", other], ["--corpus", begun]):

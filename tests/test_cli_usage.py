@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from charlstm.bench.timing import BenchConfig
 from charlstm.config import ModelConfig, SampleConfig, TrainConfig, unit_of
-from charlstm.cores import use_usable_cores
+from charlstm.cores import limit_torch_threads
 
 
 class TestHelp:
@@ -176,5 +176,5 @@ def test_a_variable_that_is_no_such_number_is_refused_by_its_name_before_a_run_i
 def test_openmps_own_numbers_of_threads_are_taken(value: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     num_threads = torch.get_num_threads()
-    use_usable_cores()
+    limit_torch_threads()
     torch.set_num_threads(num_threads)

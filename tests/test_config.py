@@ -19,10 +19,10 @@ from charlstm.config import (
     TrainConfig,
     Unit,
     bounds_of,
-    checked,
-    help_of,
-    limits_of,
+    describe_bounds,
+    help_text,
     unit_of,
+    validate,
 )
 from charlstm.errors import CharLSTMError, ConfigError
 
@@ -63,7 +63,7 @@ def beyond(schema):
 def message_of(cls, values):
     """The one sentence with which `values` are refused."""
     with pytest.raises(ConfigError) as caught:
-        checked(cls, values)
+        validate(cls, values)
     message = str(caught.value)
     assert "\n" not in message
     assert message.endswith(".")
@@ -78,7 +78,7 @@ def message_of(cls, values):
 def test_every_field_says_what_it_means(cls, name, schema):
     assert len(schema["description"]) > 10
     assert not schema["description"].endswith("."), "the bounds follow in brackets"
-    assert schema["description"] in help_of(cls.model_fields[name])
+    assert schema["description"] in help_text(cls.model_fields[name])
 
 
 @each_of(FIELDS)
@@ -134,7 +134,7 @@ def test_settings_can_not_be_changed_afterwards(cls):
 def test_a_bound_that_is_included_is_accepted(cls, name, schema):
     for value in (schema.get("minimum"), schema.get("maximum")):
         if value is not None:
-            assert getattr(checked(cls, {name: value}), name) == value
+            assert getattr(validate(cls, {name: value}), name) == value
 
 
 @each_of(NUMBERS)
@@ -169,7 +169,7 @@ def test_what_is_not_finite_is_refused(cls, name, schema, value):
 @each_of(CHOICES)
 def test_a_choice_is_one_of_those_named_in_the_refusal(cls, name, schema):
     for choice in schema["enum"]:
-        assert getattr(checked(cls, {name: choice}), name) == choice
+        assert getattr(validate(cls, {name: choice}), name) == choice
     message = message_of(cls, {name: "none of these"})
     assert message == f"{name} is 'none of these'; it must be {' or '.join(schema['enum'])}."
 
@@ -202,7 +202,7 @@ def test_a_long_text_is_refused_without_being_repeated():
     assert message.startswith("sample_prompt is 'long")
     assert message.endswith("it must be a text of at most 1,000 characters.")
     assert len(message) < 200
-    assert len(checked(TrainConfig, {"sample_prompt": "x" * 1000}).sample_prompt) == 1000
+    assert len(validate(TrainConfig, {"sample_prompt": "x" * 1000}).sample_prompt) == 1000
 
 
 def test_a_config_error_is_this_packages_and_a_value_error():
@@ -368,8 +368,8 @@ class Example(BaseModel):
     ],
 )
 def test_limits_and_help_are_said_in_words(name, limits, help_text):
-    assert limits_of(Example.model_fields[name]) == limits
-    assert help_of(Example.model_fields[name]) == help_text
+    assert describe_bounds(Example.model_fields[name]) == limits
+    assert help_text(Example.model_fields[name]) == help_text
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from charlstm.corpus import Corpus
 from charlstm.errors import CorpusError
-from charlstm.generation.memorization import Stretch, longest_stretch
+from charlstm.generation.memorization import Match, longest_stretch
 
 
 def longest_by_trying(corpus: str, text: str) -> int:
@@ -41,8 +41,8 @@ def test_nothing_longer_is_in_the_corpus(alphabet: str) -> None:
 def test_a_whole_text_that_was_copied_is_found_where_it_stands() -> None:
     corpus = "".join(f"line {number} of many\n" for number in range(3000))
     text = corpus[20_000:24_000]
-    assert longest_stretch(Corpus("lines", corpus), text) == Stretch(0, 4000, 20_000)
-    assert longest_stretch(Corpus("lines", corpus), f"?{text[:500]}?") == Stretch(1, 501, 20_000)
+    assert longest_stretch(Corpus("lines", corpus), text) == Match(0, 4000, 20_000)
+    assert longest_stretch(Corpus("lines", corpus), f"?{text[:500]}?") == Match(1, 501, 20_000)
 
 
 def test_the_first_of_equals_is_marked_and_nothing_in_a_text_of_strangers() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from charlstm.cores import usable_cores
+from charlstm.cores import available_cpus
 
 SEEN = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -18,7 +18,7 @@ def cores(place: Path, groups: str, files: dict[str, str]) -> int:
     for name, content in files.items():
         (place / "mounted" / name).parent.mkdir(parents=True, exist_ok=True)
         (place / "mounted" / name).write_text(content)
-    return usable_cores(place / "cgroup", place / "mounted")
+    return available_cpus(place / "cgroup", place / "mounted")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_without_a_limit_all_cores_that_the_process_may_run_on_are_used(
 
 
 def test_a_system_without_control_groups_uses_what_it_sees(tmp_path: Path) -> None:
-    assert usable_cores(tmp_path / "none", tmp_path) == SEEN
+    assert available_cpus(tmp_path / "none", tmp_path) == SEEN
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no system to keep a process to one core")
@@ -64,8 +64,8 @@ def test_a_system_without_control_groups_uses_what_it_sees(tmp_path: Path) -> No
 def test_a_process_kept_to_one_core_uses_one_thread_unless_told_otherwise(asked: str | None, threads: int) -> None:
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from charlstm.cores import use_usable_cores\n"
-        "import torch; before = torch.get_num_threads(); use_usable_cores()\n"
+        "from charlstm.cores import limit_torch_threads\n"
+        "import torch; before = torch.get_num_threads(); limit_torch_threads()\n"
         "print(torch.get_num_threads())"
     )
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}

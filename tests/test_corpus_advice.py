@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from charlstm.config import TrainConfig, checked
+from charlstm.config import TrainConfig, validate
 from charlstm.corpus import decode, open_corpus
-from charlstm.corpus.encoding_detection import guess_encoding, guess_wide
+from charlstm.corpus.encoding_detection import detect_encoding, detect_wide
 from charlstm.errors import ConfigError, CorpusError
 
 SAMPLES = {
@@ -28,7 +28,7 @@ PAIRS = [(text, codec) for text, codecs in SAMPLES.items() for codec in codecs.s
 @pytest.mark.parametrize(("text", "codec"), PAIRS, ids=[codec for _, codec in PAIRS])
 def test_the_encoding_advised_gives_the_text_that_was_written(text: str, codec: str) -> None:
     data = (20 * text).encode(codec)
-    advised = guess_wide(data) or guess_encoding(data)
+    advised = detect_wide(data) or detect_encoding(data)
     assert advised is not None
     assert data.decode(advised) == 20 * text
     with pytest.raises(CorpusError, match=f"say encoding {advised}"):
@@ -56,7 +56,7 @@ def test_utf8_with_a_foreign_byte_is_called_so(text: str) -> None:
 @pytest.mark.parametrize("name", ["rot13", "hex", "nonsense", "idna", "a\0b", ""])
 def test_what_is_no_encoding_of_texts_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="text encoding"):
-        checked(TrainConfig, {"encoding": name})
+        validate(TrainConfig, {"encoding": name})
 
 
 def test_a_folder_is_one_text_in_natural_order(tmp_path: Path) -> None:

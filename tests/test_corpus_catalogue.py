@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from charlstm.corpus import DESCRIPTIONS, datasets, decode, default_corpus, is_at_hand, open_corpus
+from charlstm.corpus import DATASETS, datasets, decode, default_corpus, is_available_offline, open_corpus
 from charlstm.errors import CorpusError
 
 TEXT = "".join(f"line {number}: to be or not to be\n" for number in range(6000)).encode()  # several network reads
@@ -62,7 +62,7 @@ def sends(body, length=None):
 
 
 def remote_at(url):
-    return datasets.Remote(file_name="sample.txt", url=url, sha256=SHA256, num_bytes=len(TEXT))
+    return datasets.RemoteFile(file_name="sample.txt", url=url, sha256=SHA256, num_bytes=len(TEXT))
 
 
 def refusal(remote, folder):
@@ -275,27 +275,27 @@ def test_shakespeare_is_the_known_text_over_https():
 
 
 def test_without_a_copy_of_shakespeare_the_default_needs_no_network():
-    assert not is_at_hand("tiny-shakespeare")
+    assert not is_available_offline("tiny-shakespeare")
     assert default_corpus() == "python-reference"
 
 
 def test_another_file_of_shakespeares_name_and_size_is_not_taken_for_him(folder, monkeypatch):
     monkeypatch.setenv("CHARLSTM_CORPUS_DIR", str(folder))
     (folder / "tiny-shakespeare.txt").write_bytes(b"x" * 1_115_394)
-    assert not is_at_hand("tiny-shakespeare")
+    assert not is_available_offline("tiny-shakespeare")
     assert default_corpus() == "python-reference"
 
 
 def test_shakespeare_is_fetched_at_first_use_and_the_default_from_then_on(monkeypatch):
     reports = []
     with serving(sends(TEXT)) as url:
-        stand_in = datasets.Remote("tiny-shakespeare.txt", url, SHA256, len(TEXT))
+        stand_in = datasets.RemoteFile("tiny-shakespeare.txt", url, SHA256, len(TEXT))
         monkeypatch.setattr(datasets, "TINY_SHAKESPEARE", stand_in)  # the real one is on another machine
-        assert not is_at_hand("tiny-shakespeare")
+        assert not is_available_offline("tiny-shakespeare")
         corpus = open_corpus("tiny-shakespeare", report=lambda *report: reports.append(report))
     assert (corpus.name, corpus.text, corpus.notes) == ("tiny-shakespeare", TEXT.decode(), ())
     assert reports[-1] == (len(TEXT), len(TEXT))
-    assert is_at_hand("tiny-shakespeare")
+    assert is_available_offline("tiny-shakespeare")
     assert default_corpus() == "tiny-shakespeare"
     assert open_corpus("tiny-shakespeare") == corpus
 
@@ -315,12 +315,12 @@ def test_the_real_shakespeare_has_the_known_facts(monkeypatch):
 
 
 def test_every_named_corpus_is_described():
-    assert set(DESCRIPTIONS) == {"tiny-shakespeare", "python-reference", "python-stdlib"}
+    assert set(DATASETS) == {"tiny-shakespeare", "python-reference", "python-stdlib"}
 
 
 @pytest.mark.parametrize("name", ["python-reference", "python-stdlib"])
 def test_what_python_brings_along_is_at_hand_the_same_each_time_and_clean_text(name):
-    assert is_at_hand(name)
+    assert is_available_offline(name)
     data = datasets.corpus_bytes(name)
     assert datasets.corpus_bytes(name) == data
     text, notes = decode(data, name)

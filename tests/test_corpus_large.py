@@ -19,8 +19,8 @@ from large_texts import BYTES, CHARS, cached, ids_of
 import charlstm.corpus
 from charlstm.config import ModelConfig, Settings, TrainConfig
 from charlstm.corpus import Corpus, StreamBatches, open_corpus, open_file, stored
-from charlstm.corpus.decoding import PIECE, Pieces, TextFile
-from charlstm.corpus.stats import gathered
+from charlstm.corpus.decoding import CHUNK_SIZE, TextChunks, TextFile
+from charlstm.corpus.stats import compute_stats
 from charlstm.errors import CorpusError, RunError, VocabularyError
 from charlstm.runs.store import RunStore
 from charlstm.training import train
@@ -43,9 +43,9 @@ def plain(text):
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def dealt(data, encoding="auto", piece_bytes=PIECE):
+def dealt(data, encoding="auto", piece_bytes=CHUNK_SIZE):
     """The text of `data` and the notes on it, read so many bytes at a time; or the sentence that refuses it."""
-    pieces = Pieces(io.BytesIO(data), "text", encoding, piece_bytes)
+    pieces = TextChunks(io.BytesIO(data), "text", encoding, piece_bytes)
     try:
         return "".join(pieces), pieces.notes
     except CorpusError as error:
@@ -104,7 +104,7 @@ def test_the_place_of_a_bad_byte_is_its_place_in_the_file(piece_bytes):
 @given(st.lists(st.text(st.characters() | st.sampled_from("aaé\ud800"), min_size=1)))
 def test_facts_are_those_of_the_whole_text(pieces):
     text = "".join(pieces)
-    facts = gathered(pieces)
+    facts = compute_stats(pieces)
     assert facts.num_chars == len(text)
     assert facts.num_bytes == len(text.encode("utf-8", "surrogatepass"))
     assert facts.sha256 == hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -145,7 +145,7 @@ def test_reports_rise_to_the_size_of_the_file_when_it_is_read_and_when_it_is_enc
 
 
 def test_a_large_file_that_is_no_text_is_refused_like_a_small_one(tmp_path, monkeypatch):
-    (tmp_path / "image.png").write_bytes(b"x" * 2 * PIECE + b"\0")
+    (tmp_path / "image.png").write_bytes(b"x" * 2 * CHUNK_SIZE + b"\0")
     sentences = []
     for held in (1 << 30, 0):
         monkeypatch.setattr(charlstm.corpus.corpus, "HELD_BYTES", held)
@@ -174,9 +174,9 @@ def test_tokens_from_the_file_are_those_of_looking_up_each_character(tmp_path, t
 
 def test_at_real_piece_sizes_characters_and_line_ends_lie_across_the_borders(tmp_path, monkeypatch):
     monkeypatch.setattr(charlstm.corpus.corpus, "HELD_BYTES", 0)
-    data = b"x" * (PIECE - 1) + b"\r\ny" + "日本語".encode() * (PIECE // 4) + b"\r"
-    assert data[PIECE - 1 : PIECE + 1] == b"\r\n"
-    assert data[2 * PIECE] & 0xC0 == 0x80, "in the middle of a character"
+    data = b"x" * (CHUNK_SIZE - 1) + b"\r\ny" + "日本語".encode() * (CHUNK_SIZE // 4) + b"\r"
+    assert data[CHUNK_SIZE - 1 : CHUNK_SIZE + 1] == b"\r\n"
+    assert data[2 * CHUNK_SIZE] & 0xC0 == 0x80, "in the middle of a character"
     (tmp_path / "text").write_bytes(data)
     text = plain(data.decode())
     corpus = open_file(tmp_path / "text")

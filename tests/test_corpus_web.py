@@ -16,8 +16,8 @@ from charlstm.corpus import open_corpus
 from charlstm.corpus.connections import is_global, open_connection, parse_address
 from charlstm.corpus.download import parse_dataset
 from charlstm.errors import CorpusError
-from charlstm.runs.setup import corpus_of
-from charlstm.runs.store import RunFolder
+from charlstm.runs.setup import load_corpus
+from charlstm.runs.store import RunDir
 from charlstm.ui import texts
 
 TEXT = "the quick brown fox jumps over the lazy dog, naïvely\n" * 60
@@ -190,9 +190,9 @@ def test_a_run_keeps_the_text_that_was_fetched_for_it(tmp_path: Path) -> None:
     with serve(web) as address:
         command = ["train", "--corpus", f"{address}/fox.txt", "--checkpoints-dir", str(tmp_path), *flags.split()]
         assert main(command) == 0
-    folder = RunFolder(tmp_path / "fox")
+    folder = RunDir(tmp_path / "fox")
     assert folder.settings().train.corpus == f"{address}/fox.txt"
-    assert corpus_of(folder).text == TEXT  # with the server gone
+    assert load_corpus(folder).text == TEXT  # with the server gone
 
 
 def test_the_page_takes_addresses_and_no_paths(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from torch import Tensor
 from charlstm.config import Settings
 from charlstm.corpus import StreamBatches
 from charlstm.corpus.batches import IGNORED
-from charlstm.distributed import ALONE, World
-from charlstm.errors import GroupError
+from charlstm.distributed import SINGLE_PROCESS, World
+from charlstm.errors import DistributedError
 from charlstm.kernel import lstm as kernel
 from charlstm.runs.store import RunStore
 from charlstm.vocabulary import Vocabulary
@@ -73,7 +73,7 @@ def found(together: Path, case: str, rank: int) -> tuple[dict[str, Any], dict[st
 )
 def test_two_processes_learn_what_one_does(together: Path, case: str, tolerance: float):
     """With dropout, dropped recurrent weights, averaged weights and the last window of a pass shorter than others."""
-    alone, state = CASES[case](ALONE)
+    alone, state = CASES[case](SINGLE_PROCESS)
     ours, our_state = found(together, case, 0)
     assert len(alone["losses"]) == 61
     assert ours["losses"] == pytest.approx(alone["losses"], rel=tolerance)
@@ -132,11 +132,16 @@ def test_what_the_first_gives_arrives_as_it_is(together: Path):
 
 
 def test_a_process_on_its_own_is_a_world_that_does_nothing():
-    assert World.from_environment({}) is World.from_environment({"RANK": "1", "WORLD_SIZE": "2"}) is ALONE
-    assert (ALONE.is_writer, ALONE.share(7), ALONE.shared("x"), ALONE.num_restarts) == (True, slice(0, 7), "x", 0)
+    assert World.from_environment({}) is World.from_environment({"RANK": "1", "WORLD_SIZE": "2"}) is SINGLE_PROCESS
+    assert (
+        SINGLE_PROCESS.is_rank_zero,
+        SINGLE_PROCESS.shard(7),
+        SINGLE_PROCESS.broadcast_object("x"),
+        SINGLE_PROCESS.num_restarts,
+    ) == (True, slice(0, 7), "x", 0)
     tensor = torch.ones(2)
-    with ALONE as world, world.first_goes_first():
-        world.add_up_([tensor])
+    with SINGLE_PROCESS as world, world.rank_zero_first():
+        world.all_reduce_sum_([tensor])
         world.barrier()
     assert tensor.tolist() == [1, 1]
     assert not torch.distributed.is_initialized()  # noqa: TID251
@@ -144,7 +149,7 @@ def test_a_process_on_its_own_is_a_world_that_does_nothing():
 
 @pytest.mark.parametrize(("num_streams", "size"), [(5, 2), (7, 3), (4, 4), (4096, 7)])
 def test_the_shares_are_all_streams_and_differ_by_one_at_most(num_streams: int, size: int):
-    shares = [World(rank, size).share(num_streams) for rank in range(size)]
+    shares = [World(rank, size).shard(num_streams) for rank in range(size)]
     assert [place for share in shares for place in range(num_streams)[share]] == list(range(num_streams))
     sizes = {share.stop - share.start for share in shares}
     assert max(sizes) - min(sizes) <= 1
@@ -155,7 +160,7 @@ def test_the_shares_are_all_streams_and_differ_by_one_at_most(num_streams: int, 
 def test_the_batches_of_all_shares_are_that_of_one_process(size: int):
     tokens = Vocabulary.from_text("abcdefgh").encode("abcdefgh" * 11)
     whole = StreamBatches(tokens, 7, 5)
-    shares = [StreamBatches(tokens, 7, 5, share=World(rank, size).share(7)) for rank in range(size)]
+    shares = [StreamBatches(tokens, 7, 5, share=World(rank, size).shard(7)) for rank in range(size)]
     for step in range(2 * whole.windows_per_pass):
         batch, parts = whole[step], [share[step] for share in shares]
         assert torch.equal(torch.cat([part.tokens for part in parts]), batch.tokens)
@@ -169,8 +174,8 @@ def test_a_job_is_told_by_its_torchrun_and_a_restart_by_its_count():
     started = {"TORCHELASTIC_RUN_ID": "none", "RANK": "1", "WORLD_SIZE": "2", "TORCHELASTIC_RESTART_COUNT": "0"}
     first = World.from_environment(started)
     again = World.from_environment({**started, "TORCHELASTIC_RESTART_COUNT": "2", "RANK": "0"})
-    assert (first.rank, first.size, first.is_writer, first.num_restarts) == (1, 2, False, 0)
-    assert (again.job, again.num_restarts, again.is_writer) == (first.job, 2, True)
+    assert (first.rank, first.size, first.is_rank_zero, first.num_restarts) == (1, 2, False, 0)
+    assert (again.job, again.num_restarts, again.is_rank_zero) == (first.job, 2, True)
     assert World.from_environment({**started, "TORCHELASTIC_RUN_ID": "other"}).job != first.job
 
 
@@ -188,7 +193,7 @@ def test_whoever_is_left_says_so_in_one_sentence(monkeypatch: pytest.MonkeyPatch
         raise RuntimeError("Connection closed by peer [127.0.0.1]:17590. GLHF!")
 
     monkeypatch.setattr("torch.distributed.all_reduce", broken)
-    with pytest.raises(GroupError) as caught:
-        dataclasses.replace(ALONE, size=2).add_up_([torch.zeros(1)])
+    with pytest.raises(DistributedError) as caught:
+        dataclasses.replace(SINGLE_PROCESS, size=2).all_reduce_sum_([torch.zeros(1)])
     assert str(caught.value).startswith("another process of the group has ended early; ")
     assert caught.value.__cause__ is None

@@ -13,7 +13,7 @@ from forked import Fork
 
 from charlstm import __version__
 from charlstm.cli import main
-from charlstm.config import PRESETS, ModelConfig, SampleConfig, TrainConfig, help_of
+from charlstm.config import PRESETS, ModelConfig, SampleConfig, TrainConfig, help_text
 from charlstm.hosting import Limits, variable
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -34,7 +34,7 @@ def settings_table() -> str:
     for config in (ModelConfig, TrainConfig, SampleConfig):
         rows.append(f"| **{config.__name__}** | | {(config.__doc__ or '').strip()} |")
         rows += [
-            f"| `{name}` | `{json.dumps(field.default)}` | {help_of(field)} |"
+            f"| `{name}` | `{json.dumps(field.default)}` | {help_text(field)} |"
             for name, field in config.model_fields.items()
         ]
     return "\n".join(rows) + "\n"

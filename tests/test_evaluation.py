@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from charlstm.config import ModelConfig
-from charlstm.evaluation import Loss, evaluate_in_streams, evaluate_stateful, evaluate_windows
+from charlstm.evaluation import Loss, evaluate_batched, evaluate_stateful, evaluate_windows
 from charlstm.model import CharLSTM
 from charlstm.vocabulary import Tokens
 
@@ -98,7 +98,7 @@ def test_the_two_figures_differ_where_the_state_matters() -> None:
 @pytest.mark.parametrize("length", [2, 300, 1023])
 def test_a_short_text_is_not_cut_into_streams(length: int) -> None:
     model, tokens = make(), some_tokens(length)
-    loss, method = evaluate_in_streams(model, tokens)
+    loss, method = evaluate_batched(model, tokens)
     assert method == "stateful"
     assert loss.num_chars == length - 1
     assert loss.nats == pytest.approx(mean(character_by_character(model, tokens)), abs=2e-6)
@@ -110,7 +110,7 @@ def test_a_short_text_is_not_cut_into_streams(length: int) -> None:
 def test_streams_come_close_to_the_stateful_figure(length: int, num_streams: int) -> None:
     """Measured for this forgetful model: off by less than 1e-6, and by 2e-4 or more if the streams began cold."""
     model, tokens = make(scale=2.0, forget_bias=1.0), some_tokens(length)
-    loss, method = evaluate_in_streams(model, tokens)
+    loss, method = evaluate_batched(model, tokens)
     assert method == f"stateful, {num_streams} streams"
     assert loss.num_chars == length - 1
     assert loss.nats == pytest.approx(mean(character_by_character(model, tokens)), abs=5e-6)
@@ -123,7 +123,7 @@ def test_streams_are_exact_once_the_characters_before_are_counted() -> None:
     for begin in (512, 1024):
         expected += character_by_character(model, tokens[begin - 256 : begin + 513])[256:]
     assert len(expected) == 1536
-    loss, _ = evaluate_in_streams(model, tokens)
+    loss, _ = evaluate_batched(model, tokens)
     assert loss.nats == pytest.approx(mean(expected), abs=2e-6)
 
 
@@ -137,7 +137,7 @@ def test_bits_are_nats_over_ln_2() -> None:
 
 
 Evaluate = Callable[[CharLSTM, Tokens], object]
-EVALUATIONS = pytest.mark.parametrize("evaluate", [evaluate_stateful, evaluate_windows, evaluate_in_streams])
+EVALUATIONS = pytest.mark.parametrize("evaluate", [evaluate_stateful, evaluate_windows, evaluate_batched])
 
 
 @EVALUATIONS

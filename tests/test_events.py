@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from charlstm.events import (
+    Baselines,
     Continued,
     Evaluated,
     Extended,
     Failed,
     Finished,
+    LearningRateChanged,
     Paused,
     Progress,
-    RateChanged,
     Record,
-    References,
     Resumed,
-    Rewound,
+    RolledBack,
     Sampled,
     Saved,
     Started,
@@ -56,11 +56,11 @@ EXAMPLES = [
     Sampled(step=20, text='To "be",\nor\tnot\\ – 日本 👩‍👩‍👧 \u2028\x85 end', temperature=0.5, seed=7),
     Finished(step=99, reason="stopped", elapsed_seconds=60.0, val_stateful=1.5, val_windows=1.625),
     Failed(step=99, message="the disk is full."),
-    Rewound(step=20, diverged_step=35, rate_factor=0.5),
+    RolledBack(step=20, diverged_step=35, rate_factor=0.5),
     Saved(step=30, elapsed_seconds=4.5, num_passes=0.375, cause="asked"),
     Paused(step=30, elapsed_seconds=4.5, num_passes=0.375),
     Continued(step=30, elapsed_seconds=4.5, num_passes=0.375, paused_seconds=12.25),
-    RateChanged(step=30, elapsed_seconds=4.5, num_passes=0.375, rate_factor=0.5, learning_rate=2.5e-3),
+    LearningRateChanged(step=30, elapsed_seconds=4.5, num_passes=0.375, rate_factor=0.5, learning_rate=2.5e-3),
     Extended(
         step=99,
         elapsed_seconds=60.0,
@@ -73,7 +73,7 @@ EXAMPLES = [
         command="python -m charlstm resume run --more-minutes 2",
         note="Trains 2 min longer.",
     ),
-    References(
+    Baselines(
         step=0,
         uniform=4.125,
         frequencies=3.5,

@@ -15,12 +15,12 @@ from charlstm.cli import main
 from charlstm.config import ModelConfig, Settings
 from charlstm.errors import RunError
 from charlstm.language_model import LanguageModel
-from charlstm.runs.continuation import begun_from, extend, sentence
+from charlstm.runs.continuation import add_extension, describe_extension, inherit_sizes
 from charlstm.runs.history import History
-from charlstm.runs.kept import More
-from charlstm.runs.store import RunFolder, RunStore
-from charlstm.runs.worker import work
-from charlstm.training import grown
+from charlstm.runs.kept import Extension
+from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.worker import run_training
+from charlstm.training import with_characters
 from charlstm.vocabulary import Vocabulary
 
 TINY: dict[str, Any] = {
@@ -39,20 +39,20 @@ TINY: dict[str, Any] = {
 }
 
 
-def lines_of(folder: RunFolder) -> list[dict[str, Any]]:
+def lines_of(folder: RunDir) -> list[dict[str, Any]]:
     return [json.loads(line) for line in folder.events_file.read_bytes().splitlines()]
 
 
 @pytest.fixture(scope="module")
-def completed(tmp_path_factory: pytest.TempPathFactory, pangrams: str) -> RunFolder:
+def completed(tmp_path_factory: pytest.TempPathFactory, pangrams: str) -> RunDir:
     folder = RunStore(tmp_path_factory.mktemp("runs")).create(Settings.from_flat(TINY), "run", pangrams)
-    work(folder)
+    run_training(folder)
     return folder
 
 
 @pytest.fixture
-def copied(completed: RunFolder, tmp_path: Path) -> RunFolder:
-    return RunFolder(Path(shutil.copytree(completed.path, tmp_path / "copied")))
+def copied(completed: RunDir, tmp_path: Path) -> RunDir:
+    return RunDir(Path(shutil.copytree(completed.path, tmp_path / "copied")))
 
 
 class TestNewCharacters:
@@ -63,7 +63,7 @@ class TestNewCharacters:
     ):
         config = ModelConfig(hidden_size=8, embedding_dim=embedding_dim, num_layers=num_layers)
         parent = LanguageModel.create(Vocabulary.from_text("abcde"), config, seed=1)
-        child, new = grown(parent, "cafée", config, seed=2)
+        child, new = with_characters(parent, "cafée", config, seed=2)
         assert new == ("f", "é")
         assert child.vocabulary.characters == ("a", "b", "c", "d", "e", "f", "é")
         text = torch.tensor([[0, 3, 4, 1, 1, 2]])
@@ -77,21 +77,21 @@ class TestNewCharacters:
     def test_bytes_are_all_known(self):
         config = ModelConfig(hidden_size=8, level="bytes")
         parent = LanguageModel.create(Vocabulary.from_text("", "bytes"), config, seed=1)
-        child, new = grown(parent, "日本", config, seed=1)
+        child, new = with_characters(parent, "日本", config, seed=1)
         assert new == ()
         assert child.vocabulary == parent.vocabulary
 
 
 class TestFromAModel:
     def test_a_run_begins_from_the_model_says_what_is_new_and_names_its_parent(
-        self, completed: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, completed: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ):
         text = tmp_path / "other.txt"
         text.write_text("über the lazy dog; ein Fuß.\n" * 40, encoding="utf-8")
         flags = ["--preset", "blog", "--batch-size", "2", "--max-steps", "5", "--dropout", "0.1"]
         place = ["--checkpoints-dir", str(tmp_path), "--corpus", str(text), "--from", str(completed.path)]
         assert main(["train", *place, *flags, "--name", "child"]) == 0
-        child = RunFolder(tmp_path / "child")
+        child = RunDir(tmp_path / "child")
         model = child.settings().model
         assert (model.hidden_size, model.embedding_dim, model.dropout) == (8, 0, 0.1)
         started = lines_of(child)[0]
@@ -117,16 +117,16 @@ class TestFromAModel:
         if content is not None:
             (tmp_path / "model.safetensors").write_bytes(content)
         with pytest.raises(RunError, match="is no model that can be gone on with") as caught:
-            begun_from(Settings(), tmp_path)
+            inherit_sizes(Settings(), tmp_path)
         assert "\n" not in str(caught.value)
 
 
 class TestLonger:
-    def test_an_added_part_has_a_schedule_of_its_own_that_begins_where_the_run_stood(self, copied: RunFolder):
+    def test_an_added_part_has_a_schedule_of_its_own_that_begins_where_the_run_stood(self, copied: RunDir):
         assert copied.is_completed()
-        extend(copied, More(steps=10))
+        add_extension(copied, Extension(steps=10))
         assert not copied.is_completed()
-        finished = work(copied)
+        finished = run_training(copied)
         assert (finished.reason, finished.step, copied.is_completed()) == ("completed", 30, True)
         rates = {line["step"]: line["learning_rate"] for line in lines_of(copied) if line["kind"] == "progress"}
         for step in range(10):  # half the peak, along a cosine of 10 steps
@@ -136,24 +136,26 @@ class TestLonger:
         assert record["command"] == "python -m charlstm resume copied --more-steps 10"
         assert "begins at 0.01" in record["note"]
         with pytest.raises(RunError, match="has reached its planned end"):
-            work(copied)
+            run_training(copied)
         origin = LanguageModel.load(copied.live_model).provenance
         assert origin is not None
         assert (origin.train_config["max_steps"], origin.train_config["learning_rate"]) == (20, 0.02)
         assert [each["steps"] for each in origin.more] == [10]
 
     def test_it_can_be_stopped_resumed_and_extended_again_by_the_command_that_its_record_names(
-        self, copied: RunFolder, completed: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, copied: RunDir, completed: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
         monkeypatch.setattr("charlstm.runs.worker._LOOK_SECONDS", 0.0)
-        extend(copied, More(steps=10, learning_rate=0.005, lr_schedule="constant"))
-        work(copied, on_record=lambda record: copied.mailbox.request(stop=True) and None if record.step == 25 else None)
+        add_extension(copied, Extension(steps=10, learning_rate=0.005, lr_schedule="constant"))
+        run_training(
+            copied, on_record=lambda record: copied.mailbox.request(stop=True) and None if record.step == 25 else None
+        )
         assert (copied.status(), lines_of(copied)[-1]["step"]) == ("stopped", 25)
-        assert work(copied).step == 30
-        extend(copied, More(passes=0.5))
-        work(copied)
+        assert run_training(copied).step == 30
+        add_extension(copied, Extension(passes=0.5))
+        run_training(copied)
 
-        again = RunFolder(Path(shutil.copytree(completed.path, tmp_path / "again")))
+        again = RunDir(Path(shutil.copytree(completed.path, tmp_path / "again")))
         history = History(copied)
         history.poll()
         commands = [record.command for record in history.records if record.kind == "extended"]
@@ -164,15 +166,15 @@ class TestLonger:
         ours, theirs = (load_file(each.live_model) for each in (copied, again))
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
-    def test_what_adds_nothing_or_can_not_go_on_is_refused(self, copied: RunFolder):
+    def test_what_adds_nothing_or_can_not_go_on_is_refused(self, copied: RunDir):
         with pytest.raises(RunError, match="nothing is added"):
-            extend(copied, More())
+            add_extension(copied, Extension())
         copied.state_file.unlink()
         with pytest.raises(RunError, match="has nothing saved to go on from"):
-            extend(copied, More(minutes=1))
+            add_extension(copied, Extension(minutes=1))
         assert copied.is_completed()
 
     def test_what_it_will_do_is_said_before(self):
-        said = sentence(Settings(), More(minutes=1.5, steps=100))
+        said = describe_extension(Settings(), Extension(minutes=1.5, steps=100))
         assert "1 min 30 s, or 100 steps, whichever ends first" in said
         assert "begins at 0.0025 and falls along a line to 0" in said

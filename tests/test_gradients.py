@@ -10,7 +10,7 @@ from charlstm.config import ModelConfig
 from charlstm.corpus.batches import IGNORED, Batch
 from charlstm.kernel import lstm as kernel
 from charlstm.model import CharLSTM, State
-from charlstm.training.fused_backward import FusedGradients, flat_gradient
+from charlstm.training.fused_backward import FusedBackward, flat_gradient
 
 B, T = 9, 10
 
@@ -51,7 +51,7 @@ def test_they_are_those_of_autograd(
     config = ModelConfig(hidden_size=48, num_layers=num_layers, embedding_dim=embedding_dim, **drops)
     model = CharLSTM(vocab_size, config).train()
     flat = flat_gradient(model)
-    fused = FusedGradients(model, dtype)
+    fused = FusedBackward(model, dtype)
     monkeypatch.setattr(CharLSTM, "is_fused", lambda *_: False)
     for seed in (5, 6):
         batch = window(vocab_size)
@@ -79,7 +79,7 @@ def test_a_window_without_any_target_teaches_nothing() -> None:
     model = CharLSTM(20, ModelConfig(hidden_size=32)).train()
     flat = flat_gradient(model)
     tokens = torch.randint(20, (B, T))
-    nats, _ = FusedGradients(model, torch.float32)(Batch(tokens, torch.full((B, T), IGNORED), 1, True), None)
+    nats, _ = FusedBackward(model, torch.float32)(Batch(tokens, torch.full((B, T), IGNORED), 1, True), None)
     assert nats.item() == 0
     assert not flat.any()
 
@@ -98,11 +98,11 @@ def test_one_tensor_holds_every_gradient() -> None:
 def test_numbers_dropped_by_a_seed_are_dropped_again_in_place(size: int) -> None:
     """The share is right to 5.5 standard deviations (once in 10^7), and another seed drops others."""
     source = torch.rand(4 * size, size) + 1
-    target = kernel.thin(source, torch.empty_like(source), 0.25, seed=2**62 + 7)
+    target = kernel.drop_weights(source, torch.empty_like(source), 0.25, seed=2**62 + 7)
     kept = target != 0
     torch.testing.assert_close(target[kept], source[kept] / 0.75)
     assert abs(kept.float().mean().item() - 0.75) < 5.5 * (0.1875 / source.numel()) ** 0.5
     other = source.clone()
-    assert torch.equal(kernel.thin(other, other, 0.25, seed=2**62 + 7), target)
+    assert torch.equal(kernel.drop_weights(other, other, 0.25, seed=2**62 + 7), target)
     for seed in (2**62 + 8, 2**62 + 7 + 2**32, 7):
-        assert not torch.equal(kernel.thin(source, torch.empty_like(source), 0.25, seed=seed) != 0, kept)
+        assert not torch.equal(kernel.drop_weights(source, torch.empty_like(source), 0.25, seed=seed) != 0, kept)

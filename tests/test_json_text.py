@@ -6,7 +6,7 @@ import pytest
 from commands import TINY, assert_one_sentence, run
 
 from charlstm.json_text import LARGEST_FILE, parse_json, read_small
-from charlstm.runs.control import Answer, Control, Mailbox
+from charlstm.runs.control import Control, Mailbox, WorkerStatus
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
 
@@ -113,4 +113,4 @@ def test_a_request_out_of_bounds_is_none(tmp_path: Path, request_: str) -> None:
     mailbox.answer_file.write_text(request_)
     assert mailbox.control() == Control()
     if "save" not in request_:
-        assert mailbox.answer() == Answer()
+        assert mailbox.answer() == WorkerStatus()

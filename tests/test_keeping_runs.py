@@ -17,7 +17,7 @@ from charlstm.errors import RunError
 from charlstm.runs.access import may_steer, require_steering, token_hash
 from charlstm.runs.control import Control
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import RunFolder
+from charlstm.runs.store import RunDir
 
 TINY: dict[str, Any] = {
     "corpus": "pangrams",
@@ -44,7 +44,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the runs whose workers would have been started, in order."""
     names: list[str] = []
 
-    def spawn(_: RunManager, folder: RunFolder) -> Living:
+    def spawn(_: RunManager, folder: RunDir) -> Living:
         names.append(folder.name)
         return Living()
 

@@ -69,7 +69,7 @@ class Result:
 
 def compiled(window: Window, dtype: torch.dtype) -> Result:
     inputs, weight = leaf(window.inputs, dtype), leaf(window.weight)
-    hidden, (h, c) = kernel.recurrence(inputs, window.rows, weight, window.h, window.c)
+    hidden, (h, c) = kernel.lstm_layer(inputs, window.rows, weight, window.h, window.c)
     assert hidden.dtype == dtype
     assert (h.dtype, c.dtype) == (torch.float32, torch.float32)
     assert not h.requires_grad
@@ -256,9 +256,9 @@ def test_a_window_in_two_pieces_is_the_window_whole(dtype: torch.dtype) -> None:
     window = Window(5, 32, steps=10)
     weight = window.weight
     inputs = window.inputs.to(dtype)
-    whole, last = kernel.recurrence(inputs, window.rows, weight, window.h, window.c)
-    begin, state = kernel.recurrence(inputs, window.rows[:4], weight, window.h, window.c)
-    end, after = kernel.recurrence(inputs, window.rows[4:], weight, *state)
+    whole, last = kernel.lstm_layer(inputs, window.rows, weight, window.h, window.c)
+    begin, state = kernel.lstm_layer(inputs, window.rows[:4], weight, window.h, window.c)
+    end, after = kernel.lstm_layer(inputs, window.rows[4:], weight, *state)
     assert torch.equal(torch.cat([begin, end]), whole)
     assert all(torch.equal(one, other) for one, other in zip(after, last, strict=True))
 
@@ -268,11 +268,11 @@ def test_gradients_are_given_only_to_what_asks_and_change_no_value(dtype: torch.
     window = Window(6, 32)
     full = compiled(window, dtype)
     inputs, weight = window.inputs.to(dtype), leaf(window.weight)
-    hidden, _ = kernel.recurrence(inputs, window.rows, weight, window.h, window.c)
+    hidden, _ = kernel.lstm_layer(inputs, window.rows, weight, window.h, window.c)
     hidden.backward(window.dhidden.to(dtype))
     assert torch.equal(weight.grad, full.tensors["dweight"])
     with torch.no_grad():
-        quiet, _ = kernel.recurrence(inputs, window.rows, window.weight, window.h, window.c)
+        quiet, _ = kernel.lstm_layer(inputs, window.rows, window.weight, window.h, window.c)
     assert torch.equal(quiet, full.tensors["hidden"])
     assert not quiet.requires_grad
 
@@ -293,7 +293,7 @@ def test_tensors_that_lie_otherwise_in_memory_give_the_same() -> None:
         setattr(turned, name, value.transpose(0, 1).contiguous().transpose(0, 1))
         assert not getattr(turned, name).is_contiguous()
     inputs, weight = turned.inputs.requires_grad_(), turned.weight.requires_grad_()
-    hidden, (h, c) = kernel.recurrence(inputs, turned.rows, weight, turned.h, turned.c)
+    hidden, (h, c) = kernel.lstm_layer(inputs, turned.rows, weight, turned.h, turned.c)
     hidden.backward(turned.dhidden)
     Result(hidden, h, c, inputs.grad, weight.grad).assert_same_bits(compiled(window, torch.float32))
 
@@ -309,7 +309,7 @@ def test_gates_far_out_reach_their_limits(dtype: torch.dtype, size: float) -> No
     rows, weight, zeros = torch.zeros(3, 2, dtype=torch.int64), torch.zeros(4 * units, units), torch.zeros(2, units)
     for signs, cells in (((1, 1, 1, 1), 3.0), ((1, 1, -1, 1), -3.0), ((-1, -1, 1, 1), 0.0), ((1, -1, 1, 1), 1.0)):
         inputs = (torch.tensor(signs).repeat_interleave(units)[None] * size).to(dtype).requires_grad_()
-        hidden, (h, c) = kernel.recurrence(inputs, rows, weight, zeros, zeros)
+        hidden, (h, c) = kernel.lstm_layer(inputs, rows, weight, zeros, zeros)
         torch.testing.assert_close(c, torch.full_like(c, cells), rtol=0, atol=1e-6)
         torch.testing.assert_close(
             h, torch.full_like(h, math.tanh(cells)), rtol=0, atol=1e-6 if dtype == torch.float32 else 1 / 512
@@ -329,13 +329,13 @@ def test_the_squashing_functions_are_close_to_the_exact_ones_everywhere() -> Non
     inputs[:, units : 2 * units] = 60.0  # remembers
     inputs[:, 3 * units :] = points
     rows, weight = torch.arange(64).view(1, 64), torch.zeros(4 * units, units)
-    hidden, _ = kernel.recurrence(inputs, rows, weight, torch.zeros(64, units), torch.full((64, units), 40.0))
+    hidden, _ = kernel.lstm_layer(inputs, rows, weight, torch.zeros(64, units), torch.full((64, units), 40.0))
     expected = points.double().sigmoid()
     within = points.abs() <= 60
     torch.testing.assert_close(hidden[0].double()[within], expected[within], rtol=1e-6, atol=1e-26)
     torch.testing.assert_close(hidden[0].double(), expected, rtol=1e-6, atol=1e-25)
     inputs[:, 2 * units : 3 * units], inputs[:, :units] = points / 8, 60.0
-    _, (_, c) = kernel.recurrence(inputs, rows, weight, torch.zeros(64, units), torch.zeros(64, units))
+    _, (_, c) = kernel.lstm_layer(inputs, rows, weight, torch.zeros(64, units), torch.zeros(64, units))
     torch.testing.assert_close(c.double(), (points / 8).double().tanh(), rtol=1e-6, atol=2e-7)
 
 
@@ -372,7 +372,7 @@ def test_a_loss_of_the_last_character_alone_reaches_all_before_it(dtype: torch.d
     """The gradient that arrives is spread over no memory of its own, as that of a sum is."""
     window = Window(4, 32, steps=9, num_rows=None)
     inputs = leaf(window.inputs, dtype)
-    hidden, _ = kernel.recurrence(inputs, window.rows, window.weight, window.h, window.c)
+    hidden, _ = kernel.lstm_layer(inputs, window.rows, window.weight, window.h, window.c)
     hidden[-1].sum().backward()
     assert inputs.grad is not None
     assert (inputs.grad.view(9, 4, -1).abs().amax(dim=(1, 2)) > 0).all()

@@ -13,14 +13,14 @@ from forked import Fork, Forked
 from charlstm.kernel import build
 from charlstm.kernel import lstm as kernel
 
-pytestmark = pytest.mark.skipif(build.library() is None, reason="there is no C compiler here")
+pytestmark = pytest.mark.skipif(build.load_library() is None, reason="there is no C compiler here")
 
 # Whether it is there, and a hidden state after one step from zeros, all gates at 0 but g at 1: tanh(tanh(1) / 2) / 2
 ASK = """
 import math, torch, warnings
 from charlstm.kernel import lstm as kernel
 from charlstm.config import ModelConfig, TrainConfig
-from charlstm.training.optim import chosen_dtype
+from charlstm.training.optim import resolve_dtype
 from charlstm.model import CharLSTM
 warnings.simplefilter("error")
 available = kernel.is_available(torch.float32, 16)
@@ -31,7 +31,7 @@ if available:
     hidden, _ = kernel.recurrence(inputs, torch.zeros(1, 1, dtype=torch.int64), torch.zeros(64, 16), zeros, zeros)
     assert abs(hidden[0, 0, 0].item() - math.tanh(math.tanh(1) / 2) / 2) < 1e-6
 else:
-    assert chosen_dtype("auto", torch.device("cpu"), 16) == torch.float32
+    assert resolve_dtype("auto", torch.device("cpu"), 16) == torch.float32
     logits, _ = CharLSTM(5, ModelConfig(hidden_size=16))(torch.zeros(9, 2, dtype=torch.int64))
     assert logits.shape == (9, 2, 5)
 print(available)
@@ -130,13 +130,13 @@ def test_neither_cache_nor_folder_for_temporary_files_can_be_written_to(
     monkeypatch.setattr(build.tempfile, "TemporaryDirectory", refused)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert build.library.__wrapped__() is None
+    assert build.load_library.__wrapped__() is None
 
 
 def test_a_compiler_that_hangs_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(build, "_TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr(build, "_compiler", lambda: ("/bin/sh", "-c", f"sleep 30; touch {tmp_path / 'its end'}"))
-    assert build.library.__wrapped__() is None
+    assert build.load_library.__wrapped__() is None
     assert not (tmp_path / "its end").exists()
 
 

@@ -14,13 +14,13 @@ from charlstm.model import CharLSTM
 def counting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One entry for every layer that the compiled recurrence did from now on: how many rows its table had."""
     calls: list[int] = []
-    real = kernel.recurrence
+    real = kernel.lstm_layer
 
     def counted(inputs: Tensor, *rest: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         calls.append(inputs[..., 0].numel())
         return real(inputs, *rest)
 
-    monkeypatch.setattr(kernel, "recurrence", counted)
+    monkeypatch.setattr(kernel, "lstm_layer", counted)
     return calls
 
 

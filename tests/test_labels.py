@@ -7,7 +7,7 @@ import pytest
 
 from charlstm.config import Settings
 from charlstm.errors import RunError
-from charlstm.runs.labels import checked_label
+from charlstm.runs.labels import validate_label
 from charlstm.runs.manager import RunManager
 
 INVISIBLE = [
@@ -19,13 +19,13 @@ INVISIBLE = [
 def test_a_label_holds_nothing_invisible(code: int) -> None:
     for label in (chr(code), chr(code) * 5, f"my{chr(code)}run"):
         with pytest.raises(RunError, match="name"):
-            checked_label(label, [])
+            validate_label(label, [])
 
 
 @pytest.mark.parametrize("label", ["\u0301", " \u20dd ", "\u00a0", "", "   ", "a\nb", "a\u202eb", "x" * 81])
 def test_a_label_is_one_visible_line(label: str) -> None:
     with pytest.raises(RunError):
-        checked_label(label, [])
+        validate_label(label, [])
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from waiting import wait_until
 from charlstm.config import Settings
 from charlstm.errors import CorpusError, RunError
 from charlstm.runs.control import Control
-from charlstm.runs.kept import More
+from charlstm.runs.kept import Extension
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import RunFolder
-from charlstm.runs.worker import work
+from charlstm.runs.store import RunDir
+from charlstm.runs.worker import run_training
 
 TINY: dict[str, Any] = {
     "corpus": "pangrams",
@@ -45,7 +45,7 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunMana
         process.wait()
 
 
-def lines_of(folder: RunFolder) -> list[dict[str, Any]]:
+def lines_of(folder: RunDir) -> list[dict[str, Any]]:
     try:
         return [
             json.loads(line) for line in folder.events_file.read_bytes().splitlines(keepends=True) if line[-1] == 10
@@ -54,11 +54,11 @@ def lines_of(folder: RunFolder) -> list[dict[str, Any]]:
         return []
 
 
-def steps_of(folder: RunFolder) -> int:
+def steps_of(folder: RunDir) -> int:
     return max((line["step"] for line in lines_of(folder)), default=0)
 
 
-def statuses_until_the_process_ends(manager: RunManager, folder: RunFolder) -> list[str]:
+def statuses_until_the_process_ends(manager: RunManager, folder: RunDir) -> list[str]:
     """The states seen by somebody who never looks away, each once in a row."""
     _, process = manager._children[folder.name]
     seen: list[str] = []
@@ -75,11 +75,11 @@ def statuses_until_the_process_ends(manager: RunManager, folder: RunFolder) -> l
     return seen
 
 
-def make_stopped(manager: RunManager, pangrams: str, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+def make_stopped(manager: RunManager, pangrams: str, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     """A run of `SHORT` that was stopped at step 20, without a process of its own."""
     monkeypatch.setattr("charlstm.runs.worker._LOOK_SECONDS", 0.0)
     folder = manager.store.create(SHORT, "short", pangrams)
-    work(folder, on_record=lambda record: folder.ask(Control(stop=True)) if record.step == 20 else None)
+    run_training(folder, on_record=lambda record: folder.ask(Control(stop=True)) if record.step == 20 else None)
     assert folder.status() == "stopped"
     return folder
 
@@ -184,7 +184,7 @@ def test_a_run_that_can_not_go_on_is_refused_at_once_and_stays_what_it_is(
     before = folder.events_file.read_bytes()
     folder.corpus_file.unlink()
     folder.keep_settings(Settings.from_flat({**SHORT.flat(), "corpus": str(folder.path.resolve() / "gone.txt")}))
-    for go_on in (lambda: manager.resume("short"), lambda: manager.extend("short", More(steps=5))):
+    for go_on in (lambda: manager.resume("short"), lambda: manager.extend("short", Extension(steps=5))):
         with pytest.raises(CorpusError, match=r"^gone\.txt, the text of this run, is no longer where.*--corpus"):
             go_on()
     folder.settings_file.write_text("{")

@@ -73,7 +73,7 @@ def test_another_window_drops_other_units(size: int) -> None:
 def recurrent_weights_used(model: CharLSTM, tokens: Tensor, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The recurrent weights that each layer of one `forward` worked with."""
     used: list[Tensor] = []
-    real_torch, real_fused = torch.lstm, kernel.recurrence
+    real_torch, real_fused = torch.lstm, kernel.lstm_layer
 
     def in_torch(inputs: Tensor, before: list[Tensor], weights: list[Tensor], *rest: object) -> tuple[Tensor, ...]:
         used.append(weights[1].detach().clone())
@@ -85,7 +85,7 @@ def recurrent_weights_used(model: CharLSTM, tokens: Tensor, monkeypatch: pytest.
 
     with monkeypatch.context() as patched:
         patched.setattr(torch, "lstm", in_torch)
-        patched.setattr(kernel, "recurrence", fused)
+        patched.setattr(kernel, "lstm_layer", fused)
         model(tokens)
     return used
 
@@ -130,8 +130,8 @@ def test_weight_dropout_keeps_every_other_weight_and_learns_through_what_it_kept
     """A dropped weight has no gradient; evaluation and single steps drop nothing."""
     model, tokens = bare(40, weight_dropout=0.5).train(), some_tokens(4, 6)
     seen: list[Tensor] = []
-    thin = model._thinned
-    monkeypatch.setattr(model, "_thinned", lambda weight: seen.append(thin(weight)) or seen[-1])
+    thin = model._drop_weights
+    monkeypatch.setattr(model, "_drop_weights", lambda weight: seen.append(thin(weight)) or seen[-1])
     model(tokens)[0].square().sum().backward()
     gradient = model.lstm.weight_hh_l0.grad
     assert gradient is not None

@@ -13,7 +13,7 @@ from commands import TINY, assert_one_sentence
 
 from charlstm.cli import main
 from charlstm.output import ignore_output_errors, prepare_output
-from charlstm.runs.store import RunFolder
+from charlstm.runs.store import RunDir
 
 RUSSIAN = "мама мыла раму, а кот сидел и смотрел.\n" * 20
 
@@ -61,7 +61,7 @@ def trained(tmp_path: Path) -> Path:
 
 
 def test_a_code_page_that_lacks_a_letter_of_the_text_stops_neither_training_nor_writing(trained: Path):
-    assert RunFolder(trained).status() == "completed"
+    assert RunDir(trained).status() == "completed"
     assert printed("ascii", "generate", trained, "--prompt", "кот").startswith(rb"\u043a\u043e\u0442")
 
 
@@ -74,7 +74,7 @@ def test_a_run_whose_output_can_not_be_written_trains_to_its_end(
     command = ["train", "--corpus", str(tmp_path / "russian.txt"), *TINY, "--max-steps", "3", "--name", "a"]
     with printing_to(broken(), is_unbuffered):
         assert main([*command, "--checkpoints-dir", str(tmp_path)]) == 0
-    assert RunFolder(tmp_path / "a").status() == "completed"
+    assert RunDir(tmp_path / "a").status() == "completed"
 
 
 @pytest.mark.parametrize("broken", BROKEN)

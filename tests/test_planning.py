@@ -13,26 +13,26 @@ from charlstm.errors import ConfigError
 from charlstm.events import Started
 from charlstm.runs.history import History
 from charlstm.runs.store import RunStore
-from charlstm.runs.worker import work
-from charlstm.training import autotune, plan
-from charlstm.training.autotune import choice
+from charlstm.runs.worker import run_training
+from charlstm.training import autotune
+from charlstm.training.autotune import choose_settings
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 60
 
 
 def test_more_minutes_never_choose_a_smaller_network() -> None:
-    sizes = [choice(minutes, 50_000, 10**6)["hidden_size"] for minutes in (0.1, 0.5, 1, 3, 5, 20, 60, 600)]
+    sizes = [choose_settings(minutes, 50_000, 10**6)["hidden_size"] for minutes in (0.1, 0.5, 1, 3, 5, 20, 60, 600)]
     assert sizes == sorted(sizes)
     assert len(set(sizes)) > 3
 
 
 def test_twice_as_fast_a_machine_is_twice_as_many_minutes() -> None:
     for minutes, text in itertools.product((1, 5, 20), (10**5, 10**6, 10**7)):
-        assert choice(minutes, 80_000, text) == choice(2 * minutes, 40_000, text)
+        assert choose_settings(minutes, 80_000, text) == choose_settings(2 * minutes, 40_000, text)
 
 
 def test_one_minute_on_the_reference_machine_is_much_like_preset_minute() -> None:
-    chosen = choice(1, 50_000, 1_003_855)
+    chosen = choose_settings(1, 50_000, 1_003_855)
     preset = PRESETS["minute"]
     assert abs(chosen["hidden_size"] - preset["hidden_size"]) <= 64
     assert {name: chosen[name] for name in ("batch_size", "seq_len", "dropout")} == {
@@ -43,7 +43,7 @@ def test_one_minute_on_the_reference_machine_is_much_like_preset_minute() -> Non
 
 
 def test_a_text_that_is_read_more_often_is_made_harder_to_learn_by_heart() -> None:
-    dropped = [choice(5, 50_000, chars)["dropout"] for chars in (10**8, 10**7, 10**6, 3 * 10**5, 10**5)]
+    dropped = [choose_settings(5, 50_000, chars)["dropout"] for chars in (10**8, 10**7, 10**6, 3 * 10**5, 10**5)]
     assert dropped == sorted(dropped)
     assert dropped[0] == 0.0
     assert dropped[-1] == 0.5
@@ -53,7 +53,7 @@ def test_a_text_that_is_read_more_often_is_made_harder_to_learn_by_heart() -> No
 @pytest.mark.parametrize("minutes", [0.01, 1, 10**5])
 @pytest.mark.parametrize("rate", [1.0, 10**7])
 def test_whatever_is_chosen_is_within_the_bounds_of_the_settings(num_chars: int, minutes: float, rate: float) -> None:
-    chosen = choice(minutes, rate, num_chars)
+    chosen = choose_settings(minutes, rate, num_chars)
     settings = Settings.from_flat({**chosen, "max_minutes": minutes})
     assert settings.model.hidden_size % 64 == 0
     assert settings.train.batch_size <= max(1, num_chars)
@@ -68,7 +68,7 @@ def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quick_probe")
 def test_a_plan_keeps_what_the_person_chose_and_says_what_it_chose_itself() -> None:
     asked = Settings.preset("auto", max_minutes=0.5, seed=7, val_fraction=0.2, sample_prompt="fox")
-    planned, sentence = plan(asked, Corpus("text", TEXT))
+    planned, sentence = autotune(asked, Corpus("text", TEXT))
     assert planned.train.plan == "off"
     kept = ("max_minutes", "seed", "val_fraction", "sample_prompt")
     assert {name: planned.flat()[name] for name in kept} == {name: asked.flat()[name] for name in kept}
@@ -79,7 +79,7 @@ def test_a_plan_keeps_what_the_person_chose_and_says_what_it_chose_itself() -> N
 @pytest.mark.usefixtures("quick_probe")
 @pytest.mark.parametrize("length", [12, 60, 300, 2000])
 def test_short_texts_can_be_planned_for(length: int) -> None:
-    planned, _ = plan(Settings.preset("auto", max_minutes=0.1), Corpus("text", TEXT[:length]))
+    planned, _ = autotune(Settings.preset("auto", max_minutes=0.1), Corpus("text", TEXT[:length]))
     Corpus("text", TEXT[:length]).check(planned.model, planned.train)
 
 
@@ -90,7 +90,7 @@ def test_a_plan_needs_minutes() -> None:
 
 @pytest.mark.usefixtures("quick_probe")
 def test_train_plans_too() -> None:
-    config = TrainConfig(plan="on", max_minutes=0.005, sample_every=10**6)
+    config = TrainConfig(autotune="on", max_minutes=0.005, sample_every=10**6)
     assert train(TEXT, config, ModelConfig(hidden_size=8)).model.config.hidden_size == 64
 
 
@@ -101,7 +101,7 @@ def test_a_run_is_planned_once_and_goes_on_with_what_was_chosen(
     folder = RunStore(tmp_path).create(
         Settings.preset("auto", corpus="pangrams", max_minutes=0.005, sample_chars=5), "planned", TEXT
     )
-    work(folder)
+    run_training(folder)
     settings = folder.settings()
     assert settings.train.plan == "off"
     assert json.loads((tmp_path / "planned" / "config.json").read_text())["hidden_size"] == 64

@@ -10,7 +10,7 @@ import pytest
 
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus, Split
-from charlstm.corpus.ngram import Cancelled, figures_of, probabilities
+from charlstm.corpus.ngram import Cancelled, compute_baselines, kneser_ney
 from charlstm.vocabulary import Vocabulary
 
 
@@ -56,10 +56,10 @@ def test_the_5_gram_model_is_that_of_the_formulas_and_a_distribution(length: int
     validation = "".join(draw.choices(alphabet, weights=(5, 3, 2, 1), k=40))
     naive = NaiveKneserNey(train, alphabet)
     expected = [naive.probability(validation[:place], validation[place]) for place in range(1, 40)]
-    found = probabilities(ids(train, alphabet), ids(validation, alphabet), 4)
+    found = kneser_ney(ids(train, alphabet), ids(validation, alphabet), 4)
     assert found == pytest.approx(expected, rel=1e-12)
     for history in ("a", "ab", "abca", "ddab", "abcabc"):
-        last = [probabilities(ids(train, alphabet), ids(history + char, alphabet), 4)[-1] for char in alphabet]
+        last = [kneser_ney(ids(train, alphabet), ids(history + char, alphabet), 4)[-1] for char in alphabet]
         assert sum(last) == pytest.approx(1, rel=1e-12)
 
 
@@ -67,7 +67,7 @@ def test_the_figures_are_means_over_the_validation_text() -> None:
     """By hand: 20 characters, 18 to learn from (13 a, 5 b), and `ba` to predict the second of."""
     corpus = Corpus("text", "aaaabaaaabaaabaabb" + "ba")
     split = corpus.split(ModelConfig(), TrainConfig(batch_size=1))
-    figures = figures_of(split)
+    figures = compute_baselines(split)
     assert (figures.num_train_chars, figures.num_val_chars) == (18, 1)
     assert figures.uniform == pytest.approx(math.log(2))
     assert figures.frequencies == pytest.approx(-math.log(14 / 20))
@@ -79,7 +79,7 @@ def test_the_figures_are_means_over_the_validation_text() -> None:
 def test_of_a_long_text_the_end_is_counted_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charlstm.corpus.ngram._COUNTED_AT_MOST", 10)
     corpus = Corpus("text", "x" * 50 + "ab" * 10)
-    figures = figures_of(corpus.split(ModelConfig(), TrainConfig(batch_size=1)))
+    figures = compute_baselines(corpus.split(ModelConfig(), TrainConfig(batch_size=1)))
     assert figures.num_train_chars == 10
     assert "the last 10 characters" in figures.method
     assert figures.frequencies == pytest.approx(-math.log(6 / 13)), "no x is counted"
@@ -88,7 +88,7 @@ def test_of_a_long_text_the_end_is_counted_and_that_is_said(monkeypatch: pytest.
 def test_figures_that_nobody_wants_any_more_are_not_found() -> None:
     split = Corpus("text", "ab" * 10).split(ModelConfig(), TrainConfig(batch_size=1))
     with pytest.raises(Cancelled):
-        figures_of(split, lambda: False)
+        compute_baselines(split, lambda: False)
 
 
 def test_a_counted_character_takes_less_than_90_bytes_however_long_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def test_a_counted_character_takes_less_than_90_bytes_however_long_the_text(monk
         split = Split(Vocabulary(tuple(map(chr, range(60)))), drawn, drawn[:1000])
         tracemalloc.start()
         try:
-            figures_of(split)
+            compute_baselines(split)
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

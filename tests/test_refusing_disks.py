@@ -16,9 +16,9 @@ from windows import refuse_replacing
 
 from charlstm import files
 from charlstm.errors import RunError
-from charlstm.files import publish_text
+from charlstm.files import atomic_write_text
 from charlstm.runs import file_lock
-from charlstm.runs.file_lock import is_held, lock_of
+from charlstm.runs.file_lock import is_locked, open_lock
 from charlstm.runs.manager import RunManager
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="what is refused here are POSIX's calls")
@@ -37,7 +37,7 @@ def refuse(number: int) -> Callable[..., None]:
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.EACCES])
 def test_a_disk_without_permissions_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(Path, "chmod", refuse(number))
-    publish_text(tmp_path / "file", "new")
+    atomic_write_text(tmp_path / "file", "new")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "new")]
 
 
@@ -46,7 +46,7 @@ def test_a_disk_that_knows_no_flushing_is_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     monkeypatch.setattr(os, "fsync", refuse(number))
-    publish_text(tmp_path / "file", "new")
+    atomic_write_text(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "new"
 
 
@@ -57,7 +57,7 @@ def test_a_disk_that_fails_to_flush_is_told_of_and_the_old_file_stays(
     (tmp_path / "file").write_text("old")
     monkeypatch.setattr(os, "fsync", refuse(number))
     with pytest.raises(OSError, match=os.strerror(number)):
-        publish_text(tmp_path / "file", "new")
+        atomic_write_text(tmp_path / "file", "new")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
 
 
@@ -65,7 +65,7 @@ def test_on_windows_a_file_that_is_being_read_is_replaced_a_moment_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = refuse_replacing(3, monkeypatch)
-    publish_text(tmp_path / "file", "new")
+    atomic_write_text(tmp_path / "file", "new")
     assert left() < 0
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "new")]
 
@@ -74,7 +74,7 @@ def test_on_windows_a_file_that_is_read_for_ever_is_told_of(tmp_path: Path, monk
     refuse_replacing(10**9, monkeypatch)
     monkeypatch.setattr(files, "_PATIENCE_SECONDS", 0.05)
     with pytest.raises(PermissionError):
-        publish_text(tmp_path / "file", "new")
+        atomic_write_text(tmp_path / "file", "new")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -85,8 +85,8 @@ import errno, fcntl, sys
 from pathlib import Path
 def flock(*_): raise OSError(int(sys.argv[2]), "flock")
 fcntl.flock = flock
-from charlstm.runs.file_lock import lock_of
-with lock_of(Path(sys.argv[1]), 5):
+from charlstm.runs.file_lock import open_lock
+with open_lock(Path(sys.argv[1]), 5):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -113,14 +113,14 @@ def holder(tmp_path: Path, number: int, repository: Path):
 
 def test_without_flock_a_lock_is_seen_and_keeps_others_out(tmp_path: Path, holder) -> None:
     lock_file = tmp_path / "a" / "run.lock"
-    assert is_held(lock_file)
+    assert is_locked(lock_file)
     with pytest.raises(Timeout):
-        lock_of(lock_file, 0.1).acquire()
+        open_lock(lock_file, 0.1).acquire()
     holder.communicate(timeout=60)
-    assert not is_held(lock_file)
-    with lock_of(lock_file, 0.1):
-        assert is_held(lock_file)
-    assert not is_held(lock_file)
+    assert not is_locked(lock_file)
+    with open_lock(lock_file, 0.1):
+        assert is_locked(lock_file)
+    assert not is_locked(lock_file)
 
 
 def test_without_flock_a_run_that_trains_is_seen_and_is_not_deleted_until_it_is_killed(tmp_path: Path, holder) -> None:
@@ -147,10 +147,10 @@ def test_a_holder_on_another_machine_is_alive_as_long_as_it_touches_its_marker(
     marker = tmp_path / "run.lock.held"
     monkeypatch.setattr(file_lock.fcntl, "flock", refuse(errno.ENOSYS))
     marker.write_text('{"place": "elsewhere", "process": 1, "started": ""}')
-    assert is_held(lock_file)
+    assert is_locked(lock_file)
     os.utime(marker, (time.time() - 61, time.time() - 61))
-    assert not is_held(lock_file)
-    with lock_of(lock_file, 0.1):
+    assert not is_locked(lock_file)
+    with open_lock(lock_file, 0.1):
         assert "elsewhere" not in marker.read_text()
 
 
@@ -159,14 +159,14 @@ def test_the_number_of_a_process_that_is_gone_does_not_hold_a_lock_when_it_is_gi
     marker = tmp_path / "run.lock.held"
     for holder, is_alive in ((here, True), (here._replace(started="1"), False)):
         marker.write_text(file_lock.json.dumps(holder._asdict()))
-        assert is_held(tmp_path / "run.lock") is is_alive
+        assert is_locked(tmp_path / "run.lock") is is_alive
 
 
 def test_the_holder_touches_its_marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_lock.fcntl, "flock", refuse(errno.ENOSYS))
     monkeypatch.setattr(file_lock, "_TOUCH_SECONDS", 0.01)
     marker = tmp_path / "run.lock.held"
-    with lock_of(tmp_path / "run.lock", 1):
+    with open_lock(tmp_path / "run.lock", 1):
         os.utime(marker, (1, 1))
         wait_until(lambda: marker.stat().st_mtime > 1, timeout=10)
 
@@ -182,9 +182,9 @@ import errno, fcntl, sys, time
 from pathlib import Path
 def flock(*_): raise OSError(errno.ENOSYS, "flock")
 fcntl.flock = flock
-from charlstm.runs.file_lock import lock_of
+from charlstm.runs.file_lock import open_lock
 for _ in range(10):
-    with lock_of(Path(sys.argv[1]), 60):
+    with open_lock(Path(sys.argv[1]), 60):
         inside = Path(sys.argv[1]).with_name("inside")
         inside.touch(exist_ok=False)
         inside.unlink()

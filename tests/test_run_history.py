@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from charlstm.config import Settings
-from charlstm.events import Evaluated, Extended, Paused, Progress, Record, Resumed, Rewound, Sampled, Saved, Started
-from charlstm.runs.history import RunHistory, decimated
-from charlstm.runs.store import RunFolder, RunStore
+from charlstm.events import Evaluated, Extended, Paused, Progress, Record, Resumed, RolledBack, Sampled, Saved, Started
+from charlstm.runs.history import RunHistory, downsample
+from charlstm.runs.store import RunDir, RunStore
 
 STARTED = Started(
     step=0,
@@ -48,20 +48,20 @@ def validation(step: int, loss: float) -> Evaluated:
     return Evaluated(step=step, val_loss=loss, method="stateful", is_best=False, elapsed_seconds=step * 0.6)
 
 
-def append(folder: RunFolder, *records: Record) -> None:
+def append(folder: RunDir, *records: Record) -> None:
     with folder.events_file.open("ab") as file:
         file.writelines(record.model_dump_json().encode() + b"\n" for record in records)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
+def folder(tmp_path: Path) -> RunDir:
     return RunStore(tmp_path).create(Settings(), "run")
 
 
 @pytest.mark.parametrize("num", [1, 7, 100, 101, 12_345])
 def test_least_and_greatest_and_last_stay_among_few(num: int) -> None:
     values = np.random.default_rng(num).normal(size=num)
-    kept = decimated(values, 100)
+    kept = downsample(values, 100)
     assert len(kept) <= 100
     assert set(kept) >= {int(values.argmin()), int(values.argmax()), num - 1}
     assert list(kept) == sorted(set(kept.tolist()))
@@ -69,8 +69,8 @@ def test_least_and_greatest_and_last_stay_among_few(num: int) -> None:
 
 def test_what_is_drawn_stays_until_the_next_doubling() -> None:
     values = np.random.default_rng(0).normal(size=4000)
-    before = decimated(values[:3000], 240)
-    after = decimated(values[:3100], 240)
+    before = downsample(values[:3000], 240)
+    after = downsample(values[:3100], 240)
     whole = [place for place in before.tolist() if place < 2976]  # the last whole bucket of 32 ends there
     assert [place for place in after.tolist() if place < 2976] == whole
 
@@ -79,12 +79,12 @@ def test_what_is_no_number_is_not_drawn() -> None:
     values = np.ones(1000)
     values[[3, 500]] = math.inf, math.nan
     values[501] = 7.0
-    assert 501 in decimated(values, 50)
-    assert not {3, 500} & set(decimated(values, 50).tolist())
-    assert decimated(np.array([1.0, math.inf, 2.0]), 50).tolist() == [0, 2]
+    assert 501 in downsample(values, 50)
+    assert not {3, 500} & set(downsample(values, 50).tolist())
+    assert downsample(np.array([1.0, math.inf, 2.0]), 50).tolist() == [0, 2]
 
 
-def test_a_tick_is_small_however_long_the_run_and_nothing_new_is_said_to_be_so(folder: RunFolder) -> None:
+def test_a_tick_is_small_however_long_the_run_and_nothing_new_is_said_to_be_so(folder: RunDir) -> None:
     draw = random.Random(1)
     append(folder, STARTED, *(point(step * 20, draw.uniform(1, 4)) for step in range(3000)))
     append(folder, *(validation(step * 50, draw.uniform(1, 4)) for step in range(1000)))
@@ -106,7 +106,7 @@ def test_a_tick_is_small_however_long_the_run_and_nothing_new_is_said_to_be_so(f
     assert zoomed.minutes == pytest.approx([step * 0.01 for step in zoomed.steps])
 
 
-def test_a_run_is_remembered_in_some_bytes_a_point_and_none_of_its_texts(folder: RunFolder) -> None:
+def test_a_run_is_remembered_in_some_bytes_a_point_and_none_of_its_texts(folder: RunDir) -> None:
     num_points = 4000
     append(folder, STARTED, *(point(step) for step in range(num_points)))
     append(folder, *(Sampled(step=step, text="x" * 10_000, temperature=1, seed=1) for step in range(0, num_points, 40)))
@@ -122,7 +122,7 @@ def test_a_run_is_remembered_in_some_bytes_a_point_and_none_of_its_texts(folder:
 
 
 @pytest.mark.parametrize("num_points", [0, 1, 2, 24, 25, 1000])
-def test_the_outline_goes_from_the_first_point_to_the_last_in_few(folder: RunFolder, num_points: int) -> None:
+def test_the_outline_goes_from_the_first_point_to_the_last_in_few(folder: RunDir, num_points: int) -> None:
     append(folder, STARTED, *(point(step, loss=5000.0 - step) for step in range(num_points)))
     history = RunHistory(folder)
     history.poll()
@@ -133,7 +133,7 @@ def test_the_outline_goes_from_the_first_point_to_the_last_in_few(folder: RunFol
         assert (outline[0], outline[-1]) == (5000.0, 5001.0 - num_points)
 
 
-def test_what_a_resume_or_a_divergence_takes_back_is_forgotten(folder: RunFolder) -> None:
+def test_what_a_resume_or_a_divergence_takes_back_is_forgotten(folder: RunDir) -> None:
     append(folder, STARTED, point(0, 4.0), validation(0, 4.0), point(20, 3.0), validation(20, 3.5))
     append(
         folder, point(40, 1.0), validation(40, 2.0), Paused(step=40), Sampled(step=40, text="x", temperature=1, seed=1)
@@ -149,7 +149,7 @@ def test_what_a_resume_or_a_divergence_takes_back_is_forgotten(folder: RunFolder
     assert curves["training"].steps == [0, 20, 50]
     assert curves["validation"].values == [4.0, 3.5]
     assert [(mark.kind, mark.step) for mark in history.marks()] == [("best", 20), ("resumed", 30)]
-    append(folder, Rewound(step=20, diverged_step=60, rate_factor=0.5))
+    append(folder, RolledBack(step=20, diverged_step=60, rate_factor=0.5))
     history.poll()
     assert history.series()["training"].steps == [0, 20]
     fresh = RunHistory(folder)
@@ -157,7 +157,7 @@ def test_what_a_resume_or_a_divergence_takes_back_is_forgotten(folder: RunFolder
     assert (fresh.series(), fresh.marks()) == (history.series(), history.marks())
 
 
-def test_samples_are_read_when_asked_for_with_the_losses_of_their_moment(folder: RunFolder) -> None:
+def test_samples_are_read_when_asked_for_with_the_losses_of_their_moment(folder: RunDir) -> None:
     append(folder, STARTED, point(0, 4.0), validation(0, 4.5), Sampled(step=0, text="é\n<b>", temperature=0.5, seed=7))
     append(folder, point(20, 3.0), point(40, 2.0), Sampled(step=40, text="later", temperature=0.5, seed=7))
     history = RunHistory(folder)
@@ -172,7 +172,7 @@ def test_samples_are_read_when_asked_for_with_the_losses_of_their_moment(folder:
     assert history.sample(-3) is None
 
 
-def test_the_time_left_is_that_of_the_part_that_is_worked_on(folder: RunFolder) -> None:
+def test_the_time_left_is_that_of_the_part_that_is_worked_on(folder: RunDir) -> None:
     history = RunHistory(folder)
     append(folder, STARTED, point(10, elapsed_seconds=60.0, fraction=0.005))
     history.poll()
@@ -187,7 +187,7 @@ def test_the_time_left_is_that_of_the_part_that_is_worked_on(folder: RunFolder) 
     assert history.time_left() == pytest.approx(30)
 
 
-def test_how_far_a_run_is_is_said_by_its_last_record_of_any_kind_that_counts(folder: RunFolder) -> None:
+def test_how_far_a_run_is_is_said_by_its_last_record_of_any_kind_that_counts(folder: RunDir) -> None:
     history = RunHistory(folder)
     assert history.reached() == (0, 0.0)
     append(
@@ -203,7 +203,7 @@ def test_how_far_a_run_is_is_said_by_its_last_record_of_any_kind_that_counts(fol
     assert history.reached() == (27, 15.0)
 
 
-def test_marks_are_few_and_the_rare_ones_are_not_crowded_out(folder: RunFolder) -> None:
+def test_marks_are_few_and_the_rare_ones_are_not_crowded_out(folder: RunDir) -> None:
     append(folder, STARTED, point(0), Paused(step=0), *(Saved(step=step, cause="timer") for step in range(1000)))
     history = RunHistory(folder)
     history.poll()

@@ -11,10 +11,10 @@ from charlstm.errors import CharLSTMError, ConfigError, CorpusError, RunError
 from charlstm.events import Failed
 from charlstm.runs.history import History
 from charlstm.runs.manager import RunManager
-from charlstm.runs.quotas import allowed, bounded
-from charlstm.runs.retention import UPLOADS, clean, require_disk, visitors
-from charlstm.runs.store import RunFolder, RunStore
-from charlstm.runs.worker import work
+from charlstm.runs.quotas import apply_limits, limit_size
+from charlstm.runs.retention import UPLOADS, remove_expired, require_disk, visitor_runs
+from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.worker import run_training
 
 TINY = {"hidden_size": 8, "batch_size": 2, "seq_len": 16, "max_minutes": 0, "max_steps": 4, "sample_every": 10**9}
 
@@ -29,22 +29,22 @@ def test_a_run_without_a_time_limit_gets_the_longest_and_a_longer_one_is_refused
 ) -> None:
     monkeypatch.setenv("CHARLSTM_MAX_MINUTES", "3")
     endless, short = Settings.preset("best"), Settings.preset("minute", max_minutes=2)
-    assert allowed(endless).train.max_minutes == 3
-    assert allowed(endless).train.max_passes == endless.train.max_passes
-    assert allowed(short) == short
+    assert apply_limits(endless).train.max_minutes == 3
+    assert apply_limits(endless).train.max_passes == endless.train.max_passes
+    assert apply_limits(short) == short
     with pytest.raises(ConfigError, match="at most 3 minutes"):
-        allowed(Settings.preset("minute", max_minutes=3.5))
+        apply_limits(Settings.preset("minute", max_minutes=3.5))
     monkeypatch.setenv("CHARLSTM_MAX_MINUTES", "0")
-    assert allowed(endless) == endless
+    assert apply_limits(endless) == endless
 
 
 def test_a_text_is_refused_as_soon_as_it_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARLSTM_MAX_CORPUS_MB", "0.000010")
-    assert "".join(bounded("1234567890")) == "1234567890"
+    assert "".join(limit_size("1234567890")) == "1234567890"
     for text in ("12345678901", "éééééé"):  # in bytes of UTF-8
         with pytest.raises(CorpusError, match="may have at most"):
-            list(bounded(text))
-    pieces = bounded(iter(["12345", "67890", "x", "never"]))
+            list(limit_size(text))
+    pieces = limit_size(iter(["12345", "67890", "x", "never"]))
     taken = [next(pieces), next(pieces)]
     with pytest.raises(CorpusError):
         next(pieces)
@@ -70,7 +70,7 @@ def test_a_model_that_is_too_large_is_refused_before_it_is_made(
     folder = RunStore(tmp_path).create(Settings.preset("minute", **TINY, corpus="mine"), "large", pangrams)
     monkeypatch.setattr("charlstm.runs.worker.LanguageModel.create", None)
     with pytest.raises(CharLSTMError, match="at most 100 parameters"):
-        work(folder)
+        run_training(folder)
     history = History(folder)
     history.poll()
     assert isinstance(history.records[-1], Failed)
@@ -95,19 +95,19 @@ class TestCleaning:
         return RunStore(tmp_path)
 
     def test_what_visitors_made_is_known_and_what_is_bundled_is_not_theirs(self, store: RunStore) -> None:
-        assert [folder.name for folder in visitors(store)] == ["old", "middle", "new"]
+        assert [folder.name for folder in visitor_runs(store)] == ["old", "middle", "new"]
 
     def test_what_is_old_goes(self, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CHARLSTM_MAX_KEPT_HOURS", "1.5")
-        assert clean(store) == ["old", "middle"]
+        assert remove_expired(store) == ["old", "middle"]
         assert sorted(path.name for path in store.root.iterdir()) == ["bundled", "new"]
 
     def test_the_oldest_goes_when_the_disk_is_full_and_no_more_than_needed(
         self, store: RunStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("CHARLSTM_MAX_DISK_MB", "0.0025")
-        assert clean(store) == ["old"]
-        assert clean(store) == []
+        assert remove_expired(store) == ["old"]
+        assert remove_expired(store) == []
 
     def test_nothing_new_is_begun_on_a_disk_that_is_full(
         self, store: RunStore, monkeypatch: pytest.MonkeyPatch
@@ -117,7 +117,7 @@ class TestCleaning:
         with pytest.raises(RunError, match="disk for runs and models is full"):
             RunManager(store.root).start(Settings.preset("minute"), "another")
         assert not (store.root / "another").exists()
-        clean(store)
+        remove_expired(store)
         require_disk(store)
 
     def test_what_was_deleted_and_what_was_kept_for_a_reload_count_and_go_before_any_run(
@@ -133,35 +133,35 @@ class TestCleaning:
         manager = RunManager(store.root)
         manager.delete("deleted")
         monkeypatch.setenv("CHARLSTM_MAX_DISK_MB", "0.0045")
-        assert clean(store) == []
+        assert remove_expired(store) == []
         assert manager.trash() == []
         assert (older.exists(), newer.exists()) == (False, True)
         monkeypatch.setenv("CHARLSTM_MAX_DISK_MB", "0.0035")
         require_disk(store)  # there is room, once the last of them is gone
         assert not newer.exists()
-        assert len(visitors(store)) == 3
+        assert len(visitor_runs(store)) == 3
 
     def test_what_was_deleted_long_ago_goes(self, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
         store.create(Settings.preset("minute"), "deleted").log_file.touch()
         manager = RunManager(store.root)
         trash_id = manager.delete("deleted")
         monkeypatch.setenv("CHARLSTM_MAX_KEPT_HOURS", "5")
-        assert clean(store) == []
+        assert remove_expired(store) == []
         assert len(manager.trash()) == 1
         milliseconds = int(trash_id.rpartition(".")[2]) - 6 * 3_600_000
         (store.root / ".trash" / trash_id).rename(store.root / ".trash" / f"deleted.{milliseconds}")
-        assert clean(store) == []
+        assert remove_expired(store) == []
         assert manager.trash() == []
 
     def test_a_run_that_is_going_stays(self, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CHARLSTM_MAX_KEPT_HOURS", "0.5")
-        with RunFolder(store.root / "old").lock():
-            assert clean(store) == ["middle", "new"]
+        with RunDir(store.root / "old").lock():
+            assert remove_expired(store) == ["middle", "new"]
 
     def test_what_may_not_go_stays(self, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CHARLSTM_MAX_KEPT_HOURS", "0.5")
-        assert clean(store, lambda folder: folder.name != "middle") == ["old", "new"]
+        assert remove_expired(store, lambda folder: folder.name != "middle") == ["old", "new"]
 
     def test_at_home_nothing_goes(self, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("SPACE_ID")
-        assert clean(store) == []
+        assert remove_expired(store) == []

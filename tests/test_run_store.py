@@ -15,10 +15,10 @@ from records import FAILED, FINISHED, STARTED, STOPPED, append, lines, resumed, 
 from charlstm.config import Settings
 from charlstm.errors import RunError
 from charlstm.runs.control import Control
-from charlstm.runs.store import ACTIVE, RunFolder, RunStore
+from charlstm.runs.store import ACTIVE, RunDir, RunStore
 
 SETTINGS = Settings.from_flat({"corpus": "pasted", "hidden_size": 8, "max_steps": 10, "sample_prompt": "é »"})
-Hold = Callable[[RunFolder], "subprocess.Popen[bytes]"]
+Hold = Callable[[RunDir], "subprocess.Popen[bytes]"]
 
 
 def is_one_sentence(error: BaseException) -> bool:
@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> RunStore:
 
 
 @pytest.fixture
-def folder(store: RunStore) -> RunFolder:
+def folder(store: RunStore) -> RunDir:
     return store.create(SETTINGS, "run")
 
 
@@ -41,7 +41,7 @@ def hold() -> Iterator[Hold]:
     script = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]): print(flush=True); sys.stdin.read()"
     holders: list[subprocess.Popen[bytes]] = []
 
-    def start(folder: RunFolder) -> "subprocess.Popen[bytes]":
+    def start(folder: RunDir) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-c", script, str(folder.path / "run.lock")]
         holders.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
         assert holders[-1].stdout is not None
@@ -122,7 +122,7 @@ class TestNames:
 
 
 class TestCreating:
-    def test_the_settings_are_kept_as_one_flat_readable_object(self, folder: RunFolder):
+    def test_the_settings_are_kept_as_one_flat_readable_object(self, folder: RunDir):
         text = folder.settings_file.read_text(encoding="utf-8")
         values = json.loads(text)
         assert values["hidden_size"] == 8
@@ -135,10 +135,10 @@ class TestCreating:
         text = "tabs\tand \u2028 🙂\n\nß\n"
         assert store.create(SETTINGS, "run", text).corpus_file.read_bytes() == text.encode("utf-8")
 
-    def test_without_a_text_there_is_no_copy_of_one(self, folder: RunFolder):
+    def test_without_a_text_there_is_no_copy_of_one(self, folder: RunDir):
         assert [path.name for path in folder.path.iterdir()] == ["config.json"]
 
-    def test_a_taken_name_is_refused_and_what_is_there_stays(self, store: RunStore, folder: RunFolder):
+    def test_a_taken_name_is_refused_and_what_is_there_stays(self, store: RunStore, folder: RunDir):
         before = folder.settings_file.read_bytes()
         with pytest.raises(RunError, match="run exists already") as caught:
             store.create(Settings.preset("blog"), "run", "text")
@@ -152,7 +152,7 @@ class TestCreating:
             RunStore(tmp_path / "file").create(SETTINGS, "run")
         assert is_one_sentence(caught.value)
 
-    def test_a_run_from_before_streams_were_reset_goes_on_without(self, folder: RunFolder):
+    def test_a_run_from_before_streams_were_reset_goes_on_without(self, folder: RunDir):
         flat = Settings.preset("minute").flat()
         assert flat.pop("state_reset") > 0
         folder.settings_file.write_text(json.dumps(flat), encoding="utf-8")
@@ -161,7 +161,7 @@ class TestCreating:
     @pytest.mark.parametrize(
         "data", [b"", b"{", b"[]", b"[1]", b"null", b"5", b'{"hidden_size": 0}', b'{"stranger": 1}', b'"\xff"']
     )
-    def test_damaged_settings_are_said_to_be_so_in_one_sentence(self, folder: RunFolder, data: bytes):
+    def test_damaged_settings_are_said_to_be_so_in_one_sentence(self, folder: RunDir, data: bytes):
         folder.settings_file.write_bytes(data)
         with pytest.raises(RunError, match="settings of run run can't be read") as caught:
             folder.settings()
@@ -178,7 +178,7 @@ class TestListing:
     def test_a_folder_that_does_not_exist_holds_no_runs(self, tmp_path: Path):
         assert RunStore(tmp_path / "nowhere").folders() == []
 
-    def test_a_models_folder_without_settings_is_no_run(self, store: RunStore, folder: RunFolder):
+    def test_a_models_folder_without_settings_is_no_run(self, store: RunStore, folder: RunDir):
         (store.root / "model").mkdir()
         (store.root / "model" / "model.safetensors").write_bytes(b"")
         (store.root / "notes.txt").write_text("a file")
@@ -186,14 +186,14 @@ class TestListing:
         with pytest.raises(RunError, match="no run named model"):
             store.get("model")
 
-    def test_a_folder_whose_name_is_none_for_a_run_is_passed_over(self, store: RunStore, folder: RunFolder):
+    def test_a_folder_whose_name_is_none_for_a_run_is_passed_over(self, store: RunStore, folder: RunDir):
         (store.root / ".hidden").mkdir()
         (store.root / ".hidden" / "config.json").write_text("{}")
         assert store.folders() == [folder]
 
     @pytest.mark.parametrize("name", ["novel (copy)", "Roman été", "x" * 100, "con"])
     def test_a_run_that_was_renamed_in_a_file_manager_is_listed_and_found(
-        self, store: RunStore, folder: RunFolder, name: str
+        self, store: RunStore, folder: RunDir, name: str
     ):
         folder.path.rename(store.root / name)
         assert [run.name for run in store.folders()] == [name]
@@ -207,14 +207,14 @@ class TestListing:
             store.get("other")
         assert is_one_sentence(caught.value)
         with pytest.raises(RunError, match="no run named other"):
-            RunFolder(store.root / "other").settings()
+            RunDir(store.root / "other").settings()
 
 
 class TestControl:
-    def test_a_fresh_run_is_asked_nothing(self, folder: RunFolder):
+    def test_a_fresh_run_is_asked_nothing(self, folder: RunDir):
         assert folder.control() == Control(stop=False)
 
-    def test_the_last_request_is_the_one_that_counts_and_nothing_else_is_left(self, folder: RunFolder):
+    def test_the_last_request_is_the_one_that_counts_and_nothing_else_is_left(self, folder: RunDir):
         folder.ask(Control(stop=True))
         assert folder.control().stop is True
         folder.ask(Control())
@@ -222,26 +222,26 @@ class TestControl:
         assert {path.name for path in folder.path.iterdir()} == {"config.json", "control.json"}
 
     @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"stop": "perhaps"}', b"\xff\xfe"])
-    def test_a_damaged_request_asks_nothing(self, folder: RunFolder, data: bytes):
+    def test_a_damaged_request_asks_nothing(self, folder: RunDir, data: bytes):
         (folder.path / "control.json").write_bytes(data)
         assert folder.control() == Control()
 
-    def test_a_request_of_a_later_version_is_understood_as_far_as_it_is_known(self, folder: RunFolder):
+    def test_a_request_of_a_later_version_is_understood_as_far_as_it_is_known(self, folder: RunDir):
         (folder.path / "control.json").write_text('{"stop": true, "hurry": 3}')
         assert folder.control().stop is True
 
 
 class TestStatus:
-    def test_a_fresh_run_is_starting(self, folder: RunFolder):
+    def test_a_fresh_run_is_starting(self, folder: RunDir):
         assert folder.status() == "starting"
 
-    def test_a_run_whose_worker_never_came_is_interrupted(self, folder: RunFolder):
+    def test_a_run_whose_worker_never_came_is_interrupted(self, folder: RunDir):
         an_hour_ago = folder.settings_file.stat().st_mtime - 3600
         os.utime(folder.settings_file, (an_hour_ago, an_hour_ago))
         assert folder.status() == "interrupted"
 
     def test_a_run_is_running_while_another_process_holds_its_lock_and_interrupted_when_that_dies(
-        self, folder: RunFolder, hold: Hold
+        self, folder: RunDir, hold: Hold
     ):
         append(folder, lines(STARTED, sampled(5)))
         worker = hold(folder)
@@ -252,12 +252,12 @@ class TestStatus:
         assert not folder.is_alive()
         assert folder.status() == "interrupted"
 
-    def test_a_running_run_that_is_asked_to_stop_is_stopping(self, folder: RunFolder, hold: Hold):
+    def test_a_running_run_that_is_asked_to_stop_is_stopping(self, folder: RunDir, hold: Hold):
         hold(folder)
         folder.ask(Control(stop=True))
         assert folder.status() == "stopping"
 
-    def test_a_resumed_run_is_running_whatever_its_last_record_says(self, folder: RunFolder, hold: Hold):
+    def test_a_resumed_run_is_running_whatever_its_last_record_says(self, folder: RunDir, hold: Hold):
         append(folder, lines(STARTED, STOPPED))
         hold(folder)
         assert folder.status() == "running"
@@ -275,52 +275,52 @@ class TestStatus:
         ],
     )
     def test_a_run_without_a_worker_is_what_its_last_record_says(
-        self, folder: RunFolder, records: tuple[dict[str, object], ...], status: str
+        self, folder: RunDir, records: tuple[dict[str, object], ...], status: str
     ):
         append(folder, lines(*records))
         assert folder.status() == status
         assert folder.is_completed() == (status == "completed")
 
-    def test_a_request_to_stop_does_not_change_what_has_ended(self, folder: RunFolder):
+    def test_a_request_to_stop_does_not_change_what_has_ended(self, folder: RunDir):
         append(folder, lines(STARTED, FINISHED))
         folder.ask(Control(stop=True))
         assert folder.status() == "completed"
 
     @pytest.mark.parametrize("tail", [b'{"kind": "finished", "st', b"\n", b"\xff\xfe\n"])
-    def test_a_broken_last_line_is_a_crash(self, folder: RunFolder, tail: bytes):
+    def test_a_broken_last_line_is_a_crash(self, folder: RunDir, tail: bytes):
         append(folder, lines(STARTED, sampled(5)) + tail)
         assert folder.status() == "interrupted"
 
-    def test_an_empty_record_file_is_a_crash(self, folder: RunFolder):
+    def test_an_empty_record_file_is_a_crash(self, folder: RunDir):
         append(folder, b"")
         assert folder.status() == "interrupted"
 
-    def test_the_last_record_is_found_behind_many_long_ones(self, folder: RunFolder):
+    def test_the_last_record_is_found_behind_many_long_ones(self, folder: RunDir):
         append(folder, lines(STARTED, *(sampled(step, "日本語" * 3000) for step in range(9)), FINISHED))
         assert folder.status() == "completed"
 
     def test_those_that_have_a_process_or_are_about_to_are_the_active_ones(self):
         assert set(ACTIVE) == {"starting", "running", "paused", "stopping", "measuring"}
 
-    def test_looking_makes_no_file_in_a_folder_without_a_lock(self, folder: RunFolder):
+    def test_looking_makes_no_file_in_a_folder_without_a_lock(self, folder: RunDir):
         before = sorted(folder.path.iterdir())
         assert not folder.is_alive()
         folder.status()
         assert sorted(folder.path.iterdir()) == before
 
-    def test_looking_leaves_a_lock_that_can_be_taken(self, folder: RunFolder):
+    def test_looking_leaves_a_lock_that_can_be_taken(self, folder: RunDir):
         (folder.path / "run.lock").touch()
         assert not folder.is_alive()
         with FileLock(folder.path / "run.lock", timeout=0):
             assert folder.is_alive()
         assert not folder.is_alive()
 
-    def test_somebody_else_who_only_looks_is_not_taken_for_a_worker(self, folder: RunFolder, repository: Path):
+    def test_somebody_else_who_only_looks_is_not_taken_for_a_worker(self, folder: RunDir, repository: Path):
         append(folder, lines(STARTED, FINISHED))
         (folder.path / "run.lock").touch()
         script = (
-            "import sys, pathlib\nfrom charlstm.runs.store import RunFolder\nprint(flush=True)\n"
-            "while True: RunFolder(pathlib.Path(sys.argv[1])).is_alive()"
+            "import sys, pathlib\nfrom charlstm.runs.store import RunDir\nprint(flush=True)\n"
+            "while True: RunDir(pathlib.Path(sys.argv[1])).is_alive()"
         )
         command = [sys.executable, "-c", script, str(folder.path)]
         with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE) as looker:

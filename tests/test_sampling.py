@@ -12,7 +12,7 @@ from torch import Tensor
 from charlstm.config import ModelConfig, SampleConfig
 from charlstm.errors import VocabularyError
 from charlstm.generation import stream as stream_module
-from charlstm.generation.engine import begin
+from charlstm.generation.engine import start_session
 from charlstm.generation.stream import TextChunk, stream
 from charlstm.kernel import decoder
 from charlstm.model import CharLSTM
@@ -350,10 +350,10 @@ def test_random_bytes_never_break_a_character() -> None:
     """An untrained model writes noise; every piece must still be text, and every byte accounted for."""
     model, config = make(BYTES), SampleConfig(num_chars=400, temperature=1.0)
     chunks = list(stream(model, BYTES, "漢", config))
-    ids = np.concatenate([each.ids[0] for each in [begin(model, [START], config).write(config, 400, 0)]])
+    ids = np.concatenate([each.ids[0] for each in [start_session(model, [START], config).write(config, 400, 0)]])
     assert "".join(chunk.text for chunk in chunks) == bytes(ids.tolist()).decode("utf-8", "replace")
     assert all(len(chunk.surprises) == len(chunk.text) for chunk in chunks)
-    total = begin(model, [START], config).write(config, 400, 0).surprises.sum()
+    total = start_session(model, [START], config).write(config, 400, 0).surprises.sum()
     assert sum(figure for chunk in chunks for figure in chunk.surprises) == pytest.approx(total, rel=1e-5)
     for chunk in chunks:
         chunk.text.encode("utf-8")  # a lone surrogate would raise

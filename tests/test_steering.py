@@ -15,15 +15,15 @@ from worked import TINY, last_weights, new_run, of_kind
 from charlstm.config import Settings
 from charlstm.errors import RunError
 from charlstm.events import Evaluated, Event, Progress, Record, Sampled, StepDone
-from charlstm.runs.control import Ear, Mailbox
-from charlstm.runs.store import RunFolder
-from charlstm.runs.worker import work
+from charlstm.runs.control import Mailbox, RequestListener
+from charlstm.runs.store import RunDir
+from charlstm.runs.worker import run_training
 from charlstm.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("attentive")
 
 
-def at(folder: RunFolder, step: int, **asked: Any) -> Callable[[Record], None]:
+def at(folder: RunDir, step: int, **asked: Any) -> Callable[[Record], None]:
     """Make a request when the point of the curve at `step` is recorded."""
 
     def on_record(record: Record) -> None:
@@ -36,7 +36,7 @@ def at(folder: RunFolder, step: int, **asked: Any) -> Callable[[Record], None]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, pangrams: str) -> dict[str, Tensor]:
     folder = new_run(tmp_path_factory.mktemp("undisturbed"), pangrams)
-    work(folder)
+    run_training(folder)
     return last_weights(folder)
 
 
@@ -63,7 +63,7 @@ def halved(pangrams: str) -> dict[str, Tensor]:
 class TestRequests:
     def test_a_request_is_acknowledged_while_the_thread_that_trains_is_busy(self, tmp_path: Path):
         mailbox = Mailbox(tmp_path)
-        with Ear(mailbox):
+        with RequestListener(mailbox):
             number = mailbox.request(save=True)
             wait_until(lambda: mailbox.answer().number == number, 5)
             assert mailbox.answer().done == 0
@@ -98,7 +98,7 @@ class TestRate:
     ):
         folder = new_run(tmp_path, pangrams)
         steps = {20: {"rate_factor": 0.5}, 40: {"stop": True}}
-        stopped = work(
+        stopped = run_training(
             folder,
             on_record=lambda record: [at(folder, step, **asked)(record) for step, asked in steps.items()] and None,
         )
@@ -110,7 +110,7 @@ class TestRate:
             next(line["num_passes"] for line in of_kind(folder, "progress") if line["step"] == 20)
         )
         assert "rate" in [line["cause"] for line in of_kind(folder, "saved") if line["step"] == 20]
-        assert work(folder).reason == "completed"
+        assert run_training(folder).reason == "completed"
         assert_same_weights(last_weights(folder), halved)
 
 
@@ -133,7 +133,7 @@ class TestPause:
 
         seen: list[str] = []
         continuing = threading.Thread(target=go_on)
-        assert work(folder, on_record=on_record).reason == "completed"
+        assert run_training(folder, on_record=on_record).reason == "completed"
         continuing.join()
         assert seen == ["paused"]
         (paused,), (continued,) = of_kind(folder, "paused"), of_kind(folder, "continued")
@@ -141,10 +141,10 @@ class TestPause:
         assert continued["elapsed_seconds"] == paused["elapsed_seconds"]
         assert continued["paused_seconds"] > 0
         assert_same_weights(last_weights(folder), undisturbed)
-        assert RunFolder(killed).status() == "interrupted"
-        work(RunFolder(killed))
-        assert [line["step"] for line in of_kind(RunFolder(killed), "resumed")] == [30]
-        assert_same_weights(last_weights(RunFolder(killed)), undisturbed)
+        assert RunDir(killed).status() == "interrupted"
+        run_training(RunDir(killed))
+        assert [line["step"] for line in of_kind(RunDir(killed), "resumed")] == [30]
+        assert_same_weights(last_weights(RunDir(killed)), undisturbed)
 
     def test_a_paused_run_can_be_stopped_and_resumed(
         self, tmp_path: Path, pangrams: str, undisturbed: dict[str, Tensor]
@@ -156,9 +156,9 @@ class TestPause:
             if record.kind == "paused":
                 folder.mailbox.request(stop=True)
 
-        assert (work(folder, on_record=on_record).reason, folder.status()) == ("stopped", "stopped")
+        assert (run_training(folder, on_record=on_record).reason, folder.status()) == ("stopped", "stopped")
         assert of_kind(folder, "finished")[0]["step"] == 30
-        work(folder)
+        run_training(folder)
         assert_same_weights(last_weights(folder), undisturbed)
 
     def test_time_spent_waiting_is_no_training_time(self):
@@ -208,5 +208,5 @@ def test_what_killed_workers_left_half_written_is_swept_and_requests_of_others_s
     for path in (*left, other):
         path.touch()
     folder.mailbox.request(stop=True)
-    work(folder)
+    run_training(folder)
     assert [path.exists() for path in (*left, other)] == [False, False, True]

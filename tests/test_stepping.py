@@ -11,7 +11,7 @@ from charlstm.config import ModelConfig, SampleConfig
 from charlstm.corpus import open_corpus
 from charlstm.generation import engine
 from charlstm.kernel import decoder
-from charlstm.kernel.decoder import Texts
+from charlstm.kernel.decoder import DecoderState
 from charlstm.model import CharLSTM
 
 pytestmark = needs_compiler
@@ -41,9 +41,11 @@ def log_probabilities(model: CharLSTM, ids: np.ndarray) -> torch.Tensor:
     return functional.log_softmax(logits[:, :-1].double(), dim=-1)
 
 
-def followed(model: CharLSTM, ids: np.ndarray, is_int8: bool, num_likeliest: int = 0) -> decoder.Written:
-    network = engine.network_of(model, is_int8)
-    return Texts.together([Texts.after(network, row[:1]) for row in ids]).follow(ids[:, 1:], num_likeliest)
+def followed(model: CharLSTM, ids: np.ndarray, is_int8: bool, num_likeliest: int = 0) -> decoder.DecodedTokens:
+    network = engine.packed_weights(model, is_int8)
+    return DecoderState.together([DecoderState.after(network, row[:1]) for row in ids]).follow(
+        ids[:, 1:], num_likeliest
+    )
 
 
 @pytest.mark.parametrize(("vocab_size", "settings"), SHAPES)
@@ -66,7 +68,9 @@ def test_every_probability_is_that_of_the_network(vocab_size: int, settings: dic
 def bundled(repository: object) -> tuple[CharLSTM, np.ndarray]:
     """The bundled model that is at home in a text that every machine has, and the last 4 x 1,500 characters of that."""
     known = LanguageModel.load(f"{repository}/checkpoints/python-stdlib")
-    text = "".join(char for char in open_corpus("python-stdlib").text[-9000:] if not known.vocabulary.unknown(char))
+    text = "".join(
+        char for char in open_corpus("python-stdlib").text[-9000:] if not known.vocabulary.find_unknown(char)
+    )
     return known.model, known.vocabulary.encode(text)[:6000].astype(np.int32).reshape(4, -1)
 
 
@@ -87,13 +91,15 @@ def test_8_bits_cost_less_than_0_002_nats(bundled: tuple[CharLSTM, np.ndarray]) 
 
 @TYPES
 def test_a_text_is_the_same_to_the_bit_alone_and_beside_others(is_int8: bool) -> None:
-    network = engine.network_of(model_of(65, hidden_size=48, num_layers=2), is_int8)
+    network = engine.packed_weights(model_of(65, hidden_size=48, num_layers=2), is_int8)
     config = SampleConfig(temperature=1.0, top_p=0.9, seed=4)
     beginnings = [np.array(each, np.int32) for each in ([1, 2, 3], [4], [5, 6], [1, 2], *[[7]] * 9)]
-    together = Texts.together([Texts.after(network, each) for each in beginnings]).write(config, 100, 0, 5)
+    together = DecoderState.together([DecoderState.after(network, each) for each in beginnings]).write(
+        config, 100, 0, 5
+    )
     for sample in (0, 3, 12):
-        alone = [Texts.after(network, beginnings[sample])] * (sample + 1)  # only its number counts
-        again = Texts.together(alone).write(config, 100, 0, 5)
+        alone = [DecoderState.after(network, beginnings[sample])] * (sample + 1)  # only its number counts
+        again = DecoderState.together(alone).write(config, 100, 0, 5)
         for found, expected in zip(again, together, strict=True):
             assert np.array_equal(found[sample], expected[sample])
 
@@ -101,24 +107,27 @@ def test_a_text_is_the_same_to_the_bit_alone_and_beside_others(is_int8: bool) ->
 @TYPES
 def test_a_text_is_the_same_to_the_bit_however_it_is_cut(is_int8: bool) -> None:
     """Written at once, in pieces, and continued by who only has the text."""
-    network = engine.network_of(model_of(65, hidden_size=48, num_layers=2), is_int8)
+    network = engine.packed_weights(model_of(65, hidden_size=48, num_layers=2), is_int8)
     config, start = SampleConfig(temperature=1.0, no_repeat=3, seed=4), np.array([1, 2, 3], np.int32)
-    whole = Texts.after(network, start).write(config, 2100, 0)
-    texts, pieces, done = Texts.after(network, start), [], 0
+    whole = DecoderState.after(network, start).write(config, 2100, 0)
+    texts, pieces, done = DecoderState.after(network, start), [], 0
     for length in (1, 9, 1500, 590):
         pieces.append(texts.write(config, length, done))
         done += length
     assert np.array_equal(np.concatenate([piece.ids for piece in pieces], axis=1), whole.ids)
     assert np.array_equal(np.concatenate([piece.surprises for piece in pieces], axis=1), whole.surprises)
     begun = np.concatenate([start, whole.ids[0, :1700]])
-    continued = Texts.after(network, begun).write(config, 400, 1700)
+    continued = DecoderState.after(network, begun).write(config, 400, 1700)
     assert np.array_equal(continued.ids, whole.ids[:, 1700:])
     assert np.array_equal(continued.surprises, whole.surprises[:, 1700:])
 
 
 def test_threads_change_nothing() -> None:
-    network = engine.network_of(model_of(65, hidden_size=48), False)
-    texts, before = [Texts.after(network, np.array([1], np.int32), 20) for _ in range(2)], torch.get_num_threads()
+    network = engine.packed_weights(model_of(65, hidden_size=48), False)
+    texts, before = (
+        [DecoderState.after(network, np.array([1], np.int32), 20) for _ in range(2)],
+        torch.get_num_threads(),
+    )
     one = texts[0].write(SampleConfig(), 50, 0)
     try:
         torch.set_num_threads(3)
@@ -130,13 +139,15 @@ def test_threads_change_nothing() -> None:
 @pytest.mark.parametrize(("vocab_size", "changed_at"), [(20, 3), (20, 19), (21, 0), (21, 20)])
 def test_changed_weights_are_noticed(vocab_size: int, changed_at: int) -> None:
     model = model_of(vocab_size, hidden_size=16)
-    first = engine.network_of(model, False)
-    assert engine.network_of(model, False) is first
+    first = engine.packed_weights(model, False)
+    assert engine.packed_weights(model, False) is first
     with torch.no_grad():
         model.head.bias[changed_at] += 50.0
-    changed = engine.network_of(model, False)
+    changed = engine.packed_weights(model, False)
     assert changed is not first
-    assert set(Texts.after(changed, np.zeros(1, np.int32)).write(SampleConfig(), 50, 0).ids[0].tolist()) == {changed_at}
+    assert set(DecoderState.after(changed, np.zeros(1, np.int32)).write(SampleConfig(), 50, 0).ids[0].tolist()) == {
+        changed_at
+    }
 
 
 def test_weights_that_are_no_numbers_choose_a_character_all_the_same() -> None:
@@ -144,13 +155,13 @@ def test_weights_that_are_no_numbers_choose_a_character_all_the_same() -> None:
     with torch.no_grad():
         model.lstm.weight_hh_l0.fill_(float("nan"))
     for settings in ({}, {"temperature": 0}, {"top_k": 3, "top_p": 0.5, "no_repeat": 2}):
-        texts = engine.begin(model, [np.zeros(2, np.int32)], SampleConfig(**settings))
+        texts = engine.start_session(model, [np.zeros(2, np.int32)], SampleConfig(**settings))
         assert set(texts.write(SampleConfig(**settings), 30, 0, 5).ids[0].tolist()) <= set(range(20))
 
 
 def test_memory_stays_where_it_was_however_much_is_written() -> None:
     """What one piece needs is freed before the next but one: the state of a text holds nothing that grows."""
-    texts = Texts.after(engine.network_of(model_of(20, hidden_size=16), False), np.zeros(1, np.int32))
+    texts = DecoderState.after(engine.packed_weights(model_of(20, hidden_size=16), False), np.zeros(1, np.int32))
 
     def held() -> int:
         return sum(

@@ -16,7 +16,7 @@ from training_runs import RHYME, config, of, run_until, split_of, timeless
 from charlstm import LanguageModel, SampleConfig
 from charlstm.checkpoint import load_training_state, save_training_state
 from charlstm.config import ModelConfig
-from charlstm.evaluation import validation_figures
+from charlstm.evaluation import final_validation
 from charlstm.events import Evaluated, Progress
 from charlstm.training import Trainer, train
 
@@ -81,7 +81,7 @@ def story(model: ModelConfig, place: Path) -> list[object]:
         heard += [each.generate("the cat", SampleConfig(num_chars=20, seed=2)), each.score("the dog sat").nats]
         heard += [hashlib.sha256(weight.detach().numpy().tobytes()).hexdigest() for weight in each.model.parameters()]
         heard.append({weight.dtype for weight in each.model.parameters()})
-    heard.append(validation_figures(loaded.model, split.validation))
+    heard.append(final_validation(loaded.model, split.validation))
     return heard
 
 

@@ -25,8 +25,8 @@ from charlstm.config import Settings
 from charlstm.distributed import World
 from charlstm.errors import ConfigError
 from charlstm.runs.control import Control
-from charlstm.runs.store import RunFolder, RunStore
-from charlstm.runs.worker import work
+from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.worker import run_training
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or not torch.distributed.is_gloo_available(),  # noqa: TID251
@@ -62,9 +62,9 @@ import contextlib, functools, os, signal, sys
 from pathlib import Path
 from waiting import wait_until
 from charlstm.cli import main
-from charlstm.errors import GroupError
+from charlstm.errors import DistributedError
 from charlstm.runs import worker
-from charlstm.runs.store import RunFolder
+from charlstm.runs.store import RunDir
 from charlstm.training import Trainer
 worker._LOOK_SECONDS = 0.0
 worker._SAVE_SHARE = 0.5
@@ -82,19 +82,19 @@ agreed = Trainer.agreed
 def interrupted(self, stop, save):
     since = self.step - int(os.environ.get("WAITS", "1000"))
     if since == 0 and rank == 0:
-        wait_until(lambda: RunFolder(state.parents[1]).control().pause)
+        wait_until(lambda: RunDir(state.parents[1]).control().pause)
     if since == 3:  # the next step carries the wish to the second one, after which both heed it
         wait_until(signalled[-1])
     if "DEATHS" in os.environ and rank == 1 - attempt and self.step > 40 * (attempt + 1) and state.exists():
         os.kill(os.getpid(), signal.SIGKILL)
     return agreed(self, stop, save)
 Trainer.agreed = interrupted
-leave = worker.Ear.__exit__
+leave = worker.RequestListener.__exit__
 def leave_when_signalled(self, kind, *error):
-    if kind is GroupError:
+    if kind is DistributedError:
         wait_until(signalled[-1])
     leave(self, kind, *error)
-worker.Ear.__exit__ = leave_when_signalled
+worker.RequestListener.__exit__ = leave_when_signalled
 if "WAITS" in os.environ:  # torchrun told to end waits for its processes, which when forked would wait for it
     os._exit(main(sys.argv[1:]))
 sys.exit(main(sys.argv[1:]))
@@ -142,7 +142,7 @@ def torchrun(fork: Fork) -> Iterator[Callable[..., Forked]]:
         each.wait(60)
 
 
-def lines_of(folder: RunFolder) -> list[dict[str, Any]]:
+def lines_of(folder: RunDir) -> list[dict[str, Any]]:
     """Every line of a run's records; each must be whole."""
     return [json.loads(line) for line in folder.events_file.read_bytes().splitlines()] if folder.exists else []
 
@@ -151,7 +151,7 @@ def test_more_processes_than_streams_are_refused_in_one_sentence_said_once(
     text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     with pytest.raises(ConfigError, match="2 processes can't share 1 streams"):
-        World(0, 2).share(1)
+        World(0, 2).shard(1)
     for rank, said in (("0", "2 processes can't share 1 streams; start at most 1, or raise batch_size.\n"), ("1", "")):
         for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": rank, "WORLD_SIZE": "2"}.items():
             monkeypatch.setenv(name, value)
@@ -161,7 +161,7 @@ def test_more_processes_than_streams_are_refused_in_one_sentence_said_once(
 
 
 @pytest.fixture(scope="module")
-def undisturbed(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, str]:
+def undisturbed(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir, str]:
     """A run of two processes that nobody interfered with, and what it printed."""
     place = tmp_path_factory.mktemp("undisturbed")
     with subprocess.Popen(
@@ -177,10 +177,10 @@ def undisturbed(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
         finally:
             process.terminate()  # a torchrun ends what it started
     assert process.returncode == 0, complaint
-    return RunFolder(place / "mine"), printed
+    return RunDir(place / "mine"), printed
 
 
-def test_one_process_writes_and_speaks(undisturbed: tuple[RunFolder, str]):
+def test_one_process_writes_and_speaks(undisturbed: tuple[RunDir, str]):
     folder, printed = undisturbed
     kinds = [line["kind"] for line in lines_of(folder)]
     assert (kinds[0], kinds.count("started"), kinds[-1], kinds.count("finished")) == ("started", 1, "finished", 1)
@@ -195,7 +195,7 @@ def test_one_process_writes_and_speaks(undisturbed: tuple[RunFolder, str]):
 
 
 def test_killed_processes_are_started_again_and_end_with_the_same_bits(
-    undisturbed: tuple[RunFolder, str],
+    undisturbed: tuple[RunDir, str],
     text_file: Path,
     command_file: Path,
     tmp_path: Path,
@@ -206,7 +206,7 @@ def test_killed_processes_are_started_again_and_end_with_the_same_bits(
     restarting = torchrun("--max-restarts", 3, *FORKED, command_file, *command, DEATHS="1")
     _, complaint = restarting.communicate(timeout=90)
     assert restarting.returncode == 0, complaint
-    folder = RunFolder(tmp_path / "mine")
+    folder = RunDir(tmp_path / "mine")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("mine")] == ["mine"]
     records = lines_of(folder)
     resumed_at = [line["step"] for line in records if line["kind"] == "resumed"]
@@ -221,7 +221,7 @@ def test_killed_processes_are_started_again_and_end_with_the_same_bits(
 
 
 def test_a_run_is_stopped_and_goes_on_in_another_number_of_processes(
-    undisturbed: tuple[RunFolder, str],
+    undisturbed: tuple[RunDir, str],
     command_file: Path,
     tmp_path: Path,
     attentive: None,  # noqa: ARG001  it only has to be there
@@ -230,7 +230,7 @@ def test_a_run_is_stopped_and_goes_on_in_another_number_of_processes(
     """One for some steps, two, with a pause, until torchrun is told to end, and one to the end."""
     settings = Settings.from_flat(json.loads(undisturbed[0].settings_file.read_text()))
     folder = RunStore(tmp_path).create(settings, "mine")
-    work(folder, on_record=lambda record: folder.ask(Control(stop=record.step >= 20)))
+    run_training(folder, on_record=lambda record: folder.ask(Control(stop=record.step >= 20)))
     steps = [lines_of(folder)[-1]["step"]]
     waits = steps[0] // 10 * 10 + 20  # at a point of the curve
     pair = torchrun(*FORKED, command_file, "resume", "mine", "--checkpoints-dir", tmp_path, WAITS=str(waits))
@@ -243,7 +243,7 @@ def test_a_run_is_stopped_and_goes_on_in_another_number_of_processes(
     pair.wait(60)
     assert folder.status() == "stopped"
     steps.append(lines_of(folder)[-1]["step"])
-    assert work(folder).reason == "completed"
+    assert run_training(folder).reason == "completed"
     assert [line["step"] for line in lines_of(folder) if line["kind"] == "resumed"] == steps == sorted(set(steps))
     assert waits < steps[1] < NUM_STEPS
     # Differences of float32's rounding grow from step to step, but not far in 150. *Measured*: 1.4e-6.
@@ -251,7 +251,7 @@ def test_a_run_is_stopped_and_goes_on_in_another_number_of_processes(
 
 
 def test_a_first_process_that_can_not_go_on_ends_the_group_with_its_sentence(
-    undisturbed: tuple[RunFolder, str], text_file: Path, torchrun: Callable[..., Forked]
+    undisturbed: tuple[RunDir, str], text_file: Path, torchrun: Callable[..., Forked]
 ):
     folder, _ = undisturbed
     before = folder.events_file.read_bytes()

@@ -21,7 +21,7 @@ from charlstm.config import ModelConfig
 from charlstm.corpus import Corpus
 from charlstm.errors import CorpusError
 from charlstm.events import Evaluated, Event
-from charlstm.training import measured, train
+from charlstm.training import train, with_validation
 
 # Learning ------------------------------------------------------------------------------------------------------------
 
@@ -114,7 +114,7 @@ def test_train_refuses_a_text_too_short() -> None:
 def test_measured_adds_both_figures_and_leaves_the_weights() -> None:
     language_model = train(RHYME, config(max_steps=3), SMALL)
     tokens = language_model.vocabulary.encode(RHYME[-58:])
-    result = measured(language_model, tokens)
+    result = with_validation(language_model, tokens)
     assert result.model is language_model.model
     assert result.provenance is not None
     expected = loss_of_streams(language_model, RHYME[-58:], 1)

@@ -9,7 +9,7 @@ from training_runs import assert_same_weights, config, of, run_until, timeless, 
 
 from charlstm.config import ModelConfig
 from charlstm.errors import TrainingDiverged
-from charlstm.events import Evaluated, Event, Progress, Rewound, Sampled, StepDone
+from charlstm.events import Evaluated, Event, Progress, RolledBack, Sampled, StepDone
 from charlstm.training import Trainer
 
 
@@ -60,8 +60,8 @@ def test_a_run_that_breaks_down_midway_goes_back_at_the_next_report(periods: dic
     trainer = trainer_of(config(max_steps=30, **periods))
     events = list(run_breaking(trainer, 2))
     due = math.ceil(3 / next(iter(periods.values()))) * next(iter(periods.values()))
-    assert of(Rewound, events) == [Rewound(step=0, diverged_step=due, rate_factor=0.5)]
-    place = events.index(of(Rewound, events)[0])
+    assert of(RolledBack, events) == [RolledBack(step=0, diverged_step=due, rate_factor=0.5)]
+    place = events.index(of(RolledBack, events)[0])
     assert [event.step for event in of(StepDone, events[:place])] == list(range(1, due))
     assert events[place - 1] == StepDone(due - 1), "nothing of the broken step was reported"
     assert [event.step for event in of(StepDone, events[place:])] == list(range(1, 31))
@@ -82,8 +82,8 @@ def test_after_going_back_to_the_start_the_run_is_one_that_began_at_half_the_rat
     halved = trainer_of(settings.model_copy(update={"learning_rate": 0.01}), MANY_PARTS)
     expected = [unranked(event) for event in halved.run()]
     events = list(run_breaking(trainer, 13))
-    rewound = Rewound(step=0, diverged_step=15, rate_factor=0.5)
-    assert of(Rewound, events) == [rewound]
+    rewound = RolledBack(step=0, diverged_step=15, rate_factor=0.5)
+    assert of(RolledBack, events) == [rewound]
     after = [unranked(event) for event in events[events.index(rewound) + 1 :]]
     assert after == [event for event in expected if event.step > 0]
     assert_same_weights(weights(trainer), weights(halved))
@@ -107,8 +107,8 @@ def test_the_state_gone_back_to_is_the_last_that_was_kept(monkeypatch: pytest.Mo
     continued.load_state(tensors, {**facts, "rate_factor": 0.5})
     expected = [timeless(event) for event in continued.run()]
     events = list(run_breaking(trainer, 26))
-    rewound = Rewound(step=20, diverged_step=30, rate_factor=0.5)  # kept at 10 and 20: 5, 15 and 25 come too early
-    assert of(Rewound, events) == [rewound]
+    rewound = RolledBack(step=20, diverged_step=30, rate_factor=0.5)  # kept at 10 and 20: 5, 15 and 25 come too early
+    assert of(RolledBack, events) == [rewound]
     assert [timeless(event) for event in events[events.index(rewound) + 1 :]] == expected
     assert_same_weights(weights(trainer), weights(continued))
     assert expected[0].step == 21
@@ -122,7 +122,7 @@ def test_a_run_that_breaks_down_as_its_time_ends_is_validated_where_it_went_back
     for event in run_breaking(trainer, 28):
         events.append(event)
         now[0] += isinstance(event, StepDone)
-    rewound = Rewound(step=0, diverged_step=31, rate_factor=0.5)
+    rewound = RolledBack(step=0, diverged_step=31, rate_factor=0.5)
     after = [type(event) for event in events[events.index(rewound) + 1 :]]
     assert after == [Evaluated, Sampled, StepDone]
     assert math.isfinite(of(Evaluated, events)[-1].val_loss)
@@ -144,8 +144,8 @@ def test_the_second_time_ends_the_run_and_half_the_rate_is_kept_through_a_saved_
     with pytest.raises(TrainingDiverged):
         later.extend(run_breaking(resumed, 13))
     assert [(point.step, point.learning_rate) for point in of(Progress, later)] == [(10, 0.01)]
-    assert len(of(Rewound, events)) == 1
-    assert of(Rewound, later) == []
+    assert len(of(RolledBack, events)) == 1
+    assert of(RolledBack, later) == []
 
 
 def test_weights_broken_from_the_start_of_the_run_on_end_it() -> None:
@@ -154,7 +154,7 @@ def test_weights_broken_from_the_start_of_the_run_on_end_it() -> None:
     run_until(trainer, 2)
     break_bias(trainer)
     events = assert_diverges(trainer)
-    assert [event.step for event in of(Rewound, events)] == [2]
+    assert [event.step for event in of(RolledBack, events)] == [2]
     assert of(Progress, events) == []
 
 
@@ -163,7 +163,7 @@ def test_a_gradient_that_spoils_the_weights_is_noticed_before_they_are_sampled()
     trainer = trainer_of(config(max_steps=30, sample_every=3))
     run_until(trainer, 2)
     trainer._model.head.bias.register_hook(lambda gradient: gradient * math.inf)
-    assert assert_diverges(trainer) == [Rewound(step=2, diverged_step=3, rate_factor=0.5)]
+    assert assert_diverges(trainer) == [RolledBack(step=2, diverged_step=3, rate_factor=0.5)]
     assert trainer.step == 3
 
 
@@ -179,14 +179,14 @@ def test_a_broken_weight_inside_a_layer_is_noticed_too(name: str, size: int) -> 
     settings = config(max_steps=12, log_every=4, batch_size=8, precision="float32")
     trainer = trainer_of(settings, ModelConfig(hidden_size=size))
     events = list(run_breaking(trainer, 5, broken=broken))
-    assert of(Rewound, events) == [Rewound(step=0, diverged_step=8, rate_factor=0.5)]
+    assert of(RolledBack, events) == [RolledBack(step=0, diverged_step=8, rate_factor=0.5)]
 
 
 def test_what_was_best_before_the_divergence_stays_the_best() -> None:
     """Or a published model would be replaced by a worse one."""
     trainer = trainer_of(config(max_steps=60, log_every=20, eval_every=4, learning_rate=0.05, lr_schedule="constant"))
     events = list(run_breaking(trainer, 38))
-    place = events.index(of(Rewound, events)[0])
+    place = events.index(of(RolledBack, events)[0])
     assert min(event.val_loss for event in of(Evaluated, events[:place])) < of(Evaluated, events[place:])[0].val_loss
     best = math.inf
     for event in of(Evaluated, events):
@@ -212,8 +212,8 @@ def test_a_huge_rate_without_clipping_halves_once_and_ends_in_a_sentence() -> No
     events: list[Event] = []
     with pytest.raises(TrainingDiverged, match="set max_grad_norm to 1"):
         events.extend(trainer.run())
-    assert len(of(Rewound, events)) == 1
-    (rewound,) = of(Rewound, events)
+    assert len(of(RolledBack, events)) == 1
+    (rewound,) = of(RolledBack, events)
     place = events.index(rewound)
     assert {point.learning_rate for point in of(Progress, events[:place])[1:]} == {1.0}
     assert {point.learning_rate for point in of(Progress, events[place:])} == {0.5}

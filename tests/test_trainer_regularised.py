@@ -167,7 +167,7 @@ def test_the_post_s_loop_always_carries() -> None:
 def masks(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> dict[int, list[Tensor]]:
     """Which recurrent weights were dropped at each step, layer by layer, and never outside of a step."""
     dropped: dict[int, list[Tensor]] = defaultdict(list)
-    real = kernel.thin
+    real = kernel.drop_weights
 
     def listening(source: Tensor, target: Tensor, share: float, seed: int) -> Tensor:
         is_weight = source is not target  # else it is a gradient, of which the same numbers are dropped
@@ -176,7 +176,7 @@ def masks(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> dict[int, list[T
             dropped[trainer.step].append((thinned == 0) & (source != 0))
         return thinned
 
-    monkeypatch.setattr(kernel, "thin", listening)
+    monkeypatch.setattr(kernel, "drop_weights", listening)
     list(trainer.run())
     monkeypatch.undo()
     return dropped

@@ -14,7 +14,7 @@ from charlstm.checkpoint import load_training_state, save_model, save_training_s
 from charlstm.config import ModelConfig
 from charlstm.errors import CheckpointError
 from charlstm.model import CharLSTM
-from charlstm.training.state import Course, StateFacts
+from charlstm.training.state import ScheduleState, StateFacts
 from charlstm.vocabulary import Vocabulary
 
 
@@ -102,4 +102,4 @@ def test_a_state_of_an_earlier_version_knows_no_course_and_no_digest(tmp_path: P
     save_file({"weight": torch.ones(3)}, path, metadata={"format_version": "1", "training_state": json.dumps(GOOD)})
     tensors, facts = load_training_state(path)
     assert tensors["weight"].tolist() == [1, 1, 1]
-    assert StateFacts.read(facts).course == Course()
+    assert StateFacts.read(facts).course == ScheduleState()

@@ -93,7 +93,7 @@ def test_any_text_comes_back_from_its_ids(text):
 def test_encoding_succeeds_exactly_when_every_character_is_known(known, text):
     vocabulary = Vocabulary.from_text(known)
     unknown = [char for place, char in enumerate(text) if char not in known and char not in text[:place]]
-    assert list(vocabulary.unknown(text)) == unknown
+    assert list(vocabulary.find_unknown(text)) == unknown
     if unknown:
         refusal(vocabulary.encode, text)
     else:
@@ -179,7 +179,7 @@ def test_unknown_characters_are_named_once_each_in_order_of_appearance():
 @pytest.mark.parametrize("count", [1, 9, 10, 11, 25])
 def test_at_most_ten_unknown_characters_are_named_and_the_rest_counted(count):
     unknown = "".join(chr(ord("一") + place) for place in range(count))
-    for function in (Vocabulary.from_text("abc").encode, Vocabulary.from_text("abc").fit):
+    for function in (Vocabulary.from_text("abc").encode, Vocabulary.from_text("abc").normalize):
         message = refusal(function, f"abc{unknown}")
         named = [char for char in unknown if char in message]
         assert named == list(unknown[:10])
@@ -219,16 +219,16 @@ def test_at_most_ten_unknown_characters_are_named_and_the_rest_counted(count):
     ],
 )
 def test_an_unknown_character_gives_way_to_a_known_equivalent(known, text, fitted):
-    assert Vocabulary.from_text(known).fit(text) == fitted
+    assert Vocabulary.from_text(known).normalize(text) == fitted
 
 
 @pytest.mark.parametrize("text", ["it’s “so” – well… a\u00a0b\tc", "e\u0301E\u0301éÉ", "ROMEO: romeo", ""])
 def test_known_text_is_left_as_it_is(text):
-    assert Vocabulary.from_text(f"{text}'\"-. RomeoÉ").fit(text) == text
+    assert Vocabulary.from_text(f"{text}'\"-. RomeoÉ").normalize(text) == text
 
 
 def test_only_the_unknown_characters_are_replaced():
-    assert Vocabulary.from_text("abcB-–").fit("aAbB–—") == "aabB–-"
+    assert Vocabulary.from_text("abcB-–").normalize("aAbB–—") == "aabB–-"
 
 
 @pytest.mark.parametrize("text", ["a…b", "a“b", "a\u00a0b", "1", "漢", "a\u0301", "🙂", "a\nb"])
@@ -236,7 +236,7 @@ def test_what_has_no_known_equivalent_is_refused_and_named(text):
     vocabulary = Vocabulary.from_text("ab")
     unknown = [char for char in unicodedata.normalize("NFC", text) if char not in "ab"]
     assert unknown
-    assert all(f"U+{ord(char):04X}" in refusal(vocabulary.fit, text) for char in unknown)
+    assert all(f"U+{ord(char):04X}" in refusal(vocabulary.normalize, text) for char in unknown)
 
 
 @settings(deadline=None)
@@ -245,7 +245,7 @@ def test_what_has_no_known_equivalent_is_refused_and_named(text):
 def test_fitting_gives_only_known_characters_and_drops_none(known, text):
     vocabulary = Vocabulary.from_text(known)
     try:
-        fitted = vocabulary.fit(text)
+        fitted = vocabulary.normalize(text)
     except VocabularyError:
         assert not set(text) <= set(known)
         return
@@ -264,12 +264,12 @@ def test_at_level_bytes_the_ids_are_the_utf8_bytes(text):
     assert BYTES_VOCABULARY.encode(text).tobytes() == text.encode()
     assert BYTES_VOCABULARY.encode(text).dtype == np.uint8
     assert BYTES_VOCABULARY.decode(list(text.encode())) == text
-    assert BYTES_VOCABULARY.unknown(text) == ()
-    assert BYTES_VOCABULARY.fit(text) == text.replace("\r", "")
+    assert BYTES_VOCABULARY.find_unknown(text) == ()
+    assert BYTES_VOCABULARY.normalize(text) == text.replace("\r", "")
 
 
 def test_at_level_bytes_a_prompt_has_the_line_ends_of_a_text_that_was_learned_from():
-    assert BYTES_VOCABULARY.fit("\ufeffROMEO:\r\nI\r") == "ROMEO:\nI\n"
+    assert BYTES_VOCABULARY.normalize("\ufeffROMEO:\r\nI\r") == "ROMEO:\nI\n"
 
 
 def test_at_level_bytes_the_vocabulary_does_not_depend_on_the_text():
@@ -319,5 +319,5 @@ def test_marks_by_the_thousand_take_no_longer_than_other_characters() -> None:
     text = "a" + "\u0301" * 50_000 + "\u0323" * 50_000
     began = time.process_time()
     with pytest.raises(VocabularyError):
-        Vocabulary.from_text("abc").fit(text)
+        Vocabulary.from_text("abc").normalize(text)
     assert time.process_time() - began < 5

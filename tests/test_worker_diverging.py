@@ -14,8 +14,8 @@ from charlstm.errors import TrainingDiverged
 from charlstm.language_model import LanguageModel
 from charlstm.runs.control import Control
 from charlstm.runs.history import History
-from charlstm.runs.store import RunFolder, RunStore
-from charlstm.runs.worker import work
+from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.worker import run_training
 from charlstm.training import Trainer
 
 SETTINGS: dict[str, Any] = {
@@ -33,7 +33,7 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.fixture
-def folder(tmp_path: Path, pangrams: str, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+def folder(tmp_path: Path, pangrams: str, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     monkeypatch.setattr("charlstm.runs.worker._LOOK_SECONDS", 0.0)
     return RunStore(tmp_path).create(Settings.from_flat(SETTINGS), "run", pangrams)
 
@@ -53,19 +53,19 @@ def break_after(monkeypatch: pytest.MonkeyPatch, *updates: int, next_step: Calla
     monkeypatch.setattr(Trainer, "_update", update)
 
 
-def lines_of(folder: RunFolder) -> list[dict[str, Any]]:
+def lines_of(folder: RunDir) -> list[dict[str, Any]]:
     return [json.loads(line) for line in folder.events_file.read_bytes().splitlines()]
 
 
-def counted(folder: RunFolder) -> list[tuple[str, int]]:
+def counted(folder: RunDir) -> list[tuple[str, int]]:
     history = History(folder)
     history.poll()
     return [(record.kind, record.step) for record in history.records]
 
 
-def test_a_run_that_went_back_is_recorded_so_and_completes(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_went_back_is_recorded_so_and_completes(folder: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     break_after(monkeypatch, 22)
-    assert work(folder).reason == "completed"
+    assert run_training(folder).reason == "completed"
     rewound = {"kind": "rewound", "step": 0, "diverged_step": 30, "rate_factor": 0.5}
     assert [line for line in lines_of(folder) if line["kind"] == "rewound"] == [rewound]
     assert [step for kind, step in counted(folder) if kind == "progress"] == [0, 10, 20, 30, 40]
@@ -75,11 +75,11 @@ def test_a_run_that_went_back_is_recorded_so_and_completes(folder: RunFolder, mo
 
 
 def test_a_second_time_is_recorded_in_a_sentence_and_the_best_model_stays(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    folder: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_after(monkeypatch, 22, 48)  # the second run of 30 steps begins with the 31st update
     with pytest.raises(TrainingDiverged, match="at half the learning rate too") as caught:
-        work(folder)
+        run_training(folder)
     assert lines_of(folder)[-1]["message"] == str(caught.value)
     assert "\n" not in str(caught.value)
     assert folder.status() == "failed"
@@ -89,23 +89,23 @@ def test_a_second_time_is_recorded_in_a_sentence_and_the_best_model_stays(
 
 
 def test_a_run_stopped_while_its_weights_are_broken_keeps_none_of_them_and_can_go_on(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    folder: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped at step 8, before the report at 10 would have noticed."""
     with monkeypatch.context() as patched:
         break_after(patched, 7, next_step=lambda: folder.ask(Control(stop=True)))
-        finished = work(folder)
+        finished = run_training(folder)
     assert (finished.reason, finished.step, folder.status()) == ("stopped", 8, "stopped")
     assert [line["step"] for line in lines_of(folder) if line["kind"] == "evaluated"] == [0]
     assert LanguageModel.load(folder.path).generate("the ")
     assert not folder.state_file.exists()
-    assert work(folder).reason == "completed"
+    assert run_training(folder).reason == "completed"
     assert all(math.isfinite(line["train_loss"]) for line in lines_of(folder) if line["kind"] == "progress")
     assert LanguageModel.load(folder.path / "last").generate("the ")
 
 
 def test_a_figure_of_a_step_that_no_longer_counts_is_not_given_to_its_second_go(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    folder: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Validated at 15, back at 0 from 20, then stopped at 15 before its report: that is validated anew."""
     break_after(monkeypatch, 17)
@@ -118,7 +118,7 @@ def test_a_figure_of_a_step_that_no_longer_counts_is_not_given_to_its_second_go(
         yield from step_done(trainer, is_last)
 
     monkeypatch.setattr(Trainer, "_reports", stop_at_15)
-    assert work(folder).step == 15
+    assert run_training(folder).step == 15
     evaluated = [line for line in lines_of(folder) if line["kind"] == "evaluated"]
     assert [line["step"] for line in evaluated] == [0, 15, 15]
     assert evaluated[1]["val_loss"] != evaluated[2]["val_loss"]

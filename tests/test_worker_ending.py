@@ -16,7 +16,7 @@ from charlstm.errors import CorpusError, RunError
 from charlstm.events import Record
 from charlstm.runs.history import History
 from charlstm.runs.store import RunStore
-from charlstm.runs.worker import work
+from charlstm.runs.worker import run_training
 
 
 class TestOneWorkerAtATime:
@@ -27,14 +27,14 @@ class TestOneWorkerAtATime:
         folder = new_run(tmp_path, pangrams)
         with FileLock(folder.path / "run.lock", timeout=0):
             with pytest.raises(RunError, match="worked on by another process") as caught:
-                work(folder)
+                run_training(folder)
             assert not folder.events_file.exists()
         assert "\n" not in str(caught.value)
 
     def test_a_worker_that_ended_in_an_error_lets_go_of_the_lock(self, tmp_path: Path):
         folder = new_run(tmp_path, "ab")
         with pytest.raises(CorpusError) as caught:
-            work(folder)
+            run_training(folder)
         assert caught.tb is not None, "the error is still alive, and with it the frames it passed"
         assert not folder.is_alive()
         assert folder.status() == "failed"
@@ -45,7 +45,7 @@ class TestFailing:
         settings = Settings.from_flat({**TINY, "corpus": "gone.txt"})
         folder = RunStore(tmp_path).create(settings, "run")
         with pytest.raises(CorpusError, match=r"there is no file gone\.txt") as caught:
-            work(folder)
+            run_training(folder)
         assert lines_of(folder) == [{"kind": "failed", "step": 0, "message": str(caught.value)}]
         assert "\n" not in str(caught.value)
         assert folder.status() == "failed"
@@ -54,7 +54,7 @@ class TestFailing:
         folder = new_run(tmp_path, pangrams)
         folder.settings_file.write_text("{")
         with pytest.raises(RunError, match="settings of run run can't be read"):
-            work(folder)
+            run_training(folder)
         assert folder.status() == "failed"
 
     def test_a_folder_that_takes_no_file_is_said_to_be_so(
@@ -64,7 +64,7 @@ class TestFailing:
         folder = new_run(tmp_path, pangrams)
         (folder.path / "last").write_text("a file where a folder should be")
         with pytest.raises(RunError, match="folder can't be written") as caught:
-            work(folder, save_seconds=1e9)
+            run_training(folder, save_seconds=1e9)
         assert lines_of(folder)[-1] == {"kind": "failed", "step": 60, "message": str(caught.value)}
         assert str(tmp_path) not in str(caught.value)
 
@@ -75,7 +75,7 @@ class TestFailing:
 
         folder = new_run(tmp_path, pangrams)
         with pytest.raises(LookupError):
-            work(folder, on_record=lambda record: None if record.kind == "failed" else stumble(record))
+            run_training(folder, on_record=lambda record: None if record.kind == "failed" else stumble(record))
         last = lines_of(folder)[-1]
         assert (last["kind"], last["step"]) == ("failed", 10)
         assert "LookupError" in last["message"]

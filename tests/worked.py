@@ -10,7 +10,7 @@ from torch import Tensor
 
 from charlstm.config import Settings
 from charlstm.runs.history import History
-from charlstm.runs.store import RunFolder, RunStore
+from charlstm.runs.store import RunDir, RunStore
 
 TINY: dict[str, Any] = {
     "corpus": "pangrams",
@@ -30,25 +30,25 @@ TINY: dict[str, Any] = {
 CLOCKED = ("started_at", "elapsed_seconds", "chars_per_second")
 
 
-def new_run(place: Path, text: str, name: str = "run", **changes: Any) -> RunFolder:
+def new_run(place: Path, text: str, name: str = "run", **changes: Any) -> RunDir:
     return RunStore(place).create(Settings.from_flat({**TINY, **changes}), name, text)
 
 
-def lines_of(folder: RunFolder) -> list[dict[str, Any]]:
+def lines_of(folder: RunDir) -> list[dict[str, Any]]:
     data = folder.events_file.read_bytes()
     assert data.endswith(b"\n")
     return [json.loads(line) for line in data.splitlines()]
 
 
-def of_kind(folder: RunFolder, kind: str) -> list[dict[str, Any]]:
+def of_kind(folder: RunDir, kind: str) -> list[dict[str, Any]]:
     return [line for line in lines_of(folder) if line["kind"] == kind]
 
 
-def last_weights(folder: RunFolder) -> dict[str, Tensor]:
+def last_weights(folder: RunDir) -> dict[str, Tensor]:
     return load_file(folder.path / "last" / "model.safetensors")
 
 
-def counted(folder: RunFolder) -> list[dict[str, Any]]:
+def counted(folder: RunDir) -> list[dict[str, Any]]:
     """The measurements that count, without what a clock says."""
     history = History(folder)
     history.poll()

@@ -11,7 +11,7 @@ from torch.nn import functional
 State = tuple[Tensor, Tensor]
 
 
-class Peer(nn.Module):
+class BaselineLSTM(nn.Module):
     """One-hot -> nn.LSTM -> nn.Linear, in float32."""
 
     def __init__(self, vocab_size: int, hidden_size: int, num_layers: int) -> None:
@@ -26,10 +26,10 @@ class Peer(nn.Module):
         return self.head(hidden), state
 
 
-class PeerTraining:
+class BaselineTraining:
     """Truncated back-propagation with a carried state, Adam as it comes, clipping, and the loss read at every step."""
 
-    def __init__(self, peer: Peer, tokens: Tensor, streams: int, window: int, learning_rate: float) -> None:
+    def __init__(self, peer: BaselineLSTM, tokens: Tensor, streams: int, window: int, learning_rate: float) -> None:
         """tokens (N,), cut into `streams` equal parts; what is left over at the end is not used."""
         self._peer = peer
         length = (len(tokens) - 1) // streams
@@ -56,7 +56,7 @@ class PeerTraining:
         return loss.item()
 
 
-def peer_writes(peer: Peer, streams: int, num_chars: int, characters: str, temperature: float) -> list[str]:
+def peer_writes(peer: BaselineLSTM, streams: int, num_chars: int, characters: str, temperature: float) -> list[str]:
     """`streams` texts of `num_chars`: nn.LSTM stepped, its state carried, each character drawn by multinomial."""
     written: list[list[str]] = [[] for _ in range(streams)]
     tokens = torch.zeros(streams, 1, dtype=torch.long)
@@ -70,7 +70,7 @@ def peer_writes(peer: Peer, streams: int, num_chars: int, characters: str, tempe
     return ["".join(text) for text in written]
 
 
-def peer_evaluates(peer: Peer, tokens: Tensor, windows: int, window: int, at_once: int) -> float:
+def peer_evaluates(peer: BaselineLSTM, tokens: Tensor, windows: int, window: int, at_once: int) -> float:
     """nanoGPT's way: the mean loss of so many cold windows at random places of tokens (N,)."""
     total = 0.0
     with torch.inference_mode():

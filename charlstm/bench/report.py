@@ -32,7 +32,7 @@ class _Found(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Yardstick(_Found):
+class Baseline(_Found):
     """What a figure is compared with, in the same unit."""
 
     name: str
@@ -45,7 +45,7 @@ class Result(_Found):
     name: str
     value: float
     unit: str
-    yardstick: Yardstick | None = None
+    yardstick: Baseline | None = None
     ratio: float | None = None
 
 
@@ -70,7 +70,7 @@ class Environment(_Found):
     skipped: tuple[Skipped, ...] = ()
 
 
-class Report(_Found):
+class BenchReport(_Found):
     """What a suite found."""
 
     suite: SuiteName
@@ -78,7 +78,7 @@ class Report(_Found):
     results: tuple[Result, ...]
 
 
-def table(report: Report) -> str:
+def table(report: BenchReport) -> str:
     """The report for people, in aligned columns."""
     where = report.environment
     lines = [

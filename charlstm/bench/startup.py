@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charlstm.bench.report import SECONDS, Result, Skipped
-from charlstm.bench.timing import Meter, Task, compared
+from charlstm.bench.timing import Meter, Task, compare
 from charlstm.places import BUNDLED_MODELS
 
 _HOME = Path(__file__).resolve().parents[2]
@@ -30,7 +30,7 @@ def measure(meter: Meter, bundled_model: Path) -> Iterator[Result | Skipped]:
     beside = _Process(["-c", "import torch"]).task('python -c "import torch"')
     rates = meter.take_turns([*tasks, beside], warm_up=1)
     for task in tasks:
-        yield compared(task.name, SECONDS, rates[task.name], (beside.name, rates[beside.name]))
+        yield compare(task.name, SECONDS, rates[task.name], (beside.name, rates[beside.name]))
 
 
 @dataclass

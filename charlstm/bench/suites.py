@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from charlstm.bench import startup
-from charlstm.bench.baselines import Peer, PeerTraining, peer_evaluates, peer_prepares, peer_writes
-from charlstm.bench.report import BenchConfig, Report, Result, Skipped, Suite, SuiteName
-from charlstm.bench.timing import Meter, Task, compared, environment, multiplies_bfloat16
-from charlstm.config import ModelConfig, SampleConfig, TrainConfig, checked
+from charlstm.bench.baselines import BaselineLSTM, BaselineTraining, peer_evaluates, peer_prepares, peer_writes
+from charlstm.bench.report import BenchConfig, BenchReport, Result, Skipped, Suite, SuiteName
+from charlstm.bench.timing import Meter, Task, compare, environment, multiplies_bfloat16
+from charlstm.config import ModelConfig, SampleConfig, TrainConfig, validate
 from charlstm.corpus import Split, open_corpus
-from charlstm.evaluation import evaluate_in_streams, evaluate_stateful, evaluate_windows
+from charlstm.evaluation import evaluate_batched, evaluate_stateful, evaluate_windows
 from charlstm.events import StepDone
-from charlstm.generation.engine import begin
+from charlstm.generation.engine import start_session
 from charlstm.language_model import LanguageModel
 from charlstm.training import Trainer
 from charlstm.vocabulary import Vocabulary
@@ -82,7 +82,7 @@ class Sizes:
 Findings = Iterator[Result | Skipped]
 
 
-def run(suite: SuiteName, config: BenchConfig, meter: Meter | None = None, sizes: Sizes | None = None) -> Report:
+def run(suite: SuiteName, config: BenchConfig, meter: Meter | None = None, sizes: Sizes | None = None) -> BenchReport:
     """Measure a suite, or all of them one after another."""
     meter, sizes = meter or Meter(config.seconds), sizes or Sizes()
     names: tuple[Suite, ...] = tuple(SUITES) if suite == "all" else (suite,)
@@ -91,7 +91,9 @@ def run(suite: SuiteName, config: BenchConfig, meter: Meter | None = None, sizes
         for name in names:
             found += SUITES[name](meter, sizes)
         where = environment([each for each in found if isinstance(each, Skipped)])
-    return Report(suite=suite, environment=where, results=tuple(each for each in found if isinstance(each, Result)))
+    return BenchReport(
+        suite=suite, environment=where, results=tuple(each for each in found if isinstance(each, Result))
+    )
 
 
 @contextmanager
@@ -118,15 +120,15 @@ def _train(meter: Meter, sizes: Sizes) -> Findings:
             peer = _peer_training(split, shape)
             rates = meter.take_turns([*tasks, peer, *matmuls.values()], warm_up=2)
         if number == 0:
-            yield compared("matmul/float32", _WORK, rates["matmul/float32"])
+            yield compare("matmul/float32", _WORK, rates["matmul/float32"])
             if fastest == "matmul/float32":
                 yield Skipped(name="matmul/bfloat16", why="the processor has no instructions for it")
             else:
-                yield compared(fastest, _WORK, rates[fastest], ("matmul/float32", rates["matmul/float32"]))
+                yield compare(fastest, _WORK, rates[fastest], ("matmul/float32", rates["matmul/float32"]))
         for each in own:
-            yield compared(each, _SPEED, rates[each], (peer.name, rates[peer.name]))
+            yield compare(each, _SPEED, rates[each], (peer.name, rates[peer.name]))
         giga = shape.flops(sizes.vocab_size) / 1e9
-        yield compared(f"{name}/flops", _WORK, [giga * rate for rate in rates[name]], (fastest, rates[fastest]))
+        yield compare(f"{name}/flops", _WORK, [giga * rate for rate in rates[name]], (fastest, rates[fastest]))
 
 
 def _name_of(dtype: torch.dtype) -> str:
@@ -148,7 +150,7 @@ def _training(name: str, precision: str, split: Split, shape: Shape) -> Task:
     settings = {"batch_size": shape.batch_size, "seq_len": shape.seq_len, "sample_chars": 1, "max_minutes": 0.0}
     settings |= {"state_reset": 0.0}  # the yardstick always carries
     settings |= {"max_steps": 10**9, "eval_every": 10**9, "sample_every": 10**9}
-    config = checked(TrainConfig, {**settings, **({"precision": precision} if precision else {})})
+    config = validate(TrainConfig, {**settings, **({"precision": precision} if precision else {})})
     events = Trainer(LanguageModel.create(split.vocabulary, shape.model, seed=1), split, config).run()
 
     def work() -> float:
@@ -161,8 +163,8 @@ def _training(name: str, precision: str, split: Split, shape: Shape) -> Task:
 
 def _peer_training(split: Split, shape: Shape) -> Task:
     tokens = torch.from_numpy(split.train[:].astype(np.int64))
-    peer = Peer(len(split.vocabulary), shape.hidden_size, shape.num_layers)
-    training = PeerTraining(peer, tokens, shape.batch_size, shape.seq_len, learning_rate=5e-3)
+    peer = BaselineLSTM(len(split.vocabulary), shape.hidden_size, shape.num_layers)
+    training = BaselineTraining(peer, tokens, shape.batch_size, shape.seq_len, learning_rate=5e-3)
 
     def work() -> float:
         training.step()
@@ -191,7 +193,7 @@ def _write(ours: LanguageModel, num_chars: int) -> float:
 
 def _beside_a_peer(meter: Meter, task: Task, shape: Shape, sizes: Sizes) -> Result:
     characters, temperature = _CHARACTERS[: sizes.vocab_size], SampleConfig().temperature
-    peer = Peer(sizes.vocab_size, shape.hidden_size, shape.num_layers)
+    peer = BaselineLSTM(sizes.vocab_size, shape.hidden_size, shape.num_layers)
 
     def work() -> float:
         texts = peer_writes(peer, shape.batch_size, sizes.stepped_chars, characters, temperature)
@@ -201,13 +203,13 @@ def _beside_a_peer(meter: Meter, task: Task, shape: Shape, sizes: Sizes) -> Resu
     threads = torch.get_num_threads()
     beside = Task(f"nn.LSTM stepped, {streams}, {threads} {'thread' if threads == 1 else 'threads'}", work)
     rates = meter.take_turns([task, beside], warm_up=1)
-    return compared(task.name, _SPEED, rates[task.name], (beside.name, rates[beside.name]))
+    return compare(task.name, _SPEED, rates[task.name], (beside.name, rates[beside.name]))
 
 
 def _write_batch(ours: LanguageModel, streams: int, length: int) -> float:
     """As `stream` writes samples, only more of them than a person may ask for."""
     newline = ours.vocabulary.encode("\n").astype(np.int32)
-    texts = begin(ours.model, [newline] * streams, SampleConfig())
+    texts = start_session(ours.model, [newline] * streams, SampleConfig())
     return float(texts.write(SampleConfig(), length, 0).ids.size)
 
 
@@ -219,9 +221,9 @@ def _evaluate(meter: Meter, sizes: Sizes) -> Findings:
     ours = [
         Task("evaluate/stateful", lambda: evaluate_stateful(model, tokens[: sizes.stateful_chars + 1]).num_chars),
         Task("evaluate/windows", lambda: evaluate_windows(model, tokens).num_chars),
-        Task("evaluate/streams", lambda: evaluate_in_streams(model, tokens)[0].num_chars),
+        Task("evaluate/streams", lambda: evaluate_batched(model, tokens)[0].num_chars),
     ]
-    peer = Peer(sizes.vocab_size, shape.hidden_size, shape.num_layers)
+    peer = BaselineLSTM(sizes.vocab_size, shape.hidden_size, shape.num_layers)
     ids = torch.from_numpy(tokens.astype(np.int64))
 
     def work() -> float:
@@ -231,7 +233,7 @@ def _evaluate(meter: Meter, sizes: Sizes) -> Findings:
     beside = Task(f"nn.LSTM, {sizes.windows} random cold windows", work)
     rates = meter.take_turns([*ours, beside], warm_up=1)
     for task in ours:
-        yield compared(task.name, _SPEED, rates[task.name], (beside.name, rates[beside.name]))
+        yield compare(task.name, _SPEED, rates[task.name], (beside.name, rates[beside.name]))
 
 
 def _prepare(meter: Meter, sizes: Sizes) -> Findings:
@@ -253,7 +255,7 @@ def _prepare(meter: Meter, sizes: Sizes) -> Findings:
 
         beside = Task("read, sorted(set()), [stoi[c] for c in text]", theirs)
         rates = meter.take_turns([Task("prepare", ours, change), beside], warm_up=1)
-    yield compared("prepare", "MB/s", rates["prepare"], (beside.name, rates[beside.name]))
+    yield compare("prepare", "MB/s", rates["prepare"], (beside.name, rates[beside.name]))
 
 
 @contextmanager

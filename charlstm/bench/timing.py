@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from charlstm import __version__
-from charlstm.bench.report import SECONDS, Environment, Result, Skipped, Yardstick
-from charlstm.cores import usable_cores
+from charlstm.bench.report import SECONDS, Baseline, Environment, Result, Skipped
+from charlstm.cores import available_cpus
 
 _FEATURES = (
     *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16"),
@@ -80,14 +80,14 @@ class Meter:
         return done, elapsed
 
 
-def compared(name: str, unit: str, rates: Rates, yardstick: tuple[str, Rates] | None = None) -> Result:
+def compare(name: str, unit: str, rates: Rates, yardstick: tuple[str, Rates] | None = None) -> Result:
     """A result from the rates of rounds and those of the yardstick in the same rounds."""
     figures = _figures(rates, unit)
     value = statistics.median(figures)
     if yardstick is None:
         return Result(name=name, value=value, unit=unit)
     others = _figures(yardstick[1], unit)
-    beside = Yardstick(name=yardstick[0], value=statistics.median(others))
+    beside = Baseline(name=yardstick[0], value=statistics.median(others))
     ratio = statistics.median(ours / theirs for ours, theirs in zip(figures, others, strict=True))
     return Result(name=name, value=value, unit=unit, yardstick=beside, ratio=ratio)
 
@@ -102,7 +102,7 @@ def environment(skipped: Sequence[Skipped] = ()) -> Environment:
     return Environment(
         processor=processor,
         features=features,
-        cores=usable_cores(),
+        cores=available_cpus(),
         threads=torch.get_num_threads(),
         python=platform.python_version(),
         torch=torch.__version__,

@@ -2,13 +2,13 @@
 
 from charlstm.corpus.batches import StreamBatches
 from charlstm.corpus.corpus import Corpus, Split, open_corpus, open_file
-from charlstm.corpus.datasets import DESCRIPTIONS, Report, default_corpus, is_at_hand
+from charlstm.corpus.datasets import DATASETS, Report, default_corpus, is_available_offline
 from charlstm.corpus.decoding import decode
 from charlstm.corpus.download import is_address
 from charlstm.corpus.multi_file import absolute
 
 __all__ = [
-    "DESCRIPTIONS",
+    "DATASETS",
     "Corpus",
     "Report",
     "Split",
@@ -17,7 +17,7 @@ __all__ = [
     "decode",
     "default_corpus",
     "is_address",
-    "is_at_hand",
+    "is_available_offline",
     "open_corpus",
     "open_file",
 ]

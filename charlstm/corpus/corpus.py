@@ -7,30 +7,14 @@ from functools import cached_property
 from pathlib import Path
 
 from charlstm.config import Encoding, ModelConfig, TrainConfig
-from charlstm.corpus.batches import StreamBatches
-from charlstm.corpus.datasets import DESCRIPTIONS, Report, corpus_bytes, default_corpus, is_at_hand
-from charlstm.corpus.decoding import PIECE, TextFile, decode, opened
+from charlstm.corpus.datasets import DATASETS, Report, corpus_bytes
+from charlstm.corpus.decoding import CHUNK_SIZE, TextFile, decode, open_text
 from charlstm.corpus.download import fetch_text, is_address
-from charlstm.corpus.multi_file import Joined, absolute, expand, find_files, join
-from charlstm.corpus.stats import Facts, gathered, line_beginnings
+from charlstm.corpus.multi_file import Joined, expand, find_files, join
+from charlstm.corpus.stats import TextStats, common_line_starts, compute_stats
 from charlstm.corpus.stored import stored_tokens
 from charlstm.errors import CorpusError
 from charlstm.vocabulary import Tokens, Vocabulary
-
-__all__ = [
-    "DESCRIPTIONS",
-    "Corpus",
-    "Report",
-    "Split",
-    "StreamBatches",
-    "absolute",
-    "decode",
-    "default_corpus",
-    "is_address",
-    "is_at_hand",
-    "open_corpus",
-    "open_file",
-]
 
 HELD_BYTES = 32 << 20  # a larger file stays a file: in memory one emoji makes every character take four bytes
 
@@ -48,7 +32,7 @@ class Corpus:
         if isinstance(self.source, TextFile):
             return self.source.pieces(report)
         text = self.source
-        return (text[begin : begin + PIECE] for begin in range(0, len(text), PIECE))
+        return (text[begin : begin + CHUNK_SIZE] for begin in range(0, len(text), CHUNK_SIZE))
 
     @property
     def text(self) -> str:
@@ -56,8 +40,8 @@ class Corpus:
         return self.source if isinstance(self.source, str) else "".join(self.pieces())
 
     @cached_property
-    def _facts(self) -> Facts:
-        return self.source.facts if isinstance(self.source, TextFile) else gathered(self.pieces())
+    def _facts(self) -> TextStats:
+        return self.source.facts if isinstance(self.source, TextFile) else compute_stats(self.pieces())
 
     @property
     def num_chars(self) -> int:
@@ -77,7 +61,7 @@ class Corpus:
     @cached_property
     def beginnings(self) -> tuple[str, ...]:
         """How lines begin most often, the most frequent first; of a large file, in its first piece."""
-        return line_beginnings(next(self.pieces(), ""))
+        return common_line_starts(next(self.pieces(), ""))
 
     def check(self, model: ModelConfig, train: TrainConfig, vocabulary: Vocabulary | None = None) -> Vocabulary:
         """What `split` would refuse is refused here, quickly; returns the vocabulary that it would encode with.
@@ -94,7 +78,7 @@ class Corpus:
                 f"and {train.val_fraction:.0%} for validation need at least {_length_needed(train):,}: "
                 "add text or lower batch_size."
             )
-        vocabulary.fit(train.sample_prompt)  # what can't be sampled from is said before anything is trained
+        vocabulary.normalize(train.sample_prompt)  # what can't be sampled from is said before anything is trained
         return vocabulary
 
     def split(
@@ -154,7 +138,7 @@ def open_corpus(
 
     `report(bytes_so_far, bytes_in_all)` is called while something is downloaded or a large file is read.
     """
-    if name_or_path in DESCRIPTIONS:
+    if name_or_path in DATASETS:
         return Corpus(name_or_path, *decode(corpus_bytes(name_or_path, report), name_or_path))
     if is_address(name_or_path):
         fetched = fetch_text(name_or_path, report)
@@ -189,7 +173,7 @@ def open_file(
     to who typed it. `report(bytes_so_far, bytes_in_all)` follows the reading of a large file.
     """
     name, shown = name or path.name, shown or path.name
-    with opened(path, shown) as file:
+    with open_text(path, shown) as file:
         if os.fstat(file.fileno()).st_size <= HELD_BYTES:
             return Corpus(name, *decode(file.read(), path.name, encoding))
     source = TextFile.read(path, encoding, shown, report)

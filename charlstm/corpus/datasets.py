@@ -14,7 +14,7 @@ from typing import BinaryIO
 import platformdirs
 
 from charlstm.errors import CorpusError
-from charlstm.files import publish
+from charlstm.files import atomic_write
 
 Report = Callable[[int, int], None]  # bytes so far, bytes in all
 _CHUNK_BYTES = 1 << 16
@@ -22,7 +22,7 @@ _TIMEOUT_SECONDS = 20
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteFile:
     """A file on the web of known size and hash."""
 
     file_name: str
@@ -31,13 +31,13 @@ class Remote:
     num_bytes: int
 
 
-TINY_SHAKESPEARE = Remote(
+TINY_SHAKESPEARE = RemoteFile(
     file_name="tiny-shakespeare.txt",
     url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
     sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
     num_bytes=1_115_394,
 )
-DESCRIPTIONS = {
+DATASETS = {
     "tiny-shakespeare": "40,000 lines of Shakespeare's plays (1.1 M characters; fetched once)",
     "python-reference": "Python's language reference, as its help() shows it (0.5 M characters)",
     "python-stdlib": "source code of Python's standard library (4.7 M characters)",
@@ -54,17 +54,17 @@ def corpus_bytes(name: str, report: Report | None = None) -> bytes:
     return fetched(TINY_SHAKESPEARE, report).read_bytes()
 
 
-def is_at_hand(name: str) -> bool:
+def is_available_offline(name: str) -> bool:
     """Whether named corpus `name` can be had without the network."""
     return name != "tiny-shakespeare" or _local_copy(TINY_SHAKESPEARE) is not None
 
 
 def default_corpus() -> str:
     """Shakespeare where he is at hand, else the reference that every Python brings along."""
-    return "tiny-shakespeare" if is_at_hand("tiny-shakespeare") else "python-reference"
+    return "tiny-shakespeare" if is_available_offline("tiny-shakespeare") else "python-reference"
 
 
-def fetched(remote: Remote, report: Report | None = None) -> Path:
+def fetched(remote: RemoteFile, report: Report | None = None) -> Path:
     """Path of a verified local copy, downloaded if there is none."""
     copy = _local_copy(remote)
     if copy is None:
@@ -73,12 +73,12 @@ def fetched(remote: Remote, report: Report | None = None) -> Path:
     return copy
 
 
-def download(remote: Remote, destination: Path, report: Report | None = None) -> None:
+def download(remote: RemoteFile, destination: Path, report: Report | None = None) -> None:
     """Fetch `remote` to `destination`; raises `CorpusError` and leaves nothing behind unless size and hash agree."""
     offline = f"put {remote.file_name} into a folder and name it in CHARLSTM_CORPUS_DIR, or choose python-reference"
     try:
         with (
-            publish(destination) as temporary,
+            atomic_write(destination) as temporary,
             urllib.request.urlopen(remote.url, timeout=_TIMEOUT_SECONDS) as response,
         ):
             with temporary.open("wb") as file:
@@ -108,21 +108,21 @@ def _copy(response: http.client.HTTPResponse, file: BinaryIO, num_bytes: int, re
             report(copied, num_bytes)
 
 
-def _local_copy(remote: Remote) -> Path | None:
+def _local_copy(remote: RemoteFile) -> Path | None:
     """A copy of the right size and hash, in `$CHARLSTM_CORPUS_DIR` or the cache."""
     folder = os.environ.get("CHARLSTM_CORPUS_DIR")
     candidates = [Path(folder) / remote.file_name] if folder else []
     return next((path for path in (*candidates, _cache_path(remote)) if _is_whole(path, remote)), None)
 
 
-def _is_whole(path: Path, remote: Remote) -> bool:
+def _is_whole(path: Path, remote: RemoteFile) -> bool:
     try:
         return path.stat().st_size == remote.num_bytes and _sha256(path) == remote.sha256
     except OSError:  # one that can't be read is none
         return False
 
 
-def _cache_path(remote: Remote) -> Path:
+def _cache_path(remote: RemoteFile) -> Path:
     return Path(platformdirs.user_cache_dir("charlstm")) / remote.file_name
 
 

@@ -4,7 +4,7 @@ import codecs
 import re
 from typing import BinaryIO
 
-from charlstm.corpus.encoding_detection import guess_encoding, guess_wide
+from charlstm.corpus.encoding_detection import detect_encoding, detect_wide
 from charlstm.errors import CorpusError
 
 HEAD_BYTES = 1 << 16
@@ -19,7 +19,7 @@ def diagnose(file: BinaryIO, name: str, is_asked_for: bool) -> CorpusError:
     head = file.read(HEAD_BYTES)
     scan = _Scan(file)
     if scan.holds_nul and not is_asked_for:
-        if wide := guess_wide(head):
+        if wide := detect_wide(head):
             return CorpusError(f"{name} holds NUL bytes: it is {wide.upper()} without a mark; say encoding {wide}.")
         return CorpusError(
             f"{name} holds NUL bytes: it is a binary file, or UTF-16 without a mark (then say encoding utf-16)."
@@ -44,7 +44,7 @@ def _other_encoding(name: str, scan: "_Scan", head: bytes) -> CorpusError:
     if scan.is_end and scan.num_foreign == 1 and scan.first_byte >= 0xC2:
         return CorpusError(f"{found}: its last byte is all that is wrong; remove it, or name the file's encoding.")
     # what stands around the first foreign byte, wherever it is: the head may be plain ASCII
-    codec = guess_encoding(scan.sample or head)
+    codec = detect_encoding(scan.sample or head)
     if codec == "latin-1":
         return CorpusError(f"{found}; if it is Latin-1 text, say encoding latin-1.")
     if codec:

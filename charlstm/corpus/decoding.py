@@ -15,11 +15,11 @@ from typing import BinaryIO, NamedTuple
 from charlstm.config import Encoding
 from charlstm.corpus.datasets import Report
 from charlstm.corpus.decode_errors import diagnose
-from charlstm.corpus.stats import Facts, as_utf8, gathered
+from charlstm.corpus.stats import TextStats, as_utf8, compute_stats
 from charlstm.errors import CorpusError
 from charlstm.tensor_files import LFS_ADVICE, is_lfs_pointer
 
-PIECE = 1 << 18  # bytes read, or characters handled, at once: large enough for speed, small enough for a cache
+CHUNK_SIZE = 1 << 18  # bytes read, or characters handled, at once: large enough for speed, small enough for a cache
 _MARKS = {  # in this order: the mark of UTF-32-LE begins with that of UTF-16-LE
     codecs.BOM_UTF32_LE: "utf-32-le",
     codecs.BOM_UTF32_BE: "utf-32-be",
@@ -33,7 +33,7 @@ _C1 = re.compile("[\x80-\x9f]")
 
 
 @contextmanager
-def opened(path: Path, shown: str) -> Iterator[BinaryIO]:
+def open_text(path: Path, shown: str) -> Iterator[BinaryIO]:
     """The file at `path`, open for reading; raises `CorpusError` in one sentence, which calls it `shown`.
 
     Also for what goes wrong while it is read inside the block.
@@ -53,7 +53,7 @@ def opened(path: Path, shown: str) -> Iterator[BinaryIO]:
 
 def decode(data: bytes, name: str, encoding: Encoding = "auto") -> tuple[str, tuple[str, ...]]:
     """Text of `data` and notes on what was done to it, as `Pieces` reads it."""
-    pieces = Pieces(io.BytesIO(data), name, encoding)
+    pieces = TextChunks(io.BytesIO(data), name, encoding)
     return "".join(pieces), pieces.notes
 
 
@@ -66,7 +66,7 @@ class _Form(NamedTuple):
     is_asked_for: bool  # or found out
 
 
-class Pieces:
+class TextChunks:
     """One way through the text of an open file; raises `CorpusError`, in one sentence, where it is none.
 
     `auto` reads UTF-8 with or without a byte-order mark, and UTF-16 and UTF-32 with one; it never guesses another
@@ -74,7 +74,7 @@ class Pieces:
     Line ends become plain newlines. A text with an error in it is refused at the error or after the last piece.
     """
 
-    def __init__(self, file: BinaryIO, name: str, encoding: Encoding = "auto", piece_bytes: int = PIECE) -> None:
+    def __init__(self, file: BinaryIO, name: str, encoding: Encoding = "auto", piece_bytes: int = CHUNK_SIZE) -> None:
         self._file, self._name, self._encoding, self._piece_bytes = file, name, encoding, piece_bytes
         self.num_bytes = 0  # read so far
         self.notes: tuple[str, ...] = ()  # what was done to the text; known after the last piece
@@ -229,7 +229,7 @@ class TextFile:
     path: Path
     encoding: Encoding
     shown: str  # what sentences call it if it can't be read
-    facts: Facts
+    facts: TextStats
     notes: tuple[str, ...]
 
     @classmethod
@@ -238,9 +238,9 @@ class TextFile:
     ) -> "TextFile":
         """Read the file at `path` once, and keep its facts; raises `CorpusError` in one sentence."""
         shown = shown or path.name
-        with opened(path, shown) as file:
-            pieces = Pieces(file, path.name, encoding)
-            facts = gathered(_reported(pieces, file, report))
+        with open_text(path, shown) as file:
+            pieces = TextChunks(file, path.name, encoding)
+            facts = compute_stats(_reported(pieces, file, report))
         return cls(path, encoding, shown, facts, pieces.notes)
 
     def pieces(self, report: Report | None = None) -> Iterator[str]:
@@ -249,8 +249,8 @@ class TextFile:
         Raises `CorpusError` if the file can't be read any more or, after the last piece, if it is not the same text.
         """
         digest = hashlib.sha256()
-        with opened(self.path, self.shown) as file:
-            for piece in _reported(Pieces(file, self.path.name, self.encoding), file, report):
+        with open_text(self.path, self.shown) as file:
+            for piece in _reported(TextChunks(file, self.path.name, self.encoding), file, report):
                 digest.update(as_utf8(piece))
                 yield piece
         if digest.hexdigest() != self.facts.sha256:
@@ -261,7 +261,7 @@ class TextFile:
         return CorpusError(f"{self.shown} has changed since it was first read; leave it alone and start again.")
 
 
-def _reported(pieces: Pieces, file: BinaryIO, report: Report | None) -> Iterator[str]:
+def _reported(pieces: TextChunks, file: BinaryIO, report: Report | None) -> Iterator[str]:
     """`pieces` of `file`, with `report(bytes_so_far, bytes_in_all)` after each."""
     num_bytes = os.fstat(file.fileno()).st_size
     for piece in pieces:

@@ -19,7 +19,7 @@ import platformdirs
 
 from charlstm.corpus.connections import open_connection, parse_address
 from charlstm.errors import CorpusError
-from charlstm.files import publish, publish_text
+from charlstm.files import atomic_write, atomic_write_text
 from charlstm.hosting import is_public, limits
 
 Report = Callable[[int, int], None]  # bytes so far, bytes in all (0: not said)
@@ -221,7 +221,7 @@ class _Exchange:
         total, digest, done = response.length or 0, hashlib.sha256(), 0
         if total > most_bytes():
             raise too_long("the text")
-        with publish(self._kept.path, is_durable=False) as temporary, temporary.open("wb") as file:
+        with atomic_write(self._kept.path, is_durable=False) as temporary, temporary.open("wb") as file:
             while data := response.read1(_CHUNK_BYTES):
                 done += len(data)
                 if self._is_late:  # the server has closed its side, so that nothing could be shut down
@@ -235,7 +235,7 @@ class _Exchange:
                 raise ConnectionError("the connection broke")
         facts = {"etag": response.getheader("ETag"), "modified": response.getheader("Last-Modified")}
         said = {name: value for name, value in facts.items() if value}
-        publish_text(self._kept.facts_path, json.dumps({**said, "sha256": digest.hexdigest()}))
+        atomic_write_text(self._kept.facts_path, json.dumps({**said, "sha256": digest.hexdigest()}))
 
 
 def _check(response: http.client.HTTPResponse, host: str) -> None:

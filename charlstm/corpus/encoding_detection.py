@@ -52,7 +52,7 @@ _SURE = 0.8  # share of what is outside of ASCII that must look right
 _CLEARLY = 1.05  # by how much the best must be ahead of another that would give other characters
 
 
-def guess_wide(head: bytes) -> str | None:
+def detect_wide(head: bytes) -> str | None:
     """Which UTF-16 or UTF-32 without a mark the bytes are, if they are."""
     for codec in _WIDE:
         text = _decoded(head, codec)
@@ -61,7 +61,7 @@ def guess_wide(head: bytes) -> str | None:
     return None
 
 
-def guess_encoding(head: bytes) -> str | None:
+def detect_encoding(head: bytes) -> str | None:
     """The encoding that the bytes, which are not UTF-8, look like; `None` where nothing is clear."""
     scores: dict[str, float] = {}
     texts: dict[str, str] = {}

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import platformdirs
 
 from charlstm.config import Encoding
-from charlstm.corpus.decoding import Pieces, opened
+from charlstm.corpus.decoding import TextChunks, open_text
 from charlstm.errors import CorpusError
-from charlstm.files import publish
+from charlstm.files import atomic_write
 
 _MOST_FILES = 10_000
 
@@ -89,7 +89,7 @@ def join(joined: Joined, encoding: Encoding) -> Path:
     if place.is_file():
         os.utime(place)  # or it would go first where too much is kept
         return place
-    with publish(place, is_durable=False) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(place, is_durable=False) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.writelines(_pieces(joined.paths, encoding))
     return place
 
@@ -99,6 +99,6 @@ def _pieces(paths: tuple[Path, ...], encoding: Encoding) -> Iterator[str]:
     for number, path in enumerate(paths):
         if number and not last.endswith("\n"):
             yield "\n"
-        with opened(path, path.name) as file:
-            for last in Pieces(file, path.name, encoding):
+        with open_text(path, path.name) as file:
+            for last in TextChunks(file, path.name, encoding):
                 yield last

@@ -24,7 +24,7 @@ _Ids = NDArray[np.int64]
 _Numbers = NDArray[np.int32]  # half the memory, and more than enough for what is counted
 
 
-class Figures(NamedTuple):
+class BaselineLosses(NamedTuple):
     """Nats per character, and what they were counted on."""
 
     uniform: float
@@ -39,7 +39,7 @@ class Cancelled(Exception):
     """Nobody wants the figures any more."""
 
 
-def figures_of(split: Split, is_wanted: Callable[[], bool] = lambda: True) -> Figures:
+def compute_baselines(split: Split, is_wanted: Callable[[], bool] = lambda: True) -> BaselineLosses:
     """The figures for a text, within seconds: of a long one its end is counted, and its beginning predicted.
 
     Raises `Cancelled` soon after `is_wanted()` is false.
@@ -49,31 +49,31 @@ def figures_of(split: Split, is_wanted: Callable[[], bool] = lambda: True) -> Fi
     counts = np.bincount(train, minlength=size) + 1
     targets = validation[1:]
     frequencies = -float(np.log(counts[targets] / counts.sum()).mean())
-    fivegram = -float(np.log(probabilities(train, validation, size, is_wanted)).mean())
+    fivegram = -float(np.log(kneser_ney(train, validation, size, is_wanted)).mean())
     unit = "bytes" if split.vocabulary.level == "bytes" else "characters"
     counted = f"the last {len(train):,} {unit}" if len(train) < len(split.train) else f"all {len(train):,} {unit}"
     method = f"{LENGTH}-gram, interpolated Kneser-Ney, of {counted} of the training text"
-    return Figures(math.log(size), frequencies, fivegram, method, len(train), len(targets))
+    return BaselineLosses(math.log(size), frequencies, fivegram, method, len(train), len(targets))
 
 
-def probabilities(
+def kneser_ney(
     train: _Ids, validation: _Ids, size: int, is_wanted: Callable[[], bool] = lambda: True
 ) -> NDArray[np.float64]:
     """What the 5-gram model of `train` gives each of `validation[1:]` after those before it; `size` is V."""
     result = np.full(len(validation), 1 / size)
-    shorter = _Kind.of_empty(train, validation)
-    kind = shorter.longer(train, validation, size)
+    shorter = _NGrams.of_empty(train, validation)
+    kind = shorter.extend(train, validation, size)
     for length in range(1, LENGTH + 1):
         if not is_wanted():
             raise Cancelled
-        longer = kind.longer(train, validation, size) if length < LENGTH else None
+        longer = kind.extend(train, validation, size) if length < LENGTH else None
         _refine(result[length - 1 :], kind, shorter, kind.counts(longer))
         if longer:  # no more than three are held at once
             shorter, kind = kind, longer
     return result[1:]
 
 
-class _Kind(NamedTuple):
+class _NGrams(NamedTuple):
     """The k-grams of the training text, numbered; K = how many distinct ones there are.
 
     The k-gram at place t of a text is the one that ends there, so texts have k - 1 places without one.
@@ -85,12 +85,12 @@ class _Kind(NamedTuple):
     at_validation: _Numbers  # (M - k + 1,), -1 for those that the training text does not have
 
     @classmethod
-    def of_empty(cls, train: _Ids, validation: _Ids) -> "_Kind":
+    def of_empty(cls, train: _Ids, validation: _Ids) -> "_NGrams":
         """The one 0-gram, which is everywhere: also before the first character."""
         one = np.zeros(1, np.int32)
         return cls(one, one, np.zeros(len(train) + 1, np.int32), np.zeros(len(validation) + 1, np.int32))
 
-    def longer(self, train: _Ids, validation: _Ids, size: int) -> "_Kind":
+    def extend(self, train: _Ids, validation: _Ids, size: int) -> "_NGrams":
         """Those that are one character longer."""
         num_places = len(self.at_train) - 1
         keys = self.at_train[:-1].astype(np.int64)
@@ -102,9 +102,9 @@ class _Kind(NamedTuple):
         places = np.minimum(np.searchsorted(distinct, asked), max(0, len(distinct) - 1))
         is_known = (before >= 0) & (distinct[places] == asked) if len(distinct) else np.zeros(len(asked), bool)
         at_validation = np.where(is_known, places, -1).astype(np.int32)
-        return _Kind((distinct // size).astype(np.int32), lasts, at_train, at_validation)
+        return _NGrams((distinct // size).astype(np.int32), lasts, at_train, at_validation)
 
-    def counts(self, longer: "_Kind | None") -> _Ids:
+    def counts(self, longer: "_NGrams | None") -> _Ids:
         """How often each occurs; where there are longer ones, before how many characters: what a fallback is for."""
         if longer is None:
             return np.bincount(self.at_train, minlength=len(self.prefixes))
@@ -130,7 +130,7 @@ def _numbered(keys: _Ids) -> tuple[_Ids, _Numbers, _Numbers]:
     return keys[is_new], places[is_new], at
 
 
-def _refine(result: NDArray[np.float64], kind: _Kind, shorter: _Kind, counts: _Ids) -> None:
+def _refine(result: NDArray[np.float64], kind: _NGrams, shorter: _NGrams, counts: _Ids) -> None:
     """Replace in `result`, of places with a k-gram, the probabilities of the shorter model by those of this one."""
     once, twice = int((counts == 1).sum()), int((counts == 2).sum())
     discount = once / (once + 2 * twice) if once else 0.5

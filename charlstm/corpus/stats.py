@@ -16,7 +16,7 @@ _LONGEST_WORD = 16  # characters of a beginning
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
-class Facts(NamedTuple):
+class TextStats(NamedTuple):
     """Length, identity and alphabet of a text."""
 
     num_chars: int
@@ -25,7 +25,7 @@ class Facts(NamedTuple):
     frequencies: tuple[tuple[str, int], ...]  # distinct characters and their counts, the most frequent first
 
 
-def gathered(pieces: Iterable[str]) -> Facts:
+def compute_stats(pieces: Iterable[str]) -> TextStats:
     """The facts of the text that `pieces` make up."""
     digest, num_bytes = hashlib.sha256(), 0
     totals = np.zeros(0, np.int64)  # how often each code point occurs
@@ -40,7 +40,7 @@ def gathered(pieces: Iterable[str]) -> Facts:
     codes = np.flatnonzero(totals)
     codes = codes[np.argsort(-totals[codes], kind="stable")]
     frequencies = tuple((chr(code), count) for code, count in zip(codes.tolist(), totals[codes].tolist(), strict=True))
-    return Facts(int(totals.sum()), num_bytes, digest.hexdigest(), frequencies)
+    return TextStats(int(totals.sum()), num_bytes, digest.hexdigest(), frequencies)
 
 
 def as_utf8(text: str) -> bytes:
@@ -62,7 +62,7 @@ def _counts(piece: str) -> NDArray[np.int64]:
     return counts
 
 
-def line_beginnings(text: str) -> tuple[str, ...]:
+def common_line_starts(text: str) -> tuple[str, ...]:
     """The three most frequent beginnings of lines: a word and a space, or four characters where no space is near.
 
     Indentation does not count, nor do lines that begin without a letter or a digit. Halves of characters (lone

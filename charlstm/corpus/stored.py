@@ -24,9 +24,9 @@ import platformdirs
 from numpy.typing import NDArray
 
 from charlstm.corpus.datasets import Report
-from charlstm.corpus.decoding import PIECE, TextFile
+from charlstm.corpus.decoding import CHUNK_SIZE, TextFile
 from charlstm.errors import CorpusError, VocabularyError
-from charlstm.files import publish
+from charlstm.files import atomic_write
 from charlstm.private_folders import make_private, private_folder, temporary_place
 from charlstm.vocabulary import Vocabulary
 
@@ -120,7 +120,7 @@ def stored_tokens(text: TextFile, vocabulary: Vocabulary, report: Report | None 
             if file is None:
                 _sweep(path, num_bytes)
                 # its checksum tells whether it is whole
-                with publish(path, is_durable=False, is_private=True) as temporary:
+                with atomic_write(path, is_durable=False, is_private=True) as temporary:
                     _write(temporary, text, vocabulary, report)
                 file = path.open("rb", buffering=0)
     except OSError as error:
@@ -174,7 +174,7 @@ def _whole(path: Path, num_bytes: int) -> io.FileIO | None:
 def _checksum(file: io.FileIO, num_bytes: int) -> bytes:
     """Of the next `num_bytes` of `file`; not of all of them if there are fewer."""
     checksum = 0
-    while num_bytes and (data := file.read(min(num_bytes, PIECE))):
+    while num_bytes and (data := file.read(min(num_bytes, CHUNK_SIZE))):
         checksum = zlib.crc32(data, checksum)
         num_bytes -= len(data)
     return checksum.to_bytes(_CHECKSUM_BYTES, "little")

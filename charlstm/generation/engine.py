@@ -17,30 +17,30 @@ from torch import Tensor
 from charlstm.config import REPEAT_WINDOW, SampleConfig
 from charlstm.generation import sampling
 from charlstm.kernel import decoder
-from charlstm.kernel.decoder import Network, Written
+from charlstm.kernel.decoder import DecodedTokens, PackedWeights
 from charlstm.model import CharLSTM, State, evaluating
 
 _READ_AT_ONCE = 4096  # characters of a prompt: bounds the memory a long one takes
 _FEWEST_WEIGHTS = 1 << 17  # in layers: fewer are in the nearest cache as they are, and 8 bits would gain little
 
 
-class Texts(Protocol):
+class DecodeSession(Protocol):
     """Texts of one model; each is the same whatever others are written beside it."""
 
     num_texts: int
 
     def write(
         self, config: SampleConfig, num_chars: int, positions: int | Sequence[int], num_likeliest: int = 0
-    ) -> Written:
+    ) -> DecodedTokens:
         """The next `num_chars` of every text, of which `positions`, (B,) or the same for all, have been written."""
         ...
 
-    def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> Written:
+    def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> DecodedTokens:
         """As if `ids` (B, T) had been written: what the model thinks of each."""
         ...
 
 
-def begin(model: CharLSTM, beginnings: Sequence[NDArray[np.int32]], config: SampleConfig) -> Texts:
+def start_session(model: CharLSTM, beginnings: Sequence[NDArray[np.int32]], config: SampleConfig) -> DecodeSession:
     """Texts that begin with `beginnings`, each (N,) characters, at least one; each is read in one go.
 
     At temperature 0 the arithmetic is float32, so that the likeliest is exactly the model's. Otherwise the weights of
@@ -52,10 +52,10 @@ def begin(model: CharLSTM, beginnings: Sequence[NDArray[np.int32]], config: Samp
     if model.device.type != "cpu" or not can:
         return _TorchTexts(model, beginnings)
     is_exact = config.temperature == 0 or config.top_k == 1
-    network = network_of(model, is_int8=None if not is_exact else False)
+    network = packed_weights(model, is_int8=None if not is_exact else False)
     if all(each is beginnings[0] for each in beginnings):
-        return decoder.Texts.after(network, beginnings[0], len(beginnings))
-    return decoder.Texts.together([decoder.Texts.after(network, each) for each in beginnings])
+        return decoder.DecoderState.after(network, beginnings[0], len(beginnings))
+    return decoder.DecoderState.together([decoder.DecoderState.after(network, each) for each in beginnings])
 
 
 @dataclass
@@ -64,7 +64,7 @@ class _Known:
 
     version: object = None
     gains: bool = False  # from 8 bits
-    networks: dict[bool, Network] = field(default_factory=dict)
+    networks: dict[bool, PackedWeights] = field(default_factory=dict)
 
 
 _known: "weakref.WeakKeyDictionary[CharLSTM, _Known]" = weakref.WeakKeyDictionary()
@@ -72,7 +72,7 @@ _lock = threading.Lock()
 
 
 @torch.no_grad()
-def network_of(model: CharLSTM, is_int8: bool | None = None) -> Network:
+def packed_weights(model: CharLSTM, is_int8: bool | None = None) -> PackedWeights:
     """The weights of `model` as they are now, in the order of a step, in 8 bits (`None`: if it gains from them).
 
     They are kept until they change.
@@ -89,7 +89,7 @@ def network_of(model: CharLSTM, is_int8: bool | None = None) -> Network:
                 weight = torch.cat([weight_ih, weight_hh], dim=1) if index else weight_hh
                 layers.append((weight, bias_ih + bias_hh))
             head = model.head.weight, model.head.bias
-            known.networks[is_int8] = Network(model.gates_of_characters(), layers, head, is_int8)
+            known.networks[is_int8] = PackedWeights(model.gates_of_characters(), layers, head, is_int8)
         return known.networks[is_int8]
 
 
@@ -133,24 +133,26 @@ class _TorchTexts:
 
     def write(
         self, config: SampleConfig, num_chars: int, positions: int | Sequence[int], num_likeliest: int = 0
-    ) -> Written:
+    ) -> DecodedTokens:
         places = np.broadcast_to(np.asarray(positions), self.num_texts).tolist()
 
         def choose(text: int, at: int, logits: sampling.Numbers) -> int:
-            allowed = sampling.guarded(logits, self._histories[text], config.no_repeat)
-            return sampling.choose(allowed, config, sampling.uniform(config.seed, text, places[text] + at))
+            allowed = sampling.ban_repeats(logits, self._histories[text], config.no_repeat)
+            return sampling.sample_token(
+                allowed, config, sampling.counter_uniform(config.seed, text, places[text] + at)
+            )
 
         return self._taken(num_chars, num_likeliest, choose)
 
-    def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> Written:
+    def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> DecodedTokens:
         return self._taken(ids.shape[1], num_likeliest, lambda text, at, _: int(ids[text, at]))
 
     def _taken(
         self, num_chars: int, num_likeliest: int, choose: Callable[[int, int, sampling.Numbers], int]
-    ) -> Written:
+    ) -> DecodedTokens:
         num_likeliest = min(num_likeliest, self._model.vocab_size)
         places = (self.num_texts, num_chars)
-        written = Written(
+        written = DecodedTokens(
             np.empty(places, np.int32),
             np.empty(places, np.float32),
             np.empty((*places, num_likeliest), np.int32),

@@ -22,7 +22,7 @@ _LARGEST_BYTES = 64 << 20  # of a corpus: its index takes four times as much
 _BETWEEN = b"\xff"  # no byte of UTF-8, so no stretch reaches from the corpus into the text
 
 
-class Stretch(NamedTuple):
+class Match(NamedTuple):
     """Characters `begin` to `end` of a text, which stand in the corpus from `place` on."""
 
     begin: int
@@ -35,7 +35,7 @@ class Stretch(NamedTuple):
         return self.end - self.begin
 
 
-def longest_stretch(corpus: Corpus, text: str) -> Stretch:
+def longest_stretch(corpus: Corpus, text: str) -> Match:
     """The longest stretch of `text` that `corpus` holds, the first one of equals; of length 0 if none.
 
     Raises `CorpusError` for a corpus too large for it.
@@ -55,7 +55,7 @@ def longest_stretch(corpus: Corpus, text: str) -> Stretch:
         length = bisect.bisect_right(starts, at + number_of_bytes) - 1 - number  # whole characters
         if length > longest:
             begin, longest, place = number, length, found
-    return Stretch(begin, begin + longest, len(data[:place].decode("utf-8", "replace")))
+    return Match(begin, begin + longest, len(data[:place].decode("utf-8", "replace")))
 
 
 def _matches(corpus: bytes, text: bytes) -> Iterator[tuple[int, int, int]]:

@@ -14,7 +14,7 @@ _MASK = (1 << 64) - 1
 Numbers = NDArray[np.float64]
 
 
-def uniform(seed: int, sample: int, position: int) -> float:
+def counter_uniform(seed: int, sample: int, position: int) -> float:
     """A number in [0, 1) that follows from these three alone.
 
     Number `position` of the SplitMix64 generator whose state is mix(mix(seed + golden) + sample), its upper 53 bits.
@@ -32,7 +32,7 @@ def _mixed(x: int) -> int:
     return x ^ (x >> 31)
 
 
-def guarded(logits: Numbers, history: NDArray[np.int32], no_repeat: int) -> Numbers:
+def ban_repeats(logits: Numbers, history: NDArray[np.int32], no_repeat: int) -> Numbers:
     """logits (V,): -inf for what would complete a stretch of `no_repeat` characters that `history` holds already.
 
     Where that leaves none, all stay as they are; 0 forbids nothing.
@@ -48,7 +48,7 @@ def guarded(logits: Numbers, history: NDArray[np.int32], no_repeat: int) -> Numb
     return allowed if np.isfinite(allowed).any() else logits
 
 
-def shares(logits: Numbers, config: SampleConfig) -> Numbers:
+def filter_probabilities(logits: Numbers, config: SampleConfig) -> Numbers:
     """logits (V,) -> the probabilities (V,) that are drawn from, at a temperature above 0.
 
     Temperature first, then the `top_k` likeliest, then the fewest likeliest of those that hold `top_p` of what is
@@ -67,9 +67,9 @@ def shares(logits: Numbers, config: SampleConfig) -> Numbers:
     return kept
 
 
-def choose(logits: Numbers, config: SampleConfig, number: float) -> int:
+def sample_token(logits: Numbers, config: SampleConfig, number: float) -> int:
     """logits (V,) -> a character; temperature 0 is exactly the likeliest, whatever `number` in [0, 1) is."""
     if config.temperature == 0:
         return int(logits.argmax())
-    kept = shares(logits, config)
+    kept = filter_probabilities(logits, config)
     return int(min(np.searchsorted(kept.cumsum(), number * kept.sum(), side="right"), np.flatnonzero(kept)[-1]))

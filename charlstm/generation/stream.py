@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlstm.config import SampleConfig
-from charlstm.cores import usable_cores
+from charlstm.cores import available_cpus
 from charlstm.errors import VocabularyError
-from charlstm.generation.engine import Texts, begin
-from charlstm.kernel.decoder import Written
+from charlstm.generation.engine import DecodeSession, start_session
+from charlstm.kernel.decoder import DecodedTokens
 from charlstm.model import CharLSTM
 from charlstm.vocabulary import Decoder, Vocabulary
 
@@ -28,7 +28,7 @@ _LONGEST_PIECE = 1024
 _PIECE_SECONDS = 0.01  # pieces grow until they take this long: rare enough to cost nothing, and soon stopped
 # Who writes takes turns, and leaves a core to who serves: *measured*, with 32 threads that compute at once on 2 cores a
 # web server's own thread waited for seconds.
-_turns = threading.BoundedSemaphore(max(1, usable_cores() - 1))
+_turns = threading.BoundedSemaphore(max(1, available_cpus() - 1))
 
 
 class TextChunk(NamedTuple):
@@ -57,12 +57,12 @@ def stream(
     Raises `VocabularyError` before anything is written if the prompt can't be read.
     """
     config = config.model_copy(update={"stop": _fitted(config.stop, vocabulary)})
-    opening = vocabulary.encode(vocabulary.fit(prompt) or opening_of(vocabulary)).astype(np.int32)
+    opening = vocabulary.encode(vocabulary.normalize(prompt) or default_prompt(vocabulary)).astype(np.int32)
     before = [vocabulary.encode(text).astype(np.int32) for text in written] or [opening[:0]] * config.num_samples
     assert len(before) == config.num_samples, "a text for each sample"
     whole = [np.concatenate([opening, each]) for each in before] if written else [opening] * config.num_samples
     with _turns:
-        texts = begin(model, whole, config)
+        texts = start_session(model, whole, config)
     samples = [_Sample(vocabulary, number, config, text) for number, text in enumerate(written or [""] * len(whole))]
     yield from _written(texts, config, samples, [len(each) for each in before], num_likeliest)
 
@@ -70,13 +70,13 @@ def stream(
 def _fitted(stop: str, vocabulary: Vocabulary) -> str:
     """`stop` in the characters that the model writes; one that it can't write ends nothing."""
     try:
-        return vocabulary.fit(stop)
+        return vocabulary.normalize(stop)
     except VocabularyError:
         return stop
 
 
 def _written(
-    texts: Texts, config: SampleConfig, samples: "list[_Sample]", before: list[int], num_likeliest: int
+    texts: DecodeSession, config: SampleConfig, samples: "list[_Sample]", before: list[int], num_likeliest: int
 ) -> Iterator[TextChunk]:
     done, size = 0, _FIRST_PIECE
     while (not config.num_chars or done < config.num_chars) and not all(sample.is_over for sample in samples):
@@ -95,14 +95,14 @@ def _written(
                 yield chunk
 
 
-def chunk_of(vocabulary: Vocabulary, written: Written) -> TextChunk:
+def to_chunk(vocabulary: Vocabulary, written: DecodedTokens) -> TextChunk:
     """A whole text as one chunk."""
     return _Sample(vocabulary, 0, SampleConfig(), "").chunk(written, is_last=True)
 
 
-def opening_of(vocabulary: Vocabulary) -> str:
+def default_prompt(vocabulary: Vocabulary) -> str:
     """What an empty prompt stands for: the beginning of a line."""
-    return "\n" if not vocabulary.unknown("\n") else vocabulary.characters[0]
+    return "\n" if not vocabulary.find_unknown("\n") else vocabulary.characters[0]
 
 
 _Held = tuple[float, str, tuple[float, ...]]  # surprise, likeliest, probabilities
@@ -125,7 +125,7 @@ class _Sample:
         self.tail = self.tail[-self._keep :] if self._keep else ""
         self._codes = np.array([ord(char) for char in self.vocabulary.characters], np.uint32)
 
-    def chunk(self, piece: Written, is_last: bool) -> TextChunk:
+    def chunk(self, piece: DecodedTokens, is_last: bool) -> TextChunk:
         text, surprises, likeliest, probabilities = self._characters(piece, is_last)
         end = len(text)
         if self.config.stop:
@@ -137,7 +137,9 @@ class _Sample:
             text[:end], tuple(surprises[:end]), self.number, tuple(likeliest[:end]), tuple(probabilities[:end])
         )
 
-    def _characters(self, piece: Written, is_last: bool) -> tuple[str, list[float], list[str], list[tuple[float, ...]]]:
+    def _characters(
+        self, piece: DecodedTokens, is_last: bool
+    ) -> tuple[str, list[float], list[str], list[tuple[float, ...]]]:
         """The characters that are whole now: text, surprises, likeliest, probabilities."""
         row = self.number
         ids, surprises = piece.ids[row].tolist(), piece.surprises[row].tolist()
@@ -195,10 +197,12 @@ def score(model: CharLSTM, vocabulary: Vocabulary, text: str, num_likeliest: int
 
     Raises `VocabularyError` for an empty text and for characters that the model has never seen.
     """
-    fitted = vocabulary.fit(text)
+    fitted = vocabulary.normalize(text)
     if not fitted:
         raise VocabularyError("there is no text to score; write or paste some.")
     ids = vocabulary.encode(fitted).astype(np.int32)
-    texts = begin(model, [vocabulary.encode(opening_of(vocabulary)).astype(np.int32)], SampleConfig(temperature=0))
-    chunk = chunk_of(vocabulary, texts.follow(ids[None], num_likeliest))
+    texts = start_session(
+        model, [vocabulary.encode(default_prompt(vocabulary)).astype(np.int32)], SampleConfig(temperature=0)
+    )
+    chunk = to_chunk(vocabulary, texts.follow(ids[None], num_likeliest))
     return Score(math.fsum(chunk.surprises) / len(fitted), len(fitted), chunk)

@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCardData, constants
 from charlstm import __version__
 from charlstm.checkpoint import FORMAT_VERSION, MODEL_FILE, Provenance
 from charlstm.config import SampleConfig
-from charlstm.formatting import duration
+from charlstm.formatting import format_duration
 from charlstm.hub.markdown import code, fenced
 from charlstm.hub.recipe import describe_recipe
 from charlstm.language_model import LanguageModel
@@ -151,7 +151,7 @@ def _learned(facts: CardFacts, origin: Provenance | None) -> str:
     parts = f", in {len(origin.more) + 1} parts," if origin.more else ""
     return (
         f", {begin} on {code(origin.corpus)}, {origin.corpus_chars:,} characters{parts or ','} for "
-        f"{origin.step:,} steps in {duration(origin.training_seconds)}."
+        f"{origin.step:,} steps in {format_duration(origin.training_seconds)}."
     )
 
 

@@ -10,7 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, Offl
 
 from charlstm.corpus.download import DatasetFile, Report, too_long
 from charlstm.errors import HubError
-from charlstm.files import publish
+from charlstm.files import atomic_write
 from charlstm.hosting import is_public
 from charlstm.hub.client import reading_token, talking
 from charlstm.hub.digests import discard, is_whole
@@ -63,6 +63,6 @@ def fetch_dataset_file(wanted: DatasetFile, most: int, report: Report, kept: Pat
             raise too_long(name)
         if not is_public():
             return download_whole(found.etag, token=reading_token()), ()
-        with tempfile.TemporaryDirectory() as cache, publish(kept, is_durable=False) as temporary:
+        with tempfile.TemporaryDirectory() as cache, atomic_write(kept, is_durable=False) as temporary:
             shutil.copyfile(download_whole(found.etag, token=False, cache_dir=cache), temporary)
         return kept, ()

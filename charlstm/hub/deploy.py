@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from charlstm.checkpoint import MODEL_FILE, load_model
 from charlstm.errors import ConfigError, HubError
-from charlstm.files import publish
+from charlstm.files import atomic_write
 from charlstm.hosting import BACKUP_REPO, ON_A_SPACE, Limits, variable
 from charlstm.hub.client import Report, Step, talking
 from charlstm.hub.names import checked_repo
@@ -52,7 +52,7 @@ class SpacePlan:
     def write(self, folder: Path) -> None:
         """Lay the files out in `folder`, as the Space would have them."""
         for name, data in self.files.items():
-            with publish(folder / name, is_durable=False) as temporary:
+            with atomic_write(folder / name, is_durable=False) as temporary:
                 temporary.write_bytes(data)
 
 

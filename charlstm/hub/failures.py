@@ -26,7 +26,7 @@ from huggingface_hub.errors import (
 )
 
 from charlstm.errors import HubError
-from charlstm.formatting import duration
+from charlstm.formatting import format_duration
 
 # httpx, or httpx2 since version 2: the library that the client's errors come from
 httpx: Any = import_module(
@@ -63,7 +63,13 @@ def describe_portal() -> HubAway:
 
 def describe_wait(seconds: int) -> str:
     """The sentence for whoever asks too often."""
-    wait = "in a few minutes" if not seconds else f"in {duration(seconds)}" if seconds < _DAY_SECONDS else "another day"
+    wait = (
+        "in a few minutes"
+        if not seconds
+        else f"in {format_duration(seconds)}"
+        if seconds < _DAY_SECONDS
+        else "another day"
+    )
     return f"the Hub asks for fewer requests; try again {wait}."
 
 

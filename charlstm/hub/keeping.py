@@ -21,8 +21,8 @@ from charlstm.hub.client import talking
 from charlstm.hub.digests import discard, is_whole
 from charlstm.hub.names import checked_repo
 from charlstm.hub.sending import send
-from charlstm.runs.retention import Trash, clean, touched, visitors
-from charlstm.runs.store import RunFolder, RunStore
+from charlstm.runs.retention import Trash, last_modified, remove_expired, visitor_runs
+from charlstm.runs.store import RunDir, RunStore
 
 _ROUND_SECONDS = 60.0
 _BETWEEN_SECONDS = 300.0  # between two copies of a run that is still going
@@ -51,9 +51,9 @@ class Backup:
             raise HubError(f"{BACKUP_REPO} is set and HF_TOKEN is not; give the Space a token that may write there.")
         return cls(repo_id, token, store)
 
-    def is_kept(self, folder: RunFolder) -> bool:
+    def is_kept(self, folder: RunDir) -> bool:
         """Whether everything in `folder` is in the repository."""
-        return self._kept.get(folder.name, -1.0) >= touched(folder)
+        return self._kept.get(folder.name, -1.0) >= last_modified(folder)
 
     def restore(self) -> list[str]:
         """Bring back the runs that are not here, but for deleted ones; returns their names. Raises `HubError`."""
@@ -90,7 +90,7 @@ class Backup:
             place.rename(self._store.root / name)
         finally:
             shutil.rmtree(place, ignore_errors=True)
-        self._kept[name] = touched(RunFolder(self._store.root / name))
+        self._kept[name] = last_modified(RunDir(self._store.root / name))
 
     def _download(self, remote: str) -> Path:
         for _ in range(2):
@@ -106,11 +106,11 @@ class Backup:
         What somebody has deleted goes from the repository too, and is sent again if it is brought back here.
         """
         sent = []
-        for folder in visitors(self._store):
+        for folder in visitor_runs(self._store):
             is_recent = time.monotonic() - self._sent.get(folder.name, -_BETWEEN_SECONDS) < _BETWEEN_SECONDS
             if self.is_kept(folder) or (folder.is_alive() and is_recent):
                 continue
-            written = touched(folder)
+            written = last_modified(folder)
             files = {f"{_PLACE}/{folder.name}/{name}": data for name, data in _contents(folder).items()}
             with talking(self.repo_id):
                 api = HfApi(constants.ENDPOINT, token=self._token)
@@ -129,7 +129,7 @@ class Backup:
         return {each.name for each in Trash(self._store).runs() if self._is_free(each.name)}
 
 
-def _contents(folder: RunFolder) -> dict[str, bytes]:
+def _contents(folder: RunDir) -> dict[str, bytes]:
     files = {}
     for path in sorted(folder.path.rglob("*")):
         name = path.relative_to(folder.path).as_posix()
@@ -183,7 +183,7 @@ class Housekeeper:
         """
         if self._backup and self._has_begun:
             self._backup.keep()
-        clean(self._store, self._backup.is_kept if self._backup else lambda _: True)
+        remove_expired(self._store, self._backup.is_kept if self._backup else lambda _: True)
 
     def _attempt(self, act: Callable[[], None]) -> None:
         """A Hub that is away, or a full disk, must not end the rounds; the owner reads of it in the Space's log."""

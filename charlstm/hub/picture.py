@@ -37,7 +37,9 @@ def curve_png(records: Sequence[Record]) -> bytes | None:
         "training, smoothed": [(each.step, each.smooth_loss) for each in records if isinstance(each, Progress)],
         "validation": [(each.step, each.val_loss) for each in records if isinstance(each, Evaluated)],
     }
-    curves = {name: _thinned([point for point in points if math.isfinite(point[1])]) for name, points in curves.items()}
+    curves = {
+        name: _downsample([point for point in points if math.isfinite(point[1])]) for name, points in curves.items()
+    }
     points = [point for each in curves.values() for point in each]
     if len(curves["training, smoothed"]) < 2 or not any(step for step, _ in points):
         return None
@@ -57,7 +59,7 @@ def curve_png(records: Sequence[Record]) -> bytes | None:
     return buffer.getvalue()
 
 
-def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+def _downsample(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
     stride = max(1, math.ceil(len(points) / _MAX_POINTS))
     return points[::stride] + ([] if not points or (len(points) - 1) % stride == 0 else points[-1:])
 

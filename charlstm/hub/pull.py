@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from charlstm.checkpoint import MODEL_FILE, load_model
 from charlstm.errors import CheckpointError, HubError
-from charlstm.files import publish, publish_text
+from charlstm.files import atomic_write, atomic_write_text
 from charlstm.hosting import is_public, limits
 from charlstm.hub.client import Report, Step, reading_token, talking
 from charlstm.hub.digests import discard, is_whole
@@ -91,10 +91,10 @@ def _placed(cached: Path, repo_id: str, store: RunStore, name: str | None, revis
         chosen = store.free_name(wish)
     folder = store.root / chosen
     try:
-        with publish(folder / MODEL_FILE) as temporary:
+        with atomic_write(folder / MODEL_FILE) as temporary:
             temporary.write_bytes(cached.read_bytes())
         origin = {"repo_id": source.repo_id, "revision": revision or source.revision}
-        publish_text(folder / ORIGIN_FILE, json.dumps(origin) + "\n")
+        atomic_write_text(folder / ORIGIN_FILE, json.dumps(origin) + "\n")
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)  # which was not there before
         raise HubError(

@@ -6,11 +6,11 @@ from pydantic import ValidationError
 
 from charlstm.checkpoint import Provenance
 from charlstm.config import PRESETS, ModelConfig, Settings, TrainConfig
-from charlstm.corpus import DESCRIPTIONS
+from charlstm.corpus import DATASETS
 from charlstm.hub.markdown import code, fenced
 from charlstm.language_model import LanguageModel
 from charlstm.runs.continuation import resume_command
-from charlstm.runs.kept import More
+from charlstm.runs.kept import Extension
 
 _OWN_TEXT = "YOUR_TEXT.txt"
 _OWN_MODEL = "YOUR_MODEL.safetensors"
@@ -73,12 +73,12 @@ def _train_words(language_model: LanguageModel, origin: Provenance) -> list[str]
 
 def _is_named(origin: Provenance) -> bool:
     """Whether the command line gets at the text by its name."""
-    return origin.corpus in DESCRIPTIONS
+    return origin.corpus in DATASETS
 
 
-def _added(origin: Provenance) -> list[More]:
+def _added(origin: Provenance) -> list[Extension]:
     try:
-        return [More(**each) for each in origin.more]
+        return [Extension(**each) for each in origin.more]
     except ValidationError:  # of a file that others wrote
         return []
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import platformdirs
 
-from charlstm.files import publish
+from charlstm.files import atomic_write
 from charlstm.private_folders import make_private, private_folder, read_own
 
 _CSRC = Path(__file__).parent / "csrc"
@@ -32,7 +32,7 @@ _APPLES_COMPILERS = Path("/usr/bin")
 
 
 @lru_cache(maxsize=1)
-def library() -> ctypes.CDLL | None:
+def load_library() -> ctypes.CDLL | None:
     """The compiled kernel, or `None` where it can't be had. `CHARLSTM_KERNEL=off` does without it.
 
     The first call on a machine compiles, which takes a few seconds.
@@ -106,10 +106,10 @@ def _load_kept(compiler: tuple[str, ...], path: Path) -> ctypes.CDLL:
     """The library at `path`, in a private folder; compiled anew unless it is what its digest says."""
     if not _is_whole(path):
         # Two processes may be at it at once: what one compiler makes of the same sources is the same.
-        with publish(path, is_private=True) as temporary:
+        with atomic_write(path, is_private=True) as temporary:
             _compile(compiler, temporary)
             digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-        with publish(_digest_file(path), is_private=True) as temporary:
+        with atomic_write(_digest_file(path), is_private=True) as temporary:
             temporary.write_text(digest, encoding="ascii")
     return ctypes.CDLL(str(path))
 

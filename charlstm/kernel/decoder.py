@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charlstm.config import REPEAT_WINDOW, SampleConfig
-from charlstm.kernel.build import library
+from charlstm.kernel.build import load_library
 
 _UNITS = 16  # P is a multiple of the longest vector
 _MAX_LAYERS = 8
@@ -56,7 +56,7 @@ class _Writing(ctypes.Structure):
     )
 
 
-class Written(NamedTuple):
+class DecodedTokens(NamedTuple):
     """What was written, and what the model (temperature 1, no filter) thought there."""
 
     ids: NDArray[np.int32]  # (B, T)
@@ -68,16 +68,16 @@ class Written(NamedTuple):
 def is_available(vocab_size: int, hidden_size: int, num_layers: int) -> bool:
     """Whether this machine can, and a table with a row for each character stays reasonable."""
     is_small = vocab_size * 4 * _padded(hidden_size) <= _LARGEST_TABLE and num_layers <= _MAX_LAYERS
-    return is_small and library() is not None
+    return is_small and load_library() is not None
 
 
 def has_int8() -> bool:
     """Whether the processor multiplies whole numbers of 8 bits (AVX512-VNNI)."""
-    kernel = library()
+    kernel = load_library()
     return kernel is not None and bool(kernel.step_has_int8())
 
 
-class Network:
+class PackedWeights:
     """Weights in the order in which a step reads them; immutable, shared by any number of texts and threads."""
 
     def __init__(self, table: Tensor, layers: Sequence[Layer], head: Layer, is_int8: bool) -> None:
@@ -128,10 +128,10 @@ class Network:
         return self._c
 
 
-class Texts:
+class DecoderState:
     """Texts that a network writes side by side; none depends on the others in any bit."""
 
-    def __init__(self, network: Network, num_texts: int = 1) -> None:
+    def __init__(self, network: PackedWeights, num_texts: int = 1) -> None:
         self._network, self.num_texts = network, num_texts
         shape = (network.num_layers, num_texts, network.padded_size)
         self._h, self._c = (torch.zeros(shape, dtype=torch.float32, device="cpu") for _ in "hc")
@@ -143,7 +143,7 @@ class Texts:
         self._ranked = torch.empty(num_texts, network.vocab_size, 2, dtype=torch.float32, device="cpu")
 
     @classmethod
-    def after(cls, network: Network, ids: NDArray[np.int32], num_texts: int = 1) -> "Texts":
+    def after(cls, network: PackedWeights, ids: NDArray[np.int32], num_texts: int = 1) -> "DecoderState":
         """`num_texts` texts that all begin with `ids` (N,), N at least 1, each a character of the vocabulary."""
         text = cls(network)
         text._read(ids[:-1])
@@ -151,7 +151,7 @@ class Texts:
         return text if num_texts == 1 else cls.together([text] * num_texts)
 
     @classmethod
-    def together(cls, texts: Sequence["Texts"]) -> "Texts":
+    def together(cls, texts: Sequence["DecoderState"]) -> "DecoderState":
         """All of `texts` as one."""
         whole = cls(texts[0]._network, sum(each.num_texts for each in texts))
         whole._h, whole._c = (torch.cat([getattr(each, name) for each in texts], dim=1) for name in ("_h", "_c"))
@@ -166,7 +166,7 @@ class Texts:
 
     def write(
         self, config: SampleConfig, num_chars: int, positions: int | Sequence[int], num_likeliest: int = 0
-    ) -> Written:
+    ) -> DecodedTokens:
         """The next `num_chars` of every text, of which `positions`, (B,) or the same for all, have been written before.
 
         Text number b draws what (seed, b, position) say. Lengths and the like in `config` are not looked at.
@@ -180,7 +180,7 @@ class Texts:
         self._remember(written)
         return written
 
-    def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> Written:
+    def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> DecodedTokens:
         """As if `ids` (B, T) had been written: what the model thought of each."""
         job, written = self._begun(ids, num_likeliest)
         job.is_given = True
@@ -188,10 +188,10 @@ class Texts:
         self._remember(written)
         return written
 
-    def _begun(self, ids: NDArray[np.int32], num_likeliest: int) -> tuple[_Writing, Written]:
+    def _begun(self, ids: NDArray[np.int32], num_likeliest: int) -> tuple[_Writing, DecodedTokens]:
         num_likeliest = min(num_likeliest, self._network.vocab_size)
         history = np.concatenate([self._history, ids], axis=1, dtype=np.int32)
-        written = Written(
+        written = DecodedTokens(
             history[:, REPEAT_WINDOW:],
             np.empty(ids.shape, np.float32),
             np.empty((*ids.shape, num_likeliest), np.int32),
@@ -203,7 +203,7 @@ class Texts:
         job.likeliest, job.probabilities = written.likeliest.ctypes.data, written.probabilities.ctypes.data
         return job, written
 
-    def _remember(self, written: Written) -> None:
+    def _remember(self, written: DecodedTokens) -> None:
         self._history = np.concatenate([self._history, written.ids], axis=1)[
             :, -REPEAT_WINDOW:
         ].copy()  # no view: it is small
@@ -216,7 +216,7 @@ class Texts:
         return job
 
     def _run(self, job: _Writing) -> None:
-        kernel = library()
+        kernel = load_library()
         assert kernel is not None
         parts = max(1, min(torch.get_num_threads(), self.num_texts // _FEWEST_ROWS))
         edges = [self.num_texts * part // parts for part in range(parts + 1)]
@@ -237,7 +237,7 @@ def _pool() -> ThreadPoolExecutor:
 @lru_cache(maxsize=1)
 def lanes() -> int:
     """Numbers in a vector of this processor."""
-    kernel = library()
+    kernel = load_library()
     assert kernel is not None
     return int(kernel.lanes())
 

@@ -1,6 +1,7 @@
 """One LSTM layer over a window of characters, forward and backward, faster than a library's at small batches.
 
-`recurrence` is for use with autograd. Whoever goes back by hand takes `forward`, `head`, `backward` and `row_sums`.
+`lstm_layer` is for use with autograd; a hand-written backward pass takes `forward`, `output_loss`, `backward` and
+`sum_rows`.
 `is_available` says whether this machine has them for a type of number.
 Shapes: T = time, B = batch, H = hidden size; gates in PyTorch's order i, f, g, o.
 """
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from charlstm.kernel.build import library
+from charlstm.kernel.build import load_library
 
 _UNITS = 16  # hidden sizes must be a multiple of the longest vector
 _FEWEST_ITEMS = 4  # streams (or tiles) in a part: the weights are read once for all of them
@@ -60,14 +61,14 @@ class _Sizes(NamedTuple):
 
 
 def is_available(dtype: torch.dtype, hidden_size: int) -> bool:
-    """Whether `recurrence` works on this machine, in float32 or bfloat16, for layers of this size."""
+    """Whether `lstm_layer` works on this machine, in float32 or bfloat16, for layers of this size."""
     if hidden_size % _UNITS or dtype not in (torch.float32, torch.bfloat16):
         return False  # before anything is compiled
-    kernel = library()
+    kernel = load_library()
     return kernel is not None and (dtype == torch.float32 or bool(kernel.has_bfloat16()))
 
 
-def recurrence(
+def lstm_layer(
     inputs: Tensor, rows: Tensor | None, weight_hh: Tensor, h: Tensor, c: Tensor
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Run one layer: hidden states (T, B, H) of every character, and the state after the last, detached.
@@ -82,7 +83,7 @@ def recurrence(
     return h_all[1:], (h, c)
 
 
-class Trace(NamedTuple):
+class SavedActivations(NamedTuple):
     """What a forward pass through a window leaves for the way back."""
 
     rows: Tensor  # (T, B)
@@ -92,7 +93,7 @@ class Trace(NamedTuple):
     gates: Tensor | None  # (T, B, 4H)
 
 
-class Memory:
+class Workspace:
     """Scratch tensors by name, shape and type: the same ones at each call, because fresh ones cost page faults.
 
     *Measured*: 1,100 faults and a tenth of the time of a step of 1 x 384 with 8 streams.
@@ -115,19 +116,19 @@ def forward(
     weight_hh: Tensor,
     h: Tensor,
     c: Tensor,
-    memory: Memory | None = None,
+    memory: Workspace | None = None,
     is_kept: bool = True,
     bias: Tensor | None = None,
-) -> Trace:
-    """`recurrence` without autograd; nothing to go back with unless `is_kept`.
+) -> SavedActivations:
+    """`lstm_layer` without autograd; nothing to go back with unless `is_kept`.
 
     `bias` (4H) float32 is added to the gates of every place, where it is not in the inputs.
     """
-    memory = memory or Memory()
+    memory = memory or Workspace()
     inputs, rows, weight_hh = inputs.contiguous(), rows.contiguous(), weight_hh.contiguous()
     (steps, batch), size, dtype = rows.shape, weight_hh.shape[1], inputs.dtype
     packed = memory("packed", 4 * size * size, dtype=dtype)
-    trace = Trace(
+    trace = SavedActivations(
         rows,
         weight_hh,
         memory("h", steps + 1, batch, size, dtype=dtype),
@@ -142,12 +143,12 @@ def forward(
     return trace
 
 
-def backward(trace: Trace, dhidden: Tensor, memory: Memory | None = None) -> Tensor:
+def backward(trace: SavedActivations, dhidden: Tensor, memory: Workspace | None = None) -> Tensor:
     """Gradients (T, B, 4H) of what came into the gates, from those (T, B, H) of the hidden states.
 
     The state after the window gets none: it is detached there, which is what truncates back-propagation.
     """
-    memory = memory or Memory()
+    memory = memory or Workspace()
     (steps, batch), size = trace.rows.shape, trace.weight_hh.shape[1]
     assert trace.gates is not None
     dtype = trace.gates.dtype
@@ -161,27 +162,27 @@ def backward(trace: Trace, dhidden: Tensor, memory: Memory | None = None) -> Ten
     return dgates
 
 
-def row_sums(rows: Tensor | None, dgates: Tensor, num_rows: int, memory: Memory | None = None) -> Tensor:
+def sum_rows(rows: Tensor | None, dgates: Tensor, num_rows: int, memory: Workspace | None = None) -> Tensor:
     """(num_rows, 4H) float32: what the places (T, B) of each row sum to; without `rows`, all of them to the first.
 
     *Measured*: of 8,192 places of 4 x 512 in bfloat16 `torch.sum` takes six times as long.
     """
-    memory = memory or Memory()
+    memory = memory or Workspace()
     steps, batch, width = dgates.shape
     sums = memory("row sums", num_rows, width, dtype=torch.float32).zero_()
     _run(_ADD_ROWS, _Sizes(steps, batch, width // 4), width // _lanes(), (rows, dgates, sums))
     return sums
 
 
-def head(
-    hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float, memory: Memory | None = None
+def output_loss(
+    hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float, memory: Workspace | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The last layer and its loss: nats summed over the targets, and the gradients of `scale` times that sum.
 
     hidden (N, H) in float32 or bfloat16; weight (V, H), bias (V) float32; targets (N) int64, below 0 where there is
     none. Returns the nats, the gradients (N, V) of the logits and (N, H) of the hidden states.
     """
-    memory = memory or Memory()
+    memory = memory or Workspace()
     (num_places, size), dtype, vocab = hidden.shape, hidden.dtype, len(weight)
     width = -(-vocab // _lanes()) * _lanes()  # filled up to whole vectors: with no weight, and next to no probability
     wide = memory("head", width, size, dtype=torch.float32)
@@ -200,7 +201,7 @@ def head(
     return nats[:, 0].log().add_(nats[:, 1]).sum(), dlogits[:, :vocab], dhidden
 
 
-def thin(source: Tensor, target: Tensor, share: float, seed: int) -> Tensor:
+def drop_weights(source: Tensor, target: Tensor, share: float, seed: int) -> Tensor:
     """Drop a `share`, a multiple of 1/256, of the numbers in `source` and scale the rest up; returns `target`.
 
     Which are dropped follows from the 64 bits of `seed` alone. Both float32 and contiguous, of the same shape, a
@@ -234,7 +235,9 @@ def _num_owners(batch: int, size: int) -> int:
     return owners if owners > 1 and batch < _FEWEST_ITEMS * threads else 0
 
 
-def _run_in_time(task: int, sizes: _Sizes, num_tiles: int, arrays: tuple[Tensor | None, ...], memory: Memory) -> None:
+def _run_in_time(
+    task: int, sizes: _Sizes, num_tiles: int, arrays: tuple[Tensor | None, ...], memory: Workspace
+) -> None:
     owners = _num_owners(sizes.B, sizes.H)
     turns = memory("turns", sizes.T, owners + 1, 16, dtype=torch.int32).zero_() if owners else None
     _run(task, sizes, owners or sizes.B, arrays, num_tiles, turns)
@@ -260,17 +263,17 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dh_all: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        trace = Trace(*ctx.saved_tensors)
+        trace = SavedActivations(*ctx.saved_tensors)
         dgates = backward(trace, dh_all[1:])
         dweight = (dgates.flatten(0, 1).t() @ trace.h[:-1].flatten(0, 1)).to(trace.weight_hh.dtype)
         dinputs = dgates if ctx.num_rows is None else None
         if ctx.needs_input_grad[0] and ctx.num_rows is not None:
-            dinputs = row_sums(trace.rows, dgates, ctx.num_rows).to(dgates.dtype)
+            dinputs = sum_rows(trace.rows, dgates, ctx.num_rows).to(dgates.dtype)
         return dinputs, None, dweight, None, None
 
 
 def _lanes() -> int:
-    kernel = library()
+    kernel = load_library()
     assert kernel is not None
     return int(kernel.lanes())
 
@@ -287,7 +290,7 @@ def _run(
 
     With `turns` (T, owners + 1, 16), zeros, they share the tiles of every step instead, an item for each thread.
     """
-    kernel = library()
+    kernel = load_library()
     assert kernel is not None
     threads = min(torch.get_num_threads(), num_items)
     pointers = [tensor.data_ptr() if tensor is not None else None for tensor in arrays]

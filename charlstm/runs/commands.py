@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from charlstm.runs.continuation import extend, model_file
+from charlstm.runs.continuation import add_extension, model_file
 from charlstm.runs.history import RunHistory
-from charlstm.runs.kept import More
+from charlstm.runs.kept import Extension
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import ACTIVE, RunFolder
+from charlstm.runs.store import ACTIVE, RunDir
 
 _PATIENCE_SECONDS = 20.0
 _LOOK_SECONDS = 0.05
@@ -23,7 +23,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 }
 
 
-def steered(checkpoints_dir: Path, name: str, request: str, factor: float | None = None) -> str:
+def control_run(checkpoints_dir: Path, name: str, request: str, factor: float | None = None) -> str:
     """Make a request of `REQUESTS` and wait until it is in effect; returns a sentence. Raises `RunError`."""
     manager = RunManager(checkpoints_dir)
     folder = manager.store.get(name)
@@ -42,19 +42,19 @@ def steered(checkpoints_dir: Path, name: str, request: str, factor: float | None
     return f"{name} is {folder.status()}{rate}{_saved(folder) if request in ('pause', 'save') else ''}."
 
 
-def _saved(folder: RunFolder) -> str:
+def _saved(folder: RunDir) -> str:
     step = folder.answer().saved_step
     return f", saved at step {step:,}" if step is not None else ""
 
 
 @contextlib.contextmanager
-def added(folder: RunFolder, more: More) -> Iterator[None]:
+def added(folder: RunDir, more: Extension) -> Iterator[None]:
     """What `more` adds is taken back if the block ends in an error before a record of the run was written."""
-    if more == More():
+    if more == Extension():
         yield
         return
     before, records = folder.more(), _num_bytes(folder.events_file)
-    extend(folder, more)
+    add_extension(folder, more)
     try:
         yield
     except BaseException:
@@ -67,19 +67,19 @@ def _num_bytes(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
-def make_ready(folder: RunFolder) -> None:
+def prepare_dataset(folder: RunDir) -> None:
     """Before a person's `resume`: forget requests that nobody lived to heed."""
     if not folder.ticket():  # a manager's requests were made for the worker that is coming
         folder.take_back_requests()
 
 
-def named_model(model: Path) -> tuple[Path, str]:
+def resolve_model(model: Path) -> tuple[Path, str]:
     """The file of a model given as folder or file, and what to call it."""
     file = model_file(model)
     return file, model.resolve().name if file != model else model.stem
 
 
-def run_row(folder: RunFolder) -> dict[str, Any]:
+def describe_run(folder: RunDir) -> dict[str, Any]:
     """A run in one line of a list."""
     history = RunHistory(folder)
     history.poll()

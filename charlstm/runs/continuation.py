@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from charlstm.config import Settings, TrainConfig, checked
+from charlstm.config import Settings, TrainConfig, validate
 from charlstm.errors import RunError
 from charlstm.events import Extended
-from charlstm.formatting import duration
+from charlstm.formatting import format_duration
 from charlstm.hosting import is_public
 from charlstm.json_text import parse_json
-from charlstm.runs.kept import More, Parent
-from charlstm.runs.store import RunFolder
+from charlstm.runs.kept import Extension, ParentModel
+from charlstm.runs.store import RunDir
 from charlstm.tensor_files import LfsPointer, read_header
 
 _CHANGED = ("max_minutes", "max_passes", "max_steps", "learning_rate", "lr_schedule")  # by an added part
@@ -25,7 +25,7 @@ _NAMED = 20  # characters
 _AGAIN = 0.5  # of the peak of the learning rate
 
 
-def header_of(file: Path) -> dict[str, Any]:
+def read_model_header(file: Path) -> dict[str, Any]:
     """What a model or a training state says of itself; raises `RunError` for any other file."""
     try:
         with file.open("rb") as opened:
@@ -38,12 +38,12 @@ def header_of(file: Path) -> dict[str, Any]:
         raise RunError(f"{file.name} is no model that can be gone on with ({what}); choose another one.") from None
 
 
-def begun_from(settings: Settings, model: Path) -> Settings:
+def inherit_sizes(settings: Settings, model: Path) -> Settings:
     """`settings` for a run that begins from a model (folder or file): its sizes, and nothing left to plan.
 
     Dropout may be chosen. Raises `RunError` for a file that is no model.
     """
-    config = header_of(model_file(model)).get("config")
+    config = read_model_header(model_file(model)).get("config")
     if not isinstance(config, dict):
         raise RunError(f"{model.name} is no model that can be gone on with; choose another one.")
     sizes = {name: value for name, value in config.items() if name not in ("dropout", "weight_dropout")}
@@ -55,22 +55,22 @@ def model_file(model: Path) -> Path:
     return model if model.suffix == ".safetensors" and not model.is_dir() else model / "model.safetensors"
 
 
-def parts_done(folder: RunFolder) -> int:
+def parts_done(folder: RunDir) -> int:
     """How many parts the run has begun by its saved state: 1 for the one it was planned with."""
-    state = header_of(folder.state_file).get("training_state")
+    state = read_model_header(folder.state_file).get("training_state")
     num_parts = state.get("num_parts", 1) if isinstance(state, dict) else 1
     if type(num_parts) is not int or num_parts < 1:
         raise RunError(f"the saved state of {folder.label} is damaged; start a new run from its model instead.")
     return num_parts
 
 
-def extended(folder: RunFolder) -> Settings:
+def effective_settings(folder: RunDir) -> Settings:
     """The settings of the part of the run that is to be worked on; raises `RunError` if they can't be read."""
     more = folder.more()
-    return longer(folder.settings(), more[-1]) if more else folder.settings()
+    return apply_extension(folder.settings(), more[-1]) if more else folder.settings()
 
 
-def longer(settings: Settings, more: More) -> Settings:
+def apply_extension(settings: Settings, more: Extension) -> Settings:
     """`settings` as they are for an added part; raises `RunError` for one that adds nothing."""
     if not (more.minutes or more.passes or more.steps):
         raise RunError("nothing is added: say for how many more minutes, passes or steps the run shall go on.")
@@ -78,20 +78,20 @@ def longer(settings: Settings, more: More) -> Settings:
     rate = more.learning_rate or settings.train.learning_rate * (1 if schedule == "constant" else _AGAIN)
     limits = {"max_minutes": more.minutes, "max_passes": more.passes, "max_steps": more.steps}
     changes = {**limits, "learning_rate": rate, "lr_schedule": schedule, "plan": "off"}
-    return settings.model_copy(update={"train": checked(TrainConfig, {**settings.train.model_dump(), **changes})})
+    return settings.model_copy(update={"train": validate(TrainConfig, {**settings.train.model_dump(), **changes})})
 
 
-def extend(folder: RunFolder, more: More) -> None:
+def add_extension(folder: RunDir, more: Extension) -> None:
     """Note that the run, which nobody works on, goes on for so much longer; raises `RunError` where it can't."""
-    longer(folder.settings(), more)
+    apply_extension(folder.settings(), more)
     if not folder.has_state:
         raise RunError(f"{folder.label} has nothing saved to go on from; start a new run from its model instead.")
     folder.keep_more((*folder.more()[: parts_done(folder) - 1], more))
 
 
-def extension(folder: RunFolder, moment: dict[str, Any]) -> Extended:
+def extension_event(folder: RunDir, moment: dict[str, Any]) -> Extended:
     """The record of the last added part, which begins at `moment` (step, seconds, passes)."""
-    more, train = folder.more()[-1], extended(folder).train
+    more, train = folder.more()[-1], effective_settings(folder).train
     return Extended(
         minutes=more.minutes,
         passes=more.passes,
@@ -99,16 +99,16 @@ def extension(folder: RunFolder, moment: dict[str, Any]) -> Extended:
         learning_rate=train.learning_rate,
         lr_schedule=train.lr_schedule,
         command=resume_command(folder.name, more),
-        note=sentence(folder.settings(), more),
+        note=describe_extension(folder.settings(), more),
         **moment,
     )
 
 
-def sentence(settings: Settings, more: More) -> str:
+def describe_extension(settings: Settings, more: Extension) -> str:
     """What an added part is, for the person who asks for it."""
-    train = longer(settings, more).train
+    train = apply_extension(settings, more).train
     amounts = [
-        duration(60 * more.minutes) if more.minutes else "",
+        format_duration(60 * more.minutes) if more.minutes else "",
         f"{more.passes:g} passes over the text" if more.passes else "",
         f"{more.steps:,} steps" if more.steps else "",
     ]
@@ -119,7 +119,7 @@ def sentence(settings: Settings, more: More) -> str:
     )
 
 
-def whole_origin(folder: RunFolder, train_config: Mapping[str, Any]) -> dict[str, Any]:
+def provenance_fields(folder: RunDir, train_config: Mapping[str, Any]) -> dict[str, Any]:
     """What a model's provenance says beside what the trainer knows, which is the part it works on."""
     parent, train = folder.parent(), folder.settings().train
     hidden = {"beginnings": ()} if is_public() and folder.corpus_file.exists() else {}  # all may read a model's header
@@ -132,7 +132,7 @@ def whole_origin(folder: RunFolder, train_config: Mapping[str, Any]) -> dict[str
     }
 
 
-def beginning(parent: Parent, new_characters: tuple[str, ...]) -> str:
+def describe_parent(parent: ParentModel, new_characters: tuple[str, ...]) -> str:
     """A sentence: which model the run begins from, and what was added to its vocabulary."""
     if not new_characters:
         return f"Begins from {parent.name}, which knows all characters of this text."
@@ -144,7 +144,7 @@ def beginning(parent: Parent, new_characters: tuple[str, ...]) -> str:
     return f"Begins from {parent.name}; {len(new_characters)} {are} added to its vocabulary: {' '.join(shown)}{more}."
 
 
-def resume_command(name: str, more: More) -> str:
+def resume_command(name: str, more: Extension) -> str:
     """The command that adds `more` to the run `name`."""
     flags = [
         f"--more-minutes {more.minutes:g}" if more.minutes else "",

@@ -17,9 +17,9 @@ from filelock import Timeout
 from pydantic import BaseModel, ConfigDict, Field
 
 from charlstm.errors import RunError
-from charlstm.files import publish
+from charlstm.files import atomic_write
 from charlstm.json_text import parse_as, read_small
-from charlstm.runs.file_lock import lock_of
+from charlstm.runs.file_lock import open_lock
 
 SLOWEST_RATE, FASTEST_RATE = 0.01, 10.0
 _LOCK_SECONDS = 5
@@ -41,7 +41,7 @@ class Control(_Message):
     rate_factor: float | None = Field(None, ge=SLOWEST_RATE, le=FASTEST_RATE)
 
 
-class Answer(_Message):
+class WorkerStatus(_Message):
     """What the worker says of it."""
 
     number: _Number = 0  # of the latest request that it has heard
@@ -66,15 +66,15 @@ class Mailbox:
         """What the run is asked to do; nothing, where the file is damaged."""
         return _read(self.control_file, Control)
 
-    def answer(self) -> Answer:
+    def answer(self) -> WorkerStatus:
         """What its worker has heard and done."""
-        return _read(self.answer_file, Answer)
+        return _read(self.answer_file, WorkerStatus)
 
     def put(self, control: Control) -> None:
         """Replace what is asked; raises `OSError`."""
         _write(self.control_file, control)
 
-    def reply(self, answer: Answer) -> None:
+    def reply(self, answer: WorkerStatus) -> None:
         """Replace the answer; raises `OSError`."""
         _write(self.answer_file, answer)
 
@@ -93,7 +93,7 @@ class Mailbox:
                 f"{FASTEST_RATE:g}."
             )
         try:
-            with lock_of(self.control_file.with_suffix(".lock"), _LOCK_SECONDS):
+            with open_lock(self.control_file.with_suffix(".lock"), _LOCK_SECONDS):
                 before = self.control()
                 number = max(before.number + 1, time.time_ns() // 1000)  # so that old answers are never taken for new
                 asked = {"pause": pause, "stop": stop, "rate_factor": rate_factor, "save": number if save else None}
@@ -118,25 +118,25 @@ def _read(path: Path, kind: type[_Message_T]) -> _Message_T:
 
 
 def _write(path: Path, message: _Message) -> None:
-    with publish(path, is_durable=False) as temporary:  # a power cut ends the run that it is for, too
+    with atomic_write(path, is_durable=False) as temporary:  # a power cut ends the run that it is for, too
         temporary.write_text(message.model_dump_json(), encoding="utf-8")
 
 
 _HEAR_SECONDS = 0.1
 
 
-class Ear:
+class RequestListener:
     """Hears requests as long as its block lasts."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
-        self._answer = Answer()
+        self._answer = WorkerStatus()
         self._answering = threading.Lock()
         self._is_over = threading.Event()
         self._looked = -1e9
         self.control = Control()  # as of the last look
 
-    def __enter__(self) -> "Ear":
+    def __enter__(self) -> "RequestListener":
         self.answer(number=self._mailbox.control().number)  # also in place of what a killed worker said
         self._thread = threading.Thread(target=self._hear, name="ear", daemon=True)
         self._thread.start()

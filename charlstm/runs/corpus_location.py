@@ -9,10 +9,10 @@ import shlex
 from pathlib import Path, PureWindowsPath
 
 from charlstm.errors import CorpusError
-from charlstm.runs.store import RunFolder
+from charlstm.runs.store import RunDir
 
 
-def require_text(folder: RunFolder) -> None:
+def require_text(folder: RunDir) -> None:
     """Raise `CorpusError` if the file that the run learns from is gone from its place."""
     place = folder.settings().train.corpus
     is_path = Path(place).is_absolute() or PureWindowsPath(place).is_absolute()  # else a corpus by name
@@ -31,7 +31,7 @@ def _is_there(place: str) -> bool:
     return any(glob.iglob(place, recursive=True)) or (len(parts) > 1 and all(Path(each).exists() for each in parts))  # noqa: PTH207  an absolute pattern
 
 
-def keep_place(folder: RunFolder, place: str) -> None:
+def save_corpus_path(folder: RunDir, place: str) -> None:
     """Have the run's settings name `place` as its text; when the run was begun stays known."""
     settings, before = folder.settings(), folder.settings_file.stat()
     train = settings.train.model_copy(update={"corpus": place})

@@ -9,7 +9,7 @@ from pathlib import Path
 from charlstm.events import Record
 
 
-class RecordLog:
+class EventWriter:
     """Records, appended a whole line at a time, by any thread; `on_record` sees each after it is written."""
 
     def __init__(self, path: Path, on_record: Callable[[Record], None] | None = None) -> None:
@@ -30,7 +30,7 @@ class RecordLog:
             if self._on_record:
                 self._on_record(record)
 
-    def __enter__(self) -> "RecordLog":
+    def __enter__(self) -> "EventWriter":
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -45,14 +45,14 @@ class Lock(Protocol):
         """Release it."""
 
 
-def lock_of(lock_file: Path, timeout: float) -> Lock:
+def open_lock(lock_file: Path, timeout: float) -> Lock:
     """The lock at `lock_file`, for which one waits `timeout` seconds."""
     if _has_flock(lock_file.parent) and not _is_marked(lock_file):
         return FileLock(lock_file, timeout=timeout)
     return _MarkerLock(lock_file, timeout)
 
 
-def is_held(lock_file: Path) -> bool:
+def is_locked(lock_file: Path) -> bool:
     """Whether somebody holds the lock at `lock_file`; looking makes no file."""
     if _is_marked(lock_file):
         return True
@@ -180,7 +180,7 @@ class _MarkerLock:
             self._marker.unlink()
 
     def _take(self) -> bool:
-        if is_held(self._lock_file):
+        if is_locked(self._lock_file):
             return False
         self._remove_stale()
         try:

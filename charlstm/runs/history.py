@@ -11,24 +11,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from charlstm.events import (
+    Baselines,
     Evaluated,
     Extended,
     Failed,
     Finished,
+    LearningRateChanged,
     Paused,
     Progress,
-    RateChanged,
     Record,
-    References,
     Resumed,
-    Rewound,
+    RolledBack,
     Sampled,
     Saved,
     Started,
     parse_record,
 )
-from charlstm.formatting import duration
-from charlstm.runs.store import RunFolder
+from charlstm.formatting import format_duration
+from charlstm.runs.store import RunDir
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,10 +53,10 @@ CURVES = {
 }
 
 
-class Tail:
+class EventTail:
     """The end of a run's records: each look reads what was added since the one before."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunDir) -> None:
         self._folder = folder
         self._offset = 0
 
@@ -98,11 +98,11 @@ class Tail:
 class History:
     """The records of a run that count."""
 
-    folder: RunFolder
+    folder: RunDir
     records: list[Record] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._tail = Tail(self.folder)
+        self._tail = EventTail(self.folder)
 
     def poll(self) -> bool:
         """Read what is new; returns whether there was anything."""
@@ -112,7 +112,7 @@ class History:
         for _, record in self._tail.added():
             if isinstance(record, Started):  # cut off before anything was saved, the run began anew
                 self.records.clear()
-            elif isinstance(record, Resumed | Rewound):  # what came after the step it goes on from no longer counts
+            elif isinstance(record, Resumed | RolledBack):  # what came after the step it goes on from no longer counts
                 self.records[:] = [each for each in self.records if each.step <= record.step]
             self.records.append(record)
             changed = True
@@ -183,10 +183,10 @@ class _Points:
 class RunHistory:
     """A run as a page draws it."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunDir) -> None:
         self.folder = folder
         self.version = 0  # grows with every change
-        self._tail = Tail(folder)
+        self._tail = EventTail(folder)
         self._clear()
 
     def _clear(self) -> None:
@@ -198,7 +198,7 @@ class RunHistory:
         self.latest: Progress | None = None
         self.last_validation: Evaluated | None = None
         self.best: Evaluated | None = None
-        self.references: References | None = None
+        self.references: Baselines | None = None
         self.finished: Finished | None = None
         self.failed: Failed | None = None
 
@@ -228,14 +228,14 @@ class RunHistory:
                 self.best = record
         elif isinstance(record, Sampled):
             self._samples.append(record.step, offset)
-        elif isinstance(record, References):
+        elif isinstance(record, Baselines):
             self.references = record
         elif isinstance(record, Finished):
             self.finished = record
         elif isinstance(record, Failed):
             self.failed = record
         else:
-            if isinstance(record, Resumed | Rewound):
+            if isinstance(record, Resumed | RolledBack):
                 self._go_back(record.step)
             self._marks.append(record)
 
@@ -278,7 +278,7 @@ class RunHistory:
         import numpy as np
 
         values = np.array(points.columns[column][part])
-        kept = [part.start + place for place in decimated(values, max_points).tolist()]
+        kept = [part.start + place for place in downsample(values, max_points).tolist()]
         steps = [points.steps[place] for place in kept]
         return Curve(
             steps,
@@ -313,7 +313,7 @@ class RunHistory:
         return [self._mark(record) for record in sorted(records, key=lambda record: record.step)]
 
     def _mark(self, record: Record) -> Mark:
-        kind, text = told(record)
+        kind, text = describe_event(record)
         seconds = getattr(record, "elapsed_seconds", None) or self._points.at(record.step, "elapsed_seconds") or 0.0
         return Mark(kind, record.step, _short(self._passes(record.step)), _short(seconds / 60), text)
 
@@ -349,13 +349,13 @@ class RunHistory:
         )
 
 
-def told(record: Record) -> tuple[str, str]:
+def describe_event(record: Record) -> tuple[str, str]:
     """Which kind of mark a record is, and a few words."""
-    if isinstance(record, RateChanged):
+    if isinstance(record, LearningRateChanged):
         return "rate", f"learning rate × {record.rate_factor:g}, now {record.learning_rate:.2g}"
     if isinstance(record, Evaluated):
         return "best", f"best validation, {record.val_loss:.4f} nats per character"
-    if isinstance(record, Rewound):
+    if isinstance(record, RolledBack):
         return "rewound", f"the loss was no number at step {record.diverged_step:,}: on at half the learning rate"
     if isinstance(record, Extended):
         return "extended", record.note
@@ -364,10 +364,10 @@ def told(record: Record) -> tuple[str, str]:
     if isinstance(record, Paused):
         return "paused", "paused"
     paused_seconds = getattr(record, "paused_seconds", None)
-    return record.kind, record.kind if paused_seconds is None else f"continued after {duration(paused_seconds)}"
+    return record.kind, record.kind if paused_seconds is None else f"continued after {format_duration(paused_seconds)}"
 
 
-def decimated(values: "NDArray[np.float64]", max_points: int) -> "NDArray[np.int64]":
+def downsample(values: "NDArray[np.float64]", max_points: int) -> "NDArray[np.int64]":
     """Indices of at most `max_points` (4 or more) of `values` (N,): least and greatest of each 2^k, and the last.
 
     The same values give the same indices, and more values after them change none until k grows. What is no number, or

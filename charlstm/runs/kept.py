@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from charlstm.config import Schedule
 
 
-class More(BaseModel):
+class Extension(BaseModel):
     """For how much longer a run goes on than it was planned to, from where it stands; 0 sets no limit."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -18,7 +18,7 @@ class More(BaseModel):
     lr_schedule: Schedule | None = None
 
 
-class Ticket(BaseModel):
+class QueueTicket(BaseModel):
     """A place in the queue."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -26,7 +26,7 @@ class Ticket(BaseModel):
     started_at: float | None = Field(None, ge=0, le=10**11)  # seconds since 1970, when its worker was started
 
 
-class Parent(BaseModel):
+class ParentModel(BaseModel):
     """The model that a run begins from."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -34,4 +34,4 @@ class Parent(BaseModel):
     sha256: str = Field(max_length=64)  # of its file
 
 
-PARTS: TypeAdapter[tuple[More, ...]] = TypeAdapter(tuple[More, ...])
+PARTS: TypeAdapter[tuple[Extension, ...]] = TypeAdapter(tuple[Extension, ...])

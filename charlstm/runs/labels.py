@@ -28,7 +28,7 @@ _LOOKS_LIKE = {
 _ALIKE = {ord(char): letter for letter, chars in _LOOKS_LIKE.items() for char in chars}
 
 
-def checked_label(label: str, others: Iterable[str]) -> str:
+def validate_label(label: str, others: Iterable[str]) -> str:
     """`label` as it is kept; raises `RunError` unless it is visible and reads like none of `others`."""
     label = label.strip()
     if not label or len(label) > LONGEST_LABEL or not label.isprintable():  # first: long ones take long to compose

@@ -21,18 +21,18 @@ from filelock import Timeout
 
 from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, RunError, printable
-from charlstm.files import publish_text
+from charlstm.files import atomic_write_text
 from charlstm.hosting import BUNDLED
-from charlstm.runs.continuation import begun_from, extend, model_file
+from charlstm.runs.continuation import add_extension, inherit_sizes, model_file
 from charlstm.runs.control import Control
 from charlstm.runs.corpus_location import require_text
-from charlstm.runs.file_lock import Lock, lock_of
+from charlstm.runs.file_lock import Lock, open_lock
 from charlstm.runs.history import RunHistory
-from charlstm.runs.kept import More, Ticket
-from charlstm.runs.labels import LONGEST_LABEL, checked_label
-from charlstm.runs.quotas import allowed, bounded, bounded_part, require_place
-from charlstm.runs.retention import Trash, Trashed, drop_abandoned, require_disk
-from charlstm.runs.store import ACTIVE, RunFolder, RunStore, Status
+from charlstm.runs.kept import Extension, QueueTicket
+from charlstm.runs.labels import LONGEST_LABEL, validate_label
+from charlstm.runs.quotas import apply_limits, limit_extension, limit_size, require_queue_place
+from charlstm.runs.retention import Trash, TrashedRun, remove_abandoned, require_disk
+from charlstm.runs.store import ACTIVE, RunDir, RunStore, Status
 
 # With `start_new_session` (which Windows ignores), what lets a run outlive this process, its terminal and its Ctrl-C.
 _DETACHED = 0
@@ -48,7 +48,7 @@ _TEND_SECONDS = 1.0
 class RunSummary:
     """A run and the state it is in."""
 
-    folder: RunFolder
+    folder: RunDir
     status: Status
     place: int  # in the queue, 1 for the next; 0 if it does not wait
     label: str
@@ -88,29 +88,29 @@ class RunManager:
         *,
         parent: Path | None = None,
         owner: str = "",
-    ) -> RunFolder:
+    ) -> RunDir:
         """Start a new run in a process of its own, or queue it while enough are going.
 
         `parent` is a model, folder or file, that it begins from instead of from nothing; `owner` see `ownership`.
         Raises `RunError` if the name is taken or the model can't be read.
         """
         if parent:
-            settings = begun_from(settings, parent)
+            settings = inherit_sizes(settings, parent)
 
-        def prepare(folder: RunFolder) -> None:
+        def prepare(folder: RunDir) -> None:
             if parent:
                 folder.keep_parent(model_file(parent), parent.stem if parent.is_file() else parent.resolve().name)
-            publish_text(folder.path / "owner", owner)  # also where nobody says: it tells a visitor's run
-            folder.keep_ticket(Ticket())
+            atomic_write_text(folder.path / "owner", owner)  # also where nobody says: it tells a visitor's run
+            folder.keep_ticket(QueueTicket())
 
         self._require_place(owner)
         require_disk(self.store)
-        text = None if text is None else bounded(text)
-        folder = self.store.create(allowed(settings), name, text, prepare=prepare)
+        text = None if text is None else limit_size(text)
+        folder = self.store.create(apply_limits(settings), name, text, prepare=prepare)
         self.tend()
         return folder
 
-    def resume(self, name: str) -> RunFolder:
+    def resume(self, name: str) -> RunDir:
         """Continue a run that was stopped, failed or was cut off, exactly where it was last saved."""
         folder = self._at_rest(name)
         require_text(folder)
@@ -118,25 +118,25 @@ class RunManager:
             raise RunError(f"{folder.label} has reached its planned end; train it longer instead.")
         self._require_place(folder.owner)
         folder.take_back_requests()
-        folder.keep_ticket(Ticket())
+        folder.keep_ticket(QueueTicket())
         self.tend()
         return folder
 
-    def extend(self, name: str, more: More) -> RunFolder:
+    def extend(self, name: str, more: Extension) -> RunDir:
         """Have a run that has ended go on for so much longer, from where it stands; see `parts` and `holdings`."""
         folder = self._at_rest(name)
         require_text(folder)
         self._require_place(folder.owner)
-        extend(folder, bounded_part(folder, more))
+        add_extension(folder, limit_extension(folder, more))
         folder.take_back_requests()
-        folder.keep_ticket(Ticket())
+        folder.keep_ticket(QueueTicket())
         self.tend()
         return folder
 
     def _require_place(self, owner: str) -> None:
-        require_place((folder for _, folder in self._waiting(self.store.folders())), owner)
+        require_queue_place((folder for _, folder in self._waiting(self.store.folders())), owner)
 
-    def _at_rest(self, name: str) -> RunFolder:
+    def _at_rest(self, name: str) -> RunDir:
         """The run, if it neither goes on nor waits."""
         folder = self.store.get(name)
         status = self.status(folder)
@@ -185,7 +185,7 @@ class RunManager:
         """The run that is going on, if any."""
         return next((run for run in self.runs() if run.status in ACTIVE), None)
 
-    def status(self, folder: RunFolder) -> Status:
+    def status(self, folder: RunDir) -> Status:
         """As the folder tells; a child that ended before it could take its lock is noticed here."""
         (drawn, child), ticket = self._children.get(folder.name, (0, None)), folder.ticket()
         if child and ticket and ticket.drawn == drawn and child.poll() is not None:
@@ -197,8 +197,8 @@ class RunManager:
         folder = self.store.get(name)
         runs = [run for run in self.store.folders() if run.name != name]
         others = [called for run in runs for called in {run.name, run.label}]
-        label = checked_label(label, [*others, *(model for model in BUNDLED if model != name)])
-        publish_text(folder.path / "label.txt", label)
+        label = validate_label(label, [*others, *(model for model in BUNDLED if model != name)])
+        atomic_write_text(folder.path / "label.txt", label)
 
     def delete(self, name: str) -> str:
         """Put a run that is not training among the deleted ones; returns what `restore` takes."""
@@ -209,18 +209,18 @@ class RunManager:
             folder.ticket_file.unlink(missing_ok=True)
             return self._trash.put(folder)
 
-    def trash(self) -> list[Trashed]:
+    def trash(self) -> list[TrashedRun]:
         """Deleted runs that can be restored, the last deleted first."""
         return self._trash.runs()
 
-    def restore(self, trash_id: str) -> RunFolder:
+    def restore(self, trash_id: str) -> RunDir:
         """Bring a deleted run back."""
         return self._trash.restore(trash_id)
 
     def tend(self) -> None:
         """Start what waits and may go on, and forget what was deleted long ago; quick, to be called every second."""
         if self._trash.sweep():
-            drop_abandoned(self.store)
+            remove_abandoned(self.store)
         if not any(self.store.root.glob("*/queued.json")):
             return
         with contextlib.suppress(Timeout), self._alone():  # another manager is at it
@@ -243,18 +243,18 @@ class RunManager:
 
     def _alone(self) -> Lock:
         """The lock that whoever starts, dequeues or deletes holds."""
-        return lock_of(self.store.root / ".queue.lock", _LOCK_SECONDS)
+        return open_lock(self.store.root / ".queue.lock", _LOCK_SECONDS)
 
-    def _waiting(self, folders: Iterable[RunFolder]) -> list[tuple[Ticket, RunFolder]]:
+    def _waiting(self, folders: Iterable[RunDir]) -> list[tuple[QueueTicket, RunDir]]:
         tickets = [(ticket, folder) for folder in folders if (ticket := folder.ticket()) and ticket.started_at is None]
         return sorted(tickets, key=lambda each: (each[0].drawn, each[1].name))
 
-    def _history(self, folder: RunFolder) -> RunHistory:
+    def _history(self, folder: RunDir) -> RunHistory:
         history = self._histories.get(folder.name) or RunHistory(folder)
         history.poll()
         return history
 
-    def _summary(self, folder: RunFolder, place: int) -> RunSummary:
+    def _summary(self, folder: RunDir, place: int) -> RunSummary:
         history, status = self._histories[folder.name], self.status(folder)
         corpus, size, parent = _facts(folder, folder.begun_at())
         validation, (step, elapsed_seconds) = history.best, history.reached()
@@ -278,7 +278,7 @@ class RunManager:
             outline=history.outline(),
         )
 
-    def _spawn(self, folder: RunFolder) -> "subprocess.Popen[bytes]":
+    def _spawn(self, folder: RunDir) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-c", _WORKER, "resume", folder.name, "--quiet"]
         command += ["--checkpoints-dir", str(self.store.root.resolve())]
         package_home = str(Path(__file__).resolve().parents[2])
@@ -300,7 +300,7 @@ class RunManager:
 
 
 @lru_cache(maxsize=1024)
-def _facts(folder: RunFolder, _begun_at: float) -> tuple[str, str, str]:
+def _facts(folder: RunDir, _begun_at: float) -> tuple[str, str, str]:
     """Text, size and parent of a run; its settings are written once more where they are planned."""
     parent = folder.parent()
     try:

@@ -6,13 +6,13 @@ from charlstm.config import Settings
 from charlstm.errors import ConfigError, CorpusError, RunError
 from charlstm.hosting import limits
 from charlstm.runs.history import RunHistory
-from charlstm.runs.kept import More
-from charlstm.runs.store import RunFolder
+from charlstm.runs.kept import Extension
+from charlstm.runs.store import RunDir
 
 _BYTES_OF_MB = 1e6
 
 
-def allowed(settings: Settings) -> Settings:
+def apply_limits(settings: Settings) -> Settings:
     """`settings` as they may run here: one without a time limit gets the longest; raises `ConfigError` for more."""
     most = limits().max_minutes
     if not most:
@@ -24,7 +24,7 @@ def allowed(settings: Settings) -> Settings:
     return settings.model_copy(update={"train": train})
 
 
-def bounded(text: str | Iterable[str]) -> Iterator[str]:
+def limit_size(text: str | Iterable[str]) -> Iterator[str]:
     """The pieces of `text`; raises `CorpusError` as soon as they are more than may be learned here."""
     num_bytes = 0
     for piece in [text] if isinstance(text, str) else text:
@@ -53,7 +53,7 @@ def check_parameters(num_parameters: int) -> None:
 _SHORTEST_MINUTES = 0.01  # worth a place in the queue
 
 
-def require_place(waiting: Iterable[RunFolder], owner: str) -> None:
+def require_queue_place(waiting: Iterable[RunDir], owner: str) -> None:
     """Refuse, with a `RunError`, a further run where enough `waiting` ones have a place in the queue."""
     owners, bounds = [folder.owner for folder in waiting], limits()
     if bounds.max_queue and len(owners) >= bounds.max_queue:
@@ -64,7 +64,7 @@ def require_place(waiting: Iterable[RunFolder], owner: str) -> None:
         )
 
 
-def minutes_left(folder: RunFolder) -> float | None:
+def minutes_left(folder: RunDir) -> float | None:
     """How long the run may still train here, by what it has trained in all; `None` for as long as it is asked to."""
     most = limits().max_minutes
     if not most:
@@ -74,7 +74,7 @@ def minutes_left(folder: RunFolder) -> float | None:
     return max(0.0, most - history.reached()[1] / 60)
 
 
-def bounded_part(folder: RunFolder, more: More) -> More:
+def limit_extension(folder: RunDir, more: Extension) -> Extension:
     """`more` with a time limit that keeps the run within the minutes of this place; raises `RunError` for more."""
     left = minutes_left(folder)
     if left is None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from charlstm.errors import RunError
 from charlstm.files import replace_patiently
 from charlstm.hosting import is_public, limits, trash_days
-from charlstm.runs.store import RunFolder, RunStore
+from charlstm.runs.store import RunDir, RunStore
 
 UPLOADS = ".uploads"  # texts that visitors chose, a folder each
 ORIGIN_FILE = "pulled.json"  # of a pulled model: where it comes from
@@ -28,29 +28,29 @@ _MARKS = ("owner", "worker.log", ORIGIN_FILE)  # of a folder that was made for a
 _SECONDS_OF_HOUR = 3600
 
 
-def visitors(store: RunStore) -> list[RunFolder]:
+def visitor_runs(store: RunStore) -> list[RunDir]:
     """The folders that were made for a visitor, the oldest first."""
     try:
-        folders = [RunFolder(path) for path in store.root.iterdir() if not path.name.startswith(".")]
+        folders = [RunDir(path) for path in store.root.iterdir() if not path.name.startswith(".")]
     except OSError:
         return []
     mine = [each for each in folders if any((each.path / mark).is_file() for mark in _MARKS)]
-    return sorted(mine, key=touched)
+    return sorted(mine, key=last_modified)
 
 
-def touched(folder: RunFolder) -> float:
+def last_modified(folder: RunDir) -> float:
     """When anything in `folder` was last written, in seconds since 1970."""
     return max((stat[1] for stat in _files(folder.path)), default=0.0)
 
 
-def clean(store: RunStore, may_go: Callable[[RunFolder], bool] = lambda _: True) -> list[str]:
+def remove_expired(store: RunStore, may_go: Callable[[RunDir], bool] = lambda _: True) -> list[str]:
     """Remove what is old or too much by the limits here, of runs and models what `may_go`; returns their names."""
-    drop_abandoned(store)
+    remove_abandoned(store)
     most, hours, most_runs = limits().max_disk_mb * _BYTES_OF_MB, limits().max_kept_hours, limits().max_kept_runs
-    sizes = {folder: _size(folder.path) for folder in visitors(store)}
+    sizes = {folder: _size(folder.path) for folder in visitor_runs(store)}
     used, removed = sum(sizes.values()) + _drop_left_over(store, sum(sizes.values())), list[str]()
     for folder, size in sizes.items():
-        is_old = bool(hours) and time.time() - touched(folder) > hours * _SECONDS_OF_HOUR
+        is_old = bool(hours) and time.time() - last_modified(folder) > hours * _SECONDS_OF_HOUR
         is_too_much = (most and used > most) or (most_runs and len(sizes) - len(removed) > most_runs)
         is_used = folder.is_alive() or folder.ticket() is not None  # a run that waits has its turn first
         if (is_old or is_too_much) and not is_used and may_go(folder):
@@ -60,14 +60,14 @@ def clean(store: RunStore, may_go: Callable[[RunFolder], bool] = lambda _: True)
     return removed
 
 
-def drop_abandoned(store: RunStore) -> None:
+def remove_abandoned(store: RunStore) -> None:
     """Remove what was cut off by a kill: folders of runs that were not prepared to the end, and temporary files.
 
     Such a folder is in no list and keeps its name from others.
     """
     with contextlib.suppress(OSError):  # no folder yet, or somebody else makes room
         for path in store.root.iterdir():
-            folder = RunFolder(path)
+            folder = RunDir(path)
             if (_GRAVE.fullmatch(path.name) or _is_unprepared(folder)) and _is_abandoned(path):
                 _remove(path)
             elif folder.exists:
@@ -75,7 +75,7 @@ def drop_abandoned(store: RunStore) -> None:
                     left.unlink(missing_ok=True)
 
 
-def _is_unprepared(folder: RunFolder) -> bool:
+def _is_unprepared(folder: RunDir) -> bool:
     """Whether a run is, or was, on its way into this folder: a kill may have kept it from arriving."""
     try:
         # an empty one may be a person's own where no strangers come
@@ -95,7 +95,7 @@ def require_disk(store: RunStore) -> None:
     most = limits().max_disk_mb * _BYTES_OF_MB
     if not most:
         return
-    used = sum(_size(folder.path) for folder in visitors(store))
+    used = sum(_size(folder.path) for folder in visitor_runs(store))
     if used + _drop_left_over(store, used) > most:
         raise RunError("the disk for runs and models is full; delete one, or try again when the oldest have gone.")
 
@@ -152,7 +152,7 @@ TRASH = ".trash"
 _SWEEP_SECONDS = 3600
 
 
-class Trashed(NamedTuple):
+class TrashedRun(NamedTuple):
     """A deleted run."""
 
     id: str
@@ -174,9 +174,9 @@ class Trash:
         self._place = store.root / TRASH
         self._swept = -1e9
         self._kept_seconds = 86400 * trash_days()
-        self._known: dict[str, Trashed] = {}  # nothing of a deleted run changes: each is read once
+        self._known: dict[str, TrashedRun] = {}  # nothing of a deleted run changes: each is read once
 
-    def put(self, folder: RunFolder) -> str:
+    def put(self, folder: RunDir) -> str:
         """Take a run that nobody works on out of the list; returns its id here."""
         trash_id = f"{folder.name}.{time.time_ns() // 1_000_000}"
         try:
@@ -186,10 +186,10 @@ class Trash:
             raise RunError(f"{folder.label} can't be deleted ({error.strerror}); check its folder.") from None
         return trash_id
 
-    def runs(self) -> list[Trashed]:
+    def runs(self) -> list[TrashedRun]:
         """What may be restored, the last deleted first."""
         try:
-            paths = [path for path in self._place.iterdir() if path.name in self._known or RunFolder(path).exists]
+            paths = [path for path in self._place.iterdir() if path.name in self._known or RunDir(path).exists]
         except OSError:  # nothing was deleted yet
             return []
         known = self._known
@@ -197,14 +197,14 @@ class Trash:
         self._known = found
         return sorted(found.values(), key=lambda each: each.deleted_at, reverse=True)
 
-    def restore(self, trash_id: str) -> RunFolder:
+    def restore(self, trash_id: str) -> RunDir:
         """Bring a run back, under another name where its own is taken since."""
         if trash_id not in {each.id for each in self.runs()}:
             raise RunError("this run is not among the deleted ones any more; see the list.")
         name = _name(trash_id)
         if (self._store.root / name).exists():
             name = self._store.free_name(name)
-        folder = RunFolder(self._store.root / name)
+        folder = RunDir(self._store.root / name)
         try:
             replace_patiently(self._place / trash_id, folder.path)
         except OSError as error:
@@ -224,8 +224,8 @@ class Trash:
         return True
 
 
-def _trashed(path: Path) -> Trashed:
-    return Trashed(path.name, _label(path), _deleted_at(path), RunFolder(path).owner)
+def _trashed(path: Path) -> TrashedRun:
+    return TrashedRun(path.name, _label(path), _deleted_at(path), RunDir(path).owner)
 
 
 def _name(trash_id: str) -> str:
@@ -233,7 +233,7 @@ def _name(trash_id: str) -> str:
 
 
 def _label(path: Path) -> str:
-    label = RunFolder(path).label
+    label = RunDir(path).label
     return _name(path.name) if label == path.name else label
 
 

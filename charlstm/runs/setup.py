@@ -11,7 +11,7 @@ from typing import Any
 
 from charlstm.config import Settings
 from charlstm.corpus import (
-    DESCRIPTIONS,
+    DATASETS,
     Corpus,
     Report,
     Split,
@@ -21,30 +21,30 @@ from charlstm.corpus import (
     open_file,
 )
 from charlstm.corpus.corpus import HELD_BYTES
-from charlstm.corpus.ngram import Cancelled, figures_of
+from charlstm.corpus.ngram import Cancelled, compute_baselines
 from charlstm.distributed import World
 from charlstm.errors import CharLSTMError, CorpusError
-from charlstm.events import References
+from charlstm.events import Baselines
 from charlstm.language_model import LanguageModel
-from charlstm.runs.continuation import header_of
-from charlstm.runs.corpus_location import keep_place, require_text
-from charlstm.runs.event_log import RecordLog
+from charlstm.runs.continuation import read_model_header
+from charlstm.runs.corpus_location import require_text, save_corpus_path
+from charlstm.runs.event_log import EventWriter
 from charlstm.runs.memory_estimate import available_bytes, check_memory, num_parameters
 from charlstm.runs.quotas import check_parameters
-from charlstm.runs.store import RunFolder
-from charlstm.training import Trainer, grown, plan
-from charlstm.training.optim import chosen_device
+from charlstm.runs.store import RunDir
+from charlstm.training import Trainer, autotune, with_characters
+from charlstm.training.optim import resolve_device
 
 
-def clear_up(folder: RunFolder) -> None:
+def remove_leftovers(folder: RunDir) -> None:
     """The run's turn has come; what killed workers left half written is of no use."""
     folder.ticket_file.unlink(missing_ok=True)
     for left in (*folder.path.glob(".*.safetensors.*.tmp"), *folder.state_file.parent.glob(".*.tmp")):
         left.unlink(missing_ok=True)
 
 
-def prepared(
-    folder: RunFolder,
+def build_trainer(
+    folder: RunDir,
     settings: Settings,
     corpus: Corpus,
     world: World,
@@ -55,16 +55,16 @@ def prepared(
     new: tuple[str, ...] = ()
     if folder.parent_file.exists():
         parent = LanguageModel.load(folder.parent_file)
-        begun, new = grown(parent, (char for char, _ in corpus.frequencies), settings.model, seed)
+        begun, new = with_characters(parent, (char for char, _ in corpus.frequencies), settings.model, seed)
     split = corpus.split(settings.model, settings.train, begun.vocabulary if begun else None, report=report)
     check_parameters(num_parameters(settings.model, len(split.vocabulary)))
-    if chosen_device(settings.train.device).type == "cpu":
+    if resolve_device(settings.train.device).type == "cpu":
         check_memory(settings, len(split.vocabulary), corpus.num_chars, available_bytes())
     language_model = begun or LanguageModel.create(split.vocabulary, settings.model, seed)
     return split, Trainer(language_model, split, settings.train, world=world), new
 
 
-def begin_added_part(folder: RunFolder, trainer: Trainer) -> bool:
+def begin_added_part(folder: RunDir, trainer: Trainer) -> bool:
     """Whether the run goes on for longer than when it was saved; every process of a group finds so."""
     num_parts = 1 + len(folder.more())
     is_longer = trainer.course.num_parts < num_parts
@@ -73,12 +73,12 @@ def begin_added_part(folder: RunFolder, trainer: Trainer) -> bool:
     return is_longer
 
 
-def planned(folder: RunFolder, corpus: Corpus) -> tuple[str, ...]:
+def resolve_autotune(folder: RunDir, corpus: Corpus) -> tuple[str, ...]:
     """Choose the run's settings now if they are to be, once, so that a resumed run goes on alike; returns notes."""
     settings = folder.settings()
     if settings.train.plan == "off":
         return ()
-    settings, note = plan(settings, corpus)
+    settings, note = autotune(settings, corpus)
     folder.keep_settings(settings)
     return (note,)
 
@@ -101,10 +101,10 @@ def check_text_is_the_same(corpus: Corpus, facts: Mapping[str, Any]) -> None:
         )
 
 
-def told(error: Exception, folder: RunFolder) -> str:
+def describe_error(error: Exception, folder: RunDir) -> str:
     """What the records say of an error: one sentence, without the path of the folder of models."""
     if isinstance(error, OSError):
-        return unwritable(error)
+        return describe_write_error(error)
     if is_out_of_memory(error):
         return "the memory of this machine did not suffice; lower batch_size, seq_len or hidden_size."
     if isinstance(error, CharLSTMError):
@@ -119,12 +119,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or is_torchs
 
 
-def unwritable(error: OSError) -> str:
+def describe_write_error(error: OSError) -> str:
     """What a folder that can't be written is told with."""
     return f"the run's folder can't be written ({error.strerror or error}); free it up and resume the run."
 
 
-def corpus_of(folder: RunFolder, report: Report | None = None) -> Corpus:
+def load_corpus(folder: RunDir, report: Report | None = None) -> Corpus:
     """The text that a run learns from: its own copy, or the corpus of its settings."""
     train = folder.settings().train
     if folder.corpus_file.exists():
@@ -133,47 +133,47 @@ def corpus_of(folder: RunFolder, report: Report | None = None) -> Corpus:
     return open_corpus(train.corpus, train.encoding, report)
 
 
-def moved_text(folder: RunFolder, place: str, report: Report | None = None) -> Corpus:
+def moved_text(folder: RunDir, place: str, report: Report | None = None) -> Corpus:
     """The text of a run, from the file or corpus `place`, which the run's settings name from then on.
 
     Raises `CorpusError` unless it is the text that the run began with.
     """
     corpus = open_corpus(place, folder.settings().train.encoding, report, shown=place)
     _check_against_state(corpus, folder)
-    if place not in DESCRIPTIONS:
+    if place not in DATASETS:
         place = corpus.name if is_address(place) else absolute(place)
-    keep_place(folder, place)
+    save_corpus_path(folder, place)
     return corpus
 
 
-def check_before_resuming(folder: RunFolder) -> None:
+def check_before_resuming(folder: RunDir) -> None:
     """Raise `CorpusError` where a page can tell soon that a run can't go on; of a large text its worker finds out."""
     require_text(folder)
     place = folder.corpus_file if folder.corpus_file.exists() else Path(folder.settings().train.corpus)
     if place.is_file() and place.stat().st_size <= HELD_BYTES:
-        _check_against_state(corpus_of(folder), folder)
+        _check_against_state(load_corpus(folder), folder)
 
 
-def _check_against_state(corpus: Corpus, folder: RunFolder) -> None:
+def _check_against_state(corpus: Corpus, folder: RunDir) -> None:
     if folder.has_state:
-        check_text_is_the_same(corpus, header_of(folder.state_file).get("training_state") or {})
+        check_text_is_the_same(corpus, read_model_header(folder.state_file).get("training_state") or {})
 
 
 _LOOK_SECONDS = 0.1
 _LAST_IN_LINE = 19  # as `nice` counts
 
 
-class ReferenceThread:
-    """Records `References` once in a run's life; what is not found when the block ends is left for the next worker."""
+class BaselineThread:
+    """Records `Baselines` once in a run's life; what is not found when the block ends is left for the next worker."""
 
-    def __init__(self, folder: RunFolder, split: Split, log: RecordLog) -> None:
+    def __init__(self, folder: RunDir, split: Split, log: EventWriter) -> None:
         self._split, self._log = split, log
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None
         if b'"kind":"references"' not in folder.events_file.read_bytes():
             self._thread = threading.Thread(target=self._find, name="references", daemon=True)
 
-    def __enter__(self) -> "ReferenceThread":
+    def __enter__(self) -> "BaselineThread":
         if self._thread:
             self._thread.start()
         return self
@@ -193,5 +193,5 @@ class ReferenceThread:
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LAST_IN_LINE)
         began = time.monotonic()
         with contextlib.suppress(Cancelled, OSError):  # a disk that is full is met by the thread that trains
-            found = figures_of(self._split, lambda: not self._is_over.is_set())
-            self._log.append(References(step=0, seconds=round(time.monotonic() - began, 2), **found._asdict()))
+            found = compute_baselines(self._split, lambda: not self._is_over.is_set())
+            self._log.append(Baselines(step=0, seconds=round(time.monotonic() - began, 2), **found._asdict()))

@@ -33,12 +33,12 @@ from typing import Literal, get_args
 from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, RunError, printable
 from charlstm.events import Failed, Finished, Record, parse_record
-from charlstm.files import publish, publish_text
+from charlstm.files import atomic_write, atomic_write_text
 from charlstm.formatting import without_places
 from charlstm.json_text import parse_as, parse_json, read_small
-from charlstm.runs.control import Answer, Control, Mailbox
-from charlstm.runs.file_lock import Lock, is_held, lock_of
-from charlstm.runs.kept import PARTS, More, Parent, Ticket
+from charlstm.runs.control import Control, Mailbox, WorkerStatus
+from charlstm.runs.file_lock import Lock, is_locked, open_lock
+from charlstm.runs.kept import PARTS, Extension, ParentModel, QueueTicket
 
 Active = Literal["starting", "running", "paused", "stopping", "measuring"]  # it has a process, or is about to
 Status = Literal[Active, "queued", "completed", "stopped", "failed", "interrupted"]
@@ -56,7 +56,7 @@ _TAIL_BYTES = 8192  # a last record (finished, failed) is far shorter
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class RunDir:
     """One run's folder."""
 
     path: Path
@@ -125,11 +125,11 @@ class RunFolder:
 
     def keep_settings(self, settings: Settings) -> None:
         """Publish the run's settings."""
-        publish_text(self.settings_file, json.dumps(settings.flat(), indent=2, ensure_ascii=False) + "\n")
+        atomic_write_text(self.settings_file, json.dumps(settings.flat(), indent=2, ensure_ascii=False) + "\n")
 
     def lock(self) -> Lock:
         """The lock that says "alive"; the timeout outlasts anyone who only looks whether it is held."""
-        return lock_of(self.path / "run.lock", _LOCK_SECONDS)
+        return open_lock(self.path / "run.lock", _LOCK_SECONDS)
 
     @property
     def label(self) -> str:
@@ -153,23 +153,25 @@ class RunFolder:
         """A copy of the model that the run began from."""
         return self.path / "parent.safetensors"
 
-    def parent(self) -> Parent | None:
+    def parent(self) -> ParentModel | None:
         """The model that the run began from, if it did."""
         try:
-            return parse_as(Parent, read_small(self.path / "parent.json"))
+            return parse_as(ParentModel, read_small(self.path / "parent.json"))
         except (OSError, ValueError):
             return None
 
     def keep_parent(self, model: Path, name: str) -> None:
         """Copy the model that the run shall begin from; raises `RunError` if it can't be read."""
         try:
-            with publish(self.parent_file) as temporary:
+            with atomic_write(self.parent_file) as temporary:
                 shutil.copyfile(model, temporary)
                 with temporary.open("rb") as file:
                     digest = hashlib.sha256()
                     while data := file.read(1 << 20):
                         digest.update(data)
-            publish_text(self.path / "parent.json", Parent(name=name, sha256=digest.hexdigest()).model_dump_json())
+            atomic_write_text(
+                self.path / "parent.json", ParentModel(name=name, sha256=digest.hexdigest()).model_dump_json()
+            )
         except OSError as error:
             raise RunError(f"the model {name} can't be copied ({error.strerror}); choose another one.") from None
 
@@ -178,7 +180,7 @@ class RunFolder:
         """How the run was extended."""
         return self.path / "more.json"
 
-    def more(self) -> tuple[More, ...]:
+    def more(self) -> tuple[Extension, ...]:
         """How the run was extended, each time; raises `RunError` if that can't be read."""
         try:
             return PARTS.validate_python(parse_json(read_small(self.more_file)))
@@ -187,9 +189,9 @@ class RunFolder:
         except (OSError, ValueError):
             raise RunError(f"how run {self.name} was extended can't be read; start from its model instead.") from None
 
-    def keep_more(self, more: Iterable[More]) -> None:
+    def keep_more(self, more: Iterable[Extension]) -> None:
         """Publish how the run was extended."""
-        publish_text(self.more_file, PARTS.dump_json(tuple(more)).decode())
+        atomic_write_text(self.more_file, PARTS.dump_json(tuple(more)).decode())
 
     @property
     def has_state(self) -> bool:
@@ -212,7 +214,7 @@ class RunFolder:
 
     def is_alive(self) -> bool:
         """Whether a worker holds the lock."""
-        return is_held(self.path / "run.lock")
+        return is_locked(self.path / "run.lock")
 
     @property
     def mailbox(self) -> Mailbox:
@@ -223,7 +225,7 @@ class RunFolder:
         """What the run is asked to do."""
         return self.mailbox.control()
 
-    def answer(self) -> Answer:
+    def answer(self) -> WorkerStatus:
         """What its worker has heard and done of it."""
         return self.mailbox.answer()
 
@@ -243,18 +245,18 @@ class RunFolder:
         """There while the run waits for its turn, or for its worker to take its lock."""
         return self.path / "queued.json"
 
-    def ticket(self) -> Ticket | None:
+    def ticket(self) -> QueueTicket | None:
         """The run's place in the queue, if it waits; one whose worker did not come counts no longer."""
         try:
-            ticket = parse_as(Ticket, read_small(self.ticket_file))
+            ticket = parse_as(QueueTicket, read_small(self.ticket_file))
         except (OSError, ValueError):
             return None
         is_late = ticket.started_at is not None and time.time() - ticket.started_at > _LOADING_SECONDS
         return None if is_late else ticket
 
-    def keep_ticket(self, ticket: Ticket) -> None:
+    def keep_ticket(self, ticket: QueueTicket) -> None:
         """Publish the run's place in the queue."""
-        publish_text(self.ticket_file, ticket.model_dump_json())
+        atomic_write_text(self.ticket_file, ticket.model_dump_json())
 
     def status(self) -> Status:
         """Derived from lock, ticket and last record."""
@@ -311,14 +313,14 @@ class RunStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def get(self, name: str) -> RunFolder:
+    def get(self, name: str) -> RunDir:
         """The run named `name`; raises `RunError` for a name that is none, or is not there."""
-        folder = RunFolder(self.root / (name if name in self._names() else _checked_name(name)))
+        folder = RunDir(self.root / (name if name in self._names() else _checked_name(name)))
         if not folder.exists:
             raise RunError(f"there is no run named {name}; see the list of runs.")
         return folder
 
-    def of_job(self, job: str) -> RunFolder | None:
+    def of_job(self, job: str) -> RunDir | None:
         """The run that this torchrun made before its processes were started anew."""
         made = (folder for folder in self.folders() if folder.job_file.is_file() and folder.exists)
         return next((folder for folder in made if folder.job_file.read_text(encoding="utf-8") == job), None)
@@ -329,13 +331,13 @@ class RunStore:
         name: str,
         text: str | Iterable[str] | None = None,
         job: str = "",
-        prepare: Callable[[RunFolder], None] = lambda _: None,
-    ) -> RunFolder:
+        prepare: Callable[[RunDir], None] = lambda _: None,
+    ) -> RunDir:
         """Prepare a run named `name`, with its own copy of `text` if it was pasted or uploaded.
 
         `job` is what `of_job` finds it by; `prepare` may add files before anybody sees a run in the folder.
         """
-        folder = RunFolder(self.root / _checked_name(name))
+        folder = RunDir(self.root / _checked_name(name))
         try:
             folder.path.mkdir(parents=True)
         except FileExistsError:
@@ -345,9 +347,9 @@ class RunStore:
         try:
             folder.unprepared_file.touch()
             if text is not None:
-                publish_text(folder.corpus_file, text)
+                atomic_write_text(folder.corpus_file, text)
             if job:
-                publish_text(folder.job_file, job)
+                atomic_write_text(folder.job_file, job)
             prepare(folder)
             folder.keep_settings(settings)
             folder.unprepared_file.unlink()
@@ -373,9 +375,9 @@ class RunStore:
             name = f"{plain}-{number}"
         return name
 
-    def folders(self) -> list[RunFolder]:
+    def folders(self) -> list[RunDir]:
         """All runs, the newest first."""
-        runs = [RunFolder(self.root / name) for name in self._names()]
+        runs = [RunDir(self.root / name) for name in self._names()]
         dated = [(run.begun_at(), run.name, run) for run in runs]
         return [run for begun_at, _, run in sorted(dated, key=lambda row: row[:2], reverse=True) if begun_at]
 

@@ -1,7 +1,7 @@
 """The one place where trainer, files and control meet: it works a run's folder through to the end.
 
 Runs in the process that a person's `charlstm train` or `charlstm resume` started, and is the folder's only writer.
-Where torchrun started several, the first of them does the work, and the others `assist`.
+Where torchrun started several, the first of them does the work, and the others `run_helper_rank`.
 """
 
 import contextlib
@@ -16,45 +16,45 @@ from torch import Tensor
 
 from charlstm.checkpoint import MODEL_FILE, load_training_state, save_training_state
 from charlstm.config import Settings
-from charlstm.cores import use_usable_cores
+from charlstm.cores import limit_torch_threads
 from charlstm.corpus import Corpus, Report
-from charlstm.distributed import ALONE, World
+from charlstm.distributed import SINGLE_PROCESS, World
 from charlstm.errors import RunError
 from charlstm.events import (
-    Cause,
     Continued,
     Evaluated,
     Failed,
     Finished,
+    LearningRateChanged,
     Paused,
-    RateChanged,
     Record,
     Resumed,
-    Rewound,
+    RolledBack,
     Sampled,
     Saved,
+    SaveReason,
     Started,
     StepDone,
 )
 from charlstm.language_model import LanguageModel
-from charlstm.runs.continuation import beginning, extended, extension, whole_origin
-from charlstm.runs.control import Ear, stop_signals
-from charlstm.runs.event_log import RecordLog
+from charlstm.runs.continuation import describe_parent, effective_settings, extension_event, provenance_fields
+from charlstm.runs.control import RequestListener, stop_signals
+from charlstm.runs.event_log import EventWriter
 from charlstm.runs.setup import (
-    ReferenceThread,
+    BaselineThread,
     begin_added_part,
+    build_trainer,
     check_text_is_the_same,
-    clear_up,
-    corpus_of,
+    describe_error,
+    describe_write_error,
     is_out_of_memory,
-    planned,
-    prepared,
-    told,
-    unwritable,
+    load_corpus,
+    remove_leftovers,
+    resolve_autotune,
 )
-from charlstm.runs.store import RunFolder
+from charlstm.runs.store import RunDir
 from charlstm.runs.time_budget import TimeHeld
-from charlstm.training import hardware, measured, provenance
+from charlstm.training import build_provenance, describe_hardware, with_validation
 from charlstm.training.clock import looking_at
 
 _LOOK_SECONDS = 0.1  # between two looks at control.json
@@ -64,42 +64,42 @@ _SAVE_SHARE = 0.01  # of the time may go into saving
 _State = tuple[dict[str, Tensor], dict[str, Any]]  # what a trainer continues from
 
 
-def work(
-    folder: RunFolder,
+def run_training(
+    folder: RunDir,
     corpus: Corpus | None = None,
     on_record: Callable[[Record], None] | None = None,
     report: Report | None = None,
     save_seconds: float = _SAVE_SECONDS,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> Finished:
     """Train the run in `folder` from where it stands to its end, and return its last record.
 
     `on_record` sees each record after it is written; `report` follows a download, or the reading of a large text;
     `save_seconds` lie between two saves of the
     training state, or more where a save is slow. Ctrl-C, SIGTERM and SIGHUP save first. Of a `world` of several
-    processes the first one calls this, the others `assist`.
+    processes the first one calls this, the others `run_helper_rank`.
     Raises `RunError` if another process works on it or it has completed, and, after recording it, whatever ends the
     run early. What keeps a run that has something saved from going on at all is not recorded: it stays what it is.
     """
-    use_usable_cores()
+    limit_torch_threads()
     try:
         held = folder.lock().acquire()
     except Timeout:
         raise RunError(f"run {folder.name} is being worked on by another process; stop it first.") from None
     except OSError as error:
-        raise RunError(unwritable(error)) from None
-    with held, RecordLog(folder.events_file, on_record) as log, contextlib.ExitStack() as until_recorded:
-        clear_up(folder)
+        raise RunError(describe_write_error(error)) from None
+    with held, EventWriter(folder.events_file, on_record) as log, contextlib.ExitStack() as until_recorded:
+        remove_leftovers(folder)
         if folder.is_completed():  # a record of this refusal would make a failed run of it
             raise RunError(f"run {folder.name} has reached its planned end; give it more with --more-minutes.")
         try:
-            with Ear(folder.mailbox) as ear:
-                with world.first_goes_first():
-                    corpus = corpus or corpus_of(folder, report)
-                    notes = planned(folder, corpus)
-                world.shared(extended(folder).flat())
-                with world.first_goes_first():
-                    begun = _Work(folder, corpus, log, ear, world, report)
+            with RequestListener(folder.mailbox) as ear:
+                with world.rank_zero_first():
+                    corpus = corpus or load_corpus(folder, report)
+                    notes = resolve_autotune(folder, corpus)
+                world.broadcast_object(effective_settings(folder).flat())
+                with world.rank_zero_first():
+                    begun = TrainingSession(folder, corpus, log, ear, world, report)
                 begun.notes += notes
                 begun.save_no_sooner_than(save_seconds)
                 # Not taken back before an error is recorded: torchrun ends the first process once it misses another.
@@ -108,23 +108,23 @@ def work(
         except Exception as error:
             if log.num_appended or not folder.has_state:
                 with contextlib.suppress(OSError):  # what keeps the run from writing may keep this record out too
-                    log.append(Failed(step=log.step, message=told(error, folder)))
+                    log.append(Failed(step=log.step, message=describe_error(error, folder)))
             if isinstance(error, OSError) or is_out_of_memory(error):
-                raise RunError(told(error, folder)) from error
+                raise RunError(describe_error(error, folder)) from error
             raise
 
 
-def assist(folder: RunFolder, opened: Callable[[], Corpus], world: World) -> None:
+def run_helper_rank(folder: RunDir, opened: Callable[[], Corpus], world: World) -> None:
     """Take this process's share of every step of a run that the first process of `world` works through.
 
-    Nothing is written or said. Raises `GroupError` when another process ends early.
+    Nothing is written or said. Raises `DistributedError` when another process ends early.
     """
-    with world.first_goes_first():
+    with world.rank_zero_first():
         corpus = opened()
-    settings = Settings.from_flat(world.shared(None))  # as the first process has planned them
-    with world.first_goes_first():
-        _, trainer, _ = prepared(folder, settings, corpus, world)
-    tensors, facts = world.shared_state()
+    settings = Settings.from_flat(world.broadcast_object(None))  # as the first process has planned them
+    with world.rank_zero_first():
+        _, trainer, _ = build_trainer(folder, settings, corpus, world)
+    tensors, facts = world.broadcast_state()
     check_text_is_the_same(corpus, facts)
     trainer.load_state(tensors, facts)
     begin_added_part(folder, trainer)
@@ -143,27 +143,29 @@ class _Halt(Exception):
     """A stop was asked for amid a report, which need not be awaited: the state knows what is left of it."""
 
 
-class _Work:
+class TrainingSession:
     """One worker's way through one run."""
 
     def __init__(
         self,
-        folder: RunFolder,
+        folder: RunDir,
         corpus: Corpus,
-        log: RecordLog,
-        ear: Ear,
+        log: EventWriter,
+        ear: RequestListener,
         world: World,
         report: Report | None,
     ) -> None:
         self.folder, self.corpus, self.log, self.ear, self.world = folder, corpus, log, ear, world
         self.record = log.append
-        self.split, self.trainer, self.new_characters = prepared(folder, extended(folder), corpus, world, report)
+        self.split, self.trainer, self.new_characters = build_trainer(
+            folder, effective_settings(folder), corpus, world, report
+        )
         self.notes = corpus.notes
         self.evaluated: Evaluated | None = None
         self.sampled_step: int | None = None
         self.last_save = time.monotonic()
         self.asked_factor, self.saved_for = 1.0, 0  # the factor asked for last, and the request to save done last
-        self.cause: Cause | None = None  # of the next save
+        self.cause: SaveReason | None = None  # of the next save
         self.is_signalled: Callable[[], bool] = lambda: False
         self.time = TimeHeld(lambda: self.trainer.elapsed_seconds, lambda: self.ear.look(_LOOK_SECONDS).stop)
 
@@ -177,9 +179,9 @@ class _Work:
             self._resume()
         else:
             if self.world.size > 1:
-                self.world.shared_state(*self._state())
+                self.world.broadcast_state(*self._state())
             self.record(self._started())
-        references = ReferenceThread(self.folder, self.split, self.log)
+        references = BaselineThread(self.folder, self.split, self.log)
         with references, looking_at(self.trainer.clock):
             is_stopped = self._train()
             self._halt("stop" if is_stopped else "end")
@@ -197,8 +199,8 @@ class _Work:
             num_train_chars=len(self.split.train),
             num_val_chars=len(self.split.validation),
             num_parameters=self.trainer.language_model.model.num_parameters,
-            hardware=hardware(),
-            notes=(*self.notes, beginning(parent, self.new_characters)) if parent else self.notes,
+            hardware=describe_hardware(),
+            notes=(*self.notes, describe_parent(parent, self.new_characters)) if parent else self.notes,
             parent=parent.name if parent else "",
             parent_sha256=parent.sha256 if parent else "",
             new_characters=self.new_characters,
@@ -207,13 +209,13 @@ class _Work:
     def _resume(self) -> None:
         tensors, facts = load_training_state(self.folder.state_file)
         check_text_is_the_same(self.corpus, facts)
-        self.world.shared_state(tensors, facts)
+        self.world.broadcast_state(tensors, facts)
         self.trainer.load_state(tensors, facts)
         self.asked_factor = self.trainer.course.asked_factor
         self.ear.answer(rate_factor=self.asked_factor, saved_step=self.trainer.step)
         self.record(Resumed(started_at=_now(), **self._moment()))
         if begin_added_part(self.folder, self.trainer):
-            self.record(extension(self.folder, self._moment()))
+            self.record(extension_event(self.folder, self._moment()))
 
     def _moment(self) -> dict[str, Any]:
         trainer = self.trainer
@@ -234,7 +236,7 @@ class _Work:
                         self._evaluated(event)
                     elif isinstance(event, Sampled):
                         self.sampled_step = event.step
-                    elif isinstance(event, Rewound):
+                    elif isinstance(event, RolledBack):
                         self.evaluated = self.sampled_step = None  # of a step that no longer counts
         self.trainer.attend = lambda: None
         return self.trainer.fraction < 1
@@ -301,7 +303,7 @@ class _Work:
             rates = {"rate_factor": self.asked_factor, "learning_rate": planned * self.asked_factor}
             self.trainer.ask_factor(self.asked_factor)
             self.ear.answer(rate_factor=self.asked_factor)
-            self.record(RateChanged(**rates, **self._moment()))
+            self.record(LearningRateChanged(**rates, **self._moment()))
         if self.cause is None:  # as when a run is to go on that does
             self.ear.answer(done=control.number)
 
@@ -322,15 +324,15 @@ class _Work:
         self._require_folder()
         latest = self.evaluated if self.evaluated and self.evaluated.step == self.trainer.step else None
         language_model = self.trainer.language_model
-        origin = provenance(self.trainer, self.corpus, latest)
-        whole = origin.model_copy(update=whole_origin(self.folder, origin.train_config))
+        origin = build_provenance(self.trainer, self.corpus, latest)
+        whole = origin.model_copy(update=provenance_fields(self.folder, origin.train_config))
         LanguageModel(language_model.model, language_model.vocabulary, whole).save(place)
 
     def _state(self) -> _State:
         tensors, facts = self.trainer.state()
         return tensors, {**facts, "corpus_sha256": self.corpus.sha256}
 
-    def _save_last(self, cause: Cause, state: _State | None = None) -> None:
+    def _save_last(self, cause: SaveReason, state: _State | None = None) -> None:
         self._require_folder()
         began = time.monotonic()
         save_training_state(self.folder.state_file, *(state or self._state()))
@@ -340,7 +342,7 @@ class _Work:
         self.ear.answer(saved_step=self.trainer.step)
         self.save_seconds = max(self.shortest_wait, (self.last_save - began) / _SAVE_SHARE)
 
-    def _halt(self, cause: Cause) -> None:
+    def _halt(self, cause: SaveReason) -> None:
         """No step is to come: save before anything is measured, so that nobody waits for that."""
         self.time.begin_measuring()
         self.ended: _State | None = None
@@ -394,7 +396,7 @@ class _Work:
         best = LanguageModel.load(self.folder.path)
         if not is_stopped:
             with contextlib.suppress(_Halt):  # the figures of the run's own validations stay
-                best = measured(best, self.split.validation, self._attend_measuring)
+                best = with_validation(best, self.split.validation, self._attend_measuring)
                 best.save(self.folder.path)
         origin = best.provenance
         return (origin.val_stateful, origin.val_windows) if origin else (None, None)

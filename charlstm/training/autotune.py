@@ -21,14 +21,14 @@ _UNITS = 64
 _MOST_PASSES = 60  # *assumed*: beyond, a schedule as long as that would only learn the text by heart
 
 
-def plan(settings: Settings, corpus: Corpus) -> tuple[Settings, str]:
+def autotune(settings: Settings, corpus: Corpus) -> tuple[Settings, str]:
     """`settings` with size, batch, rates and dropout chosen, and one sentence that says so.
 
     Raises `CorpusError` if the text is too short for any of it.
     """
-    rate, num_train_chars = probed(settings, corpus)
+    rate, num_train_chars = measure_throughput(settings, corpus)
     minutes = settings.train.max_minutes
-    chosen = choice(minutes, rate, num_train_chars)
+    chosen = choose_settings(minutes, rate, num_train_chars)
     planned = Settings.from_flat({**settings.flat(), **chosen, "plan": "off"})
     return planned, (
         f"Planned for {minutes:g} minutes at {rate:,.0f} characters per second (1 x 384): "
@@ -41,7 +41,7 @@ def _early(chosen: dict[str, float | int]) -> str:
     return f", {passes:g} passes at most: more would only learn so short a text by heart" if passes else ""
 
 
-def choice(minutes: float, rate: float, num_train_chars: int) -> dict[str, float | int]:
+def choose_settings(minutes: float, rate: float, num_train_chars: int) -> dict[str, float | int]:
     """Settings for `minutes` on a machine that learns `rate` characters per second at 1 x 384."""
     budget = minutes * rate / _REFERENCE_RATE  # minutes of the reference machine
     largest = (_TIMES_THE_TEXT * num_train_chars / 4) ** 0.5  # a layer has 4 H^2 recurrent weights
@@ -82,7 +82,7 @@ def _against_overfitting(num_passes: float) -> dict[str, float]:
     return {"dropout": 0.5, "weight_dropout": 0.5, "weight_decay": 0.05, "weight_average": 0.999}
 
 
-def probed(settings: Settings, corpus: Corpus) -> tuple[float, int]:
+def measure_throughput(settings: Settings, corpus: Corpus) -> tuple[float, int]:
     """Characters per second that this machine learns at 1 x 384, and the characters there are to learn from."""
     flat = {**settings.flat(), **_PROBED, "plan": "off", "max_steps": 10**9, "max_minutes": 0.0, "max_passes": 0.0}
     split = corpus.split(settings.model, settings.train.model_copy(update={"batch_size": 1}))

@@ -9,7 +9,7 @@ from charlstm.language_model import LanguageModel
 from charlstm.vocabulary import Vocabulary
 
 
-def grown(
+def with_characters(
     parent: LanguageModel, characters: Iterable[str], config: ModelConfig, seed: int
 ) -> tuple[LanguageModel, tuple[str, ...]]:
     """`parent` with `characters` in its vocabulary, and those of them that it did not know.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from charlstm.corpus.batches import Batch
 from charlstm.kernel import lstm as kernel
-from charlstm.kernel.lstm import Memory
+from charlstm.kernel.lstm import Workspace
 from charlstm.model import CharLSTM, State
 
 
@@ -27,13 +27,13 @@ def flat_gradient(model: nn.Module) -> Tensor:
     return flat
 
 
-class FusedGradients:
+class FusedBackward:
     """Writes the gradients of the mean nats of a window into every parameter's `grad`; the model must be training."""
 
     def __init__(self, model: CharLSTM, dtype: torch.dtype) -> None:
         self._model = model
         self._dtype = dtype
-        self._memories = [Memory() for _ in range(model.config.num_layers)]
+        self._memories = [Workspace() for _ in range(model.config.num_layers)]
 
     @torch.no_grad()
     def __call__(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
@@ -50,7 +50,7 @@ class FusedGradients:
         hidden = layers[-1].hidden
         places, targets = hidden.flatten(0, 1), batch.targets.t().flatten()
         weight, bias = model.head.weight, model.head.bias
-        nats, dlogits, dplaces = kernel.head(places, weight, bias, targets, 1 / batch.num_targets, memory)
+        nats, dlogits, dplaces = kernel.output_loss(places, weight, bias, targets, 1 / batch.num_targets, memory)
         _product(dlogits.t(), places, _grad(weight), memory)
         torch.sum(dlogits, 0, dtype=torch.float32, out=_grad(bias))
         dhidden = dplaces.view_as(hidden)
@@ -70,7 +70,7 @@ class _Layer:
         inputs: Tensor,
         rows: Tensor,
         before: State,
-        memory: Memory,
+        memory: Workspace,
         bias: Tensor | None = None,
     ) -> None:
         self._memory = memory
@@ -79,7 +79,7 @@ class _Layer:
         thinned: Tensor = self._weight_hh
         if self._weight_drop is not None:
             thinned = memory("thinned", *thinned.shape, dtype=thinned.dtype)
-            kernel.thin(self._weight_hh, thinned, *self._weight_drop)
+            kernel.drop_weights(self._weight_hh, thinned, *self._weight_drop)
         self._trace = kernel.forward(inputs, rows, thinned, *before, memory, bias=bias)
         self.last = self._trace.h[-1].to(torch.float32), self._trace.c[-1]
         self.hidden = self._trace.h[1:]
@@ -96,7 +96,7 @@ class _Layer:
         gradient = _grad(self._weight_hh)
         _product(dgates.flatten(0, 1).t(), self._trace.h[:-1].flatten(0, 1), gradient, self._memory)
         if self._weight_drop is not None:
-            kernel.thin(gradient, gradient, *self._weight_drop)
+            kernel.drop_weights(gradient, gradient, *self._weight_drop)
         return dgates
 
     def _biases_backward(self, gradient: Tensor) -> None:
@@ -107,7 +107,7 @@ class _Layer:
 class _FirstLayer(_Layer):
     """Reads characters: a table says what each adds to the gates, as that depends on nothing else."""
 
-    def __init__(self, model: CharLSTM, tokens: Tensor, before: State, dtype: torch.dtype, memory: Memory) -> None:
+    def __init__(self, model: CharLSTM, tokens: Tensor, before: State, dtype: torch.dtype, memory: Workspace) -> None:
         weight_ih, _, bias_ih, bias_hh = model.lstm.all_weights[0]
         self._embedding: Tensor | None = None if model.embedding is None else model.embedding.weight
         self._vectors: Tensor = weight_ih.t() if self._embedding is None else self._embedding
@@ -122,7 +122,7 @@ class _FirstLayer(_Layer):
     def backward(self, dhidden: Tensor) -> Tensor:
         """Writes the layer's gradients; what came in were characters, so there is nothing to hand on."""
         dgates = self._gates_backward(dhidden)
-        dtable = kernel.row_sums(self._trace.rows, dgates, len(self._vectors), self._memory)
+        dtable = kernel.sum_rows(self._trace.rows, dgates, len(self._vectors), self._memory)
         self._biases_backward(dtable.sum(0))
         if self._embedding is None:
             self._into(_grad(self._weight_ih).t(), dtable)
@@ -141,7 +141,7 @@ class _FirstLayer(_Layer):
 class _UpperLayer(_Layer):
     """Reads the hidden states of the layer below."""
 
-    def __init__(self, model: CharLSTM, index: int, below: Tensor, before: State, memory: Memory) -> None:
+    def __init__(self, model: CharLSTM, index: int, below: Tensor, before: State, memory: Workspace) -> None:
         weight_ih, _, bias_ih, bias_hh = model.lstm.all_weights[index]
         self._below, self._narrow = below.flatten(0, 1), weight_ih.to(below.dtype)
         inputs = memory("inputs", len(self._below), len(weight_ih), dtype=below.dtype)
@@ -152,14 +152,14 @@ class _UpperLayer(_Layer):
     def backward(self, dhidden: Tensor) -> Tensor:
         """Writes the layer's gradients; returns those of the hidden states below."""
         dgates = self._gates_backward(dhidden)
-        self._biases_backward(kernel.row_sums(None, dgates, 1, self._memory)[0])
+        self._biases_backward(kernel.sum_rows(None, dgates, 1, self._memory)[0])
         dgates = dgates.flatten(0, 1)
         _product(dgates.t(), self._below, _grad(self._weight_ih), self._memory)
         dbelow = self._memory("dbelow", *self._below.shape, dtype=self._below.dtype)
         return torch.mm(dgates, self._narrow, out=dbelow).view_as(dhidden)
 
 
-def _product(left: Tensor, right: Tensor, target: Tensor, memory: Memory) -> None:
+def _product(left: Tensor, right: Tensor, target: Tensor, memory: Workspace) -> None:
     """A matrix product into a float32 gradient."""
     if left.dtype == target.dtype:
         torch.mm(left, right, out=target)

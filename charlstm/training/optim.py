@@ -21,7 +21,7 @@ _Item = TypeVar("_Item")
 _EARLY_RESETS = 20
 
 
-def chosen_device(wanted: Device) -> torch.device:
+def resolve_device(wanted: Device) -> torch.device:
     """Return the device that `wanted` means on this machine; raise `ConfigError` where there is none."""
     has_gpu = torch.cuda.is_available() and not is_zero_gpu()  # which shows a GPU that background processes lack
     if wanted == "cuda" and not has_gpu:
@@ -29,7 +29,7 @@ def chosen_device(wanted: Device) -> torch.device:
     return torch.device("cuda" if has_gpu and wanted != "cpu" else "cpu")
 
 
-def chosen_dtype(wanted: Precision, device: torch.device, hidden_size: int) -> torch.dtype:
+def resolve_dtype(wanted: Precision, device: torch.device, hidden_size: int) -> torch.dtype:
     """The type of number that `wanted` means there.
 
     `auto` takes bfloat16 only where it pays: on a GPU that has it, and on processors with its instructions through
@@ -42,7 +42,7 @@ def chosen_dtype(wanted: Precision, device: torch.device, hidden_size: int) -> t
     return torch.bfloat16 if kernel.is_available(torch.bfloat16, hidden_size) else torch.float32
 
 
-def adamw(model: CharLSTM, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
+def make_optimizer(model: CharLSTM, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
     """Decay shrinks the weight matrices only; fused, because small steps are bound by the number of operations."""
     matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
     vectors = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
@@ -97,7 +97,7 @@ def with_gradients(events: Iterator[_Item]) -> Iterator[_Item]:
         yield event
 
 
-def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def strip_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Those of `tensors` whose names begin with `prefix`, named without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
@@ -105,7 +105,7 @@ def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def optimizer_entries(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
     """An optimiser's state by parameter, out of tensors called `optimizer.<parameter>.<what>`."""
     entries: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in under("optimizer.", tensors).items():
+    for name, tensor in strip_prefix("optimizer.", tensors).items():
         index, key = name.split(".")
         entries.setdefault(int(index), {})[key] = tensor.clone()  # the optimiser keeps and changes what it is given
     return entries

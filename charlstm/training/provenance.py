@@ -10,17 +10,14 @@ import torch
 from charlstm import __version__
 from charlstm.checkpoint import Provenance
 from charlstm.config import ModelConfig, Settings, TrainConfig
-from charlstm.cores import usable_cores
+from charlstm.cores import available_cpus
 from charlstm.corpus import Corpus
-from charlstm.evaluation import validation_figures
+from charlstm.evaluation import final_validation
 from charlstm.events import Evaluated, Event
 from charlstm.language_model import LanguageModel
-from charlstm.training.autotune import plan
-from charlstm.training.finetuning import grown
+from charlstm.training.autotune import autotune
 from charlstm.training.trainer import Trainer
 from charlstm.vocabulary import Tokens
-
-__all__ = ["Trainer", "grown", "hardware", "measured", "plan", "provenance", "train"]
 
 
 def train(
@@ -37,20 +34,20 @@ def train(
     corpus = text if isinstance(text, Corpus) else Corpus("text", text)
     settings = Settings(model=model_config or ModelConfig(), train=train_config or TrainConfig())
     if settings.train.plan == "on":
-        settings, _ = plan(settings, corpus)
+        settings, _ = autotune(settings, corpus)
     train_config, model_config = settings.train, settings.model
     split = corpus.split(model_config, train_config)
     trainer = Trainer(LanguageModel.create(split.vocabulary, model_config, train_config.seed), split, train_config)
     best = trainer.language_model
     for event in trainer.run():
         if isinstance(event, Evaluated) and event.is_best:
-            best = copy.deepcopy(replace(trainer.language_model, provenance=provenance(trainer, corpus, event)))
+            best = copy.deepcopy(replace(trainer.language_model, provenance=build_provenance(trainer, corpus, event)))
         if on_event:
             on_event(event)
     return replace(best, model=best.model.eval())
 
 
-def provenance(trainer: Trainer, corpus: Corpus, evaluated: Evaluated | None) -> Provenance:
+def build_provenance(trainer: Trainer, corpus: Corpus, evaluated: Evaluated | None) -> Provenance:
     """Where the trainer's present weights come from. A file's path is left out: only its name travels."""
     precision = str(trainer.dtype).removeprefix("torch.")
     chosen = {"corpus": corpus.name, "precision": precision, "device": trainer.device.type}
@@ -66,12 +63,12 @@ def provenance(trainer: Trainer, corpus: Corpus, evaluated: Evaluated | None) ->
         training_seconds=round(trainer.elapsed_seconds, 1),
         val_loss=evaluated.val_loss if evaluated else None,
         val_method=evaluated.method if evaluated else None,
-        hardware=hardware(),
+        hardware=describe_hardware(),
         versions={"charlstm": __version__, "torch": torch.__version__, "python": platform.python_version()},
     )
 
 
-def measured(
+def with_validation(
     language_model: LanguageModel, validation: Tokens, attend: Callable[[], None] = lambda: None
 ) -> LanguageModel:
     """The same model with both validation figures, measured on the whole validation text, in its provenance.
@@ -79,12 +76,12 @@ def measured(
     `attend` is called every fraction of a second, and may raise to end it.
     """
     assert language_model.provenance is not None
-    stateful, windows, method = validation_figures(language_model.model, validation, attend)
+    stateful, windows, method = final_validation(language_model.model, validation, attend)
     figures = {"val_stateful": stateful.nats, "val_windows": windows.nats, "val_stateful_method": method}
     return replace(language_model, provenance=language_model.provenance.model_copy(update=figures))
 
 
-def hardware() -> str:
+def describe_hardware() -> str:
     """The processor and how much of it is used, for example `x86_64, 2 threads of 2 cores, AVX512`."""
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"{platform.machine()}, {torch.get_num_threads()} threads of {usable_cores()} cores, {capability}"
+    return f"{platform.machine()}, {torch.get_num_threads()} threads of {available_cpus()} cores, {capability}"

@@ -13,7 +13,7 @@ _LARGEST_LOSS = 1e30  # nats per character; a run that diverges comes by large o
 
 
 @dataclass
-class Course:
+class ScheduleState:
     """Factors of the planned learning rate, and where the present part of the run began."""
 
     asked_factor: float = 1.0  # by whoever steers
@@ -56,6 +56,6 @@ class StateFacts(BaseModel):
             raise ValueError(f"{name} is {'missing' if missing else reprlib.repr(first['input'])}") from None
 
     @property
-    def course(self) -> Course:
+    def course(self) -> ScheduleState:
         """How the run was steered."""
-        return Course(**{name: getattr(self, name) for name in asdict(Course())})
+        return ScheduleState(**{name: getattr(self, name) for name in asdict(ScheduleState())})

@@ -20,17 +20,17 @@ from torch import Tensor
 from charlstm.config import SampleConfig, TrainConfig
 from charlstm.corpus import Split, StreamBatches
 from charlstm.corpus.batches import Batch
-from charlstm.distributed import ALONE, World
+from charlstm.distributed import SINGLE_PROCESS, World
 from charlstm.errors import CheckpointError, TrainingDiverged
-from charlstm.evaluation import evaluate_in_streams, summed_loss
-from charlstm.events import Evaluated, Event, Progress, Rewound, Sampled, StepDone
+from charlstm.evaluation import evaluate_batched, summed_loss
+from charlstm.events import Evaluated, Event, Progress, RolledBack, Sampled, StepDone
 from charlstm.language_model import LanguageModel
 from charlstm.model import State, evaluating
 from charlstm.training import optim
 from charlstm.training.clock import AwakeClock
-from charlstm.training.fused_backward import FusedGradients, flat_gradient
+from charlstm.training.fused_backward import FusedBackward, flat_gradient
 from charlstm.training.schedule import eval_period, fraction_done, learning_rate, planned_steps
-from charlstm.training.state import Course, StateFacts
+from charlstm.training.state import ScheduleState, StateFacts
 
 _SMOOTHING = 0.99  # per step: the smoothed loss follows the last hundred steps or so
 _STEPS_TO_KEEP = 200  # between two copies of a state to go back to: each takes about as long as half a step
@@ -47,19 +47,19 @@ class Trainer:
         split: Split,
         config: TrainConfig,
         clock: Callable[[], float] | None = None,
-        world: World = ALONE,
+        world: World = SINGLE_PROCESS,
     ) -> None:
         config.require_end()
         self.config = config
         self.world = world
-        self._share = world.share(config.batch_size)
+        self._share = world.shard(config.batch_size)
         self.step = 0
         self.elapsed_seconds = 0.0
         self.best_val_loss = math.inf
-        self.device = optim.chosen_device(config.device)
+        self.device = optim.resolve_device(config.device)
         self._model = language_model.model.to(self.device)
-        self.dtype = optim.chosen_dtype(config.precision, self.device, self._model.config.hidden_size)
-        self._model.share = (self._share, config.batch_size) if world.size > 1 else None
+        self.dtype = optim.resolve_dtype(config.precision, self.device, self._model.config.hidden_size)
+        self._model.shard = (self._share, config.batch_size) if world.size > 1 else None
         self._average = copy.deepcopy(self._model).eval() if config.weight_average else None
         self.language_model = replace(language_model, model=self._average or self._model)
         self._validation = split.validation[:_VALIDATED_AT_MOST]
@@ -67,16 +67,16 @@ class Trainer:
         self._batches = StreamBatches(split.train, config.batch_size, config.seq_len, self.device, self._share)
         self._num_steps = planned_steps(config, self._batches.windows_per_pass)
         self._eval_every = eval_period(config, len(self._validation))
-        self._optimizer = optim.adamw(self._model, config.weight_decay, (config.adam_beta1, config.adam_beta2))
+        self._optimizer = optim.make_optimizer(self._model, config.weight_decay, (config.adam_beta1, config.adam_beta2))
         self._gradient = flat_gradient(self._model)
         is_fused = self._model.is_fused(len(self._batches[0].tokens), self.dtype)
-        self._fused_gradients = FusedGradients(self._model, self.dtype) if is_fused else None
+        self._fused_gradients = FusedBackward(self._model, self.dtype) if is_fused else None
         self._carried: State | None = None
         self.clock = clock or AwakeClock()
         self.attend: Callable[[], None] = lambda: None  # called amid reports, when `state()` may be taken too
         self._wishes = self._agreed = (False, False)  # stop, save
         self._wished_factor = 0.0  # for the next message to the others; 0 for none
-        self.course = Course()
+        self.course = ScheduleState()
         self._num_pending = 0  # 2 while the present step is validated, 1 while it is sampled from
         self._rested_seconds = 0.0  # while somebody had the run pause
         self._smooth_loss = math.log(len(split.vocabulary))  # an untrained model guesses: ln V
@@ -197,12 +197,12 @@ class Trainer:
 
         In the same message travel what was wished for, and the time on the first one's clock, which all go by.
         """
-        seconds = self.clock() - self._began if self.world.is_writer else 0.0
+        seconds = self.clock() - self._began if self.world.is_rank_zero else 0.0
         wished, self._wished_factor = self._wished_factor, 0.0
         told = [*self._wishes, wished, seconds // 1, seconds % 1]  # one float32 would round a long time
         words = torch.tensor(told, dtype=torch.float32, device="cpu")
         total = nats.clone()
-        self.world.add_up_([self._gradient, total, words])
+        self.world.all_reduce_sum_([self._gradient, total, words])
         stops, saves, factor, whole, rest = words.tolist()
         self._agreed, self.elapsed_seconds = (stops > 0, saves > 0), whole + rest
         self.course.asked_factor = factor or self.course.asked_factor
@@ -243,10 +243,10 @@ class Trainer:
     def _measurements(self, is_last: bool, num_pending: int = 2) -> Iterator[Event]:
         _, evaluates, samples = self._is_due(is_last)
         began, rested = self.clock(), self._rested_seconds
-        if evaluates and self.world.is_writer and num_pending == 2:
+        if evaluates and self.world.is_rank_zero and num_pending == 2:
             self._num_pending = 2
             yield self.evaluate()
-        if samples and self.world.is_writer:
+        if samples and self.world.is_rank_zero:
             self._num_pending = 1
             yield self.sample()
         self._num_pending = 0
@@ -257,7 +257,7 @@ class Trainer:
         batch = self._batches[0]
         with evaluating(self._model):
             nats = summed_loss(self._model(batch.tokens)[0], batch.targets)
-            self.world.add_up_([nats])
+            self.world.all_reduce_sum_([nats])
         return self._point(nats.item() / batch.num_targets, chars_per_second=0.0)
 
     def is_finite(self) -> bool:
@@ -268,7 +268,7 @@ class Trainer:
             return True
         return all(bool(parameter.isfinite().all()) for parameter in self._model.parameters())
 
-    def _rewound(self) -> Rewound:
+    def _rewound(self) -> RolledBack:
         """Go back to the last good state at half the learning rate; raises `TrainingDiverged` the second time."""
         if self.course.rate_factor < 1:
             longest = self.config.max_grad_norm
@@ -283,7 +283,7 @@ class Trainer:
         # what was best stays so: whoever published it since must not replace it by something worse
         self.elapsed_seconds, self.best_val_loss, self.course = spent, best, course
         self._good = self.state()
-        return Rewound(step=self.step, diverged_step=diverged, rate_factor=course.rate_factor)
+        return RolledBack(step=self.step, diverged_step=diverged, rate_factor=course.rate_factor)
 
     def _progress(self) -> Progress:
         train_loss = self._nats.item() / self._num_targets
@@ -311,7 +311,7 @@ class Trainer:
 
     def evaluate(self) -> Evaluated:
         """Validate the present weights, or their average; touches no training state but the best figure so far."""
-        loss, method = evaluate_in_streams(self.language_model.model, self._validation, self.dtype, self.attend)
+        loss, method = evaluate_batched(self.language_model.model, self._validation, self.dtype, self.attend)
         if self._is_part:
             method = f"{method}, first {len(self._validation):,} characters"
         is_best = loss.nats < self.best_val_loss
@@ -363,7 +363,7 @@ class Trainer:
         whole = self._model.initial_state(self.config.batch_size)
         for every, own in zip(whole, carried, strict=True):
             every[:, self._share] = own
-        self.world.add_up_(whole)
+        self.world.all_reduce_sum_(whole)
         return whole
 
     @torch.inference_mode(False)
@@ -371,9 +371,9 @@ class Trainer:
         """Continue from `state()`; raises `CheckpointError` if it belongs to another model."""
         try:
             known = StateFacts.read(facts)
-            self._model.load_state_dict(optim.under("model.", tensors), strict=True)
+            self._model.load_state_dict(optim.strip_prefix("model.", tensors), strict=True)
             if self._average is not None:
-                self._average.load_state_dict(optim.under("average.", tensors), strict=True)
+                self._average.load_state_dict(optim.strip_prefix("average.", tensors), strict=True)
             optim.load_optimizer(self._optimizer, tensors)
             self._carried = self._carried_in(tensors)
             self._nats = tensors["nats"].clone().to(self.device)

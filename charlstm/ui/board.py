@@ -14,7 +14,7 @@ from charlstm.checkpoint import MODEL_FILE
 from charlstm.errors import CharLSTMError, RunError
 from charlstm.hosting import BUNDLED
 from charlstm.runs.access import is_space_owner, may_steer, require_steering
-from charlstm.runs.kept import More
+from charlstm.runs.kept import Extension
 from charlstm.runs.manager import RunSummary
 from charlstm.runs.setup import check_before_resuming
 from charlstm.runs.store import ACTIVE
@@ -159,7 +159,9 @@ class Board:
             "save": lambda: manager.steer(name, save=True),
             "rate": lambda: manager.steer(name, rate_factor=float(asked["factor"])),
             "resume": lambda: self._go_on(run, lambda: manager.resume(name)),
-            "extend": lambda: self._go_on(run, lambda: manager.extend(name, More(minutes=float(asked["minutes"])))),
+            "extend": lambda: self._go_on(
+                run, lambda: manager.extend(name, Extension(minutes=float(asked["minutes"])))
+            ),
             "rename": lambda: manager.rename(name, str(asked["label"])),
             "delete": lambda: manager.delete(name),
         }

@@ -7,7 +7,7 @@ import gradio as gr
 from gradio.utils import get_space
 from pydantic import BaseModel
 
-from charlstm.config import bounds_of, help_of, suggestions_of, unit_of
+from charlstm.config import bounds_of, help_text, suggestions_of, unit_of
 
 # For events of the page itself: not part of the API, and no veil over what they update.
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -55,7 +55,7 @@ def control(config: BaseModel, name: str, **overrides: Any) -> Any:
 def free_control(config: BaseModel, name: str, **overrides: Any) -> Any:
     """A component that takes any value, for a form that says beside the field what is wrong with it."""
     field = type(config).model_fields[name]
-    shared = {"label": label_of(config, name), "info": help_of(field), "value": getattr(config, name)} | overrides
+    shared = {"label": label_of(config, name), "info": help_text(field), "value": getattr(config, name)} | overrides
     if choices := get_args(field.annotation):
         return gr.Dropdown(choices=list(choices), **shared)
     if suggestions := suggestions_of(field):

@@ -10,8 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from charlstm.config import PRESETS, ModelConfig, Settings, TrainConfig, checked
-from charlstm.corpus import DESCRIPTIONS, default_corpus
+from charlstm.config import PRESETS, ModelConfig, Settings, TrainConfig, validate
+from charlstm.corpus import DATASETS, default_corpus
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.ui import presets, texts
 from charlstm.ui.controls import PRIVATE, free_control
@@ -100,7 +100,7 @@ def build_form(watch: RunWatch, uploads: Uploads) -> Form:
     """Lay the form out and wire what needs nothing but itself."""
     first, preset = default_corpus(), Settings.preset(_FIRST_PRESET)
     summary = plain(presets.described(_FIRST_PRESET, first, watch.runs()))
-    sources = [*((name, name) for name in DESCRIPTIONS), ("a file of mine", texts.UPLOAD), ("pasted text", texts.PASTE)]
+    sources = [*((name, name) for name in DATASETS), ("a file of mine", texts.UPLOAD), ("pasted text", texts.PASTE)]
     sources.append(("a web address", texts.ADDRESS))
     form = Form(
         corpus=gr.Radio(label="Text to learn from", choices=sources, value=first, elem_id="corpus"),
@@ -173,7 +173,7 @@ def restored(kept_json: str, uploads: Uploads) -> list[Any]:
     corpus, pasted, encoding, preset, parent, *numbers, upload = kept
     file = uploads.find(upload)
     return [
-        _one_of((*DESCRIPTIONS, texts.UPLOAD, texts.PASTE, texts.ADDRESS), corpus),
+        _one_of((*DATASETS, texts.UPLOAD, texts.PASTE, texts.ADDRESS), corpus),
         pasted if isinstance(pasted, str) else gr.skip(),
         encoding if isinstance(encoding, str) and not _problem("encoding", encoding) else gr.skip(),
         _one_of(tuple(PRESETS), preset),
@@ -196,7 +196,7 @@ def restores(form: Form) -> list[Any]:
 def filled(settings: Settings) -> list[Any]:
     """Updates that put the settings of a run into `restores(form)`; its own text stays with it."""
     train = settings.train
-    corpus = train.corpus if train.corpus in DESCRIPTIONS else gr.skip()
+    corpus = train.corpus if train.corpus in DATASETS else gr.skip()
     return [corpus, gr.skip(), gr.skip(), gr.skip(), NEW_MODEL, *_values_of(settings)]
 
 
@@ -238,7 +238,7 @@ def _problem(name: str, value: Any) -> str:
         return "Missing."
     cls = ModelConfig if name in ModelConfig.model_fields else TrainConfig
     try:
-        checked(cls, {name: _whole(value)})
+        validate(cls, {name: _whole(value)})
     except CharLSTMError as error:
         return capitalised(str(error).split("; ", 1)[-1])
     return ""

@@ -20,7 +20,7 @@ from charlstm.hub.client import Followed, Step, acting_token, hub_address
 from charlstm.hub.pull import pull
 from charlstm.hub.push import Parcel, pack, push
 from charlstm.runs.history import History
-from charlstm.runs.store import RunFolder, RunStore
+from charlstm.runs.store import RunDir, RunStore
 from charlstm.ui.controls import GROWING, PRIVATE, has_sign_in
 from charlstm.ui.models import ModelShelf
 from charlstm.ui.sheet import sheet, written
@@ -178,7 +178,7 @@ def _sits_here(request: gr.Request) -> bool:
 def _packed(shelf: ModelShelf, store: RunStore, wish: _Wish) -> Parcel:
     """Only a name of the shelf opens anything; paths never come from a visitor."""
     shelf.load(wish.model)
-    folder = RunFolder(store.root / str(wish.model))
+    folder = RunDir(store.root / str(wish.model))
     history = History(folder)
     history.poll()
     try:

@@ -12,12 +12,12 @@ from typing import Any
 
 from charlstm.checkpoint import MODEL_FILE
 from charlstm.config import SampleConfig
-from charlstm.corpus import DESCRIPTIONS, Corpus, is_at_hand, open_corpus, open_file
+from charlstm.corpus import DATASETS, Corpus, is_available_offline, open_corpus, open_file
 from charlstm.errors import CharLSTMError, CheckpointError
 from charlstm.hosting import BUNDLED, is_public
 from charlstm.language_model import LanguageModel
 from charlstm.runs.access import is_space_owner, may_read
-from charlstm.runs.store import RunFolder
+from charlstm.runs.store import RunDir
 
 _LOADED_AT_ONCE = 4
 _CORPORA_AT_ONCE = 2
@@ -98,11 +98,11 @@ class ModelShelf:
         origin = self.load(name).provenance
         if origin is None or name is None:
             return None
-        own = RunFolder(self._root / name).corpus_file
+        own = RunDir(self._root / name).corpus_file
         try:
             corpus = self._corpora(own, origin.corpus, own.stat().st_mtime_ns)
         except OSError:  # it was trained on a named one, or on a file elsewhere
-            if origin.corpus not in DESCRIPTIONS or not is_at_hand(origin.corpus):
+            if origin.corpus not in DATASETS or not is_available_offline(origin.corpus):
                 return None
             corpus = self._corpora(None, origin.corpus, 0)
         return corpus if corpus.sha256 == origin.corpus_sha256 else None
@@ -116,7 +116,7 @@ class ModelShelf:
         if name is None or not is_public():
             return True
         place = self._file(str(name)).parent
-        folder = RunFolder(place.parent if str(name) in self._live() else place)
+        folder = RunDir(place.parent if str(name) in self._live() else place)
         return may_read(folder, folder.corpus_file.exists(), visitor, is_space_owner(username))
 
     def prompts(self, name: str | None) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charlstm.config import PRESET_SUMMARIES, Settings
-from charlstm.formatting import duration
+from charlstm.formatting import format_duration
 from charlstm.runs.manager import RunSummary
 from charlstm.runs.store import RunStore
 from charlstm.ui.views import capitalised, nats
@@ -56,15 +56,15 @@ def _reached(preset: str, corpus: str, runs: Iterable[RunSummary]) -> str:
     ]
     if here:  # the newest first
         loss, seconds = here[0]
-        return f"Here it reached {nats(loss)} in {duration(seconds)}."
+        return f"Here it reached {nats(loss)} in {format_duration(seconds)}."
     recorded = _RECORDED[preset]
-    said = f"Recorded on 2 cores: {nats(recorded.val_loss)} on tiny-shakespeare in {duration(recorded.seconds)}"
+    said = f"Recorded on 2 cores: {nats(recorded.val_loss)} on tiny-shakespeare in {format_duration(recorded.seconds)}"
     speed = _speed(runs)
     if speed is None:
         return f"{said}."
     if Settings.preset(preset).train.max_minutes:
         return f"{said}; this machine did {speed:.1f} times as much in its time."
-    return f"{said}; here, by the speed so far, about {duration(recorded.seconds / speed)}."
+    return f"{said}; here, by the speed so far, about {format_duration(recorded.seconds / speed)}."
 
 
 def _speed(runs: Iterable[RunSummary]) -> float | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from charlstm.config import Encoding
-from charlstm.corpus import DESCRIPTIONS, Corpus, decode, is_address, is_at_hand, open_corpus, open_file
+from charlstm.corpus import DATASETS, Corpus, decode, is_address, is_available_offline, open_corpus, open_file
 from charlstm.errors import CharLSTMError, CorpusError
 from charlstm.ui.views import capitalised, plain, sentence
 
@@ -18,7 +18,7 @@ _SHARE_KEPT = 0.1  # for validation, as long as nobody asks for another one
 
 def chosen(kind: str, file: str | None, pasted: str | None, encoding: Encoding, report: Any = None) -> Corpus:
     """The text of the form. Only a name of the list, upload, pasted text or address: never a typed path."""
-    if kind in DESCRIPTIONS:
+    if kind in DATASETS:
         return open_corpus(kind, report=report)
     if kind == UPLOAD:
         if not file:
@@ -43,7 +43,7 @@ def _at_address(address: str, encoding: Encoding, report: Any) -> Corpus:
 
 def described(kind: str, file: str | None, pasted: str | None, encoding: Encoding) -> str:
     """The chosen text as HTML: length, alphabet, rarest characters, split, first lines; or what is wrong with it."""
-    if kind in DESCRIPTIONS:
+    if kind in DATASETS:
         return named(kind)
     if (kind == UPLOAD and not file) or (kind == PASTE and not pasted):
         return ""
@@ -57,8 +57,8 @@ def described(kind: str, file: str | None, pasted: str | None, encoding: Encodin
 
 def named(name: str) -> str:
     """Description of a named corpus, and its statistics unless it would have to be fetched for them."""
-    description = capitalised(DESCRIPTIONS[name])
-    return _facts_of_named(name, description) if is_at_hand(name) else f"<p>{plain(description)}.</p>"
+    description = capitalised(DATASETS[name])
+    return _facts_of_named(name, description) if is_available_offline(name) else f"<p>{plain(description)}.</p>"
 
 
 @lru_cache

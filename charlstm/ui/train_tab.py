@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from charlstm.config import Settings
-from charlstm.corpus import DESCRIPTIONS
+from charlstm.corpus import DATASETS
 from charlstm.errors import CharLSTMError
 from charlstm.runs.access import token_hash
 from charlstm.runs.memory_estimate import check_memory, num_parameters
@@ -147,7 +147,7 @@ def _start(watch: RunWatch, shelf: ModelShelf, progress: gr.Progress, *values: A
         watch.manager.start(
             settings,
             name,
-            None if chosen.corpus in DESCRIPTIONS else corpus.pieces(),
+            None if chosen.corpus in DATASETS else corpus.pieces(),
             parent=parent,
             owner=token_hash(str(visitor)) if visitor else "",
         )

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from charlstm.events import Progress
-from charlstm.formatting import duration, without_places
-from charlstm.runs.control import Answer, Control
+from charlstm.formatting import format_duration, without_places
+from charlstm.runs.control import Control, WorkerStatus
 from charlstm.runs.history import Curve, RunHistory
 from charlstm.runs.manager import RunSummary
 from charlstm.runs.store import ACTIVE, Status
@@ -79,7 +79,7 @@ class Asked(NamedTuple):
     """What a run was asked to do, and what its worker says of it."""
 
     control: Control = Control()
-    answer: Answer = Answer()
+    answer: WorkerStatus = WorkerStatus()
 
 
 def state_of(run: RunSummary, history: RunHistory, asked: Asked, has_model: bool, is_bundled: bool) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _story(run: RunSummary, history: RunHistory, asked: Asked | None) -> str:
     if run.status == "stopped" and not run.folder.has_state:
         return "stopped before anything was saved; Resume begins it anew"
     if run.status in ("completed", "stopped"):
-        return f"{step} · after {duration(run.elapsed_seconds)}".removeprefix(" · ")
+        return f"{step} · after {format_duration(run.elapsed_seconds)}".removeprefix(" · ")
     if run.status == "measuring":
         return " · ".join(filter(None, (step, "saved; its model is being measured")))
     waits = "waits until it is continued" if run.status == "paused" else ""
@@ -174,13 +174,13 @@ def _figures(run: RunSummary, history: RunHistory) -> list[list[str]]:
     return [
         ["best validation", f"{loss:.3f}" if loss is not None else "–", bits],
         ["speed", rate, "characters per second"],
-        ["time left", duration(left) if left is not None else "–", _gone(progress)],
+        ["time left", format_duration(left) if left is not None else "–", _gone(progress)],
         ["passes", f"{progress.num_passes:.2f}" if progress else "–", "over the training text"],
     ]
 
 
 def _gone(progress: Progress | None) -> str:
-    return f"{duration(progress.elapsed_seconds)} gone" if progress else "not begun"
+    return f"{format_duration(progress.elapsed_seconds)} gone" if progress else "not begun"
 
 
 def time_left(progress: Progress) -> float | None:
@@ -214,7 +214,7 @@ def house_of(active: RunSummary | None, history: RunHistory | None) -> dict[str,
     if history and history.best:
         parts.append(f"validation {history.best.val_loss:.2f}")
     if progress and active.status in _GOING and (left := time_left(progress)) is not None:
-        parts.append(f"{duration(left)} left")
+        parts.append(f"{format_duration(left)} left")
     return {"run": active.name, "status": active.status, "sign": sign, "text": " · ".join(parts)}
 
 

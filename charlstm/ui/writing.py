@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from charlstm.config import SampleConfig, checked, plain_lines
+from charlstm.config import SampleConfig, plain_lines, validate
 from charlstm.errors import CharLSTMError, ConfigError
-from charlstm.generation.stream import opening_of
+from charlstm.generation.stream import default_prompt
 from charlstm.language_model import LanguageModel
 from charlstm.ui.models import ModelShelf, facts_of
 from charlstm.ui.reader import WIDTH, Growing, Page, pages_texts
@@ -70,7 +70,7 @@ class Wish:
     @classmethod
     def of(cls, model: Any, prompt: Any, values: Mapping[str, Any], page: Any = None) -> "Wish":
         """From a form or a request; raises `CharLSTMError` in one sentence."""
-        config = checked(SampleConfig, values)
+        config = validate(SampleConfig, values)
         if not isinstance(prompt, str) or not isinstance(model, str | None):
             raise ConfigError("model and prompt must be texts.")
         prompt = plain_lines(prompt)
@@ -106,7 +106,7 @@ def wish_of_address(query: Mapping[str, str]) -> tuple[str | None, str, dict[str
     known = {name: query[name] for name in SETTINGS if name in query}
     if not known and "prompt" not in query:
         return None
-    return query.get("model"), query.get("prompt", ""), checked(SampleConfig, known).model_dump()
+    return query.get("model"), query.get("prompt", ""), validate(SampleConfig, known).model_dump()
 
 
 class Writers:
@@ -168,7 +168,7 @@ def write(
         is_code=facts_of(language_model).is_code,
         is_bytes=language_model.vocabulary.level == "bytes",
         can_branch=True,
-        link=Wish(wish.model, prompt or opening_of(language_model.vocabulary), config).link(before),
+        link=Wish(wish.model, prompt or default_prompt(language_model.vocabulary), config).link(before),
     )
     if texts:
         growing.restore(wish.page)
@@ -256,7 +256,7 @@ class _Pace:
 
 def note_on(prompt: str, vocabulary: Vocabulary) -> str:
     """What was done to characters of the prompt that the model does not know; raises `VocabularyError`."""
-    fitted = vocabulary.fit(prompt)
+    fitted = vocabulary.normalize(prompt)
     if fitted == prompt:
         return ""
     if len(fitted) != len(prompt):

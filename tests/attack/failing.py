@@ -17,9 +17,9 @@ from charlstm.checkpoint import load_model, load_training_state, save_model, sav
 from charlstm.config import ModelConfig, Settings
 from charlstm.errors import CharLSTMError
 from charlstm.model import CharLSTM
-from charlstm.runs.commands import run_row
+from charlstm.runs.commands import describe_run
 from charlstm.runs.manager import RunManager
-from charlstm.runs.worker import work
+from charlstm.runs.worker import run_training
 from charlstm.vocabulary import Vocabulary
 
 KINDS = ("write", "fsync", "rename")
@@ -100,18 +100,18 @@ def runs() -> None:
         manager.store.create(Settings.from_flat(RUN), "run", TEXT)
 
     def operation() -> None:
-        work(manager.store.get("run"))
+        run_training(manager.store.get("run"))
 
     def check() -> None:
         (row,) = manager.runs()
         assert row.status in ("completed", "failed", "interrupted", "starting"), row
-        run_row(row.folder)
+        describe_run(row.folder)
         for model in row.folder.path.glob("**/model.safetensors"):
             load_model(model)
         if row.folder.has_state:
             load_training_state(row.folder.state_file)
         if row.status == "completed":
-            assert run_row(row.folder)["step"] == RUN["max_steps"]
+            assert describe_run(row.folder)["step"] == RUN["max_steps"]
             prepare()  # it is worked through, so that another time begins anew
 
     attack("run", prepare, operation, check, STRIDE)

@@ -20,10 +20,10 @@ from charlstm.checkpoint import load_model, load_training_state, save_model, sav
 from charlstm.config import ModelConfig, Settings
 from charlstm.errors import CharLSTMError, CheckpointError
 from charlstm.model import CharLSTM
-from charlstm.runs.commands import run_row
-from charlstm.runs.continuation import begun_from, header_of
+from charlstm.runs.commands import describe_run
+from charlstm.runs.continuation import inherit_sizes, read_model_header
 from charlstm.runs.control import Control
-from charlstm.runs.kept import More, Parent, Ticket
+from charlstm.runs.kept import Extension, ParentModel, QueueTicket
 from charlstm.runs.manager import RunManager
 from charlstm.vocabulary import Vocabulary
 
@@ -59,7 +59,7 @@ def test_a_damaged_model_is_refused_or_is_the_one_that_was_saved(tmp_path: Path)
     whole, refused = path.read_bytes(), 0
     for _ in range(_NUM * TIMES):
         path.write_bytes(damaged_tensors(whole, chance))
-        outcome(lambda: begun_from(Settings(), path), path)
+        outcome(lambda: inherit_sizes(Settings(), path), path)
         loaded = outcome(lambda: load_model(path), path)
         refused += loaded is None
         if loaded and "sha256" in texts_of(path):
@@ -101,7 +101,7 @@ def test_a_damaged_training_state_is_refused_or_is_the_one_that_was_saved(tmp_pa
     whole, refused = path.read_bytes(), 0
     for _ in range(_NUM * TIMES):
         path.write_bytes(damaged_tensors(whole, chance))
-        outcome(lambda: header_of(path), path)
+        outcome(lambda: read_model_header(path), path)
         loaded = outcome(lambda: load_training_state(path), path)
         refused += loaded is None
         if loaded and "sha256" in texts_of(path):
@@ -114,9 +114,9 @@ FILES = {
     "config.json": json.dumps(Settings().flat()).encode(),
     "control.json": Control(number=5, rate_factor=0.5).model_dump_json().encode(),
     "answer.json": b'{"number": 5, "done": 5, "is_paused": false, "rate_factor": 1.0, "saved_step": 3}',
-    "queued.json": Ticket().model_dump_json().encode(),
-    "more.json": f"[{More(minutes=1).model_dump_json()}]".encode(),
-    "parent.json": Parent(name="a", sha256="0" * 64).model_dump_json().encode(),
+    "queued.json": QueueTicket().model_dump_json().encode(),
+    "more.json": f"[{Extension(minutes=1).model_dump_json()}]".encode(),
+    "parent.json": ParentModel(name="a", sha256="0" * 64).model_dump_json().encode(),
     "events.jsonl": lines(STARTED, sampled(5), FINISHED),
     "label.txt": "näme".encode(),
     "owner": b"0" * 64,
@@ -143,7 +143,7 @@ def test_a_damaged_run_is_one_row_of_the_list(tmp_path: Path) -> None:
         assert rows["sound"] == sound
         assert len(rows["broken"].label) < LONGEST
         assert rows["broken"].label.isprintable()
-        run_row(rows["broken"].folder)
+        describe_run(rows["broken"].folder)
         folder = rows["broken"].folder
         for ask in (folder.settings, folder.more, lambda: manager.steer("broken", pause=True)):
             outcome(ask, tmp_path)

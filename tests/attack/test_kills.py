@@ -21,10 +21,10 @@ from worked import counted, last_weights, new_run
 
 from charlstm import LanguageModel
 from charlstm.config import Settings
-from charlstm.kernel.build import library
+from charlstm.kernel.build import load_library
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import RunFolder
-from charlstm.runs.worker import work
+from charlstm.runs.store import RunDir
+from charlstm.runs.worker import run_training
 
 pytestmark = [
     pytest.mark.attack,
@@ -34,9 +34,9 @@ pytestmark = [
 WORK = """
 import sys
 from pathlib import Path
-from charlstm.runs.store import RunFolder
+from charlstm.runs.store import RunDir
 from charlstm.runs.worker import work
-work(RunFolder(Path(sys.argv[1])), save_seconds=0.02)
+work(RunDir(Path(sys.argv[1])), save_seconds=0.02)
 """
 START = """
 import sys
@@ -58,13 +58,13 @@ def test_a_worker_that_is_killed_again_and_again_ends_with_the_same_numbers(
     tmp_path: Path, fork: Fork, pangrams: str
 ) -> None:
     reference = new_run(tmp_path, pangrams, "reference", **LONG)
-    library()  # or compiling it would be counted as a part of the run
+    load_library()  # or compiling it would be counted as a part of the run
     began = time.monotonic()
-    work(reference)
+    run_training(reference)
     seconds = time.monotonic() - began
     chance = random.Random(1)
     for number in range(TIMES):
-        folder: RunFolder = new_run(tmp_path, pangrams, f"killed-{number}", **LONG)
+        folder: RunDir = new_run(tmp_path, pangrams, f"killed-{number}", **LONG)
         for _ in range(4):
             worker = fork(WORK, folder.path)
             with contextlib.suppress(subprocess.TimeoutExpired):  # still at work, as it should be
@@ -74,7 +74,7 @@ def test_a_worker_that_is_killed_again_and_again_ends_with_the_same_numbers(
             for model in folder.path.glob("**/model.safetensors"):
                 LanguageModel.load(model)
         if not folder.is_completed():
-            work(folder)
+            run_training(folder)
         assert counted(folder) == counted(reference)
         for name, weight in last_weights(folder).items():
             assert torch.equal(weight, last_weights(reference)[name]), name

@@ -17,8 +17,8 @@ from charlstm.model import CharLSTM
 from charlstm.runs.access import token_hash
 from charlstm.runs.manager import RunManager
 from charlstm.runs.memory_estimate import check_memory, needed_bytes, num_parameters
-from charlstm.runs.retention import clean, drop_abandoned, require_disk, visitors
-from charlstm.runs.store import RunFolder
+from charlstm.runs.retention import remove_abandoned, remove_expired, require_disk, visitor_runs
+from charlstm.runs.store import RunDir
 from charlstm.runs.time_budget import TimeHeld
 from charlstm.ui.board import Board
 from charlstm.ui.compare import copied
@@ -43,11 +43,11 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunManager:
     return RunManager(tmp_path)
 
 
-def start(manager: RunManager, name: str, owner: str = "", text: str = SECRET) -> RunFolder:
+def start(manager: RunManager, name: str, owner: str = "", text: str = SECRET) -> RunDir:
     return manager.start(Settings.preset("minute", **TINY), name, text, owner=token_hash(owner))
 
 
-def ended(manager: RunManager, name: str, owner: str, minutes: float) -> RunFolder:
+def ended(manager: RunManager, name: str, owner: str, minutes: float) -> RunDir:
     """A run at rest that has trained for so long, with a state to go on from."""
     folder = start(manager, name, owner)
     manager.stop(name)
@@ -83,11 +83,11 @@ class TestMinutes:
     def test_passes_and_steps_are_added_within_the_minutes_that_are_left(
         self, manager: RunManager, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from charlstm.runs.kept import More
+        from charlstm.runs.kept import Extension
 
         monkeypatch.setenv("CHARLSTM_MAX_MINUTES", "2")
         folder = ended(manager, "mine", "me", minutes=0.5)
-        manager.extend("mine", More(steps=10**9))
+        manager.extend("mine", Extension(steps=10**9))
         assert folder.more()[0].minutes == pytest.approx(1.5)
 
     def test_a_run_that_has_had_its_minutes_gets_no_more(
@@ -129,10 +129,10 @@ class TestDisk:
             start(manager, name, "", text)
             assert act(manager, action="unqueue", run=name, visitor="") != ""  # whoever has no token owns nothing
             manager.stop(name)
-        assert len(visitors(manager.store)) == 3
+        assert len(visitor_runs(manager.store)) == 3
         with pytest.raises(RunError, match="disk"):
             start(manager, "d", "", text)
-        assert len(clean(manager.store)) == 1
+        assert len(remove_expired(manager.store)) == 1
         require_disk(manager.store)
 
     def test_a_run_that_waits_is_not_taken_from_its_visitor(
@@ -140,7 +140,7 @@ class TestDisk:
     ) -> None:
         monkeypatch.setenv("CHARLSTM_MAX_DISK_MB", "0.000001")
         start(manager, "waits")
-        assert clean(manager.store) == []
+        assert remove_expired(manager.store) == []
 
     def test_no_more_runs_are_kept_than_may_be(self, manager: RunManager, monkeypatch: pytest.MonkeyPatch) -> None:
         for age, name in enumerate(("new", "middle", "old")):
@@ -149,7 +149,7 @@ class TestDisk:
             for file in (manager.store.root / name).iterdir():
                 os.utime(file, (time.time() - 100 * (age + 1),) * 2)
         monkeypatch.setenv("CHARLSTM_MAX_KEPT_RUNS", "1")
-        assert clean(manager.store) == ["old", "middle"]
+        assert remove_expired(manager.store) == ["old", "middle"]
 
     @pytest.mark.parametrize("left", [["corpus.txt", ".unprepared"], []])
     def test_what_a_killed_start_left_goes_after_an_hour_and_frees_its_name(
@@ -159,11 +159,11 @@ class TestDisk:
         place.mkdir()
         for file in left:
             (place / file).write_text("x", encoding="utf-8")
-        drop_abandoned(manager.store)
+        remove_abandoned(manager.store)
         assert place.exists()  # it may be on its way still
         for path in (*place.iterdir(), place):
             os.utime(path, (time.time() - 4000,) * 2)
-        drop_abandoned(manager.store)
+        remove_abandoned(manager.store)
         assert manager.store.is_free("killed")
         start(manager, "killed")
 
@@ -174,7 +174,7 @@ class TestDisk:
             file.write_text("x", encoding="utf-8")
             os.utime(file, (0, 0))
             os.utime(file.parent, (0, 0))
-        drop_abandoned(manager.store)
+        remove_abandoned(manager.store)
         assert sorted(path.name for path in manager.store.root.iterdir()) == [".git", "model", "notes"]
 
 
@@ -290,9 +290,9 @@ class TestSecrets:
         assert shelf.opening("private") == "the "
 
     def test_a_model_of_it_does_not_carry_how_its_lines_begin(self, manager: RunManager) -> None:
-        from charlstm.runs.continuation import whole_origin
+        from charlstm.runs.continuation import provenance_fields
 
-        assert whole_origin(start(manager, "private", "me"), {})["beginnings"] == ()
+        assert provenance_fields(start(manager, "private", "me"), {})["beginnings"] == ()
 
 
 class TestLogins:

@@ -11,7 +11,7 @@ from charlstm.cli import main
 from charlstm.events import Record
 from charlstm.hub.push import Parcel, pack
 from charlstm.runs.history import History
-from charlstm.runs.store import RunFolder
+from charlstm.runs.store import RunDir
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, pangrams: str) -> Path:
 
 @pytest.fixture(scope="session")
 def records(trained: Path) -> list[Record]:
-    history = History(RunFolder(trained))
+    history = History(RunDir(trained))
     history.poll()
     return history.records
 

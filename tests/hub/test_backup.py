@@ -10,7 +10,7 @@ from waiting import wait_until
 from charlstm.errors import HubError
 from charlstm.hub.keeping import Backup, Housekeeper
 from charlstm.runs.retention import Trash
-from charlstm.runs.store import RunFolder, RunStore
+from charlstm.runs.store import RunDir, RunStore
 
 
 @pytest.fixture
@@ -90,9 +90,9 @@ def test_only_what_changed_is_sent_again(hub: LoopbackHub, store: RunStore) -> N
     assert len(hub.model("owner/runs").trees) == commits
     log = store.root / "mine" / "worker.log"
     log.write_text("started again\n", encoding="utf-8")
-    assert not backup.is_kept(RunFolder(store.root / "mine"))
+    assert not backup.is_kept(RunDir(store.root / "mine"))
     assert backup.keep() == ["mine"]
-    assert backup.is_kept(RunFolder(store.root / "mine"))
+    assert backup.is_kept(RunDir(store.root / "mine"))
 
 
 def test_a_deleted_run_is_forgotten_and_one_that_is_brought_back_is_kept_again(
@@ -102,7 +102,7 @@ def test_a_deleted_run_is_forgotten_and_one_that_is_brought_back_is_kept_again(
     backup.restore()
     backup.keep()
     before = _kept(hub)
-    deleted = trash.put(RunFolder(store.root / "mine"))
+    deleted = trash.put(RunDir(store.root / "mine"))
     after_a_restart = backup_of(store)
     assert after_a_restart.restore() == []
     assert after_a_restart.keep() == []
@@ -110,7 +110,7 @@ def test_a_deleted_run_is_forgotten_and_one_that_is_brought_back_is_kept_again(
     trash.restore(deleted)
     assert after_a_restart.keep() == ["mine"]
     assert _kept(hub) == before
-    trash.put(RunFolder(store.root / "mine"))
+    trash.put(RunDir(store.root / "mine"))
     assert after_a_restart.keep() == []
     assert _kept(hub) == {}
 

@@ -23,7 +23,7 @@ from charlstm.hub.picture import curve_png
 from charlstm.hub.push import pack
 from charlstm.runs.history import History
 from charlstm.runs.retention import ORIGIN_FILE
-from charlstm.runs.store import RunFolder
+from charlstm.runs.store import RunDir
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_the_lines_of_plain_pytorch_compute_the_logits(
 
 def test_licence_citation_picture_and_data_set_are_in_the_metadata(repository: Path, card: ModelCard) -> None:
     bundled = repository / "checkpoints" / "tiny-shakespeare"
-    history = History(RunFolder(bundled))
+    history = History(RunDir(bundled))
     history.poll()
     shakespeare = ModelCard(pack(bundled, "owner/shakespeare", history.records).card)
     assert shakespeare.data.license == card.data.license == "mit"
@@ -241,4 +241,4 @@ def test_the_settings_of_a_named_text_need_no_file(repository: Path) -> None:
     assert "--corpus tiny-shakespeare --preset best" in card
     assert "state_reset" not in origin.train_config
     assert "--state-reset 0.0" in card, "it was trained before streams were reset"
-    assert RunFolder(bundled).exists
+    assert RunDir(bundled).exists

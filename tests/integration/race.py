@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from charlstm.config import Settings
 from charlstm.corpus import Split, open_corpus
-from charlstm.evaluation import evaluate_in_streams, evaluate_windows
+from charlstm.evaluation import evaluate_batched, evaluate_windows
 from charlstm.events import StepDone
 from charlstm.language_model import LanguageModel
 from charlstm.model import State
@@ -76,7 +76,7 @@ def ours(split: Split, seconds: float, seed: int) -> Iterator[Mark]:
 
     def measure() -> tuple[float, float]:
         model = language_model.model
-        return evaluate_in_streams(model, validation)[0].nats, evaluate_windows(model, validation).nats
+        return evaluate_batched(model, validation)[0].nats, evaluate_windows(model, validation).nats
 
     chars_per_step = settings.train.batch_size * settings.train.seq_len
     for event in trainer.run():

@@ -19,8 +19,8 @@ from charlstm.config import Settings
 from charlstm.errors import RunError
 from charlstm.events import Record
 from charlstm.language_model import LanguageModel
-from charlstm.runs.store import RunFolder, RunStore
-from charlstm.runs.worker import work
+from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.worker import run_training
 
 SETTINGS: dict[str, Any] = {
     "corpus": "pangrams",
@@ -43,11 +43,11 @@ sys.exit(main(["resume", "run", "--checkpoints-dir", sys.argv[2]]))
 
 
 @pytest.fixture
-def folder(tmp_path: Path, pangrams: str) -> RunFolder:
+def folder(tmp_path: Path, pangrams: str) -> RunDir:
     return RunStore(tmp_path / "runs").create(Settings.from_flat(SETTINGS), "run", pangrams)
 
 
-def records_of(folder: RunFolder) -> list[dict[str, Any]]:
+def records_of(folder: RunDir) -> list[dict[str, Any]]:
     return [json.loads(line) for line in folder.events_file.read_bytes().splitlines()]
 
 
@@ -57,7 +57,7 @@ def assert_one_sentence(said: str) -> None:
     assert said.rstrip().endswith(".")
 
 
-def assert_published_model_loads(folder: RunFolder) -> None:
+def assert_published_model_loads(folder: RunDir) -> None:
     assert LanguageModel.load(folder.path).generate("the ")
     assert [path.name for path in folder.path.rglob("*.tmp")] == [], "half a file was left"
 
@@ -68,7 +68,7 @@ def assert_published_model_loads(folder: RunFolder) -> None:
     ids=["no room for the state", "nor for many records", "none for a model", "none for two records"],
 )  # fmt: skip
 def test_files_that_may_not_grow_as_a_full_disk_lets_none(
-    folder: RunFolder, fork: Fork, limit: int, has_model: bool
+    folder: RunDir, fork: Fork, limit: int, has_model: bool
 ) -> None:
     """A model takes 39 kB here, the training state 113."""
     # the compiled recurrence is a larger file, and not what this is about
@@ -83,7 +83,7 @@ def test_files_that_may_not_grow_as_a_full_disk_lets_none(
     if has_model:
         assert_published_model_loads(folder)
         assert folder.status() == "failed"
-    assert work(folder).reason == "completed"  # there is room again
+    assert run_training(folder).reason == "completed"  # there is room again
     assert_published_model_loads(folder)
 
 
@@ -91,7 +91,7 @@ def failing_publish(monkeypatch: pytest.MonkeyPatch, number: int, after: int) ->
     """From the `after`th file on nothing can be published: it is written, and then the disk refuses."""
     from charlstm import checkpoint
 
-    real, count = checkpoint.publish, [0]
+    real, count = checkpoint.atomic_write, [0]
 
     @contextmanager
     def publish(path: Path, **rest: bool) -> Iterator[Path]:
@@ -107,17 +107,17 @@ def failing_publish(monkeypatch: pytest.MonkeyPatch, number: int, after: int) ->
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO, errno.EDQUOT])
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_whatever_the_system_refuses_is_told_in_its_words_and_the_last_model_stays(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, number: int, after: int
+    folder: RunDir, monkeypatch: pytest.MonkeyPatch, number: int, after: int
 ) -> None:
     with monkeypatch.context() as patched:
         failing_publish(patched, number, after)
         with pytest.raises(RunError, match=os.strerror(number)) as caught:
-            work(folder, save_seconds=0.0)
+            run_training(folder, save_seconds=0.0)
     assert_one_sentence(str(caught.value))
     assert records_of(folder)[-1]["message"] == str(caught.value)
     assert folder.status() == "failed"
     assert_published_model_loads(folder)
-    assert work(folder).reason == "completed"
+    assert run_training(folder).reason == "completed"
 
 
 def remove(path: Path) -> None:
@@ -127,7 +127,7 @@ def remove(path: Path) -> None:
             shutil.rmtree(path)
 
 
-def removing(folder: RunFolder, step: int) -> Callable[[Record], None]:
+def removing(folder: RunDir, step: int) -> Callable[[Record], None]:
     def on_record(record: Record) -> None:
         if record.kind == "progress" and record.step == step:
             remove(folder.path)
@@ -137,15 +137,15 @@ def removing(folder: RunFolder, step: int) -> Callable[[Record], None]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="open files can't be removed there")
 @pytest.mark.parametrize("step", [0, 20, 200])
-def test_a_folder_that_is_removed_ends_the_run_and_is_not_made_anew(folder: RunFolder, step: int) -> None:
+def test_a_folder_that_is_removed_ends_the_run_and_is_not_made_anew(folder: RunDir, step: int) -> None:
     with pytest.raises(RunError, match="the folder of run run is gone") as caught:
-        work(folder, on_record=removing(folder, step))
+        run_training(folder, on_record=removing(folder, step))
     assert_one_sentence(str(caught.value))
     assert not folder.path.exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="open files can't be removed there")
-def test_a_folder_that_is_removed_ends_its_process_soon(folder: RunFolder, fork: Fork, pangrams: str) -> None:
+def test_a_folder_that_is_removed_ends_its_process_soon(folder: RunDir, fork: Fork, pangrams: str) -> None:
     endless = {**SETTINGS, "max_steps": 10**8, "eval_every": 10**8, "sample_every": 10**8}
     shutil.rmtree(folder.path)
     folder = RunStore(folder.path.parent).create(Settings.from_flat(endless), "run", pangrams)
@@ -160,14 +160,14 @@ def test_a_folder_that_is_removed_ends_its_process_soon(folder: RunFolder, fork:
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="a superuser may write anywhere")
-def test_a_permission_that_is_lost_ends_the_run_in_a_sentence(folder: RunFolder) -> None:
+def test_a_permission_that_is_lost_ends_the_run_in_a_sentence(folder: RunDir) -> None:
     def on_record(record: Record) -> None:
         if record.kind == "progress" and record.step == 20:
             folder.path.chmod(0o500)
 
     try:
         with pytest.raises(RunError, match="Permission denied") as caught:
-            work(folder, on_record=on_record)
+            run_training(folder, on_record=on_record)
     finally:
         folder.path.chmod(0o700)
     assert_one_sentence(str(caught.value))

@@ -17,7 +17,7 @@ from waiting import wait_until
 from charlstm.config import Settings
 from charlstm.runs.history import History
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import RunFolder, RunStore
+from charlstm.runs.store import RunDir, RunStore
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 
@@ -50,9 +50,9 @@ SAVING_WORKER = """
 import sys
 from pathlib import Path
 from charlstm.runs import worker
-from charlstm.runs.store import RunFolder
+from charlstm.runs.store import RunDir
 worker._SAVE_SHARE = 0.5
-worker.work(RunFolder(Path(sys.argv[1])), save_seconds=0.0)
+worker.work(RunDir(Path(sys.argv[1])), save_seconds=0.0)
 """
 STARTER = """
 import signal, sys
@@ -66,11 +66,11 @@ signal.pause()
 """
 
 
-def lines_of(folder: RunFolder) -> list[dict[str, Any]]:
+def lines_of(folder: RunDir) -> list[dict[str, Any]]:
     return [json.loads(line) for line in folder.events_file.read_bytes().splitlines()]
 
 
-def losses_of(folder: RunFolder) -> list[tuple[str, int, float]]:
+def losses_of(folder: RunDir) -> list[tuple[str, int, float]]:
     """Every recorded loss that counts, in order: the points of the curve and the validations."""
     history = History(folder)
     history.poll()
@@ -79,13 +79,13 @@ def losses_of(folder: RunFolder) -> list[tuple[str, int, float]]:
     return points + checks
 
 
-def whole_lines_of(folder: RunFolder) -> list[dict[str, Any]]:
+def whole_lines_of(folder: RunDir) -> list[dict[str, Any]]:
     """As `lines_of`, while it is being written."""
     data = folder.events_file.read_bytes() if folder.events_file.exists() else b""
     return [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
 
 
-def has_reached(folder: RunFolder, num_workers: int, step: int) -> bool:
+def has_reached(folder: RunDir, num_workers: int, step: int) -> bool:
     """Whether the last of so many workers, one after another, has begun and got to `step`."""
     lines = whole_lines_of(folder)
     begun = sum(line["kind"] in ("started", "resumed") for line in lines)
@@ -98,7 +98,7 @@ def test_a_run_goes_on_and_completes_when_the_process_that_started_it_is_killed(
     starter = fork(STARTER.format(settings=SETTINGS.flat(), text=pangrams), tmp_path)
     worker_id = int(wait_until(starter.printed_line))
     try:
-        folder = RunFolder(tmp_path / "orphan")
+        folder = RunDir(tmp_path / "orphan")
         wait_until(folder.is_alive)
         starter.send_signal(signal.SIGKILL)
         assert starter.wait(20) == -signal.SIGKILL
@@ -108,7 +108,7 @@ def test_a_run_goes_on_and_completes_when_the_process_that_started_it_is_killed(
         assert (active.name, active.status) == ("orphan", "running")
         wait_until(lambda: manager.active() is None)
     finally:
-        if RunFolder(tmp_path / "orphan").is_alive():
+        if RunDir(tmp_path / "orphan").is_alive():
             os.kill(worker_id, signal.SIGKILL)
     assert [(run.name, run.status) for run in manager.runs()] == [("orphan", "completed")]
     assert [line["kind"] for line in lines_of(folder)].count("started") == 1

@@ -15,7 +15,7 @@ from charlstm.events import Evaluated, Progress, Sampled
 from charlstm.runs.access import token_hash
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import RunFolder
+from charlstm.runs.store import RunDir
 from charlstm.ui.board import Board
 from charlstm.ui.watch import RunWatch
 
@@ -46,12 +46,12 @@ def _sampled(step: int) -> str:
     return Sampled(step=step, text=f"{step} " + "ä" * 400, temperature=1.0, seed=1).model_dump_json()
 
 
-def _append(folder: RunFolder, *lines: str) -> None:
+def _append(folder: RunDir, *lines: str) -> None:
     with folder.events_file.open("a", encoding="utf-8") as file:
         file.write("".join(f"{line}\n" for line in lines))
 
 
-def _long(folder: RunFolder, num_points: int) -> None:
+def _long(folder: RunDir, num_points: int) -> None:
     """Records as of a run of hours: points, a validation for every tenth, a sample for every thirtieth."""
     lines = []
     for step in range(0, 50 * num_points, 50):
@@ -114,7 +114,7 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunWatch:
     return RunWatch(RunManager(tmp_path))
 
 
-def _make(watch: RunWatch, name: str, owner: str = "") -> RunFolder:
+def _make(watch: RunWatch, name: str, owner: str = "") -> RunDir:
     folder = watch.manager.store.create(Settings.preset("minute"), name)
     if owner:
         (folder.path / "owner").write_text(token_hash(owner), encoding="utf-8")
@@ -179,7 +179,7 @@ def test_among_many_runs_a_tick_stays_small_and_only_the_row_that_changed_comes_
     assert sorted(page.sections["runs"]) == sorted(names)
     assert {name for name in page.sections if name.startswith("row/")} == {f"row/{name}" for name in names}
     before = dict(page.tags)
-    _append(RunFolder(watch.manager.store.root / names[3]), _evaluated(2000))
+    _append(RunDir(watch.manager.store.root / names[3]), _evaluated(2000))
     assert page.tick() is not None
     assert [name for name in page.tags if page.tags[name] != before[name]] == [f"row/{names[3]}"]
 

@@ -11,7 +11,7 @@ from charlstm.config import ModelConfig, SampleConfig, Settings, TrainConfig, bo
 from charlstm.errors import CheckpointError, RunError
 from charlstm.events import Evaluated, Finished, Progress
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import RunFolder
+from charlstm.runs.store import RunDir
 from charlstm.ui import form as forms
 from charlstm.ui import presets
 from charlstm.ui.app import owner_note
@@ -104,7 +104,7 @@ def watch(tmp_path: Path) -> RunWatch:
     return RunWatch(RunManager(tmp_path))
 
 
-def _prepare(watch: RunWatch, name: str) -> RunFolder:
+def _prepare(watch: RunWatch, name: str) -> RunDir:
     folder = watch.manager.store.create(Settings.preset("minute"), name)
     watch.runs(is_fresh=True)
     return folder

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from charlstm.config import Settings
-from charlstm.events import Evaluated, Finished, Progress, Record, References
-from charlstm.formatting import duration
-from charlstm.runs.control import Answer, Control
+from charlstm.events import Baselines, Evaluated, Finished, Progress, Record
+from charlstm.formatting import format_duration
+from charlstm.runs.control import Control, WorkerStatus
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary
-from charlstm.runs.store import RunFolder, Status
+from charlstm.runs.store import RunDir, Status
 from charlstm.ui import views
 from charlstm.ui.views import Asked
 
@@ -38,18 +38,18 @@ def _evaluated(step: int, val_loss: float) -> Evaluated:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
+def folder(tmp_path: Path) -> RunDir:
     return RunManager(tmp_path).store.create(Settings.preset("minute"), "my-run")
 
 
-def _history(folder: RunFolder, *records: Record) -> RunHistory:
+def _history(folder: RunDir, *records: Record) -> RunHistory:
     folder.events_file.write_text("".join(record.model_dump_json() + "\n" for record in records), encoding="utf-8")
     history = RunHistory(folder)
     history.poll()
     return history
 
 
-def _summary(folder: RunFolder, status: Status, **values: Any) -> RunSummary:
+def _summary(folder: RunDir, status: Status, **values: Any) -> RunSummary:
     facts = {"place": 0, "label": "<b>my run</b>", "owner": "", "begun_at": 0.0, "corpus": "fox.txt", "size": "1 × 8"}
     facts |= {"parent": "", "step": 5, "elapsed_seconds": 60.0, "val_loss": None, "problem": ""}
     return RunSummary(folder=folder, status=status, **{**facts, **values})
@@ -78,7 +78,7 @@ def test_time_left_is_the_pace_so_far_carried_on() -> None:
     [(0, "0 s"), (59.6, "1 min"), (133, "2 min 13 s"), (3600, "1 h"), (3725, "1 h 2 min"), (7, "7 s")],
 )
 def test_durations_are_human(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+    assert format_duration(seconds) == words
 
 
 def test_each_state_has_a_word_and_a_sign_of_its_own() -> None:
@@ -100,9 +100,7 @@ def test_each_state_has_a_word_and_a_sign_of_its_own() -> None:
         ("interrupted", {"resume", "rename", "delete"}),
     ],
 )
-def test_what_can_be_done_follows_from_the_state_of_the_run(
-    folder: RunFolder, status: Status, actions: set[str]
-) -> None:
+def test_what_can_be_done_follows_from_the_state_of_the_run(folder: RunDir, status: Status, actions: set[str]) -> None:
     folder.state_file.parent.mkdir()
     folder.state_file.touch()
     always = {"write", "adapt", "download", "duplicate"}
@@ -112,7 +110,7 @@ def test_what_can_be_done_follows_from_the_state_of_the_run(
     assert set(bundled) == (actions | always) - {"rename", "delete"}
 
 
-def test_nothing_saved_means_nothing_to_go_on_from_but_an_interrupted_run_can_begin_anew(folder: RunFolder) -> None:
+def test_nothing_saved_means_nothing_to_go_on_from_but_an_interrupted_run_can_begin_anew(folder: RunDir) -> None:
     history = _history(folder)
     assert "extend" not in _state(_summary(folder, "completed"), history)["can"]
     for status in ("interrupted", "stopped"):
@@ -122,7 +120,7 @@ def test_nothing_saved_means_nothing_to_go_on_from_but_an_interrupted_run_can_be
 
 
 def test_who_stopped_a_run_sees_so_while_its_model_is_still_measured_and_may_do_nothing_to_that(
-    folder: RunFolder,
+    folder: RunDir,
 ) -> None:
     for fraction, word in ((0.4, "stopped"), (1.0, "completed")):
         state = _state(_summary(folder, "measuring"), _history(folder, _progress(100, fraction=fraction)))
@@ -133,15 +131,15 @@ def test_who_stopped_a_run_sees_so_while_its_model_is_still_measured_and_may_do_
 @pytest.mark.parametrize(
     ("control", "answer", "word"),
     [
-        (Control(number=5, pause=True), Answer(number=5, done=4), "pausing"),
-        (Control(number=5), Answer(number=5, done=4, is_paused=True), "continuing"),
-        (Control(number=5, save=5), Answer(number=5, done=4), "saving"),
-        (Control(number=5, rate_factor=0.5), Answer(number=5, done=4), "changing the learning rate"),
-        (Control(number=5, stop=True), Answer(number=5, done=4), "stops as soon as this step is done"),
+        (Control(number=5, pause=True), WorkerStatus(number=5, done=4), "pausing"),
+        (Control(number=5), WorkerStatus(number=5, done=4, is_paused=True), "continuing"),
+        (Control(number=5, save=5), WorkerStatus(number=5, done=4), "saving"),
+        (Control(number=5, rate_factor=0.5), WorkerStatus(number=5, done=4), "changing the learning rate"),
+        (Control(number=5, stop=True), WorkerStatus(number=5, done=4), "stops as soon as this step is done"),
     ],
 )
 def test_what_was_asked_for_is_said_until_it_is_in_effect(
-    folder: RunFolder, control: Control, answer: Answer, word: str
+    folder: RunDir, control: Control, answer: WorkerStatus, word: str
 ) -> None:
     history = _history(folder, _progress(100))
     asked = _state(_summary(folder, "running"), history, Asked(control, answer))
@@ -152,7 +150,7 @@ def test_what_was_asked_for_is_said_until_it_is_in_effect(
     assert done["story"] == "step 100"
 
 
-def test_the_four_numbers_have_units(folder: RunFolder) -> None:
+def test_the_four_numbers_have_units(folder: RunDir) -> None:
     state = _state(_summary(folder, "running"), _history(folder, _progress(100), _evaluated(100, 2 * math.log(2))))
     assert state["figures"] == [
         ["best validation", "1.386", "nats per character (2.00 bits)"],
@@ -162,7 +160,7 @@ def test_the_four_numbers_have_units(folder: RunFolder) -> None:
     ]
 
 
-def test_a_completed_run_shows_the_figure_measured_at_its_end(folder: RunFolder) -> None:
+def test_a_completed_run_shows_the_figure_measured_at_its_end(folder: RunDir) -> None:
     finished = Finished(step=100, reason="completed", elapsed_seconds=60.0, val_stateful=1.5, val_windows=1.53)
     history = _history(folder, _evaluated(50, 1.6), _progress(100, fraction=0.9), finished)
     state = _state(_summary(folder, "completed"), history)
@@ -179,27 +177,27 @@ def test_a_completed_run_shows_the_figure_measured_at_its_end(folder: RunFolder)
         ("completed", {}, "step 100 · after 1 min"),
     ],
 )
-def test_the_state_is_told_in_a_sentence(folder: RunFolder, status: Status, values: dict[str, Any], story: str) -> None:
+def test_the_state_is_told_in_a_sentence(folder: RunDir, status: Status, values: dict[str, Any], story: str) -> None:
     assert _state(_summary(folder, status, **values), _history(folder, _progress(100)))["story"] == story
 
 
-def test_a_row_has_a_tiny_curve_of_its_own_scale(folder: RunFolder) -> None:
+def test_a_row_has_a_tiny_curve_of_its_own_scale(folder: RunDir) -> None:
     row = views.row_of(_summary(folder, "running", outline=(4.0, 3.0, math.inf, 2.5, 2.0)), is_bundled=False)
     assert row["curve"] == [20, 10, 5, 0]
     for losses in ((), (3.0,), (3.0, 3.0)):
         assert views.row_of(_summary(folder, "running", outline=losses), is_bundled=False)["curve"] == []
 
 
-def test_the_line_on_top_says_idle_or_what_is_trained(folder: RunFolder) -> None:
+def test_the_line_on_top_says_idle_or_what_is_trained(folder: RunDir) -> None:
     assert views.house_of(None, None)["text"] == "idle"
     line = views.house_of(_summary(folder, "running"), _history(folder, _progress(1_240), _evaluated(1_000, 1.6149)))
     assert line["text"] == "training <b>my run</b> · step 1,240 · validation 1.61 · 1 min 30 s left"
     assert (line["sign"], line["run"]) == ("●", "my-run")
 
 
-def test_reference_lines_carry_name_and_value(folder: RunFolder) -> None:
+def test_reference_lines_carry_name_and_value(folder: RunDir) -> None:
     facts = {"method": "", "num_train_chars": 1, "num_val_chars": 1, "seconds": 0.1}
-    found = _history(folder, References(step=0, uniform=4.174, frequencies=3.31, fivegram=1.89, **facts))
+    found = _history(folder, Baselines(step=0, uniform=4.174, frequencies=3.31, fivegram=1.89, **facts))
     assert views.references_of(found) == [
         {"name": "guessing 4.17", "value": 4.174},
         {"name": "letter frequencies 3.31", "value": 3.31},

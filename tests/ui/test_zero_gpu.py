@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from charlstm.errors import ConfigError
-from charlstm.training.optim import chosen_device
+from charlstm.training.optim import resolve_device
 from charlstm.ui.zero_gpu import declare_gpu_function
 
 _START = """
@@ -55,8 +55,8 @@ def test_runs_on_zero_gpu_train_on_the_processor_though_the_platform_shows_a_gpu
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert chosen_device("auto").type == "cuda"
+    assert resolve_device("auto").type == "cuda"
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    assert chosen_device("auto").type == "cpu"
+    assert resolve_device("auto").type == "cpu"
     with pytest.raises(ConfigError, match="choose cpu or auto"):
-        chosen_device("cuda")
+        resolve_device("cuda")
