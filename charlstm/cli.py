@@ -131,13 +131,13 @@ def _new_folder(flags: Any, settings: Settings, world: "World", corpus: "Corpus"
     from charlstm.corpus import is_address
 
     store = RunStore(flags.checkpoints_dir)
-    if world.num_restarts and (begun := store.of_job(world.job)):
+    if world.num_restarts and (begun := store.find_by_job(world.job)):
         return begun
     name = store.free_name(f"{Path(corpus.name).stem}-{flags.preset}") if flags.name is None else flags.name
 
     def prepare(folder: RunDir) -> None:
         if flags.parent:
-            folder.keep_parent(*resolve_model(flags.parent))
+            folder.save_parent(*resolve_model(flags.parent))
 
     text = corpus.pieces() if is_address(flags.corpus) else None
     return store.create(settings, name, text, job=world.job, prepare=prepare)
@@ -179,7 +179,7 @@ def _work(folder: RunDir, corpus: "Corpus | None", world: "World", is_quiet: boo
             _worked(folder, corpus, world, is_quiet)
     finally:
         if world.is_rank_zero:
-            RunManager(folder.path.parent).tend()  # whatever waits for this one's end
+            RunManager(folder.path.parent).start_queued()  # whatever waits for this one's end
 
 
 def _worked(folder: RunDir, corpus: "Corpus | None", world: "World", is_quiet: bool) -> None:
@@ -288,7 +288,7 @@ def _evaluate(flags: Evaluate) -> None:
 
 def _runs(flags: Runs) -> None:
     """List the runs, the newest first."""
-    rows = [describe_run(folder) for folder in RunStore(flags.checkpoints_dir).folders()]
+    rows = [describe_run(folder) for folder in RunStore(flags.checkpoints_dir).run_dirs()]
     if flags.as_json:
         print(json.dumps(rows))
     elif not rows:

@@ -44,18 +44,18 @@ def _nothing() -> None:
     """For whoever need not attend to anything."""
 
 
-def evaluate_stateful(model: CharLSTM, tokens: Tokens, attend: Callable[[], None] = _nothing) -> Loss:
+def evaluate_stateful(model: CharLSTM, tokens: Tokens, on_tick: Callable[[], None] = _nothing) -> Loss:
     """Exact: tokens (N,) in one stream; the N - 1 characters after the first are predicted.
 
-    `attend` is called before each piece of it, and may raise to end it.
+    `on_tick` is called before each piece of it, and may raise to end it.
     """
     window = max(1, min(1024, _LOGITS_AT_ONCE // model.vocab_size))  # bounds memory and pieces: the state is carried
     batches = StreamBatches(tokens, 1, window, model.device)
-    return _carried(model, _attended(batches, attend), None)
+    return _carried(model, _attended(batches, on_tick), None)
 
 
-def evaluate_windows(model: CharLSTM, tokens: Tokens, attend: Callable[[], None] = _nothing) -> Loss:
-    """Cold windows of 256 tokens, one after another over tokens (N,); all N - 1 targets count. `attend` as above."""
+def evaluate_windows(model: CharLSTM, tokens: Tokens, on_tick: Callable[[], None] = _nothing) -> Loss:
+    """Cold windows of 256 tokens, one after another over tokens (N,); all N - 1 targets count. `on_tick` as above."""
     batches = StreamBatches(tokens, 1, _COLD_WINDOW, model.device)
     at_once = max(1, min(_COLD_AT_ONCE, _LOGITS_AT_ONCE // (_COLD_WINDOW * model.vocab_size)))
     num_whole = batches.num_targets // _COLD_WINDOW
@@ -65,7 +65,7 @@ def evaluate_windows(model: CharLSTM, tokens: Tokens, attend: Callable[[], None]
     total = 0.0
     with evaluating(model):
         for group in groups:
-            attend()
+            on_tick()
             windows = [batches[index] for index in group]
             together = torch.cat([window.tokens for window in windows])
             targets = torch.cat([window.targets for window in windows])
@@ -74,27 +74,27 @@ def evaluate_windows(model: CharLSTM, tokens: Tokens, attend: Callable[[], None]
 
 
 def evaluate_batched(
-    model: CharLSTM, tokens: Tokens, dtype: torch.dtype | None = None, attend: Callable[[], None] = _nothing
+    model: CharLSTM, tokens: Tokens, dtype: torch.dtype | None = None, on_tick: Callable[[], None] = _nothing
 ) -> tuple[Loss, str]:
     """The stateful figure, closely and fast: 32 streams, each warmed up on the 256 characters before it.
 
     Returns the loss and the name of the method, which tells the type of number too; a short text is read in fewer
-    streams. How close it comes is *measured* in README, "How validation is measured". `attend` is called before each
+    streams. How close it comes is *measured* in README, "How validation is measured". `on_tick` is called before each
     piece of it, which takes a fraction of a second.
     """
     num_streams = max(1, min(_STREAMS, len(tokens) // _SHORTEST_STREAM))
     window = max(1, min(256, _LOGITS_AT_ONCE // (num_streams * model.vocab_size)))  # the state is carried across
     batches = StreamBatches(tokens, num_streams, window, model.device)
     state = _warmed_up_state(model, tokens, batches, dtype) if num_streams > 1 else None
-    loss = _carried(model, _attended(batches, attend), state, dtype)
+    loss = _carried(model, _attended(batches, on_tick), state, dtype)
     streams = f"stateful, {num_streams} streams" if num_streams > 1 else "stateful"
     return loss, streams if dtype in (None, torch.float32) else f"{streams}, {str(dtype).removeprefix('torch.')}"
 
 
-def _attended(batches: StreamBatches, attend: Callable[[], None]) -> Iterator[Batch]:
+def _attended(batches: StreamBatches, on_tick: Callable[[], None]) -> Iterator[Batch]:
     for index in range(batches.windows_per_pass):
         with torch.inference_mode(False):  # a state taken meanwhile may be trained on
-            attend()
+            on_tick()
         yield batches[index]
 
 
@@ -126,20 +126,20 @@ class ValidationResult(NamedTuple):
     method: str
 
 
-def final_validation(model: CharLSTM, validation: Tokens, attend: Callable[[], None] = _nothing) -> ValidationResult:
+def final_validation(model: CharLSTM, validation: Tokens, on_tick: Callable[[], None] = _nothing) -> ValidationResult:
     """What is published of a model. Of a long text the first 2**20 characters count, so the time is bounded.
 
-    *stateful* is exact up to 2**18 characters, and read in 32 streams beyond. `attend` is called before each piece, and
-    may raise to end it.
+    *stateful* is exact up to 2**18 characters, and read in 32 streams beyond. `on_tick` is called before each piece,
+    and may raise to end it.
     """
     part = validation[:_MEASURED_AT_MOST]
     if len(part) <= _EXACT_AT_MOST:
-        stateful, method = evaluate_stateful(model, part, attend), "stateful"
+        stateful, method = evaluate_stateful(model, part, on_tick), "stateful"
     else:
-        stateful, method = evaluate_batched(model, part, attend=attend)
+        stateful, method = evaluate_batched(model, part, on_tick=on_tick)
     if len(part) < len(validation):
         method = f"{method}, first {len(part):,} characters"
-    return ValidationResult(stateful, evaluate_windows(model, part, attend), method)
+    return ValidationResult(stateful, evaluate_windows(model, part, on_tick), method)
 
 
 def summed_loss(logits: Tensor, targets: Tensor) -> Tensor:

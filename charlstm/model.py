@@ -118,11 +118,11 @@ class CharLSTM(nn.Module):
         if index:
             inputs = functional.linear(below, weight_ih.to(dtype), bias.to(dtype))
         else:
-            tokens, rows = (None, below) if self.is_table(below.numel()) else (below, None)
+            tokens, rows = (None, below) if self.uses_input_table(below.numel()) else (below, None)
             inputs = (self._embedded(tokens, weight_ih) + bias).to(dtype)
         return kernel.lstm_layer(inputs, rows, self._drop_weights(weight_hh), state[0], state[1])
 
-    def is_table(self, num_places: int) -> bool:
+    def uses_input_table(self, num_places: int) -> bool:
         """Whether a table of what each character adds to the gates is less work than the places one by one.
 
         It depends on nothing else, so it is with fewer characters in the vocabulary than in the window.
@@ -136,7 +136,7 @@ class CharLSTM(nn.Module):
             vectors = functional.embedding(tokens, vectors)
         return vectors if self.embedding is None else vectors @ weight_ih.t()
 
-    def gates_of_characters(self) -> Tensor:
+    def input_gate_table(self) -> Tensor:
         """What each character of the vocabulary gives the gates of the first layer, biases included: (V, 4H)."""
         weight_ih, _, bias_ih, bias_hh = self.lstm.all_weights[0]
         return self._embedded(None, weight_ih) + (bias_ih + bias_hh)
@@ -166,7 +166,7 @@ class CharLSTM(nn.Module):
 
     def _drop_weights(self, weight_hh: Tensor) -> Tensor:
         """Dropout of the recurrent weights (4H, H), the same ones for a whole window."""
-        drop = self.weight_drop()
+        drop = self.sample_weight_mask()
         if drop is None:
             return weight_hh
         mask = torch.ones_like(weight_hh)
@@ -176,7 +176,7 @@ class CharLSTM(nn.Module):
             functional.dropout(mask, drop[0], inplace=True)
         return weight_hh * mask
 
-    def weight_drop(self) -> tuple[float, int] | None:
+    def sample_weight_mask(self) -> tuple[float, int] | None:
         """Which recurrent weights to drop in this window: their share, in 256ths, and a seed; `None` for none."""
         if not self.training or not self.config.weight_dropout:
             return None

@@ -42,7 +42,7 @@ def trainer_of(world: World, clock: Callable[[], float] = lambda: 0.0, **values:
 
 def told(trainer: Trainer, events: list[Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What a test wants to know of a run: its losses, its end, and its state."""
-    tensors, facts = trainer.state()
+    tensors, facts = trainer.state_dict()
     losses = [event.train_loss for event in events if event.kind == "progress"]
     kinds = [event.kind for event in events]
     return {"losses": losses, "kinds": kinds, "facts": facts}, tensors
@@ -78,7 +78,7 @@ def wished(world: World) -> tuple[dict[str, Any], dict[str, Tensor]]:
     for event in trainer.run():
         if isinstance(event, StepDone):
             is_second = world.rank == 1
-            answer = trainer.agreed(is_second and event.step >= 9, is_second and event.step in (5, 6))
+            answer = trainer.agree_on(is_second and event.step >= 9, is_second and event.step in (5, 6))
             heard.append([event.step, *answer])
             if answer[0]:
                 break
@@ -88,7 +88,7 @@ def wished(world: World) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def stated(world: World) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What the first process gives arrives as it is."""
-    given = trainer_of(world, seed=world.rank).state() if world.is_rank_zero else (None, None)
+    given = trainer_of(world, seed=world.rank).state_dict() if world.is_rank_zero else (None, None)
     tensors, facts = world.broadcast_state(*given)
     return {"facts": facts, "text": world.broadcast_object("ä\n" if world.is_rank_zero else None)}, tensors
 

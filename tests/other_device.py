@@ -68,7 +68,7 @@ def _a_pass(trainer: Trainer) -> None:
 
 def _a_state(trainer: Trainer) -> None:
     with _Brought() as brought:
-        tensors, _ = trainer.state()
+        tensors, _ = trainer.state_dict()
     assert brought.operations == []
     assert {name for name, each in tensors.items() if each.device.type != _NAME} <= {
         name for name in tensors if name.endswith(".step")

@@ -17,7 +17,7 @@ from charlstm.config import Settings
 from charlstm.corpus import open_file
 from charlstm.errors import CheckpointError, CorpusError, RunError
 from charlstm.runs.continuation import inherit_sizes
-from charlstm.tensor_files import read_model_header
+from charlstm.tensor_files import read_header
 
 
 @pytest.fixture
@@ -81,9 +81,7 @@ def test_nothing_of_a_file_stays_mapped_while_it_is_read(file: Path, monkeypatch
     mapped = []
     look = torch.Tensor.isfinite
     monkeypatch.setattr(torch.Tensor, "isfinite", lambda tensor: mapped.append(maps()) or look(tensor))
-    monkeypatch.setattr(
-        checkpoint, "read_model_header", lambda opened: mapped.append(maps()) or read_model_header(opened)
-    )
+    monkeypatch.setattr(checkpoint, "read_header", lambda opened: mapped.append(maps()) or read_header(opened))
 
     def maps() -> bool:
         return str(file) in Path("/proc/self/maps").read_text(encoding="utf-8")
@@ -95,11 +93,11 @@ def test_nothing_of_a_file_stays_mapped_while_it_is_read(file: Path, monkeypatch
 
 def test_a_file_that_becomes_shorter_while_it_is_read_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def read_and_cut(opened: Any) -> object:
-        header = read_model_header(opened)
+        header = read_header(opened)
         os.truncate(file, 2000)
         return header
 
-    monkeypatch.setattr(checkpoint, "read_model_header", read_and_cut)
+    monkeypatch.setattr(checkpoint, "read_header", read_and_cut)
     assert_refused(file, "it became shorter while it was read")
 
 

@@ -147,7 +147,7 @@ class TestResume:
         folder = RunDir(tmp_path / "run")
         folder.path.mkdir()
         folder.settings_file.write_bytes((trained.model / "config.json").read_bytes())
-        run_training(folder, on_record=lambda record: folder.ask(Control(stop=True)) if record.step == 20 else None)
+        run_training(folder, on_record=lambda record: folder.request(Control(stop=True)) if record.step == 20 else None)
         assert folder.control().stop is False, "a request that was done is taken back"
         code, out, err = run("resume", "run", "--checkpoints-dir", tmp_path)
         assert (code, err) == (0, "")
@@ -324,15 +324,15 @@ class TestAMovedText:
         assert run("train", "--corpus", begun, "--name", "a", *TINY, "--max-steps", 20, *where).code == 0
         folder = RunDir(tmp_path / "runs" / "a")
         begun.rename(moved)
-        before, begun_at = folder.events_file.read_bytes(), folder.begun_at()
+        before, begun_at = folder.events_file.read_bytes(), folder.created_at()
         for refused in ([], ["--corpus", other], ["--corpus", begun]):
             code, _, err = run("resume", "a", "--more-steps", 5, *refused, *where)
             assert code == 1
             assert_one_sentence(err)
             assert (folder.status(), folder.events_file.read_bytes()) == ("completed", before)
-            assert folder.more() == ()
+            assert folder.extensions() == ()
         code, out, err = run("resume", "a", "--corpus", moved, "--more-steps", 5, *where)
         assert (code, err) == (0, "")
         assert "completed at step 25" in out
-        assert folder.begun_at() == begun_at
+        assert folder.created_at() == begun_at
         assert run("resume", "a", "--more-steps", 5, *where).code == 0, "the place is kept"

@@ -10,7 +10,7 @@ import torch
 from commands import Trained, assert_one_sentence, run
 from pydantic import BaseModel
 
-from charlstm.bench.timing import BenchConfig
+from charlstm.bench.report import BenchConfig
 from charlstm.config import ModelConfig, SampleConfig, TrainConfig, unit_of
 from charlstm.cores import limit_torch_threads
 

@@ -231,7 +231,7 @@ def test_a_copy_in_the_named_folder_is_used_only_if_size_and_hash_agree(folder, 
         sends(TEXT)(handler)
 
     with serving(answer) as url:
-        path = datasets.fetched(remote_at(url))
+        path = datasets.fetch(remote_at(url))
     assert (path == folder / "sample.txt") == is_used
     assert requests == ([] if is_used else ["/input.txt"])
     assert path.read_bytes() == TEXT
@@ -241,26 +241,26 @@ def test_a_copy_in_the_named_folder_is_used_only_if_size_and_hash_agree(folder, 
 
 def test_what_was_fetched_once_is_found_again_without_the_network():
     with serving(sends(TEXT)) as url:
-        first = datasets.fetched(remote_at(url))
-    assert datasets.fetched(remote_at(url)) == first
+        first = datasets.fetch(remote_at(url))
+    assert datasets.fetch(remote_at(url)) == first
     assert first.read_bytes() == TEXT
     assert Path(os.environ["XDG_CACHE_HOME"]) in first.parents, "in the user cache of this test"
 
 
 def test_a_damaged_copy_in_the_cache_is_fetched_again():
     with serving(sends(TEXT)) as url:
-        path = datasets.fetched(remote_at(url))
+        path = datasets.fetch(remote_at(url))
         path.write_bytes(TEXT[::-1])
-        assert datasets.fetched(remote_at(url)) == path
+        assert datasets.fetch(remote_at(url)) == path
     assert path.read_bytes() == TEXT
 
 
 def test_the_named_folder_wins_over_the_cache(folder, monkeypatch):
     with serving(sends(TEXT)) as url:
-        cached = datasets.fetched(remote_at(url))
+        cached = datasets.fetch(remote_at(url))
     (folder / "sample.txt").write_bytes(TEXT)
     monkeypatch.setenv("CHARLSTM_CORPUS_DIR", str(folder))
-    assert datasets.fetched(remote_at(url)) == folder / "sample.txt" != cached
+    assert datasets.fetch(remote_at(url)) == folder / "sample.txt" != cached
 
 
 # --- tiny-shakespeare ---

@@ -184,8 +184,8 @@ def test_a_restart_finds_the_run_of_its_own_job_only(tmp_path: Path):
     mine = store.create(settings, "mine", job="a")
     store.create(settings, "foreign", job="b")
     store.create(settings, "by-hand")
-    assert store.of_job("a") == mine
-    assert store.of_job("c") is None
+    assert store.find_by_job("a") == mine
+    assert store.find_by_job("c") is None
 
 
 def test_whoever_is_left_says_so_in_one_sentence(monkeypatch: pytest.MonkeyPatch):

@@ -113,4 +113,4 @@ def test_a_request_out_of_bounds_is_none(tmp_path: Path, request_: str) -> None:
     mailbox.answer_file.write_text(request_)
     assert mailbox.control() == Control()
     if "save" not in request_:
-        assert mailbox.answer() == WorkerStatus()
+        assert mailbox.worker_status() == WorkerStatus()

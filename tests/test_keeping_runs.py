@@ -14,7 +14,7 @@ from windows import refuse_replacing
 from charlstm.cli import main
 from charlstm.config import Settings
 from charlstm.errors import RunError
-from charlstm.runs.access import may_steer, require_steering, token_hash
+from charlstm.runs.access import can_control, require_control, token_hash
 from charlstm.runs.control import Control
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunDir
@@ -58,7 +58,7 @@ def manager(tmp_path: Path) -> RunManager:
 
 
 def places(manager: RunManager) -> dict[str, tuple[str, int]]:
-    return {run.name: (run.status, run.place) for run in manager.runs()}
+    return {run.name: (run.status, run.queue_position) for run in manager.runs()}
 
 
 class TestQueue:
@@ -72,11 +72,11 @@ class TestQueue:
         assert started == ["first"]
         with pytest.raises(RunError, match="second waits for its turn already"):
             manager.resume("second")
-        RunManager(tmp_path).tend()
+        RunManager(tmp_path).start_queued()
         assert started == ["first"]
         manager.store.get("first").ticket_file.unlink()  # as its worker does when it has begun, and ended
-        manager.store.get("first").ask(Control(stop=True))
-        RunManager(tmp_path).tend()
+        manager.store.get("first").request(Control(stop=True))
+        RunManager(tmp_path).start_queued()
         assert started == ["first", "second"]
         assert places(manager)["third"] == ("queued", 1)
 
@@ -107,8 +107,8 @@ class TestQueue:
         managers[0].start(SHORT, "second", "a text")
         started.clear()
         managers[0].store.get("first").ticket_file.unlink()
-        managers[0].store.get("first").ask(Control(stop=True))
-        threads = [threading.Thread(target=manager.tend) for manager in managers]
+        managers[0].store.get("first").request(Control(stop=True))
+        threads = [threading.Thread(target=manager.start_queued) for manager in managers]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -124,7 +124,7 @@ class TestQueue:
         folder.log_file.touch()
         monkeypatch.setattr("charlstm.runs.store._LOADING_SECONDS", -1)
         assert folder.status() == "interrupted"
-        manager.tend()
+        manager.start_queued()
         assert started == ["first", "second"]
 
 
@@ -243,7 +243,7 @@ class TestDeletion:
             trash_id = manager.delete(name)
             milliseconds = int(trash_id.rpartition(".")[2]) - days * 86_400_000
             (tmp_path / ".trash" / trash_id).rename(tmp_path / ".trash" / f"{name}.{milliseconds}")
-        RunManager(tmp_path).tend()
+        RunManager(tmp_path).start_queued()
         assert [each.label for each in manager.trash()] == ["young"]
 
 
@@ -275,13 +275,13 @@ class TestOwners:
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        assert may_steer(folder, token, is_space_owner) is may
+        assert can_control(folder, token, is_space_owner) is may
         if not may:
             with pytest.raises(RunError, match="run was started by somebody else"):
-                require_steering(folder, token, is_space_owner)
+                require_control(folder, token, is_space_owner)
 
     def test_nobody_owns_a_run_without_an_owner(self, manager: RunManager, monkeypatch: pytest.MonkeyPatch):
         folder = manager.start(SHORT, "run", "a text")
         monkeypatch.setenv("SPACE_ID", "a/b")
-        assert not may_steer(folder, "", False)
-        assert not may_steer(folder, os.urandom(8).hex(), False)
+        assert not can_control(folder, "", False)
+        assert not can_control(folder, os.urandom(8).hex(), False)

@@ -154,7 +154,7 @@ def test_another_source_another_processor_another_file(monkeypatch: pytest.Monke
 def test_nothing_is_compiled_for_what_it_is_not_for(
     dtype: torch.dtype, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernel, "library", lambda: pytest.fail("compiled for nothing"))
+    monkeypatch.setattr(kernel, "load_library", lambda: pytest.fail("compiled for nothing"))
     assert not kernel.is_available(dtype, size)
 
 

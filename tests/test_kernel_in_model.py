@@ -42,7 +42,7 @@ def learned(model: CharLSTM, tokens: Tensor, dtype: torch.dtype) -> dict[str, Te
 def test_the_model_computes_the_same_by_it_and_by_pytorch(
     dtype: torch.dtype,
     vocab_size: int,
-    is_table: bool,
+    uses_input_table: bool,
     num_layers: int,
     embedding_dim: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -53,7 +53,7 @@ def test_the_model_computes_the_same_by_it_and_by_pytorch(
     model, tokens = CharLSTM(vocab_size, config), torch.randint(vocab_size, (9, 10))
     calls = counting(monkeypatch)
     fused = learned(model, tokens, dtype)
-    assert calls == [vocab_size if is_table else 90, 90][:num_layers]
+    assert calls == [vocab_size if uses_input_table else 90, 90][:num_layers]
     monkeypatch.setattr(kernel, "is_available", lambda *_: False)
     plain = learned(model, tokens, torch.float32)
     assert len(calls) == num_layers

@@ -79,7 +79,7 @@ def make_stopped(manager: RunManager, pangrams: str, monkeypatch: pytest.MonkeyP
     """A run of `SHORT` that was stopped at step 20, without a process of its own."""
     monkeypatch.setattr("charlstm.runs.worker._LOOK_SECONDS", 0.0)
     folder = manager.store.create(SHORT, "short", pangrams)
-    run_training(folder, on_record=lambda record: folder.ask(Control(stop=True)) if record.step == 20 else None)
+    run_training(folder, on_record=lambda record: folder.request(Control(stop=True)) if record.step == 20 else None)
     assert folder.status() == "stopped"
     return folder
 
@@ -183,7 +183,7 @@ def test_a_run_that_can_not_go_on_is_refused_at_once_and_stays_what_it_is(
     folder = make_stopped(manager, pangrams, monkeypatch)
     before = folder.events_file.read_bytes()
     folder.corpus_file.unlink()
-    folder.keep_settings(Settings.from_flat({**SHORT.flat(), "corpus": str(folder.path.resolve() / "gone.txt")}))
+    folder.save_settings(Settings.from_flat({**SHORT.flat(), "corpus": str(folder.path.resolve() / "gone.txt")}))
     for go_on in (lambda: manager.resume("short"), lambda: manager.extend("short", Extension(steps=5))):
         with pytest.raises(CorpusError, match=r"^gone\.txt, the text of this run, is no longer where.*--corpus"):
             go_on()
@@ -191,7 +191,7 @@ def test_a_run_that_can_not_go_on_is_refused_at_once_and_stays_what_it_is(
     with pytest.raises(RunError, match="settings of run short can't be read"):
         manager.resume("short")
     assert (folder.status(), folder.events_file.read_bytes()) == ("stopped", before)
-    assert not folder.more_file.exists()
+    assert not folder.extensions_file.exists()
     assert not folder.ticket_file.exists()
 
 

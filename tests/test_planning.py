@@ -15,6 +15,7 @@ from charlstm.runs.history import History
 from charlstm.runs.store import RunStore
 from charlstm.runs.worker import run_training
 from charlstm.training import autotune
+from charlstm.training.autotune import autotune as choose_plan
 from charlstm.training.autotune import choose_settings
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 60
@@ -68,7 +69,7 @@ def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quick_probe")
 def test_a_plan_keeps_what_the_person_chose_and_says_what_it_chose_itself() -> None:
     asked = Settings.preset("auto", max_minutes=0.5, seed=7, val_fraction=0.2, sample_prompt="fox")
-    planned, sentence = autotune(asked, Corpus("text", TEXT))
+    planned, sentence = choose_plan(asked, Corpus("text", TEXT))
     assert planned.train.plan == "off"
     kept = ("max_minutes", "seed", "val_fraction", "sample_prompt")
     assert {name: planned.flat()[name] for name in kept} == {name: asked.flat()[name] for name in kept}
@@ -79,7 +80,7 @@ def test_a_plan_keeps_what_the_person_chose_and_says_what_it_chose_itself() -> N
 @pytest.mark.usefixtures("quick_probe")
 @pytest.mark.parametrize("length", [12, 60, 300, 2000])
 def test_short_texts_can_be_planned_for(length: int) -> None:
-    planned, _ = autotune(Settings.preset("auto", max_minutes=0.1), Corpus("text", TEXT[:length]))
+    planned, _ = choose_plan(Settings.preset("auto", max_minutes=0.1), Corpus("text", TEXT[:length]))
     Corpus("text", TEXT[:length]).check(planned.model, planned.train)
 
 
@@ -90,7 +91,7 @@ def test_a_plan_needs_minutes() -> None:
 
 @pytest.mark.usefixtures("quick_probe")
 def test_train_plans_too() -> None:
-    config = TrainConfig(autotune="on", max_minutes=0.005, sample_every=10**6)
+    config = TrainConfig(plan="on", max_minutes=0.005, sample_every=10**6)
     assert train(TEXT, config, ModelConfig(hidden_size=8)).model.config.hidden_size == 64
 
 

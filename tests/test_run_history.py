@@ -126,7 +126,7 @@ def test_the_outline_goes_from_the_first_point_to_the_last_in_few(folder: RunDir
     append(folder, STARTED, *(point(step, loss=5000.0 - step) for step in range(num_points)))
     history = RunHistory(folder)
     history.poll()
-    outline = history.outline(24)
+    outline = history.sparkline(24)
     assert len(outline) == min(num_points, 24)
     assert list(outline) == sorted(set(outline), reverse=True)
     if num_points:
@@ -189,18 +189,18 @@ def test_the_time_left_is_that_of_the_part_that_is_worked_on(folder: RunDir) -> 
 
 def test_how_far_a_run_is_is_said_by_its_last_record_of_any_kind_that_counts(folder: RunDir) -> None:
     history = RunHistory(folder)
-    assert history.reached() == (0, 0.0)
+    assert history.progress() == (0, 0.0)
     append(
         folder, STARTED, point(0), point(20, elapsed_seconds=12.0), Saved(step=27, cause="stop", elapsed_seconds=15.0)
     )
     history.poll()
-    assert history.reached() == (27, 15.0)
+    assert history.progress() == (27, 15.0)
     append(folder, Evaluated(step=30, val_loss=2.0, method="", is_best=True, elapsed_seconds=18.0))
     history.poll()
-    assert history.reached() == (30, 18.0)
+    assert history.progress() == (30, 18.0)
     append(folder, Resumed(step=27, started_at="", elapsed_seconds=15.0))
     history.poll()
-    assert history.reached() == (27, 15.0)
+    assert history.progress() == (27, 15.0)
 
 
 def test_marks_are_few_and_the_rare_ones_are_not_crowded_out(folder: RunDir) -> None:

@@ -173,30 +173,30 @@ class TestListing:
         for name, age in (("b", 10), ("c", 30), ("a", 20), ("tie", 10)):
             made = store.create(SETTINGS, name).settings_file
             os.utime(made, (2_000_000_000 - age, 2_000_000_000 - age))
-        assert [run.name for run in store.folders()] == ["tie", "b", "a", "c"]
+        assert [run.name for run in store.run_dirs()] == ["tie", "b", "a", "c"]
 
     def test_a_folder_that_does_not_exist_holds_no_runs(self, tmp_path: Path):
-        assert RunStore(tmp_path / "nowhere").folders() == []
+        assert RunStore(tmp_path / "nowhere").run_dirs() == []
 
     def test_a_models_folder_without_settings_is_no_run(self, store: RunStore, folder: RunDir):
         (store.root / "model").mkdir()
         (store.root / "model" / "model.safetensors").write_bytes(b"")
         (store.root / "notes.txt").write_text("a file")
-        assert store.folders() == [folder]
+        assert store.run_dirs() == [folder]
         with pytest.raises(RunError, match="no run named model"):
             store.get("model")
 
     def test_a_folder_whose_name_is_none_for_a_run_is_passed_over(self, store: RunStore, folder: RunDir):
         (store.root / ".hidden").mkdir()
         (store.root / ".hidden" / "config.json").write_text("{}")
-        assert store.folders() == [folder]
+        assert store.run_dirs() == [folder]
 
     @pytest.mark.parametrize("name", ["novel (copy)", "Roman été", "x" * 100, "con"])
     def test_a_run_that_was_renamed_in_a_file_manager_is_listed_and_found(
         self, store: RunStore, folder: RunDir, name: str
     ):
         folder.path.rename(store.root / name)
-        assert [run.name for run in store.folders()] == [name]
+        assert [run.name for run in store.run_dirs()] == [name]
         assert store.get(name).settings() == SETTINGS
         for foreign in (f"../{store.root.name}/{name}", f"{name}/", f"{name}/../{name}", str(store.root / name)):
             with pytest.raises(RunError, match="no name for a run"):
@@ -215,9 +215,9 @@ class TestControl:
         assert folder.control() == Control(stop=False)
 
     def test_the_last_request_is_the_one_that_counts_and_nothing_else_is_left(self, folder: RunDir):
-        folder.ask(Control(stop=True))
+        folder.request(Control(stop=True))
         assert folder.control().stop is True
-        folder.ask(Control())
+        folder.request(Control())
         assert folder.control().stop is False
         assert {path.name for path in folder.path.iterdir()} == {"config.json", "control.json"}
 
@@ -254,7 +254,7 @@ class TestStatus:
 
     def test_a_running_run_that_is_asked_to_stop_is_stopping(self, folder: RunDir, hold: Hold):
         hold(folder)
-        folder.ask(Control(stop=True))
+        folder.request(Control(stop=True))
         assert folder.status() == "stopping"
 
     def test_a_resumed_run_is_running_whatever_its_last_record_says(self, folder: RunDir, hold: Hold):
@@ -283,7 +283,7 @@ class TestStatus:
 
     def test_a_request_to_stop_does_not_change_what_has_ended(self, folder: RunDir):
         append(folder, lines(STARTED, FINISHED))
-        folder.ask(Control(stop=True))
+        folder.request(Control(stop=True))
         assert folder.status() == "completed"
 
     @pytest.mark.parametrize("tail", [b'{"kind": "finished", "st', b"\n", b"\xff\xfe\n"])

@@ -55,7 +55,7 @@ def halved(pangrams: str) -> dict[str, Tensor]:
 
     first, second = begun(0.02), begun(0.01)
     next(event for event in first.run() if event == StepDone(20))
-    second.load_state(*first.state())
+    second.load_state_dict(*first.state_dict())
     list(second.run())
     return second.language_model.model.state_dict()
 
@@ -65,8 +65,8 @@ class TestRequests:
         mailbox = Mailbox(tmp_path)
         with RequestListener(mailbox):
             number = mailbox.request(save=True)
-            wait_until(lambda: mailbox.answer().number == number, 5)
-            assert mailbox.answer().done == 0
+            wait_until(lambda: mailbox.worker_status().number == number, 5)
+            assert mailbox.worker_status().done == 0
         assert not list(tmp_path.glob("*.json")), "what was asked is over when the worker ends"
 
     def test_whatever_several_ask_for_at_once_is_asked_for(self, tmp_path: Path):
@@ -127,7 +127,7 @@ class TestPause:
                 continuing.start()
 
         def go_on() -> None:
-            wait_until(lambda: folder.answer().is_paused)
+            wait_until(lambda: folder.worker_status().is_paused)
             seen.append(folder.status())
             folder.mailbox.request(pause=False)
 
@@ -170,7 +170,7 @@ class TestPause:
             points += [event] if isinstance(event, Progress) else []
             if isinstance(event, StepDone):
                 now[0] += 1000.0
-                trainer.rested(1000.0)
+                trainer.exclude_pause(1000.0)
                 now[0] += 1.0
         seconds = [(point.step, point.elapsed_seconds) for point in of(Progress, points)]
         assert seconds == [(0, 0.0), (2, 1.0), (4, 3.0)]
@@ -185,15 +185,15 @@ def test_a_run_saved_amid_its_reports_goes_on_with_the_rest_of_them(kind: type):
     expected, begun = list(whole.run()), []
     states: list[Any] = []
 
-    def attend() -> None:
+    def on_tick() -> None:
         is_amid = first.step == 8 and (kind is Sampled) == any(of(Evaluated, [e for e in begun if e.step == 8]))
         if is_amid and not states:
-            states.append(first.state())
+            states.append(first.state_dict())
 
-    first.attend = attend
+    first.on_tick = on_tick
     for event in first.run():
-        begun.append(event)  # noqa: PERF402  which `attend` looks at
-    second.load_state(*states[0])
+        begun.append(event)  # noqa: PERF402  which `on_tick` looks at
+    second.load_state_dict(*states[0])
     rest = list(second.run())
     place = next(place for place, event in enumerate(expected) if isinstance(event, kind) and event.step == 8)
     assert [timeless(event) for event in rest] == [timeless(event) for event in expected[place:]]

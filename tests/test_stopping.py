@@ -50,7 +50,7 @@ def test_all_is_saved_before_the_model_is_measured_so_a_kill_meanwhile_loses_not
     assert run_training(folder, on_record=on_record).reason == "stopped"
     assert seen == ["stopping", "measuring"]
     assert told(folder)[-5:] == [(kind, 30) for kind in ("stop", "evaluated", "sampled", "end", "finished")]
-    killed.take_back_requests()
+    killed.clear_requests()
     for each in (folder, killed):
         assert run_training(each).reason == "completed"
         assert_same_weights(last_weights(each), last_weights(undisturbed))

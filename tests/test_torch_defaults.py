@@ -71,9 +71,9 @@ def story(model: ModelConfig, place: Path) -> list[object]:
     split = split_of(TRAIN, model)
     first = Trainer(LanguageModel.create(split.vocabulary, model, TRAIN.seed), split, TRAIN)
     run_until(first, 5)
-    save_training_state(place / "state.safetensors", *first.state())
+    save_training_state(place / "state.safetensors", *first.state_dict())
     second = Trainer(LanguageModel.create(split.vocabulary, model, 99), split, TRAIN)
-    second.load_state(*load_training_state(place / "state.safetensors"))
+    second.load_state_dict(*load_training_state(place / "state.safetensors"))
     heard += [timeless(event) for event in of(Progress | Evaluated, list(second.run()))]
     trained.save(place / "model.safetensors")
     loaded = LanguageModel.load(place / "model.safetensors")

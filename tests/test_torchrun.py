@@ -230,15 +230,15 @@ def test_a_run_is_stopped_and_goes_on_in_another_number_of_processes(
     """One for some steps, two, with a pause, until torchrun is told to end, and one to the end."""
     settings = Settings.from_flat(json.loads(undisturbed[0].settings_file.read_text()))
     folder = RunStore(tmp_path).create(settings, "mine")
-    run_training(folder, on_record=lambda record: folder.ask(Control(stop=record.step >= 20)))
+    run_training(folder, on_record=lambda record: folder.request(Control(stop=record.step >= 20)))
     steps = [lines_of(folder)[-1]["step"]]
     waits = steps[0] // 10 * 10 + 20  # at a point of the curve
     pair = torchrun(*FORKED, command_file, "resume", "mine", "--checkpoints-dir", tmp_path, WAITS=str(waits))
     wait_until(lambda: lines_of(folder)[-1]["step"] >= waits)
     folder.mailbox.request(pause=True)
-    wait_until(lambda: folder.answer().is_paused)
+    wait_until(lambda: folder.worker_status().is_paused)
     folder.mailbox.request(pause=False)
-    wait_until(lambda: not folder.answer().is_paused)
+    wait_until(lambda: not folder.worker_status().is_paused)
     pair.send_signal(signal.SIGTERM)
     pair.wait(60)
     assert folder.status() == "stopped"

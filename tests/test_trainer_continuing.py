@@ -49,12 +49,12 @@ def test_some_steps_then_the_rest_equal_all_at_once(
 
     first = trainer_of(settings, model)
     before = run_until(first, num_steps) if num_steps else []
-    save_training_state(tmp_path / "state.safetensors", *first.state())
+    save_training_state(tmp_path / "state.safetensors", *first.state_dict())
     second = trainer_of(settings.model_copy(update={"seed": settings.seed}), model)
     with torch.no_grad():
         for parameter in [*second.language_model.model.parameters(), *second._model.parameters()]:
             parameter.fill_(9.0)  # nothing of the fresh model may survive
-    second.load_state(*load_training_state(tmp_path / "state.safetensors"))
+    second.load_state_dict(*load_training_state(tmp_path / "state.safetensors"))
     torch.manual_seed(12345)  # nor may anything hang on the global random state
     after = list(second.run())
 
@@ -62,8 +62,8 @@ def test_some_steps_then_the_rest_equal_all_at_once(
     assert_same_weights(weights(second), weights(straight))
     assert_same_weights(dict(second._model.named_parameters()), dict(straight._model.named_parameters()))
     assert second.best_val_loss == straight.best_val_loss
-    tensors, facts = second.state()
-    expected_tensors, expected_facts = straight.state()
+    tensors, facts = second.state_dict()
+    expected_tensors, expected_facts = straight.state_dict()
     assert tensors.keys() == expected_tensors.keys()
     assert all(torch.equal(tensor, expected_tensors[name]) for name, tensor in tensors.items())
     assert {**facts, "elapsed_seconds": 0} == {**expected_facts, "elapsed_seconds": 0}
@@ -73,11 +73,11 @@ def test_a_state_is_a_copy_that_neither_trainer_changes() -> None:
     settings = config(max_steps=12)
     first = trainer_of(settings, REPEATED)
     run_until(first, 6)
-    tensors, facts = first.state()
+    tensors, facts = first.state_dict()
     before = {name: tensor.clone() for name, tensor in tensors.items()}
     list(first.run())
     second = trainer_of(settings, REPEATED)
-    second.load_state(tensors, facts)
+    second.load_state_dict(tensors, facts)
     list(second.run())
     for name, tensor in tensors.items():
         assert torch.equal(tensor, before[name]), name
@@ -88,11 +88,11 @@ def test_a_state_can_be_continued_twice() -> None:
     settings = config(max_steps=12)
     first = trainer_of(settings, REPEATED)
     run_until(first, 6)
-    state = first.state()
+    state = first.state_dict()
     ends = []
     for _ in range(2):
         trainer = trainer_of(settings, REPEATED)
-        trainer.load_state(*state)
+        trainer.load_state_dict(*state)
         list(trainer.run())
         ends.append(weights(trainer))
     assert_same_weights(*ends)
@@ -124,7 +124,7 @@ def test_the_state_of_another_model_is_refused_in_one_sentence(
     other = trainer_of(config(max_steps=4), SMALL)
     run_until(other, 2)
     with pytest.raises(CheckpointError, match="does not fit this run") as caught:
-        trainer_of(config(max_steps=4, **values), model, text).load_state(*other.state())
+        trainer_of(config(max_steps=4, **values), model, text).load_state_dict(*other.state_dict())
     assert "\n" not in str(caught.value)
 
 
@@ -132,17 +132,17 @@ def test_the_state_of_another_model_is_refused_in_one_sentence(
 def test_a_state_that_lacks_a_fact_is_refused(missing: str) -> None:
     other = trainer_of(config(max_steps=4))
     run_until(other, 2)
-    tensors, facts = other.state()
+    tensors, facts = other.state_dict()
     del facts[missing]
     with pytest.raises(CheckpointError, match=missing):
-        trainer_of(config(max_steps=4)).load_state(tensors, facts)
+        trainer_of(config(max_steps=4)).load_state_dict(tensors, facts)
 
 
 def changed(name: str, tensor: Tensor) -> dict[str, Tensor]:
     """A state's tensors with one of them replaced, or added."""
     other = trainer_of(config(max_steps=4))
     run_until(other, 2)
-    tensors, _ = other.state()
+    tensors, _ = other.state_dict()
     return {**tensors, name: tensor}
 
 
@@ -159,9 +159,9 @@ def changed(name: str, tensor: Tensor) -> dict[str, Tensor]:
     ],
 )
 def test_moments_and_states_of_another_shape_are_refused_in_one_sentence(name: str, tensor: Tensor) -> None:
-    facts = trainer_of(config(max_steps=4)).state()[1]
+    facts = trainer_of(config(max_steps=4)).state_dict()[1]
     with pytest.raises(CheckpointError, match="does not fit this run") as caught:
-        trainer_of(config(max_steps=4)).load_state(changed(name, tensor), facts)
+        trainer_of(config(max_steps=4)).load_state_dict(changed(name, tensor), facts)
     assert "\n" not in str(caught.value)
 
 
@@ -169,4 +169,4 @@ def test_a_state_without_an_average_is_refused_by_a_run_that_keeps_one() -> None
     other = trainer_of(config(max_steps=4))
     run_until(other, 2)
     with pytest.raises(CheckpointError, match="does not fit this run"):
-        trainer_of(config(max_steps=4, weight_average=0.9)).load_state(*other.state())
+        trainer_of(config(max_steps=4, weight_average=0.9)).load_state_dict(*other.state_dict())

@@ -102,9 +102,9 @@ def test_the_state_gone_back_to_is_the_last_that_was_kept(monkeypatch: pytest.Mo
     settings = config(max_steps=40, log_every=5, learning_rate=0.02, weight_average=0.9)
     trainer, other = trainer_of(settings, MANY_PARTS), trainer_of(settings, MANY_PARTS)
     run_until(other, 20)
-    tensors, facts = other.state()
+    tensors, facts = other.state_dict()
     continued = trainer_of(settings, MANY_PARTS)
-    continued.load_state(tensors, {**facts, "rate_factor": 0.5})
+    continued.load_state_dict(tensors, {**facts, "rate_factor": 0.5})
     expected = [timeless(event) for event in continued.run()]
     events = list(run_breaking(trainer, 26))
     rewound = RolledBack(step=20, diverged_step=30, rate_factor=0.5)  # kept at 10 and 20: 5, 15 and 25 come too early
@@ -139,7 +139,7 @@ def test_the_second_time_ends_the_run_and_half_the_rate_is_kept_through_a_saved_
         if event == StepDone(6) and halved._rate_factor < 1:
             break
     resumed = trainer_of(halved.config)
-    resumed.load_state(*halved.state())
+    resumed.load_state_dict(*halved.state_dict())
     later: list[Event] = []
     with pytest.raises(TrainingDiverged):
         later.extend(run_breaking(resumed, 13))

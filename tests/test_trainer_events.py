@@ -174,7 +174,7 @@ def test_time_before_a_resume_counts_and_time_between_does_not() -> None:
     assert first.elapsed_seconds == 20.0
     second, later = clocked(settings)
     later.now = 5e6
-    second.load_state(*first.state())
+    second.load_state_dict(*first.state_dict())
     assert list(events_at(second, later, seconds_per_step=1.0))[-1] == StepDone(32)
     assert second.elapsed_seconds == 30.0
 
@@ -201,7 +201,7 @@ def test_speed_after_a_resume_is_of_what_was_learned_since() -> None:
         if event == StepDone(8):
             break
     second, clock = clocked(settings)
-    second.load_state(*first.state())
+    second.load_state_dict(*first.state_dict())
     speeds = [event.chars_per_second for event in events_at(second, clock, 2.0) if isinstance(event, Progress)]
     # 2 steps in the time of one, as the clock moves after a step; then 10 steps in the time of 10.
     assert speeds == pytest.approx([40 / 2, 10.0])

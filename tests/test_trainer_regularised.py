@@ -92,7 +92,7 @@ def test_what_is_validated_sampled_and_given_away_is_the_average() -> None:
 def starting_states(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor]:
     """Cell states (steps, B, H) that each window but the last ended with, and that the next one started from."""
     left, started = [], []
-    real = trainer._learned
+    real = trainer._compute_gradient
 
     def listening(batch: Batch, state: State | None) -> tuple[Tensor, State]:
         if state is not None:
@@ -101,7 +101,7 @@ def starting_states(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> tuple[
         left.append(after[1][-1].clone())
         return nats, after
 
-    monkeypatch.setattr(trainer, "_learned", listening)
+    monkeypatch.setattr(trainer, "_compute_gradient", listening)
     list(trainer.run())
     return torch.stack(left[:-1]), torch.stack(started)
 

@@ -43,7 +43,7 @@ def naive_loss(path: Path, text: str, window: int | None = None) -> float:
 def ask_at(folder: RunDir, kind: str, step: int) -> Callable[[Record], None]:
     def on_record(record: Record) -> None:
         if (record.kind, record.step) == (kind, step):
-            folder.ask(Control(stop=True))
+            folder.request(Control(stop=True))
 
     return on_record
 
@@ -179,7 +179,7 @@ class TestStopAndResume:
         assert (stopped.reason, stopped.step) == ("stopped", step)
         assert folder.status() == "stopped"
         assert folder.state_file.exists()
-        folder.ask(Control())
+        folder.request(Control())
         finished = run_training(folder)
         assert (finished.reason, finished.step, folder.status()) == ("completed", 60, "completed")
         assert [line["step"] for line in of_kind(folder, "resumed")] == [step]
@@ -200,7 +200,7 @@ class TestStopAndResume:
 
     def test_a_request_made_before_the_worker_comes_is_honoured(self, tmp_path: Path, pangrams: str):
         folder = new_run(tmp_path, pangrams)
-        folder.ask(Control(stop=True))
+        folder.request(Control(stop=True))
         assert (run_training(folder).reason, folder.status()) == ("stopped", "stopped")
 
     def test_a_broken_last_line_is_cut_off_before_anything_is_appended(self, tmp_path: Path, pangrams: str):
@@ -209,7 +209,7 @@ class TestStopAndResume:
         before = folder.events_file.read_bytes()
         with folder.events_file.open("ab") as file:
             file.write(b'{"kind":"sampled","step":27,"text":"half an \xe6\x97')
-        folder.ask(Control())
+        folder.request(Control())
         run_training(folder)
         after = folder.events_file.read_bytes()
         assert after.startswith(before)
@@ -221,7 +221,7 @@ class TestStopAndResume:
     ):
         folder = new_run(tmp_path, pangrams)
         run_training(folder, on_record=ask_at(folder, "evaluated", 25))
-        folder.ask(Control())
+        folder.request(Control())
         state = folder.state_file.read_bytes()
         folder.corpus_file.write_text(pangrams.replace("lazy", "ZEAL"), encoding="utf-8")
         with pytest.raises(CorpusError, match="pangrams is not the text this run began with") as caught:
@@ -241,7 +241,7 @@ class TestStopAndResume:
         readings: list[tuple[int, int]] = []
         run_training(folder, on_record=ask_at(folder, "evaluated", 25), report=lambda *each: readings.append(each))
         assert readings == [(len(pangrams), len(pangrams))] * 2, "read for its facts, then encoded"
-        folder.ask(Control())
+        folder.request(Control())
         run_training(folder, report=lambda *each: readings.append(each))
         assert len(readings) == 3, "read again, to know that it is the same text, and not encoded"
         assert folder.status() == "completed"

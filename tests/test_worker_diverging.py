@@ -93,7 +93,7 @@ def test_a_run_stopped_while_its_weights_are_broken_keeps_none_of_them_and_can_g
 ) -> None:
     """Stopped at step 8, before the report at 10 would have noticed."""
     with monkeypatch.context() as patched:
-        break_after(patched, 7, next_step=lambda: folder.ask(Control(stop=True)))
+        break_after(patched, 7, next_step=lambda: folder.request(Control(stop=True)))
         finished = run_training(folder)
     assert (finished.reason, finished.step, folder.status()) == ("stopped", 8, "stopped")
     assert [line["step"] for line in lines_of(folder) if line["kind"] == "evaluated"] == [0]
@@ -109,15 +109,15 @@ def test_a_figure_of_a_step_that_no_longer_counts_is_not_given_to_its_second_go(
 ) -> None:
     """Validated at 15, back at 0 from 20, then stopped at 15 before its report: that is validated anew."""
     break_after(monkeypatch, 17)
-    step_done = Trainer._reports
+    step_done = Trainer._report
 
     def stop_at_15(trainer: Trainer, is_last: bool) -> Any:
         if trainer.step == 15 and trainer._rate_factor < 1:
-            folder.ask(Control(stop=True))
+            folder.request(Control(stop=True))
             return
         yield from step_done(trainer, is_last)
 
-    monkeypatch.setattr(Trainer, "_reports", stop_at_15)
+    monkeypatch.setattr(Trainer, "_report", stop_at_15)
     assert run_training(folder).step == 15
     evaluated = [line for line in lines_of(folder) if line["kind"] == "evaluated"]
     assert [line["step"] for line in evaluated] == [0, 15, 15]

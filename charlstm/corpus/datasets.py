@@ -51,7 +51,7 @@ def corpus_bytes(name: str, report: Report | None = None) -> bytes:
     if name == "python-stdlib":
         return _python_stdlib()
     assert name == "tiny-shakespeare", name
-    return fetched(TINY_SHAKESPEARE, report).read_bytes()
+    return fetch(TINY_SHAKESPEARE, report).read_bytes()
 
 
 def is_available_offline(name: str) -> bool:
@@ -64,7 +64,7 @@ def default_corpus() -> str:
     return "tiny-shakespeare" if is_available_offline("tiny-shakespeare") else "python-reference"
 
 
-def fetched(remote: RemoteFile, report: Report | None = None) -> Path:
+def fetch(remote: RemoteFile, report: Report | None = None) -> Path:
     """Path of a verified local copy, downloaded if there is none."""
     copy = _local_copy(remote)
     if copy is None:

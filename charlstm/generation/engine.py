@@ -89,7 +89,7 @@ def packed_weights(model: CharLSTM, is_int8: bool | None = None) -> PackedWeight
                 weight = torch.cat([weight_ih, weight_hh], dim=1) if index else weight_hh
                 layers.append((weight, bias_ih + bias_hh))
             head = model.head.weight, model.head.bias
-            known.networks[is_int8] = PackedWeights(model.gates_of_characters(), layers, head, is_int8)
+            known.networks[is_int8] = PackedWeights(model.input_gate_table(), layers, head, is_int8)
         return known.networks[is_int8]
 
 

@@ -31,7 +31,7 @@ class _Frame(NamedTuple):
         return x * _FINER, y * _FINER
 
 
-def curve_png(records: Sequence[Record]) -> bytes | None:
+def loss_plot_png(records: Sequence[Record]) -> bytes | None:
     """A picture of both losses in nats per character over the steps; `None` if there are fewer than two points."""
     curves = {
         "training, smoothed": [(each.step, each.smooth_loss) for each in records if isinstance(each, Progress)],

@@ -15,7 +15,7 @@ from charlstm.events import Record
 from charlstm.hub.card import CURVE_FILE, LICENSE, CardFacts, card_text, config_json
 from charlstm.hub.client import Report, Step, talking
 from charlstm.hub.names import checked_repo, parse_repo
-from charlstm.hub.picture import curve_png
+from charlstm.hub.picture import loss_plot_png
 from charlstm.hub.sending import send
 from charlstm.language_model import LanguageModel
 from charlstm.runs.retention import ORIGIN_FILE
@@ -60,7 +60,7 @@ def pack(
         raise HubError(f"{licence[:40]!r} is no licence as the Hub names them; use one such as mit or cc-by-4.0.")
     file = model if model.suffix == ".safetensors" else model / MODEL_FILE
     language_model = LanguageModel.load(file)
-    picture = curve_png(records)
+    picture = loss_plot_png(records)
     base = _base_model(file.parent.parent, language_model.provenance)
     facts = CardFacts(name.repo_id, language_model, picture is not None, language, licence, base)
     files = {

@@ -32,12 +32,12 @@ def is_space_owner(username: str | None) -> bool:
     return is_space() and bool(owner) and username == owner
 
 
-def may_read(run: Owned, has_own_text: bool, owner_token: str, is_space_owner: bool) -> bool:
+def can_read(run: Owned, has_own_text: bool, owner_token: str, is_space_owner: bool) -> bool:
     """Whether that visitor may be told of the text that the run learned from: a named one is open to all."""
-    return not has_own_text or may_steer(run, owner_token, is_space_owner)
+    return not has_own_text or can_control(run, owner_token, is_space_owner)
 
 
-def may_steer(run: Owned, owner_token: str, is_space_owner: bool) -> bool:
+def can_control(run: Owned, owner_token: str, is_space_owner: bool) -> bool:
     """Whether whoever has this token may stop, steer, rename or delete the run: among strangers only who started it."""
     if is_space_owner or not is_public():
         return True
@@ -45,7 +45,7 @@ def may_steer(run: Owned, owner_token: str, is_space_owner: bool) -> bool:
     return bool(owner) and hmac.compare_digest(owner, token_hash(owner_token))
 
 
-def require_steering(run: Owned, owner_token: str, is_space_owner: bool) -> None:
+def require_control(run: Owned, owner_token: str, is_space_owner: bool) -> None:
     """Raise `RunError` if `may_steer` says no."""
-    if not may_steer(run, owner_token, is_space_owner):
+    if not can_control(run, owner_token, is_space_owner):
         raise RunError(f"{run.label} was started by somebody else; only they may steer it, start one of your own.")

@@ -35,7 +35,7 @@ def control_run(checkpoints_dir: Path, name: str, request: str, factor: float | 
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
         status = folder.status()
-        if status not in ACTIVE or (request != "stop" and folder.answer().done >= number):
+        if status not in ACTIVE or (request != "stop" and folder.worker_status().done >= number):
             break
         time.sleep(_LOOK_SECONDS)
     rate = f", learning rate × {factor:g}" if factor is not None else ""
@@ -43,7 +43,7 @@ def control_run(checkpoints_dir: Path, name: str, request: str, factor: float | 
 
 
 def _saved(folder: RunDir) -> str:
-    step = folder.answer().saved_step
+    step = folder.worker_status().saved_step
     return f", saved at step {step:,}" if step is not None else ""
 
 
@@ -53,13 +53,13 @@ def added(folder: RunDir, more: Extension) -> Iterator[None]:
     if more == Extension():
         yield
         return
-    before, records = folder.more(), _num_bytes(folder.events_file)
+    before, records = folder.extensions(), _num_bytes(folder.events_file)
     add_extension(folder, more)
     try:
         yield
     except BaseException:
         if _num_bytes(folder.events_file) == records:
-            folder.keep_more(before)
+            folder.save_extensions(before)
         raise
 
 
@@ -70,7 +70,7 @@ def _num_bytes(file: Path) -> int:
 def prepare_dataset(folder: RunDir) -> None:
     """Before a person's `resume`: forget requests that nobody lived to heed."""
     if not folder.ticket():  # a manager's requests were made for the worker that is coming
-        folder.take_back_requests()
+        folder.clear_requests()
 
 
 def resolve_model(model: Path) -> tuple[Path, str]:

@@ -66,7 +66,7 @@ def parts_done(folder: RunDir) -> int:
 
 def effective_settings(folder: RunDir) -> Settings:
     """The settings of the part of the run that is to be worked on; raises `RunError` if they can't be read."""
-    more = folder.more()
+    more = folder.extensions()
     return apply_extension(folder.settings(), more[-1]) if more else folder.settings()
 
 
@@ -86,12 +86,12 @@ def add_extension(folder: RunDir, more: Extension) -> None:
     apply_extension(folder.settings(), more)
     if not folder.has_state:
         raise RunError(f"{folder.label} has nothing saved to go on from; start a new run from its model instead.")
-    folder.keep_more((*folder.more()[: parts_done(folder) - 1], more))
+    folder.save_extensions((*folder.extensions()[: parts_done(folder) - 1], more))
 
 
 def extension_event(folder: RunDir, moment: dict[str, Any]) -> Extended:
     """The record of the last added part, which begins at `moment` (step, seconds, passes)."""
-    more, train = folder.more()[-1], effective_settings(folder).train
+    more, train = folder.extensions()[-1], effective_settings(folder).train
     return Extended(
         minutes=more.minutes,
         passes=more.passes,
@@ -126,7 +126,7 @@ def provenance_fields(folder: RunDir, train_config: Mapping[str, Any]) -> dict[s
     return {
         **hidden,
         "train_config": {**train_config, **{name: getattr(train, name) for name in _CHANGED}},
-        "more": tuple(each.model_dump() for each in folder.more()),
+        "more": tuple(each.model_dump() for each in folder.extensions()),
         "parent": parent.name if parent else None,
         "parent_sha256": parent.sha256 if parent else None,
     }

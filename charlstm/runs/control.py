@@ -66,15 +66,15 @@ class Mailbox:
         """What the run is asked to do; nothing, where the file is damaged."""
         return _read(self.control_file, Control)
 
-    def answer(self) -> WorkerStatus:
+    def worker_status(self) -> WorkerStatus:
         """What its worker has heard and done."""
         return _read(self.answer_file, WorkerStatus)
 
-    def put(self, control: Control) -> None:
+    def write_request(self, control: Control) -> None:
         """Replace what is asked; raises `OSError`."""
         _write(self.control_file, control)
 
-    def reply(self, answer: WorkerStatus) -> None:
+    def write_status(self, answer: WorkerStatus) -> None:
         """Replace the answer; raises `OSError`."""
         _write(self.answer_file, answer)
 
@@ -98,7 +98,7 @@ class Mailbox:
                 number = max(before.number + 1, time.time_ns() // 1000)  # so that old answers are never taken for new
                 asked = {"pause": pause, "stop": stop, "rate_factor": rate_factor, "save": number if save else None}
                 given = {name: value for name, value in asked.items() if value is not None}
-                self.put(before.model_copy(update={"number": number, **given}))
+                self.write_request(before.model_copy(update={"number": number, **given}))
         except (OSError, Timeout) as error:
             raise RunError(f"the run can't be asked anything ({error}); check its folder.") from None
         return number
@@ -138,7 +138,7 @@ class RequestListener:
 
     def __enter__(self) -> "RequestListener":
         self.answer(number=self._mailbox.control().number)  # also in place of what a killed worker said
-        self._thread = threading.Thread(target=self._hear, name="ear", daemon=True)
+        self._thread = threading.Thread(target=self._listen, name="ear", daemon=True)
         self._thread.start()
         return self
 
@@ -147,11 +147,11 @@ class RequestListener:
         self._thread.join()
         self._mailbox.clear()
 
-    def _hear(self) -> None:
+    def _listen(self) -> None:
         while not self._is_over.wait(_HEAR_SECONDS):
             self.answer(number=self._mailbox.control().number)
 
-    def look(self, at_most_every: float) -> Control:
+    def poll(self, at_most_every: float) -> Control:
         """What is asked for, looked up unless that was done just before (seconds)."""
         now = time.monotonic()
         if now - self._looked >= at_most_every:
@@ -162,7 +162,7 @@ class RequestListener:
     def wait(self) -> Control:
         """What is asked for a moment later."""
         self._is_over.wait(_HEAR_SECONDS)
-        return self.look(0.0)
+        return self.poll(0.0)
 
     def answer(self, **changes: Any) -> None:
         """Publish `changes` of the answer, if they are any. A folder that can't be written is met elsewhere."""
@@ -172,7 +172,7 @@ class RequestListener:
                 self._answer = answer
                 if self._mailbox.answer_file.parent.is_dir():
                     with contextlib.suppress(OSError):
-                        self._mailbox.reply(answer)
+                        self._mailbox.write_status(answer)
 
 
 @contextlib.contextmanager

@@ -35,5 +35,5 @@ def save_corpus_path(folder: RunDir, place: str) -> None:
     """Have the run's settings name `place` as its text; when the run was begun stays known."""
     settings, before = folder.settings(), folder.settings_file.stat()
     train = settings.train.model_copy(update={"corpus": place})
-    folder.keep_settings(settings.model_copy(update={"train": train}))
+    folder.save_settings(settings.model_copy(update={"train": train}))
     os.utime(folder.settings_file, ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -60,7 +60,7 @@ class EventTail:
         self._folder = folder
         self._offset = 0
 
-    def is_anew(self) -> bool:
+    def was_rewritten(self) -> bool:
         """Whether the file became shorter, so that another run of this name has begun; `added` then reads it all."""
         try:
             is_shorter = self._folder.events_file.stat().st_size < self._offset
@@ -70,7 +70,7 @@ class EventTail:
             self._offset = 0
         return is_shorter
 
-    def added(self) -> Iterator[tuple[int, Record]]:
+    def read_new(self) -> Iterator[tuple[int, Record]]:
         """New records, and the bytes before each. Whole lines only: one without its newline is still being written."""
         try:
             with self._folder.events_file.open("rb") as file:
@@ -107,9 +107,9 @@ class History:
     def poll(self) -> bool:
         """Read what is new; returns whether there was anything."""
         changed = False
-        if self._tail.is_anew():
+        if self._tail.was_rewritten():
             self.records.clear()
-        for _, record in self._tail.added():
+        for _, record in self._tail.read_new():
             if isinstance(record, Started):  # cut off before anything was saved, the run began anew
                 self.records.clear()
             elif isinstance(record, Resumed | RolledBack):  # what came after the step it goes on from no longer counts
@@ -205,14 +205,14 @@ class RunHistory:
     def poll(self) -> bool:
         """Read what was added; returns whether there was anything."""
         before = self.version
-        if self._tail.is_anew():
+        if self._tail.was_rewritten():
             self._clear()
-        for offset, record in self._tail.added():
+        for offset, record in self._tail.read_new():
             self.version += 1
-            self._take(record, offset)
+            self._add(record, offset)
         return self.version != before
 
-    def _take(self, record: Record, offset: int) -> None:
+    def _add(self, record: Record, offset: int) -> None:
         if isinstance(record, Started):
             references = self.references
             self._clear()
@@ -236,10 +236,10 @@ class RunHistory:
             self.failed = record
         else:
             if isinstance(record, Resumed | RolledBack):
-                self._go_back(record.step)
+                self._roll_back(record.step)
             self._marks.append(record)
 
-    def _go_back(self, step: int) -> None:
+    def _roll_back(self, step: int) -> None:
         """What came after `step` no longer counts."""
         self.finished = self.failed = None
         for points in (self._points, self._validations, self._samples):
@@ -250,9 +250,9 @@ class RunHistory:
         if self.last_validation and self.last_validation.step > step:
             self.last_validation = None
         if self.best and self.best.step > step:
-            self.best = self._best_kept()
+            self.best = self._best_validation()
 
-    def _best_kept(self) -> Evaluated | None:
+    def _best_validation(self) -> Evaluated | None:
         losses = self._validations.columns["val_loss"]
         if not losses:
             return None
@@ -287,7 +287,7 @@ class RunHistory:
             [_short(points.columns[column][place]) for place in kept],
         )
 
-    def outline(self, num_points: int = 24) -> tuple[float, ...]:
+    def sparkline(self, num_points: int = 24) -> tuple[float, ...]:
         """The smoothed loss from its first point to its last, at so few places that all runs can be shown at once."""
         losses = self._points.columns["smooth_loss"]
         last = min(num_points, len(losses)) - 1
@@ -317,7 +317,7 @@ class RunHistory:
         seconds = getattr(record, "elapsed_seconds", None) or self._points.at(record.step, "elapsed_seconds") or 0.0
         return Mark(kind, record.step, _short(self._passes(record.step)), _short(seconds / 60), text)
 
-    def reached(self) -> tuple[int, float]:
+    def progress(self) -> tuple[int, float]:
         """The step of the last record, and the seconds of training until then."""
         known = [record for record in (self.latest, self.last_validation, self.finished, *self._marks[-1:]) if record]
         latest = max(known, key=lambda record: record.step, default=None)

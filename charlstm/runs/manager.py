@@ -50,10 +50,10 @@ class RunSummary:
 
     folder: RunDir
     status: Status
-    place: int  # in the queue, 1 for the next; 0 if it does not wait
+    queue_position: int  # in the queue, 1 for the next; 0 if it does not wait
     label: str
     owner: str  # the hash of a token, see `ownership`
-    begun_at: float  # seconds since 1970
+    created_at: float  # seconds since 1970
     corpus: str
     size: str
     parent: str  # the model it began from, if it did
@@ -61,7 +61,7 @@ class RunSummary:
     elapsed_seconds: float
     val_loss: float | None  # the best, in nats per character
     problem: str  # why it failed, in a sentence
-    outline: tuple[float, ...] = ()  # of its loss
+    sparkline: tuple[float, ...] = ()  # of its loss
 
     @property
     def name(self) -> str:
@@ -99,44 +99,44 @@ class RunManager:
 
         def prepare(folder: RunDir) -> None:
             if parent:
-                folder.keep_parent(model_file(parent), parent.stem if parent.is_file() else parent.resolve().name)
+                folder.save_parent(model_file(parent), parent.stem if parent.is_file() else parent.resolve().name)
             atomic_write_text(folder.path / "owner", owner)  # also where nobody says: it tells a visitor's run
-            folder.keep_ticket(QueueTicket())
+            folder.save_ticket(QueueTicket())
 
         self._require_place(owner)
         require_disk(self.store)
         text = None if text is None else limit_size(text)
         folder = self.store.create(apply_limits(settings), name, text, prepare=prepare)
-        self.tend()
+        self.start_queued()
         return folder
 
     def resume(self, name: str) -> RunDir:
         """Continue a run that was stopped, failed or was cut off, exactly where it was last saved."""
-        folder = self._at_rest(name)
+        folder = self._get_idle(name)
         require_text(folder)
         if folder.is_completed():
             raise RunError(f"{folder.label} has reached its planned end; train it longer instead.")
         self._require_place(folder.owner)
-        folder.take_back_requests()
-        folder.keep_ticket(QueueTicket())
-        self.tend()
+        folder.clear_requests()
+        folder.save_ticket(QueueTicket())
+        self.start_queued()
         return folder
 
     def extend(self, name: str, more: Extension) -> RunDir:
         """Have a run that has ended go on for so much longer, from where it stands; see `parts` and `holdings`."""
-        folder = self._at_rest(name)
+        folder = self._get_idle(name)
         require_text(folder)
         self._require_place(folder.owner)
         add_extension(folder, limit_extension(folder, more))
-        folder.take_back_requests()
-        folder.keep_ticket(QueueTicket())
-        self.tend()
+        folder.clear_requests()
+        folder.save_ticket(QueueTicket())
+        self.start_queued()
         return folder
 
     def _require_place(self, owner: str) -> None:
-        require_queue_place((folder for _, folder in self._waiting(self.store.folders())), owner)
+        require_queue_place((folder for _, folder in self._waiting(self.store.run_dirs())), owner)
 
-    def _at_rest(self, name: str) -> RunDir:
+    def _get_idle(self, name: str) -> RunDir:
         """The run, if it neither goes on nor waits."""
         folder = self.store.get(name)
         status = self.status(folder)
@@ -164,18 +164,18 @@ class RunManager:
     def stop(self, name: str) -> int:
         """Ask a run to save and stop, or take it out of the queue; a run that does neither stays as it is."""
         folder = self.store.get(name)
-        with self._alone():
+        with self._queue_lock():
             ticket = folder.ticket()
             if ticket and ticket.started_at is None:
                 if not folder.events_file.exists():
-                    folder.ask(Control(stop=True))  # tells a run that never began from one that was cut off
+                    folder.request(Control(stop=True))  # tells a run that never began from one that was cut off
                 folder.ticket_file.unlink(missing_ok=True)
                 return 0
         return self.steer(name, stop=True) if self.status(folder) in ACTIVE else 0
 
     def runs(self) -> list[RunSummary]:
         """All runs, the newest first."""
-        folders = self.store.folders()
+        folders = self.store.run_dirs()
         places = {folder.name: place for place, (_, folder) in enumerate(self._waiting(folders), start=1)}
         with self._reading:
             self._histories = {folder.name: self._history(folder) for folder in folders}
@@ -195,7 +195,7 @@ class RunManager:
     def rename(self, name: str, label: str) -> None:
         """Have people call a run something else; its id and folder stay."""
         folder = self.store.get(name)
-        runs = [run for run in self.store.folders() if run.name != name]
+        runs = [run for run in self.store.run_dirs() if run.name != name]
         others = [called for run in runs for called in {run.name, run.label}]
         label = validate_label(label, [*others, *(model for model in BUNDLED if model != name)])
         atomic_write_text(folder.path / "label.txt", label)
@@ -203,11 +203,11 @@ class RunManager:
     def delete(self, name: str) -> str:
         """Put a run that is not training among the deleted ones; returns what `restore` takes."""
         folder = self.store.get(name)
-        with self._alone():
+        with self._queue_lock():
             if self.status(folder) in ACTIVE:
                 raise RunError(f"{folder.label} is training; stop it before you delete it.")
             folder.ticket_file.unlink(missing_ok=True)
-            return self._trash.put(folder)
+            return self._trash.add(folder)
 
     def trash(self) -> list[TrashedRun]:
         """Deleted runs that can be restored, the last deleted first."""
@@ -217,31 +217,31 @@ class RunManager:
         """Bring a deleted run back."""
         return self._trash.restore(trash_id)
 
-    def tend(self) -> None:
+    def start_queued(self) -> None:
         """Start what waits and may go on, and forget what was deleted long ago; quick, to be called every second."""
-        if self._trash.sweep():
+        if self._trash.remove_expired():
             remove_abandoned(self.store)
         if not any(self.store.root.glob("*/queued.json")):
             return
-        with contextlib.suppress(Timeout), self._alone():  # another manager is at it
-            folders = self.store.folders()
+        with contextlib.suppress(Timeout), self._queue_lock():  # another manager is at it
+            folders = self.store.run_dirs()
             num_going = sum(self.status(folder) in ACTIVE for folder in folders)
             for ticket, folder in self._waiting(folders)[: max(0, self._max_runs - num_going)]:
-                folder.keep_ticket(ticket.model_copy(update={"started_at": time.time()}))
+                folder.save_ticket(ticket.model_copy(update={"started_at": time.time()}))
                 self._children[folder.name] = (ticket.drawn, self._spawn(folder))
 
-    def keep_tending(self) -> None:
+    def start_scheduler(self) -> None:
         """Tend every second, in a thread of its own, as long as this process lives."""
 
         def tend() -> None:
             pause = threading.Event()
             while not pause.wait(_TEND_SECONDS):
                 with contextlib.suppress(CharLSTMError, OSError):
-                    self.tend()
+                    self.start_queued()
 
         threading.Thread(target=tend, name="queue", daemon=True).start()
 
-    def _alone(self) -> Lock:
+    def _queue_lock(self) -> Lock:
         """The lock that whoever starts, dequeues or deletes holds."""
         return open_lock(self.store.root / ".queue.lock", _LOCK_SECONDS)
 
@@ -256,18 +256,18 @@ class RunManager:
 
     def _summary(self, folder: RunDir, place: int) -> RunSummary:
         history, status = self._histories[folder.name], self.status(folder)
-        corpus, size, parent = _facts(folder, folder.begun_at())
-        validation, (step, elapsed_seconds) = history.best, history.reached()
+        corpus, size, parent = _facts(folder, folder.created_at())
+        validation, (step, elapsed_seconds) = history.best, history.progress()
         val_loss = validation.val_loss if validation else None
         if history.finished and history.finished.val_stateful is not None:
             val_loss = history.finished.val_stateful
         return RunSummary(
             folder=folder,
             status=status,
-            place=place if status == "queued" else 0,
+            queue_position=place if status == "queued" else 0,
             label=folder.label,
             owner=folder.owner,
-            begun_at=folder.begun_at(),
+            created_at=folder.created_at(),
             corpus=corpus,
             size=size,
             parent=parent,
@@ -275,7 +275,7 @@ class RunManager:
             elapsed_seconds=elapsed_seconds,
             val_loss=val_loss,
             problem=folder.problem() if status == "failed" else "",
-            outline=history.outline(),
+            sparkline=history.sparkline(),
         )
 
     def _spawn(self, folder: RunDir) -> "subprocess.Popen[bytes]":

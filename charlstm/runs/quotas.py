@@ -71,7 +71,7 @@ def minutes_left(folder: RunDir) -> float | None:
         return None
     history = RunHistory(folder)
     history.poll()
-    return max(0.0, most - history.reached()[1] / 60)
+    return max(0.0, most - history.progress()[1] / 60)
 
 
 def limit_extension(folder: RunDir, more: Extension) -> Extension:

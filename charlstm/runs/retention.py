@@ -48,7 +48,7 @@ def remove_expired(store: RunStore, may_go: Callable[[RunDir], bool] = lambda _:
     remove_abandoned(store)
     most, hours, most_runs = limits().max_disk_mb * _BYTES_OF_MB, limits().max_kept_hours, limits().max_kept_runs
     sizes = {folder: _size(folder.path) for folder in visitor_runs(store)}
-    used, removed = sum(sizes.values()) + _drop_left_over(store, sum(sizes.values())), list[str]()
+    used, removed = sum(sizes.values()) + _remove_leftovers(store, sum(sizes.values())), list[str]()
     for folder, size in sizes.items():
         is_old = bool(hours) and time.time() - last_modified(folder) > hours * _SECONDS_OF_HOUR
         is_too_much = (most and used > most) or (most_runs and len(sizes) - len(removed) > most_runs)
@@ -96,14 +96,14 @@ def require_disk(store: RunStore) -> None:
     if not most:
         return
     used = sum(_size(folder.path) for folder in visitor_runs(store))
-    if used + _drop_left_over(store, used) > most:
+    if used + _remove_leftovers(store, used) > most:
         raise RunError("the disk for runs and models is full; delete one, or try again when the oldest have gone.")
 
 
-def _drop_left_over(store: RunStore, used: int) -> int:
+def _remove_leftovers(store: RunStore, used: int) -> int:
     """Of what nobody works with any more, drop what is old or too much beside `used` bytes; returns what stays."""
     most, hours = limits().max_disk_mb * _BYTES_OF_MB, limits().max_kept_hours
-    left_over = _left_over(store)
+    left_over = _leftovers(store)
     sizes = {path: _size(path) for path in left_over}
     stays = sum(sizes.values())
     for path, since in left_over.items():
@@ -114,7 +114,7 @@ def _drop_left_over(store: RunStore, used: int) -> int:
     return stays
 
 
-def _left_over(store: RunStore) -> dict[Path, float]:
+def _leftovers(store: RunStore) -> dict[Path, float]:
     """Deleted runs, then kept texts, each the oldest first, with when they came there (seconds since 1970)."""
     deleted = {store.root / TRASH / each.id: each.deleted_at for each in reversed(Trash(store).runs())}
     kept = {}
@@ -176,7 +176,7 @@ class Trash:
         self._kept_seconds = 86400 * trash_days()
         self._known: dict[str, TrashedRun] = {}  # nothing of a deleted run changes: each is read once
 
-    def put(self, folder: RunDir) -> str:
+    def add(self, folder: RunDir) -> str:
         """Take a run that nobody works on out of the list; returns its id here."""
         trash_id = f"{folder.name}.{time.time_ns() // 1_000_000}"
         try:
@@ -193,7 +193,7 @@ class Trash:
         except OSError:  # nothing was deleted yet
             return []
         known = self._known
-        found = {path.name: known.get(path.name) or _trashed(path) for path in paths}
+        found = {path.name: known.get(path.name) or _parse_trashed(path) for path in paths}
         self._known = found
         return sorted(found.values(), key=lambda each: each.deleted_at, reverse=True)
 
@@ -211,7 +211,7 @@ class Trash:
             raise RunError(f"{name} can't be restored ({error.strerror}); check its folder.") from None
         return folder
 
-    def sweep(self) -> bool:
+    def remove_expired(self) -> bool:
         """Remove for good what was deleted long ago; looks once an hour at most, and returns whether it did."""
         now = time.monotonic()
         if now - self._swept < _SWEEP_SECONDS:
@@ -224,7 +224,7 @@ class Trash:
         return True
 
 
-def _trashed(path: Path) -> TrashedRun:
+def _parse_trashed(path: Path) -> TrashedRun:
     return TrashedRun(path.name, _label(path), _deleted_at(path), RunDir(path).owner)
 
 

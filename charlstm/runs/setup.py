@@ -32,7 +32,8 @@ from charlstm.runs.event_log import EventWriter
 from charlstm.runs.memory_estimate import available_bytes, check_memory, num_parameters
 from charlstm.runs.quotas import check_parameters
 from charlstm.runs.store import RunDir
-from charlstm.training import Trainer, autotune, with_characters
+from charlstm.training import Trainer, with_characters
+from charlstm.training.autotune import autotune
 from charlstm.training.optim import resolve_device
 
 
@@ -66,10 +67,10 @@ def build_trainer(
 
 def begin_added_part(folder: RunDir, trainer: Trainer) -> bool:
     """Whether the run goes on for longer than when it was saved; every process of a group finds so."""
-    num_parts = 1 + len(folder.more())
+    num_parts = 1 + len(folder.extensions())
     is_longer = trainer.course.num_parts < num_parts
     if is_longer:
-        trainer.begin_part(num_parts)
+        trainer.begin_extension(num_parts)
     return is_longer
 
 
@@ -79,7 +80,7 @@ def resolve_autotune(folder: RunDir, corpus: Corpus) -> tuple[str, ...]:
     if settings.train.plan == "off":
         return ()
     settings, note = autotune(settings, corpus)
-    folder.keep_settings(settings)
+    folder.save_settings(settings)
     return (note,)
 
 

@@ -106,7 +106,7 @@ class RunDir:
         """There until the run's settings are."""
         return self.path / ".unprepared"
 
-    def begun_at(self) -> float:
+    def created_at(self) -> float:
         """When the run was prepared, in seconds since 1970; 0 for a folder that is none, or that can't be read."""
         try:
             return self.settings_file.stat().st_mtime
@@ -123,7 +123,7 @@ class RunDir:
             what = printable(str(error).rstrip("."), _SHOWN_CHARS)
             raise RunError(f"the settings of run {self.name} can't be read ({what}); start it anew.") from None
 
-    def keep_settings(self, settings: Settings) -> None:
+    def save_settings(self, settings: Settings) -> None:
         """Publish the run's settings."""
         atomic_write_text(self.settings_file, json.dumps(settings.flat(), indent=2, ensure_ascii=False) + "\n")
 
@@ -134,14 +134,14 @@ class RunDir:
     @property
     def label(self) -> str:
         """What people call the run."""
-        return self._said("label.txt") or self.name
+        return self._read_text("label.txt") or self.name
 
     @property
     def owner(self) -> str:
         """The hash of the token of whoever started it; empty where nobody said."""
-        return self._said("owner")
+        return self._read_text("owner")
 
-    def _said(self, file: str) -> str:
+    def _read_text(self, file: str) -> str:
         try:
             said = read_small(self.path / file, _SHOWN_CHARS).decode("utf-8").strip()
         except (OSError, ValueError):
@@ -160,7 +160,7 @@ class RunDir:
         except (OSError, ValueError):
             return None
 
-    def keep_parent(self, model: Path, name: str) -> None:
+    def save_parent(self, model: Path, name: str) -> None:
         """Copy the model that the run shall begin from; raises `RunError` if it can't be read."""
         try:
             with atomic_write(self.parent_file) as temporary:
@@ -176,22 +176,22 @@ class RunDir:
             raise RunError(f"the model {name} can't be copied ({error.strerror}); choose another one.") from None
 
     @property
-    def more_file(self) -> Path:
+    def extensions_file(self) -> Path:
         """How the run was extended."""
         return self.path / "more.json"
 
-    def more(self) -> tuple[Extension, ...]:
+    def extensions(self) -> tuple[Extension, ...]:
         """How the run was extended, each time; raises `RunError` if that can't be read."""
         try:
-            return PARTS.validate_python(parse_json(read_small(self.more_file)))
+            return PARTS.validate_python(parse_json(read_small(self.extensions_file)))
         except FileNotFoundError:
             return ()
         except (OSError, ValueError):
             raise RunError(f"how run {self.name} was extended can't be read; start from its model instead.") from None
 
-    def keep_more(self, more: Iterable[Extension]) -> None:
+    def save_extensions(self, more: Iterable[Extension]) -> None:
         """Publish how the run was extended."""
-        atomic_write_text(self.more_file, PARTS.dump_json(tuple(more)).decode())
+        atomic_write_text(self.extensions_file, PARTS.dump_json(tuple(more)).decode())
 
     @property
     def has_state(self) -> bool:
@@ -225,18 +225,18 @@ class RunDir:
         """What the run is asked to do."""
         return self.mailbox.control()
 
-    def answer(self) -> WorkerStatus:
+    def worker_status(self) -> WorkerStatus:
         """What its worker has heard and done of it."""
-        return self.mailbox.answer()
+        return self.mailbox.worker_status()
 
-    def ask(self, control: Control) -> None:
+    def request(self, control: Control) -> None:
         """Replace what the run is asked to do; raises `RunError` if that can't be written."""
         try:
-            self.mailbox.put(control)
+            self.mailbox.write_request(control)
         except OSError as error:
             raise RunError(f"run {self.name} can't be asked anything ({error.strerror}); check its folder.") from None
 
-    def take_back_requests(self) -> None:
+    def clear_requests(self) -> None:
         """Forget what the run was asked: it has been done, or whoever starts it again does not want it any more."""
         self.mailbox.clear()
 
@@ -254,7 +254,7 @@ class RunDir:
         is_late = ticket.started_at is not None and time.time() - ticket.started_at > _LOADING_SECONDS
         return None if is_late else ticket
 
-    def keep_ticket(self, ticket: QueueTicket) -> None:
+    def save_ticket(self, ticket: QueueTicket) -> None:
         """Publish the run's place in the queue."""
         atomic_write_text(self.ticket_file, ticket.model_dump_json())
 
@@ -262,7 +262,7 @@ class RunDir:
         """Derived from lock, ticket and last record."""
         ticket = self.ticket()  # looked up before the lock: its worker takes that first
         if self.is_alive():
-            answer = self.answer()
+            answer = self.worker_status()
             if answer.is_halted:
                 return "measuring"
             if self.control().stop:
@@ -287,7 +287,7 @@ class RunDir:
     def is_completed(self) -> bool:
         """Whether the run reached its planned end and there is nothing left to do."""
         last = self._last_record()
-        return isinstance(last, Finished) and last.reason == "completed" and last.num_parts > len(self.more())
+        return isinstance(last, Finished) and last.reason == "completed" and last.num_parts > len(self.extensions())
 
     def _is_starting(self) -> bool:
         try:
@@ -315,14 +315,14 @@ class RunStore:
 
     def get(self, name: str) -> RunDir:
         """The run named `name`; raises `RunError` for a name that is none, or is not there."""
-        folder = RunDir(self.root / (name if name in self._names() else _checked_name(name)))
+        folder = RunDir(self.root / (name if name in self._names() else _validate_name(name)))
         if not folder.exists:
             raise RunError(f"there is no run named {name}; see the list of runs.")
         return folder
 
-    def of_job(self, job: str) -> RunDir | None:
+    def find_by_job(self, job: str) -> RunDir | None:
         """The run that this torchrun made before its processes were started anew."""
-        made = (folder for folder in self.folders() if folder.job_file.is_file() and folder.exists)
+        made = (folder for folder in self.run_dirs() if folder.job_file.is_file() and folder.exists)
         return next((folder for folder in made if folder.job_file.read_text(encoding="utf-8") == job), None)
 
     def create(
@@ -337,7 +337,7 @@ class RunStore:
 
         `job` is what `of_job` finds it by; `prepare` may add files before anybody sees a run in the folder.
         """
-        folder = RunDir(self.root / _checked_name(name))
+        folder = RunDir(self.root / _validate_name(name))
         try:
             folder.path.mkdir(parents=True)
         except FileExistsError:
@@ -351,7 +351,7 @@ class RunStore:
             if job:
                 atomic_write_text(folder.job_file, job)
             prepare(folder)
-            folder.keep_settings(settings)
+            folder.save_settings(settings)
             folder.unprepared_file.unlink()
         except (OSError, UnicodeError) as error:
             shutil.rmtree(folder.path, ignore_errors=True)  # or it would keep the name, and no list would show it
@@ -363,7 +363,7 @@ class RunStore:
 
     def is_free(self, name: str) -> bool:
         """Whether neither a run nor a model is called `name`; raises `RunError` for a name that is none."""
-        return not (self.root / _checked_name(name)).exists()
+        return not (self.root / _validate_name(name)).exists()
 
     def free_name(self, wish: str) -> str:
         """A name like `wish` that is not taken: the wish made plain, with a number behind it if need be."""
@@ -375,10 +375,10 @@ class RunStore:
             name = f"{plain}-{number}"
         return name
 
-    def folders(self) -> list[RunDir]:
+    def run_dirs(self) -> list[RunDir]:
         """All runs, the newest first."""
         runs = [RunDir(self.root / name) for name in self._names()]
-        dated = [(run.begun_at(), run.name, run) for run in runs]
+        dated = [(run.created_at(), run.name, run) for run in runs]
         return [run for begun_at, _, run in sorted(dated, key=lambda row: row[:2], reverse=True) if begun_at]
 
     def _names(self) -> list[str]:
@@ -391,7 +391,7 @@ class RunStore:
             raise RunError(f"the folder of models can't be listed ({error.strerror}); check it.") from None
 
 
-def _checked_name(name: str) -> str:
+def _validate_name(name: str) -> str:
     """Windows has no folder named after a device, whatever its ending, and none with a dot at the end."""
     if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name.split(".")[0]) or name.endswith("."):
         raise RunError(

@@ -104,7 +104,7 @@ def run_training(
                 begun.save_no_sooner_than(save_seconds)
                 # Not taken back before an error is recorded: torchrun ends the first process once it misses another.
                 begun.is_signalled = until_recorded.enter_context(stop_signals())
-                return begun.through()
+                return begun.run()
         except Exception as error:
             if log.num_appended or not folder.has_state:
                 with contextlib.suppress(OSError):  # what keeps the run from writing may keep this record out too
@@ -126,17 +126,17 @@ def run_helper_rank(folder: RunDir, opened: Callable[[], Corpus], world: World) 
         _, trainer, _ = build_trainer(folder, settings, corpus, world)
     tensors, facts = world.broadcast_state()
     check_text_is_the_same(corpus, facts)
-    trainer.load_state(tensors, facts)
+    trainer.load_state_dict(tensors, facts)
     begin_added_part(folder, trainer)
     with stop_signals() as is_signalled:
         for event in trainer.run():
             if isinstance(event, StepDone):
-                stop, save = trainer.agreed(is_signalled(), save=False)
+                stop, save = trainer.agree_on(is_signalled(), save=False)
                 if stop:
                     break
                 if save and trainer.is_finite():
-                    trainer.state()
-        trainer.state()  # which the first process saves
+                    trainer.state_dict()
+        trainer.state_dict()  # which the first process saves
 
 
 class _Halt(Exception):
@@ -167,20 +167,20 @@ class TrainingSession:
         self.asked_factor, self.saved_for = 1.0, 0  # the factor asked for last, and the request to save done last
         self.cause: SaveReason | None = None  # of the next save
         self.is_signalled: Callable[[], bool] = lambda: False
-        self.time = TimeHeld(lambda: self.trainer.elapsed_seconds, lambda: self.ear.look(_LOOK_SECONDS).stop)
+        self.time = TimeHeld(lambda: self.trainer.elapsed_seconds, lambda: self.ear.poll(_LOOK_SECONDS).stop)
 
     def save_no_sooner_than(self, seconds: float) -> None:
         """So much lies between two saves, or more where a save is slow; less before the first."""
         self.shortest_wait, self.save_seconds = seconds, min(seconds, _FIRST_SAVE_SECONDS)
 
-    def through(self) -> Finished:
+    def run(self) -> Finished:
         """Start or resume, train, and finish."""
         if self.folder.state_file.exists():
             self._resume()
         else:
             if self.world.size > 1:
                 self.world.broadcast_state(*self._state())
-            self.record(self._started())
+            self.record(self._started_event())
         references = BaselineThread(self.folder, self.split, self.log)
         with references, looking_at(self.trainer.clock):
             is_stopped = self._train()
@@ -189,7 +189,7 @@ class TrainingSession:
                 references.wait(self.time.may_measure)
         return self._finish(is_stopped)
 
-    def _started(self) -> Started:
+    def _started_event(self) -> Started:
         parent = self.folder.parent()
         return Started(
             step=0,
@@ -210,86 +210,86 @@ class TrainingSession:
         tensors, facts = load_training_state(self.folder.state_file)
         check_text_is_the_same(self.corpus, facts)
         self.world.broadcast_state(tensors, facts)
-        self.trainer.load_state(tensors, facts)
+        self.trainer.load_state_dict(tensors, facts)
         self.asked_factor = self.trainer.course.asked_factor
         self.ear.answer(rate_factor=self.asked_factor, saved_step=self.trainer.step)
-        self.record(Resumed(started_at=_now(), **self._moment()))
+        self.record(Resumed(started_at=_now(), **self._position()))
         if begin_added_part(self.folder, self.trainer):
-            self.record(extension_event(self.folder, self._moment()))
+            self.record(extension_event(self.folder, self._position()))
 
-    def _moment(self) -> dict[str, Any]:
+    def _position(self) -> dict[str, Any]:
         trainer = self.trainer
         return {"step": trainer.step, "elapsed_seconds": trainer.elapsed_seconds, "num_passes": trainer.num_passes}
 
     def _train(self) -> bool:
         """Work the trainer's events off; returns whether the run was stopped before its planned end."""
         if self.world.size == 1:
-            self.trainer.attend = self._attend
+            self.trainer.on_tick = self._on_tick
         with contextlib.suppress(_Halt):
             for event in self.trainer.run():
                 if isinstance(event, StepDone):
-                    if self._is_to_stop_here():
+                    if self._should_stop():
                         break
                 else:
                     self.record(event)
                     if isinstance(event, Evaluated):
-                        self._evaluated(event)
+                        self._record_evaluation(event)
                     elif isinstance(event, Sampled):
                         self.sampled_step = event.step
                     elif isinstance(event, RolledBack):
                         self.evaluated = self.sampled_step = None  # of a step that no longer counts
-        self.trainer.attend = lambda: None
+        self.trainer.on_tick = lambda: None
         return self.trainer.fraction < 1
 
-    def _is_to_stop_here(self) -> bool:
+    def _should_stop(self) -> bool:
         """After a step: do what was asked, and save if it is time. Several processes do so after the same step."""
-        self._look(_LOOK_SECONDS)
+        self._handle_requests(_LOOK_SECONDS)
         is_due = time.monotonic() - self.last_save > self.save_seconds
-        stop, save = self.trainer.agreed(self._is_asked_to_stop(), is_due or self.cause is not None)
+        stop, save = self.trainer.agree_on(self._stop_requested(), is_due or self.cause is not None)
         if save and not stop:
-            self._keep()
-        return stop or (self.world.size == 1 and self._is_asked_to_stop())
+            self._save_and_pause()
+        return stop or (self.world.size == 1 and self._stop_requested())
 
-    def _attend(self) -> None:
+    def _on_tick(self) -> None:
         """Amid a validation or a sample, which neither a pause nor a stop must wait for."""
-        self._look(_LOOK_SECONDS)
+        self._handle_requests(_LOOK_SECONDS)
         if self.cause:
-            self._keep()
-        if (self._is_asked_to_stop() and self.trainer.fraction < 1) or self.time.is_over_amid_reports():
+            self._save_and_pause()
+        if (self._stop_requested() and self.trainer.fraction < 1) or self.time.is_over_amid_reports():
             raise _Halt
 
-    def _keep(self) -> None:
+    def _save_and_pause(self) -> None:
         """Save for the cause there is, and wait if that is a pause."""
         if self.trainer.step and self.trainer.is_finite():  # from before the first step it may as well begin anew
-            self._save_last(self.cause or "timer")
+            self._save_state(self.cause or "timer")
         self.cause = None
-        if self.ear.control.pause and not self._is_asked_to_stop():
+        if self.ear.control.pause and not self._stop_requested():
             self._pause()
         self.ear.answer(done=self.ear.control.number)
 
     def _pause(self) -> None:
-        self.record(Paused(**self._moment()))
+        self.record(Paused(**self._position()))
         self.ear.answer(is_paused=True, done=self.ear.control.number)
         began, began_by_trainer = time.monotonic(), self.trainer.clock()  # which may stand still meanwhile
-        while self.ear.wait().pause and not self._is_asked_to_stop():
-            self._look(0.0)
+        while self.ear.wait().pause and not self._stop_requested():
+            self._handle_requests(0.0)
             if self.time.has_paused(time.monotonic() - began):
                 break
             if self.cause in ("rate", "asked") and self.trainer.step:
-                self._save_last(self.cause)
+                self._save_state(self.cause)
             self.cause = None
             self.ear.answer(done=self.ear.control.number)
         seconds = time.monotonic() - began
         self.time.paused_seconds += seconds
-        self.trainer.rested(self.trainer.clock() - began_by_trainer)
+        self.trainer.exclude_pause(self.trainer.clock() - began_by_trainer)
         self.last_save += seconds
         self.ear.answer(is_paused=False)
-        self.record(Continued(paused_seconds=seconds, **self._moment()))
+        self.record(Continued(paused_seconds=seconds, **self._position()))
 
-    def _look(self, at_most_every: float) -> None:
+    def _handle_requests(self, at_most_every: float) -> None:
         """See what is asked for: sets the learning rate, and the cause to save."""
         before = self.ear.control
-        control = self.ear.look(at_most_every)
+        control = self.ear.poll(at_most_every)
         if control is before:
             return
         self._require_folder()
@@ -301,13 +301,13 @@ class TrainingSession:
             self.cause, self.asked_factor = "rate", control.rate_factor
             planned = self.trainer.next_learning_rate / self.trainer.course.asked_factor
             rates = {"rate_factor": self.asked_factor, "learning_rate": planned * self.asked_factor}
-            self.trainer.ask_factor(self.asked_factor)
+            self.trainer.set_lr_factor(self.asked_factor)
             self.ear.answer(rate_factor=self.asked_factor)
-            self.record(LearningRateChanged(**rates, **self._moment()))
+            self.record(LearningRateChanged(**rates, **self._position()))
         if self.cause is None:  # as when a run is to go on that does
             self.ear.answer(done=control.number)
 
-    def _is_asked_to_stop(self) -> bool:
+    def _stop_requested(self) -> bool:
         return self.ear.control.stop or self.is_signalled() or self.time.is_over()
 
     def _require_folder(self) -> None:
@@ -315,7 +315,7 @@ class TrainingSession:
         if not self.folder.exists:
             raise RunError(f"the folder of run {self.folder.name} is gone, and the run with it; start it anew.")
 
-    def _evaluated(self, event: Evaluated) -> None:
+    def _record_evaluation(self, event: Evaluated) -> None:
         self.evaluated = event
         if event.is_best:
             self._publish(self.folder.path)
@@ -329,16 +329,16 @@ class TrainingSession:
         LanguageModel(language_model.model, language_model.vocabulary, whole).save(place)
 
     def _state(self) -> _State:
-        tensors, facts = self.trainer.state()
+        tensors, facts = self.trainer.state_dict()
         return tensors, {**facts, "corpus_sha256": self.corpus.sha256}
 
-    def _save_last(self, cause: SaveReason, state: _State | None = None) -> None:
+    def _save_state(self, cause: SaveReason, state: _State | None = None) -> None:
         self._require_folder()
         began = time.monotonic()
         save_training_state(self.folder.state_file, *(state or self._state()))
         self._publish(self.folder.state_file.parent)
         self.last_save = time.monotonic()
-        self.record(Saved(cause=cause, **self._moment()))
+        self.record(Saved(cause=cause, **self._position()))
         self.ear.answer(saved_step=self.trainer.step)
         self.save_seconds = max(self.shortest_wait, (self.last_save - began) / _SAVE_SHARE)
 
@@ -348,32 +348,32 @@ class TrainingSession:
         self.ended: _State | None = None
         if self.trainer.step and self.trainer.is_finite():  # broken weights that no report has met are not for keeping
             self.ended = self._state()
-            self._save_last(cause, self.ended)
+            self._save_state(cause, self.ended)
         self.ear.answer(is_halted=True)
 
-    def _report_last(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    def _report_final_step(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """So that what was learned since the last validation is not passed over; the state is to know of it."""
         step, best = self.trainer.step, facts["best_val_loss"]
         is_validated = self.evaluated is not None and self.evaluated.step == step
         if not is_validated:
             event = self.trainer.evaluate()
             self.record(event)
-            self._evaluated(event)
+            self._record_evaluation(event)
             best = event.val_loss if event.is_best else best
         if self.sampled_step != step:
             self.record(self.trainer.sample())
         elif is_validated:
             return
-        self._save_last("end", (tensors, {**facts, "best_val_loss": best, "num_pending": 0}))
+        self._save_state("end", (tensors, {**facts, "best_val_loss": best, "num_pending": 0}))
 
     def _finish(self, is_stopped: bool) -> Finished:
         if is_stopped and self.ended:
-            self.trainer.attend = self._attend_measuring
+            self.trainer.on_tick = self._on_validation_tick
             with contextlib.suppress(_Halt):
-                self._report_last(*self.ended)
+                self._report_final_step(*self.ended)
         if self.ended and not (self.folder.path / MODEL_FILE).exists():  # all measuring took too long: what there is
             self._publish(self.folder.path)
-        val_stateful, val_windows = self._measured(is_stopped)
+        val_stateful, val_windows = self._validate_final(is_stopped)
         finished = Finished(
             step=self.trainer.step,
             reason="stopped" if is_stopped else "completed",
@@ -385,18 +385,18 @@ class TrainingSession:
         self.record(finished)
         return finished
 
-    def _attend_measuring(self) -> None:
+    def _on_validation_tick(self) -> None:
         if not self.time.may_measure():
             raise _Halt
 
-    def _measured(self, is_stopped: bool) -> tuple[float | None, float | None]:
+    def _validate_final(self, is_stopped: bool) -> tuple[float | None, float | None]:
         """Both figures of the best model, measured now if the run has come to its end."""
         if not (self.folder.path / MODEL_FILE).exists():
             return None, None  # stopped before anything was validated
         best = LanguageModel.load(self.folder.path)
         if not is_stopped:
             with contextlib.suppress(_Halt):  # the figures of the run's own validations stay
-                best = with_validation(best, self.split.validation, self._attend_measuring)
+                best = with_validation(best, self.split.validation, self._on_validation_tick)
                 best.save(self.folder.path)
         origin = best.provenance
         return (origin.val_stateful, origin.val_windows) if origin else (None, None)

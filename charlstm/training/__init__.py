@@ -1,13 +1,11 @@
 """Training: `train` runs in this process and returns a model; `Trainer` is the loop, a generator of events."""
 
-from charlstm.training.autotune import autotune
 from charlstm.training.finetuning import with_characters
 from charlstm.training.provenance import build_provenance, describe_hardware, train, with_validation
 from charlstm.training.trainer import Trainer
 
 __all__ = [
     "Trainer",
-    "autotune",
     "build_provenance",
     "describe_hardware",
     "train",

@@ -75,7 +75,7 @@ class _Layer:
     ) -> None:
         self._memory = memory
         self._weight_ih, self._weight_hh, self._bias_ih, self._bias_hh = model.lstm.all_weights[index]
-        self._weight_drop = model.weight_drop()
+        self._weight_drop = model.sample_weight_mask()
         thinned: Tensor = self._weight_hh
         if self._weight_drop is not None:
             thinned = memory("thinned", *thinned.shape, dtype=thinned.dtype)
@@ -112,7 +112,7 @@ class _FirstLayer(_Layer):
         self._embedding: Tensor | None = None if model.embedding is None else model.embedding.weight
         self._vectors: Tensor = weight_ih.t() if self._embedding is None else self._embedding
         self._ids, rows = None, tokens
-        if not model.is_table(tokens.numel()):  # only those characters that occur
+        if not model.uses_input_table(tokens.numel()):  # only those characters that occur
             self._ids, rows = torch.unique(tokens, return_inverse=True)
             self._vectors = self._vectors[self._ids]
         bias = bias_ih + bias_hh

@@ -69,14 +69,14 @@ def build_provenance(trainer: Trainer, corpus: Corpus, evaluated: Evaluated | No
 
 
 def with_validation(
-    language_model: LanguageModel, validation: Tokens, attend: Callable[[], None] = lambda: None
+    language_model: LanguageModel, validation: Tokens, on_tick: Callable[[], None] = lambda: None
 ) -> LanguageModel:
     """The same model with both validation figures, measured on the whole validation text, in its provenance.
 
-    `attend` is called every fraction of a second, and may raise to end it.
+    `on_tick` is called every fraction of a second, and may raise to end it.
     """
     assert language_model.provenance is not None
-    stateful, windows, method = final_validation(language_model.model, validation, attend)
+    stateful, windows, method = final_validation(language_model.model, validation, on_tick)
     figures = {"val_stateful": stateful.nats, "val_windows": windows.nats, "val_stateful_method": method}
     return replace(language_model, provenance=language_model.provenance.model_copy(update=figures))
 

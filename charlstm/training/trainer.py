@@ -73,7 +73,7 @@ class Trainer:
         self._fused_gradients = FusedBackward(self._model, self.dtype) if is_fused else None
         self._carried: State | None = None
         self.clock = clock or AwakeClock()
-        self.attend: Callable[[], None] = lambda: None  # called amid reports, when `state()` may be taken too
+        self.on_tick: Callable[[], None] = lambda: None  # called amid reports, when `state()` may be taken too
         self._wishes = self._agreed = (False, False)  # stop, save
         self._wished_factor = 0.0  # for the next message to the others; 0 for none
         self.course = ScheduleState()
@@ -107,20 +107,20 @@ class Trainer:
         """Of the next update."""
         return self._rate_factor * learning_rate(self.config, self.step, self.fraction)
 
-    def ask_factor(self, factor: float) -> None:
+    def set_lr_factor(self, factor: float) -> None:
         """Multiply the planned learning rate by `factor` from the next update on, or the one after."""
         if self.world.size == 1:
             self.course.asked_factor = factor
         else:
             self._wished_factor = factor
 
-    def rested(self, seconds: float) -> None:
+    def exclude_pause(self, seconds: float) -> None:
         """The consumer has waited so long, at a `StepDone` or when attending: that was no training."""
         self._began += seconds
         self._interval_began += seconds
         self._rested_seconds += seconds
 
-    def begin_part(self, num_parts: int) -> None:
+    def begin_extension(self, num_parts: int) -> None:
         """The config is from here on that of the last of `num_parts` parts of the run."""
         self.course = replace(self.course, part_step=self.step, part_seconds=self.elapsed_seconds, num_parts=num_parts)
 
@@ -132,15 +132,15 @@ class Trainer:
         self._began = self.clock() - self.elapsed_seconds
         self._interval_began = self.clock()
         self._num_untimed = self._num_targets
-        self._good = self.state()
+        self._good = self.state_dict()
         if self.step == 0:
-            first = self._first_point()
+            first = self._initial_progress()
             if not math.isfinite(first.train_loss):
                 raise TrainingDiverged("the loss is no number before anything was learned: begin from other weights.")
             yield first
-            yield from self._reports(is_last=False)
+            yield from self._report(is_last=False)
         elif self._num_pending:  # the state is one of amid its reports
-            yield from self._measurements(self.fraction >= 1, self._num_pending)
+            yield from self._evaluate_and_sample(self.fraction >= 1, self._num_pending)
             yield StepDone(self.step)
         while self.fraction < 1:
             self._update(self._batches[self.step])
@@ -148,11 +148,11 @@ class Trainer:
                 self.elapsed_seconds = self.clock() - self._began
             is_last = self.fraction >= 1
             if any(self._is_due(is_last)) and not self.is_finite():
-                yield self._rewound()
+                yield self._roll_back()
                 is_last = self.fraction >= 1  # gone back, but the time is over
                 if not is_last:
                     continue
-            yield from self._reports(is_last)
+            yield from self._report(is_last)
             yield StepDone(self.step)
 
     def _update(self, batch: Batch) -> None:
@@ -164,10 +164,10 @@ class Trainer:
         state = None if batch.is_first else optim.reset_streams(self._carried, self.config, self.step, self._share)
         has_dropout = self._model.config.dropout or self._model.config.weight_dropout
         with optim.seeded(self.config.seed, self.step, self.device) if has_dropout else contextlib.nullcontext():
-            nats, self._carried = self._learned(batch, state)
+            nats, self._carried = self._compute_gradient(batch, state)
         if self.world.size > 1:
-            nats = self._added_up(nats)
-        self._grad_norm = self._clipped()
+            nats = self._sync(nats)
+        self._grad_norm = self._clip_gradient()
         self._optimizer.step()
         self._nats += nats
         self._num_targets += batch.num_targets
@@ -175,7 +175,7 @@ class Trainer:
         self.step += 1
         self._average_weights()
 
-    def _learned(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
+    def _compute_gradient(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
         """The gradient of one window; returns its summed nats, and the state after it."""
         if self._fused_gradients is not None:
             return self._fused_gradients(batch, state)
@@ -185,14 +185,14 @@ class Trainer:
         (nats / batch.num_targets).backward()  # type: ignore[no-untyped-call]
         return nats.detach(), carried
 
-    def _clipped(self) -> Tensor:
+    def _clip_gradient(self) -> Tensor:
         """Shorten the gradient to `max_grad_norm`; returns how long it was."""
         norm: Tensor = torch.linalg.vector_norm(self._gradient)
         if self.config.max_grad_norm:
             self._gradient.mul_((self.config.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
-    def _added_up(self, nats: Tensor) -> Tensor:
+    def _sync(self, nats: Tensor) -> Tensor:
         """Add up over the processes what they found: the gradients, and `nats`, which is returned.
 
         In the same message travel what was wished for, and the time on the first one's clock, which all go by.
@@ -208,7 +208,7 @@ class Trainer:
         self.course.asked_factor = factor or self.course.asked_factor
         return total
 
-    def agreed(self, stop: bool, save: bool) -> tuple[bool, bool]:
+    def agree_on(self, stop: bool, save: bool) -> tuple[bool, bool]:
         """Whether to stop, and to save, after this step: alone as is wished.
 
         Several processes hear each other's wishes with the next step, so that all heed them after the same one.
@@ -232,15 +232,15 @@ class Trainer:
         logs, evaluates, samples = (is_last or self.step % period == 0 for period in periods)
         return logs, evaluates, samples or evaluates
 
-    def _reports(self, is_last: bool) -> Iterator[Event]:
+    def _report(self, is_last: bool) -> Iterator[Event]:
         """What is due after this step; the time it takes does not count against characters per second."""
         if self._is_due(is_last)[0] and self._num_targets:
             yield self._progress()
             if self.step - self._good[1]["step"] >= _STEPS_TO_KEEP:
-                self._good = self.state()
-        yield from self._measurements(is_last)
+                self._good = self.state_dict()
+        yield from self._evaluate_and_sample(is_last)
 
-    def _measurements(self, is_last: bool, num_pending: int = 2) -> Iterator[Event]:
+    def _evaluate_and_sample(self, is_last: bool, num_pending: int = 2) -> Iterator[Event]:
         _, evaluates, samples = self._is_due(is_last)
         began, rested = self.clock(), self._rested_seconds
         if evaluates and self.world.is_rank_zero and num_pending == 2:
@@ -252,7 +252,7 @@ class Trainer:
         self._num_pending = 0
         self._interval_began += self.clock() - began - (self._rested_seconds - rested)
 
-    def _first_point(self) -> Progress:
+    def _initial_progress(self) -> Progress:
         """The loss of the untrained model on the first window: near ln V."""
         batch = self._batches[0]
         with evaluating(self._model):
@@ -268,7 +268,7 @@ class Trainer:
             return True
         return all(bool(parameter.isfinite().all()) for parameter in self._model.parameters())
 
-    def _rewound(self) -> RolledBack:
+    def _roll_back(self) -> RolledBack:
         """Go back to the last good state at half the learning rate; raises `TrainingDiverged` the second time."""
         if self.course.rate_factor < 1:
             longest = self.config.max_grad_norm
@@ -279,10 +279,10 @@ class Trainer:
             )
         diverged, spent, best = self.step, self.elapsed_seconds, self.best_val_loss
         course = replace(self.course, rate_factor=0.5)
-        self.load_state(*self._good)
+        self.load_state_dict(*self._good)
         # what was best stays so: whoever published it since must not replace it by something worse
         self.elapsed_seconds, self.best_val_loss, self.course = spent, best, course
-        self._good = self.state()
+        self._good = self.state_dict()
         return RolledBack(step=self.step, diverged_step=diverged, rate_factor=course.rate_factor)
 
     def _progress(self) -> Progress:
@@ -311,7 +311,7 @@ class Trainer:
 
     def evaluate(self) -> Evaluated:
         """Validate the present weights, or their average; touches no training state but the best figure so far."""
-        loss, method = evaluate_batched(self.language_model.model, self._validation, self.dtype, self.attend)
+        loss, method = evaluate_batched(self.language_model.model, self._validation, self.dtype, self.on_tick)
         if self._is_part:
             method = f"{method}, first {len(self._validation):,} characters"
         is_best = loss.nats < self.best_val_loss
@@ -327,11 +327,11 @@ class Trainer:
         text = prompt
         for chunk in self.language_model.stream(prompt, how):
             text += chunk.text
-            self.attend()
+            self.on_tick()
         return Sampled(step=self.step, text=text, temperature=how.temperature, seed=how.seed)
 
     @torch.inference_mode(False)
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Copies of tensors, and JSON facts, from which `load_state` continues bit for bit; take at a `StepDone`.
 
         All processes of a group take it together, and get what one process alone would.
@@ -367,7 +367,7 @@ class Trainer:
         return whole
 
     @torch.inference_mode(False)
-    def load_state(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    def load_state_dict(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Continue from `state()`; raises `CheckpointError` if it belongs to another model."""
         try:
             known = StateFacts.read(facts)
@@ -375,7 +375,7 @@ class Trainer:
             if self._average is not None:
                 self._average.load_state_dict(optim.strip_prefix("average.", tensors), strict=True)
             optim.load_optimizer(self._optimizer, tensors)
-            self._carried = self._carried_in(tensors)
+            self._carried = self._read_carried(tensors)
             self._nats = tensors["nats"].clone().to(self.device)
             self.step, self.elapsed_seconds, self.course = known.step, known.elapsed_seconds, known.course
             self.best_val_loss = math.inf if known.best_val_loss is None else known.best_val_loss
@@ -386,7 +386,7 @@ class Trainer:
                 f"the training state does not fit this run ({str(error).splitlines()[0][:200]}); start the run anew."
             ) from None
 
-    def _carried_in(self, tensors: dict[str, Tensor]) -> State | None:
+    def _read_carried(self, tensors: dict[str, Tensor]) -> State | None:
         if "carried.h" not in tensors:
             return None
         expected = self._model.initial_state(self.config.batch_size)[0].shape

@@ -60,7 +60,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
     With `warms_up` the first click need not wait for a compiler or a model.
     """
     manager = RunManager(checkpoints_dir)
-    manager.keep_tending()
+    manager.start_scheduler()
     watch = RunWatch(manager)
     shelf = ModelShelf(checkpoints_dir, watch.live_models)
     if warms_up:

@@ -13,7 +13,7 @@ import gradio as gr
 from charlstm.checkpoint import MODEL_FILE
 from charlstm.errors import CharLSTMError, RunError
 from charlstm.hosting import BUNDLED
-from charlstm.runs.access import is_space_owner, may_steer, require_steering
+from charlstm.runs.access import can_control, is_space_owner, require_control
 from charlstm.runs.kept import Extension
 from charlstm.runs.manager import RunSummary
 from charlstm.runs.setup import check_before_resuming
@@ -61,7 +61,7 @@ class Board:
             shown = self._shown(asked.get("run"))
             sections = self._sections(shown, asked, tags)
         # What the page hides is refused by `_act` as well.
-        may = shown is not None and may_steer(shown, str(asked.get("visitor")), is_owner)
+        may = shown is not None and can_control(shown, str(asked.get("visitor")), is_owner)
         sections["may"] = section(may)
         sent: dict[str, list[Any]] = {}
         num_bytes = 0
@@ -147,7 +147,7 @@ class Board:
         if action == "restore":
             return self._restore(str(asked.get("run")), visitor, is_owner)
         run = self.watch.summary(asked.get("run"))
-        require_steering(run, visitor, is_owner)
+        require_control(run, visitor, is_owner)
         name = run.name
         if name in BUNDLED and action in ("rename", "delete"):
             raise RunError(f"{name} comes with the app and stays as it is.")
@@ -179,7 +179,7 @@ class Board:
         deleted = next((each for each in self.watch.manager.trash() if each.id == trash_id), None)
         if deleted is None:
             raise RunError("this run is no longer among the deleted ones.")
-        require_steering(deleted, visitor, is_owner)
+        require_control(deleted, visitor, is_owner)
         return self.watch.manager.restore(trash_id).name
 
     def _samples(self, asked: Mapping[str, Any]) -> dict[str, Any]:

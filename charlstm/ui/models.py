@@ -16,7 +16,7 @@ from charlstm.corpus import DATASETS, Corpus, is_available_offline, open_corpus,
 from charlstm.errors import CharLSTMError, CheckpointError
 from charlstm.hosting import BUNDLED, is_public
 from charlstm.language_model import LanguageModel
-from charlstm.runs.access import is_space_owner, may_read
+from charlstm.runs.access import can_read, is_space_owner
 from charlstm.runs.store import RunDir
 
 _LOADED_AT_ONCE = 4
@@ -117,7 +117,7 @@ class ModelShelf:
             return True
         place = self._file(str(name)).parent
         folder = RunDir(place.parent if str(name) in self._live() else place)
-        return may_read(folder, folder.corpus_file.exists(), visitor, is_space_owner(username))
+        return can_read(folder, folder.corpus_file.exists(), visitor, is_space_owner(username))
 
     def prompts(self, name: str | None) -> tuple[str, ...]:
         """Prompts that belong to the model named `name`: chosen ones, else what its text's lines often begin with."""

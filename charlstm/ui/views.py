@@ -125,10 +125,10 @@ def _possible(run: RunSummary, has_model: bool, is_bundled: bool) -> list[str]:
 
 def _story(run: RunSummary, history: RunHistory, asked: Asked | None) -> str:
     """How far the run is, and what it has been asked and has not done yet."""
-    reached, _ = history.reached()
+    reached, _ = history.progress()
     step = f"step {reached:,}" if reached or history.latest else ""
     if run.status == "queued":
-        return "next in the queue" if run.place == 1 else f"place {run.place} in the queue"
+        return "next in the queue" if run.queue_position == 1 else f"place {run.queue_position} in the queue"
     if run.status == "failed":
         return capitalised(without_places(run.problem))
     if run.status == "interrupted" and not run.folder.has_state:
@@ -221,7 +221,7 @@ def house_of(active: RunSummary | None, history: RunHistory | None) -> dict[str,
 def row_of(run: RunSummary, is_bundled: bool) -> dict[str, Any]:
     """The run's row in the table of runs."""
     sign, word = STATE_WORDS[run.status]
-    place = f", place {run.place}" if run.status == "queued" else ""
+    place = f", place {run.queue_position}" if run.status == "queued" else ""
     state = "comes with the app" if is_bundled else f"{sign} {word}{place}"
     loss = f"{run.val_loss:.3f}" if run.val_loss is not None else "–"
     minutes = f"{run.elapsed_seconds / 60:.1f}"
@@ -230,7 +230,7 @@ def row_of(run: RunSummary, is_bundled: bool) -> dict[str, Any]:
         "label": run.label,
         "status": run.status,
         "cells": [run.corpus, run.size.replace("x", "×"), minutes, loss, state],
-        "curve": _small_curve(run.outline),
+        "curve": _small_curve(run.sparkline),
     }
 
 

@@ -78,7 +78,7 @@ class Watched:
 
     def _state(self) -> dict[str, Any]:
         run, folder = self.summary, self.summary.folder
-        asked = Asked(folder.control(), folder.answer()) if run.status in ACTIVE else Asked()
+        asked = Asked(folder.control(), folder.worker_status()) if run.status in ACTIVE else Asked()
         has_model = (folder.path / MODEL_FILE).is_file()
         state = views.state_of(run, self.history, asked, has_model, run.name in BUNDLED)
         self.is_asked = state["is_asked"]

@@ -145,7 +145,7 @@ def test_a_damaged_run_is_one_row_of_the_list(tmp_path: Path) -> None:
         assert rows["broken"].label.isprintable()
         describe_run(rows["broken"].folder)
         folder = rows["broken"].folder
-        for ask in (folder.settings, folder.more, lambda: manager.steer("broken", pause=True)):
+        for ask in (folder.settings, folder.extensions, lambda: manager.steer("broken", pause=True)):
             outcome(ask, tmp_path)
         outcome(lambda: manager.rename("broken", "näme"), tmp_path)
         (tmp_path / "broken" / file).write_bytes(FILES[file])

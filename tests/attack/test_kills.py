@@ -97,5 +97,5 @@ def test_of_a_manager_that_is_killed_no_acknowledged_start_is_lost(tmp_path: Pat
         rows = manager.runs()
         assert len(rows) >= acknowledged > 0
         assert {row.status for row in rows} <= {"queued", "starting"}
-        manager.tend()
+        manager.start_queued()
         manager.start(Settings(), "after", "some text")

@@ -39,7 +39,7 @@ def _public(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunManager:
     """One whose runs wait: nothing is started."""
-    monkeypatch.setattr(RunManager, "tend", lambda _: None)
+    monkeypatch.setattr(RunManager, "start_queued", lambda _: None)
     return RunManager(tmp_path)
 
 
@@ -76,9 +76,9 @@ class TestMinutes:
         monkeypatch.setenv("CHARLSTM_MAX_MINUTES", "1")
         folder = ended(manager, "mine", "me", minutes=0.5)
         assert act(manager, action="extend", run="mine", minutes=minutes, visitor="me")
-        assert folder.more() == ()
+        assert folder.extensions() == ()
         assert act(manager, action="extend", run="mine", minutes=0.4, visitor="me") == ""
-        assert [each.minutes for each in folder.more()] == [0.4]
+        assert [each.minutes for each in folder.extensions()] == [0.4]
 
     def test_passes_and_steps_are_added_within_the_minutes_that_are_left(
         self, manager: RunManager, monkeypatch: pytest.MonkeyPatch
@@ -88,7 +88,7 @@ class TestMinutes:
         monkeypatch.setenv("CHARLSTM_MAX_MINUTES", "2")
         folder = ended(manager, "mine", "me", minutes=0.5)
         manager.extend("mine", Extension(steps=10**9))
-        assert folder.more()[0].minutes == pytest.approx(1.5)
+        assert folder.extensions()[0].minutes == pytest.approx(1.5)
 
     def test_a_run_that_has_had_its_minutes_gets_no_more(
         self, manager: RunManager, monkeypatch: pytest.MonkeyPatch

@@ -102,7 +102,7 @@ def test_a_deleted_run_is_forgotten_and_one_that_is_brought_back_is_kept_again(
     backup.restore()
     backup.keep()
     before = _kept(hub)
-    deleted = trash.put(RunDir(store.root / "mine"))
+    deleted = trash.add(RunDir(store.root / "mine"))
     after_a_restart = backup_of(store)
     assert after_a_restart.restore() == []
     assert after_a_restart.keep() == []
@@ -110,7 +110,7 @@ def test_a_deleted_run_is_forgotten_and_one_that_is_brought_back_is_kept_again(
     trash.restore(deleted)
     assert after_a_restart.keep() == ["mine"]
     assert _kept(hub) == before
-    trash.put(RunDir(store.root / "mine"))
+    trash.add(RunDir(store.root / "mine"))
     assert after_a_restart.keep() == []
     assert _kept(hub) == {}
 

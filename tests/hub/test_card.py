@@ -19,7 +19,7 @@ from charlstm import LanguageModel, ModelConfig, SampleConfig, Settings, Vocabul
 from charlstm.cli import main
 from charlstm.errors import HubError
 from charlstm.events import Evaluated, Progress, Record
-from charlstm.hub.picture import curve_png
+from charlstm.hub.picture import loss_plot_png
 from charlstm.hub.push import pack
 from charlstm.runs.history import History
 from charlstm.runs.retention import ORIGIN_FILE
@@ -215,7 +215,7 @@ def test_the_curve_is_a_picture_whose_lines_lie_where_the_losses_are(tmp_path: P
         for step in range(0, 101, 10)
     ]
     points.append(Evaluated(step=0, val_loss=4.0, method="", is_best=True, elapsed_seconds=1))
-    data = curve_png(points)
+    data = loss_plot_png(points)
     assert data is not None
     (tmp_path / "curve.png").write_bytes(data)
     picture = Image.open(tmp_path / "curve.png").convert("RGB")

@@ -176,7 +176,7 @@ def test_pulling_twice_leaves_one_copy_and_another_model_gets_another_name(
     assert (tmp_path / "tiny" / "model.safetensors").read_bytes() == before
     with pytest.raises(HubError, match="choose another name"):
         pull("owner/tiny", store, name="tiny")
-    assert store.folders() == []  # a pulled model is no run
+    assert store.run_dirs() == []  # a pulled model is no run
 
 
 def test_what_was_fetched_serves_when_the_hub_is_gone(hub: LoopbackHub, trained: Path, packed: Parcel) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from charlstm.cli import main
-from charlstm.generation.stream import SampleConfig
+from charlstm.config import SampleConfig
 from charlstm.language_model import LanguageModel
 
 _SPANISH = (

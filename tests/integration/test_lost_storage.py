@@ -101,7 +101,7 @@ def failing_publish(monkeypatch: pytest.MonkeyPatch, number: int, after: int) ->
             if count[0] > after:
                 raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(checkpoint, "publish", publish)
+    monkeypatch.setattr(checkpoint, "atomic_write", publish)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO, errno.EDQUOT])

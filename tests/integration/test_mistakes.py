@@ -102,5 +102,5 @@ def test_a_run_that_can_not_be_read_hides_no_other(tmp_path: Path) -> None:
     for name in ("one", "two"):
         store.create(Settings.preset("minute"), name)
     (tmp_path / "one").chmod(0)
-    assert [run.name for run in store.folders()] == ["two"]
+    assert [run.name for run in store.run_dirs()] == ["two"]
     (tmp_path / "one").chmod(0o700)
