@@ -1,5 +1,7 @@
 """Words that the command line and the page share."""
 
+import html
+import math
 import re
 import sys
 from pathlib import Path
@@ -32,3 +34,30 @@ def format_duration(seconds: float) -> str:
     parts = [(hours, "h"), (minutes, "min"), (seconds, "s")]
     shown = [f"{number} {unit}" for number, unit in parts if number] or ["0 s"]
     return " ".join(shown[:2])
+
+
+def escape_html(text: str) -> str:
+    """`text` as HTML that shows exactly it: neither tags nor the `${...}` and `{{...}}` of templates act."""
+    escaped = html.escape(text)
+    return escaped.replace("$", "&#36;").replace("{", "&#123;").replace("}", "&#125;").replace("`", "&#96;")
+
+
+def escape_lines(text: str) -> str:
+    """`plain`, with line ends."""
+    return "<br>".join(escape_html(line) for line in text.split("\n"))
+
+
+def capitalize(text: str) -> str:
+    """`text` with its first letter large."""
+    return text[:1].upper() + text[1:]
+
+
+def error_text(error: Exception) -> str:
+    """An error's message as a sentence of the page; a name it begins with keeps its letters."""
+    message = without_places(str(error))
+    return capitalize(message) if message.split(" ", 1)[0].isalpha() else message
+
+
+def format_nats(loss: float) -> str:
+    """A loss with its unit, in both of them."""
+    return f"{loss:.3f} nats per character ({loss / math.log(2):.2f} bits)"

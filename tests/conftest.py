@@ -73,7 +73,7 @@ def _kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = (base.parent if is_one_of_many else base) / "compiled"
     with FileLock(cache.with_suffix(".lock")):
         if not cache.exists():
-            code = "from charlstm.kernel.build import library; library()"
+            code = "from charlstm.kernel.build import load_library; load_library()"
             environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
             subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=environment, check=True)
     return cache / "charlstm" / "kernels"

@@ -18,7 +18,7 @@ from charlstm.corpus.download import parse_dataset
 from charlstm.errors import CorpusError
 from charlstm.runs.setup import load_corpus
 from charlstm.runs.store import RunDir
-from charlstm.ui import texts
+from charlstm.ui import corpus_picker
 
 TEXT = "the quick brown fox jumps over the lazy dog, naïvely\n" * 60
 
@@ -145,7 +145,7 @@ def test_strangers_reach_nothing_but_the_public_internet(address: str, monkeypat
     connected: list[object] = []
     monkeypatch.setattr(socket, "create_connection", lambda *each, **_: connected.append(each))
     with pytest.raises(CorpusError):
-        texts.chosen(texts.ADDRESS, None, address, "auto")
+        corpus_picker.selected_corpus(corpus_picker.ADDRESS, None, address, "auto")
     assert connected == []
 
 
@@ -198,8 +198,8 @@ def test_a_run_keeps_the_text_that_was_fetched_for_it(tmp_path: Path) -> None:
 def test_the_page_takes_addresses_and_no_paths(tmp_path: Path) -> None:
     (tmp_path / "secret.txt").write_text("a secret")
     with pytest.raises(CorpusError, match="give an address such as"):
-        texts.chosen(texts.ADDRESS, None, str(tmp_path / "secret.txt"), "auto")
-    assert "when you press Start" in texts.described(texts.ADDRESS, None, "https://host/x", "auto")
+        corpus_picker.selected_corpus(corpus_picker.ADDRESS, None, str(tmp_path / "secret.txt"), "auto")
+    assert "when you press Start" in corpus_picker.corpus_summary(corpus_picker.ADDRESS, None, "https://host/x", "auto")
 
 
 @pytest.mark.parametrize("login", ["", "user:p%40ss@"])

@@ -14,8 +14,8 @@ from charlstm.files import atomic_write, atomic_write_text
 DIES_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from charlstm.files import publish
-with publish(Path(sys.argv[1])) as temporary:
+from charlstm.files import atomic_write
+with atomic_write(Path(sys.argv[1])) as temporary:
     with temporary.open("w") as file:
         file.write("half of the new")
         file.flush()

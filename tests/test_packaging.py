@@ -73,7 +73,7 @@ def test_the_wheel_holds_the_whole_package_one_model_and_nothing_else(archives: 
     assert {
         "charlstm/kernel/csrc/kernel.c",
         "charlstm/kernel/csrc/decoder.inc.c",
-        "charlstm/ui/static/stage.js",
+        "charlstm/ui/static/run_panel.js",
     } <= package
     model = {f"charlstm/checkpoints/tiny-shakespeare/{name}" for name in _MODEL_FILES}
     assert {name for name in names if ".dist-info/" not in name} == package | model

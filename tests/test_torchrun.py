@@ -68,7 +68,7 @@ from charlstm.runs.store import RunDir
 from charlstm.training import Trainer
 worker._LOOK_SECONDS = 0.0
 worker._SAVE_SHARE = 0.5
-worker.work = functools.partial(worker.work, save_seconds=0.0)
+worker.run_training = functools.partial(worker.run_training, save_seconds=0.0)
 real_signals, signalled = worker.stop_signals, []
 @contextlib.contextmanager
 def stop_signals():

@@ -8,17 +8,17 @@ from gradio.events import api
 
 from charlstm.config import SampleConfig
 from charlstm.errors import CharLSTMError, ConfigError
-from charlstm.ui.compare import scored
-from charlstm.ui.models import ModelShelf, facts_of
-from charlstm.ui.reader import text_of, whole
-from charlstm.ui.views import sentence
-from charlstm.ui.writing import PROGRAM, Wish, Writers, write
+from charlstm.formatting import error_text
+from charlstm.ui.compare import score_text
+from charlstm.ui.generation import PROGRAM, ActiveRequests, GenerationRequest, generate
+from charlstm.ui.models import ModelRegistry, describe_model
+from charlstm.ui.surprisal_text import replace_surrogates, text_of
 
 _MOST_CHARS = 100_000
 _DEFAULTS = SampleConfig()
 
 
-def build_api(shelf: ModelShelf, writers: Writers, concurrency: int) -> None:
+def build_api(shelf: ModelRegistry, writers: ActiveRequests, concurrency: int) -> None:
     """Offer the three functions; everything else on the page is private."""
     functions = _Functions(shelf, writers)
     api(functions.generate, api_name="generate", concurrency_limit=concurrency, concurrency_id="write")
@@ -29,7 +29,7 @@ def build_api(shelf: ModelShelf, writers: Writers, concurrency: int) -> None:
 class _Functions:
     """What programs may call."""
 
-    def __init__(self, shelf: ModelShelf, writers: Writers) -> None:
+    def __init__(self, shelf: ModelRegistry, writers: ActiveRequests) -> None:
         self._shelf, self._writers = shelf, writers
 
     def generate(
@@ -74,10 +74,10 @@ class _Functions:
             "seed": seed,
         }
         try:
-            wish = Wish.of(model, prompt, values)
+            wish = GenerationRequest.of(model, prompt, values)
             if not 0 < wish.config.num_chars * wish.config.num_samples <= _MOST_CHARS:
                 raise ConfigError(f"num_chars x num_samples must be from 1 to {_MOST_CHARS:,}.")
-            for frame in write(self._shelf, wish, self._writers, lambda: False, PROGRAM):
+            for frame in generate(self._shelf, wish, self._writers, lambda: False, PROGRAM):
                 page = frame.page
                 yield {
                     "opening": "" if prompt else page["given"],
@@ -86,7 +86,7 @@ class _Functions:
                     "is_done": not page["is_writing"],
                 }
         except CharLSTMError as error:
-            raise gr.Error(sentence(error), print_exception=False) from None
+            raise gr.Error(error_text(error), print_exception=False) from None
 
     def score(self, model: str, text: str) -> dict[str, Any]:
         """How well a model predicts a text.
@@ -99,9 +99,9 @@ class _Functions:
             {"nats", "bits": per character, "perplexity", "characters", "surprises": nats of each character}
         """
         try:
-            _, figures, surprises = scored(self._shelf, model, text)
+            _, figures, surprises = score_text(self._shelf, model, text)
         except CharLSTMError as error:
-            raise gr.Error(sentence(error), print_exception=False) from None
+            raise gr.Error(error_text(error), print_exception=False) from None
         return {**figures, "surprises": [round(each, 4) for each in surprises]}
 
     def models(self) -> list[dict[str, Any]]:
@@ -113,8 +113,11 @@ class _Functions:
         return [{"name": name, **_described(self._shelf, name)} for name in self._shelf.names()]
 
 
-def _described(shelf: ModelShelf, name: str) -> dict[str, Any]:
+def _described(shelf: ModelRegistry, name: str) -> dict[str, Any]:
     try:
-        return {"facts": whole(facts_of(shelf.load(name)).line), "prompts": [*map(whole, shelf.prompts(name))]}
+        return {
+            "facts": replace_surrogates(describe_model(shelf.load(name)).line),
+            "prompts": [*map(replace_surrogates, shelf.prompts(name))],
+        }
     except CharLSTMError as error:
-        return {"facts": sentence(error), "prompts": []}
+        return {"facts": error_text(error), "prompts": []}

@@ -10,24 +10,24 @@ import torch
 from starlette.middleware import Middleware
 
 from charlstm.flags import App
+from charlstm.formatting import escape_html
 from charlstm.hosting import is_public, limits
 from charlstm.hub.keeping import Housekeeper
 from charlstm.kernel.build import compiler_note
 from charlstm.places import page_checkpoints_dir
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
-from charlstm.ui import assets, hub_tab, reader, server, sheet
-from charlstm.ui.controls import PRIVATE
+from charlstm.ui import assets, hub_tab, server, sheet, surprisal_text
+from charlstm.ui.components import PRIVATE
 from charlstm.ui.crowd import look_less_often, prepare_for_crowds, settle
-from charlstm.ui.form import KEPT
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.hub_tab import build_hub_tab
-from charlstm.ui.models import ModelShelf
+from charlstm.ui.models import ModelRegistry
+from charlstm.ui.run_cache import RunCache
 from charlstm.ui.sessions import MOST_SESSIONS
-from charlstm.ui.style import CSS, THEME
-from charlstm.ui.train_tab import build_house, build_train_tab, run_of
-from charlstm.ui.views import plain
-from charlstm.ui.watch import RunWatch
+from charlstm.ui.theme import CSS, THEME
+from charlstm.ui.train_form import KEPT
+from charlstm.ui.train_tab import build_status_line, build_train_tab, run_of
 from charlstm.ui.zero_gpu import declare_gpu_function
 
 _GENERATE = "generate"
@@ -39,7 +39,7 @@ def launch_options() -> dict[str, Any]:
     """For `launch` of the page, here and in tests."""
     return {
         "theme": THEME,
-        "css": CSS + sheet.CSS + reader.CSS + hub_tab.CSS + assets.css(),
+        "css": CSS + sheet.CSS + surprisal_text.CSS + hub_tab.CSS + assets.css(),
         "head": assets.head(),
         "footer_links": ["api", "gradio", "settings"],
         "max_file_size": "200mb",
@@ -61,8 +61,8 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
     """
     manager = RunManager(checkpoints_dir)
     manager.start_scheduler()
-    watch = RunWatch(manager)
-    shelf = ModelShelf(checkpoints_dir, watch.live_models)
+    watch = RunCache(manager)
+    shelf = ModelRegistry(checkpoints_dir, watch.live_models)
     if warms_up:
         # No daemon: a thread that Python ends inside PyTorch takes the process down with an abort.
         threading.Thread(target=_warm_up, args=(shelf,)).start()
@@ -71,7 +71,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
     with page:
         with gr.Row(elem_id="top"):
             gr.HTML(_TITLE)
-            build_house(watch)
+            build_status_line(watch)
         with gr.Tabs() as tabs:
             with gr.Tab("Generate", id=_GENERATE) as generate_tab:
                 generate = build_generate_tab(shelf)
@@ -80,7 +80,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
             with gr.Tab("Hub", id="hub") as hub_shown:
                 hub = build_hub_tab(shelf, manager.store)
         if note := owner_note():
-            gr.HTML(plain(note), elem_id="compiler-note")
+            gr.HTML(escape_html(note), elem_id="compiler-note")
 
         def open_page(request: gr.Request) -> list[Any]:
             return generate.read_address(request)
@@ -107,7 +107,7 @@ def owner_note() -> str:
     return "" if is_public() else compiler_note()
 
 
-def _warm_up(shelf: ModelShelf) -> None:
+def _warm_up(shelf: ModelRegistry) -> None:
     shelf.warm_up()
     settle()
 

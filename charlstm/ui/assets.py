@@ -10,7 +10,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _FIRST = "frames.js"  # before Gradio's own, which keep the functions of the window that they find
-_SCRIPTS = ("dom.js", "chart.js", "store.js", "samples.js", "stage.js", "runs.js")  # each builds on those before it
+_SCRIPTS = ("dom.js", "chart.js", "page_state.js", "samples.js", "run_panel.js", "run_table.js")  # in this order
 _FOLDER = "static"
 _WORTH_IT = 4000  # bytes: an answer of a tick is smaller, once a page has the run
 

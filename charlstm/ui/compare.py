@@ -7,12 +7,12 @@ from typing import Any
 import gradio as gr
 
 from charlstm.errors import CharLSTMError, ConfigError
+from charlstm.formatting import error_text, escape_html, escape_lines
 from charlstm.generation.memorization import longest_stretch
-from charlstm.ui.controls import GROWING, PRIVATE, VISITOR
-from charlstm.ui.models import ModelShelf, facts_of
-from charlstm.ui.reader import WIDTH, Growing, Page, pages_texts, reader
-from charlstm.ui.views import plain, plain_lines, sentence
-from charlstm.ui.writing import MOST_CHARS, SETTINGS, Wish, Writers, write
+from charlstm.ui.components import GROWING, PRIVATE, VISITOR
+from charlstm.ui.generation import MOST_CHARS, SETTINGS, ActiveRequests, GenerationRequest, generate
+from charlstm.ui.models import ModelRegistry, describe_model
+from charlstm.ui.surprisal_text import WIDTH, Page, TextBuilder, build_surprisal_text, parse_page
 
 LONGEST_SCORED = 20_000
 _SHOWN_OF_STRETCH = 200
@@ -20,7 +20,9 @@ NO_MODEL = "none"
 _COMPARED_AT_ONCE = 4  # texts, of different visitors
 
 
-def copied(shelf: ModelShelf, name: Any, page: Any, visitor: str = "", username: str | None = None) -> tuple[Page, str]:
+def mark_copied(
+    shelf: ModelRegistry, name: Any, page: Any, visitor: str = "", username: str | None = None
+) -> tuple[Page, str]:
     """The page with the longest stretch of each text marked that the model's corpus holds, and what to say of it.
 
     Whoever may compare any text as often as they like can read the corpus from the answers, character by character: a
@@ -28,7 +30,7 @@ def copied(shelf: ModelShelf, name: Any, page: Any, visitor: str = "", username:
     """
     if not shelf.may_read(name, visitor, username):
         raise CharLSTMError(f"{name} learned from somebody's own text; only they may compare with it.")
-    texts = pages_texts(page, MOST_CHARS)
+    texts = parse_page(page, MOST_CHARS)
     if texts is None or not any(texts):
         raise CharLSTMError("there is no text here to compare: write one first.")
     corpus = shelf.corpus(name)
@@ -47,7 +49,7 @@ def copied(shelf: ModelShelf, name: Any, page: Any, visitor: str = "", username:
     return marked, "\n".join(parts)
 
 
-def scored(shelf: ModelShelf, name: Any, text: Any) -> tuple[Growing, dict[str, Any], tuple[float, ...]]:
+def score_text(shelf: ModelRegistry, name: Any, text: Any) -> tuple[TextBuilder, dict[str, Any], tuple[float, ...]]:
     """A page of `text` with what the model thinks of it, the figures, and the surprise of each character."""
     if not isinstance(text, str) or not isinstance(name, str | None):
         raise ConfigError("model and text must be texts.")
@@ -55,11 +57,11 @@ def scored(shelf: ModelShelf, name: Any, text: Any) -> tuple[Growing, dict[str, 
         raise ConfigError(f"the text has {len(text):,} characters; at most {LONGEST_SCORED:,} are scored: shorten it.")
     language_model = shelf.load(name)
     found = language_model.score(text, WIDTH)
-    growing = Growing(
+    growing = TextBuilder(
         secrets.token_hex(8),
         "",
         1,
-        is_code=facts_of(language_model).is_code,
+        is_code=describe_model(language_model).is_code,
         is_bytes=language_model.vocabulary.level == "bytes",
     )
     growing.add(found.chunk)
@@ -74,7 +76,7 @@ def _said(name: str | None, figures: dict[str, Any]) -> str:
     )
 
 
-def build_copied(shelf: ModelShelf, model: gr.Dropdown, text: gr.HTML) -> None:
+def build_copied(shelf: ModelRegistry, model: gr.Dropdown, text: gr.HTML) -> None:
     """The button that compares what was written with the corpus, and its answer."""
     button = gr.Button("Copied from the corpus?", size="sm")
     answer = gr.HTML(elem_classes="rate", elem_id="copied")
@@ -83,16 +85,18 @@ def build_copied(shelf: ModelShelf, model: gr.Dropdown, text: gr.HTML) -> None:
 
     def compare(name: Any, page: Any, token: Any, profile: gr.OAuthProfile | None) -> list[Any]:
         try:
-            marked, said = copied(shelf, name, page, str(token), profile.username if profile else None)
+            marked, said = mark_copied(shelf, name, page, str(token), profile.username if profile else None)
         except CharLSTMError as error:
-            return [gr.skip(), plain(sentence(error))]
-        return [marked, plain_lines(said)]
+            return [gr.skip(), escape_html(error_text(error))]
+        return [marked, escape_lines(said)]
 
     at_once: dict[str, Any] = {"concurrency_limit": _COMPARED_AT_ONCE, **PRIVATE}
     button.click(compare, [model, text, visitor], [text, answer], js=VISITOR, **at_once)
 
 
-def build_comparison(shelf: ModelShelf, writers: Writers, model: gr.Dropdown, asked: list[Any]) -> gr.Dropdown:
+def build_comparison(
+    shelf: ModelRegistry, writers: ActiveRequests, model: gr.Dropdown, asked: list[Any]
+) -> gr.Dropdown:
     """The part that scores a text and lets two models side by side; returns the choice of the second model."""
     with gr.Accordion("Score your own text, or compare two models", open=False):
         with gr.Row():
@@ -107,7 +111,7 @@ def build_comparison(shelf: ModelShelf, writers: Writers, model: gr.Dropdown, as
             pages, lines = [], []
             for number, label in enumerate(("First model's view", "Second model's view")):
                 with gr.Column(min_width=280):
-                    pages.append(reader(label, "Nothing yet.", f"view-{number}"))
+                    pages.append(build_surprisal_text(label, "Nothing yet.", f"view-{number}"))
                     lines.append(gr.HTML(elem_classes="rate", elem_id=f"view-line-{number}"))
     told = [*pages, *lines, problem]
     side = _Side(shelf, writers)
@@ -120,22 +124,22 @@ def build_comparison(shelf: ModelShelf, writers: Writers, model: gr.Dropdown, as
 class _Side:
     """Two models side by side; yields both pages, both lines, and a problem."""
 
-    def __init__(self, shelf: ModelShelf, writers: Writers) -> None:
+    def __init__(self, shelf: ModelRegistry, writers: ActiveRequests) -> None:
         self._shelf, self._writers = shelf, writers
 
     def score(self, first: Any, second: Any, text: Any) -> list[Any]:
-        pages: list[Any] = [Growing(secrets.token_hex(8)).page() for _ in range(2)]
+        pages: list[Any] = [TextBuilder(secrets.token_hex(8)).page() for _ in range(2)]
         lines = ["", ""]
         try:
             for place, name in enumerate([first] if second in (NO_MODEL, None) else [first, second]):
-                growing, figures, _ = scored(self._shelf, name, text)
-                pages[place], lines[place] = growing.page(), plain(_said(name, figures))
+                growing, figures, _ = score_text(self._shelf, name, text)
+                pages[place], lines[place] = growing.page(), escape_html(_said(name, figures))
         except CharLSTMError as error:
-            return [*pages, *lines, plain(sentence(error))]
+            return [*pages, *lines, escape_html(error_text(error))]
         return [*pages, *lines, ""]
 
     def write(self, second: Any, first: Any, prompt: Any, *values: Any) -> Iterator[list[Any]]:
-        pages: list[Any] = [Growing(secrets.token_hex(8)).page() for _ in range(2)]
+        pages: list[Any] = [TextBuilder(secrets.token_hex(8)).page() for _ in range(2)]
         lines = ["", ""]
         try:
             if second in (NO_MODEL, None):
@@ -144,11 +148,13 @@ class _Side:
             if not named["num_chars"]:
                 raise ConfigError("two models are compared on a text that ends: set a length.")
             for place, name in enumerate((first, second)):
-                for frame in write(self._shelf, Wish.of(name, prompt, named), self._writers, lambda: False):
+                for frame in generate(
+                    self._shelf, GenerationRequest.of(name, prompt, named), self._writers, lambda: False
+                ):
                     pages[place], lines[place] = (
                         {**frame.page, "link": "", "can_branch": False},
-                        plain_lines(f"{name}: {frame.told}"),
+                        escape_lines(f"{name}: {frame.told}"),
                     )
                     yield [*pages, *lines, ""]
         except CharLSTMError as error:
-            yield [*pages, *lines, plain(sentence(error))]
+            yield [*pages, *lines, escape_html(error_text(error))]

@@ -9,13 +9,13 @@ import gradio as gr
 
 from charlstm.config import SampleConfig
 from charlstm.errors import CharLSTMError, ConfigError
+from charlstm.formatting import error_text, escape_html, escape_lines
 from charlstm.ui.api import build_api
 from charlstm.ui.compare import NO_MODEL, build_comparison, build_copied
-from charlstm.ui.controls import GROWING, PRIVATE, control
-from charlstm.ui.models import ModelShelf, facts_of
-from charlstm.ui.reader import reader
-from charlstm.ui.views import plain, plain_lines, sentence
-from charlstm.ui.writing import SETTINGS, Frame, Wish, Writers, wish_of_address, write
+from charlstm.ui.components import GROWING, PRIVATE, build_control
+from charlstm.ui.generation import SETTINGS, ActiveRequests, GenerationRequest, Update, generate, parse_link
+from charlstm.ui.models import ModelRegistry, describe_model
+from charlstm.ui.surprisal_text import build_surprisal_text
 
 WRITERS_AT_ONCE = 64
 _NUM_EXAMPLES = 3
@@ -38,7 +38,7 @@ _WRITE_IF_LINKED = """(problem) => {
 class GenerateTab:
     """The components and functions that the rest of the page refers to."""
 
-    shelf: ModelShelf
+    shelf: ModelRegistry
     model: gr.Dropdown
     outputs: list[Any]  # what `show_model` fills
     form: list[Any]  # what `read_address` fills: prompt, whether seeds are new, settings, problem
@@ -53,15 +53,15 @@ class GenerateTab:
     def read_address(self, request: gr.Request) -> list[Any]:
         """What the address asks for: updates of the model and its facts, then of the form."""
         try:
-            wish = wish_of_address(dict(request.query_params))
+            wish = parse_link(dict(request.query_params))
         except ConfigError as error:
             skipped = [gr.skip()] * (len(self.form) - 1)
-            return [*self.show_model(None), *skipped, plain(f"The address can't be used: {error}")]
+            return [*self.show_model(None), *skipped, escape_html(f"The address can't be used: {error}")]
         if wish is None:
             return [*self.show_model(None), *[gr.skip()] * len(self.form)]
         model, prompt, values = wish
         problem = "" if model is None or model in self.shelf.names() else "The model of this address is not here."
-        return [*self.show_model(model), prompt, False, *(values[name] for name in SETTINGS), plain(problem)]
+        return [*self.show_model(model), prompt, False, *(values[name] for name in SETTINGS), escape_html(problem)]
 
     def start_if_linked(self, loaded: Any) -> None:
         """After the address was read, write what it names."""
@@ -81,9 +81,9 @@ class _Form:
     problem: gr.HTML
 
 
-def build_generate_tab(shelf: ModelShelf) -> GenerateTab:
+def build_generate_tab(shelf: ModelRegistry) -> GenerateTab:
     """Lay the tab out and wire it."""
-    writers = Writers()
+    writers = ActiveRequests()
     build_api(shelf, writers, WRITERS_AT_ONCE)  # first, so that no private function takes a name of theirs
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
@@ -91,7 +91,7 @@ def build_generate_tab(shelf: ModelShelf) -> GenerateTab:
             write_button = gr.Button("Write", variant="primary", elem_id="write")
             stop = gr.Button("Stop", variant="stop", visible=False)
         with gr.Column(scale=2, min_width=300):
-            text = reader("Text", "Press Write: the text appears here, character by character.", "text")
+            text = build_surprisal_text("Text", "Press Write: the text appears here, character by character.", "text")
             rate = gr.HTML(elem_classes="rate", elem_id="generate-rate")
             with gr.Row(elem_classes="after"):
                 continue_button = gr.Button("Continue", size="sm")
@@ -139,9 +139,9 @@ def _build_form() -> _Form:
     prompt = gr.Textbox(label="Prompt", lines=2, max_lines=4, info="The model continues this text")
     with gr.Row(elem_classes="examples"):
         examples = [gr.Button(size="sm", visible=False) for _ in range(_NUM_EXAMPLES)]
-    settings = [control(defaults, name, **_wording(name)) for name in SETTINGS[:_IN_SIGHT]]
+    settings = [build_control(defaults, name, **_wording(name)) for name in SETTINGS[:_IN_SIGHT]]
     with gr.Accordion("More", open=False):
-        settings += [control(defaults, name, **_wording(name)) for name in SETTINGS[_IN_SIGHT:]]
+        settings += [build_control(defaults, name, **_wording(name)) for name in SETTINGS[_IN_SIGHT:]]
         is_new_seed = gr.Checkbox(label="A new seed for each text", value=True)
     problem = gr.HTML(elem_classes="problem", elem_id="generate-problem")
     return _Form(model, facts, prompt, examples, settings, is_new_seed, problem)
@@ -158,7 +158,7 @@ def _buttons(is_writing: bool) -> list[Any]:
 class _Scribe:
     """Writes for every visitor; yields updates of text, rate, problem, seed and the buttons Write and Stop."""
 
-    def __init__(self, shelf: ModelShelf, writers: Writers) -> None:
+    def __init__(self, shelf: ModelRegistry, writers: ActiveRequests) -> None:
         self._shelf, self._writers = shelf, writers
         # Sessions. With Gradio's `cancels`, a Write right after a Stop was seen to write nothing on a busy machine.
         self._asked_to_stop: set[str] = set()
@@ -194,33 +194,33 @@ class _Scribe:
             named = dict(zip(SETTINGS, values, strict=True))
             if is_new_seed:
                 named["seed"] = random.randrange(2**31)
-            wish = Wish.of(model, prompt, named, page)
-            for frame in write(self._shelf, wish, self._writers, lambda: visitor in self._asked_to_stop):
+            wish = GenerationRequest.of(model, prompt, named, page)
+            for frame in generate(self._shelf, wish, self._writers, lambda: visitor in self._asked_to_stop):
                 yield [*_updates(frame), wish.config.seed, gr.skip(), gr.skip()]
         except CharLSTMError as error:
-            yield [gr.skip(), "", plain(sentence(error)), *[gr.skip()] * 3]
+            yield [gr.skip(), "", escape_html(error_text(error)), *[gr.skip()] * 3]
         finally:
             self._asked_to_stop.discard(visitor)
 
 
-def _updates(frame: Frame) -> list[Any]:
-    return [frame.page, plain_lines(frame.told), ""]
+def _updates(frame: Update) -> list[Any]:
+    return [frame.page, escape_lines(frame.told), ""]
 
 
-def _example(shelf: ModelShelf, name: str | None, number: int) -> Any:
+def _example(shelf: ModelRegistry, name: str | None, number: int) -> Any:
     try:
         return shelf.prompts(name)[number]
     except (CharLSTMError, IndexError):
         return gr.skip()
 
 
-def _facts_updates(shelf: ModelShelf, name: str | None) -> list[Any]:
+def _facts_updates(shelf: ModelRegistry, name: str | None) -> list[Any]:
     """The facts of model `name` in a line, and its example prompts."""
     try:
-        line, prompts = facts_of(shelf.load(name)).line, shelf.prompts(name)
+        line, prompts = describe_model(shelf.load(name)).line, shelf.prompts(name)
     except CharLSTMError as error:
-        line, prompts = sentence(error), ()
+        line, prompts = error_text(error), ()
     labels = [prompt.strip() for prompt in prompts]
     shown = [gr.update(value=label, visible=True) for label in labels]
     hidden = [gr.update(visible=False)] * (_NUM_EXAMPLES - len(shown))
-    return [plain(line), *shown, *hidden]
+    return [escape_html(line), *shown, *hidden]

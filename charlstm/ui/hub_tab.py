@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import gradio as gr
 
 from charlstm.errors import CharLSTMError, HubError
+from charlstm.formatting import error_text, escape_html
 from charlstm.hosting import is_public
 from charlstm.hub.card import CURVE_FILE
 from charlstm.hub.client import Followed, Step, acting_token, hub_address
@@ -21,10 +22,9 @@ from charlstm.hub.pull import pull
 from charlstm.hub.push import Parcel, pack, push
 from charlstm.runs.history import History
 from charlstm.runs.store import RunDir, RunStore
-from charlstm.ui.controls import GROWING, PRIVATE, has_sign_in
-from charlstm.ui.models import ModelShelf
+from charlstm.ui.components import GROWING, PRIVATE, has_sign_in
+from charlstm.ui.models import ModelRegistry
 from charlstm.ui.sheet import sheet, written
-from charlstm.ui.views import plain, sentence
 
 _PRIVATE, _PUBLIC = "private", "public"
 _AT_ONCE = 4  # visitors who publish or fetch at the same time
@@ -38,7 +38,7 @@ _OF_PROXIES = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-for
 class HubTab:
     """The components and functions that the rest of the page refers to."""
 
-    shelf: ModelShelf
+    shelf: ModelRegistry
     model: gr.Dropdown  # what `refreshed` fills
 
     def refreshed(self, name: str | None) -> Any:
@@ -55,7 +55,7 @@ class _Wish(NamedTuple):
     language: str | None
 
 
-def build_hub_tab(shelf: ModelShelf, store: RunStore) -> HubTab:
+def build_hub_tab(shelf: ModelRegistry, store: RunStore) -> HubTab:
     """Lay the tab out and wire it."""
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
@@ -65,7 +65,7 @@ def build_hub_tab(shelf: ModelShelf, store: RunStore) -> HubTab:
     return HubTab(shelf, model)
 
 
-def _build_publish(shelf: ModelShelf, store: RunStore) -> gr.Dropdown:
+def _build_publish(shelf: ModelRegistry, store: RunStore) -> gr.Dropdown:
     gr.HTML("<h2>Publish</h2>")
     if has_sign_in():
         gr.LoginButton(size="sm")
@@ -146,7 +146,7 @@ def _build_fetch(store: RunStore) -> None:
             followed = Followed(lambda report: pull((repo_id or "")[:_LONGEST], store, None, name, report))
             for step in followed:
                 yield [_step_html(step), gr.skip()]
-            here = f"<b>{plain(followed.result)}</b> is among your models now; choose it in the tab Generate."
+            here = f"<b>{escape_html(followed.result)}</b> is among your models now; choose it in the tab Generate."
             yield [f'<div class="hub-said" role="status">{here}</div>', gr.update(interactive=True)]
         except CharLSTMError as error:
             yield [_problem(error), gr.update(interactive=True)]
@@ -175,7 +175,7 @@ def _sits_here(request: gr.Request) -> bool:
     return is_direct and asked_for in (*_LOOPBACK, "localhost") and not any(name in headers for name in _OF_PROXIES)
 
 
-def _packed(shelf: ModelShelf, store: RunStore, wish: _Wish) -> Parcel:
+def _packed(shelf: ModelRegistry, store: RunStore, wish: _Wish) -> Parcel:
     """Only a name of the shelf opens anything; paths never come from a visitor."""
     shelf.load(wish.model)
     folder = RunDir(store.root / str(wish.model))
@@ -190,12 +190,12 @@ def _packed(shelf: ModelShelf, store: RunStore, wish: _Wish) -> Parcel:
 
 def _files_html(parcel: Parcel) -> str:
     rows = "".join(
-        f"<tr><td>{plain(name)}</td><td>{len(data):,} bytes</td></tr>" for name, data in parcel.files.items()
+        f"<tr><td>{escape_html(name)}</td><td>{len(data):,} bytes</td></tr>" for name, data in parcel.files.items()
     )
     picture = base64.b64encode(parcel.files.get(CURVE_FILE, b"")).decode()
     drawn = f'<img src="data:image/png;base64,{picture}" alt="The loss curve that will be sent">' if picture else ""
     return (
-        f'<table class="hub-files"><caption>To {plain(parcel.repo_id)}, these files and nothing else</caption>'
+        f'<table class="hub-files"><caption>To {escape_html(parcel.repo_id)}, these files and nothing else</caption>'
         f"<tbody>{rows}</tbody></table>{drawn}"
     )
 
@@ -204,7 +204,7 @@ def _step_html(step: Step) -> str:
     share = f'value="{step.num_bytes / step.total_bytes:.4f}"' if step.total_bytes else ""
     size = f" · {step.num_bytes / 1e6:,.1f} of {step.total_bytes / 1e6:,.1f} MB" if step.total_bytes else ""
     return (
-        f'<div class="hub-said" role="status">{plain(step.words)}{size}</div>'
+        f'<div class="hub-said" role="status">{escape_html(step.words)}{size}</div>'
         f'<progress class="share" max="1" {share} aria-label="how much has travelled"></progress>'
     )
 
@@ -212,13 +212,13 @@ def _step_html(step: Step) -> str:
 def _published_html(address: str) -> str:
     """A link, if it leads to the Hub."""
     if not address.startswith(f"{hub_address()}/"):
-        return f'<div class="hub-said" role="status">Published: {plain(address)}</div>'
-    link = f'<a href="{html.escape(address)}" target="_blank" rel="noopener noreferrer">{plain(address)}</a>'
+        return f'<div class="hub-said" role="status">Published: {escape_html(address)}</div>'
+    link = f'<a href="{html.escape(address)}" target="_blank" rel="noopener noreferrer">{escape_html(address)}</a>'
     return f'<div class="hub-said" role="status">Published: {link}</div>'
 
 
 def _problem(error: Exception) -> str:
-    return f'<div class="problem" role="alert">{plain(sentence(error))}</div>'
+    return f'<div class="problem" role="alert">{escape_html(error_text(error))}</div>'
 
 
 CSS = """

@@ -29,7 +29,7 @@ PROMPTS = {
 }
 
 
-class ModelShelf:
+class ModelRegistry:
     """The models in one checkpoints folder."""
 
     def __init__(self, root: Path, live: Callable[[], Mapping[str, Path]] = dict) -> None:
@@ -121,9 +121,9 @@ class ModelShelf:
 
     def prompts(self, name: str | None) -> tuple[str, ...]:
         """Prompts that belong to the model named `name`: chosen ones, else what its text's lines often begin with."""
-        return facts_of(self.load(name)).prompts or self._beginnings(name)
+        return describe_model(self.load(name)).prompts or self._beginnings(name)
 
-    def opening(self, name: str | None) -> str:
+    def default_prompt(self, name: str | None) -> str:
         """How lines of the text begin most often that the model named `name` learned from; empty if nobody knows."""
         return next(iter(self._beginnings(name)), "")
 
@@ -154,7 +154,7 @@ class ModelFacts:
     is_code: bool = False
 
 
-def facts_of(language_model: LanguageModel) -> ModelFacts:
+def describe_model(language_model: LanguageModel) -> ModelFacts:
     """What a visitor wants to know before writing."""
     config, origin = language_model.model.config, language_model.provenance
     parts = [f"{config.num_layers} × {config.hidden_size} LSTM, {language_model.model.num_parameters:,} parameters"]
@@ -164,9 +164,9 @@ def facts_of(language_model: LanguageModel) -> ModelFacts:
     loss = origin.val_stateful if origin.val_stateful is not None else origin.val_loss
     if loss is not None:
         parts.append(f"validation {loss:.2f} nats per character ({loss / math.log(2):.2f} bits)")
-    return ModelFacts(" · ".join(parts), PROMPTS.get(origin.corpus, ()), is_code(origin.corpus))
+    return ModelFacts(" · ".join(parts), PROMPTS.get(origin.corpus, ()), uses_code_font(origin.corpus))
 
 
-def is_code(corpus: str) -> bool:
+def uses_code_font(corpus: str) -> bool:
     """Whether a corpus of this name reads better in a typeface for code."""
     return corpus in ("python-stdlib", "python-reference") or corpus.endswith(_CODE_ENDINGS)

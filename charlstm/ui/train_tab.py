@@ -12,18 +12,18 @@ import gradio as gr
 from charlstm.config import Settings
 from charlstm.corpus import DATASETS
 from charlstm.errors import CharLSTMError
+from charlstm.formatting import error_text, escape_html
 from charlstm.runs.access import token_hash
 from charlstm.runs.memory_estimate import check_memory, num_parameters
 from charlstm.runs.quotas import check_parameters
-from charlstm.ui import form as forms
-from charlstm.ui import presets, texts
-from charlstm.ui.board import Board
-from charlstm.ui.controls import PRIVATE, VISITOR, has_sign_in
-from charlstm.ui.form import Chosen, Form
-from charlstm.ui.models import ModelShelf
-from charlstm.ui.uploads import Uploads
-from charlstm.ui.views import plain, sentence
-from charlstm.ui.watch import RunWatch
+from charlstm.ui import corpus_picker, train_form
+from charlstm.ui import train_form as forms
+from charlstm.ui.components import PRIVATE, VISITOR, has_sign_in
+from charlstm.ui.corpus_picker import Uploads
+from charlstm.ui.models import ModelRegistry
+from charlstm.ui.run_cache import RunCache
+from charlstm.ui.run_endpoints import RunEndpoints
+from charlstm.ui.train_form import Form, FormValues
 
 _SPACE = "<div></div>"  # a template that never changes: the page's code builds what is in it
 
@@ -34,31 +34,31 @@ class TrainTab:
 
     form: Form
     stage: gr.HTML  # its events carry the name of a run: write, adapt, duplicate
-    watch: RunWatch
+    watch: RunCache
 
     uploads: Uploads
 
     def restored(self, kept_json: str) -> list[Any]:
         """Updates for `restores` that put what the browser kept back into the form."""
-        return forms.restored(kept_json, self.uploads)
+        return forms.restore(kept_json, self.uploads)
 
     @property
     def restores(self) -> list[Any]:
         """What `restored` fills."""
-        return [*forms.restores(self.form), self.form.upload, self.form.file]
+        return [*forms.restorable(self.form), self.form.upload, self.form.file]
 
 
-def build_house(watch: RunWatch) -> gr.HTML:
+def build_status_line(watch: RunCache) -> gr.HTML:
     """The line on top of every tab, which also asks for what is new, whichever tab is open."""
     return gr.HTML(
         html_template=_SPACE,
         js_on_load="window.charlstm.house(element); window.charlstm.store.connect(server);",
-        server_functions=Board(watch).functions(),
+        server_functions=RunEndpoints(watch).functions(),
         elem_id="house",
     )
 
 
-def build_train_tab(watch: RunWatch, shelf: ModelShelf) -> TrainTab:
+def build_train_tab(watch: RunCache, shelf: ModelRegistry) -> TrainTab:
     """Lay the tab out and wire it."""
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
@@ -78,7 +78,7 @@ def build_train_tab(watch: RunWatch, shelf: ModelShelf) -> TrainTab:
     return tab
 
 
-def _wire(tab: TrainTab, shelf: ModelShelf) -> None:
+def _wire(tab: TrainTab, shelf: ModelRegistry) -> None:
     form, watch = tab.form, tab.watch
     started = gr.Textbox(visible=False)  # the run that was just started, which the page then shows
     visitor = gr.Textbox(visible=False)
@@ -87,13 +87,13 @@ def _wire(tab: TrainTab, shelf: ModelShelf) -> None:
         return _start(watch, shelf, progress, *values)
 
     # First, since nothing is called any more once the validator has refused a value.
-    form.start.click(forms.refusal, form.values, [form.problem, form.more], queue=False, **PRIVATE)
+    form.start.click(forms.first_error, form.values, [form.problem, form.more], queue=False, **PRIVATE)
     form.start.click(
         start,
         [*form.values, visitor],
         [form.problem, started],
         js=VISITOR,
-        validator=lambda *values: [*forms.verdicts(*values[:-1]), gr.validate(True, "")],
+        validator=lambda *values: [*forms.validate_fields(*values[:-1]), gr.validate(True, "")],
         show_progress_on=[form.facts],
         api_visibility="private",
     )
@@ -101,18 +101,18 @@ def _wire(tab: TrainTab, shelf: ModelShelf) -> None:
 
     def duplicate(event: gr.EventData) -> list[Any]:
         try:
-            return [*forms.filled(watch.summary(run_of(event)).folder.settings()), ""]
+            return [*forms.fill(watch.summary(run_of(event)).folder.settings()), ""]
         except CharLSTMError as error:
-            return [*[gr.skip()] * len(forms.restores(form)), plain(sentence(error))]
+            return [*[gr.skip()] * len(forms.restorable(form)), escape_html(error_text(error))]
 
     def adapt(event: gr.EventData) -> list[Any]:
         return [
             gr.update(choices=[forms.NEW_MODEL, *shelf.names()], value=run_of(event)),
             gr.update(open=True),
-            plain(f"{run_of(event)} will go on learning: choose another text above, then press Start training."),
+            escape_html(f"{run_of(event)} will go on learning: choose another text above, then press Start training."),
         ]
 
-    tab.stage.duplicate(duplicate, None, [*forms.restores(form), form.problem], queue=False, **PRIVATE)
+    tab.stage.duplicate(duplicate, None, [*forms.restorable(form), form.problem], queue=False, **PRIVATE)
     tab.stage.adapt(adapt, None, [form.parent, form.more, form.problem], queue=False, **PRIVATE)
     names = lambda: gr.update(choices=[forms.NEW_MODEL, *shelf.names()])  # noqa: E731
     form.parent.focus(names, None, form.parent, queue=False, **PRIVATE)
@@ -123,12 +123,12 @@ def run_of(event: gr.EventData) -> str:
     return str(event._data.get("run")) if isinstance(event._data, dict) else ""
 
 
-def _start(watch: RunWatch, shelf: ModelShelf, progress: gr.Progress, *values: Any) -> list[Any]:
+def _start(watch: RunCache, shelf: ModelRegistry, progress: gr.Progress, *values: Any) -> list[Any]:
     """Check the text, start the run or put it into the queue, and show it; a problem is said and nothing is started."""
     *of_form, visitor = values
-    chosen = Chosen.of(tuple(of_form))
+    chosen = FormValues.of(tuple(of_form))
     try:
-        corpus = texts.chosen(
+        corpus = corpus_picker.selected_corpus(
             chosen.corpus,
             chosen.file,
             chosen.pasted,
@@ -143,7 +143,7 @@ def _start(watch: RunWatch, shelf: ModelShelf, progress: gr.Progress, *values: A
         if parent is None and settings.train.plan == "off":  # else the worker, who knows the sizes
             check_parameters(num_parameters(settings.model, len(vocabulary)))
             check_memory(settings, len(vocabulary), corpus.num_chars)
-        name = presets.run_name(watch.manager.store, corpus.name, chosen.name())
+        name = train_form.new_run_name(watch.manager.store, corpus.name, chosen.name())
         watch.manager.start(
             settings,
             name,
@@ -152,6 +152,6 @@ def _start(watch: RunWatch, shelf: ModelShelf, progress: gr.Progress, *values: A
             owner=token_hash(str(visitor)) if visitor else "",
         )
     except CharLSTMError as error:
-        return [plain(sentence(error)), gr.skip()]
+        return [escape_html(error_text(error)), gr.skip()]
     watch.runs(is_fresh=True)
     return ["", name]

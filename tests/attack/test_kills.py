@@ -35,14 +35,14 @@ WORK = """
 import sys
 from pathlib import Path
 from charlstm.runs.store import RunDir
-from charlstm.runs.worker import work
-work(RunDir(Path(sys.argv[1])), save_seconds=0.02)
+from charlstm.runs.worker import run_training
+run_training(RunDir(Path(sys.argv[1])), save_seconds=0.02)
 """
 START = """
 import sys
 from pathlib import Path
 from charlstm.config import Settings
-from charlstm.kernel.build import library
+from charlstm.kernel.build import load_library
 from charlstm.runs.manager import RunManager
 manager = RunManager(Path(sys.argv[1]))
 manager._spawn = lambda folder: None

@@ -20,11 +20,11 @@ from charlstm.runs.memory_estimate import check_memory, needed_bytes, num_parame
 from charlstm.runs.retention import remove_abandoned, remove_expired, require_disk, visitor_runs
 from charlstm.runs.store import RunDir
 from charlstm.runs.time_budget import TimeHeld
-from charlstm.ui.board import Board
-from charlstm.ui.compare import copied
+from charlstm.ui.compare import mark_copied
 from charlstm.ui.hub_tab import _token
-from charlstm.ui.models import ModelShelf
-from charlstm.ui.watch import RunWatch
+from charlstm.ui.models import ModelRegistry
+from charlstm.ui.run_cache import RunCache
+from charlstm.ui.run_endpoints import RunEndpoints
 
 TINY = {"hidden_size": 8, "batch_size": 2, "seq_len": 16, "corpus": "mine"}
 SECRET = "the password of the vault is 4711, and nobody else may read it here; " * 8
@@ -64,7 +64,7 @@ def ended(manager: RunManager, name: str, owner: str, minutes: float) -> RunDir:
 
 
 def act(manager: RunManager, **asked: Any) -> str:
-    functions = {function.__name__: function for function in Board(RunWatch(manager)).functions()}
+    functions = {function.__name__: function for function in RunEndpoints(RunCache(manager)).functions()}
     return str(functions["act"](asked, None)["problem"])
 
 
@@ -248,7 +248,7 @@ class TestTime:
 
 class TestSecrets:
     @pytest.fixture
-    def shelf(self, manager: RunManager, repository: Path) -> ModelShelf:
+    def shelf(self, manager: RunManager, repository: Path) -> ModelRegistry:
         """A visitor's run with a text of its own, and a model that learned from it."""
         from dataclasses import replace
 
@@ -264,26 +264,28 @@ class TestSecrets:
         )
         replace(bundled, provenance=origin).save(folder.path)
         bundled.save(manager.store.root / "tiny-shakespeare")
-        return ModelShelf(manager.store.root)
+        return ModelRegistry(manager.store.root)
 
     def page(self, text: str) -> dict[str, Any]:
         grown = {"text": [text], "surprise": ["!" * len(text)], "likeliest": [""], "odds": [""]}
         return {"id": "x", "given": "", "texts": [grown], "width": 0}
 
     @pytest.mark.parametrize("visitor", ["", "other", "None", token_hash("me")])
-    def test_nobody_compares_with_anothers_text(self, shelf: ModelShelf, visitor: str) -> None:
+    def test_nobody_compares_with_anothers_text(self, shelf: ModelRegistry, visitor: str) -> None:
         with pytest.raises(CharLSTMError, match="somebody's own text"):
-            copied(shelf, "private", self.page("the password of the vault is 4"), visitor)
+            mark_copied(shelf, "private", self.page("the password of the vault is 4"), visitor)
 
     def test_whoever_started_the_run_does_and_named_texts_are_open(
-        self, shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch
+        self, shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        assert "has 30 characters" in copied(shelf, "private", self.page("the password of the vault is 4"), "me")[1]
+        assert (
+            "has 30 characters" in mark_copied(shelf, "private", self.page("the password of the vault is 4"), "me")[1]
+        )
         assert shelf.may_read("tiny-shakespeare", "other")
         monkeypatch.delenv("CHARLSTM_PUBLIC")
-        assert "has 30 characters" in copied(shelf, "private", self.page("the password of the vault is 4"))[1]
+        assert "has 30 characters" in mark_copied(shelf, "private", self.page("the password of the vault is 4"))[1]
 
-    def test_how_its_lines_begin_is_told_nobody(self, shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_how_its_lines_begin_is_told_nobody(self, shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
         assert shelf.opening("private") == ""
         assert shelf.prompts("private") == ()
         monkeypatch.delenv("CHARLSTM_PUBLIC")

@@ -14,7 +14,7 @@ from typing import Any
 from playwright.sync_api import CDPSession, Page, sync_playwright
 
 from charlstm.generation.stream import TextChunk
-from charlstm.ui import reader
+from charlstm.ui import surprisal_text
 
 _STEPS = 40
 _SETTLED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
@@ -25,23 +25,23 @@ _START = """([script, value]) => {
 }"""
 
 
-def invented(num_chars: int) -> reader.Page:
+def invented(num_chars: int) -> surprisal_text.Page:
     """A page of lines of words."""
     draw = random.Random(1)
     text = "".join(
         draw.choices("etaoin shrdlu ,.\n", [9, 8, 7, 6, 5, 5, 18, 4, 4, 4, 3, 3, 2, 12, 2, 2, 3], k=num_chars)
     )
-    growing = reader.Growing("invented", "Given: ", 1, can_branch=True)
+    growing = surprisal_text.TextBuilder("invented", "Given: ", 1, can_branch=True)
     surprises = tuple(draw.expovariate(0.7) for _ in text)
     growing.add(TextChunk(text, surprises, 0, ("etaoi",) * num_chars, ((0.4, 0.3, 0.1, 0.05, 0.01),) * num_chars))
     return growing.page()
 
 
-def open_page(page: Page, value: reader.Page) -> CDPSession:
+def open_page(page: Page, value: surprisal_text.Page) -> CDPSession:
     """Show it, tinted, and begin to count processor time."""
-    styles = ":root { --alive: #b45309; --background-fill-primary: white; }" + reader.CSS
-    page.set_content(f"<style>{styles}</style>" + reader.TEMPLATE.format(label="Text", placeholder=""))
-    page.evaluate(_START, [reader.SCRIPT, value])
+    styles = ":root { --alive: #b45309; --background-fill-primary: white; }" + surprisal_text.CSS
+    page.set_content(f"<style>{styles}</style>" + surprisal_text.TEMPLATE.format(label="Text", placeholder=""))
+    page.evaluate(_START, [surprisal_text.SCRIPT, value])
     page.get_by_label("Show surprise in Text").check()
     counting = page.context.new_cdp_session(page)
     counting.send("Performance.enable", {"timeDomain": "threadTicks"})

@@ -6,12 +6,12 @@ from typing import Any
 
 from charlstm.ui import api, generate_tab
 from charlstm.ui.app import build, launch_options
-from charlstm.ui.writing import Writers
+from charlstm.ui.generation import ActiveRequests
 
-_made: list[Writers] = []
+_made: list[ActiveRequests] = []
 
 
-class Counted(Writers):
+class Counted(ActiveRequests):
     """Writers that are found again."""
 
     def __init__(self) -> None:

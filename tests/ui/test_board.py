@@ -16,8 +16,8 @@ from charlstm.runs.access import token_hash
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunDir
-from charlstm.ui.board import Board
-from charlstm.ui.watch import RunWatch
+from charlstm.ui.run_cache import RunCache
+from charlstm.ui.run_endpoints import RunEndpoints
 
 MOST_BYTES = 20_000
 ACTIONS = ("pause", "continue", "stop", "unqueue", "save", "rate", "resume", "extend", "rename", "delete")
@@ -64,8 +64,8 @@ def _long(folder: RunDir, num_points: int) -> None:
 class Page:
     """What an open page knows, kept as its own code keeps it."""
 
-    def __init__(self, watch: RunWatch, **asked: Any) -> None:
-        self._functions = {function.__name__: function for function in Board(watch).functions()}
+    def __init__(self, watch: RunCache, **asked: Any) -> None:
+        self._functions = {function.__name__: function for function in RunEndpoints(watch).functions()}
         self._asked = {"run": None, "compared": [], **asked}
         self.sections: dict[str, Any] = {}
         self.tags: dict[str, str] = {}
@@ -109,19 +109,19 @@ class Page:
 
 
 @pytest.fixture
-def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunWatch:
-    monkeypatch.setattr("charlstm.ui.watch._LOOK_SECONDS", 0.0)  # every tick looks for itself
-    return RunWatch(RunManager(tmp_path))
+def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunCache:
+    monkeypatch.setattr("charlstm.ui.run_cache._LOOK_SECONDS", 0.0)  # every tick looks for itself
+    return RunCache(RunManager(tmp_path))
 
 
-def _make(watch: RunWatch, name: str, owner: str = "") -> RunDir:
+def _make(watch: RunCache, name: str, owner: str = "") -> RunDir:
     folder = watch.manager.store.create(Settings.preset("minute"), name)
     if owner:
         (folder.path / "owner").write_text(token_hash(owner), encoding="utf-8")
     return folder
 
 
-def test_a_tick_stays_below_20_kb_however_long_the_run_and_six_are_compared(watch: RunWatch) -> None:
+def test_a_tick_stays_below_20_kb_however_long_the_run_and_six_are_compared(watch: RunCache) -> None:
     for name in ("one", "two", "three", "four", "five", "six"):
         _long(_make(watch, name), 3_000)
     folder = _make(watch, "longest")
@@ -134,7 +134,7 @@ def test_a_tick_stays_below_20_kb_however_long_the_run_and_six_are_compared(watc
     assert page.tick() is None
 
 
-def test_a_page_that_grew_with_the_run_shows_what_a_fresh_one_does(watch: RunWatch) -> None:
+def test_a_page_that_grew_with_the_run_shows_what_a_fresh_one_does(watch: RunCache) -> None:
     folder = _make(watch, "one")
     _long(folder, 100)
     page = Page(watch)
@@ -155,7 +155,7 @@ def test_a_page_that_grew_with_the_run_shows_what_a_fresh_one_does(watch: RunWat
     assert page.lines["curves/one"]["smoothed"] == list(zip(curve.steps, curve.values, strict=True))
 
 
-def test_one_more_point_costs_little_and_an_unchanged_run_nothing(watch: RunWatch) -> None:
+def test_one_more_point_costs_little_and_an_unchanged_run_nothing(watch: RunCache) -> None:
     folder = _make(watch, "one")
     _long(folder, 5_000)
     page = Page(watch)
@@ -168,7 +168,7 @@ def test_one_more_point_costs_little_and_an_unchanged_run_nothing(watch: RunWatc
     assert page.tick() is None
 
 
-def test_among_many_runs_a_tick_stays_small_and_only_the_row_that_changed_comes_again(watch: RunWatch) -> None:
+def test_among_many_runs_a_tick_stays_small_and_only_the_row_that_changed_comes_again(watch: RunCache) -> None:
     names = [f"a-run-with-a-rather-long-name-{number}" for number in range(80)]
     for name in names:
         _append(_make(watch, name), *map(_progress, range(0, 1500, 50)))
@@ -184,7 +184,7 @@ def test_among_many_runs_a_tick_stays_small_and_only_the_row_that_changed_comes_
     assert [name for name in page.tags if page.tags[name] != before[name]] == [f"row/{names[3]}"]
 
 
-def test_of_many_deleted_runs_a_part_is_listed_at_a_time_and_each_can_be_reached(watch: RunWatch) -> None:
+def test_of_many_deleted_runs_a_part_is_listed_at_a_time_and_each_can_be_reached(watch: RunCache) -> None:
     for number in range(70):
         folder = _make(watch, f"run-{number:02}")
         folder.log_file.touch()
@@ -203,7 +203,7 @@ def test_of_many_deleted_runs_a_part_is_listed_at_a_time_and_each_can_be_reached
         assert page.sections["trash"]["list"]
 
 
-def test_zooming_in_gives_the_points_of_that_part_alone_and_more_of_them(watch: RunWatch) -> None:
+def test_zooming_in_gives_the_points_of_that_part_alone_and_more_of_them(watch: RunCache) -> None:
     _long(_make(watch, "one"), 20_000)
     page = Page(watch)
     page.catch_up()
@@ -218,7 +218,7 @@ def test_zooming_in_gives_the_points_of_that_part_alone_and_more_of_them(watch: 
         assert "problem" in page.call("zoom", run="one", range=wrong)
 
 
-def test_samples_that_no_longer_count_are_taken_back_from_the_page(watch: RunWatch) -> None:
+def test_samples_that_no_longer_count_are_taken_back_from_the_page(watch: RunCache) -> None:
     folder = _make(watch, "one")
     _append(folder, *(_sampled(step) for step in range(0, 1000, 100)))
     page = Page(watch)
@@ -231,8 +231,8 @@ def test_samples_that_no_longer_count_are_taken_back_from_the_page(watch: RunWat
     assert page.call("samples", run="one", number=-1)["texts"] == []
 
 
-def test_five_pages_read_a_run_once(watch: RunWatch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charlstm.ui.watch._LOOK_SECONDS", 3600.0)
+def test_five_pages_read_a_run_once(watch: RunCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charlstm.ui.run_cache._LOOK_SECONDS", 3600.0)
     polled: list[str] = []
     poll = RunHistory.poll
     monkeypatch.setattr(RunHistory, "poll", lambda self: (polled.append(self.folder.name), poll(self))[1])
@@ -245,18 +245,18 @@ def test_five_pages_read_a_run_once(watch: RunWatch, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("asked", [None, [], "x", {"run": ["one"]}, {"tags": 5, "compared": [{}], "samples": "all"}])
-def test_nonsense_is_answered_as_if_nothing_were_known(watch: RunWatch, asked: Any) -> None:
+def test_nonsense_is_answered_as_if_nothing_were_known(watch: RunCache, asked: Any) -> None:
     _long(_make(watch, "one"), 10)
-    functions = {function.__name__: function for function in Board(watch).functions()}
+    functions = {function.__name__: function for function in RunEndpoints(watch).functions()}
     assert functions["tick"](asked, None)["run"] == "one"
     assert functions["act"](asked, None)["problem"]
     assert functions["download"](asked)["problem"]
 
 
 def test_a_model_is_downloaded_whole_and_nothing_else_is(
-    watch: RunWatch, repository: Path, monkeypatch: pytest.MonkeyPatch
+    watch: RunCache, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("charlstm.ui.board._PIECE_BYTES", 1_000_000)
+    monkeypatch.setattr("charlstm.ui.run_endpoints._PIECE_BYTES", 1_000_000)
     folder = _make(watch, "one")
     shutil.copy(repository / "checkpoints" / "tiny-shakespeare" / "model.safetensors", folder.path)
     page, data, total = Page(watch), b"", 1
@@ -270,11 +270,11 @@ def test_a_model_is_downloaded_whole_and_nothing_else_is(
 
 @pytest.mark.parametrize("place", ["CHARLSTM_PUBLIC", "SPACE_ID"])
 def test_among_strangers_only_who_started_a_run_or_the_owner_of_the_space_may_steer_it(
-    watch: RunWatch, monkeypatch: pytest.MonkeyPatch, place: str
+    watch: RunCache, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     monkeypatch.setenv(place, "1" if place == "CHARLSTM_PUBLIC" else "the-owner/space")
     _append(_make(watch, "one", owner="mine"), _progress(0))
-    act = {function.__name__: function for function in Board(watch).functions()}["act"]
+    act = {function.__name__: function for function in RunEndpoints(watch).functions()}["act"]
     values = {"run": "one", "factor": 0.5, "minutes": 1, "label": "other"}
     for action in ACTIONS:
         for visitor in ("", "theirs", None, token_hash("mine")):

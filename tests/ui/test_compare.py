@@ -7,21 +7,21 @@ import pytest
 
 from charlstm.config import SampleConfig
 from charlstm.ui.compare import NO_MODEL, _Side
-from charlstm.ui.models import ModelShelf
-from charlstm.ui.reader import text_of
-from charlstm.ui.writing import SETTINGS, Writers
+from charlstm.ui.generation import SETTINGS, ActiveRequests
+from charlstm.ui.models import ModelRegistry
+from charlstm.ui.surprisal_text import text_of
 
 FIRST, SECOND = "tiny-shakespeare", "python-stdlib"
 
 
 @pytest.fixture(scope="module")
-def shelf(repository: Path) -> ModelShelf:
-    return ModelShelf(repository / "checkpoints")
+def shelf(repository: Path) -> ModelRegistry:
+    return ModelRegistry(repository / "checkpoints")
 
 
 @pytest.fixture(scope="module")
-def side(shelf: ModelShelf) -> _Side:
-    return _Side(shelf, Writers())
+def side(shelf: ModelRegistry) -> _Side:
+    return _Side(shelf, ActiveRequests())
 
 
 def values(**changed: Any) -> list[Any]:
@@ -29,7 +29,7 @@ def values(**changed: Any) -> list[Any]:
     return [asked[name] for name in SETTINGS]
 
 
-def test_two_models_continue_the_same_prompt_with_the_same_seed(shelf: ModelShelf, side: _Side) -> None:
+def test_two_models_continue_the_same_prompt_with_the_same_seed(shelf: ModelRegistry, side: _Side) -> None:
     *_, (first, second, first_line, second_line, problem) = side.write(SECOND, FIRST, "def ", *values())
     for name, page, line in ((FIRST, first, first_line), (SECOND, second, second_line)):
         expected = shelf.load(name).generate("def ", SampleConfig(num_chars=80, seed=3))
@@ -40,7 +40,7 @@ def test_two_models_continue_the_same_prompt_with_the_same_seed(shelf: ModelShel
     assert problem == ""
 
 
-def test_two_models_score_the_same_text(shelf: ModelShelf, side: _Side) -> None:
+def test_two_models_score_the_same_text(shelf: ModelRegistry, side: _Side) -> None:
     text = "import os\n"
     first, second, *lines, problem = side.score(FIRST, SECOND, text)
     for name, page, line in zip((FIRST, SECOND), (first, second), lines, strict=True):

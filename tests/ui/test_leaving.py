@@ -15,7 +15,7 @@ import pytest
 from waiting import wait_until
 
 from charlstm.config import SampleConfig
-from charlstm.ui.writing import SETTINGS
+from charlstm.ui.generation import SETTINGS
 
 MODEL = "tiny-shakespeare"
 

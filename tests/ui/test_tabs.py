@@ -12,13 +12,13 @@ from charlstm.errors import CheckpointError, RunError
 from charlstm.events import Evaluated, Finished, Progress
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunDir
-from charlstm.ui import form as forms
-from charlstm.ui import presets
+from charlstm.ui import train_form
+from charlstm.ui import train_form as forms
 from charlstm.ui.app import owner_note
-from charlstm.ui.controls import control
-from charlstm.ui.models import ModelShelf, facts_of
-from charlstm.ui.uploads import Uploads
-from charlstm.ui.watch import RunWatch
+from charlstm.ui.components import build_control
+from charlstm.ui.corpus_picker import Uploads
+from charlstm.ui.models import ModelRegistry, describe_model
+from charlstm.ui.run_cache import RunCache
 
 PROGRESS = {
     "train_loss": 1.0,
@@ -36,7 +36,7 @@ PROGRESS = {
 )
 def test_every_field_becomes_a_control_with_its_own_bounds_and_words(config: ModelConfig) -> None:
     for name, field in type(config).model_fields.items():
-        made = control(config, name)
+        made = build_control(config, name)
         assert made.info == field.description
         assert made.value == getattr(config, name)
         lower, upper = bounds_of(field)
@@ -45,34 +45,34 @@ def test_every_field_becomes_a_control_with_its_own_bounds_and_words(config: Mod
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, repository: Path) -> ModelShelf:
+def shelf(tmp_path: Path, repository: Path) -> ModelRegistry:
     for name in ("tiny-shakespeare", "another"):
         shutil.copytree(repository / "checkpoints" / "tiny-shakespeare", tmp_path / name)
-    return ModelShelf(tmp_path)
+    return ModelRegistry(tmp_path)
 
 
-def test_the_bundled_model_comes_first(shelf: ModelShelf) -> None:
+def test_the_bundled_model_comes_first(shelf: ModelRegistry) -> None:
     assert shelf.names() == ["tiny-shakespeare", "another"]
 
 
-def test_a_page_that_names_no_model_yet_gets_the_first(shelf: ModelShelf) -> None:
+def test_a_page_that_names_no_model_yet_gets_the_first(shelf: ModelRegistry) -> None:
     assert shelf.load(None) is shelf.load("tiny-shakespeare")
 
 
 def test_without_any_model_the_page_says_to_train_one(tmp_path: Path) -> None:
-    shelf = ModelShelf(tmp_path / "no-such-folder")
+    shelf = ModelRegistry(tmp_path / "no-such-folder")
     assert shelf.names() == []
     with pytest.raises(CheckpointError, match="train one first"):
         shelf.load(None)
 
 
 @pytest.mark.parametrize("name", ["", "..", "../another", "nothing", "another/../another"])
-def test_a_name_that_is_not_on_the_shelf_opens_nothing(shelf: ModelShelf, name: str) -> None:
+def test_a_name_that_is_not_on_the_shelf_opens_nothing(shelf: ModelRegistry, name: str) -> None:
     with pytest.raises(CheckpointError, match="no longer there"):
         shelf.load(name)
 
 
-def test_a_damaged_model_is_said_without_the_path_of_the_server(shelf: ModelShelf, tmp_path: Path) -> None:
+def test_a_damaged_model_is_said_without_the_path_of_the_server(shelf: ModelRegistry, tmp_path: Path) -> None:
     (tmp_path / "another" / "model.safetensors").write_bytes(b"not a model")
     with pytest.raises(CheckpointError) as raised:
         shelf.load("another")
@@ -80,7 +80,7 @@ def test_a_damaged_model_is_said_without_the_path_of_the_server(shelf: ModelShel
     assert "another/model.safetensors" in str(raised.value)
 
 
-def test_a_model_that_was_replaced_is_loaded_anew(shelf: ModelShelf, tmp_path: Path) -> None:
+def test_a_model_that_was_replaced_is_loaded_anew(shelf: ModelRegistry, tmp_path: Path) -> None:
     first = shelf.load("another")
     assert shelf.load("another") is first
     shutil.copy(tmp_path / "tiny-shakespeare" / "model.safetensors", tmp_path / "another" / "new")
@@ -88,9 +88,9 @@ def test_a_model_that_was_replaced_is_loaded_anew(shelf: ModelShelf, tmp_path: P
     assert shelf.load("another") is not first
 
 
-def test_the_facts_of_a_model_name_its_size_corpus_and_validation(shelf: ModelShelf) -> None:
+def test_the_facts_of_a_model_name_its_size_corpus_and_validation(shelf: ModelRegistry) -> None:
     model = shelf.load("tiny-shakespeare")
-    facts = facts_of(model)
+    facts = describe_model(model)
     assert model.provenance is not None
     assert model.provenance.val_stateful is not None
     assert f"{model.provenance.val_stateful:.2f} nats per character" in facts.line
@@ -100,17 +100,17 @@ def test_the_facts_of_a_model_name_its_size_corpus_and_validation(shelf: ModelSh
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> RunWatch:
-    return RunWatch(RunManager(tmp_path))
+def watch(tmp_path: Path) -> RunCache:
+    return RunCache(RunManager(tmp_path))
 
 
-def _prepare(watch: RunWatch, name: str) -> RunDir:
+def _prepare(watch: RunCache, name: str) -> RunDir:
     folder = watch.manager.store.create(Settings.preset("minute"), name)
     watch.runs(is_fresh=True)
     return folder
 
 
-def test_a_page_opens_with_the_newest_run_before_the_bundled_ones(watch: RunWatch) -> None:
+def test_a_page_opens_with_the_newest_run_before_the_bundled_ones(watch: RunCache) -> None:
     assert watch.to_show() is None
     _prepare(watch, "python-stdlib")
     _prepare(watch, "tiny-shakespeare")
@@ -119,17 +119,17 @@ def test_a_page_opens_with_the_newest_run_before_the_bundled_ones(watch: RunWatc
     assert watch.to_show() == "mine"
 
 
-def test_a_run_that_is_not_there_is_said(watch: RunWatch) -> None:
+def test_a_run_that_is_not_there_is_said(watch: RunCache) -> None:
     with pytest.raises(RunError, match="no longer there"):
         watch.summary("../etc")
 
 
-def test_a_model_in_training_is_on_the_shelf_as_long_as_its_run_goes_on(watch: RunWatch, shelf: ModelShelf) -> None:
+def test_a_model_in_training_is_on_the_shelf_as_long_as_its_run_goes_on(watch: RunCache, shelf: ModelRegistry) -> None:
     folder = _prepare(watch, "mine")
     folder.events_file.write_text(Progress(**PROGRESS, step=5, fraction=0.1).model_dump_json() + "\n", encoding="utf-8")
     folder.live_model.parent.mkdir()
     shutil.copy(watch.manager.store.root / "another" / "model.safetensors", folder.live_model)
-    shelf = ModelShelf(watch.manager.store.root, watch.live_models)
+    shelf = ModelRegistry(watch.manager.store.root, watch.live_models)
     with folder.lock():
         watch.runs(is_fresh=True)
         assert shelf.names() == ["tiny-shakespeare", "another", "live: mine"]
@@ -146,35 +146,37 @@ def test_what_a_browser_kept_is_put_back_and_what_was_forged_is_not(tmp_path: Pa
     numbers += [getattr(TrainConfig(), name) for name in forms.TRAIN_FIELDS]
     chosen = ["python-stdlib", "some text", "latin-1", "blog", forms.NEW_MODEL, *numbers]
     uploads = Uploads(tmp_path)
-    assert forms.restored(json.dumps([*chosen, ""]), uploads) == [*chosen, "", gr.skip()]
+    assert forms.restore(json.dumps([*chosen, ""]), uploads) == [*chosen, "", gr.skip()]
     place = len(chosen) - len(numbers) + 1 + forms.ADVANCED.index("state_reset")
     before = [*chosen[:place], *chosen[place + 1 :], ""]  # from before there was this setting
-    assert forms.restored(json.dumps(before), uploads) == [*chosen, "", gr.skip()]
+    assert forms.restore(json.dumps(before), uploads) == [*chosen, "", gr.skip()]
     forged = [{"path": "/etc/passwd"}, 5, "utf-99", "no-preset", None, *([["x"]] * len(numbers))]
     skipped = [gr.skip()] * len(chosen)
     for upload in ("../x", "/etc/passwd", 5, {"path": "/etc/passwd"}, "0" * 32):
-        assert forms.restored(json.dumps([*forged, upload]), uploads) == [*skipped, "", gr.skip()]
+        assert forms.restore(json.dumps([*forged, upload]), uploads) == [*skipped, "", gr.skip()]
     for each in (json.dumps(chosen[:-1]), "null", "[", "", "{}"):
-        assert forms.restored(each, uploads) == [*skipped, gr.skip(), gr.skip()]
+        assert forms.restore(each, uploads) == [*skipped, gr.skip(), gr.skip()]
 
 
 def test_a_wrong_value_is_refused_at_its_field_alone() -> None:
     values = ["tiny-shakespeare", None, "", "auto", "minute", forms.NEW_MODEL, 1.0]
     preset = Settings.preset("minute").flat()
     values += [preset[name] for name in forms.ADVANCED]
-    assert all(verdict["is_valid"] for verdict in forms.verdicts(*values))
+    assert all(verdict["is_valid"] for verdict in forms.validate_fields(*values))
     place = 7 + forms.ADVANCED.index("batch_size")
     for wrong in (0, 4097, 1.5, None):
-        verdicts = forms.verdicts(*values[:place], wrong, *values[place + 1 :])
+        verdicts = forms.validate_fields(*values[:place], wrong, *values[place + 1 :])
         assert [verdict["is_valid"] for verdict in verdicts].index(False) == place
         assert sum(not verdict["is_valid"] for verdict in verdicts) == 1
-    assert "from 1 to 4,096 streams" in forms.verdicts(*values[:place], 0, *values[place + 1 :])[place]["message"]
-    endless = forms.verdicts(*values[:6], 0, *values[7:])
+    assert (
+        "from 1 to 4,096 streams" in forms.validate_fields(*values[:place], 0, *values[place + 1 :])[place]["message"]
+    )
+    endless = forms.validate_fields(*values[:6], 0, *values[7:])
     assert "nothing ends this run" in endless[6]["message"].lower()
 
 
-def test_a_preset_says_what_it_reached_here_once_it_was_trained_here(watch: RunWatch) -> None:
-    assert "Recorded on 2 cores: 1.479" in presets.described("minute", "tiny-shakespeare", watch.runs())
+def test_a_preset_says_what_it_reached_here_once_it_was_trained_here(watch: RunCache) -> None:
+    assert "Recorded on 2 cores: 1.479" in train_form.preset_summary("minute", "tiny-shakespeare", watch.runs())
     folder = _prepare(watch, "tiny-shakespeare-minute-3")
     records = [
         Progress(**PROGRESS, step=5, fraction=1.0),
@@ -182,19 +184,19 @@ def test_a_preset_says_what_it_reached_here_once_it_was_trained_here(watch: RunW
         Finished(step=5, reason="completed", elapsed_seconds=61.0),
     ]
     folder.events_file.write_text("".join(record.model_dump_json() + "\n" for record in records), encoding="utf-8")
-    said = presets.described("minute", "tiny-shakespeare", watch.runs(is_fresh=True))
+    said = train_form.preset_summary("minute", "tiny-shakespeare", watch.runs(is_fresh=True))
     assert "Here it reached 1.625 nats per character (2.34 bits) in 1 min 1 s." in said
-    assert "Recorded" in presets.described("minute", "python-stdlib", watch.runs())
+    assert "Recorded" in train_form.preset_summary("minute", "python-stdlib", watch.runs())
 
 
-def test_a_preset_of_passes_takes_as_long_as_the_speed_of_this_machine_lets_it(watch: RunWatch) -> None:
-    assert "about" not in presets.described("blog", "tiny-shakespeare", watch.runs()).split("Recorded")[1]
+def test_a_preset_of_passes_takes_as_long_as_the_speed_of_this_machine_lets_it(watch: RunCache) -> None:
+    assert "about" not in train_form.preset_summary("blog", "tiny-shakespeare", watch.runs()).split("Recorded")[1]
     folder = _prepare(watch, "fox-minute")
     half = Progress(**{**PROGRESS, "elapsed_seconds": 120.0}, step=5289, fraction=1.0)  # half as fast as the recorded
     folder.events_file.write_text(half.model_dump_json() + "\n", encoding="utf-8")
-    said = presets.described("blog", "tiny-shakespeare", watch.runs(is_fresh=True))
+    said = train_form.preset_summary("blog", "tiny-shakespeare", watch.runs(is_fresh=True))
     assert "in 1 min 33 s; here, by the speed so far, about 3 min 6 s." in said
-    assert "0.5 times as much" in presets.described("minute", "tiny-shakespeare", watch.runs())
+    assert "0.5 times as much" in train_form.preset_summary("minute", "tiny-shakespeare", watch.runs())
 
 
 def test_a_missing_compiler_is_said_on_a_page_at_home_and_never_to_strangers(monkeypatch: pytest.MonkeyPatch) -> None:

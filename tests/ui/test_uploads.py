@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from charlstm.ui import uploads
-from charlstm.ui.uploads import Uploads
+from charlstm.ui import corpus_picker
+from charlstm.ui.corpus_picker import Uploads
 
 
 def _file(place: Path, name: str, text: str) -> str:
@@ -35,7 +35,7 @@ def test_what_is_no_id_finds_nothing(tmp_path: Path, wrong: object) -> None:
 def test_the_oldest_make_room_and_the_newest_stays_however_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "_MOST_BYTES", 10)
+    monkeypatch.setattr(corpus_picker, "_MOST_BYTES", 10)
     kept, ids = Uploads(tmp_path / "runs"), []
     for age, text in ((3, "1234"), (2, "5678"), (1, "90"), (0, "x" * 50)):
         ids.append(kept.keep(_file(tmp_path, "a.txt", text)))

@@ -10,13 +10,13 @@ import pytest
 
 from charlstm.config import Settings
 from charlstm.events import Baselines, Evaluated, Finished, Progress, Record
-from charlstm.formatting import format_duration
+from charlstm.formatting import escape_html, format_duration
 from charlstm.runs.control import Control, WorkerStatus
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary
 from charlstm.runs.store import RunDir, Status
-from charlstm.ui import views
-from charlstm.ui.views import Asked
+from charlstm.ui import run_view
+from charlstm.ui.run_view import Requests
 
 
 def _progress(step: int, **values: Any) -> Progress:
@@ -56,21 +56,21 @@ def _summary(folder: RunDir, status: Status, **values: Any) -> RunSummary:
 
 
 def _state(
-    summary: RunSummary, history: RunHistory, asked: Asked | None = None, is_bundled: bool = False
+    summary: RunSummary, history: RunHistory, asked: Requests | None = None, is_bundled: bool = False
 ) -> dict[str, Any]:
-    return views.state_of(summary, history, asked or Asked(), has_model=True, is_bundled=is_bundled)
+    return run_view.run_state(summary, history, asked or Requests(), has_model=True, is_bundled=is_bundled)
 
 
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "${alert(1)}", "{{value}}", "`x`", "a & b", "'\""])
 def test_plain_text_shows_itself_and_holds_nothing_a_template_or_browser_acts_on(text: str) -> None:
-    made = views.plain(text)
+    made = escape_html(text)
     assert html.unescape(made) == text
     assert not set("<>${}`\"'") & set(made)
 
 
 def test_time_left_is_the_pace_so_far_carried_on() -> None:
-    assert views.time_left(_progress(1, elapsed_seconds=30.0, fraction=0.25)) == pytest.approx(90.0)
-    assert views.time_left(_progress(1, elapsed_seconds=1.0, fraction=0.001)) is None
+    assert run_view.time_left(_progress(1, elapsed_seconds=30.0, fraction=0.25)) == pytest.approx(90.0)
+    assert run_view.time_left(_progress(1, elapsed_seconds=1.0, fraction=0.001)) is None
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_durations_are_human(seconds: float, words: str) -> None:
 
 
 def test_each_state_has_a_word_and_a_sign_of_its_own() -> None:
-    assert len({word for _, word in views.STATE_WORDS.values()}) == len(views.STATE_WORDS)
-    assert all(sign and word for sign, word in views.STATE_WORDS.values())
+    assert len({word for _, word in run_view.STATE_WORDS.values()}) == len(run_view.STATE_WORDS)
+    assert all(sign and word for sign, word in run_view.STATE_WORDS.values())
 
 
 @pytest.mark.parametrize(
@@ -142,10 +142,10 @@ def test_what_was_asked_for_is_said_until_it_is_in_effect(
     folder: RunDir, control: Control, answer: WorkerStatus, word: str
 ) -> None:
     history = _history(folder, _progress(100))
-    asked = _state(_summary(folder, "running"), history, Asked(control, answer))
+    asked = _state(_summary(folder, "running"), history, Requests(control, answer))
     assert asked["is_asked"]
     assert asked["story"] == f"step 100 · {word}"
-    done = _state(_summary(folder, "running"), history, Asked(control, answer.model_copy(update={"done": 5})))
+    done = _state(_summary(folder, "running"), history, Requests(control, answer.model_copy(update={"done": 5})))
     assert not done["is_asked"]
     assert done["story"] == "step 100"
 
@@ -182,15 +182,17 @@ def test_the_state_is_told_in_a_sentence(folder: RunDir, status: Status, values:
 
 
 def test_a_row_has_a_tiny_curve_of_its_own_scale(folder: RunDir) -> None:
-    row = views.row_of(_summary(folder, "running", outline=(4.0, 3.0, math.inf, 2.5, 2.0)), is_bundled=False)
+    row = run_view.table_row(_summary(folder, "running", outline=(4.0, 3.0, math.inf, 2.5, 2.0)), is_bundled=False)
     assert row["curve"] == [20, 10, 5, 0]
     for losses in ((), (3.0,), (3.0, 3.0)):
-        assert views.row_of(_summary(folder, "running", outline=losses), is_bundled=False)["curve"] == []
+        assert run_view.table_row(_summary(folder, "running", outline=losses), is_bundled=False)["curve"] == []
 
 
 def test_the_line_on_top_says_idle_or_what_is_trained(folder: RunDir) -> None:
-    assert views.house_of(None, None)["text"] == "idle"
-    line = views.house_of(_summary(folder, "running"), _history(folder, _progress(1_240), _evaluated(1_000, 1.6149)))
+    assert run_view.header_status(None, None)["text"] == "idle"
+    line = run_view.header_status(
+        _summary(folder, "running"), _history(folder, _progress(1_240), _evaluated(1_000, 1.6149))
+    )
     assert line["text"] == "training <b>my run</b> · step 1,240 · validation 1.61 · 1 min 30 s left"
     assert (line["sign"], line["run"]) == ("●", "my-run")
 
@@ -198,17 +200,17 @@ def test_the_line_on_top_says_idle_or_what_is_trained(folder: RunDir) -> None:
 def test_reference_lines_carry_name_and_value(folder: RunDir) -> None:
     facts = {"method": "", "num_train_chars": 1, "num_val_chars": 1, "seconds": 0.1}
     found = _history(folder, Baselines(step=0, uniform=4.174, frequencies=3.31, fivegram=1.89, **facts))
-    assert views.references_of(found) == [
+    assert run_view.baseline_lines(found) == [
         {"name": "guessing 4.17", "value": 4.174},
         {"name": "letter frequencies 3.31", "value": 3.31},
         {"name": "5-gram 1.89", "value": 1.89},
     ]
-    assert views.references_of(RunHistory(folder)) == []
+    assert run_view.baseline_lines(RunHistory(folder)) == []
 
 
 def test_points_that_a_page_has_and_those_it_is_sent_make_up_the_curve() -> None:
     rng = random.Random(1)
-    before: views.Lines | None = None
+    before: run_view.Lines | None = None
     held: dict[str, list[tuple[int, float]]] = {"a": [], "b": []}
     for _ in range(200):
         now = {}
@@ -216,7 +218,7 @@ def test_points_that_a_page_has_and_those_it_is_sent_make_up_the_curve() -> None
             same = [] if before is None else list(zip(*before[name], strict=True))[: rng.randrange(30)]
             points = same + [(rng.randrange(50), rng.random()) for _ in range(rng.randrange(5))]
             now[name] = ([step for step, _ in points], [value for _, value in points])
-        for name, sent in views.grown(before, now).items():
+        for name, sent in run_view.delta(before, now).items():
             held[name] = held[name][: sent["keep"]] + list(zip(sent["steps"], sent["values"], strict=True))
             assert held[name] == list(zip(*now[name], strict=True))
         before = now

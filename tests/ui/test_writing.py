@@ -17,35 +17,45 @@ from charlstm.config import SampleConfig
 from charlstm.errors import CharLSTMError, ConfigError, VocabularyError
 from charlstm.generation.stream import TextChunk
 from charlstm.language_model import LanguageModel
-from charlstm.ui import writing
-from charlstm.ui.compare import copied, scored
-from charlstm.ui.models import ModelShelf
-from charlstm.ui.reader import Growing, pages_texts, text_of
-from charlstm.ui.writing import PROGRAM, SETTINGS, VISITOR, Frame, Wish, Writers, note_on, wish_of_address, write
+from charlstm.ui import generation
+from charlstm.ui.compare import mark_copied, score_text
+from charlstm.ui.generation import (
+    PROGRAM,
+    SETTINGS,
+    VISITOR,
+    ActiveRequests,
+    GenerationRequest,
+    Update,
+    generate,
+    parse_link,
+    prompt_note,
+)
+from charlstm.ui.models import ModelRegistry
+from charlstm.ui.surprisal_text import TextBuilder, parse_page, text_of
 
 MODEL = "python-stdlib"  # its text is there on the machine that it was trained on, and a part of it everywhere
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> ModelShelf:
+def shelf(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> ModelRegistry:
     root = tmp_path_factory.mktemp("shelf")
     shutil.copytree(repository / "checkpoints" / MODEL, root / MODEL)
-    return ModelShelf(root)
+    return ModelRegistry(root)
 
 
-def wish(prompt: str = "def ", page: Any = None, **values: Any) -> Wish:
-    return Wish.of(MODEL, prompt, {**SampleConfig().model_dump(), **values}, page)
+def wish(prompt: str = "def ", page: Any = None, **values: Any) -> GenerationRequest:
+    return GenerationRequest.of(MODEL, prompt, {**SampleConfig().model_dump(), **values}, page)
 
 
-def frames(shelf: ModelShelf, asked: Wish) -> list[Frame]:
-    return list(write(shelf, asked, Writers(), lambda: False))
+def frames(shelf: ModelRegistry, asked: GenerationRequest) -> list[Update]:
+    return list(generate(shelf, asked, ActiveRequests(), lambda: False))
 
 
-def texts(frame: Frame) -> list[str]:
+def texts(frame: Update) -> list[str]:
     return [text_of(text) for text in frame.page["texts"]]
 
 
-def test_frames_only_ever_grow_and_the_last_one_is_the_whole_text(shelf: ModelShelf) -> None:
+def test_frames_only_ever_grow_and_the_last_one_is_the_whole_text(shelf: ModelRegistry) -> None:
     sent = frames(shelf, wish(num_chars=6000, num_samples=2, seed=3))
     model = shelf.load(MODEL)
     assert texts(sent[-1]) == model.generate_samples("def ", SampleConfig(num_chars=6000, num_samples=2, seed=3))
@@ -61,7 +71,7 @@ def test_frames_only_ever_grow_and_the_last_one_is_the_whole_text(shelf: ModelSh
 
 
 def test_a_page_tells_each_characters_surprise_and_alternatives() -> None:
-    growing = Growing("1", "x", 1)
+    growing = TextBuilder("1", "x", 1)
     growing.add(TextChunk("a\n", (0.04, 2.345), 0, ("ab", "\n "), ((0.961, 0.039), (0.5, 0.25))))
     growing.add(TextChunk("😀", (99.0,), 0, ("a😀",), ((1.0, 0.0),)))
     (grown,) = growing.page()["texts"]
@@ -74,7 +84,7 @@ def test_a_page_tells_each_characters_surprise_and_alternatives() -> None:
 
 
 def test_what_was_sent_before_does_not_change_when_more_is_added() -> None:
-    growing = Growing("1", "", 1)
+    growing = TextBuilder("1", "", 1)
     growing.add(TextChunk("ab", (0.0, 0.0), 0, ("xy", "xy"), ((0.5, 0.5),) * 2))
     before = growing.page()
     copy = json.loads(json.dumps(before))
@@ -84,14 +94,14 @@ def test_what_was_sent_before_does_not_change_when_more_is_added() -> None:
 
 
 def test_halves_of_characters_do_not_travel() -> None:
-    growing = Growing("1", "a\ud800b", 1)
+    growing = TextBuilder("1", "a\ud800b", 1)
     growing.add(TextChunk("\udfff", (0.0,), 0, ("\ud800",), ((1.0,),)))
     json.dumps(growing.page(), ensure_ascii=False).encode()
     assert growing.page()["given"] == "a?b"
 
 
 @pytest.mark.parametrize("num_samples", [1, 3])
-def test_a_continued_page_is_the_page_that_was_written_at_once(shelf: ModelShelf, num_samples: int) -> None:
+def test_a_continued_page_is_the_page_that_was_written_at_once(shelf: ModelRegistry, num_samples: int) -> None:
     whole = frames(shelf, wish(num_chars=120, num_samples=num_samples, seed=9))[-1]
     begun = frames(shelf, wish(num_chars=50, num_samples=num_samples, seed=9))[-1]
     sent_back = json.loads(json.dumps(begun.page))
@@ -105,19 +115,19 @@ def test_a_continued_page_is_the_page_that_was_written_at_once(shelf: ModelShelf
 @pytest.mark.parametrize(
     "page", [{}, [], "text", {"texts": []}, {"texts": [{}], "given": "", "id": "", "width": 1}, {"texts": None}]
 )
-def test_a_page_that_is_none_can_not_be_continued(shelf: ModelShelf, page: Any) -> None:
+def test_a_page_that_is_none_can_not_be_continued(shelf: ModelRegistry, page: Any) -> None:
     with pytest.raises(CharLSTMError, match="no text here"):
         frames(shelf, wish(page=page))
     with pytest.raises(CharLSTMError, match="no text here"):
-        copied(shelf, MODEL, page)
+        mark_copied(shelf, MODEL, page)
 
 
 def test_a_forged_page_is_refused_and_a_true_one_is_read() -> None:
-    growing = Growing("1", "", 1)
+    growing = TextBuilder("1", "", 1)
     growing.add(TextChunk("ab", (0.0, 0.0), 0, ("xy", "xy"), ((0.5, 0.5),) * 2))
     page = growing.page()
-    assert pages_texts(page, 10) == ["ab"]
-    assert pages_texts(page, 1) is None
+    assert parse_page(page, 10) == ["ab"]
+    assert parse_page(page, 1) is None
     forged = (
         {"width": -1},
         {"width": 10**9},
@@ -126,21 +136,21 @@ def test_a_forged_page_is_refused_and_a_true_one_is_read() -> None:
         {"texts": [{**page["texts"][0], "odds": []}]},
     )
     for changed in forged:
-        assert pages_texts({**page, **changed}, 10) is None
-    assert pages_texts({**page, "texts": [{**page["texts"][0], "text": [1, 2]}]}, 10) is None
+        assert parse_page({**page, **changed}, 10) is None
+    assert parse_page({**page, "texts": [{**page["texts"][0], "text": [1, 2]}]}, 10) is None
 
 
-def test_writing_stops_when_it_is_asked_to(shelf: ModelShelf) -> None:
-    sent: list[Frame] = []
-    for frame in write(shelf, wish(num_chars=0), Writers(), lambda: len(sent) >= 2):
+def test_writing_stops_when_it_is_asked_to(shelf: ModelRegistry) -> None:
+    sent: list[Update] = []
+    for frame in generate(shelf, wish(num_chars=0), ActiveRequests(), lambda: len(sent) >= 2):
         sent.append(frame)
         assert len(sent) < 5
     assert texts(sent[-1])[0].startswith(texts(sent[0])[0])
     assert not sent[-1].page["is_writing"]
 
 
-def test_without_an_end_a_page_is_filled_and_says_so(shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "MOST_CHARS", 300)
+def test_without_an_end_a_page_is_filled_and_says_so(shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "MOST_CHARS", 300)
     last = frames(shelf, wish(num_chars=0))[-1]
     assert 300 <= len(texts(last)[0]) < 2000
     assert "A page holds 300 characters" in last.note
@@ -160,29 +170,29 @@ class Clock:
 
 
 def test_a_long_text_goes_to_a_browser_no_faster_than_it_draws_and_to_a_program_as_fast_as_it_is_written(
-    shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch
+    shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "_AS_FAST_AS_WRITTEN", 100)
+    monkeypatch.setattr(generation, "_AS_FAST_AS_WRITTEN", 100)
     slept = []
     for audience in (PROGRAM, VISITOR):
-        monkeypatch.setattr(writing, "time", clock := Clock())
-        *_, last = write(shelf, wish(num_chars=600), Writers(), lambda: False, audience)
+        monkeypatch.setattr(generation, "time", clock := Clock())
+        *_, last = generate(shelf, wish(num_chars=600), ActiveRequests(), lambda: False, audience)
         assert len(texts(last)[0]) == 600
         slept.append(clock.now)
     assert slept == [0, pytest.approx(500 / VISITOR.per_second)]
 
 
-def test_who_waits_for_a_browser_hears_a_stop(shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "_AS_FAST_AS_WRITTEN", 0)
-    monkeypatch.setattr(writing, "time", clock := Clock())
+def test_who_waits_for_a_browser_hears_a_stop(shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "_AS_FAST_AS_WRITTEN", 0)
+    monkeypatch.setattr(generation, "time", clock := Clock())
     slow = VISITOR._replace(per_second=0.001)
-    *_, last = write(shelf, wish(num_chars=0), Writers(), lambda: clock.now >= 1, slow)
+    *_, last = generate(shelf, wish(num_chars=0), ActiveRequests(), lambda: clock.now >= 1, slow)
     assert 1 <= clock.now < 1.1
     assert not last.page["is_writing"]
 
 
 def test_frames_come_more_rarely_in_a_crowd_and_in_a_long_text_but_often_enough_to_notice_who_left() -> None:
-    writers = Writers()
+    writers = ActiveRequests()
     alone = [writers.frame_seconds(num_chars) for num_chars in (0, 100_000, 1_000_000)]
     assert alone == sorted(set(alone))
     with contextlib.ExitStack() as crowd:
@@ -195,7 +205,7 @@ def test_frames_come_more_rarely_in_a_crowd_and_in_a_long_text_but_often_enough_
 # The empty prompt ----------------------------------------------------------------------------------------------------
 
 
-def with_beginnings(shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch, *beginnings: str) -> LanguageModel:
+def with_beginnings(shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch, *beginnings: str) -> LanguageModel:
     """The model of `shelf`, which from now on knows these beginnings of lines."""
     model = shelf.load(MODEL)
     assert model.provenance is not None
@@ -206,7 +216,7 @@ def with_beginnings(shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch, *beginni
 
 
 def test_an_empty_prompt_is_how_most_lines_begin_that_the_model_knows(
-    shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch
+    shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = with_beginnings(shelf, monkeypatch, "class ", "def ")
     last = frames(shelf, wish("", num_chars=40))[-1]
@@ -219,7 +229,7 @@ def test_an_empty_prompt_is_how_most_lines_begin_that_the_model_knows(
 
 
 def test_an_empty_prompt_is_a_new_line_where_nothing_else_is_known(
-    shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch
+    shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = with_beginnings(shelf, monkeypatch)
     monkeypatch.setattr(shelf, "corpus", lambda _: None)
@@ -234,16 +244,16 @@ def test_an_empty_prompt_is_a_new_line_where_nothing_else_is_known(
 
 def test_an_address_asks_for_what_it_was_made_of() -> None:
     asked = wish("a&b=c %\n漢", num_chars=77, temperature=0.35, top_p=0.9, stop="\n\n", no_repeat=12, seed=5)
-    model, prompt, values = wish_of_address(dict(parse_qsl(asked.link(), keep_blank_values=True))) or ("", "", {})
+    model, prompt, values = parse_link(dict(parse_qsl(asked.link(), keep_blank_values=True))) or ("", "", {})
     assert (model, prompt, SampleConfig(**values)) == (MODEL, asked.prompt, asked.config)
     assert set(values) == set(SETTINGS)
 
 
 def test_an_address_without_wishes_asks_for_nothing_and_a_wrong_one_is_refused() -> None:
-    assert wish_of_address({"__theme": "dark"}) is None
+    assert parse_link({"__theme": "dark"}) is None
     for query in ({"seed": "x"}, {"temperature": "9"}, {"num_chars": "-1"}, {"top_p": "nan"}):
         with pytest.raises(ConfigError, match=next(iter(query))):
-            wish_of_address(query)
+            parse_link(query)
 
 
 def test_a_prompt_too_long_for_an_address_has_none() -> None:
@@ -272,77 +282,77 @@ def test_what_can_not_be_written_is_refused_in_a_sentence(prompt: Any, values: d
     assert len(str(raised.value)) < 300
 
 
-def test_characters_that_were_replaced_are_named(shelf: ModelShelf) -> None:
+def test_characters_that_were_replaced_are_named(shelf: ModelRegistry) -> None:
     vocabulary = shelf.load(MODEL).vocabulary
-    assert note_on("def ", vocabulary) == ""
-    assert note_on("\u00a0x", vocabulary) == "" or "as ' '" in note_on("\u00a0x", vocabulary)
+    assert prompt_note("def ", vocabulary) == ""
+    assert prompt_note("\u00a0x", vocabulary) == "" or "as ' '" in prompt_note("\u00a0x", vocabulary)
     with pytest.raises(VocabularyError, match=r"U\+13000"):
-        note_on("\U00013000", vocabulary)
+        prompt_note("\U00013000", vocabulary)
 
 
 # Copying and scoring -------------------------------------------------------------------------------------------------
 
 
-def test_what_was_copied_is_marked_and_said(shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_copied_is_marked_and_said(shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     from charlstm.corpus import Corpus
 
-    growing = Growing("1", "given", 2)
+    growing = TextBuilder("1", "given", 2)
     for number, text in enumerate(("zz import os\n?", "...")):
         figures = ((0.5,),) * len(text)
         growing.add(TextChunk(text, (0.0,) * len(text), number, ("x",) * len(text), figures))
     monkeypatch.setattr(shelf, "corpus", lambda _: Corpus("a text", "first\nimport os\nlast"))
-    page, said = copied(shelf, MODEL, growing.page())
+    page, said = mark_copied(shelf, MODEL, growing.page())
     assert page["copied"] == [[3, 13], [0, 0]]
     assert "1 of 2. The longest stretch that stands word for word in a text has 10 characters, 71.4%" in said
     monkeypatch.setattr(shelf, "corpus", lambda _: None)
     with pytest.raises(CharLSTMError, match="not at hand"):
-        copied(shelf, MODEL, growing.page())
+        mark_copied(shelf, MODEL, growing.page())
 
 
-def test_the_corpus_of_a_model_is_known_by_its_hash(tmp_path: Path, shelf: ModelShelf, repository: Path) -> None:
+def test_the_corpus_of_a_model_is_known_by_its_hash(tmp_path: Path, shelf: ModelRegistry, repository: Path) -> None:
     shutil.copytree(repository / "checkpoints" / MODEL, tmp_path / MODEL)
     (tmp_path / MODEL / "corpus.txt").write_text("another text", encoding="utf-8")
-    assert ModelShelf(tmp_path).corpus(MODEL) is None
+    assert ModelRegistry(tmp_path).corpus(MODEL) is None
     origin = shelf.load(MODEL).provenance
     found = shelf.corpus(MODEL)
     assert found is None or (origin is not None and found.sha256 == origin.corpus_sha256)
 
 
-def test_a_scored_text_becomes_a_page_with_its_figures(shelf: ModelShelf) -> None:
-    growing, figures, surprises = scored(shelf, MODEL, "import os\n")
+def test_a_scored_text_becomes_a_page_with_its_figures(shelf: ModelRegistry) -> None:
+    growing, figures, surprises = score_text(shelf, MODEL, "import os\n")
     assert text_of(growing.page()["texts"][0]) == "import os\n"
     assert figures["nats"] == pytest.approx(sum(surprises) / 10)
     assert figures["nats"] == pytest.approx(shelf.load(MODEL).score("import os\n").nats)
     for bad in ("x" * 20_001, "", None, 3):
         with pytest.raises(CharLSTMError):
-            scored(shelf, MODEL, bad)
+            score_text(shelf, MODEL, bad)
 
 
 def test_while_a_crowd_arrives_those_who_write_leave_the_server_to_those_who_wait(
-    shelf: ModelShelf, monkeypatch: pytest.MonkeyPatch
+    shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def seconds_of_a_text(num_others: int, have_begun: bool, is_over: Callable[[], bool] = lambda: False) -> float:
-        monkeypatch.setattr(writing, "time", clock := Clock())
-        writers = Writers()
+        monkeypatch.setattr(generation, "time", clock := Clock())
+        writers = ActiveRequests()
         with ExitStack() as crowd:
             for _ in range(num_others):
                 has_begun = crowd.enter_context(writers.one_more())
                 if have_begun:
                     has_begun()
-            list(write(shelf, wish(num_chars=200), writers, is_over, PROGRAM))
+            list(generate(shelf, wish(num_chars=200), writers, is_over, PROGRAM))
         return clock.now
 
-    few, many = writing._SMOOTH_WRITERS - 1, writing._SMOOTH_WRITERS
+    few, many = generation._SMOOTH_WRITERS - 1, generation._SMOOTH_WRITERS
     assert seconds_of_a_text(few, have_begun=False) == 0
     assert seconds_of_a_text(many, have_begun=True) == 0
-    assert seconds_of_a_text(many, have_begun=False) == pytest.approx(writing._STANDS_BACK_SECONDS, rel=0.1)
+    assert seconds_of_a_text(many, have_begun=False) == pytest.approx(generation._STANDS_BACK_SECONDS, rel=0.1)
     assert seconds_of_a_text(many, False, lambda: True) == 0, "one that is stopped waits for nobody"
 
 
 def test_who_leaves_before_the_first_characters_is_not_waited_for() -> None:
-    writers = Writers()
+    writers = ActiveRequests()
     with ExitStack() as crowd:
-        for _ in range(writing._SMOOTH_WRITERS + 1):
+        for _ in range(generation._SMOOTH_WRITERS + 1):
             crowd.enter_context(writers.one_more())()
         assert not writers.is_arriving
         with writers.one_more():

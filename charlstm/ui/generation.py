@@ -17,8 +17,8 @@ from charlstm.config import SampleConfig, plain_lines, validate
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.generation.stream import default_prompt
 from charlstm.language_model import LanguageModel
-from charlstm.ui.models import ModelShelf, facts_of
-from charlstm.ui.reader import WIDTH, Growing, Page, pages_texts
+from charlstm.ui.models import ModelRegistry, describe_model
+from charlstm.ui.surprisal_text import WIDTH, Page, TextBuilder, parse_page
 from charlstm.vocabulary import Vocabulary
 
 SETTINGS = ("num_chars", "temperature", "top_k", "top_p", "no_repeat", "stop", "num_samples", "seed")
@@ -34,18 +34,18 @@ _LOOK_SECONDS = 0.04  # between two looks whether one who waits may go on, or ha
 _AS_FAST_AS_WRITTEN = 10_000  # characters of a text; `Audience.per_second` counts from there
 
 
-class Audience(NamedTuple):
+class OutputProfile(NamedTuple):
     """Whom the frames are for."""
 
     num_likeliest: int  # of each character, to look into
     per_second: float  # characters of a long text
 
 
-VISITOR = Audience(WIDTH, 10_000)  # a browser that drew more at once would hear Stop late
-PROGRAM = Audience(0, math.inf)
+VISITOR = OutputProfile(WIDTH, 10_000)  # a browser that drew more at once would hear Stop late
+PROGRAM = OutputProfile(0, math.inf)
 
 
-class Frame(NamedTuple):
+class Update(NamedTuple):
     """What one message to the page says."""
 
     page: Page
@@ -59,7 +59,7 @@ class Frame(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Wish:
+class GenerationRequest:
     """What a visitor wants written."""
 
     model: str | None
@@ -68,7 +68,7 @@ class Wish:
     page: Any = None  # what is to be continued, as the browser sent it
 
     @classmethod
-    def of(cls, model: Any, prompt: Any, values: Mapping[str, Any], page: Any = None) -> "Wish":
+    def of(cls, model: Any, prompt: Any, values: Mapping[str, Any], page: Any = None) -> "GenerationRequest":
         """From a form or a request; raises `CharLSTMError` in one sentence."""
         config = validate(SampleConfig, values)
         if not isinstance(prompt, str) or not isinstance(model, str | None):
@@ -98,7 +98,7 @@ class Wish:
         return query if len(query) <= _LONGEST_LINK else ""
 
 
-def wish_of_address(query: Mapping[str, str]) -> tuple[str | None, str, dict[str, Any]] | None:
+def parse_link(query: Mapping[str, str]) -> tuple[str | None, str, dict[str, Any]] | None:
     """Model, prompt and all settings that an address asks for, or `None` if it asks for nothing.
 
     Raises `ConfigError` for a value that its setting does not take.
@@ -109,7 +109,7 @@ def wish_of_address(query: Mapping[str, str]) -> tuple[str | None, str, dict[str
     return query.get("model"), query.get("prompt", ""), validate(SampleConfig, known).model_dump()
 
 
-class Writers:
+class ActiveRequests:
     """Who is writing now."""
 
     def __init__(self) -> None:
@@ -147,9 +147,13 @@ class Writers:
         return min(crowded + num_chars * _SECONDS_PER_CHAR, _LONGEST_FRAME_SECONDS)
 
 
-def write(
-    shelf: ModelShelf, wish: Wish, writers: Writers, is_over: Callable[[], bool], audience: Audience = VISITOR
-) -> Iterator[Frame]:
+def generate(
+    shelf: ModelRegistry,
+    wish: GenerationRequest,
+    writers: ActiveRequests,
+    is_over: Callable[[], bool],
+    audience: OutputProfile = VISITOR,
+) -> Iterator[Update]:
     """Frames of a text, until it ends or `is_over()`; raises `CharLSTMError` before the first one.
 
     An empty prompt stands for the most frequent beginning of the lines that the model learned from, where that is
@@ -158,26 +162,26 @@ def write(
     began = time.monotonic()
     language_model = shelf.load(wish.model)
     texts = _texts_before(wish)
-    prompt = wish.page["given"] if texts else wish.prompt or shelf.opening(wish.model)
+    prompt = wish.page["given"] if texts else wish.prompt or shelf.default_prompt(wish.model)
     config = wish.config.model_copy(update={"num_samples": len(texts)}) if texts else wish.config
     before = max(map(len, texts), default=0)
-    growing = Growing(
+    growing = TextBuilder(
         wish.page["id"] if texts else secrets.token_hex(8),
         prompt,
         config.num_samples,
-        is_code=facts_of(language_model).is_code,
+        is_code=describe_model(language_model).is_code,
         is_bytes=language_model.vocabulary.level == "bytes",
         can_branch=True,
-        link=Wish(wish.model, prompt or default_prompt(language_model.vocabulary), config).link(before),
+        link=GenerationRequest(wish.model, prompt or default_prompt(language_model.vocabulary), config).link(before),
     )
     if texts:
         growing.restore(wish.page)
-    note = note_on(prompt, language_model.vocabulary)
+    note = prompt_note(prompt, language_model.vocabulary)
     if not texts and not wish.prompt:
         how = f"begins with {prompt!r}, the most frequent beginning of a line" if prompt else "begins a new line"
         note = f"The prompt was empty: the text {how}."
     with writers.one_more() as has_begun:
-        pace = _Pace(began, writers, is_over, audience, has_begun)
+        pace = _FrameThrottle(began, writers, is_over, audience, has_begun)
         yield from _frames(language_model, prompt, config, texts, growing, pace, note)
 
 
@@ -186,10 +190,10 @@ def _frames(
     prompt: str,
     config: SampleConfig,
     texts: list[str],
-    growing: Growing,
-    pace: "_Pace",
+    growing: TextBuilder,
+    pace: "_FrameThrottle",
     note: str,
-) -> Iterator[Frame]:
+) -> Iterator[Update]:
     room = MOST_CHARS - sum(map(len, texts))
     pieces = language_model.stream(prompt, config, texts, pace.audience.num_likeliest)
     for piece in pieces:
@@ -197,30 +201,30 @@ def _frames(
         if pace.is_over() or growing.num_chars >= room:
             break
         if pace.is_time(growing.num_chars):
-            yield Frame(growing.page(is_writing=True), pace.rate(growing.num_chars, config.seed), note)
+            yield Update(growing.page(is_writing=True), pace.rate(growing.num_chars, config.seed), note)
         pace.wait(growing.num_chars)
     if growing.num_chars >= room:
         note = f"A page holds {MOST_CHARS:,} characters: download the text, and go on from its end with a new prompt."
-    yield Frame(growing.page(), pace.rate(growing.num_chars, config.seed), note)
+    yield Update(growing.page(), pace.rate(growing.num_chars, config.seed), note)
 
 
-def _texts_before(wish: Wish) -> list[str]:
+def _texts_before(wish: GenerationRequest) -> list[str]:
     if wish.page is None:
         return []
-    texts = pages_texts(wish.page, MOST_CHARS - 1)
+    texts = parse_page(wish.page, MOST_CHARS - 1)
     if texts is None or not any(texts):
         raise CharLSTMError("there is no text here that can be continued: write one first.")
     return texts
 
 
 @dataclass
-class _Pace:
+class _FrameThrottle:
     """When to send the next frame, and how fast it goes."""
 
     began: float
-    writers: Writers
+    writers: ActiveRequests
     is_over: Callable[[], bool]
-    audience: Audience
+    audience: OutputProfile
     has_begun: Callable[[], None]
     first: float | None = None
     shown: float = 0.0
@@ -254,7 +258,7 @@ class _Pace:
         return f"{num_chars:,} characters · {num_chars / max(elapsed, 1e-6):,.0f} per second{first} · seed {seed}"
 
 
-def note_on(prompt: str, vocabulary: Vocabulary) -> str:
+def prompt_note(prompt: str, vocabulary: Vocabulary) -> str:
     """What was done to characters of the prompt that the model does not know; raises `VocabularyError`."""
     fitted = vocabulary.normalize(prompt)
     if fitted == prompt:

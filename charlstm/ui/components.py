@@ -27,21 +27,21 @@ def has_sign_in() -> bool:
     return bool(get_space() and os.environ.get("OAUTH_CLIENT_ID") and os.environ.get("OAUTH_CLIENT_SECRET"))
 
 
-def label_of(config: BaseModel, name: str) -> str:
+def field_label(config: BaseModel, name: str) -> str:
     """What the control of field `name` is called: `Hidden size (units)`."""
     unit = unit_of(type(config).model_fields[name])
     words = name.replace("_", " ").capitalize()
     return f"{words} ({unit})" if unit else words
 
 
-def control(config: BaseModel, name: str, **overrides: Any) -> Any:
+def build_control(config: BaseModel, name: str, **overrides: Any) -> Any:
     """The component for field `name`, showing the value that `config` has; it takes no value out of bounds."""
     field = type(config).model_fields[name]
     lower, upper = bounds_of(field)
     unit = unit_of(field)
     if "label" in overrides and unit:
         overrides["label"] = f"{overrides['label']} ({unit})"
-    shared = {"label": label_of(config, name), "info": field.description, "value": getattr(config, name)} | overrides
+    shared = {"label": field_label(config, name), "info": field.description, "value": getattr(config, name)} | overrides
     if choices := get_args(field.annotation):
         return gr.Dropdown(choices=list(choices), **shared)
     if lower is None or upper is None:
@@ -52,10 +52,10 @@ def control(config: BaseModel, name: str, **overrides: Any) -> Any:
     return gr.Number(minimum=lower, maximum=upper, precision=precision, **shared)
 
 
-def free_control(config: BaseModel, name: str, **overrides: Any) -> Any:
+def build_free_control(config: BaseModel, name: str, **overrides: Any) -> Any:
     """A component that takes any value, for a form that says beside the field what is wrong with it."""
     field = type(config).model_fields[name]
-    shared = {"label": label_of(config, name), "info": help_text(field), "value": getattr(config, name)} | overrides
+    shared = {"label": field_label(config, name), "info": help_text(field), "value": getattr(config, name)} | overrides
     if choices := get_args(field.annotation):
         return gr.Dropdown(choices=list(choices), **shared)
     if suggestions := suggestions_of(field):

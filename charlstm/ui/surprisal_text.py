@@ -36,11 +36,11 @@ Show surprise</label>
 <div class="reader-cursor" hidden></div>
 <div class="reader-card" role="group" aria-label="What else it might have been" aria-live="polite" hidden></div></div>
 """
-CSS = (_HERE / "reader.css").read_text(encoding="utf-8")
-SCRIPT = (_HERE / "reader.js").read_text(encoding="utf-8")
+CSS = (_HERE / "surprisal_text.css").read_text(encoding="utf-8")
+SCRIPT = (_HERE / "surprisal_text.js").read_text(encoding="utf-8")
 
 
-class Grown(TypedDict):
+class CodedText(TypedDict):
     """One text in pieces, and what belongs to its characters in pieces of the same characters."""
 
     text: list[str]
@@ -54,7 +54,7 @@ class Page(TypedDict):
 
     id: str  # of a writing: another one is drawn from the beginning
     given: str  # the prompt, in bold
-    texts: list[Grown]
+    texts: list[CodedText]
     width: int
     is_code: bool  # in a typeface for code
     is_bytes: bool  # the likeliest are bytes, of which those below 128 are characters
@@ -64,10 +64,10 @@ class Page(TypedDict):
     link: str  # the query of an address that writes this again; empty for none
 
 
-def reader(label: str, placeholder: str, elem_id: str) -> gr.HTML:
+def build_surprisal_text(label: str, placeholder: str, elem_id: str) -> gr.HTML:
     """A page of text; `label` and `placeholder` are constants of this program. Branching is its event `select`."""
     return gr.HTML(
-        Growing("").page(),
+        TextBuilder("").page(),
         html_template=TEMPLATE.format(label=label, placeholder=placeholder),
         js_on_load=SCRIPT,
         apply_default_css=False,
@@ -77,13 +77,13 @@ def reader(label: str, placeholder: str, elem_id: str) -> gr.HTML:
     )
 
 
-class Growing:
+class TextBuilder:
     """Texts that grow side by side after the same prompt."""
 
     def __init__(self, page_id: str, given: str = "", num_texts: int = 0, **facts: Any) -> None:
         self._facts: dict[str, Any] = {
             "id": page_id,
-            "given": whole(given),
+            "given": replace_surrogates(given),
             "is_code": False,
             "is_bytes": False,
             "can_branch": False,
@@ -91,7 +91,7 @@ class Growing:
             "link": "",
             **facts,
         }
-        self._texts = [Grown(text=[], surprise=[], likeliest=[], odds=[]) for _ in range(num_texts)]
+        self._texts = [CodedText(text=[], surprise=[], likeliest=[], odds=[]) for _ in range(num_texts)]
         self._width = 0
         self.num_chars = 0
 
@@ -105,9 +105,9 @@ class Growing:
         grown, length = self._texts[chunk.sample], len(chunk.text)
         self.num_chars += length
         pieces = {
-            "text": (whole(chunk.text), 1),
+            "text": (replace_surrogates(chunk.text), 1),
             "surprise": (_surprise_codes(chunk.surprises), 1),
-            "likeliest": (whole("".join(chunk.likeliest)), self._width),
+            "likeliest": (replace_surrogates("".join(chunk.likeliest)), self._width),
             "odds": (_odds_codes(chunk.probabilities), 2 * self._width),
         }
         for name, (new, width) in pieces.items():
@@ -121,12 +121,12 @@ class Growing:
         return page
 
 
-def text_of(grown: Grown) -> str:
+def text_of(grown: CodedText) -> str:
     """The whole of a text."""
     return "".join(grown["text"])
 
 
-def whole(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """`text` without halves of characters (lone surrogates), which no message can carry."""
     return (
         text.encode("utf-8", "replace").decode("utf-8") if any("\ud800" <= char < "\ue000" for char in text) else text
@@ -156,7 +156,7 @@ def _odds_codes(probabilities: Sequence[Sequence[float]]) -> str:
     return (digits + _FIRST).astype(np.uint8).tobytes().decode("ascii")
 
 
-def pages_texts(page: Any, longest: int) -> list[str] | None:
+def parse_page(page: Any, longest: int) -> list[str] | None:
     """The texts that a page shows, as a browser sent it back; `None` if it is none or longer than `longest` in all."""
     try:
         texts = [[grown[name] for name in ("text", "surprise", "likeliest", "odds")] for grown in page["texts"]]

@@ -12,14 +12,15 @@ import gradio as gr
 
 from charlstm.checkpoint import MODEL_FILE
 from charlstm.errors import CharLSTMError, RunError
+from charlstm.formatting import error_text
 from charlstm.hosting import BUNDLED
 from charlstm.runs.access import can_control, is_space_owner, require_control
 from charlstm.runs.kept import Extension
 from charlstm.runs.manager import RunSummary
 from charlstm.runs.setup import check_before_resuming
 from charlstm.runs.store import ACTIVE
-from charlstm.ui import views
-from charlstm.ui.watch import RunWatch, Section, section
+from charlstm.ui import run_view
+from charlstm.ui.run_cache import RunCache, VersionedPart, versioned_part
 
 _BUDGET_BYTES = 16_000  # of one answer; a page that is far behind asks again at once
 _FRAME_BYTES = 16  # quotes, brackets and the like around a section
@@ -28,10 +29,10 @@ _PIECE_BYTES = 1 << 19  # of a model that is downloaded: a slow line has it befo
 _DELETED_SENT = 30  # deleted runs at once
 
 
-class Board:
+class RunEndpoints:
     """The functions, each from one JSON object to another."""
 
-    def __init__(self, watch: RunWatch) -> None:
+    def __init__(self, watch: RunCache) -> None:
         self.watch = watch
 
     def functions(self) -> list[Callable[..., Any]]:
@@ -62,7 +63,7 @@ class Board:
             sections = self._sections(shown, asked, tags)
         # What the page hides is refused by `_act` as well.
         may = shown is not None and can_control(shown, str(asked.get("visitor")), is_owner)
-        sections["may"] = section(may)
+        sections["may"] = versioned_part(may)
         sent: dict[str, list[Any]] = {}
         num_bytes = 0
         is_more = False
@@ -87,12 +88,12 @@ class Board:
 
     def _sections(
         self, shown: RunSummary | None, asked: Mapping[str, Any], tags: Mapping[str, Any]
-    ) -> dict[str, Section]:
+    ) -> dict[str, VersionedPart]:
         active = self.watch.active()
-        house = views.house_of(active, self.watch.watched(active).history if active else None)
-        sections = {"house": section(house)}
+        house = run_view.header_status(active, self.watch.watched(active).history if active else None)
+        sections = {"house": versioned_part(house)}
         if shown is None:
-            sections["state"] = section(None)
+            sections["state"] = versioned_part(None)
         else:
             watched = self.watch.watched(shown)
             sections |= watched.sections
@@ -101,10 +102,10 @@ class Board:
             sections["samples"] = (
                 watched.samples(*has) if isinstance(has, list) and len(has) == 2 else watched.samples("", 0)
             )
-        sections["runs"] = section([run.name for run in self.watch.runs()])
+        sections["runs"] = versioned_part([run.name for run in self.watch.runs()])
         for run in self.watch.runs():
-            sections[f"row/{run.name}"] = section(views.row_of(run, run.name in BUNDLED))
-        sections["trash"] = section(self._trash(asked.get("deleted")))
+            sections[f"row/{run.name}"] = versioned_part(run_view.table_row(run, run.name in BUNDLED))
+        sections["trash"] = versioned_part(self._trash(asked.get("deleted")))
         for run in self._compared(asked, shown):
             watched = self.watch.watched(run)
             sections[f"curves/{run.name}"] = watched.curves(True, str(tags.get(f"curves/{run.name}")))
@@ -120,7 +121,7 @@ class Board:
         deleted = self.watch.manager.trash()
         first = max(0, min(begin, len(deleted) - 1)) if isinstance(begin, int) else 0
         shown = [
-            {"id": each.id, "label": each.label, "when": views.deleted_at(each.deleted_at)}
+            {"id": each.id, "label": each.label, "when": run_view.format_deleted_at(each.deleted_at)}
             for each in deleted[first : first + _DELETED_SENT]
         ]
         return {"first": first, "list": shown, "count": len(deleted)}
@@ -130,7 +131,7 @@ class Board:
         try:
             show = self._do(asked, str(asked.get("action")), is_owner)
         except CharLSTMError as error:
-            return {"problem": views.sentence(error)}
+            return {"problem": error_text(error)}
         except (TypeError, ValueError):
             return {"problem": "This can't be done with these values; check them and try again."}
         self.watch.runs(is_fresh=True)
@@ -188,7 +189,7 @@ class Board:
             try:
                 watched = self.watch.watched(self.watch.summary(asked.get("run")))
             except RunError as error:
-                return {"problem": views.sentence(error)}
+                return {"problem": error_text(error)}
             return {"texts": watched.texts(number) if isinstance(number, int) and number >= 0 else []}
 
     def _zoom(self, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,8 +201,8 @@ class Board:
             try:
                 history = self.watch.watched(self.watch.summary(asked.get("run"))).history
             except RunError as error:
-                return {"problem": views.sentence(error)}
-            return {"lines": views.grown(None, views.lines_of(history, *steps))}
+                return {"problem": error_text(error)}
+            return {"lines": run_view.delta(None, run_view.chart_lines(history, *steps))}
 
     def _download(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """A piece of the run's model, in base64; the page puts the pieces together."""
@@ -214,7 +215,7 @@ class Board:
                 opened.seek(min(offset, total))
                 data = opened.read(_PIECE_BYTES)
         except CharLSTMError as error:
-            return {"problem": views.sentence(error)}
+            return {"problem": error_text(error)}
         except (OSError, TypeError, ValueError):
             return {"problem": "There is no model of this run that can be downloaded yet."}
         return {"data": base64.b64encode(data).decode(), "total": total, "stamp": str(stamp)}

@@ -3,14 +3,13 @@
 All of it is JSON, which the page's own code draws as text; what goes into HTML goes through `plain`.
 """
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from charlstm.events import Progress
-from charlstm.formatting import format_duration, without_places
+from charlstm.formatting import capitalize, format_duration, without_places
 from charlstm.runs.control import Control, WorkerStatus
 from charlstm.runs.history import Curve, RunHistory
 from charlstm.runs.manager import RunSummary
@@ -48,41 +47,16 @@ _GOING = ("running", "paused")
 _LOSS_POINTS, _OTHER_POINTS, _OVERLAID_POINTS, _CLOCK_POINTS = 240, 120, 160, 60  # together far below 20 kB
 
 
-def plain(text: str) -> str:
-    """`text` as HTML that shows exactly it: neither tags nor the `${...}` and `{{...}}` of templates act."""
-    escaped = html.escape(text)
-    return escaped.replace("$", "&#36;").replace("{", "&#123;").replace("}", "&#125;").replace("`", "&#96;")
-
-
-def plain_lines(text: str) -> str:
-    """`plain`, with line ends."""
-    return "<br>".join(plain(line) for line in text.split("\n"))
-
-
-def capitalised(text: str) -> str:
-    """`text` with its first letter large."""
-    return text[:1].upper() + text[1:]
-
-
-def sentence(error: Exception) -> str:
-    """An error's message as a sentence of the page; a name it begins with keeps its letters."""
-    message = without_places(str(error))
-    return capitalised(message) if message.split(" ", 1)[0].isalpha() else message
-
-
-def nats(loss: float) -> str:
-    """A loss with its unit, in both of them."""
-    return f"{loss:.3f} nats per character ({loss / math.log(2):.2f} bits)"
-
-
-class Asked(NamedTuple):
+class Requests(NamedTuple):
     """What a run was asked to do, and what its worker says of it."""
 
     control: Control = Control()
     answer: WorkerStatus = WorkerStatus()
 
 
-def state_of(run: RunSummary, history: RunHistory, asked: Asked, has_model: bool, is_bundled: bool) -> dict[str, Any]:
+def run_state(
+    run: RunSummary, history: RunHistory, asked: Requests, has_model: bool, is_bundled: bool
+) -> dict[str, Any]:
     """The run's state in words, its numbers, and what can be done with it now."""
     sign, word = (STATE_WORDS[run.status][0], "recorded") if is_bundled else STATE_WORDS[_shown_status(run, history)]
     is_asked = run.status in ACTIVE and asked.control.number > asked.answer.done
@@ -92,13 +66,13 @@ def state_of(run: RunSummary, history: RunHistory, asked: Asked, has_model: bool
         "status": run.status,
         "sign": sign,
         "word": word,
-        "story": _story(run, history, asked if is_asked else None),
+        "story": _status_text(run, history, asked if is_asked else None),
         "is_asked": is_asked,
         "rate_factor": asked.answer.rate_factor,
         "fraction": 1.0 if run.status == "completed" else round(progress.fraction, 4) if progress else 0.0,
         "figures": _figures(run, history),
         "facts": _facts(history),
-        "can": _possible(run, has_model, is_bundled),
+        "can": _available_actions(run, has_model, is_bundled),
         "log": run.folder.log_tail() if run.status == "failed" else "",
     }
 
@@ -110,7 +84,7 @@ def _shown_status(run: RunSummary, history: RunHistory) -> Status:
     return "completed" if history.latest and history.latest.fraction >= 1 else "stopped"
 
 
-def _possible(run: RunSummary, has_model: bool, is_bundled: bool) -> list[str]:
+def _available_actions(run: RunSummary, has_model: bool, is_bundled: bool) -> list[str]:
     """What can be done with the run as it is."""
     if run.status == "measuring":  # its best model may be another one in a moment
         has_model = False
@@ -123,14 +97,14 @@ def _possible(run: RunSummary, has_model: bool, is_bundled: bool) -> list[str]:
     return [*possible, *(("write", "adapt", "download") if has_model else ()), "duplicate"]
 
 
-def _story(run: RunSummary, history: RunHistory, asked: Asked | None) -> str:
+def _status_text(run: RunSummary, history: RunHistory, asked: Requests | None) -> str:
     """How far the run is, and what it has been asked and has not done yet."""
     reached, _ = history.progress()
     step = f"step {reached:,}" if reached or history.latest else ""
     if run.status == "queued":
         return "next in the queue" if run.queue_position == 1 else f"place {run.queue_position} in the queue"
     if run.status == "failed":
-        return capitalised(without_places(run.problem))
+        return capitalize(without_places(run.problem))
     if run.status == "interrupted" and not run.folder.has_state:
         return " · ".join(filter(None, (step, "its process ended before anything was saved; Resume begins it anew")))
     if run.status == "interrupted":
@@ -146,10 +120,10 @@ def _story(run: RunSummary, history: RunHistory, asked: Asked | None) -> str:
     if run.status == "measuring":
         return " · ".join(filter(None, (step, "saved; its model is being measured")))
     waits = "waits until it is continued" if run.status == "paused" else ""
-    return " · ".join(filter(None, (step or "reading the text", waits, *(_wishes(asked) if asked else ()))))
+    return " · ".join(filter(None, (step or "reading the text", waits, *(_pending_requests(asked) if asked else ()))))
 
 
-def _wishes(asked: Asked) -> list[str]:
+def _pending_requests(asked: Requests) -> list[str]:
     """What was asked for and is not in effect yet."""
     control, answer = asked
     if control.stop:
@@ -174,12 +148,12 @@ def _figures(run: RunSummary, history: RunHistory) -> list[list[str]]:
     return [
         ["best validation", f"{loss:.3f}" if loss is not None else "–", bits],
         ["speed", rate, "characters per second"],
-        ["time left", format_duration(left) if left is not None else "–", _gone(progress)],
+        ["time left", format_duration(left) if left is not None else "–", _elapsed(progress)],
         ["passes", f"{progress.num_passes:.2f}" if progress else "–", "over the training text"],
     ]
 
 
-def _gone(progress: Progress | None) -> str:
+def _elapsed(progress: Progress | None) -> str:
     return f"{format_duration(progress.elapsed_seconds)} gone" if progress else "not begun"
 
 
@@ -202,7 +176,7 @@ def _facts(history: RunHistory) -> str:
     return " ".join((facts, *started.notes))
 
 
-def house_of(active: RunSummary | None, history: RunHistory | None) -> dict[str, Any]:
+def header_status(active: RunSummary | None, history: RunHistory | None) -> dict[str, Any]:
     """The slim line on top: idle, or what is being trained and how far it is."""
     if active is None:
         return {"run": None, "status": "idle", "sign": "○", "text": "idle"}
@@ -218,7 +192,7 @@ def house_of(active: RunSummary | None, history: RunHistory | None) -> dict[str,
     return {"run": active.name, "status": active.status, "sign": sign, "text": " · ".join(parts)}
 
 
-def row_of(run: RunSummary, is_bundled: bool) -> dict[str, Any]:
+def table_row(run: RunSummary, is_bundled: bool) -> dict[str, Any]:
     """The run's row in the table of runs."""
     sign, word = STATE_WORDS[run.status]
     place = f", place {run.queue_position}" if run.status == "queued" else ""
@@ -241,12 +215,12 @@ def _small_curve(losses: Sequence[float]) -> list[int]:
     return [round(_TINY * (loss - least) / span) for loss in known] if span else []
 
 
-def deleted_at(seconds: float) -> str:
+def format_deleted_at(seconds: float) -> str:
     """When something was deleted, in words."""
     return datetime.fromtimestamp(seconds).astimezone().strftime("%-d %B, %H:%M")
 
 
-def references_of(history: RunHistory) -> list[dict[str, Any]]:
+def baseline_lines(history: RunHistory) -> list[dict[str, Any]]:
     """Lines that give the loss a meaning, with their names."""
     found = history.references
     if found is None:
@@ -255,18 +229,18 @@ def references_of(history: RunHistory) -> list[dict[str, Any]]:
     return [{"name": f"{name} {value:.2f}", "value": value} for name, value in lines if value is not None]
 
 
-def marks_of(history: RunHistory) -> list[dict[str, Any]]:
+def chart_marks(history: RunHistory) -> list[dict[str, Any]]:
     """What happened on the way."""
     return [{"kind": mark.kind, "step": mark.step, "text": mark.text} for mark in history.marks()]
 
 
-def lines_of(history: RunHistory, begin_step: int | None = None, end_step: int | None = None) -> Lines:
+def chart_lines(history: RunHistory, begin_step: int | None = None, end_step: int | None = None) -> Lines:
     """The curves of the run that is shown, or of a part of it."""
     losses = _lines(history.series(_LOSS_POINTS, begin_step, end_step), LOSSES)
     return losses | _lines(history.series(_OTHER_POINTS, begin_step, end_step), OTHERS)
 
 
-def overlaid_lines_of(history: RunHistory) -> Lines:
+def overlaid_chart_lines(history: RunHistory) -> Lines:
     """The two curves of a run that is laid over another."""
     return _lines(history.series(_OVERLAID_POINTS), OVERLAID)
 
@@ -275,22 +249,22 @@ def _lines(curves: Mapping[str, Curve], names: Sequence[str]) -> Lines:
     return {name: (curves[name].steps, curves[name].values) for name in names}
 
 
-def clock_of(history: RunHistory) -> list[list[float]]:
+def step_to_time(history: RunHistory) -> list[list[float]]:
     """Where steps lie among passes and minutes: [step, passes, minutes], ascending in step."""
     curve = history.series(_CLOCK_POINTS)["chars_per_second"]
     return [[0, 0, 0], *(list(each) for each in zip(curve.steps, curve.passes, curve.minutes, strict=True) if each[0])]
 
 
-def grown(before: Lines | None, now: Lines) -> dict[str, Any]:
+def delta(before: Lines | None, now: Lines) -> dict[str, Any]:
     """Of each curve how many points stay as they were, and the points after them."""
     changes = {}
     for name, (steps, values) in now.items():
-        keep = _alike((before or {}).get(name, ([], [])), (steps, values))
+        keep = _common_prefix((before or {}).get(name, ([], [])), (steps, values))
         changes[name] = {"keep": keep, "steps": steps[keep:], "values": values[keep:]}
     return changes
 
 
-def _alike(before: tuple[list[int], list[float]], now: tuple[list[int], list[float]]) -> int:
+def _common_prefix(before: tuple[list[int], list[float]], now: tuple[list[int], list[float]]) -> int:
     """How many points the two begin with in common."""
     pairs = zip(before[0], now[0], before[1], now[1], strict=False)
     num_pairs = min(len(before[0]), len(now[0]))

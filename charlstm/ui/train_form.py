@@ -4,20 +4,24 @@ What the visitor chose is kept in their browser. A value that can't be is refuse
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import gradio as gr
 
-from charlstm.config import PRESETS, ModelConfig, Settings, TrainConfig, validate
+from charlstm.config import PRESET_SUMMARIES, PRESETS, ModelConfig, Settings, TrainConfig, validate
 from charlstm.corpus import DATASETS, default_corpus
 from charlstm.errors import CharLSTMError, ConfigError
-from charlstm.ui import presets, texts
-from charlstm.ui.controls import PRIVATE, free_control
-from charlstm.ui.uploads import Uploads, served
-from charlstm.ui.views import capitalised, plain, sentence
-from charlstm.ui.watch import RunWatch
+from charlstm.formatting import capitalize, error_text, escape_html, format_duration, format_nats
+from charlstm.runs.manager import RunSummary
+from charlstm.runs.store import RunStore
+from charlstm.ui import corpus_picker
+from charlstm.ui.components import PRIVATE, build_free_control
+from charlstm.ui.corpus_picker import Uploads, serve_copy
+from charlstm.ui.run_cache import RunCache
 
 NEW_MODEL = "a new model"
 _FIRST_PRESET = "minute"
@@ -65,7 +69,7 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class FormValues:
     """The values of the form, in the order of `Form.values`."""
 
     corpus: str
@@ -78,7 +82,7 @@ class Chosen:
     advanced: Mapping[str, Any]
 
     @classmethod
-    def of(cls, values: tuple[Any, ...]) -> "Chosen":
+    def of(cls, values: tuple[Any, ...]) -> "FormValues":
         """From the values of `Form.values`."""
         corpus, file, pasted, encoding, preset, parent, minutes, *advanced = values
         named = dict(zip(ADVANCED, advanced, strict=True))
@@ -93,24 +97,28 @@ class Chosen:
         """The preset's, or `presets.OWN` where its values were changed."""
         preset = Settings.preset(self.preset).flat() if self.preset in PRESETS else {}
         is_plain = all(preset.get(name) == value for name, value in self.flat().items())
-        return self.preset if is_plain and self.parent == NEW_MODEL else presets.OWN
+        return self.preset if is_plain and self.parent == NEW_MODEL else OWN
 
 
-def build_form(watch: RunWatch, uploads: Uploads) -> Form:
+def build_form(watch: RunCache, uploads: Uploads) -> Form:
     """Lay the form out and wire what needs nothing but itself."""
     first, preset = default_corpus(), Settings.preset(_FIRST_PRESET)
-    summary = plain(presets.described(_FIRST_PRESET, first, watch.runs()))
-    sources = [*((name, name) for name in DATASETS), ("a file of mine", texts.UPLOAD), ("pasted text", texts.PASTE)]
-    sources.append(("a web address", texts.ADDRESS))
+    summary = escape_html(preset_summary(_FIRST_PRESET, first, watch.runs()))
+    sources = [
+        *((name, name) for name in DATASETS),
+        ("a file of mine", corpus_picker.UPLOAD),
+        ("pasted text", corpus_picker.PASTE),
+    ]
+    sources.append(("a web address", corpus_picker.ADDRESS))
     form = Form(
         corpus=gr.Radio(label="Text to learn from", choices=sources, value=first, elem_id="corpus"),
         file=gr.File(label="Text file", visible=False, height=110),
         pasted=gr.Textbox(label="Pasted text", info=_PASTED_INFO, lines=4, max_lines=8, visible=False),
-        encoding=free_control(preset.train, "encoding", visible=False),
-        facts=gr.HTML(texts.named(first), elem_classes="facts", elem_id="corpus-facts"),
+        encoding=build_free_control(preset.train, "encoding", visible=False),
+        facts=gr.HTML(corpus_picker.dataset_summary(first), elem_classes="facts", elem_id="corpus-facts"),
         preset=gr.Radio(label="Preset", choices=list(PRESETS), value=_FIRST_PRESET),
         summary=gr.HTML(summary, elem_classes="facts", elem_id="preset-facts"),
-        minutes=free_control(
+        minutes=build_free_control(
             preset.train, "max_minutes", label="Training time (minutes)", info="0 where passes or steps are the limit"
         ),
         start=gr.Button("Start training", variant="primary"),
@@ -133,21 +141,21 @@ def _build_advanced(preset: Settings) -> dict[str, Any]:
             info="A model that goes on learning from this text; it brings its own size and layers",
         )
         gr.HTML("<h2>The network</h2>", elem_classes="facts")
-        advanced = {name: free_control(preset.model, name) for name in MODEL_FIELDS}
+        advanced = {name: build_free_control(preset.model, name) for name in MODEL_FIELDS}
         gr.HTML("<h2>How it learns</h2>", elem_classes="facts")
-        advanced |= {name: free_control(preset.train, name) for name in TRAIN_FIELDS}
+        advanced |= {name: build_free_control(preset.train, name) for name in TRAIN_FIELDS}
     return {"more": more, "parent": parent, "advanced": advanced}
 
 
-def _wire(form: Form, watch: RunWatch, uploads: Uploads) -> None:
+def _wire(form: Form, watch: RunCache, uploads: Uploads) -> None:
     """What is chosen shows its box, its facts and its values; what is wrong is said on leaving a field."""
     boxes = [form.file, form.pasted, form.encoding, form.problem]
     form.corpus.change(_source_updates, form.corpus, boxes, queue=False, **PRIVATE)
     changes = [form.corpus.change, form.file.change, form.pasted.blur, form.encoding.change]
-    gr.on(changes, texts.described, form.source, form.facts, **PRIVATE)
+    gr.on(changes, corpus_picker.corpus_summary, form.source, form.facts, **PRIVATE)
 
     def summary(preset: str, corpus: str) -> str:
-        return plain(presets.described(preset, corpus, watch.runs()))
+        return escape_html(preset_summary(preset, corpus, watch.runs()))
 
     gr.on([form.preset.change, form.corpus.change], summary, [form.preset, form.corpus], form.summary, **PRIVATE)
     numbers = [form.minutes, *form.advanced.values()]
@@ -159,7 +167,7 @@ def _wire(form: Form, watch: RunWatch, uploads: Uploads) -> None:
     gr.on([each.change for each in kept], None, kept, None, js=_KEEP, queue=False, **PRIVATE)
 
 
-def restored(kept_json: str, uploads: Uploads) -> list[Any]:
+def restore(kept_json: str, uploads: Uploads) -> list[Any]:
     """Updates that put what the browser kept back into the form; for `[*restores(form), form.upload, form.file]`."""
     num_kept = 7 + len(ADVANCED)
     try:
@@ -173,14 +181,14 @@ def restored(kept_json: str, uploads: Uploads) -> list[Any]:
     corpus, pasted, encoding, preset, parent, *numbers, upload = kept
     file = uploads.find(upload)
     return [
-        _one_of((*DATASETS, texts.UPLOAD, texts.PASTE, texts.ADDRESS), corpus),
+        _one_of((*DATASETS, corpus_picker.UPLOAD, corpus_picker.PASTE, corpus_picker.ADDRESS), corpus),
         pasted if isinstance(pasted, str) else gr.skip(),
         encoding if isinstance(encoding, str) and not _problem("encoding", encoding) else gr.skip(),
         _one_of(tuple(PRESETS), preset),
         parent if isinstance(parent, str) else gr.skip(),
         *(value if isinstance(value, str | int | float) else gr.skip() for value in numbers),
         upload if file else "",
-        served(file) if file else gr.skip(),
+        serve_copy(file) if file else gr.skip(),
     ]
 
 
@@ -188,12 +196,12 @@ def _one_of(choices: tuple[str, ...], value: Any) -> Any:
     return value if value in choices else gr.skip()
 
 
-def restores(form: Form) -> list[Any]:
+def restorable(form: Form) -> list[Any]:
     """The components that settings are put into."""
     return [form.corpus, form.pasted, form.encoding, form.preset, form.parent, form.minutes, *form.advanced.values()]
 
 
-def filled(settings: Settings) -> list[Any]:
+def fill(settings: Settings) -> list[Any]:
     """Updates that put the settings of a run into `restores(form)`; its own text stays with it."""
     train = settings.train
     corpus = train.corpus if train.corpus in DATASETS else gr.skip()
@@ -205,19 +213,22 @@ def _values_of(settings: Settings) -> list[Any]:
     return [flat["max_minutes"], *(flat[name] for name in ADVANCED)]
 
 
-def verdicts(*values: Any) -> list[Any]:
+def validate_fields(*values: Any) -> list[Any]:
     """For each of `Form.values` whether it can be, and else why not."""
     fine = [gr.validate(True, "")] * 6
     return [*fine, *_verdicts(values[6:])]
 
 
-def refusal(*values: Any) -> list[Any]:
+def first_error(*values: Any) -> list[Any]:
     """The first of `verdicts` that is a refusal, for the line below Start, with Advanced opened to show its field."""
     names = ("max_minutes", *ADVANCED)
     for name, verdict in zip(names, _verdicts(values[6:]), strict=True):
         if not verdict["is_valid"]:
             words = name.replace("_", " ").capitalize()
-            return [plain(f"{words}: {verdict['message']}"), gr.update(open=True) if name in ADVANCED else gr.skip()]
+            return [
+                escape_html(f"{words}: {verdict['message']}"),
+                gr.update(open=True) if name in ADVANCED else gr.skip(),
+            ]
     return [gr.skip(), gr.skip()]
 
 
@@ -228,7 +239,7 @@ def _verdicts(numbers: tuple[Any, ...]) -> list[Any]:
             flat = dict(zip(("max_minutes", *ADVANCED), map(_whole, numbers), strict=True))
             Settings.from_flat(flat)
         except ConfigError as error:
-            problems[0] = sentence(error)
+            problems[0] = error_text(error)
     return [gr.validate(not problem, problem) for problem in problems]
 
 
@@ -240,7 +251,7 @@ def _problem(name: str, value: Any) -> str:
     try:
         validate(cls, {name: _whole(value)})
     except CharLSTMError as error:
-        return capitalised(str(error).split("; ", 1)[-1])
+        return capitalize(str(error).split("; ", 1)[-1])
     return ""
 
 
@@ -251,10 +262,78 @@ def _whole(value: Any) -> Any:
 
 def _source_updates(kind: str) -> list[Any]:
     """Show the box that the chosen kind of text needs."""
-    is_file, is_address = kind == texts.UPLOAD, kind == texts.ADDRESS
+    is_file, is_address = kind == corpus_picker.UPLOAD, kind == corpus_picker.ADDRESS
     box = gr.update(
-        visible=is_address or kind == texts.PASTE,
+        visible=is_address or kind == corpus_picker.PASTE,
         label="Address" if is_address else "Pasted text",
         info=_ADDRESS_INFO if is_address else _PASTED_INFO,
     )
     return [gr.update(visible=is_file), box, gr.update(visible=is_file or is_address), ""]
+
+
+class _Recorded(NamedTuple):
+    val_loss: float
+    seconds: float
+
+
+# README, "Results": `python -m charlstm train --corpus tiny-shakespeare --preset NAME`, on 2 cores; auto for 3 minutes.
+_RECORDED = {
+    "auto": _Recorded(1.4088, 180),
+    "minute": _Recorded(1.4790, 60),
+    "best": _Recorded(1.3769, 53 * 60),
+    "blog": _Recorded(1.6353, 93),
+}
+_RECORDED_RATE = 5289 / 60  # steps per second of `minute` there (README, "Results")
+_TELLING_SECONDS = 20  # a run that was shorter says little of the machine
+OWN = "own"  # in the name of a run whose settings are no preset's
+
+
+def new_run_name(store: RunStore, corpus: str, preset: str) -> str:
+    """A free name for a run of `preset` (or `OWN`) on a text."""
+    return store.free_name(f"{Path(corpus).stem}-{preset}")
+
+
+def preset_summary(preset: str, corpus: str, runs: Iterable[RunSummary]) -> str:
+    """What the preset is, when it ends, and what it reached."""
+    settings = Settings.preset(preset)
+    model, train = settings.model, settings.train
+    shape = f"{model.num_layers} × {model.hidden_size} LSTM, batch {train.batch_size}, window {train.seq_len}"
+    if train.plan == "on":
+        shape = "size, batch and dropout are chosen at the start"
+    limits = ((train.max_minutes, "minutes"), (train.max_passes, "passes over the text"), (train.max_steps, "steps"))
+    end = ", ".join(f"{limit:g} {unit}" for limit, unit in limits if limit).replace("1 minutes", "1 minute")
+    what = f"{capitalize(PRESET_SUMMARIES[preset])}: {shape}; {end.replace('1 passes', '1 pass')}."
+    return f"{what} {_reached(preset, corpus, runs)}"
+
+
+def _reached(preset: str, corpus: str, runs: Iterable[RunSummary]) -> str:
+    named = re.compile(re.escape(f"{Path(corpus).stem}-{preset}") + r"(-\d+)?")
+    here = [
+        (run.val_loss, run.elapsed_seconds)
+        for run in runs
+        if run.status == "completed" and run.corpus == corpus and run.val_loss and named.fullmatch(run.name)
+    ]
+    if here:  # the newest first
+        loss, seconds = here[0]
+        return f"Here it reached {format_nats(loss)} in {format_duration(seconds)}."
+    recorded = _RECORDED[preset]
+    shown, duration = format_nats(recorded.val_loss), format_duration(recorded.seconds)
+    said = f"Recorded on 2 cores: {shown} on tiny-shakespeare in {duration}"
+    speed = _speed(runs)
+    if speed is None:
+        return f"{said}."
+    if Settings.preset(preset).train.max_minutes:
+        return f"{said}; this machine did {speed:.1f} times as much in its time."
+    return f"{said}; here, by the speed so far, about {format_duration(recorded.seconds / speed)}."
+
+
+def _speed(runs: Iterable[RunSummary]) -> float | None:
+    """How fast the newest run of `minute` was here, beside the recorded one; `None` without one that says it."""
+    named = re.compile(r".*-minute(-\d+)?")
+    rates = (
+        run.step / run.elapsed_seconds
+        for run in runs
+        if run.elapsed_seconds > _TELLING_SECONDS and named.fullmatch(run.name)
+    )
+    rate = next(rates, None)
+    return rate and rate / _RECORDED_RATE

@@ -18,9 +18,9 @@ from charlstm.hosting import BUNDLED
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary
 from charlstm.runs.store import ACTIVE
-from charlstm.ui import views
-from charlstm.ui.models import is_code
-from charlstm.ui.views import Asked, Lines
+from charlstm.ui import run_view
+from charlstm.ui.models import uses_code_font
+from charlstm.ui.run_view import Lines, Requests
 
 _LOOK_SECONDS = 0.4  # how old a look may be that visitors share
 _HURRY_SECONDS = 0.1  # while a run has been asked something that is not in effect yet
@@ -32,7 +32,7 @@ _TEXTS_BYTES = 16_000
 
 
 @dataclass(frozen=True)
-class Section:
+class VersionedPart:
     """A part of what a page shows."""
 
     tag: str
@@ -40,19 +40,19 @@ class Section:
     num_bytes: int
 
 
-def section(value: Any) -> Section:
+def versioned_part(value: Any) -> VersionedPart:
     """With a tag made from the value itself: the same after the app was started anew."""
     data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    return Section(f"{zlib.crc32(data):x}", value, len(data))
+    return VersionedPart(f"{zlib.crc32(data):x}", value, len(data))
 
 
-class Watched:
+class CachedRun:
     """A run and what is drawn of it; safe while the watch holds its lock."""
 
     def __init__(self, summary: RunSummary) -> None:
         self.summary = summary
         self.history = RunHistory(summary.folder)
-        self.sections: dict[str, Section] = {}
+        self.sections: dict[str, VersionedPart] = {}
         self.is_asked = False  # whether something that was asked for is not in effect yet
         self._looked, self._version = -1e9, -1
         self._lines: dict[bool, OrderedDict[str, Lines]] = {False: OrderedDict(), True: OrderedDict()}
@@ -69,20 +69,20 @@ class Watched:
             return
         self._looked, self.summary = now, summary
         self.history.poll()
-        self.sections["state"] = section(self._state())
+        self.sections["state"] = versioned_part(self._state())
         if self.history.version != self._version:
             self._version = self.history.version
-            self.sections["refs"] = section(views.references_of(self.history))
-            self.sections["marks"] = section(views.marks_of(self.history))
+            self.sections["refs"] = versioned_part(run_view.baseline_lines(self.history))
+            self.sections["marks"] = versioned_part(run_view.chart_marks(self.history))
             self._look_at_samples()
 
     def _state(self) -> dict[str, Any]:
         run, folder = self.summary, self.summary.folder
-        asked = Asked(folder.control(), folder.worker_status()) if run.status in ACTIVE else Asked()
+        asked = Requests(folder.control(), folder.worker_status()) if run.status in ACTIVE else Requests()
         has_model = (folder.path / MODEL_FILE).is_file()
-        state = views.state_of(run, self.history, asked, has_model, run.name in BUNDLED)
+        state = run_view.run_state(run, self.history, asked, has_model, run.name in BUNDLED)
         self.is_asked = state["is_asked"]
-        return {**state, "is_code": is_code(run.corpus)}
+        return {**state, "is_code": uses_code_font(run.corpus)}
 
     def _look_at_samples(self) -> None:
         count = len(self._samples)
@@ -95,25 +95,25 @@ class Watched:
                 self._samples[index:] = [[sample.step, _rounded(sample.train_loss), _rounded(sample.val_loss)]]
                 self._latest_text = sample.text
 
-    def curves(self, is_overlaid: bool, tag_of_page: str) -> Section:
+    def curves(self, is_overlaid: bool, tag_of_page: str) -> VersionedPart:
         """The curves, as what is to be added to those that the page has."""
         kept = self._lines[is_overlaid]
         if self._lines_version[is_overlaid] != self._version:
             self._lines_version[is_overlaid] = self._version
-            lines = views.overlaid_lines_of(self.history) if is_overlaid else views.lines_of(self.history)
-            self._clock = views.clock_of(self.history)
-            tag = section([lines, self._clock]).tag
+            lines = run_view.overlaid_chart_lines(self.history) if is_overlaid else run_view.chart_lines(self.history)
+            self._clock = run_view.step_to_time(self.history)
+            tag = versioned_part([lines, self._clock]).tag
             kept[tag] = lines
             kept.move_to_end(tag)
             while len(kept) > _LINES_KEPT:
                 kept.popitem(last=False)
         tag, lines = next(reversed(kept.items()))
         if tag == tag_of_page:
-            return Section(tag, None, 0)
-        value = {"clock": self._clock, "lines": views.grown(kept.get(tag_of_page), lines)}
-        return Section(tag, value, section(value).num_bytes)
+            return VersionedPart(tag, None, 0)
+        value = {"clock": self._clock, "lines": run_view.delta(kept.get(tag_of_page), lines)}
+        return VersionedPart(tag, value, versioned_part(value).num_bytes)
 
-    def samples(self, epoch_of_page: Any, count_of_page: Any) -> Section:
+    def samples(self, epoch_of_page: Any, count_of_page: Any) -> VersionedPart:
         """The timeline, as what is to be added to the rows that the page has."""
         epoch, count = f"{self.summary.name}/{self._num_cuts}", len(self._samples)
         has = count_of_page if epoch_of_page == epoch and isinstance(count_of_page, int) else 0
@@ -122,8 +122,8 @@ class Watched:
         is_whole = keep + len(add) == count
         text = self._latest_text if is_whole and len(self._latest_text.encode()) < _SHORT_TEXT_BYTES else None
         value = {"epoch": epoch, "keep": keep, "add": add, "count": count, "latest": text}
-        tag = f"{epoch}/{keep + len(add)}/{section([add[-2:], text]).tag}"
-        return Section(tag, value, section(value).num_bytes)
+        tag = f"{epoch}/{keep + len(add)}/{versioned_part([add[-2:], text]).tag}"
+        return VersionedPart(tag, value, versioned_part(value).num_bytes)
 
     def texts(self, index: int) -> list[str]:
         """Texts of samples from `index` on, as many as go well into one answer."""
@@ -139,13 +139,13 @@ def _rounded(loss: float | None) -> float | None:
     return loss if loss is None else round(loss, 3)
 
 
-class RunWatch:
+class RunCache:
     """Follows the runs of a manager; safe to ask from many threads."""
 
     def __init__(self, manager: RunManager) -> None:
         self.manager = manager
         self.lock = threading.RLock()
-        self._watched: OrderedDict[str, Watched] = OrderedDict()
+        self._watched: OrderedDict[str, CachedRun] = OrderedDict()
         self._runs: list[RunSummary] = []
         self._looked = -1e9
 
@@ -165,10 +165,10 @@ class RunWatch:
             raise RunError("this run is no longer there; choose another one.")
         return found
 
-    def watched(self, summary: RunSummary, is_fresh: bool = False) -> Watched:
+    def watched(self, summary: RunSummary, is_fresh: bool = False) -> CachedRun:
         """What is drawn of a run, as of a moment ago; to be used while `lock` is held."""
         with self.lock:
-            watched = self._watched.pop(summary.name, None) or Watched(summary)
+            watched = self._watched.pop(summary.name, None) or CachedRun(summary)
             self._watched[summary.name] = watched  # the latest asked for stays longest
             while len(self._watched) > _REMEMBERED:
                 self._watched.popitem(last=False)
