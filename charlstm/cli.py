@@ -190,7 +190,7 @@ def _worked(folder: RunDir, corpus: "Corpus | None", world: "World", is_quiet: b
     if world.num_restarts and world.broadcast_object(folder.is_completed()):
         return
     if not world.is_rank_zero:
-        run_helper_rank(folder, lambda: corpus or load_corpus(folder), world)
+        run_helper_rank(folder, lambda: corpus or load_corpus(folder, folder.settings()), world)
         return
     print(f"run {folder.name}, in {folder.path}")
     if note := compiler_note():

@@ -13,7 +13,7 @@ import tyro
 
 from charlstm.formatting import own_command
 from charlstm.places import default_checkpoints_dir, find_model
-from charlstm.runs.history import History
+from charlstm.runs.history import RunHistory
 from charlstm.runs.store import RunDir, RunStore
 from charlstm.terminal import StepBar
 
@@ -78,9 +78,9 @@ def push(flags: Push) -> None:
     if flags.private and flags.public:
         raise ConfigError("--private and --public exclude each other; choose one.")
     model = find_model(flags.model)
-    history = History(RunDir(model.parent if model.suffix == ".safetensors" else model))
+    history = RunHistory(RunDir(model.parent if model.suffix == ".safetensors" else model))
     history.poll()
-    parcel = pack(model, flags.repo, history.records, flags.language, flags.licence)
+    parcel = pack(model, flags.repo, history, flags.language, flags.licence)
     print(f"to {parcel.repo_id} ({'public' if flags.public else 'private'} if it is made now), and nothing else:")
     for name, data in parcel.files.items():
         print(f"  {len(data):>12,} bytes  {name}")

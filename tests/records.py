@@ -2,6 +2,7 @@
 
 import json
 
+from charlstm.events import Record, Resumed, RolledBack, Started, parse_record
 from charlstm.runs.store import RunDir
 
 STARTED = {
@@ -35,3 +36,16 @@ def lines(*records: dict[str, object]) -> bytes:
 def append(folder: RunDir, data: bytes) -> None:
     with folder.events_file.open("ab") as file:
         file.write(data)
+
+
+def counting(folder: RunDir) -> list[Record]:
+    """The records that count: all of the file, without what a run did before it began anew or went back."""
+    records: list[Record] = []
+    for line in folder.events_file.read_bytes().splitlines():
+        record = parse_record(line)
+        if isinstance(record, Started):
+            records.clear()
+        elif isinstance(record, Resumed | RolledBack):
+            records = [each for each in records if each.step <= record.step]
+        records += [record] if record else []
+    return records

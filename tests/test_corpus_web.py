@@ -192,7 +192,7 @@ def test_a_run_keeps_the_text_that_was_fetched_for_it(tmp_path: Path) -> None:
         assert main(command) == 0
     folder = RunDir(tmp_path / "fox")
     assert folder.settings().train.corpus == f"{address}/fox.txt"
-    assert load_corpus(folder).text == TEXT  # with the server gone
+    assert load_corpus(folder, folder.settings()).text == TEXT  # with the server gone
 
 
 def test_the_page_takes_addresses_and_no_paths(tmp_path: Path) -> None:

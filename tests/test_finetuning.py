@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from records import counting
 from safetensors.torch import load_file
 
 from charlstm.cli import main
@@ -16,7 +17,6 @@ from charlstm.config import ModelConfig, Settings
 from charlstm.errors import RunError
 from charlstm.language_model import LanguageModel
 from charlstm.runs.continuation import add_extension, describe_extension, inherit_sizes
-from charlstm.runs.history import History
 from charlstm.runs.kept import Extension
 from charlstm.runs.store import RunDir, RunStore
 from charlstm.runs.worker import run_training
@@ -156,9 +156,8 @@ class TestLonger:
         run_training(copied)
 
         again = RunDir(Path(shutil.copytree(completed.path, tmp_path / "again")))
-        history = History(copied)
-        history.poll()
-        commands = [record.command for record in history.records if record.kind == "extended"]
+        records = counting(copied)
+        commands = [record.command for record in records if record.kind == "extended"]
         assert len(commands) == 2
         for command in commands:
             words = command.replace("copied", "again").split()[3:]

@@ -5,13 +5,13 @@ import json
 from pathlib import Path
 
 import pytest
+from records import counting
 
 from charlstm import ModelConfig, TrainConfig, train
 from charlstm.config import PRESETS, Settings
 from charlstm.corpus import Corpus
 from charlstm.errors import ConfigError
 from charlstm.events import Started
-from charlstm.runs.history import History
 from charlstm.runs.store import RunStore
 from charlstm.runs.worker import run_training
 from charlstm.training import autotune
@@ -106,9 +106,8 @@ def test_a_run_is_planned_once_and_goes_on_with_what_was_chosen(
     settings = folder.settings()
     assert settings.train.plan == "off"
     assert json.loads((tmp_path / "planned" / "config.json").read_text())["hidden_size"] == 64
-    history = History(folder)
-    history.poll()
-    started = next(record for record in history.records if isinstance(record, Started))
+    records = counting(folder)
+    started = next(record for record in records if isinstance(record, Started))
     assert any(note.startswith("Planned for 0.005 minutes") for note in started.notes)
     monkeypatch.setattr(autotune, "_learned_per_second", lambda *_: pytest.fail("planned a second time"))
     assert RunStore(tmp_path).get("planned").settings() == settings

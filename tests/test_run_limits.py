@@ -5,11 +5,11 @@ import time
 from pathlib import Path
 
 import pytest
+from records import counting
 
 from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, ConfigError, CorpusError, RunError
 from charlstm.events import Failed
-from charlstm.runs.history import History
 from charlstm.runs.manager import RunManager
 from charlstm.runs.quotas import apply_limits, limit_size
 from charlstm.runs.retention import UPLOADS, remove_expired, require_disk, visitor_runs
@@ -71,10 +71,9 @@ def test_a_model_that_is_too_large_is_refused_before_it_is_made(
     monkeypatch.setattr("charlstm.runs.worker.LanguageModel.create", None)
     with pytest.raises(CharLSTMError, match="at most 100 parameters"):
         run_training(folder)
-    history = History(folder)
-    history.poll()
-    assert isinstance(history.records[-1], Failed)
-    assert "at most 100 parameters" in history.records[-1].message
+    records = counting(folder)
+    assert isinstance(records[-1], Failed)
+    assert "at most 100 parameters" in records[-1].message
 
 
 class TestCleaning:

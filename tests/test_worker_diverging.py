@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from records import counting
 
 from charlstm.config import Settings
 from charlstm.corpus.batches import Batch
 from charlstm.errors import TrainingDiverged
 from charlstm.language_model import LanguageModel
 from charlstm.runs.control import Control
-from charlstm.runs.history import History
 from charlstm.runs.store import RunDir, RunStore
 from charlstm.runs.worker import run_training
 from charlstm.training import Trainer
@@ -58,9 +58,8 @@ def lines_of(folder: RunDir) -> list[dict[str, Any]]:
 
 
 def counted(folder: RunDir) -> list[tuple[str, int]]:
-    history = History(folder)
-    history.poll()
-    return [(record.kind, record.step) for record in history.records]
+    records = counting(folder)
+    return [(record.kind, record.step) for record in records]
 
 
 def test_a_run_that_went_back_is_recorded_so_and_completes(folder: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from forked import COMMAND, Fork
+from records import counting
 from waiting import wait_until
 from worked import TINY, header_of, lines_of, new_run, provenance_of
 
 from charlstm.config import Settings
 from charlstm.errors import CorpusError, RunError
 from charlstm.events import Record
-from charlstm.runs.history import History
 from charlstm.runs.store import RunStore
 from charlstm.runs.worker import run_training
 
@@ -87,8 +87,7 @@ class TestFailing:
 def test_a_signal_makes_a_worker_save_and_end_well(tmp_path: Path, pangrams: str, fork: Fork, number: signal.Signals):
     folder = new_run(tmp_path, pangrams, max_steps=10**6, eval_every=10**6, sample_every=10**6)
     worker = fork(COMMAND, "resume", "run", "--checkpoints-dir", tmp_path)
-    history = History(folder)
-    wait_until(lambda: history.poll() and max(record.step for record in history.records) >= 20)
+    wait_until(lambda: folder.events_file.exists() and max((each.step for each in counting(folder)), default=0) >= 20)
     worker.send_signal(number)
     output, complaint = worker.communicate(timeout=30)
     assert (worker.returncode, complaint) == (0, ""), output

@@ -5,11 +5,11 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from records import counting
 from safetensors.torch import load_file
 from torch import Tensor
 
 from charlstm.config import Settings
-from charlstm.runs.history import History
 from charlstm.runs.store import RunDir, RunStore
 
 TINY: dict[str, Any] = {
@@ -50,9 +50,8 @@ def last_weights(folder: RunDir) -> dict[str, Tensor]:
 
 def counted(folder: RunDir) -> list[dict[str, Any]]:
     """The measurements that count, without what a clock says."""
-    history = History(folder)
-    history.poll()
-    records = [record.model_dump() for record in history.records if record.kind in ("progress", "evaluated", "sampled")]
+    records = counting(folder)
+    records = [record.model_dump() for record in records if record.kind in ("progress", "evaluated", "sampled")]
     return [{key: value for key, value in record.items() if key not in CLOCKED} for record in records]
 
 

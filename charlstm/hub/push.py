@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +10,13 @@ from huggingface_hub import HfApi, constants
 
 from charlstm.checkpoint import MODEL_FILE, Provenance
 from charlstm.errors import HubError
-from charlstm.events import Record
 from charlstm.hub.card import CURVE_FILE, LICENSE, CardFacts, card_text, config_json
 from charlstm.hub.client import Report, Step, talking
+from charlstm.hub.loss_plot import loss_plot_png
 from charlstm.hub.names import checked_repo, parse_repo
-from charlstm.hub.picture import loss_plot_png
 from charlstm.hub.sending import send
 from charlstm.language_model import LanguageModel
+from charlstm.runs.history import RunHistory
 from charlstm.runs.retention import ORIGIN_FILE
 
 
@@ -44,9 +43,9 @@ class Parcel:
 
 
 def pack(
-    model: Path, repo_id: str, records: Sequence[Record] = (), language: str | None = None, licence: str = LICENSE
+    model: Path, repo_id: str, history: RunHistory | None = None, language: str | None = None, licence: str = LICENSE
 ) -> Parcel:
-    """Make the files for the model in folder or file `model`; `records` are of the run that trained it.
+    """Make the files for the model in folder or file `model`; `history` is of the run that trained it.
 
     Raises `CheckpointError` for a damaged model and `HubError` for a name that is none.
     """
@@ -60,7 +59,7 @@ def pack(
         raise HubError(f"{licence[:40]!r} is no licence as the Hub names them; use one such as mit or cc-by-4.0.")
     file = model if model.suffix == ".safetensors" else model / MODEL_FILE
     language_model = LanguageModel.load(file)
-    picture = loss_plot_png(records)
+    picture = loss_plot_png(history) if history else None
     base = _base_model(file.parent.parent, language_model.provenance)
     facts = CardFacts(name.repo_id, language_model, picture is not None, language, licence, base)
     files = {

@@ -87,5 +87,5 @@ def describe_run(folder: RunDir) -> dict[str, Any]:
         "name": folder.name,
         "status": folder.status(),
         "step": history.latest.step if history.latest else 0,
-        "val_loss": history.best.val_loss if history.best else None,
+        "val_loss": history.val_loss,
     }

@@ -7,6 +7,7 @@ what was learned last, at rates near 0, would be undone by the full one.
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,56 @@ def parts_done(folder: RunDir) -> int:
     return num_parts
 
 
-def effective_settings(folder: RunDir) -> Settings:
-    """The settings of the part of the run that is to be worked on; raises `RunError` if they can't be read."""
-    more = folder.extensions()
-    return apply_extension(folder.settings(), more[-1]) if more else folder.settings()
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run is to train, read from its directory once, when its worker begins."""
+
+    name: str
+    settings: Settings  # of the run as it was started
+    extensions: tuple[Extension, ...]
+    parent: ParentModel | None
+    has_own_text: bool  # pasted or uploaded
+
+    @classmethod
+    def load(cls, folder: RunDir) -> "RunPlan":
+        """Read the plan of the run in `folder`; raise `RunError` if it can't be read."""
+        return cls(folder.name, folder.settings(), folder.extensions(), folder.parent(), folder.corpus_file.exists())
+
+    @property
+    def num_parts(self) -> int:
+        """Parts of the run: the one it was started with, and its extensions."""
+        return 1 + len(self.extensions)
+
+    @property
+    def effective_settings(self) -> Settings:
+        """The settings of the part that is to be trained now."""
+        return apply_extension(self.settings, self.extensions[-1]) if self.extensions else self.settings
+
+    def extension_event(self, position: dict[str, Any]) -> Extended:
+        """Return the record of the last extension, which begins at `position` (step, seconds, passes)."""
+        more, train = self.extensions[-1], self.effective_settings.train
+        return Extended(
+            minutes=more.minutes,
+            passes=more.passes,
+            steps=more.steps,
+            learning_rate=train.learning_rate,
+            lr_schedule=train.lr_schedule,
+            command=resume_command(self.name, more),
+            note=describe_extension(self.settings, more),
+            **position,
+        )
+
+    def provenance_fields(self, train_config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a model's provenance says beside what the trainer knows, which is one part of the run."""
+        hidden = {"beginnings": ()} if is_public() and self.has_own_text else {}  # all may read a model's header
+        first = {name: getattr(self.settings.train, name) for name in _CHANGED}
+        return {
+            **hidden,
+            "train_config": {**train_config, **first},
+            "more": tuple(each.model_dump() for each in self.extensions),
+            "parent": self.parent.name if self.parent else None,
+            "parent_sha256": self.parent.sha256 if self.parent else None,
+        }
 
 
 def apply_extension(settings: Settings, more: Extension) -> Settings:
@@ -89,21 +136,6 @@ def add_extension(folder: RunDir, more: Extension) -> None:
     folder.save_extensions((*folder.extensions()[: parts_done(folder) - 1], more))
 
 
-def extension_event(folder: RunDir, moment: dict[str, Any]) -> Extended:
-    """The record of the last added part, which begins at `moment` (step, seconds, passes)."""
-    more, train = folder.extensions()[-1], effective_settings(folder).train
-    return Extended(
-        minutes=more.minutes,
-        passes=more.passes,
-        steps=more.steps,
-        learning_rate=train.learning_rate,
-        lr_schedule=train.lr_schedule,
-        command=resume_command(folder.name, more),
-        note=describe_extension(folder.settings(), more),
-        **moment,
-    )
-
-
 def describe_extension(settings: Settings, more: Extension) -> str:
     """What an added part is, for the person who asks for it."""
     train = apply_extension(settings, more).train
@@ -117,19 +149,6 @@ def describe_extension(settings: Settings, more: Extension) -> str:
     return (
         f"Trains {amount} longer; the learning rate begins at {train.learning_rate:g} and {courses[train.lr_schedule]}."
     )
-
-
-def provenance_fields(folder: RunDir, train_config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model's provenance says beside what the trainer knows, which is the part it works on."""
-    parent, train = folder.parent(), folder.settings().train
-    hidden = {"beginnings": ()} if is_public() and folder.corpus_file.exists() else {}  # all may read a model's header
-    return {
-        **hidden,
-        "train_config": {**train_config, **{name: getattr(train, name) for name in _CHANGED}},
-        "more": tuple(each.model_dump() for each in folder.extensions()),
-        "parent": parent.name if parent else None,
-        "parent_sha256": parent.sha256 if parent else None,
-    }
 
 
 def describe_parent(parent: ParentModel, new_characters: tuple[str, ...]) -> str:

@@ -12,9 +12,8 @@ from charlstm.errors import CorpusError
 from charlstm.runs.store import RunDir
 
 
-def require_text(folder: RunDir) -> None:
-    """Raise `CorpusError` if the file that the run learns from is gone from its place."""
-    place = folder.settings().train.corpus
+def require_text(folder: RunDir, place: str) -> None:
+    """Raise `CorpusError` if the file at `place`, which the run learns from, is gone."""
     is_path = Path(place).is_absolute() or PureWindowsPath(place).is_absolute()  # else a corpus by name
     if is_path and not folder.corpus_file.exists() and not _is_there(place):
         raise CorpusError(

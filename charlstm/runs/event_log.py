@@ -1,12 +1,12 @@
-"""`events.jsonl`, as its one writer holds it."""
+"""The file of a run's records, `events.jsonl`: appended by one writer, read while it grows by any number of readers."""
 
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from charlstm.events import Record
+from charlstm.events import Record, parse_record
 
 
 class EventWriter:
@@ -44,3 +44,44 @@ def _drop_broken_line(path: Path) -> None:
     whole = data.rfind(b"\n") + 1
     if whole < len(data):
         os.truncate(path, whole)
+
+
+class EventTail:
+    """The end of a run's records: each look reads what was added since the one before."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def was_rewritten(self) -> bool:
+        """Whether the file became shorter, so that another run of this name has begun; `added` then reads it all."""
+        try:
+            is_shorter = self._path.stat().st_size < self._offset
+        except OSError:
+            return False
+        if is_shorter:
+            self._offset = 0
+        return is_shorter
+
+    def read_new(self) -> Iterator[tuple[int, Record]]:
+        """New records, and the bytes before each. Whole lines only: one without its newline is still being written."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        return
+                    begin, self._offset = self._offset, self._offset + len(line)
+                    if record := parse_record(line):
+                        yield begin, record
+        except OSError:
+            return
+
+    def at(self, offset: int) -> Record | None:
+        """The record that has so many bytes before it."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(offset)
+                return parse_record(file.readline())
+        except OSError:
+            return None

@@ -6,8 +6,6 @@ and gives curves of a bounded number of points. Starts without torch.
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from charlstm.events import (
@@ -25,9 +23,9 @@ from charlstm.events import (
     Sampled,
     Saved,
     Started,
-    parse_record,
 )
 from charlstm.formatting import format_duration
+from charlstm.runs.event_log import EventTail
 from charlstm.runs.store import RunDir
 
 if TYPE_CHECKING:
@@ -51,72 +49,6 @@ CURVES = {
     "grad_norm": "grad_norm",
     "chars_per_second": "chars_per_second",
 }
-
-
-class EventTail:
-    """The end of a run's records: each look reads what was added since the one before."""
-
-    def __init__(self, folder: RunDir) -> None:
-        self._folder = folder
-        self._offset = 0
-
-    def was_rewritten(self) -> bool:
-        """Whether the file became shorter, so that another run of this name has begun; `added` then reads it all."""
-        try:
-            is_shorter = self._folder.events_file.stat().st_size < self._offset
-        except OSError:
-            return False
-        if is_shorter:
-            self._offset = 0
-        return is_shorter
-
-    def read_new(self) -> Iterator[tuple[int, Record]]:
-        """New records, and the bytes before each. Whole lines only: one without its newline is still being written."""
-        try:
-            with self._folder.events_file.open("rb") as file:
-                file.seek(self._offset)
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        return
-                    begin, self._offset = self._offset, self._offset + len(line)
-                    if record := parse_record(line):
-                        yield begin, record
-        except OSError:
-            return
-
-    def at(self, offset: int) -> Record | None:
-        """The record that has so many bytes before it."""
-        try:
-            with self._folder.events_file.open("rb") as file:
-                file.seek(offset)
-                return parse_record(file.readline())
-        except OSError:
-            return None
-
-
-@dataclass
-class History:
-    """The records of a run that count."""
-
-    folder: RunDir
-    records: list[Record] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._tail = EventTail(self.folder)
-
-    def poll(self) -> bool:
-        """Read what is new; returns whether there was anything."""
-        changed = False
-        if self._tail.was_rewritten():
-            self.records.clear()
-        for _, record in self._tail.read_new():
-            if isinstance(record, Started):  # cut off before anything was saved, the run began anew
-                self.records.clear()
-            elif isinstance(record, Resumed | RolledBack):  # what came after the step it goes on from no longer counts
-                self.records[:] = [each for each in self.records if each.step <= record.step]
-            self.records.append(record)
-            changed = True
-        return changed
 
 
 class Curve(NamedTuple):
@@ -186,7 +118,7 @@ class RunHistory:
     def __init__(self, folder: RunDir) -> None:
         self.folder = folder
         self.version = 0  # grows with every change
-        self._tail = EventTail(folder)
+        self._tail = EventTail(folder.events_file)
         self._clear()
 
     def _clear(self) -> None:
@@ -251,6 +183,13 @@ class RunHistory:
             self.last_validation = None
         if self.best and self.best.step > step:
             self.best = self._best_validation()
+
+    @property
+    def val_loss(self) -> float | None:
+        """Validation loss in nats per character: the final exact figure, or until then the best quick estimate."""
+        if self.finished and self.finished.val_stateful is not None:
+            return self.finished.val_stateful
+        return self.best.val_loss if self.best else None
 
     def _best_validation(self) -> Evaluated | None:
         losses = self._validations.columns["val_loss"]

@@ -78,7 +78,7 @@ class RunManager:
         self._max_runs = max_runs or _max_runs()
         self._children: dict[str, tuple[int, subprocess.Popen[bytes]]] = {}  # the ticket, and the worker started for it
         self._histories: dict[str, RunHistory] = {}
-        self._reading = threading.Lock()
+        self.reading = threading.RLock()  # held while histories are read, which any number of threads share
 
     def start(
         self,
@@ -113,7 +113,7 @@ class RunManager:
     def resume(self, name: str) -> RunDir:
         """Continue a run that was stopped, failed or was cut off, exactly where it was last saved."""
         folder = self._get_idle(name)
-        require_text(folder)
+        require_text(folder, folder.settings().train.corpus)
         if folder.is_completed():
             raise RunError(f"{folder.label} has reached its planned end; train it longer instead.")
         self._require_place(folder.owner)
@@ -125,7 +125,7 @@ class RunManager:
     def extend(self, name: str, more: Extension) -> RunDir:
         """Have a run that has ended go on for so much longer, from where it stands; see `parts` and `holdings`."""
         folder = self._get_idle(name)
-        require_text(folder)
+        require_text(folder, folder.settings().train.corpus)
         self._require_place(folder.owner)
         add_extension(folder, limit_extension(folder, more))
         folder.clear_requests()
@@ -177,8 +177,10 @@ class RunManager:
         """All runs, the newest first."""
         folders = self.store.run_dirs()
         places = {folder.name: place for place, (_, folder) in enumerate(self._waiting(folders), start=1)}
-        with self._reading:
-            self._histories = {folder.name: self._history(folder) for folder in folders}
+        with self.reading:
+            self._histories = {folder.name: self.history(folder) for folder in folders}
+            for history in self._histories.values():
+                history.poll()
             return [self._summary(folder, places.get(folder.name, 0)) for folder in folders]
 
     def active(self) -> RunSummary | None:
@@ -249,18 +251,14 @@ class RunManager:
         tickets = [(ticket, folder) for folder in folders if (ticket := folder.ticket()) and ticket.started_at is None]
         return sorted(tickets, key=lambda each: (each[0].drawn, each[1].name))
 
-    def _history(self, folder: RunDir) -> RunHistory:
-        history = self._histories.get(folder.name) or RunHistory(folder)
-        history.poll()
-        return history
+    def history(self, folder: RunDir) -> RunHistory:
+        """Return the one history of a run, to be polled and used while `reading` is held."""
+        return self._histories.get(folder.name) or self._histories.setdefault(folder.name, RunHistory(folder))
 
     def _summary(self, folder: RunDir, place: int) -> RunSummary:
         history, status = self._histories[folder.name], self.status(folder)
         corpus, size, parent = _facts(folder, folder.created_at())
-        validation, (step, elapsed_seconds) = history.best, history.progress()
-        val_loss = validation.val_loss if validation else None
-        if history.finished and history.finished.val_stateful is not None:
-            val_loss = history.finished.val_stateful
+        step, elapsed_seconds = history.progress()
         return RunSummary(
             folder=folder,
             status=status,
@@ -273,7 +271,7 @@ class RunManager:
             parent=parent,
             step=step,
             elapsed_seconds=elapsed_seconds,
-            val_loss=val_loss,
+            val_loss=history.val_loss,
             problem=folder.problem() if status == "failed" else "",
             sparkline=history.sparkline(),
         )

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from charlstm.distributed import World
 from charlstm.errors import CharLSTMError, CorpusError
 from charlstm.events import Baselines
 from charlstm.language_model import LanguageModel
-from charlstm.runs.continuation import read_model_header
+from charlstm.runs.continuation import RunPlan, read_model_header
 from charlstm.runs.corpus_location import require_text, save_corpus_path
 from charlstm.runs.event_log import EventWriter
 from charlstm.runs.memory_estimate import available_bytes, check_memory, num_parameters
@@ -65,23 +66,21 @@ def build_trainer(
     return split, Trainer(language_model, split, settings.train, world=world), new
 
 
-def begin_added_part(folder: RunDir, trainer: Trainer) -> bool:
-    """Whether the run goes on for longer than when it was saved; every process of a group finds so."""
-    num_parts = 1 + len(folder.extensions())
-    is_longer = trainer.course.num_parts < num_parts
-    if is_longer:
+def begin_extension(trainer: Trainer, num_parts: int) -> bool:
+    """Begin the extension that was added since the run was saved, if one was; return whether it was."""
+    is_extended = trainer.course.num_parts < num_parts
+    if is_extended:
         trainer.begin_extension(num_parts)
-    return is_longer
+    return is_extended
 
 
-def resolve_autotune(folder: RunDir, corpus: Corpus) -> tuple[str, ...]:
-    """Choose the run's settings now if they are to be, once, so that a resumed run goes on alike; returns notes."""
-    settings = folder.settings()
-    if settings.train.plan == "off":
-        return ()
-    settings, note = autotune(settings, corpus)
+def resolve_autotune(folder: RunDir, plan: RunPlan, corpus: Corpus) -> tuple[RunPlan, tuple[str, ...]]:
+    """Choose the settings of a run that leaves them open and save them, so that it resumes alike; add a note on it."""
+    if plan.settings.train.plan == "off":
+        return plan, ()
+    settings, note = autotune(plan.settings, corpus)
     folder.save_settings(settings)
-    return (note,)
+    return replace(plan, settings=settings), (note,)
 
 
 _OUT_OF_MEMORY = (
@@ -125,12 +124,12 @@ def describe_write_error(error: OSError) -> str:
     return f"the run's folder can't be written ({error.strerror or error}); free it up and resume the run."
 
 
-def load_corpus(folder: RunDir, report: Report | None = None) -> Corpus:
-    """The text that a run learns from: its own copy, or the corpus of its settings."""
-    train = folder.settings().train
+def load_corpus(folder: RunDir, settings: Settings, report: Report | None = None) -> Corpus:
+    """Open the text that a run learns from: its own copy, or the corpus of its settings."""
+    train = settings.train
     if folder.corpus_file.exists():
         return open_file(folder.corpus_file, "utf-8", name=train.corpus, report=report)
-    require_text(folder)
+    require_text(folder, train.corpus)
     return open_corpus(train.corpus, train.encoding, report)
 
 
@@ -149,10 +148,11 @@ def moved_text(folder: RunDir, place: str, report: Report | None = None) -> Corp
 
 def check_before_resuming(folder: RunDir) -> None:
     """Raise `CorpusError` where a page can tell soon that a run can't go on; of a large text its worker finds out."""
-    require_text(folder)
-    place = folder.corpus_file if folder.corpus_file.exists() else Path(folder.settings().train.corpus)
+    settings = folder.settings()
+    require_text(folder, settings.train.corpus)
+    place = folder.corpus_file if folder.corpus_file.exists() else Path(settings.train.corpus)
     if place.is_file() and place.stat().st_size <= HELD_BYTES:
-        _check_against_state(load_corpus(folder), folder)
+        _check_against_state(load_corpus(folder, settings), folder)
 
 
 def _check_against_state(corpus: Corpus, folder: RunDir) -> None:

@@ -37,12 +37,12 @@ from charlstm.events import (
     StepDone,
 )
 from charlstm.language_model import LanguageModel
-from charlstm.runs.continuation import describe_parent, effective_settings, extension_event, provenance_fields
+from charlstm.runs.continuation import RunPlan, describe_parent
 from charlstm.runs.control import RequestListener, stop_signals
 from charlstm.runs.event_log import EventWriter
 from charlstm.runs.setup import (
     BaselineThread,
-    begin_added_part,
+    begin_extension,
     build_trainer,
     check_text_is_the_same,
     describe_error,
@@ -94,17 +94,18 @@ def run_training(
             raise RunError(f"run {folder.name} has reached its planned end; give it more with --more-minutes.")
         try:
             with RequestListener(folder.mailbox) as ear:
+                plan = RunPlan.load(folder)
                 with world.rank_zero_first():
-                    corpus = corpus or load_corpus(folder, report)
-                    notes = resolve_autotune(folder, corpus)
-                world.broadcast_object(effective_settings(folder).flat())
+                    corpus = corpus or load_corpus(folder, plan.settings, report)
+                    plan, notes = resolve_autotune(folder, plan, corpus)
+                world.broadcast_object({"settings": plan.effective_settings.flat(), "num_parts": plan.num_parts})
                 with world.rank_zero_first():
-                    begun = TrainingSession(folder, corpus, log, ear, world, report)
-                begun.notes += notes
-                begun.save_no_sooner_than(save_seconds)
+                    session = TrainingSession(folder, plan, corpus, log, ear, world, report)
+                session.notes += notes
+                session.save_no_sooner_than(save_seconds)
                 # Not taken back before an error is recorded: torchrun ends the first process once it misses another.
-                begun.is_signalled = until_recorded.enter_context(stop_signals())
-                return begun.run()
+                session.is_signalled = until_recorded.enter_context(stop_signals())
+                return session.run()
         except Exception as error:
             if log.num_appended or not folder.has_state:
                 with contextlib.suppress(OSError):  # what keeps the run from writing may keep this record out too
@@ -121,13 +122,13 @@ def run_helper_rank(folder: RunDir, opened: Callable[[], Corpus], world: World) 
     """
     with world.rank_zero_first():
         corpus = opened()
-    settings = Settings.from_flat(world.broadcast_object(None))  # as the first process has planned them
+    plan = world.broadcast_object(None)  # as rank 0 has read and resolved it
     with world.rank_zero_first():
-        _, trainer, _ = build_trainer(folder, settings, corpus, world)
+        _, trainer, _ = build_trainer(folder, Settings.from_flat(plan["settings"]), corpus, world)
     tensors, facts = world.broadcast_state()
     check_text_is_the_same(corpus, facts)
     trainer.load_state_dict(tensors, facts)
-    begin_added_part(folder, trainer)
+    begin_extension(trainer, plan["num_parts"])
     with stop_signals() as is_signalled:
         for event in trainer.run():
             if isinstance(event, StepDone):
@@ -149,16 +150,17 @@ class TrainingSession:
     def __init__(
         self,
         folder: RunDir,
+        plan: RunPlan,
         corpus: Corpus,
         log: EventWriter,
         ear: RequestListener,
         world: World,
         report: Report | None,
     ) -> None:
-        self.folder, self.corpus, self.log, self.ear, self.world = folder, corpus, log, ear, world
+        self.folder, self.plan, self.corpus, self.log, self.ear, self.world = folder, plan, corpus, log, ear, world
         self.record = log.append
         self.split, self.trainer, self.new_characters = build_trainer(
-            folder, effective_settings(folder), corpus, world, report
+            folder, plan.effective_settings, corpus, world, report
         )
         self.notes = corpus.notes
         self.evaluated: Evaluated | None = None
@@ -190,7 +192,7 @@ class TrainingSession:
         return self._finish(is_stopped)
 
     def _started_event(self) -> Started:
-        parent = self.folder.parent()
+        parent = self.plan.parent
         return Started(
             step=0,
             started_at=_now(),
@@ -214,8 +216,8 @@ class TrainingSession:
         self.asked_factor = self.trainer.course.asked_factor
         self.ear.answer(rate_factor=self.asked_factor, saved_step=self.trainer.step)
         self.record(Resumed(started_at=_now(), **self._position()))
-        if begin_added_part(self.folder, self.trainer):
-            self.record(extension_event(self.folder, self._position()))
+        if begin_extension(self.trainer, self.plan.num_parts):
+            self.record(self.plan.extension_event(self._position()))
 
     def _position(self) -> dict[str, Any]:
         trainer = self.trainer
@@ -325,7 +327,7 @@ class TrainingSession:
         latest = self.evaluated if self.evaluated and self.evaluated.step == self.trainer.step else None
         language_model = self.trainer.language_model
         origin = build_provenance(self.trainer, self.corpus, latest)
-        whole = origin.model_copy(update=provenance_fields(self.folder, origin.train_config))
+        whole = origin.model_copy(update=self.plan.provenance_fields(origin.train_config))
         LanguageModel(language_model.model, language_model.vocabulary, whole).save(place)
 
     def _state(self) -> _State:

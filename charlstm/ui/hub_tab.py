@@ -20,7 +20,7 @@ from charlstm.hub.card import CURVE_FILE
 from charlstm.hub.client import Followed, Step, acting_token, hub_address
 from charlstm.hub.pull import pull
 from charlstm.hub.push import Parcel, pack, push
-from charlstm.runs.history import History
+from charlstm.runs.history import RunHistory
 from charlstm.runs.store import RunDir, RunStore
 from charlstm.ui.components import GROWING, PRIVATE, has_sign_in
 from charlstm.ui.models import ModelRegistry
@@ -179,11 +179,11 @@ def _packed(shelf: ModelRegistry, store: RunStore, wish: _Wish) -> Parcel:
     """Only a name of the shelf opens anything; paths never come from a visitor."""
     shelf.load(wish.model)
     folder = RunDir(store.root / str(wish.model))
-    history = History(folder)
+    history = RunHistory(folder)
     history.poll()
     try:
         repo_id, language = (wish.repo_id or "")[:_LONGEST], (wish.language or "").strip() or None
-        return pack(folder.path, repo_id, history.records, language)
+        return pack(folder.path, repo_id, history, language)
     except CharLSTMError as error:
         raise HubError(str(error).replace(f"{store.root}{os.sep}", "")) from None
 

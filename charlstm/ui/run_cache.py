@@ -4,7 +4,6 @@ A look is cut into sections. Each has a tag that differs whenever the section do
 """
 
 import json
-import threading
 import time
 import zlib
 from collections import OrderedDict
@@ -49,9 +48,8 @@ def versioned_part(value: Any) -> VersionedPart:
 class CachedRun:
     """A run and what is drawn of it; safe while the watch holds its lock."""
 
-    def __init__(self, summary: RunSummary) -> None:
-        self.summary = summary
-        self.history = RunHistory(summary.folder)
+    def __init__(self, summary: RunSummary, history: RunHistory) -> None:
+        self.summary, self.history = summary, history
         self.sections: dict[str, VersionedPart] = {}
         self.is_asked = False  # whether something that was asked for is not in effect yet
         self._looked, self._version = -1e9, -1
@@ -62,13 +60,16 @@ class CachedRun:
         self._latest_text = ""
         self._num_cuts = 0
 
-    def look(self, summary: RunSummary, is_fresh: bool = False) -> None:
+    def refresh(self, summary: RunSummary, manager: RunManager, is_fresh: bool = False) -> None:
         """Read what is new, unless that was done just before."""
         now = time.monotonic()
         if not is_fresh and now - self._looked < _LOOK_SECONDS and summary is self.summary and not self.is_asked:
             return
         self._looked, self.summary = now, summary
-        self.history.poll()
+        history = manager.history(summary.folder)
+        if history is not self.history:  # another run took the name
+            self.history, self._version = history, -1
+        history.poll()
         self.sections["state"] = versioned_part(self._state())
         if self.history.version != self._version:
             self._version = self.history.version
@@ -144,7 +145,7 @@ class RunCache:
 
     def __init__(self, manager: RunManager) -> None:
         self.manager = manager
-        self.lock = threading.RLock()
+        self.lock = manager.reading
         self._watched: OrderedDict[str, CachedRun] = OrderedDict()
         self._runs: list[RunSummary] = []
         self._looked = -1e9
@@ -168,11 +169,11 @@ class RunCache:
     def watched(self, summary: RunSummary, is_fresh: bool = False) -> CachedRun:
         """What is drawn of a run, as of a moment ago; to be used while `lock` is held."""
         with self.lock:
-            watched = self._watched.pop(summary.name, None) or CachedRun(summary)
+            watched = self._watched.pop(summary.name, None) or CachedRun(summary, self.manager.history(summary.folder))
             self._watched[summary.name] = watched  # the latest asked for stays longest
             while len(self._watched) > _REMEMBERED:
                 self._watched.popitem(last=False)
-            watched.look(summary, is_fresh)
+            watched.refresh(summary, self.manager, is_fresh)
             return watched
 
     def active(self) -> RunSummary | None:

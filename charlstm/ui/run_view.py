@@ -138,11 +138,8 @@ def _pending_requests(asked: Requests) -> list[str]:
 
 
 def _figures(run: RunSummary, history: RunHistory) -> list[list[str]]:
-    progress, loss = history.latest, history.best.val_loss if history.best else None
-    finished = history.finished
-    if finished and finished.val_stateful is not None:  # as in the table of runs
-        loss = finished.val_stateful
-    left = time_left(progress) if run.status in _GOING and progress else None
+    progress, loss = history.latest, history.val_loss
+    left = history.time_left() if run.status in _GOING else None
     rate = f"{progress.chars_per_second:,.0f}" if progress and progress.step else "–"
     bits = f"nats per character ({loss / math.log(2):.2f} bits)" if loss is not None else "nats per character"
     return [
@@ -155,13 +152,6 @@ def _figures(run: RunSummary, history: RunHistory) -> list[list[str]]:
 
 def _elapsed(progress: Progress | None) -> str:
     return f"{format_duration(progress.elapsed_seconds)} gone" if progress else "not begun"
-
-
-def time_left(progress: Progress) -> float | None:
-    """Seconds to the planned end at the pace so far; `None` while that is guesswork."""
-    if progress.fraction < 0.01:
-        return None
-    return progress.elapsed_seconds * (1 - progress.fraction) / progress.fraction
 
 
 def _facts(history: RunHistory) -> str:
@@ -185,9 +175,9 @@ def header_status(active: RunSummary | None, history: RunHistory | None) -> dict
     progress = history.latest if history else None
     if progress:
         parts.append(f"step {progress.step:,}")
-    if history and history.best:
-        parts.append(f"validation {history.best.val_loss:.2f}")
-    if progress and active.status in _GOING and (left := time_left(progress)) is not None:
+    if history and history.val_loss is not None:
+        parts.append(f"validation {history.val_loss:.2f}")
+    if history and active.status in _GOING and (left := history.time_left()) is not None:
         parts.append(f"{format_duration(left)} left")
     return {"run": active.name, "status": active.status, "sign": sign, "text": " · ".join(parts)}
 

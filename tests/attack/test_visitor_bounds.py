@@ -286,15 +286,15 @@ class TestSecrets:
         assert "has 30 characters" in mark_copied(shelf, "private", self.page("the password of the vault is 4"))[1]
 
     def test_how_its_lines_begin_is_told_nobody(self, shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert shelf.opening("private") == ""
+        assert shelf.default_prompt("private") == ""
         assert shelf.prompts("private") == ()
         monkeypatch.delenv("CHARLSTM_PUBLIC")
-        assert shelf.opening("private") == "the "
+        assert shelf.default_prompt("private") == "the "
 
     def test_a_model_of_it_does_not_carry_how_its_lines_begin(self, manager: RunManager) -> None:
-        from charlstm.runs.continuation import provenance_fields
+        from charlstm.runs.continuation import RunPlan
 
-        assert provenance_fields(start(manager, "private", "me"), {})["beginnings"] == ()
+        assert RunPlan.load(start(manager, "private", "me")).provenance_fields({})["beginnings"] == ()
 
 
 class TestLogins:

@@ -8,9 +8,8 @@ import pytest
 from loopback import OWNER, LoopbackHub, loopback_hub
 
 from charlstm.cli import main
-from charlstm.events import Record
 from charlstm.hub.push import Parcel, pack
-from charlstm.runs.history import History
+from charlstm.runs.history import RunHistory
 from charlstm.runs.store import RunDir
 
 
@@ -50,10 +49,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, pangrams: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def records(trained: Path) -> list[Record]:
-    history = History(RunDir(trained))
+def history(trained: Path) -> RunHistory:
+    history = RunHistory(RunDir(trained))
     history.poll()
-    return history.records
+    return history
 
 
 @pytest.fixture(scope="session")

@@ -19,16 +19,16 @@ from charlstm import LanguageModel, ModelConfig, SampleConfig, Settings, Vocabul
 from charlstm.cli import main
 from charlstm.errors import HubError
 from charlstm.events import Evaluated, Progress, Record
-from charlstm.hub.picture import loss_plot_png
+from charlstm.hub.loss_plot import loss_plot_png
 from charlstm.hub.push import pack
-from charlstm.runs.history import History
+from charlstm.runs.history import RunHistory
 from charlstm.runs.retention import ORIGIN_FILE
 from charlstm.runs.store import RunDir
 
 
 @pytest.fixture(scope="module")
-def card(trained: Path, records: list[Record]) -> ModelCard:
-    return ModelCard(pack(trained, "owner/tiny", records, "en").card)
+def card(trained: Path, history: RunHistory) -> ModelCard:
+    return ModelCard(pack(trained, "owner/tiny", history, "en").card)
 
 
 def test_the_metadata_names_library_task_tags_and_language(card: ModelCard) -> None:
@@ -38,10 +38,8 @@ def test_the_metadata_names_library_task_tags_and_language(card: ModelCard) -> N
     assert "char-lstm" in card.data.tags
 
 
-def test_the_metrics_are_those_of_the_run_each_named_by_split_and_method(
-    card: ModelCard, records: list[Record]
-) -> None:
-    finished = records[-1]
+def test_the_metrics_are_those_of_the_run_each_named_by_split_and_method(card: ModelCard, history: RunHistory) -> None:
+    finished = history.finished
     assert finished.kind == "finished"
     by_name = {result.metric_name: result for result in card.data.eval_results}
     nats = next(value for name, value in by_name.items() if "nats" in name and "stateful" in name)
@@ -183,9 +181,9 @@ def test_the_lines_of_plain_pytorch_compute_the_logits(
 
 def test_licence_citation_picture_and_data_set_are_in_the_metadata(repository: Path, card: ModelCard) -> None:
     bundled = repository / "checkpoints" / "tiny-shakespeare"
-    history = History(RunDir(bundled))
+    history = RunHistory(RunDir(bundled))
     history.poll()
-    shakespeare = ModelCard(pack(bundled, "owner/shakespeare", history.records).card)
+    shakespeare = ModelCard(pack(bundled, "owner/shakespeare", history).card)
     assert shakespeare.data.license == card.data.license == "mit"
     assert shakespeare.data.datasets == ["karpathy/tiny_shakespeare"]
     assert card.data.get("datasets") is None
@@ -215,7 +213,11 @@ def test_the_curve_is_a_picture_whose_lines_lie_where_the_losses_are(tmp_path: P
         for step in range(0, 101, 10)
     ]
     points.append(Evaluated(step=0, val_loss=4.0, method="", is_best=True, elapsed_seconds=1))
-    data = loss_plot_png(points)
+    folder = RunDir(tmp_path)
+    folder.events_file.write_text("".join(f"{point.model_dump_json()}\n" for point in points))
+    history = RunHistory(folder)
+    history.poll()
+    data = loss_plot_png(history)
     assert data is not None
     (tmp_path / "curve.png").write_bytes(data)
     picture = Image.open(tmp_path / "curve.png").convert("RGB")

@@ -17,10 +17,10 @@ from loopback import OWNER, READER, LoopbackHub
 from charlstm import LanguageModel, SampleConfig
 from charlstm.cli import main
 from charlstm.errors import HubError
-from charlstm.events import Record
 from charlstm.hub.client import Step
 from charlstm.hub.pull import fetch, pull
 from charlstm.hub.push import Parcel, pack, push
+from charlstm.runs.history import RunHistory
 from charlstm.runs.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("hub")
@@ -66,9 +66,9 @@ def test_the_uploaded_file_is_read_with_safetensors_and_json_alone(
 
 
 def test_exactly_four_files_are_sent_and_nothing_of_the_machine(
-    hub: LoopbackHub, trained: Path, records: list[Record], pangrams: str
+    hub: LoopbackHub, trained: Path, history: RunHistory, pangrams: str
 ) -> None:
-    push(pack(trained, "owner/tiny", records), OWNER)
+    push(pack(trained, "owner/tiny", history), OWNER)
     files = hub.model("owner/tiny").files()
     assert set(files) - {".gitattributes"} == {"model.safetensors", "config.json", "README.md", "loss.png"}
     for name, data in files.items():

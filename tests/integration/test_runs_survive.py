@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 from forked import Fork
+from records import counting
 from safetensors.torch import load_file
 from waiting import wait_until
 
 from charlstm.config import Settings
-from charlstm.runs.history import History
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunDir, RunStore
 
@@ -72,10 +72,9 @@ def lines_of(folder: RunDir) -> list[dict[str, Any]]:
 
 def losses_of(folder: RunDir) -> list[tuple[str, int, float]]:
     """Every recorded loss that counts, in order: the points of the curve and the validations."""
-    history = History(folder)
-    history.poll()
-    points = [(record.kind, record.step, record.train_loss) for record in history.records if record.kind == "progress"]
-    checks = [(record.kind, record.step, record.val_loss) for record in history.records if record.kind == "evaluated"]
+    records = counting(folder)
+    points = [(record.kind, record.step, record.train_loss) for record in records if record.kind == "progress"]
+    checks = [(record.kind, record.step, record.val_loss) for record in records if record.kind == "evaluated"]
     return points + checks
 
 

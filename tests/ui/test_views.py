@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from charlstm.config import Settings
-from charlstm.events import Baselines, Evaluated, Finished, Progress, Record
+from charlstm.events import Baselines, Evaluated, Extended, Finished, Progress, Record
 from charlstm.formatting import escape_html, format_duration
 from charlstm.runs.control import Control, WorkerStatus
 from charlstm.runs.history import RunHistory
@@ -50,7 +50,14 @@ def _history(folder: RunDir, *records: Record) -> RunHistory:
 
 
 def _summary(folder: RunDir, status: Status, **values: Any) -> RunSummary:
-    facts = {"place": 0, "label": "<b>my run</b>", "owner": "", "begun_at": 0.0, "corpus": "fox.txt", "size": "1 × 8"}
+    facts = {
+        "queue_position": 0,
+        "label": "<b>my run</b>",
+        "owner": "",
+        "created_at": 0.0,
+        "corpus": "fox.txt",
+        "size": "1 × 8",
+    }
     facts |= {"parent": "", "step": 5, "elapsed_seconds": 60.0, "val_loss": None, "problem": ""}
     return RunSummary(folder=folder, status=status, **{**facts, **values})
 
@@ -68,9 +75,15 @@ def test_plain_text_shows_itself_and_holds_nothing_a_template_or_browser_acts_on
     assert not set("<>${}`\"'") & set(made)
 
 
-def test_time_left_is_the_pace_so_far_carried_on() -> None:
-    assert run_view.time_left(_progress(1, elapsed_seconds=30.0, fraction=0.25)) == pytest.approx(90.0)
-    assert run_view.time_left(_progress(1, elapsed_seconds=1.0, fraction=0.001)) is None
+def test_the_time_left_of_an_extended_run_is_that_of_its_extension(folder: RunDir) -> None:
+    """Ten minutes trained and half of one added minute: 30 s are left, in the run's figures and on the line on top."""
+    before = _progress(10, elapsed_seconds=600.0, fraction=1.0)
+    extension = {"minutes": 1.0, "passes": 0.0, "steps": 0, "learning_rate": 0.1, "lr_schedule": "linear"}
+    extended = Extended(step=10, elapsed_seconds=600.0, num_passes=1.0, command="", note="", **extension)
+    history = _history(folder, before, extended, _progress(11, elapsed_seconds=630.0, fraction=0.5))
+    run = _summary(folder, "running")
+    assert dict(row[:2] for row in _state(run, history)["figures"])["time left"] == "30 s"
+    assert run_view.header_status(run, history)["text"].endswith("30 s left")
 
 
 @pytest.mark.parametrize(
@@ -172,8 +185,8 @@ def test_a_completed_run_shows_the_figure_measured_at_its_end(folder: RunDir) ->
     ("status", "values", "story"),
     [
         ("failed", {"problem": "the loss is no number; lower the rate."}, "The loss is no number; lower the rate."),
-        ("queued", {"place": 1}, "next in the queue"),
-        ("queued", {"place": 3}, "place 3 in the queue"),
+        ("queued", {"queue_position": 1}, "next in the queue"),
+        ("queued", {"queue_position": 3}, "place 3 in the queue"),
         ("completed", {}, "step 100 · after 1 min"),
     ],
 )
@@ -182,10 +195,10 @@ def test_the_state_is_told_in_a_sentence(folder: RunDir, status: Status, values:
 
 
 def test_a_row_has_a_tiny_curve_of_its_own_scale(folder: RunDir) -> None:
-    row = run_view.table_row(_summary(folder, "running", outline=(4.0, 3.0, math.inf, 2.5, 2.0)), is_bundled=False)
+    row = run_view.table_row(_summary(folder, "running", sparkline=(4.0, 3.0, math.inf, 2.5, 2.0)), is_bundled=False)
     assert row["curve"] == [20, 10, 5, 0]
     for losses in ((), (3.0,), (3.0, 3.0)):
-        assert run_view.table_row(_summary(folder, "running", outline=losses), is_bundled=False)["curve"] == []
+        assert run_view.table_row(_summary(folder, "running", sparkline=losses), is_bundled=False)["curve"] == []
 
 
 def test_the_line_on_top_says_idle_or_what_is_trained(folder: RunDir) -> None:

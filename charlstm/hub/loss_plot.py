@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from charlstm.events import Evaluated, Progress, Record
+from charlstm.runs.history import RunHistory
 
 _SIZE = (960, 480)
 _LEFT, _TOP, _RIGHT, _BOTTOM = 70, 40, 930, 430  # of the plot inside the picture, in pixels
 _FINER = 2  # drawn larger and made smaller, so that lines are smooth
 _INK, _FAINT, _PAPER = "#2b2622", "#e2dbd2", "#ffffff"
 _COLORS = {"training, smoothed": "#b4532a", "validation": "#2f7f9f"}  # as on the page
+_CURVES = {"training, smoothed": "smoothed", "validation": "validation"}
 _MAX_POINTS = 500
 
 
@@ -31,15 +32,10 @@ class _Frame(NamedTuple):
         return x * _FINER, y * _FINER
 
 
-def loss_plot_png(records: Sequence[Record]) -> bytes | None:
-    """A picture of both losses in nats per character over the steps; `None` if there are fewer than two points."""
-    curves = {
-        "training, smoothed": [(each.step, each.smooth_loss) for each in records if isinstance(each, Progress)],
-        "validation": [(each.step, each.val_loss) for each in records if isinstance(each, Evaluated)],
-    }
-    curves = {
-        name: _downsample([point for point in points if math.isfinite(point[1])]) for name, points in curves.items()
-    }
+def loss_plot_png(history: RunHistory) -> bytes | None:
+    """Draw both losses in nats per character over the steps; return `None` for a run of fewer than two points."""
+    series = history.series(_MAX_POINTS)
+    curves = {label: list(zip(series[name].steps, series[name].values, strict=True)) for label, name in _CURVES.items()}
     points = [point for each in curves.values() for point in each]
     if len(curves["training, smoothed"]) < 2 or not any(step for step, _ in points):
         return None
@@ -57,11 +53,6 @@ def loss_plot_png(records: Sequence[Record]) -> bytes | None:
     buffer = io.BytesIO()
     picture.resize(_SIZE, Image.Resampling.LANCZOS).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
-
-
-def _downsample(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    stride = max(1, math.ceil(len(points) / _MAX_POINTS))
-    return points[::stride] + ([] if not points or (len(points) - 1) % stride == 0 else points[-1:])
 
 
 def _grid(draw: ImageDraw.ImageDraw, frame: _Frame) -> None:
