@@ -86,6 +86,8 @@ def test_every_command_is_there_with_its_flags(document: Path) -> None:
     for program, rest in (match for line in _code(document) for match in re.findall(r"python (tests/\S+)(.*)", line)):
         source = (REPOSITORY / program).read_text(encoding="utf-8")
         assert not [flag for flag in FLAG.findall(rest) if f'"{flag}"' not in source], program
+    tests = {each for line in _code(document) for each in re.findall(r"(?<!\S)tests/[\w/.]+", line)}
+    assert not [each for each in tests if not (REPOSITORY / each).exists()]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
