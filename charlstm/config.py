@@ -1,6 +1,6 @@
 """Every setting: its name, default, bounds, unit and meaning, in one place.
 
-The command line's flags, the page's controls, the saved JSON and the README's table are made from these fields.
+The command line's flags, the page's controls, the saved JSON and the table in docs/settings.md are made from them.
 `ModelConfig` and `TrainConfig` share no name, so a run's settings are one flat JSON object.
 """
 
@@ -258,7 +258,7 @@ class Settings(_Config):
         return {**self.model.model_dump(), **self.train.model_dump()}
 
 
-# Each preset's measured result stands in the README, with the command that gave it.
+# Each preset's measured result stands in docs/results.md, with the command that gave it.
 PRESETS: dict[str, dict[str, Any]] = {
     "auto": {"plan": "on", "max_minutes": 3.0},
     "minute": {

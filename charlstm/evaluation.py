@@ -79,7 +79,7 @@ def evaluate_batched(
     """The stateful figure, closely and fast: 32 streams, each warmed up on the 256 characters before it.
 
     Returns the loss and the name of the method, which tells the type of number too; a short text is read in fewer
-    streams. How close it comes is *measured* in README, "How validation is measured". `on_tick` is called before each
+    streams. docs/results.md, "How validation is measured", says how close it comes. `on_tick` is called before each
     piece of it, which takes a fraction of a second.
     """
     num_streams = max(1, min(_STREAMS, len(tokens) // _SHORTEST_STREAM))

@@ -45,11 +45,12 @@ def test_a_variable_that_is_no_number_is_told(value: str, monkeypatch: pytest.Mo
         limits()
 
 
-def test_every_limit_stands_in_the_readme_with_its_value_on_a_space(repository: Path) -> None:
-    readme = (repository / "README.md").read_text(encoding="utf-8")
+def test_every_limit_stands_in_the_documents_with_its_values(repository: Path) -> None:
+    table = (repository / "docs" / "variables.md").read_text(encoding="utf-8")
     for name, field in Limits.model_fields.items():
-        value = getattr(ON_A_SPACE, name)
-        assert f"| `{variable(name)}` | {value:,.12g} | {field.description} |" in readme
+        here = f"{field.default:,.12g}" if field.default else "none"
+        public = f"{getattr(ON_A_SPACE, name):,.12g}"
+        assert f"| `{variable(name)}` | {field.description} | {here}; {public} in a public place |" in table
 
 
 def _environment_after_preparing(repository: Path, **environment: str) -> dict[str, str]:

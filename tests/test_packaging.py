@@ -2,6 +2,7 @@
 
 import email
 import os
+import re
 import shutil
 import signal
 import socket
@@ -98,8 +99,9 @@ def test_a_package_index_accepts_both_archives_and_can_show_the_readme(archives:
     assert done.returncode == 0, done.stdout + done.stderr
     _, described = archives.metadata()
     assert described.startswith("# charlstm\n"), "the Space's front matter would be a huge heading"
-    readme = (repository / "README.md").read_text(encoding="utf-8")
-    assert readme.endswith(described)
+    assert not re.findall(r"\]\((?!https?:)", described), "an index has none of the files beside the README"
+    assert "results (`docs/results.md`)" in described
+    assert described.endswith((repository / "README.md").read_text(encoding="utf-8")[-100:])
 
 
 def test_the_metadata_names_licence_authors_and_every_python_that_is_promised(archives: Archives) -> None:

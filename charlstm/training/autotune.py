@@ -2,7 +2,7 @@
 
 A probe of a second or two measures how fast this machine learns. From that follow the size (more time pays for a larger
 network), how often the text will be read, and with that how much has to be dropped so that it is not learned by heart.
-The figures behind the rules stand in README, "What helped and what did not".
+The figures behind the rules stand in docs/results.md, "What helped and what did not".
 """
 
 import time

@@ -17,7 +17,7 @@ from charlstm.model import CharLSTM, State
 _Item = TypeVar("_Item")
 
 # Windows of each stream that are reset in the first steps, beyond the share: a short run has few windows to learn from,
-# and in a long one they cost nothing (README, "The state that writing starts from").
+# and in a long one they cost nothing (docs/results.md, "The state that writing starts from").
 _EARLY_RESETS = 20
 
 
@@ -55,7 +55,7 @@ def reset_streams(carried: State | None, config: TrainConfig, step: int, share: 
 
     Writing starts from the zero state. A network that meets it only where its streams begin has not learned to go on
     from it: *measured* after 574 steps of preset `minute`, 23 of 24 texts after `ROMEO:` were capitals for ever, and
-    none with some windows reset (README, "The state that writing starts from"). Which streams follows
+    none with some windows reset (docs/results.md, "The state that writing starts from"). Which streams follows
     from (seed, step) alone, so a resumed run, and one of several processes, resets the same ones.
     """
     if carried is None or not config.state_reset:

@@ -276,14 +276,14 @@ class _Recorded(NamedTuple):
     seconds: float
 
 
-# README, "Results": `python -m charlstm train --corpus tiny-shakespeare --preset NAME`, on 2 cores; auto for 3 minutes.
+# On 2 cores, auto for 3 minutes (docs/results.md, "Presets").
 _RECORDED = {
     "auto": _Recorded(1.4088, 180),
     "minute": _Recorded(1.4790, 60),
     "best": _Recorded(1.3769, 53 * 60),
     "blog": _Recorded(1.6353, 93),
 }
-_RECORDED_RATE = 5289 / 60  # steps per second of `minute` there (README, "Results")
+_RECORDED_RATE = 5289 / 60  # steps per second of `minute` there (docs/results.md, "Presets")
 _TELLING_SECONDS = 20  # a run that was shorter says little of the machine
 OWN = "own"  # in the name of a run whose settings are no preset's
 

@@ -1,4 +1,4 @@
-"""The page's public functions: pinned, used as the README says, by many at once; and everything else, called raw."""
+"""The page's public functions: pinned, used as docs/api.md says, by many at once; and everything else, called raw."""
 
 import asyncio
 import json
@@ -21,8 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests" / "integration"))
 from crowd import crowd  # noqa: E402
 
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-API = README[README.index("## From other programs") :]
+API = (REPOSITORY / "docs" / "api.md").read_text(encoding="utf-8")
 MODEL = "tiny-shakespeare"
 PARAMETERS = {
     "/generate": [
@@ -67,7 +66,7 @@ def test_the_public_functions_are_these_and_tell_what_they_do(app: App) -> None:
     assert all(about["description"] for about in api["named_endpoints"].values())
 
 
-def test_the_readmes_python_client_works_as_it_stands(app: App, known: LanguageModel) -> None:
+def test_the_documented_python_client_works_as_it_stands(app: App, known: LanguageModel) -> None:
     (code,) = re.findall(r"```py\n(.*?)```", API, re.DOTALL)
     assert "http://127.0.0.1:7860" in code
     done = subprocess.run(
@@ -83,7 +82,7 @@ def test_the_readmes_python_client_works_as_it_stands(app: App, known: LanguageM
     assert MODEL in done.stdout
 
 
-def test_the_readmes_curl_works_as_it_stands(app: App, known: LanguageModel) -> None:
+def test_the_documented_curl_works_as_it_stands(app: App, known: LanguageModel) -> None:
     (script,) = re.findall(r"```bash\n(URL=.*?)```", API, re.DOTALL)
     done = subprocess.run(
         ["bash", "-euc", script.replace("http://127.0.0.1:7860", app.url.rstrip("/"))],

@@ -1,0 +1,94 @@
+"""Generate the tables of the documents that follow from the program.
+
+    python tests/generate_docs.py
+
+Writes the table of all settings into docs/settings.md and that of all modules into docs/architecture.md, each between
+its markers. `test_docs.py` compares them with the program.
+"""
+
+import ast
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+if __name__ == "__main__":
+    sys.path.insert(0, str(REPOSITORY))
+
+from charlstm.config import ModelConfig, SampleConfig, TrainConfig, help_text  # noqa: E402
+
+_PACKAGE = REPOSITORY / "charlstm"
+_SOURCES = (".c", ".h", ".js")
+
+
+def settings_table() -> str:
+    """Return the table of all settings."""
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    for config in (ModelConfig, TrainConfig, SampleConfig):
+        rows.append(f"| **{config.__name__}** | | {(config.__doc__ or '').strip()} |")
+        rows += [
+            f"| `{name}` | `{json.dumps(field.default)}` | {help_text(field)} |"
+            for name, field in config.model_fields.items()
+        ]
+    return "\n".join(rows) + "\n"
+
+
+def modules_table() -> str:
+    """Return the table of all modules, each with the summary of its docstring or leading comment."""
+    rows = ["| module | what it is for |", "|---|---|"]
+    for folder in [_PACKAGE, *sorted({path.parent for path in _PACKAGE.rglob("__init__.py")} - {_PACKAGE})]:
+        rows.append(f"| **{_dotted(folder)}** | {_summary(folder / '__init__.py')} |")
+        modules = (path for path in sorted(folder.glob("*.py")) if path.name != "__init__.py")
+        sources = (path for path in sorted(folder.rglob("*")) if path.suffix in _SOURCES and _is_in(path, folder))
+        rows += [f"| `{_dotted(path)}` | {_summary(path)} |" for path in modules]
+        rows += [f"| `{path.relative_to(_PACKAGE).as_posix()}` | {_summary(path)} |" for path in sources]
+    return "\n".join(rows) + "\n"
+
+
+def _is_in(source: Path, package: Path) -> bool:
+    """Return whether `package` is the innermost one around `source`, which may lie in a folder of its own."""
+    return next(folder for folder in source.parents if (folder / "__init__.py").exists()) == package
+
+
+def _dotted(path: Path) -> str:
+    """Return the name of a module or package below `charlstm`, as it is imported."""
+    return ".".join(path.relative_to(_PACKAGE).parts).removesuffix(".py") or "charlstm"
+
+
+def _summary(path: Path) -> str:
+    """Return the first paragraph of a docstring, or the first line of a leading comment."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        summary = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0]
+    else:
+        summary = text.partition("\n")[0].lstrip("/* ")
+    return " ".join(summary.split()).replace("|", r"\|")
+
+
+TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
+    "settings": (REPOSITORY / "docs" / "settings.md", settings_table),
+    "modules": (REPOSITORY / "docs" / "architecture.md", modules_table),
+}
+
+
+def written_table(name: str) -> str:
+    """Return what stands between the markers of a table now."""
+    document, _ = TABLES[name]
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", document.read_text(encoding="utf-8"), re.DOTALL)
+    assert found, f"{document.name} has no markers {name}"
+    return found[1]
+
+
+def main() -> None:
+    """Write every table."""
+    for name, (document, table) in TABLES.items():
+        text = document.read_text(encoding="utf-8")
+        marked = f"<!-- {name} -->\n{{}}<!-- /{name} -->"
+        text = text.replace(marked.format(written_table(name)), marked.format(table()))
+        document.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
