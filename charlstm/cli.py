@@ -53,9 +53,9 @@ from charlstm.places import find_model
 from charlstm.proxies import prepare_proxies
 from charlstm.runs.commands import REQUESTS, added, control_run, describe_run, prepare_dataset, resolve_model
 from charlstm.runs.continuation import inherit_sizes
-from charlstm.runs.kept import Extension
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.run_dir import Extension, RunDir
+from charlstm.runs.store import RunStore
 from charlstm.terminal import BytesBar, TrainingBar, harmless, muted
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ import tyro
 from charlstm.formatting import own_command
 from charlstm.places import default_checkpoints_dir, find_model
 from charlstm.runs.history import RunHistory
-from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.run_dir import RunDir
+from charlstm.runs.store import RunStore
 from charlstm.terminal import StepBar
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import json
 
 from charlstm.events import Record, Resumed, RolledBack, Started, parse_record
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import RunDir
 
 STARTED = {
     "kind": "started",

@@ -18,7 +18,7 @@ from commands import TINY, Trained, assert_one_sentence, lines_of, provenance_of
 from charlstm.cli import main
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.runs.control import Control
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import RunDir
 from charlstm.runs.worker import run_training
 
 

@@ -16,8 +16,8 @@ from charlstm.corpus import open_corpus
 from charlstm.corpus.connections import is_global, open_connection, parse_address
 from charlstm.corpus.download import parse_dataset
 from charlstm.errors import CorpusError
+from charlstm.runs.run_dir import RunDir
 from charlstm.runs.setup import load_corpus
-from charlstm.runs.store import RunDir
 from charlstm.ui import corpus_picker
 
 TEXT = "the quick brown fox jumps over the lazy dog, naïvely\n" * 60

@@ -9,7 +9,8 @@ from records import FINISHED, STARTED, append, lines, resumed, sampled
 from charlstm.config import Settings
 from charlstm.runs.event_log import EventTail
 from charlstm.runs.history import RunHistory
-from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.run_dir import RunDir
+from charlstm.runs.store import RunStore
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from charlstm.config import ModelConfig, Settings
 from charlstm.errors import RunError
 from charlstm.language_model import LanguageModel
 from charlstm.runs.continuation import add_extension, describe_extension, inherit_sizes
-from charlstm.runs.kept import Extension
-from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.run_dir import Extension, RunDir
+from charlstm.runs.store import RunStore
 from charlstm.runs.worker import run_training
 from charlstm.training import with_characters
 from charlstm.vocabulary import Vocabulary

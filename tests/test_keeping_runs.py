@@ -17,7 +17,7 @@ from charlstm.errors import RunError
 from charlstm.runs.access import can_control, require_control, token_hash
 from charlstm.runs.control import Control
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import RunDir
 
 TINY: dict[str, Any] = {
     "corpus": "pangrams",

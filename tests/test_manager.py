@@ -14,9 +14,8 @@ from waiting import wait_until
 from charlstm.config import Settings
 from charlstm.errors import CorpusError, RunError
 from charlstm.runs.control import Control
-from charlstm.runs.kept import Extension
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import Extension, RunDir
 from charlstm.runs.worker import run_training
 
 TINY: dict[str, Any] = {

@@ -13,7 +13,7 @@ from commands import TINY, assert_one_sentence
 
 from charlstm.cli import main
 from charlstm.output import ignore_output_errors, prepare_output
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import RunDir
 
 RUSSIAN = "мама мыла раму, а кот сидел и смотрел.\n" * 20
 

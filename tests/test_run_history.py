@@ -13,7 +13,8 @@ import pytest
 from charlstm.config import Settings
 from charlstm.events import Evaluated, Extended, Paused, Progress, Record, Resumed, RolledBack, Sampled, Saved, Started
 from charlstm.runs.history import RunHistory, downsample
-from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.run_dir import RunDir
+from charlstm.runs.store import RunStore
 
 STARTED = Started(
     step=0,

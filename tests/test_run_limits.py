@@ -13,7 +13,8 @@ from charlstm.events import Failed
 from charlstm.runs.manager import RunManager
 from charlstm.runs.quotas import apply_limits, limit_size
 from charlstm.runs.retention import UPLOADS, remove_expired, require_disk, visitor_runs
-from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.run_dir import RunDir
+from charlstm.runs.store import RunStore
 from charlstm.runs.worker import run_training
 
 TINY = {"hidden_size": 8, "batch_size": 2, "seq_len": 16, "max_minutes": 0, "max_steps": 4, "sample_every": 10**9}

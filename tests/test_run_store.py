@@ -15,7 +15,8 @@ from records import FAILED, FINISHED, STARTED, STOPPED, append, lines, resumed, 
 from charlstm.config import Settings
 from charlstm.errors import RunError
 from charlstm.runs.control import Control
-from charlstm.runs.store import ACTIVE, RunDir, RunStore
+from charlstm.runs.run_dir import ACTIVE, RunDir
+from charlstm.runs.store import RunStore
 
 SETTINGS = Settings.from_flat({"corpus": "pasted", "hidden_size": 8, "max_steps": 10, "sample_prompt": "é »"})
 Hold = Callable[[RunDir], "subprocess.Popen[bytes]"]
@@ -319,7 +320,7 @@ class TestStatus:
         append(folder, lines(STARTED, FINISHED))
         (folder.path / "run.lock").touch()
         script = (
-            "import sys, pathlib\nfrom charlstm.runs.store import RunDir\nprint(flush=True)\n"
+            "import sys, pathlib\nfrom charlstm.runs.run_dir import RunDir\nprint(flush=True)\n"
             "while True: RunDir(pathlib.Path(sys.argv[1])).is_alive()"
         )
         command = [sys.executable, "-c", script, str(folder.path)]

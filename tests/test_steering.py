@@ -16,7 +16,7 @@ from charlstm.config import Settings
 from charlstm.errors import RunError
 from charlstm.events import Evaluated, Event, Progress, Record, Sampled, StepDone
 from charlstm.runs.control import Mailbox, RequestListener
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import RunDir
 from charlstm.runs.worker import run_training
 from charlstm.training import Trainer
 

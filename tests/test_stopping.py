@@ -10,7 +10,7 @@ from training_runs import assert_same_weights
 from worked import last_weights
 
 from charlstm.events import Record
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import RunDir
 from charlstm.runs.worker import run_training
 
 pytestmark = pytest.mark.usefixtures("attentive")

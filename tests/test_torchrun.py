@@ -25,7 +25,8 @@ from charlstm.config import Settings
 from charlstm.distributed import World
 from charlstm.errors import ConfigError
 from charlstm.runs.control import Control
-from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.run_dir import RunDir
+from charlstm.runs.store import RunStore
 from charlstm.runs.worker import run_training
 
 pytestmark = pytest.mark.skipif(
@@ -64,7 +65,7 @@ from waiting import wait_until
 from charlstm.cli import main
 from charlstm.errors import DistributedError
 from charlstm.runs import worker
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import RunDir
 from charlstm.training import Trainer
 worker._LOOK_SECONDS = 0.0
 worker._SAVE_SHARE = 0.5

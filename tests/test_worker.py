@@ -18,7 +18,8 @@ from charlstm.errors import CorpusError, RunError
 from charlstm.events import Record
 from charlstm.language_model import LanguageModel
 from charlstm.runs.control import Control
-from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.run_dir import RunDir
+from charlstm.runs.store import RunStore
 from charlstm.runs.worker import run_training
 
 _HANDLERS = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]  # before any run

@@ -14,7 +14,8 @@ from charlstm.corpus.batches import Batch
 from charlstm.errors import TrainingDiverged
 from charlstm.language_model import LanguageModel
 from charlstm.runs.control import Control
-from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.run_dir import RunDir
+from charlstm.runs.store import RunStore
 from charlstm.runs.worker import run_training
 from charlstm.training import Trainer
 

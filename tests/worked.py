@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from charlstm.config import Settings
-from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.run_dir import RunDir
+from charlstm.runs.store import RunStore
 
 TINY: dict[str, Any] = {
     "corpus": "pangrams",

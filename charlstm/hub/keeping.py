@@ -22,7 +22,8 @@ from charlstm.hub.digests import discard, is_whole
 from charlstm.hub.names import checked_repo
 from charlstm.hub.sending import send
 from charlstm.runs.retention import Trash, last_modified, remove_expired, visitor_runs
-from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.run_dir import RunDir
+from charlstm.runs.store import RunStore
 
 _ROUND_SECONDS = 60.0
 _BETWEEN_SECONDS = 300.0  # between two copies of a run that is still going

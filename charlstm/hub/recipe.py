@@ -10,7 +10,7 @@ from charlstm.corpus import DATASETS
 from charlstm.hub.markdown import code, fenced
 from charlstm.language_model import LanguageModel
 from charlstm.runs.continuation import resume_command
-from charlstm.runs.kept import Extension
+from charlstm.runs.run_dir import Extension
 
 _OWN_TEXT = "YOUR_TEXT.txt"
 _OWN_MODEL = "YOUR_MODEL.safetensors"

@@ -8,9 +8,8 @@ from typing import Any
 
 from charlstm.runs.continuation import add_extension, model_file
 from charlstm.runs.history import RunHistory
-from charlstm.runs.kept import Extension
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import ACTIVE, RunDir
+from charlstm.runs.run_dir import ACTIVE, Extension, RunDir
 
 _PATIENCE_SECONDS = 20.0
 _LOOK_SECONDS = 0.05

@@ -17,8 +17,7 @@ from charlstm.events import Extended
 from charlstm.formatting import format_duration
 from charlstm.hosting import is_public
 from charlstm.json_text import parse_json
-from charlstm.runs.kept import Extension, ParentModel
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import Extension, ParentModel, RunDir
 from charlstm.tensor_files import LfsPointer, read_header
 
 _CHANGED = ("max_minutes", "max_passes", "max_steps", "learning_rate", "lr_schedule")  # by an added part

@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path, PureWindowsPath
 
 from charlstm.errors import CorpusError
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import RunDir
 
 
 def require_text(folder: RunDir, place: str) -> None:

@@ -26,7 +26,7 @@ from charlstm.events import (
 )
 from charlstm.formatting import format_duration
 from charlstm.runs.event_log import EventTail
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
     import numpy as np

@@ -28,11 +28,11 @@ from charlstm.runs.control import Control
 from charlstm.runs.corpus_location import require_text
 from charlstm.runs.file_lock import Lock, open_lock
 from charlstm.runs.history import RunHistory
-from charlstm.runs.kept import Extension, QueueTicket
 from charlstm.runs.labels import LONGEST_LABEL, validate_label
 from charlstm.runs.quotas import apply_limits, limit_extension, limit_size, require_queue_place
 from charlstm.runs.retention import Trash, TrashedRun, remove_abandoned, require_disk
-from charlstm.runs.store import ACTIVE, RunDir, RunStore, Status
+from charlstm.runs.run_dir import ACTIVE, Extension, QueueTicket, RunDir, Status
+from charlstm.runs.store import RunStore
 
 # With `start_new_session` (which Windows ignores), what lets a run outlive this process, its terminal and its Ctrl-C.
 _DETACHED = 0

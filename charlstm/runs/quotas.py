@@ -6,8 +6,7 @@ from charlstm.config import Settings
 from charlstm.errors import ConfigError, CorpusError, RunError
 from charlstm.hosting import limits
 from charlstm.runs.history import RunHistory
-from charlstm.runs.kept import Extension
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import Extension, RunDir
 
 _BYTES_OF_MB = 1e6
 

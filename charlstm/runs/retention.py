@@ -17,7 +17,8 @@ from typing import NamedTuple
 from charlstm.errors import RunError
 from charlstm.files import replace_patiently
 from charlstm.hosting import is_public, limits, trash_days
-from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.run_dir import RunDir
+from charlstm.runs.store import RunStore
 
 UPLOADS = ".uploads"  # texts that visitors chose, a folder each
 ORIGIN_FILE = "pulled.json"  # of a pulled model: where it comes from

@@ -32,7 +32,7 @@ from charlstm.runs.corpus_location import require_text, save_corpus_path
 from charlstm.runs.event_log import EventWriter
 from charlstm.runs.memory_estimate import available_bytes, check_memory, num_parameters
 from charlstm.runs.quotas import check_parameters
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import RunDir
 from charlstm.training import Trainer, with_characters
 from charlstm.training.autotune import autotune
 from charlstm.training.optim import resolve_device

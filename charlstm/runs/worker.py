@@ -40,6 +40,7 @@ from charlstm.language_model import LanguageModel
 from charlstm.runs.continuation import RunPlan, describe_parent
 from charlstm.runs.control import RequestListener, stop_signals
 from charlstm.runs.event_log import EventWriter
+from charlstm.runs.run_dir import RunDir
 from charlstm.runs.setup import (
     BaselineThread,
     begin_extension,
@@ -52,7 +53,6 @@ from charlstm.runs.setup import (
     remove_leftovers,
     resolve_autotune,
 )
-from charlstm.runs.store import RunDir
 from charlstm.runs.time_budget import TimeHeld
 from charlstm.training import build_provenance, describe_hardware, with_validation
 from charlstm.training.clock import looking_at

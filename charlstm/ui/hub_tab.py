@@ -21,7 +21,8 @@ from charlstm.hub.client import Followed, Step, acting_token, hub_address
 from charlstm.hub.pull import pull
 from charlstm.hub.push import Parcel, pack, push
 from charlstm.runs.history import RunHistory
-from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.run_dir import RunDir
+from charlstm.runs.store import RunStore
 from charlstm.ui.components import GROWING, PRIVATE, has_sign_in
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.sheet import sheet, written

@@ -17,7 +17,7 @@ from charlstm.errors import CharLSTMError, CheckpointError
 from charlstm.hosting import BUNDLED, is_public
 from charlstm.language_model import LanguageModel
 from charlstm.runs.access import can_read, is_space_owner
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import RunDir
 
 _LOADED_AT_ONCE = 4
 _CORPORA_AT_ONCE = 2

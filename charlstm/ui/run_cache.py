@@ -16,7 +16,7 @@ from charlstm.errors import RunError
 from charlstm.hosting import BUNDLED
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary
-from charlstm.runs.store import ACTIVE
+from charlstm.runs.run_dir import ACTIVE
 from charlstm.ui import run_view
 from charlstm.ui.models import uses_code_font
 from charlstm.ui.run_view import Lines, Requests

@@ -15,10 +15,9 @@ from charlstm.errors import CharLSTMError, RunError
 from charlstm.formatting import error_text
 from charlstm.hosting import BUNDLED
 from charlstm.runs.access import can_control, is_space_owner, require_control
-from charlstm.runs.kept import Extension
 from charlstm.runs.manager import RunSummary
+from charlstm.runs.run_dir import ACTIVE, Extension
 from charlstm.runs.setup import check_before_resuming
-from charlstm.runs.store import ACTIVE
 from charlstm.ui import run_view
 from charlstm.ui.run_cache import RunCache, VersionedPart, versioned_part
 

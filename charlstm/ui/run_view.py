@@ -13,7 +13,7 @@ from charlstm.formatting import capitalize, format_duration, without_places
 from charlstm.runs.control import Control, WorkerStatus
 from charlstm.runs.history import Curve, RunHistory
 from charlstm.runs.manager import RunSummary
-from charlstm.runs.store import ACTIVE, Status
+from charlstm.runs.run_dir import ACTIVE, Status
 
 Lines = dict[str, tuple[list[int], list[float]]]  # of each curve its steps and values
 STATE_WORDS: dict[Status, tuple[str, str]] = {  # a sign and a word, so that colour is never alone

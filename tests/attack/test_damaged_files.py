@@ -23,8 +23,8 @@ from charlstm.model import CharLSTM
 from charlstm.runs.commands import describe_run
 from charlstm.runs.continuation import inherit_sizes, read_model_header
 from charlstm.runs.control import Control
-from charlstm.runs.kept import Extension, ParentModel, QueueTicket
 from charlstm.runs.manager import RunManager
+from charlstm.runs.run_dir import Extension, ParentModel, QueueTicket
 from charlstm.vocabulary import Vocabulary
 
 pytestmark = [pytest.mark.attack, pytest.mark.timeout(3600)]

@@ -23,7 +23,7 @@ from charlstm import LanguageModel
 from charlstm.config import Settings
 from charlstm.kernel.build import load_library
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import RunDir
 from charlstm.runs.worker import run_training
 
 pytestmark = [
@@ -34,7 +34,7 @@ pytestmark = [
 WORK = """
 import sys
 from pathlib import Path
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import RunDir
 from charlstm.runs.worker import run_training
 run_training(RunDir(Path(sys.argv[1])), save_seconds=0.02)
 """

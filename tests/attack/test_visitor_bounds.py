@@ -18,7 +18,7 @@ from charlstm.runs.access import token_hash
 from charlstm.runs.manager import RunManager
 from charlstm.runs.memory_estimate import check_memory, needed_bytes, num_parameters
 from charlstm.runs.retention import remove_abandoned, remove_expired, require_disk, visitor_runs
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import RunDir
 from charlstm.runs.time_budget import TimeHeld
 from charlstm.ui.compare import mark_copied
 from charlstm.ui.hub_tab import _token
@@ -83,7 +83,7 @@ class TestMinutes:
     def test_passes_and_steps_are_added_within_the_minutes_that_are_left(
         self, manager: RunManager, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from charlstm.runs.kept import Extension
+        from charlstm.runs.run_dir import Extension
 
         monkeypatch.setenv("CHARLSTM_MAX_MINUTES", "2")
         folder = ended(manager, "mine", "me", minutes=0.5)

@@ -10,7 +10,7 @@ from loopback import OWNER, LoopbackHub, loopback_hub
 from charlstm.cli import main
 from charlstm.hub.push import Parcel, pack
 from charlstm.runs.history import RunHistory
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import RunDir
 
 
 @pytest.fixture

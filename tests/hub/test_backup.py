@@ -10,7 +10,8 @@ from waiting import wait_until
 from charlstm.errors import HubError
 from charlstm.hub.keeping import Backup, Housekeeper
 from charlstm.runs.retention import Trash
-from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.run_dir import RunDir
+from charlstm.runs.store import RunStore
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from charlstm.hub.loss_plot import loss_plot_png
 from charlstm.hub.push import pack
 from charlstm.runs.history import RunHistory
 from charlstm.runs.retention import ORIGIN_FILE
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import RunDir
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from charlstm.config import Settings
 from charlstm.errors import RunError
 from charlstm.events import Record
 from charlstm.language_model import LanguageModel
-from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.run_dir import RunDir
+from charlstm.runs.store import RunStore
 from charlstm.runs.worker import run_training
 
 SETTINGS: dict[str, Any] = {

@@ -17,7 +17,8 @@ from waiting import wait_until
 
 from charlstm.config import Settings
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import RunDir, RunStore
+from charlstm.runs.run_dir import RunDir
+from charlstm.runs.store import RunStore
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 
@@ -50,7 +51,7 @@ SAVING_WORKER = """
 import sys
 from pathlib import Path
 from charlstm.runs import worker
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import RunDir
 worker._SAVE_SHARE = 0.5
 worker.work(RunDir(Path(sys.argv[1])), save_seconds=0.0)
 """

@@ -28,7 +28,7 @@ from typing import Any
 from charlstm.config import Settings
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import ACTIVE
+from charlstm.runs.run_dir import ACTIVE
 
 from crowd import serving  # isort: skip  tests/integration/crowd.py
 

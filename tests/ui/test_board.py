@@ -15,7 +15,7 @@ from charlstm.events import Evaluated, Progress, Sampled
 from charlstm.runs.access import token_hash
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import RunDir
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.run_endpoints import RunEndpoints
 

@@ -11,7 +11,7 @@ from charlstm.config import ModelConfig, SampleConfig, Settings, TrainConfig, bo
 from charlstm.errors import CheckpointError, RunError
 from charlstm.events import Evaluated, Finished, Progress
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import RunDir
+from charlstm.runs.run_dir import RunDir
 from charlstm.ui import train_form
 from charlstm.ui import train_form as forms
 from charlstm.ui.app import owner_note

@@ -14,7 +14,7 @@ from charlstm.formatting import escape_html, format_duration
 from charlstm.runs.control import Control, WorkerStatus
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary
-from charlstm.runs.store import RunDir, Status
+from charlstm.runs.run_dir import RunDir, Status
 from charlstm.ui import run_view
 from charlstm.ui.run_view import Requests
 

@@ -1,0 +1,335 @@
+"""A run's folder: what is in it, how it is read while it grows, and what state the run is in.
+
+    <checkpoints>/<run>/
+        config.json         the run's settings, one flat object
+        corpus.txt          the text, if it was pasted or uploaded
+        events.jsonl        one record a line, appended by the worker
+        control.json        what the worker is asked to do; it takes it back in the end
+        answer.json         what of that it has heard and done
+        queued.json         its place in the queue, as long as it waits for its turn
+        more.json           for how much longer than planned it goes on
+        parent.safetensors  the model it began from, with parent.json, if it began from one
+        label.txt, owner    what people call it, and the hash of the token of whoever started it
+        run.lock            held by the worker as long as it lives
+        worker.log          what a worker started by the manager printed
+        job                 which torchrun made it, so that one whose processes died goes on with it
+        model.safetensors   the best model by validation
+        last/               model.safetensors and training_state.safetensors of the last saved step
+
+The worker writes the rest, the manager what is before and around it. The state is derived from lock and records at
+every look, never stored. This module starts without torch.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from charlstm.config import Schedule, Settings
+from charlstm.errors import RunError, printable
+from charlstm.events import Failed, Finished, Record, parse_record
+from charlstm.files import atomic_write, atomic_write_text
+from charlstm.formatting import without_places
+from charlstm.json_text import parse_as, parse_json, read_small
+from charlstm.runs.control import Control, Mailbox, WorkerStatus
+from charlstm.runs.file_lock import Lock, is_locked, open_lock
+
+Active = Literal["starting", "running", "paused", "stopping", "measuring"]  # it has a process, or is about to
+Status = Literal[Active, "queued", "completed", "stopped", "failed", "interrupted"]
+ACTIVE: tuple[Active, ...] = get_args(Active)
+
+_LOADING_SECONDS = 300  # a busy machine has been seen to take a minute until a worker has its lock
+_STARTING_SECONDS = 60  # a worker that has not taken its lock by then will not
+_LOCK_SECONDS = 10
+# A run's file holds every setting: one that is missing did not exist when the run began, and was then as good as this.
+_BEFORE = {"state_reset": 0.0}
+_SHOWN_CHARS = 400
+_TAIL_BYTES = 8192  # a last record (finished, failed) is far shorter
+
+
+class Extension(BaseModel):
+    """For how much longer a run goes on than it was planned to, from where it stands; 0 sets no limit."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    minutes: float = Field(0.0, ge=0, le=10**5)
+    passes: float = Field(0.0, ge=0, le=10**6)
+    steps: int = Field(0, ge=0, le=10**9)
+    learning_rate: float | None = Field(None, gt=0, le=1)  # at the peak of the added part
+    lr_schedule: Schedule | None = None
+
+
+class QueueTicket(BaseModel):
+    """A place in the queue."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    drawn: int = Field(default_factory=time.time_ns, ge=0, lt=2**63)  # the smallest is next
+    started_at: float | None = Field(None, ge=0, le=10**11)  # seconds since 1970, when its worker was started
+
+
+class ParentModel(BaseModel):
+    """The model that a run begins from."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    name: str = Field(max_length=255)  # of a folder or a file
+    sha256: str = Field(max_length=64)  # of its file
+
+
+_EXTENSIONS: TypeAdapter[tuple[Extension, ...]] = TypeAdapter(tuple[Extension, ...])
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """One run's folder."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name: its folder's."""
+        return self.path.name
+
+    @property
+    def settings_file(self) -> Path:
+        """The settings, one flat JSON object."""
+        return self.path / "config.json"
+
+    @property
+    def corpus_file(self) -> Path:
+        """The text of a run whose corpus was pasted or uploaded."""
+        return self.path / "corpus.txt"
+
+    @property
+    def events_file(self) -> Path:
+        """The records, one JSON object a line."""
+        return self.path / "events.jsonl"
+
+    @property
+    def log_file(self) -> Path:
+        """What a worker started by the manager printed."""
+        return self.path / "worker.log"
+
+    @property
+    def job_file(self) -> Path:
+        """Which torchrun made the run, if one did."""
+        return self.path / "job"
+
+    @property
+    def state_file(self) -> Path:
+        """Everything needed to continue."""
+        return self.path / "last" / "training_state.safetensors"
+
+    @property
+    def exists(self) -> bool:
+        """Whether this is a run (and not, say, a model someone copied here)."""
+        return self.settings_file.is_file()
+
+    @property
+    def unprepared_file(self) -> Path:
+        """There until the run's settings are."""
+        return self.path / ".unprepared"
+
+    def created_at(self) -> float:
+        """When the run was prepared, in seconds since 1970; 0 for a folder that is none, or that can't be read."""
+        try:
+            return self.settings_file.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    def settings(self) -> Settings:
+        """The run's settings; raises `RunError` if they can't be read."""
+        try:
+            return Settings.from_flat({**_BEFORE, **parse_json(read_small(self.settings_file))})
+        except FileNotFoundError:
+            raise RunError(f"there is no run named {self.name}; see the list of runs.") from None
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            what = printable(str(error).rstrip("."), _SHOWN_CHARS)
+            raise RunError(f"the settings of run {self.name} can't be read ({what}); start it anew.") from None
+
+    def save_settings(self, settings: Settings) -> None:
+        """Publish the run's settings."""
+        atomic_write_text(self.settings_file, json.dumps(settings.flat(), indent=2, ensure_ascii=False) + "\n")
+
+    def lock(self) -> Lock:
+        """The lock that says "alive"; the timeout outlasts anyone who only looks whether it is held."""
+        return open_lock(self.path / "run.lock", _LOCK_SECONDS)
+
+    @property
+    def label(self) -> str:
+        """What people call the run."""
+        return self._read_text("label.txt") or self.name
+
+    @property
+    def owner(self) -> str:
+        """The hash of the token of whoever started it; empty where nobody said."""
+        return self._read_text("owner")
+
+    def _read_text(self, file: str) -> str:
+        try:
+            said = read_small(self.path / file, _SHOWN_CHARS).decode("utf-8").strip()
+        except (OSError, ValueError):
+            return ""
+        return printable(said)
+
+    @property
+    def parent_file(self) -> Path:
+        """A copy of the model that the run began from."""
+        return self.path / "parent.safetensors"
+
+    def parent(self) -> ParentModel | None:
+        """The model that the run began from, if it did."""
+        try:
+            return parse_as(ParentModel, read_small(self.path / "parent.json"))
+        except (OSError, ValueError):
+            return None
+
+    def save_parent(self, model: Path, name: str) -> None:
+        """Copy the model that the run shall begin from; raises `RunError` if it can't be read."""
+        try:
+            with atomic_write(self.parent_file) as temporary:
+                shutil.copyfile(model, temporary)
+                with temporary.open("rb") as file:
+                    digest = hashlib.sha256()
+                    while data := file.read(1 << 20):
+                        digest.update(data)
+            atomic_write_text(
+                self.path / "parent.json", ParentModel(name=name, sha256=digest.hexdigest()).model_dump_json()
+            )
+        except OSError as error:
+            raise RunError(f"the model {name} can't be copied ({error.strerror}); choose another one.") from None
+
+    @property
+    def extensions_file(self) -> Path:
+        """How the run was extended."""
+        return self.path / "more.json"
+
+    def extensions(self) -> tuple[Extension, ...]:
+        """How the run was extended, each time; raises `RunError` if that can't be read."""
+        try:
+            return _EXTENSIONS.validate_python(parse_json(read_small(self.extensions_file)))
+        except FileNotFoundError:
+            return ()
+        except (OSError, ValueError):
+            raise RunError(f"how run {self.name} was extended can't be read; start from its model instead.") from None
+
+    def save_extensions(self, more: Iterable[Extension]) -> None:
+        """Publish how the run was extended."""
+        atomic_write_text(self.extensions_file, _EXTENSIONS.dump_json(tuple(more)).decode())
+
+    @property
+    def has_state(self) -> bool:
+        """Whether the run can go on from where it was."""
+        return self.state_file.is_file()
+
+    @property
+    def live_model(self) -> Path:
+        """The model as it was last saved, while the run goes on."""
+        return self.state_file.parent / "model.safetensors"
+
+    def log_tail(self, max_chars: int = 4000) -> str:
+        """The end of what the worker printed, without where on this machine it was."""
+        try:
+            text = self.log_file.read_bytes()[-4 * max_chars :].decode("utf-8", "replace")
+        except OSError:
+            return ""
+        text = text.replace(str(self.path.parent.resolve()), "/...")  # it may hold spaces
+        return without_places(text)[-max_chars:]
+
+    def is_alive(self) -> bool:
+        """Whether a worker holds the lock."""
+        return is_locked(self.path / "run.lock")
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """Where the worker is asked and answers."""
+        return Mailbox(self.path)
+
+    def control(self) -> Control:
+        """What the run is asked to do."""
+        return self.mailbox.control()
+
+    def worker_status(self) -> WorkerStatus:
+        """What its worker has heard and done of it."""
+        return self.mailbox.worker_status()
+
+    def request(self, control: Control) -> None:
+        """Replace what the run is asked to do; raises `RunError` if that can't be written."""
+        try:
+            self.mailbox.write_request(control)
+        except OSError as error:
+            raise RunError(f"run {self.name} can't be asked anything ({error.strerror}); check its folder.") from None
+
+    def clear_requests(self) -> None:
+        """Forget what the run was asked: it has been done, or whoever starts it again does not want it any more."""
+        self.mailbox.clear()
+
+    @property
+    def ticket_file(self) -> Path:
+        """There while the run waits for its turn, or for its worker to take its lock."""
+        return self.path / "queued.json"
+
+    def ticket(self) -> QueueTicket | None:
+        """The run's place in the queue, if it waits; one whose worker did not come counts no longer."""
+        try:
+            ticket = parse_as(QueueTicket, read_small(self.ticket_file))
+        except (OSError, ValueError):
+            return None
+        is_late = ticket.started_at is not None and time.time() - ticket.started_at > _LOADING_SECONDS
+        return None if is_late else ticket
+
+    def save_ticket(self, ticket: QueueTicket) -> None:
+        """Publish the run's place in the queue."""
+        atomic_write_text(self.ticket_file, ticket.model_dump_json())
+
+    def status(self) -> Status:
+        """Derived from lock, ticket and last record."""
+        ticket = self.ticket()  # looked up before the lock: its worker takes that first
+        if self.is_alive():
+            answer = self.worker_status()
+            if answer.is_halted:
+                return "measuring"
+            if self.control().stop:
+                return "stopping"
+            return "paused" if answer.is_paused else "running"
+        if ticket:
+            return "queued" if ticket.started_at is None else "starting"
+        last = self._last_record()
+        if isinstance(last, Finished):
+            return last.reason
+        if isinstance(last, Failed):
+            return "failed"
+        if not self.events_file.exists() and self.control().stop:
+            return "stopped"  # taken out of the queue before it began
+        return "starting" if self._is_starting() else "interrupted"
+
+    def problem(self) -> str:
+        """Why the run failed, in a sentence; empty if it did not."""
+        last = self._last_record()
+        return last.message if isinstance(last, Failed) else ""
+
+    def is_completed(self) -> bool:
+        """Whether the run reached its planned end and there is nothing left to do."""
+        last = self._last_record()
+        return isinstance(last, Finished) and last.reason == "completed" and last.num_parts > len(self.extensions())
+
+    def _is_starting(self) -> bool:
+        try:
+            is_new = time.time() - self.settings_file.stat().st_mtime < _STARTING_SECONDS
+            # the worker of a manager has a ticket instead, and a log
+            return is_new and not self.events_file.exists() and not self.log_file.exists()
+        except OSError:
+            return False
+
+    def _last_record(self) -> Record | None:
+        try:
+            with self.events_file.open("rb") as file:
+                file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
+                lines = file.read().splitlines()
+        except OSError:
+            return None
+        return parse_record(lines[-1]) if lines else None
