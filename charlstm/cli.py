@@ -60,7 +60,7 @@ from charlstm.terminal import BytesBar, TrainingBar, harmless, muted
 
 if TYPE_CHECKING:
     from charlstm.corpus import Corpus
-    from charlstm.distributed import World
+    from charlstm.training.distributed import World
 
 _LONG_CHARS = 10_000  # PyTorch alone takes seconds for so many
 
@@ -95,9 +95,9 @@ def _train(flags: Any) -> None:
     """Train a model on a text."""
     from charlstm.cores import limit_torch_threads
     from charlstm.corpus import DATASETS, absolute, is_address, open_corpus
-    from charlstm.distributed import World
     from charlstm.language_model import LanguageModel
     from charlstm.training import with_characters
+    from charlstm.training.distributed import World
 
     RunManager(flags.checkpoints_dir)  # a variable that is no number is refused before anything begins
     limit_torch_threads()
@@ -146,8 +146,8 @@ def _new_folder(flags: Any, settings: Settings, world: "World", corpus: "Corpus"
 def _resume(flags: Resume) -> None:
     """Continue a run that was stopped or cut off, exactly where it was last saved."""
     from charlstm.cores import limit_torch_threads
-    from charlstm.distributed import World
     from charlstm.runs.setup import moved_text
+    from charlstm.training.distributed import World
 
     RunManager(flags.checkpoints_dir)
     limit_torch_threads()

@@ -118,7 +118,7 @@ def pangrams() -> str:
 @pytest.fixture
 def attentive(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that looks for requests at every step, so that a test can choose the step it heeds them at."""
-    monkeypatch.setattr("charlstm.runs.worker._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("charlstm.runs.session._LOOK_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def all_large(monkeypatch: pytest.MonkeyPatch) -> None:
     from charlstm.corpus.decoding import TextChunks
 
     monkeypatch.setattr(charlstm.corpus.corpus, "HELD_BYTES", 0)
-    monkeypatch.setattr("charlstm.corpus.decoding.Pieces", partial(TextChunks, piece_bytes=1000))
+    monkeypatch.setattr("charlstm.corpus.decoding.TextChunks", partial(TextChunks, piece_bytes=1000))
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus
-from charlstm.distributed import World
 from charlstm.events import StepDone
 from charlstm.language_model import LanguageModel
 from charlstm.training import Trainer
+from charlstm.training.distributed import DistributedTrainer, World
 
 TEXT = "".join(f"{number} times {number} is {number * number}.\n" for number in range(150))
 MODEL = ModelConfig(hidden_size=16, num_layers=2, dropout=0.3, weight_dropout=0.2, embedding_dim=8)
@@ -37,7 +37,7 @@ def trainer_of(world: World, clock: Callable[[], float] = lambda: 0.0, **values:
     train = TRAIN.model_copy(update=values)
     split = Corpus("squares", TEXT).split(MODEL, train)
     language_model = LanguageModel.create(split.vocabulary, MODEL, train.seed)
-    return Trainer(language_model, split, train, clock, world)
+    return DistributedTrainer(language_model, split, train, clock, world)
 
 
 def told(trainer: Trainer, events: list[Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:

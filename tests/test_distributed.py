@@ -16,10 +16,10 @@ from torch import Tensor
 from charlstm.config import Settings
 from charlstm.corpus import StreamBatches
 from charlstm.corpus.batches import IGNORED
-from charlstm.distributed import SINGLE_PROCESS, World
 from charlstm.errors import DistributedError
 from charlstm.kernel import lstm as kernel
 from charlstm.runs.store import RunStore
+from charlstm.training.distributed import SINGLE_PROCESS, World
 from charlstm.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.skipif(

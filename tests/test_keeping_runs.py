@@ -122,7 +122,7 @@ class TestQueue:
             manager.start(SHORT, name, "a text")
         folder = manager.store.get("first")
         folder.log_file.touch()
-        monkeypatch.setattr("charlstm.runs.store._LOADING_SECONDS", -1)
+        monkeypatch.setattr("charlstm.runs.run_dir._LOADING_SECONDS", -1)
         assert folder.status() == "interrupted"
         manager.start_queued()
         assert started == ["first", "second"]

@@ -69,7 +69,7 @@ def test_a_model_that_is_too_large_is_refused_before_it_is_made(
 ) -> None:
     monkeypatch.setenv("CHARLSTM_MAX_PARAMETERS", "100")
     folder = RunStore(tmp_path).create(Settings.preset("minute", **TINY, corpus="mine"), "large", pangrams)
-    monkeypatch.setattr("charlstm.runs.worker.LanguageModel.create", None)
+    monkeypatch.setattr("charlstm.language_model.LanguageModel.create", None)
     with pytest.raises(CharLSTMError, match="at most 100 parameters"):
         run_training(folder)
     records = counting(folder)

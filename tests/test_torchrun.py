@@ -22,12 +22,12 @@ from worked import last_weights
 
 from charlstm.cli import main
 from charlstm.config import Settings
-from charlstm.distributed import World
 from charlstm.errors import ConfigError
 from charlstm.runs.control import Control
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
 from charlstm.runs.worker import run_training
+from charlstm.training.distributed import World
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or not torch.distributed.is_gloo_available(),  # noqa: TID251
@@ -64,11 +64,11 @@ from pathlib import Path
 from waiting import wait_until
 from charlstm.cli import main
 from charlstm.errors import DistributedError
-from charlstm.runs import worker
+from charlstm.runs import session, worker
 from charlstm.runs.run_dir import RunDir
-from charlstm.training import Trainer
-worker._LOOK_SECONDS = 0.0
-worker._SAVE_SHARE = 0.5
+from charlstm.training.distributed import DistributedTrainer
+session._LOOK_SECONDS = 0.0
+session._SAVE_SHARE = 0.5
 worker.run_training = functools.partial(worker.run_training, save_seconds=0.0)
 real_signals, signalled = worker.stop_signals, []
 @contextlib.contextmanager
@@ -79,7 +79,7 @@ def stop_signals():
 worker.stop_signals = stop_signals
 rank, attempt = int(os.environ["RANK"]), int(os.environ["TORCHELASTIC_RESTART_COUNT"])
 state = Path(sys.argv[sys.argv.index("--checkpoints-dir") + 1]) / "mine" / "last" / "training_state.safetensors"
-agreed = Trainer.agreed
+agreed = DistributedTrainer.agree_on
 def interrupted(self, stop, save):
     since = self.step - int(os.environ.get("WAITS", "1000"))
     if since == 0 and rank == 0:
@@ -89,7 +89,7 @@ def interrupted(self, stop, save):
     if "DEATHS" in os.environ and rank == 1 - attempt and self.step > 40 * (attempt + 1) and state.exists():
         os.kill(os.getpid(), signal.SIGKILL)
     return agreed(self, stop, save)
-Trainer.agreed = interrupted
+DistributedTrainer.agree_on = interrupted
 leave = worker.RequestListener.__exit__
 def leave_when_signalled(self, kind, *error):
     if kind is DistributedError:

@@ -23,7 +23,7 @@ class TestOneWorkerAtATime:
     def test_a_second_worker_is_refused_and_writes_nothing(
         self, tmp_path: Path, pangrams: str, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr("charlstm.runs.store._LOCK_SECONDS", 0.1)
+        monkeypatch.setattr("charlstm.runs.run_dir._LOCK_SECONDS", 0.1)
         folder = new_run(tmp_path, pangrams)
         with FileLock(folder.path / "run.lock", timeout=0):
             with pytest.raises(RunError, match="worked on by another process") as caught:
@@ -60,7 +60,7 @@ class TestFailing:
     def test_a_folder_that_takes_no_file_is_said_to_be_so(
         self, tmp_path: Path, pangrams: str, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr("charlstm.runs.worker._FIRST_SAVE_SECONDS", 1e9)  # however busy the machine is
+        monkeypatch.setattr("charlstm.runs.session._FIRST_SAVE_SECONDS", 1e9)  # however busy the machine is
         folder = new_run(tmp_path, pangrams)
         (folder.path / "last").write_text("a file where a folder should be")
         with pytest.raises(RunError, match="folder can't be written") as caught:

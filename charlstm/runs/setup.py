@@ -23,7 +23,6 @@ from charlstm.corpus import (
 )
 from charlstm.corpus.corpus import HELD_BYTES
 from charlstm.corpus.ngram import Cancelled, compute_baselines
-from charlstm.distributed import World
 from charlstm.errors import CharLSTMError, CorpusError
 from charlstm.events import Baselines
 from charlstm.language_model import LanguageModel
@@ -35,6 +34,7 @@ from charlstm.runs.quotas import check_parameters
 from charlstm.runs.run_dir import RunDir
 from charlstm.training import Trainer, with_characters
 from charlstm.training.autotune import autotune
+from charlstm.training.distributed import DistributedTrainer, World
 from charlstm.training.optim import resolve_device
 
 
@@ -63,7 +63,11 @@ def build_trainer(
     if resolve_device(settings.train.device).type == "cpu":
         check_memory(settings, len(split.vocabulary), corpus.num_chars, available_bytes())
     language_model = begun or LanguageModel.create(split.vocabulary, settings.model, seed)
-    return split, Trainer(language_model, split, settings.train, world=world), new
+    if world.size > 1:
+        trainer: Trainer = DistributedTrainer(language_model, split, settings.train, world=world)
+    else:
+        trainer = Trainer(language_model, split, settings.train)
+    return split, trainer, new
 
 
 def begin_extension(trainer: Trainer, num_parts: int) -> bool:

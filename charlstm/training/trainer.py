@@ -3,14 +3,14 @@
     for event in Trainer(language_model, split, config).run():
         ...                       # record it, draw it, or stop by leaving the loop
 
-Whoever consumes it decides what to do with an event, and may take `state()` at every `StepDone`.
+Whoever consumes it decides what to do with an event, and may take `state_dict()` at every `StepDone`.
 Shapes: B = batch_size streams, T = characters of a window, V = vocabulary size.
 """
 
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,6 @@ from torch import Tensor
 from charlstm.config import SampleConfig, TrainConfig
 from charlstm.corpus import Split, StreamBatches
 from charlstm.corpus.batches import Batch
-from charlstm.distributed import SINGLE_PROCESS, World
 from charlstm.errors import CheckpointError, TrainingDiverged
 from charlstm.evaluation import evaluate_batched, summed_loss
 from charlstm.events import Evaluated, Event, Progress, RolledBack, Sampled, StepDone
@@ -47,24 +46,22 @@ class Trainer:
         split: Split,
         config: TrainConfig,
         clock: Callable[[], float] | None = None,
-        world: World = SINGLE_PROCESS,
     ) -> None:
         config.require_end()
         self.config = config
-        self.world = world
-        self._share = world.shard(config.batch_size)
+        self._streams = self._own_streams()
         self.step = 0
         self.elapsed_seconds = 0.0
         self.best_val_loss = math.inf
         self.device = optim.resolve_device(config.device)
         self._model = language_model.model.to(self.device)
         self.dtype = optim.resolve_dtype(config.precision, self.device, self._model.config.hidden_size)
-        self._model.shard = (self._share, config.batch_size) if world.size > 1 else None
+        self._model.shard = None
         self._average = copy.deepcopy(self._model).eval() if config.weight_average else None
         self.language_model = replace(language_model, model=self._average or self._model)
         self._validation = split.validation[:_VALIDATED_AT_MOST]
         self._is_part = len(self._validation) < len(split.validation)
-        self._batches = StreamBatches(split.train, config.batch_size, config.seq_len, self.device, self._share)
+        self._batches = StreamBatches(split.train, config.batch_size, config.seq_len, self.device, self._streams)
         self._num_steps = planned_steps(config, self._batches.windows_per_pass)
         self._eval_every = eval_period(config, len(self._validation))
         self._optimizer = optim.make_optimizer(self._model, config.weight_decay, (config.adam_beta1, config.adam_beta2))
@@ -73,9 +70,7 @@ class Trainer:
         self._fused_gradients = FusedBackward(self._model, self.dtype) if is_fused else None
         self._carried: State | None = None
         self.clock = clock or AwakeClock()
-        self.on_tick: Callable[[], None] = lambda: None  # called amid reports, when `state()` may be taken too
-        self._wishes = self._agreed = (False, False)  # stop, save
-        self._wished_factor = 0.0  # for the next message to the others; 0 for none
+        self.on_tick: Callable[[], None] = lambda: None  # called amid reports, when `state_dict()` may be taken too
         self.course = ScheduleState()
         self._num_pending = 0  # 2 while the present step is validated, 1 while it is sampled from
         self._rested_seconds = 0.0  # while somebody had the run pause
@@ -108,11 +103,12 @@ class Trainer:
         return self._rate_factor * learning_rate(self.config, self.step, self.fraction)
 
     def set_lr_factor(self, factor: float) -> None:
-        """Multiply the planned learning rate by `factor` from the next update on, or the one after."""
-        if self.world.size == 1:
-            self.course.asked_factor = factor
-        else:
-            self._wished_factor = factor
+        """Multiply the planned learning rate by `factor` from the next update on."""
+        self.course.asked_factor = factor
+
+    def agree_on(self, stop: bool, save: bool) -> tuple[bool, bool]:
+        """Return whether to stop and whether to save after this step: what is asked for, in a process on its own."""
+        return stop, save
 
     def exclude_pause(self, seconds: float) -> None:
         """The consumer has waited so long, at a `StepDone` or when attending: that was no training."""
@@ -144,8 +140,7 @@ class Trainer:
             yield StepDone(self.step)
         while self.fraction < 1:
             self._update(self._batches[self.step])
-            if self.world.size == 1:
-                self.elapsed_seconds = self.clock() - self._began
+            self._measure_time()
             is_last = self.fraction >= 1
             if any(self._is_due(is_last)) and not self.is_finite():
                 yield self._roll_back()
@@ -161,12 +156,11 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate
         self._model.train()
-        state = None if batch.is_first else optim.reset_streams(self._carried, self.config, self.step, self._share)
+        state = None if batch.is_first else optim.reset_streams(self._carried, self.config, self.step, self._streams)
         has_dropout = self._model.config.dropout or self._model.config.weight_dropout
         with optim.seeded(self.config.seed, self.step, self.device) if has_dropout else contextlib.nullcontext():
             nats, self._carried = self._compute_gradient(batch, state)
-        if self.world.size > 1:
-            nats = self._sync(nats)
+        nats = self._sync(nats)
         self._grad_norm = self._clip_gradient()
         self._optimizer.step()
         self._nats += nats
@@ -192,32 +186,28 @@ class Trainer:
             self._gradient.mul_((self.config.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
+    # What training in several processes (`DistributedTrainer`) does otherwise --------------------------------------
+
+    _is_reporter = True  # whether this process validates and samples
+
+    def _own_streams(self) -> slice:
+        """Return which streams of the batch this process trains on."""
+        return slice(0, self.config.batch_size)
+
     def _sync(self, nats: Tensor) -> Tensor:
-        """Add up over the processes what they found: the gradients, and `nats`, which is returned.
+        """Add up the gradient, and `nats`, over all processes."""
+        return nats
 
-        In the same message travel what was wished for, and the time on the first one's clock, which all go by.
-        """
-        seconds = self.clock() - self._began if self.world.is_rank_zero else 0.0
-        wished, self._wished_factor = self._wished_factor, 0.0
-        told = [*self._wishes, wished, seconds // 1, seconds % 1]  # one float32 would round a long time
-        words = torch.tensor(told, dtype=torch.float32, device="cpu")
-        total = nats.clone()
-        self.world.all_reduce_sum_([self._gradient, total, words])
-        stops, saves, factor, whole, rest = words.tolist()
-        self._agreed, self.elapsed_seconds = (stops > 0, saves > 0), whole + rest
-        self.course.asked_factor = factor or self.course.asked_factor
-        return total
+    def _sum_over_processes(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its sum over all processes."""
 
-    def agree_on(self, stop: bool, save: bool) -> tuple[bool, bool]:
-        """Whether to stop, and to save, after this step: alone as is wished.
+    def _measure_time(self) -> None:
+        """Count the time since training began."""
+        self.elapsed_seconds = self.clock() - self._began
 
-        Several processes hear each other's wishes with the next step, so that all heed them after the same one.
-        """
-        if self.world.size == 1:
-            return stop, save
-        heard = self._agreed
-        self._wishes = stop and not heard[0], save and not heard[1]
-        return heard
+    def _gather_carried(self, carried: State) -> State:
+        """Return the carried state of all streams."""
+        return carried
 
     @torch.no_grad()
     def _average_weights(self) -> None:
@@ -243,10 +233,10 @@ class Trainer:
     def _evaluate_and_sample(self, is_last: bool, num_pending: int = 2) -> Iterator[Event]:
         _, evaluates, samples = self._is_due(is_last)
         began, rested = self.clock(), self._rested_seconds
-        if evaluates and self.world.is_rank_zero and num_pending == 2:
+        if evaluates and self._is_reporter and num_pending == 2:
             self._num_pending = 2
             yield self.evaluate()
-        if samples and self.world.is_rank_zero:
+        if samples and self._is_reporter:
             self._num_pending = 1
             yield self.sample()
         self._num_pending = 0
@@ -257,7 +247,7 @@ class Trainer:
         batch = self._batches[0]
         with evaluating(self._model):
             nats = summed_loss(self._model(batch.tokens)[0], batch.targets)
-            self.world.all_reduce_sum_([nats])
+            self._sum_over_processes([nats])
         return self._point(nats.item() / batch.num_targets, chars_per_second=0.0)
 
     def is_finite(self) -> bool:
@@ -332,7 +322,7 @@ class Trainer:
 
     @torch.inference_mode(False)
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Copies of tensors, and JSON facts, from which `load_state` continues bit for bit; take at a `StepDone`.
+        """Copies of tensors, and JSON facts, from which `load_state_dict` continues bit for bit; take at a `StepDone`.
 
         All processes of a group take it together, and get what one process alone would.
         """
@@ -342,7 +332,7 @@ class Trainer:
         for index, entry in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": tensor for key, tensor in entry.items()}
         if self._carried is not None:
-            tensors["carried.h"], tensors["carried.c"] = self._whole(self._carried)
+            tensors["carried.h"], tensors["carried.c"] = self._gather_carried(self._carried)
         tensors["nats"] = self._nats
         facts = {
             "step": self.step,
@@ -356,19 +346,9 @@ class Trainer:
         }
         return {name: tensor.detach().clone() for name, tensor in tensors.items()}, facts
 
-    def _whole(self, carried: State) -> State:
-        """The carried state of all streams."""
-        if self.world.size == 1:
-            return carried
-        whole = self._model.initial_state(self.config.batch_size)
-        for every, own in zip(whole, carried, strict=True):
-            every[:, self._share] = own
-        self.world.all_reduce_sum_(whole)
-        return whole
-
     @torch.inference_mode(False)
     def load_state_dict(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Continue from `state()`; raises `CheckpointError` if it belongs to another model."""
+        """Continue from `state_dict()`; raises `CheckpointError` if it belongs to another model."""
         try:
             known = StateFacts.read(facts)
             self._model.load_state_dict(optim.strip_prefix("model.", tensors), strict=True)
@@ -393,4 +373,4 @@ class Trainer:
         state = tensors["carried.h"].to(self.device), tensors["carried.c"].to(self.device)
         if any(tensor.shape != expected for tensor in state):
             raise ValueError(f"its carried state is not {'x'.join(map(str, expected))}: batch_size was another")
-        return state[0][:, self._share].contiguous(), state[1][:, self._share].contiguous()
+        return state[0][:, self._streams].contiguous(), state[1][:, self._streams].contiguous()

@@ -50,10 +50,10 @@ SETTINGS = Settings.from_flat(
 SAVING_WORKER = """
 import sys
 from pathlib import Path
-from charlstm.runs import worker
+from charlstm.runs import session, worker
 from charlstm.runs.run_dir import RunDir
-worker._SAVE_SHARE = 0.5
-worker.work(RunDir(Path(sys.argv[1])), save_seconds=0.0)
+session._SAVE_SHARE = 0.5
+worker.run_training(RunDir(Path(sys.argv[1])), save_seconds=0.0)
 """
 STARTER = """
 import signal, sys

@@ -1,7 +1,7 @@
 """Several processes that train as one: `torchrun --nproc-per-node 2 -m charlstm train ...`.
 
-Each takes a share of the streams; what they find is added up, so all make the same step. The first one also writes,
-validates and reports. The only module that knows `torch.distributed`; a process on its own never loads it.
+Each process trains on some of the streams, and the gradients are added up, so that all make the same step. Rank 0 also
+writes, validates and reports. The only module that knows `torch.distributed`, which a single process never loads.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -17,7 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from charlstm.config import TrainConfig
+from charlstm.corpus import Split
 from charlstm.errors import ConfigError, DistributedError
+from charlstm.language_model import LanguageModel
+from charlstm.model import State
+from charlstm.training.trainer import Trainer
 
 # The others wait while the first one validates, samples and saves. Whoever waits in vain is told at once by a closed
 # connection, or ended by torchrun, so nothing depends on this.
@@ -142,6 +147,67 @@ class World:
 
 
 SINGLE_PROCESS = World()
+
+
+class DistributedTrainer(Trainer):
+    """A trainer that is one of several processes of `world`."""
+
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        split: Split,
+        config: TrainConfig,
+        clock: Callable[[], float] | None = None,
+        world: World = SINGLE_PROCESS,
+    ) -> None:
+        self.world = world
+        self._is_reporter = world.is_rank_zero
+        self._requests = self._agreed = (False, False)  # stop, save
+        self._next_factor = 0.0  # of the learning rate, for the next message to the others; 0 for none
+        super().__init__(language_model, split, config, clock)
+        self._model.shard = (self._streams, config.batch_size)
+
+    def set_lr_factor(self, factor: float) -> None:
+        """Multiply the planned learning rate by `factor` in all processes, from the update after the next."""
+        self._next_factor = factor
+
+    def agree_on(self, stop: bool, save: bool) -> tuple[bool, bool]:
+        """Return whether to stop and whether to save after this step.
+
+        Processes hear each other's requests with the next step, so that all heed them after the same one.
+        """
+        heard = self._agreed
+        self._requests = stop and not heard[0], save and not heard[1]
+        return heard
+
+    def _own_streams(self) -> slice:
+        return self.world.shard(self.config.batch_size)
+
+    def _sync(self, nats: Tensor) -> Tensor:
+        """Add up the gradient and `nats`; the requests, and the time on the clock of rank 0, travel in the message."""
+        seconds = self.clock() - self._began if self.world.is_rank_zero else 0.0
+        factor, self._next_factor = self._next_factor, 0.0
+        sent = [*self._requests, factor, seconds // 1, seconds % 1]  # one float32 would round a long time
+        message = torch.tensor(sent, dtype=torch.float32, device="cpu")
+        total = nats.clone()
+        self.world.all_reduce_sum_([self._gradient, total, message])
+        stops, saves, factor, whole, rest = message.tolist()
+        self._agreed, self.elapsed_seconds = (stops > 0, saves > 0), whole + rest
+        self.course.asked_factor = factor or self.course.asked_factor
+        return total
+
+    def _sum_over_processes(self, tensors: Sequence[Tensor]) -> None:
+        self.world.all_reduce_sum_(tensors)
+
+    def _measure_time(self) -> None:
+        """Do nothing: the time came with the gradients."""
+
+    def _gather_carried(self, carried: State) -> State:
+        whole = self._model.initial_state(self.config.batch_size)
+        for every, own in zip(whole, carried, strict=True):
+            every[:, self._streams] = own
+        self.world.all_reduce_sum_(whole)
+        return whole
 
 
 @contextlib.contextmanager

@@ -1,0 +1,316 @@
+"""One worker's way through one run: it trains, records, saves, heeds requests, and measures the model in the end."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from charlstm.checkpoint import MODEL_FILE, load_training_state, save_training_state
+from charlstm.corpus import Corpus, Report
+from charlstm.errors import RunError
+from charlstm.events import (
+    Continued,
+    Evaluated,
+    Finished,
+    LearningRateChanged,
+    Paused,
+    Resumed,
+    RolledBack,
+    Sampled,
+    Saved,
+    SaveReason,
+    Started,
+    StepDone,
+)
+from charlstm.language_model import LanguageModel
+from charlstm.runs.continuation import RunPlan, describe_parent
+from charlstm.runs.control import RequestListener
+from charlstm.runs.event_log import EventWriter
+from charlstm.runs.run_dir import RunDir
+from charlstm.runs.setup import (
+    BaselineThread,
+    begin_extension,
+    build_trainer,
+    check_text_is_the_same,
+)
+from charlstm.runs.time_budget import TimeHeld
+from charlstm.training import build_provenance, describe_hardware, with_validation
+from charlstm.training.clock import looking_at
+from charlstm.training.distributed import World
+
+_LOOK_SECONDS = 0.1  # between two looks at control.json
+_FIRST_SAVE_SECONDS = 3.0  # a run cut off early is not begun anew
+_SAVE_SHARE = 0.01  # of the time may go into saving
+_State = tuple[dict[str, Tensor], dict[str, Any]]  # what a trainer continues from
+
+
+class _Halt(Exception):
+    """A stop was asked for amid a report, which need not be awaited: the state knows what is left of it."""
+
+
+class TrainingSession:
+    """One worker's way through one run."""
+
+    def __init__(
+        self,
+        folder: RunDir,
+        plan: RunPlan,
+        corpus: Corpus,
+        log: EventWriter,
+        ear: RequestListener,
+        world: World,
+        report: Report | None,
+    ) -> None:
+        self.folder, self.plan, self.corpus, self.log, self.ear, self.world = folder, plan, corpus, log, ear, world
+        self.record = log.append
+        self.split, self.trainer, self.new_characters = build_trainer(
+            folder, plan.effective_settings, corpus, world, report
+        )
+        self.notes = corpus.notes
+        self.evaluated: Evaluated | None = None
+        self.sampled_step: int | None = None
+        self.last_save = time.monotonic()
+        self.asked_factor, self.saved_for = 1.0, 0  # the factor asked for last, and the request to save done last
+        self.cause: SaveReason | None = None  # of the next save
+        self.is_signalled: Callable[[], bool] = lambda: False
+        self.time = TimeHeld(lambda: self.trainer.elapsed_seconds, lambda: self.ear.poll(_LOOK_SECONDS).stop)
+
+    def save_no_sooner_than(self, seconds: float) -> None:
+        """So much lies between two saves, or more where a save is slow; less before the first."""
+        self.shortest_wait, self.save_seconds = seconds, min(seconds, _FIRST_SAVE_SECONDS)
+
+    def run(self) -> Finished:
+        """Start or resume, train, and finish."""
+        if self.folder.state_file.exists():
+            self._resume()
+        else:
+            if self.world.size > 1:
+                self.world.broadcast_state(*self._state())
+            self.record(self._started_event())
+        references = BaselineThread(self.folder, self.split, self.log)
+        with references, looking_at(self.trainer.clock):
+            is_stopped = self._train()
+            self._halt("stop" if is_stopped else "end")
+            if not is_stopped:
+                references.wait(self.time.may_measure)
+        return self._finish(is_stopped)
+
+    def _started_event(self) -> Started:
+        parent = self.plan.parent
+        return Started(
+            step=0,
+            started_at=_now(),
+            num_chars=self.corpus.num_chars,
+            num_distinct=len(self.corpus.frequencies),
+            num_train_chars=len(self.split.train),
+            num_val_chars=len(self.split.validation),
+            num_parameters=self.trainer.language_model.model.num_parameters,
+            hardware=describe_hardware(),
+            notes=(*self.notes, describe_parent(parent, self.new_characters)) if parent else self.notes,
+            parent=parent.name if parent else "",
+            parent_sha256=parent.sha256 if parent else "",
+            new_characters=self.new_characters,
+        )
+
+    def _resume(self) -> None:
+        tensors, facts = load_training_state(self.folder.state_file)
+        check_text_is_the_same(self.corpus, facts)
+        self.world.broadcast_state(tensors, facts)
+        self.trainer.load_state_dict(tensors, facts)
+        self.asked_factor = self.trainer.course.asked_factor
+        self.ear.answer(rate_factor=self.asked_factor, saved_step=self.trainer.step)
+        self.record(Resumed(started_at=_now(), **self._position()))
+        if begin_extension(self.trainer, self.plan.num_parts):
+            self.record(self.plan.extension_event(self._position()))
+
+    def _position(self) -> dict[str, Any]:
+        trainer = self.trainer
+        return {"step": trainer.step, "elapsed_seconds": trainer.elapsed_seconds, "num_passes": trainer.num_passes}
+
+    def _train(self) -> bool:
+        """Work the trainer's events off; returns whether the run was stopped before its planned end."""
+        if self.world.size == 1:
+            self.trainer.on_tick = self._on_tick
+        with contextlib.suppress(_Halt):
+            for event in self.trainer.run():
+                if isinstance(event, StepDone):
+                    if self._should_stop():
+                        break
+                else:
+                    self.record(event)
+                    if isinstance(event, Evaluated):
+                        self._record_evaluation(event)
+                    elif isinstance(event, Sampled):
+                        self.sampled_step = event.step
+                    elif isinstance(event, RolledBack):
+                        self.evaluated = self.sampled_step = None  # of a step that no longer counts
+        self.trainer.on_tick = lambda: None
+        return self.trainer.fraction < 1
+
+    def _should_stop(self) -> bool:
+        """After a step: do what was asked, and save if it is time. Several processes do so after the same step."""
+        self._handle_requests(_LOOK_SECONDS)
+        is_due = time.monotonic() - self.last_save > self.save_seconds
+        stop, save = self.trainer.agree_on(self._stop_requested(), is_due or self.cause is not None)
+        if save and not stop:
+            self._save_and_pause()
+        return stop or (self.world.size == 1 and self._stop_requested())
+
+    def _on_tick(self) -> None:
+        """Amid a validation or a sample, which neither a pause nor a stop must wait for."""
+        self._handle_requests(_LOOK_SECONDS)
+        if self.cause:
+            self._save_and_pause()
+        if (self._stop_requested() and self.trainer.fraction < 1) or self.time.is_over_amid_reports():
+            raise _Halt
+
+    def _save_and_pause(self) -> None:
+        """Save for the cause there is, and wait if that is a pause."""
+        if self.trainer.step and self.trainer.is_finite():  # from before the first step it may as well begin anew
+            self._save_state(self.cause or "timer")
+        self.cause = None
+        if self.ear.control.pause and not self._stop_requested():
+            self._pause()
+        self.ear.answer(done=self.ear.control.number)
+
+    def _pause(self) -> None:
+        self.record(Paused(**self._position()))
+        self.ear.answer(is_paused=True, done=self.ear.control.number)
+        began, began_by_trainer = time.monotonic(), self.trainer.clock()  # which may stand still meanwhile
+        while self.ear.wait().pause and not self._stop_requested():
+            self._handle_requests(0.0)
+            if self.time.has_paused(time.monotonic() - began):
+                break
+            if self.cause in ("rate", "asked") and self.trainer.step:
+                self._save_state(self.cause)
+            self.cause = None
+            self.ear.answer(done=self.ear.control.number)
+        seconds = time.monotonic() - began
+        self.time.paused_seconds += seconds
+        self.trainer.exclude_pause(self.trainer.clock() - began_by_trainer)
+        self.last_save += seconds
+        self.ear.answer(is_paused=False)
+        self.record(Continued(paused_seconds=seconds, **self._position()))
+
+    def _handle_requests(self, at_most_every: float) -> None:
+        """See what is asked for: sets the learning rate, and the cause to save."""
+        before = self.ear.control
+        control = self.ear.poll(at_most_every)
+        if control is before:
+            return
+        self._require_folder()
+        if control.pause:
+            self.cause = self.cause or "pause"
+        if control.save > self.saved_for:
+            self.cause, self.saved_for = "asked", control.save
+        if control.rate_factor not in (None, self.asked_factor):
+            self.cause, self.asked_factor = "rate", control.rate_factor
+            planned = self.trainer.next_learning_rate / self.trainer.course.asked_factor
+            rates = {"rate_factor": self.asked_factor, "learning_rate": planned * self.asked_factor}
+            self.trainer.set_lr_factor(self.asked_factor)
+            self.ear.answer(rate_factor=self.asked_factor)
+            self.record(LearningRateChanged(**rates, **self._position()))
+        if self.cause is None:  # as when a run is to go on that does
+            self.ear.answer(done=control.number)
+
+    def _stop_requested(self) -> bool:
+        return self.ear.control.stop or self.is_signalled() or self.time.is_over()
+
+    def _require_folder(self) -> None:
+        """Or saving would make the folder anew, without its settings and records, and nobody could resume the run."""
+        if not self.folder.exists:
+            raise RunError(f"the folder of run {self.folder.name} is gone, and the run with it; start it anew.")
+
+    def _record_evaluation(self, event: Evaluated) -> None:
+        self.evaluated = event
+        if event.is_best:
+            self._publish(self.folder.path)
+
+    def _publish(self, place: Path) -> None:
+        self._require_folder()
+        latest = self.evaluated if self.evaluated and self.evaluated.step == self.trainer.step else None
+        language_model = self.trainer.language_model
+        origin = build_provenance(self.trainer, self.corpus, latest)
+        whole = origin.model_copy(update=self.plan.provenance_fields(origin.train_config))
+        LanguageModel(language_model.model, language_model.vocabulary, whole).save(place)
+
+    def _state(self) -> _State:
+        tensors, facts = self.trainer.state_dict()
+        return tensors, {**facts, "corpus_sha256": self.corpus.sha256}
+
+    def _save_state(self, cause: SaveReason, state: _State | None = None) -> None:
+        self._require_folder()
+        began = time.monotonic()
+        save_training_state(self.folder.state_file, *(state or self._state()))
+        self._publish(self.folder.state_file.parent)
+        self.last_save = time.monotonic()
+        self.record(Saved(cause=cause, **self._position()))
+        self.ear.answer(saved_step=self.trainer.step)
+        self.save_seconds = max(self.shortest_wait, (self.last_save - began) / _SAVE_SHARE)
+
+    def _halt(self, cause: SaveReason) -> None:
+        """No step is to come: save before anything is measured, so that nobody waits for that."""
+        self.time.begin_measuring()
+        self.ended: _State | None = None
+        if self.trainer.step and self.trainer.is_finite():  # broken weights that no report has met are not for keeping
+            self.ended = self._state()
+            self._save_state(cause, self.ended)
+        self.ear.answer(is_halted=True)
+
+    def _report_final_step(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """So that what was learned since the last validation is not passed over; the state is to know of it."""
+        step, best = self.trainer.step, facts["best_val_loss"]
+        is_validated = self.evaluated is not None and self.evaluated.step == step
+        if not is_validated:
+            event = self.trainer.evaluate()
+            self.record(event)
+            self._record_evaluation(event)
+            best = event.val_loss if event.is_best else best
+        if self.sampled_step != step:
+            self.record(self.trainer.sample())
+        elif is_validated:
+            return
+        self._save_state("end", (tensors, {**facts, "best_val_loss": best, "num_pending": 0}))
+
+    def _finish(self, is_stopped: bool) -> Finished:
+        if is_stopped and self.ended:
+            self.trainer.on_tick = self._on_validation_tick
+            with contextlib.suppress(_Halt):
+                self._report_final_step(*self.ended)
+        if self.ended and not (self.folder.path / MODEL_FILE).exists():  # all measuring took too long: what there is
+            self._publish(self.folder.path)
+        val_stateful, val_windows = self._validate_final(is_stopped)
+        finished = Finished(
+            step=self.trainer.step,
+            reason="stopped" if is_stopped else "completed",
+            elapsed_seconds=self.trainer.elapsed_seconds,
+            val_stateful=val_stateful,
+            val_windows=val_windows,
+            num_parts=self.trainer.course.num_parts,
+        )
+        self.record(finished)
+        return finished
+
+    def _on_validation_tick(self) -> None:
+        if not self.time.may_measure():
+            raise _Halt
+
+    def _validate_final(self, is_stopped: bool) -> tuple[float | None, float | None]:
+        """Both figures of the best model, measured now if the run has come to its end."""
+        if not (self.folder.path / MODEL_FILE).exists():
+            return None, None  # stopped before anything was validated
+        best = LanguageModel.load(self.folder.path)
+        if not is_stopped:
+            with contextlib.suppress(_Halt):  # the figures of the run's own validations stay
+                best = with_validation(best, self.split.validation, self._on_validation_tick)
+                best.save(self.folder.path)
+        origin = best.provenance
+        return (origin.val_stateful, origin.val_windows) if origin else (None, None)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
