@@ -18,9 +18,9 @@ _MOST_CHARS = 100_000
 _DEFAULTS = SampleConfig()
 
 
-def build_api(shelf: ModelRegistry, writers: ActiveRequests, concurrency: int) -> None:
+def build_api(registry: ModelRegistry, active_requests: ActiveRequests, concurrency: int) -> None:
     """Offer the three functions; everything else on the page is private."""
-    functions = _Functions(shelf, writers)
+    functions = _Functions(registry, active_requests)
     api(functions.generate, api_name="generate", concurrency_limit=concurrency, concurrency_id="write")
     api(functions.score, api_name="score")
     api(functions.models, api_name="models")
@@ -29,8 +29,8 @@ def build_api(shelf: ModelRegistry, writers: ActiveRequests, concurrency: int) -
 class _Functions:
     """What programs may call."""
 
-    def __init__(self, shelf: ModelRegistry, writers: ActiveRequests) -> None:
-        self._shelf, self._writers = shelf, writers
+    def __init__(self, registry: ModelRegistry, active_requests: ActiveRequests) -> None:
+        self._registry, self._active_requests = registry, active_requests
 
     def generate(
         self,
@@ -74,10 +74,10 @@ class _Functions:
             "seed": seed,
         }
         try:
-            wish = GenerationRequest.of(model, prompt, values)
-            if not 0 < wish.config.num_chars * wish.config.num_samples <= _MOST_CHARS:
+            request = GenerationRequest.of(model, prompt, values)
+            if not 0 < request.config.num_chars * request.config.num_samples <= _MOST_CHARS:
                 raise ConfigError(f"num_chars x num_samples must be from 1 to {_MOST_CHARS:,}.")
-            for frame in generate(self._shelf, wish, self._writers, lambda: False, PROGRAM):
+            for frame in generate(self._registry, request, self._active_requests, lambda: False, PROGRAM):
                 page = frame.page
                 yield {
                     "opening": "" if prompt else page["given"],
@@ -99,7 +99,7 @@ class _Functions:
             {"nats", "bits": per character, "perplexity", "characters", "surprises": nats of each character}
         """
         try:
-            _, figures, surprises = score_text(self._shelf, model, text)
+            _, figures, surprises = score_text(self._registry, model, text)
         except CharLSTMError as error:
             raise gr.Error(error_text(error), print_exception=False) from None
         return {**figures, "surprises": [round(each, 4) for each in surprises]}
@@ -110,14 +110,14 @@ class _Functions:
         Returns:
             A list of {"name", "facts": layers, size, corpus and validation in a line, "prompts": examples}
         """
-        return [{"name": name, **_described(self._shelf, name)} for name in self._shelf.names()]
+        return [{"name": name, **_describe(self._registry, name)} for name in self._registry.names()]
 
 
-def _described(shelf: ModelRegistry, name: str) -> dict[str, Any]:
+def _describe(registry: ModelRegistry, name: str) -> dict[str, Any]:
     try:
         return {
-            "facts": replace_surrogates(describe_model(shelf.load(name)).line),
-            "prompts": [*map(replace_surrogates, shelf.prompts(name))],
+            "facts": replace_surrogates(describe_model(registry.load(name)).line),
+            "prompts": [*map(replace_surrogates, registry.prompts(name))],
         }
     except CharLSTMError as error:
         return {"facts": error_text(error), "prompts": []}

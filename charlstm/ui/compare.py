@@ -15,32 +15,32 @@ from charlstm.ui.models import ModelRegistry, describe_model
 from charlstm.ui.surprisal_text import WIDTH, Page, TextBuilder, build_surprisal_text, parse_page
 
 LONGEST_SCORED = 20_000
-_SHOWN_OF_STRETCH = 200
+_STRETCH_CHARS_SHOWN = 200
 NO_MODEL = "none"
 _COMPARED_AT_ONCE = 4  # texts, of different visitors
 
 
 def mark_copied(
-    shelf: ModelRegistry, name: Any, page: Any, visitor: str = "", username: str | None = None
+    registry: ModelRegistry, name: Any, page: Any, visitor: str = "", username: str | None = None
 ) -> tuple[Page, str]:
     """The page with the longest stretch of each text marked that the model's corpus holds, and what to say of it.
 
     Whoever may compare any text as often as they like can read the corpus from the answers, character by character: a
     visitor's own text is compared only for whoever may steer its run.
     """
-    if not shelf.may_read(name, visitor, username):
+    if not registry.may_read(name, visitor, username):
         raise CharLSTMError(f"{name} learned from somebody's own text; only they may compare with it.")
     texts = parse_page(page, MOST_CHARS)
     if texts is None or not any(texts):
         raise CharLSTMError("there is no text here to compare: write one first.")
-    corpus = shelf.corpus(name)
+    corpus = registry.corpus(name)
     if corpus is None:
         raise CharLSTMError("the text that this model learned from is not at hand, so nothing can be compared.")
     stretches = [longest_stretch(corpus, text) for text in texts]
     parts = []
     for number, (text, found) in enumerate(zip(texts, stretches, strict=True), start=1):
         which = f"{number} of {len(texts)}. " if len(texts) > 1 else ""
-        shown = text[found.begin : found.end][:_SHOWN_OF_STRETCH].strip().replace("\n", " ↵ ")
+        shown = text[found.begin : found.end][:_STRETCH_CHARS_SHOWN].strip().replace("\n", " ↵ ")
         parts.append(
             f"{which}The longest stretch that stands word for word in {corpus.name} has {found.length:,} characters, "
             f"{found.length / max(1, len(text)):.1%} of the {len(text):,} written: “{shown}”"
@@ -49,13 +49,13 @@ def mark_copied(
     return marked, "\n".join(parts)
 
 
-def score_text(shelf: ModelRegistry, name: Any, text: Any) -> tuple[TextBuilder, dict[str, Any], tuple[float, ...]]:
+def score_text(registry: ModelRegistry, name: Any, text: Any) -> tuple[TextBuilder, dict[str, Any], tuple[float, ...]]:
     """A page of `text` with what the model thinks of it, the figures, and the surprise of each character."""
     if not isinstance(text, str) or not isinstance(name, str | None):
         raise ConfigError("model and text must be texts.")
     if len(text) > LONGEST_SCORED:
         raise ConfigError(f"the text has {len(text):,} characters; at most {LONGEST_SCORED:,} are scored: shorten it.")
-    language_model = shelf.load(name)
+    language_model = registry.load(name)
     found = language_model.score(text, WIDTH)
     growing = TextBuilder(
         secrets.token_hex(8),
@@ -69,14 +69,14 @@ def score_text(shelf: ModelRegistry, name: Any, text: Any) -> tuple[TextBuilder,
     return growing, figures, found.chunk.surprises
 
 
-def _said(name: str | None, figures: dict[str, Any]) -> str:
+def _figures_line(name: str | None, figures: dict[str, Any]) -> str:
     return (
         f"{name}: {figures['nats']:.3f} nats per character ({figures['bits']:.3f} bits), "
         f"perplexity {figures['perplexity']:.2f}, {figures['characters']:,} characters"
     )
 
 
-def build_copied(shelf: ModelRegistry, model: gr.Dropdown, text: gr.HTML) -> None:
+def build_copied(registry: ModelRegistry, model: gr.Dropdown, text: gr.HTML) -> None:
     """The button that compares what was written with the corpus, and its answer."""
     button = gr.Button("Copied from the corpus?", size="sm")
     answer = gr.HTML(elem_classes="rate", elem_id="copied")
@@ -85,17 +85,17 @@ def build_copied(shelf: ModelRegistry, model: gr.Dropdown, text: gr.HTML) -> Non
 
     def compare(name: Any, page: Any, token: Any, profile: gr.OAuthProfile | None) -> list[Any]:
         try:
-            marked, said = mark_copied(shelf, name, page, str(token), profile.username if profile else None)
+            marked, message = mark_copied(registry, name, page, str(token), profile.username if profile else None)
         except CharLSTMError as error:
             return [gr.skip(), escape_html(error_text(error))]
-        return [marked, escape_lines(said)]
+        return [marked, escape_lines(message)]
 
     at_once: dict[str, Any] = {"concurrency_limit": _COMPARED_AT_ONCE, **PRIVATE}
     button.click(compare, [model, text, visitor], [text, answer], js=VISITOR, **at_once)
 
 
 def build_comparison(
-    shelf: ModelRegistry, writers: ActiveRequests, model: gr.Dropdown, asked: list[Any]
+    registry: ModelRegistry, active_requests: ActiveRequests, model: gr.Dropdown, asked: list[Any]
 ) -> gr.Dropdown:
     """The part that scores a text and lets two models side by side; returns the choice of the second model."""
     with gr.Accordion("Score your own text, or compare two models", open=False):
@@ -113,27 +113,27 @@ def build_comparison(
                 with gr.Column(min_width=280):
                     pages.append(build_surprisal_text(label, "Nothing yet.", f"view-{number}"))
                     lines.append(gr.HTML(elem_classes="rate", elem_id=f"view-line-{number}"))
-    told = [*pages, *lines, problem]
-    side = _Side(shelf, writers)
-    score_button.click(side.score, [model, second, own], told, **PRIVATE)
+    outputs = [*pages, *lines, problem]
+    side = _Comparison(registry, active_requests)
+    score_button.click(side.score, [model, second, own], outputs, **PRIVATE)
     wired: dict[str, Any] = {"concurrency_limit": 8, **PRIVATE}
-    both.click(side.write, [second, *asked], told, **wired)
+    both.click(side.write, [second, *asked], outputs, **wired)
     return second
 
 
-class _Side:
+class _Comparison:
     """Two models side by side; yields both pages, both lines, and a problem."""
 
-    def __init__(self, shelf: ModelRegistry, writers: ActiveRequests) -> None:
-        self._shelf, self._writers = shelf, writers
+    def __init__(self, registry: ModelRegistry, active_requests: ActiveRequests) -> None:
+        self._registry, self._active_requests = registry, active_requests
 
     def score(self, first: Any, second: Any, text: Any) -> list[Any]:
         pages: list[Any] = [TextBuilder(secrets.token_hex(8)).page() for _ in range(2)]
         lines = ["", ""]
         try:
             for place, name in enumerate([first] if second in (NO_MODEL, None) else [first, second]):
-                growing, figures, _ = score_text(self._shelf, name, text)
-                pages[place], lines[place] = growing.page(), escape_html(_said(name, figures))
+                growing, figures, _ = score_text(self._registry, name, text)
+                pages[place], lines[place] = growing.page(), escape_html(_figures_line(name, figures))
         except CharLSTMError as error:
             return [*pages, *lines, escape_html(error_text(error))]
         return [*pages, *lines, ""]
@@ -149,11 +149,11 @@ class _Side:
                 raise ConfigError("two models are compared on a text that ends: set a length.")
             for place, name in enumerate((first, second)):
                 for frame in generate(
-                    self._shelf, GenerationRequest.of(name, prompt, named), self._writers, lambda: False
+                    self._registry, GenerationRequest.of(name, prompt, named), self._active_requests, lambda: False
                 ):
                     pages[place], lines[place] = (
                         {**frame.page, "link": "", "can_branch": False},
-                        escape_lines(f"{name}: {frame.told}"),
+                        escape_lines(f"{name}: {frame.caption}"),
                     )
                     yield [*pages, *lines, ""]
         except CharLSTMError as error:

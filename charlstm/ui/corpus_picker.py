@@ -36,7 +36,7 @@ def selected_corpus(kind: str, file: str | None, pasted: str | None, encoding: E
             raise CorpusError("no file is chosen yet; drop a text file into the box.")
         return open_file(Path(file), encoding, name=Path(file).name[-_LONGEST_NAME:], report=report)
     if kind == ADDRESS:
-        return _at_address((pasted or "").strip(), encoding, report)
+        return _open_address((pasted or "").strip(), encoding, report)
     if not (pasted and pasted.strip()):
         raise CorpusError("the text is empty; paste some text into the box.")
     name = "pasted text"
@@ -46,7 +46,7 @@ def selected_corpus(kind: str, file: str | None, pasted: str | None, encoding: E
         raise CorpusError(f"{name} holds half a character (a lone surrogate); paste it again without it.") from None
 
 
-def _at_address(address: str, encoding: Encoding, report: Any) -> Corpus:
+def _open_address(address: str, encoding: Encoding, report: Any) -> Corpus:
     if not is_address(address):  # a path of this machine is nobody's business
         raise CorpusError("give an address such as https://host/text.txt or hf://datasets/user/name/file.txt.")
     return open_corpus(address, encoding, report)
@@ -61,7 +61,7 @@ def corpus_summary(kind: str, file: str | None, pasted: str | None, encoding: En
     if kind == ADDRESS:
         return "<p>The text is fetched when you press Start training.</p>"
     try:
-        return _shown("", selected_corpus(kind, file, pasted, encoding))
+        return _summary_html("", selected_corpus(kind, file, pasted, encoding))
     except CharLSTMError as error:
         return f"<p>{escape_html(error_text(error))}</p>"
 
@@ -69,15 +69,15 @@ def corpus_summary(kind: str, file: str | None, pasted: str | None, encoding: En
 def dataset_summary(name: str) -> str:
     """Description of a named corpus, and its statistics unless it would have to be fetched for them."""
     description = capitalize(DATASETS[name])
-    return _facts_of_named(name, description) if is_available_offline(name) else f"<p>{escape_html(description)}.</p>"
+    return _dataset_facts(name, description) if is_available_offline(name) else f"<p>{escape_html(description)}.</p>"
 
 
 @lru_cache
-def _facts_of_named(name: str, description: str) -> str:
-    return _shown(f"{description}: ", open_corpus(name))
+def _dataset_facts(name: str, description: str) -> str:
+    return _summary_html(f"{description}: ", open_corpus(name))
 
 
-def _shown(description: str, corpus: Corpus) -> str:
+def _summary_html(description: str, corpus: Corpus) -> str:
     return f"<p>{escape_html(description + _statistics(corpus))}</p>{_first_lines(corpus)}"
 
 
@@ -110,14 +110,14 @@ class Uploads:
     """The uploads beside the runs of one checkpoints folder."""
 
     def __init__(self, checkpoints_dir: Path) -> None:
-        self._place = checkpoints_dir / UPLOADS
+        self._root = checkpoints_dir / UPLOADS
 
     def keep(self, file: str | None) -> str:
         """The id under which a file is found again; empty without a file, or where it can't be kept."""
         if not file:
             return ""
         upload_id = secrets.token_hex(16)
-        kept = self._place / upload_id / Path(file).name
+        kept = self._root / upload_id / Path(file).name
         try:
             kept.parent.mkdir(parents=True)
             try:
@@ -136,14 +136,14 @@ class Uploads:
         if not isinstance(upload_id, str) or not _ID.fullmatch(upload_id):
             return None
         with contextlib.suppress(OSError):
-            return next((self._place / upload_id).iterdir(), None)
+            return next((self._root / upload_id).iterdir(), None)
         return None
 
     def _sweep(self) -> None:
         """Remove what is old, and the oldest of what is too much."""
         oldest = time.time() - 3600 * (limits().max_kept_hours or _KEPT_HOURS)
         num_bytes = 0
-        newest_first = sorted(self._place.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        newest_first = sorted(self._root.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
         for number, path in enumerate(newest_first):
             num_bytes += sum(file.stat().st_size for file in path.iterdir())
             is_newest = number == 0

@@ -38,29 +38,29 @@ _WRITE_IF_LINKED = """(problem) => {
 class GenerateTab:
     """The components and functions that the rest of the page refers to."""
 
-    shelf: ModelRegistry
+    registry: ModelRegistry
     model: gr.Dropdown
     outputs: list[Any]  # what `show_model` fills
     form: list[Any]  # what `read_address` fills: prompt, whether seeds are new, settings, problem
 
     def show_model(self, name: str | None) -> list[Any]:
         """Updates that offer the models there are now, with `name` chosen, or the first if there is none so named."""
-        names = self.shelf.names()
+        names = self.registry.names()
         chosen = name if name in names else next(iter(names), None)
         second = gr.update(choices=[NO_MODEL, *names])
-        return [gr.update(choices=names, value=chosen), second, *_facts_updates(self.shelf, chosen)]
+        return [gr.update(choices=names, value=chosen), second, *_facts_updates(self.registry, chosen)]
 
     def read_address(self, request: gr.Request) -> list[Any]:
         """What the address asks for: updates of the model and its facts, then of the form."""
         try:
-            wish = parse_link(dict(request.query_params))
+            generation_request = parse_link(dict(request.query_params))
         except ConfigError as error:
             skipped = [gr.skip()] * (len(self.form) - 1)
             return [*self.show_model(None), *skipped, escape_html(f"The address can't be used: {error}")]
-        if wish is None:
+        if generation_request is None:
             return [*self.show_model(None), *[gr.skip()] * len(self.form)]
-        model, prompt, values = wish
-        problem = "" if model is None or model in self.shelf.names() else "The model of this address is not here."
+        model, prompt, values = generation_request
+        problem = "" if model is None or model in self.registry.names() else "The model of this address is not here."
         return [*self.show_model(model), prompt, False, *(values[name] for name in SETTINGS), escape_html(problem)]
 
     def start_if_linked(self, loaded: Any) -> None:
@@ -81,10 +81,10 @@ class _Form:
     problem: gr.HTML
 
 
-def build_generate_tab(shelf: ModelRegistry) -> GenerateTab:
+def build_generate_tab(registry: ModelRegistry) -> GenerateTab:
     """Lay the tab out and wire it."""
-    writers = ActiveRequests()
-    build_api(shelf, writers, WRITERS_AT_ONCE)  # first, so that no private function takes a name of theirs
+    active_requests = ActiveRequests()
+    build_api(registry, active_requests, WRITERS_AT_ONCE)  # first, so that no private function takes a name of theirs
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             form = _build_form()
@@ -97,18 +97,22 @@ def build_generate_tab(shelf: ModelRegistry) -> GenerateTab:
                 continue_button = gr.Button("Continue", size="sm")
                 same = gr.Button("Again, same seed", size="sm")
                 new = gr.Button("Again, new seed", size="sm")
-            build_copied(shelf, form.model, text)
+            build_copied(registry, form.model, text)
     shown = [form.facts, *form.examples]
-    form.model.input(lambda name: _facts_updates(shelf, name), form.model, shown, **PRIVATE)
+    form.model.input(lambda name: _facts_updates(registry, name), form.model, shown, **PRIVATE)
     for number, example in enumerate(form.examples):
         example.click(
-            lambda name, number=number: _example(shelf, name, number), form.model, form.prompt, queue=False, **PRIVATE
+            lambda name, number=number: _example(registry, name, number),
+            form.model,
+            form.prompt,
+            queue=False,
+            **PRIVATE,
         )
-    scribe = _Scribe(shelf, writers)
+    scribe = _Scribe(registry, active_requests)
     asked = [form.model, form.prompt, *form.settings]
-    told = [text, rate, form.problem, form.settings[-1], write_button, stop]
+    outputs = [text, rate, form.problem, form.settings[-1], write_button, stop]
     wired: dict[str, Any] = {
-        "outputs": told,
+        "outputs": outputs,
         "concurrency_limit": WRITERS_AT_ONCE,
         "concurrency_id": "write",
         **PRIVATE,
@@ -118,14 +122,14 @@ def build_generate_tab(shelf: ModelRegistry) -> GenerateTab:
         same.click(scribe.again, asked, **wired),
         new.click(scribe.afresh, asked, **wired),
         continue_button.click(scribe.go_on, [text, *asked], **wired),
-        text.select(scribe.branch, asked, **{**wired, "outputs": [form.prompt, *told]}),
+        text.select(scribe.branch, asked, **{**wired, "outputs": [form.prompt, *outputs]}),
     ]
     for event in began:
         event.then(lambda: _buttons(is_writing=False), None, [write_button, stop], queue=False, **PRIVATE)
     stop.click(scribe.stop, queue=False, **PRIVATE)
-    second = build_comparison(shelf, writers, form.model, asked)
+    second = build_comparison(registry, active_requests, form.model, asked)
     return GenerateTab(
-        shelf,
+        registry,
         form.model,
         [form.model, second, *shown],
         [form.prompt, form.is_new_seed, *form.settings, form.problem],
@@ -158,8 +162,8 @@ def _buttons(is_writing: bool) -> list[Any]:
 class _Scribe:
     """Writes for every visitor; yields updates of text, rate, problem, seed and the buttons Write and Stop."""
 
-    def __init__(self, shelf: ModelRegistry, writers: ActiveRequests) -> None:
-        self._shelf, self._writers = shelf, writers
+    def __init__(self, registry: ModelRegistry, active_requests: ActiveRequests) -> None:
+        self._registry, self._active_requests = registry, active_requests
         # Sessions. With Gradio's `cancels`, a Write right after a Stop was seen to write nothing on a busy machine.
         self._asked_to_stop: set[str] = set()
 
@@ -194,9 +198,11 @@ class _Scribe:
             named = dict(zip(SETTINGS, values, strict=True))
             if is_new_seed:
                 named["seed"] = random.randrange(2**31)
-            wish = GenerationRequest.of(model, prompt, named, page)
-            for frame in generate(self._shelf, wish, self._writers, lambda: visitor in self._asked_to_stop):
-                yield [*_updates(frame), wish.config.seed, gr.skip(), gr.skip()]
+            generation_request = GenerationRequest.of(model, prompt, named, page)
+            for frame in generate(
+                self._registry, generation_request, self._active_requests, lambda: visitor in self._asked_to_stop
+            ):
+                yield [*_updates(frame), generation_request.config.seed, gr.skip(), gr.skip()]
         except CharLSTMError as error:
             yield [gr.skip(), "", escape_html(error_text(error)), *[gr.skip()] * 3]
         finally:
@@ -204,20 +210,20 @@ class _Scribe:
 
 
 def _updates(frame: Update) -> list[Any]:
-    return [frame.page, escape_lines(frame.told), ""]
+    return [frame.page, escape_lines(frame.caption), ""]
 
 
-def _example(shelf: ModelRegistry, name: str | None, number: int) -> Any:
+def _example(registry: ModelRegistry, name: str | None, number: int) -> Any:
     try:
-        return shelf.prompts(name)[number]
+        return registry.prompts(name)[number]
     except (CharLSTMError, IndexError):
         return gr.skip()
 
 
-def _facts_updates(shelf: ModelRegistry, name: str | None) -> list[Any]:
+def _facts_updates(registry: ModelRegistry, name: str | None) -> list[Any]:
     """The facts of model `name` in a line, and its example prompts."""
     try:
-        line, prompts = describe_model(shelf.load(name)).line, shelf.prompts(name)
+        line, prompts = describe_model(registry.load(name)).line, registry.prompts(name)
     except CharLSTMError as error:
         line, prompts = error_text(error), ()
     labels = [prompt.strip() for prompt in prompts]

@@ -53,7 +53,7 @@ class Update(NamedTuple):
     note: str = ""
 
     @property
-    def told(self) -> str:
+    def caption(self) -> str:
         """What stands under the page."""
         return f"{self.rate}\n{self.note}".strip()
 
@@ -118,7 +118,7 @@ class ActiveRequests:
         self._waiting: set[object] = set()
 
     @contextmanager
-    def one_more(self) -> Iterator[Callable[[], None]]:
+    def register(self) -> Iterator[Callable[[], None]]:
         """Inside the block there is; what it gives is called when the first characters have been sent."""
         mine = object()
         with self._lock:
@@ -148,9 +148,9 @@ class ActiveRequests:
 
 
 def generate(
-    shelf: ModelRegistry,
-    wish: GenerationRequest,
-    writers: ActiveRequests,
+    registry: ModelRegistry,
+    request: GenerationRequest,
+    active_requests: ActiveRequests,
     is_over: Callable[[], bool],
     audience: OutputProfile = VISITOR,
 ) -> Iterator[Update]:
@@ -159,29 +159,29 @@ def generate(
     An empty prompt stands for the most frequent beginning of the lines that the model learned from, where that is
     known, else for the beginning of a line; the page and a note tell.
     """
-    began = time.monotonic()
-    language_model = shelf.load(wish.model)
-    texts = _texts_before(wish)
-    prompt = wish.page["given"] if texts else wish.prompt or shelf.default_prompt(wish.model)
-    config = wish.config.model_copy(update={"num_samples": len(texts)}) if texts else wish.config
+    began_at = time.monotonic()
+    language_model = registry.load(request.model)
+    texts = _continued_texts(request)
+    prompt = request.page["given"] if texts else request.prompt or registry.default_prompt(request.model)
+    config = request.config.model_copy(update={"num_samples": len(texts)}) if texts else request.config
     before = max(map(len, texts), default=0)
     growing = TextBuilder(
-        wish.page["id"] if texts else secrets.token_hex(8),
+        request.page["id"] if texts else secrets.token_hex(8),
         prompt,
         config.num_samples,
         is_code=describe_model(language_model).is_code,
         is_bytes=language_model.vocabulary.level == "bytes",
         can_branch=True,
-        link=GenerationRequest(wish.model, prompt or default_prompt(language_model.vocabulary), config).link(before),
+        link=GenerationRequest(request.model, prompt or default_prompt(language_model.vocabulary), config).link(before),
     )
     if texts:
-        growing.restore(wish.page)
+        growing.restore(request.page)
     note = prompt_note(prompt, language_model.vocabulary)
-    if not texts and not wish.prompt:
+    if not texts and not request.prompt:
         how = f"begins with {prompt!r}, the most frequent beginning of a line" if prompt else "begins a new line"
         note = f"The prompt was empty: the text {how}."
-    with writers.one_more() as has_begun:
-        pace = _FrameThrottle(began, writers, is_over, audience, has_begun)
+    with active_requests.register() as has_begun:
+        pace = _FrameThrottle(began_at, active_requests, is_over, audience, has_begun)
         yield from _frames(language_model, prompt, config, texts, growing, pace, note)
 
 
@@ -208,10 +208,10 @@ def _frames(
     yield Update(growing.page(), pace.rate(growing.num_chars, config.seed), note)
 
 
-def _texts_before(wish: GenerationRequest) -> list[str]:
-    if wish.page is None:
+def _continued_texts(request: GenerationRequest) -> list[str]:
+    if request.page is None:
         return []
-    texts = parse_page(wish.page, MOST_CHARS - 1)
+    texts = parse_page(request.page, MOST_CHARS - 1)
     if texts is None or not any(texts):
         raise CharLSTMError("there is no text here that can be continued: write one first.")
     return texts
@@ -221,50 +221,52 @@ def _texts_before(wish: GenerationRequest) -> list[str]:
 class _FrameThrottle:
     """When to send the next frame, and how fast it goes."""
 
-    began: float
-    writers: ActiveRequests
+    began_at: float
+    active_requests: ActiveRequests
     is_over: Callable[[], bool]
     audience: OutputProfile
     has_begun: Callable[[], None]
-    first: float | None = None
-    shown: float = 0.0
-    stood_back: float = 0.0  # seconds
+    first_at: float | None = None
+    sent_at: float = 0.0
+    waited_seconds: float = 0.0  # seconds
 
     def is_time(self, num_chars: int) -> bool:
         now = time.monotonic()
-        if num_chars and self.first is None:
-            self.first = self.shown = now
+        if num_chars and self.first_at is None:
+            self.first_at = self.sent_at = now
             return True
-        if now - self.shown < self.writers.frame_seconds(num_chars):
+        if now - self.sent_at < self.active_requests.frame_seconds(num_chars):
             return False
-        self.shown = now
+        self.sent_at = now
         return True
 
     def wait(self, num_chars: int) -> None:
         """Leave the server to those who wait for their first characters; go no faster than the audience can follow."""
-        if self.first is None:
+        if self.first_at is None:
             return
         self.has_begun()
-        while self.writers.is_arriving and self.stood_back < _STANDS_BACK_SECONDS and not self.is_over():
+        while self.active_requests.is_arriving and self.waited_seconds < _STANDS_BACK_SECONDS and not self.is_over():
             time.sleep(_LOOK_SECONDS)
-            self.stood_back += _LOOK_SECONDS
-        due = self.began + (num_chars - _AS_FAST_AS_WRITTEN) / self.audience.per_second
+            self.waited_seconds += _LOOK_SECONDS
+        due = self.began_at + (num_chars - _AS_FAST_AS_WRITTEN) / self.audience.per_second
         while (early := due - time.monotonic()) > 0 and not self.is_over():
             time.sleep(min(early, _LOOK_SECONDS))
 
     def rate(self, num_chars: int, seed: int) -> str:
-        elapsed = time.monotonic() - self.began
-        first = f" · the first after {1000 * (self.first - self.began):.0f} ms" if self.first is not None else ""
+        elapsed = time.monotonic() - self.began_at
+        first = (
+            f" · the first after {1000 * (self.first_at - self.began_at):.0f} ms" if self.first_at is not None else ""
+        )
         return f"{num_chars:,} characters · {num_chars / max(elapsed, 1e-6):,.0f} per second{first} · seed {seed}"
 
 
 def prompt_note(prompt: str, vocabulary: Vocabulary) -> str:
     """What was done to characters of the prompt that the model does not know; raises `VocabularyError`."""
-    fitted = vocabulary.normalize(prompt)
-    if fitted == prompt:
+    normalized = vocabulary.normalize(prompt)
+    if normalized == prompt:
         return ""
-    if len(fitted) != len(prompt):
+    if len(normalized) != len(prompt):
         return "The prompt was read with characters that the model knows."
-    changed = dict.fromkeys((old, new) for old, new in zip(prompt, fitted, strict=True) if old != new)
-    shown = ", ".join(f"{old!r} as {new!r}" for old, new in list(changed)[:8])
-    return f"The model knows other characters: it read {shown}."
+    changed = dict.fromkeys((old, new) for old, new in zip(prompt, normalized, strict=True) if old != new)
+    replaced = ", ".join(f"{old!r} as {new!r}" for old, new in list(changed)[:8])
+    return f"The model knows other characters: it read {replaced}."

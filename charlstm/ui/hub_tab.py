@@ -28,27 +28,27 @@ from charlstm.ui.models import ModelRegistry
 from charlstm.ui.sheet import sheet, written
 
 _PRIVATE, _PUBLIC = "private", "public"
-_AT_ONCE = 4  # visitors who publish or fetch at the same time
+_CONCURRENCY = 4  # visitors who publish or fetch at the same time
 _LONGEST = 200  # characters of what is typed
-_NOTHING_SHOWN = ""
+_NO_DIGEST = ""
 _LOOPBACK = ("127.0.0.1", "::1")
-_OF_PROXIES = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+_PROXY_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
 
 @dataclass(frozen=True)
 class HubTab:
     """The components and functions that the rest of the page refers to."""
 
-    shelf: ModelRegistry
+    registry: ModelRegistry
     model: gr.Dropdown  # what `refreshed` fills
 
     def refreshed(self, name: str | None) -> Any:
         """The models there are now, with `name` chosen, or the first if there is none so named."""
-        names = self.shelf.names()
+        names = self.registry.names()
         return gr.update(choices=names, value=name if name in names else next(iter(names), None))
 
 
-class _Wish(NamedTuple):
+class _Publication(NamedTuple):
     """What is to be published, and where."""
 
     model: str | None
@@ -56,17 +56,17 @@ class _Wish(NamedTuple):
     language: str | None
 
 
-def build_hub_tab(shelf: ModelRegistry, store: RunStore) -> HubTab:
+def build_hub_tab(registry: ModelRegistry, store: RunStore) -> HubTab:
     """Lay the tab out and wire it."""
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
-            model = _build_publish(shelf, store)
+            model = _build_publish(registry, store)
         with gr.Column(scale=1, min_width=300):
             _build_fetch(store)
-    return HubTab(shelf, model)
+    return HubTab(registry, model)
 
 
-def _build_publish(shelf: ModelRegistry, store: RunStore) -> gr.Dropdown:
+def _build_publish(registry: ModelRegistry, store: RunStore) -> gr.Dropdown:
     gr.HTML("<h2>Publish</h2>")
     if has_sign_in():
         gr.LoginButton(size="sm")
@@ -86,23 +86,23 @@ def _build_publish(shelf: ModelRegistry, store: RunStore) -> gr.Dropdown:
     said = gr.HTML(elem_id="publish-said")
     files = gr.HTML(elem_id="publish-files")
     card = sheet("Model card", "What will be sent appears here before anything is.", height_rem=24, elem_id="card")
-    shown = gr.State(_NOTHING_SHOWN)
+    shown = gr.State(_NO_DIGEST)
 
-    def look(*wish: Any) -> list[Any]:
+    def look(*publication: Any) -> list[Any]:
         try:
-            parcel = _packed(shelf, store, _Wish(*wish))
+            parcel = _pack_model(registry, store, _Publication(*publication))
         except CharLSTMError as error:
-            return [_problem(error), *_nothing_shown()[1:]]
+            return [_problem(error), *_clear_preview()[1:]]
         sheet_value = written(text=parcel.card, is_code=True)
         return ["", _files_html(parcel), sheet_value, parcel.digest, gr.update(interactive=True)]
 
     def send(
-        request: gr.Request, oauth: gr.OAuthToken | None, looked_at: str, visible: str, *wish: Any
+        request: gr.Request, oauth: gr.OAuthToken | None, looked_at: str, visible: str, *publication: Any
     ) -> Iterator[list[Any]]:
         yield [_step_html(Step("packing")), gr.update(interactive=False)]
         try:
             token = _token(request, oauth)
-            parcel = _packed(shelf, store, _Wish(*wish))
+            parcel = _pack_model(registry, store, _Publication(*publication))
             if parcel.digest != looked_at:
                 raise HubError("this is not what was shown; press Show what will be sent, then Publish.")
             followed = Followed(lambda report: push(parcel, token, visible != _PUBLIC, None, report))
@@ -112,17 +112,17 @@ def _build_publish(shelf: ModelRegistry, store: RunStore) -> gr.Dropdown:
         except CharLSTMError as error:
             yield [_problem(error), gr.update(interactive=True)]
 
-    wish = [model, repo, language]
+    publication = [model, repo, language]
     pictures = [said, files, card, shown, publish]
-    show.click(look, wish, pictures, **PRIVATE)
-    publish.click(send, [shown, visibility, *wish], [said, publish], concurrency_limit=_AT_ONCE, **PRIVATE)
-    gr.on([model.change, repo.change, language.change], _nothing_shown, None, pictures, queue=False, **PRIVATE)
+    show.click(look, publication, pictures, **PRIVATE)
+    publish.click(send, [shown, visibility, *publication], [said, publish], concurrency_limit=_CONCURRENCY, **PRIVATE)
+    gr.on([model.change, repo.change, language.change], _clear_preview, None, pictures, queue=False, **PRIVATE)
     return model
 
 
-def _nothing_shown() -> list[Any]:
+def _clear_preview() -> list[Any]:
     """As long as nothing has been looked at, or what was is not what is wished for any more."""
-    return ["", "", written(), _NOTHING_SHOWN, gr.update(interactive=False)]
+    return ["", "", written(), _NO_DIGEST, gr.update(interactive=False)]
 
 
 def _build_fetch(store: RunStore) -> None:
@@ -152,17 +152,17 @@ def _build_fetch(store: RunStore) -> None:
         except CharLSTMError as error:
             yield [_problem(error), gr.update(interactive=True)]
 
-    gr.on([fetch.click, repo.submit], bring, [repo, revision], [said, fetch], concurrency_limit=_AT_ONCE, **PRIVATE)
+    gr.on([fetch.click, repo.submit], bring, [repo, revision], [said, fetch], concurrency_limit=_CONCURRENCY, **PRIVATE)
 
 
 def _token(request: gr.Request, oauth: gr.OAuthToken | None) -> str:
     """On a Space the visitor's login; elsewhere this machine's, which does not act for others in its network."""
-    if not is_public() and not _sits_here(request):
+    if not is_public() and not _is_local(request):
         raise HubError("the login of this machine acts only for whoever sits at it; publish from there.")
     return acting_token(oauth.token if oauth else None)
 
 
-def _sits_here(request: gr.Request) -> bool:
+def _is_local(request: gr.Request) -> bool:
     """Whether the request comes from this machine itself, as far as can be told: a proxy on it has its address too.
 
     A proxy mostly names whom it speaks for, passes on the host that was asked for, or speaks HTTP/1.0 (nginx, unless
@@ -173,17 +173,17 @@ def _sits_here(request: gr.Request) -> bool:
     headers = request.headers
     asked_for = urlsplit(f"//{headers.get('host', '')}").hostname
     is_direct = request.request is None or request.request.scope.get("http_version") != "1.0"
-    return is_direct and asked_for in (*_LOOPBACK, "localhost") and not any(name in headers for name in _OF_PROXIES)
+    return is_direct and asked_for in (*_LOOPBACK, "localhost") and not any(name in headers for name in _PROXY_HEADERS)
 
 
-def _packed(shelf: ModelRegistry, store: RunStore, wish: _Wish) -> Parcel:
+def _pack_model(registry: ModelRegistry, store: RunStore, publication: _Publication) -> Parcel:
     """Only a name of the shelf opens anything; paths never come from a visitor."""
-    shelf.load(wish.model)
-    folder = RunDir(store.root / str(wish.model))
+    registry.load(publication.model)
+    folder = RunDir(store.root / str(publication.model))
     history = RunHistory(folder)
     history.poll()
     try:
-        repo_id, language = (wish.repo_id or "")[:_LONGEST], (wish.language or "").strip() or None
+        repo_id, language = (publication.repo_id or "")[:_LONGEST], (publication.language or "").strip() or None
         return pack(folder.path, repo_id, history, language)
     except CharLSTMError as error:
         raise HubError(str(error).replace(f"{store.root}{os.sep}", "")) from None

@@ -34,20 +34,20 @@ class ModelRegistry:
 
     def __init__(self, root: Path, live: Callable[[], Mapping[str, Path]] = dict) -> None:
         """`live()` gives the files of running models by their names, as they were last saved."""
-        self._root, self._live = root, live
-        self._loaded = lru_cache(maxsize=_LOADED_AT_ONCE)(_load)
-        self._corpora = lru_cache(maxsize=_CORPORA_AT_ONCE)(_open)
+        self._root, self._live_models = root, live
+        self._load_model = lru_cache(maxsize=_LOADED_AT_ONCE)(_load_file)
+        self._open_corpus = lru_cache(maxsize=_CORPORA_AT_ONCE)(_open_text)
 
     def names(self) -> list[str]:
         """Names of the models there are now: the bundled ones first, then the newest first, then those in training."""
-        return [*self._saved(), *self._live()]
+        return [*self._saved_names(), *self._live_models()]
 
-    def _saved(self) -> list[str]:
+    def _saved_names(self) -> list[str]:
         try:
             names = [path.name for path in self._root.iterdir()]
         except OSError:  # no folder yet, or one that can't be listed
             return []
-        dated = [(name, self._modified(name)) for name in names]
+        dated = [(name, self._modified_ns(name)) for name in names]
         places = {name: place for place, name in enumerate(BUNDLED)}
         present = [
             (places.get(name, len(BUNDLED)), -modified, name) for name, modified in dated if modified is not None
@@ -55,9 +55,9 @@ class ModelRegistry:
         return [name for _, _, name in sorted(present)]
 
     def _file(self, name: str) -> Path:
-        return self._live().get(name, self._root / name / MODEL_FILE)
+        return self._live_models().get(name, self._root / name / MODEL_FILE)
 
-    def _modified(self, name: str) -> int | None:
+    def _modified_ns(self, name: str) -> int | None:
         """When the model named `name` was written, in nanoseconds; `None` if there is none that can be read."""
         try:
             return self._file(name).stat().st_mtime_ns
@@ -66,7 +66,7 @@ class ModelRegistry:
 
     def path(self, name: str) -> Path:
         """The folder of a model that is not in training; raises `CheckpointError`."""
-        if name not in self._saved():
+        if name not in self._saved_names():
             raise CheckpointError(f"there is no model named {str(name)[:80]}; choose another one.")
         return self._root / name
 
@@ -78,11 +78,11 @@ class ModelRegistry:
         name = name if name is not None else next(iter(self.names()), None)
         if name is None:
             raise CheckpointError("there is no model yet; train one first.")
-        modified = self._modified(name) if name in self.names() else None
+        modified = self._modified_ns(name) if name in self.names() else None
         if modified is None:
             raise CheckpointError("this model is no longer there; choose another one.")
         try:
-            return self._loaded(self._file(name), modified)
+            return self._load_model(self._file(name), modified)
         except CharLSTMError as error:  # the visitor knows the model by its name, not the server by its folders
             raise CheckpointError(str(error).replace(f"{self._root}/", "")) from None
 
@@ -100,11 +100,11 @@ class ModelRegistry:
             return None
         own = RunDir(self._root / name).corpus_file
         try:
-            corpus = self._corpora(own, origin.corpus, own.stat().st_mtime_ns)
+            corpus = self._open_corpus(own, origin.corpus, own.stat().st_mtime_ns)
         except OSError:  # it was trained on a named one, or on a file elsewhere
             if origin.corpus not in DATASETS or not is_available_offline(origin.corpus):
                 return None
-            corpus = self._corpora(None, origin.corpus, 0)
+            corpus = self._open_corpus(None, origin.corpus, 0)
         return corpus if corpus.sha256 == origin.corpus_sha256 else None
 
     def may_read(self, name: Any, visitor: str = "", username: str | None = None) -> bool:
@@ -116,7 +116,7 @@ class ModelRegistry:
         if name is None or not is_public():
             return True
         place = self._file(str(name)).parent
-        folder = RunDir(place.parent if str(name) in self._live() else place)
+        folder = RunDir(place.parent if str(name) in self._live_models() else place)
         return can_read(folder, folder.corpus_file.exists(), visitor, is_space_owner(username))
 
     def prompts(self, name: str | None) -> tuple[str, ...]:
@@ -137,11 +137,11 @@ class ModelRegistry:
         return corpus.beginnings if corpus else ()
 
 
-def _open(own: Path | None, name: str, _modified: int) -> Corpus:
+def _open_text(own: Path | None, name: str, _modified_ns: int) -> Corpus:
     return open_corpus(name) if own is None else open_file(own, "utf-8", name=name)
 
 
-def _load(file: Path, _modified: int) -> LanguageModel:
+def _load_file(file: Path, _modified_ns: int) -> LanguageModel:
     return LanguageModel.load(file)
 
 

@@ -14,10 +14,10 @@ from starlette.formparsers import MultiPartException
 from starlette.types import Message, Receive
 
 MOST_JSON_BYTES = 8_000_000  # a million pasted characters of any script
-_MOST_HELD_BYTES = 8 * MOST_JSON_BYTES  # by all requests together
-_MOST_VALUES = 100_000
-_DEEPEST = 100
-_MOST_FILES = 20  # at once: each holds a file open
+_MAX_TOTAL_BYTES = 8 * MOST_JSON_BYTES  # by all requests together
+_MAX_VALUES = 100_000
+_MAX_DEPTH = 100
+_MAX_FILES = 20  # at once: each holds a file open
 _UPLOAD_FRAME_BYTES = 100_000  # of an upload that are not its file
 _STRING = re.compile(rb'"[^"]*"?')  # one left open matches too, or each quote in it would be tried again
 _HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -62,7 +62,7 @@ class JsonReader:
         if num_before + len(part) > MOST_JSON_BYTES:
             most = MOST_JSON_BYTES // 1_000_000
             raise RequestRefused(413, f"This request is larger than {most} MB; upload a long text as a file.")
-        if self._held_bytes + len(part) > _MOST_HELD_BYTES:
+        if self._held_bytes + len(part) > _MAX_TOTAL_BYTES:
             raise RequestRefused(429, "Too many large requests arrive at the same time; try again in a moment.")
         self._held_bytes += len(part)
         return part
@@ -82,15 +82,15 @@ def check_json(body: bytes) -> Any:
 
 def _check_structure(body: bytes) -> None:
     num_openers = body.count(b"[") + body.count(b"{")
-    if num_openers <= _DEEPEST and body.count(b",") <= _MOST_VALUES:
+    if num_openers <= _MAX_DEPTH and body.count(b",") <= _MAX_VALUES:
         return
     # The commas and brackets of a text are no structure.
     bare = _STRING.sub(b"", body.replace(rb"\\", b"").replace(rb"\"", b""))
     num_openers = bare.count(b"[") + bare.count(b"{")
-    if num_openers + bare.count(b",") > _MOST_VALUES:
-        raise RequestRefused(413, f"This request has more than {_MOST_VALUES:,} values; send fewer.")
-    if num_openers > _DEEPEST and _depth(bare.translate(None, _NOT_BRACKETS)) > _DEEPEST:
-        raise RequestRefused(400, f"The values of this request are nested deeper than {_DEEPEST}; send flatter ones.")
+    if num_openers + bare.count(b",") > _MAX_VALUES:
+        raise RequestRefused(413, f"This request has more than {_MAX_VALUES:,} values; send fewer.")
+    if num_openers > _MAX_DEPTH and _depth(bare.translate(None, _NOT_BRACKETS)) > _MAX_DEPTH:
+        raise RequestRefused(400, f"The values of this request are nested deeper than {_MAX_DEPTH}; send flatter ones.")
 
 
 def _depth(brackets: bytes) -> int:
@@ -128,8 +128,8 @@ class BoundedUpload:
         if self._num_bytes > self._max_bytes + _UPLOAD_FRAME_BYTES:
             most = self._max_bytes / 1e6
             raise MultiPartException(f"The file is larger than the maximum allowed size of {most:,.12g} MB.")
-        if self._num_parts > _MOST_FILES + 1:  # the end has one
-            raise MultiPartException(f"At most {_MOST_FILES} files are taken at once; upload fewer.")
+        if self._num_parts > _MAX_FILES + 1:  # the end has one
+            raise MultiPartException(f"At most {_MAX_FILES} files are taken at once; upload fewer.")
         return message
 
 

@@ -19,9 +19,9 @@ from charlstm.ui.request_body import BoundedUpload, JsonReader, RequestRefused, 
 from charlstm.ui.trusted_hosts import TrustedHosts, is_origin_of
 
 _API = "/gradio_api/"
-_READING = ("GET", "HEAD", "OPTIONS")
-_OWN = ("same-origin", "none")  # Sec-Fetch-Site of a page of ours, and of what a person typed
-_DRAINED_SECONDS, _DRAINED_BYTES = 5, 32_000_000  # a sender that is cut off at once never reads why
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_OWN_SITES = ("same-origin", "none")  # Sec-Fetch-Site of a page of ours, and of what a person typed
+_DRAIN_SECONDS, _DRAIN_BYTES = 5, 32_000_000  # a sender that is cut off at once never reads why
 
 
 class RequestGuard:
@@ -43,24 +43,24 @@ class RequestGuard:
 
     async def _guard(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        answer = _Answer(send, self._hosts, headers.get("origin"))
+        response = _Response(send, self._hosts, headers.get("origin"))
         receive = body = _Body(receive)
         try:
             check_source(scope, headers, self._hosts)
-            if scope["method"] == "OPTIONS" and answer.is_for_other_site:
-                await answer.allow(headers)
-            elif scope["method"] in _READING or not has_body(headers):
-                await self._app(scope, receive, answer.send)
+            if scope["method"] == "OPTIONS" and response.is_for_other_site:
+                await response.allow(headers)
+            elif scope["method"] in _SAFE_METHODS or not has_body(headers):
+                await self._app(scope, receive, response.send)
             elif _content_type(headers) == "multipart/form-data" and scope["path"].rstrip("/").endswith("/upload"):
-                await self._app(scope, BoundedUpload(receive, headers, self._max_upload_bytes), answer.send)
+                await self._app(scope, BoundedUpload(receive, headers, self._max_upload_bytes), response.send)
             else:
-                await self._pass_json(scope, receive, answer)
+                await self._pass_json(scope, receive, response)
         except RequestRefused as refusal:
-            await answer.refuse(
+            await response.refuse(
                 refusal, receive, is_api=_API in scope["path"], drains=has_body(headers) and not body.is_over
             )
 
-    async def _pass_json(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+    async def _pass_json(self, scope: Scope, receive: Receive, response: "_Response") -> None:
         if _content_type(Headers(scope=scope)) != "application/json":
             raise RequestRefused(415, "Send JSON (Content-Type: application/json), or files to upload.")
         body, value = await self._json.read(receive)
@@ -72,7 +72,7 @@ class RequestGuard:
         try:
             if scope["path"].rstrip("/").endswith("/component_server"):
                 self._check_component(value)
-            await self._app(scope, replay, answer.send)
+            await self._app(scope, replay, response.send)
         finally:
             self._json.release(body)
 
@@ -106,8 +106,8 @@ def check_source(scope: Scope, headers: Headers, hosts: TrustedHosts) -> None:
 def _is_foreign(scope: Scope, headers: Headers, asked: list[str]) -> bool:
     """Whether a page of another site sends this; a link from there to a page of ours is none of that."""
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-    is_reading = scope["method"] in _READING
-    if site in _OWN:
+    is_reading = scope["method"] in _SAFE_METHODS
+    if site in _OWN_SITES:
         return False
     if site is not None:
         is_link = is_reading and headers.get("sec-fetch-mode") == "navigate" and _is_page(scope["path"])
@@ -142,7 +142,7 @@ class _Body:
         return message
 
 
-class _Answer:
+class _Response:
     """What goes back: with headers that keep other sites' pages away from it, but for named ones."""
 
     def __init__(self, send: Send, hosts: TrustedHosts, origin: str | None) -> None:
@@ -167,7 +167,7 @@ class _Answer:
             "Access-Control-Allow-Headers": asked.get("access-control-request-headers", ""),
             "Access-Control-Max-Age": "600",
         }
-        await self._whole(200, "text/plain; charset=utf-8", b"OK", headers)
+        await self._send_whole(200, "text/plain; charset=utf-8", b"OK", headers)
 
     async def refuse(self, refusal: RequestRefused, receive: Receive, is_api: bool, drains: bool) -> None:
         """Say why, in the form that the asker reads, and let it finish sending."""
@@ -175,13 +175,13 @@ class _Answer:
             return
         kind = "application/json" if is_api else "text/plain; charset=utf-8"
         body = json.dumps({"detail": refusal.sentence}).encode() if is_api else f"{refusal.sentence}\n".encode()
-        await self._whole(refusal.status, kind, body, {"Connection": "close"} if drains else {}, more_body=drains)
+        await self._send_whole(refusal.status, kind, body, {"Connection": "close"} if drains else {}, more_body=drains)
         if drains:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(_drain(receive), _DRAINED_SECONDS)
+                await asyncio.wait_for(_drain(receive), _DRAIN_SECONDS)
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _whole(
+    async def _send_whole(
         self, status: int, content_type: str, body: bytes, more: dict[str, str], more_body: bool = False
     ) -> None:
         headers = {"Content-Type": content_type, "Content-Length": str(len(body)), **more}
@@ -206,7 +206,7 @@ class _Answer:
 
 async def _drain(receive: Receive) -> None:
     num_bytes = 0
-    while num_bytes < _DRAINED_BYTES:
+    while num_bytes < _DRAIN_BYTES:
         message: dict[str, Any] = dict(await receive())
         num_bytes += len(message.get("body", b""))
         if message["type"] == "http.disconnect" or not message.get("more_body", False):

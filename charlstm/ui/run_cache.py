@@ -21,9 +21,9 @@ from charlstm.ui import run_view
 from charlstm.ui.models import uses_code_font
 from charlstm.ui.run_view import Lines, Requests
 
-_LOOK_SECONDS = 0.4  # how old a look may be that visitors share
+_REFRESH_SECONDS = 0.4  # how old a look may be that visitors share
 _HURRY_SECONDS = 0.1  # while a run has been asked something that is not in effect yet
-_REMEMBERED = 24  # histories kept in memory
+_MAX_HISTORIES = 24  # histories kept in memory
 _LINES_KEPT = 8  # of each run: a page that is a few looks behind is sent only what is new
 _SAMPLES_SENT = 300  # rows of the timeline at once
 _SHORT_TEXT_BYTES = 5000  # a latest sample up to this length comes with the tick
@@ -52,7 +52,7 @@ class CachedRun:
         self.summary, self.history = summary, history
         self.sections: dict[str, VersionedPart] = {}
         self.is_asked = False  # whether something that was asked for is not in effect yet
-        self._looked, self._version = -1e9, -1
+        self._read_at, self._version = -1e9, -1
         self._lines: dict[bool, OrderedDict[str, Lines]] = {False: OrderedDict(), True: OrderedDict()}
         self._lines_version = {False: -1, True: -1}
         self._clock: list[list[float]] = []
@@ -63,9 +63,9 @@ class CachedRun:
     def refresh(self, summary: RunSummary, manager: RunManager, is_fresh: bool = False) -> None:
         """Read what is new, unless that was done just before."""
         now = time.monotonic()
-        if not is_fresh and now - self._looked < _LOOK_SECONDS and summary is self.summary and not self.is_asked:
+        if not is_fresh and now - self._read_at < _REFRESH_SECONDS and summary is self.summary and not self.is_asked:
             return
-        self._looked, self.summary = now, summary
+        self._read_at, self.summary = now, summary
         history = manager.history(summary.folder)
         if history is not self.history:  # another run took the name
             self.history, self._version = history, -1
@@ -75,7 +75,7 @@ class CachedRun:
             self._version = self.history.version
             self.sections["refs"] = versioned_part(run_view.baseline_lines(self.history))
             self.sections["marks"] = versioned_part(run_view.chart_marks(self.history))
-            self._look_at_samples()
+            self._read_samples()
 
     def _state(self) -> dict[str, Any]:
         run, folder = self.summary, self.summary.folder
@@ -85,7 +85,7 @@ class CachedRun:
         self.is_asked = state["is_asked"]
         return {**state, "is_code": uses_code_font(run.corpus)}
 
-    def _look_at_samples(self) -> None:
+    def _read_samples(self) -> None:
         count = len(self._samples)
         latest = self.history.sample(count - 1) if count else None
         if count and (latest is None or latest.step != self._samples[-1][0] or latest.text != self._latest_text):
@@ -93,7 +93,7 @@ class CachedRun:
             self._num_cuts += 1
         for index in range(max(0, len(self._samples) - 1), self.history.num_samples):
             if (sample := self.history.sample(index)) is not None:
-                self._samples[index:] = [[sample.step, _rounded(sample.train_loss), _rounded(sample.val_loss)]]
+                self._samples[index:] = [[sample.step, _round_loss(sample.train_loss), _round_loss(sample.val_loss)]]
                 self._latest_text = sample.text
 
     def curves(self, is_overlaid: bool, tag_of_page: str) -> VersionedPart:
@@ -136,7 +136,7 @@ class CachedRun:
         return texts
 
 
-def _rounded(loss: float | None) -> float | None:
+def _round_loss(loss: float | None) -> float | None:
     return loss if loss is None else round(loss, 3)
 
 
@@ -146,17 +146,17 @@ class RunCache:
     def __init__(self, manager: RunManager) -> None:
         self.manager = manager
         self.lock = manager.reading
-        self._watched: OrderedDict[str, CachedRun] = OrderedDict()
+        self._cached_runs: OrderedDict[str, CachedRun] = OrderedDict()
         self._runs: list[RunSummary] = []
-        self._looked = -1e9
+        self._read_at = -1e9
 
     def runs(self, is_fresh: bool = False) -> list[RunSummary]:
         """All runs, the newest first, as of a moment ago."""
         with self.lock:
-            is_hurried = any(watched.is_asked for watched in self._watched.values())
-            if is_fresh or time.monotonic() - self._looked > (_HURRY_SECONDS if is_hurried else _LOOK_SECONDS):
+            is_hurried = any(cached.is_asked for cached in self._cached_runs.values())
+            if is_fresh or time.monotonic() - self._read_at > (_HURRY_SECONDS if is_hurried else _REFRESH_SECONDS):
                 self._runs = self.manager.runs()
-                self._looked = time.monotonic()
+                self._read_at = time.monotonic()
             return self._runs
 
     def summary(self, name: Any) -> RunSummary:
@@ -166,15 +166,16 @@ class RunCache:
             raise RunError("this run is no longer there; choose another one.")
         return found
 
-    def watched(self, summary: RunSummary, is_fresh: bool = False) -> CachedRun:
+    def cached_run(self, summary: RunSummary, is_fresh: bool = False) -> CachedRun:
         """What is drawn of a run, as of a moment ago; to be used while `lock` is held."""
         with self.lock:
-            watched = self._watched.pop(summary.name, None) or CachedRun(summary, self.manager.history(summary.folder))
-            self._watched[summary.name] = watched  # the latest asked for stays longest
-            while len(self._watched) > _REMEMBERED:
-                self._watched.popitem(last=False)
-            watched.refresh(summary, self.manager, is_fresh)
-            return watched
+            cached = self._cached_runs.pop(summary.name, None)
+            cached = cached or CachedRun(summary, self.manager.history(summary.folder))
+            self._cached_runs[summary.name] = cached  # the latest asked for stays longest
+            while len(self._cached_runs) > _MAX_HISTORIES:
+                self._cached_runs.popitem(last=False)
+            cached.refresh(summary, self.manager, is_fresh)
+            return cached
 
     def active(self) -> RunSummary | None:
         """The run that is going on."""

@@ -31,34 +31,34 @@ _DELETED_SENT = 30  # deleted runs at once
 class RunEndpoints:
     """The functions, each from one JSON object to another."""
 
-    def __init__(self, watch: RunCache) -> None:
-        self.watch = watch
+    def __init__(self, cache: RunCache) -> None:
+        self.cache = cache
 
     def functions(self) -> list[Callable[..., Any]]:
         """For `gr.HTML(server_functions=...)`, which wants plain functions."""
 
         def tick(asked: Any, profile: gr.OAuthProfile | None) -> Any:
-            return self._tick(_object(asked), is_space_owner(profile.username if profile else None))
+            return self._tick(_as_mapping(asked), is_space_owner(profile.username if profile else None))
 
         def act(asked: Any, profile: gr.OAuthProfile | None) -> Any:
-            return self._act(_object(asked), is_space_owner(profile.username if profile else None))
+            return self._act(_as_mapping(asked), is_space_owner(profile.username if profile else None))
 
         def samples(asked: Any) -> Any:
-            return self._samples(_object(asked))
+            return self._samples(_as_mapping(asked))
 
         def zoom(asked: Any) -> Any:
-            return self._zoom(_object(asked))
+            return self._zoom(_as_mapping(asked))
 
         def download(asked: Any) -> Any:
-            return self._download(_object(asked))
+            return self._download(_as_mapping(asked))
 
         return [tick, act, samples, zoom, download]
 
     def _tick(self, asked: Mapping[str, Any], is_owner: bool) -> Any:
         """The sections that the page has not, as far as one answer holds them; `None` if there is nothing new."""
-        tags = _object(asked.get("tags"))
-        with self.watch.lock:
-            shown = self._shown(asked.get("run"))
+        tags = _as_mapping(asked.get("tags"))
+        with self.cache.lock:
+            shown = self._shown_run(asked.get("run"))
             sections = self._sections(shown, asked, tags)
         # What the page hides is refused by `_act` as well.
         may = shown is not None and can_control(shown, str(asked.get("visitor")), is_owner)
@@ -80,44 +80,44 @@ class RunEndpoints:
             return None
         return {"run": run, "sections": sent, "more": is_more or _is_cut(sent)}
 
-    def _shown(self, name: Any) -> RunSummary | None:
-        runs = {run.name: run for run in self.watch.runs()}
-        wished = name if isinstance(name, str) and name in runs else self.watch.to_show()
-        return runs[wished] if wished else None
+    def _shown_run(self, name: Any) -> RunSummary | None:
+        runs = {run.name: run for run in self.cache.runs()}
+        requested = name if isinstance(name, str) and name in runs else self.cache.to_show()
+        return runs[requested] if requested else None
 
     def _sections(
         self, shown: RunSummary | None, asked: Mapping[str, Any], tags: Mapping[str, Any]
     ) -> dict[str, VersionedPart]:
-        active = self.watch.active()
-        house = run_view.header_status(active, self.watch.watched(active).history if active else None)
-        sections = {"house": versioned_part(house)}
+        active = self.cache.active()
+        status_line = run_view.header_status(active, self.cache.cached_run(active).history if active else None)
+        sections = {"house": versioned_part(status_line)}
         if shown is None:
             sections["state"] = versioned_part(None)
         else:
-            watched = self.watch.watched(shown)
-            sections |= watched.sections
-            sections[f"curves/{shown.name}"] = watched.curves(False, str(tags.get(f"curves/{shown.name}")))
+            cached_run = self.cache.cached_run(shown)
+            sections |= cached_run.sections
+            sections[f"curves/{shown.name}"] = cached_run.curves(False, str(tags.get(f"curves/{shown.name}")))
             has = asked.get("samples")
             sections["samples"] = (
-                watched.samples(*has) if isinstance(has, list) and len(has) == 2 else watched.samples("", 0)
+                cached_run.samples(*has) if isinstance(has, list) and len(has) == 2 else cached_run.samples("", 0)
             )
-        sections["runs"] = versioned_part([run.name for run in self.watch.runs()])
-        for run in self.watch.runs():
+        sections["runs"] = versioned_part([run.name for run in self.cache.runs()])
+        for run in self.cache.runs():
             sections[f"row/{run.name}"] = versioned_part(run_view.table_row(run, run.name in BUNDLED))
         sections["trash"] = versioned_part(self._trash(asked.get("deleted")))
-        for run in self._compared(asked, shown):
-            watched = self.watch.watched(run)
-            sections[f"curves/{run.name}"] = watched.curves(True, str(tags.get(f"curves/{run.name}")))
+        for run in self._compared_runs(asked, shown):
+            cached_run = self.cache.cached_run(run)
+            sections[f"curves/{run.name}"] = cached_run.curves(True, str(tags.get(f"curves/{run.name}")))
         return sections
 
-    def _compared(self, asked: Mapping[str, Any], shown: RunSummary | None) -> list[RunSummary]:
+    def _compared_runs(self, asked: Mapping[str, Any], shown: RunSummary | None) -> list[RunSummary]:
         names = asked.get("compared")
-        wished = set(map(str, names[:_MOST_COMPARED])) if isinstance(names, list) else set()
-        return [run for run in self.watch.runs() if run.name in wished and run != shown]
+        requested = set(map(str, names[:_MOST_COMPARED])) if isinstance(names, list) else set()
+        return [run for run in self.cache.runs() if run.name in requested and run != shown]
 
     def _trash(self, begin: Any) -> dict[str, Any]:
         """Some of the deleted runs, from the one at `begin` on, and how many there are."""
-        deleted = self.watch.manager.trash()
+        deleted = self.cache.manager.trash()
         first = max(0, min(begin, len(deleted) - 1)) if isinstance(begin, int) else 0
         shown = [
             {"id": each.id, "label": each.label, "when": run_view.format_deleted_at(each.deleted_at)}
@@ -133,20 +133,20 @@ class RunEndpoints:
             return {"problem": error_text(error)}
         except (TypeError, ValueError):
             return {"problem": "This can't be done with these values; check them and try again."}
-        self.watch.runs(is_fresh=True)
+        self.cache.runs(is_fresh=True)
         answer: dict[str, Any] = {"problem": "", "show": show}
         if asked.get("action") not in ("delete", "restore"):
-            with self.watch.lock:
-                state = self.watch.watched(self.watch.summary(asked.get("run")), is_fresh=True).sections["state"]
+            with self.cache.lock:
+                state = self.cache.cached_run(self.cache.summary(asked.get("run")), is_fresh=True).sections["state"]
             answer["sections"] = {"state": [state.tag, state.value]}
         return answer
 
     def _do(self, asked: Mapping[str, Any], action: str, is_owner: bool) -> str | None:
         """Returns the run to show then, if it is another one."""
-        manager, visitor = self.watch.manager, str(asked.get("visitor"))
+        manager, visitor = self.cache.manager, str(asked.get("visitor"))
         if action == "restore":
             return self._restore(str(asked.get("run")), visitor, is_owner)
-        run = self.watch.summary(asked.get("run"))
+        run = self.cache.summary(asked.get("run"))
         require_control(run, visitor, is_owner)
         name = run.name
         if name in BUNDLED and action in ("rename", "delete"):
@@ -158,8 +158,8 @@ class RunEndpoints:
             "unqueue": lambda: manager.stop(name),
             "save": lambda: manager.steer(name, save=True),
             "rate": lambda: manager.steer(name, rate_factor=float(asked["factor"])),
-            "resume": lambda: self._go_on(run, lambda: manager.resume(name)),
-            "extend": lambda: self._go_on(
+            "resume": lambda: self._continue_training(run, lambda: manager.resume(name)),
+            "extend": lambda: self._continue_training(
                 run, lambda: manager.extend(name, Extension(minutes=float(asked["minutes"])))
             ),
             "rename": lambda: manager.rename(name, str(asked["label"])),
@@ -170,35 +170,35 @@ class RunEndpoints:
         acts[action]()
         return None
 
-    def _go_on(self, run: RunSummary, begin: Callable[[], object]) -> None:
+    def _continue_training(self, run: RunSummary, begin: Callable[[], object]) -> None:
         if run.status not in (*ACTIVE, "queued"):  # of which the manager has something else to say
             check_before_resuming(run.folder)
         begin()
 
     def _restore(self, trash_id: str, visitor: str, is_owner: bool) -> str:
-        deleted = next((each for each in self.watch.manager.trash() if each.id == trash_id), None)
+        deleted = next((each for each in self.cache.manager.trash() if each.id == trash_id), None)
         if deleted is None:
             raise RunError("this run is no longer among the deleted ones.")
         require_control(deleted, visitor, is_owner)
-        return self.watch.manager.restore(trash_id).name
+        return self.cache.manager.restore(trash_id).name
 
     def _samples(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         number = asked.get("number")
-        with self.watch.lock:
+        with self.cache.lock:
             try:
-                watched = self.watch.watched(self.watch.summary(asked.get("run")))
+                cached_run = self.cache.cached_run(self.cache.summary(asked.get("run")))
             except RunError as error:
                 return {"problem": error_text(error)}
-            return {"texts": watched.texts(number) if isinstance(number, int) and number >= 0 else []}
+            return {"texts": cached_run.texts(number) if isinstance(number, int) and number >= 0 else []}
 
     def _zoom(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """The curves between two steps, in as many points as they have as a whole."""
         steps = asked.get("range")
         if not isinstance(steps, list) or len(steps) != 2 or not all(isinstance(step, int) for step in steps):
             return {"problem": "There is no such part of the curve."}
-        with self.watch.lock:
+        with self.cache.lock:
             try:
-                history = self.watch.watched(self.watch.summary(asked.get("run"))).history
+                history = self.cache.cached_run(self.cache.summary(asked.get("run"))).history
             except RunError as error:
                 return {"problem": error_text(error)}
             return {"lines": run_view.delta(None, run_view.chart_lines(history, *steps))}
@@ -206,7 +206,7 @@ class RunEndpoints:
     def _download(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """A piece of the run's model, in base64; the page puts the pieces together."""
         try:
-            file = self.watch.summary(asked.get("run")).folder.path / MODEL_FILE
+            file = self.cache.summary(asked.get("run")).folder.path / MODEL_FILE
             offset = max(0, int(asked.get("offset", 0)))
             with file.open("rb") as opened:
                 stamp = os.fstat(opened.fileno()).st_mtime_ns
@@ -220,7 +220,7 @@ class RunEndpoints:
         return {"data": base64.b64encode(data).decode(), "total": total, "stamp": str(stamp)}
 
 
-def _object(value: Any) -> Mapping[str, Any]:
+def _as_mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 

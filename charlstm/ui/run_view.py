@@ -43,7 +43,7 @@ _ACTIONS: dict[Status, tuple[str, ...]] = {
 LOSSES, OTHERS = ("training", "smoothed", "validation"), ("learning_rate", "grad_norm", "chars_per_second")
 OVERLAID = ("smoothed", "validation")
 _TINY = 20
-_GOING = ("running", "paused")
+_IN_PROGRESS = ("running", "paused")
 _LOSS_POINTS, _OTHER_POINTS, _OVERLAID_POINTS, _CLOCK_POINTS = 240, 120, 160, 60  # together far below 20 kB
 
 
@@ -128,29 +128,29 @@ def _pending_requests(asked: Requests) -> list[str]:
     control, answer = asked
     if control.stop:
         return ["stops as soon as this step is done"]
-    wishes = [
+    pending = [
         (control.pause and not answer.is_paused, "pausing"),
         (not control.pause and answer.is_paused, "continuing"),
         (control.save > answer.done, "saving"),
         ((control.rate_factor or 1.0) != answer.rate_factor, "changing the learning rate"),
     ]
-    return [wish for is_wished, wish in wishes if is_wished]
+    return [words for is_pending, words in pending if is_pending]
 
 
 def _figures(run: RunSummary, history: RunHistory) -> list[list[str]]:
     progress, loss = history.latest, history.val_loss
-    left = history.time_left() if run.status in _GOING else None
+    left = history.time_left() if run.status in _IN_PROGRESS else None
     rate = f"{progress.chars_per_second:,.0f}" if progress and progress.step else "–"
     bits = f"nats per character ({loss / math.log(2):.2f} bits)" if loss is not None else "nats per character"
     return [
         ["best validation", f"{loss:.3f}" if loss is not None else "–", bits],
         ["speed", rate, "characters per second"],
-        ["time left", format_duration(left) if left is not None else "–", _elapsed(progress)],
+        ["time left", format_duration(left) if left is not None else "–", _elapsed_text(progress)],
         ["passes", f"{progress.num_passes:.2f}" if progress else "–", "over the training text"],
     ]
 
 
-def _elapsed(progress: Progress | None) -> str:
+def _elapsed_text(progress: Progress | None) -> str:
     return f"{format_duration(progress.elapsed_seconds)} gone" if progress else "not begun"
 
 
@@ -177,7 +177,7 @@ def header_status(active: RunSummary | None, history: RunHistory | None) -> dict
         parts.append(f"step {progress.step:,}")
     if history and history.val_loss is not None:
         parts.append(f"validation {history.val_loss:.2f}")
-    if history and active.status in _GOING and (left := history.time_left()) is not None:
+    if history and active.status in _IN_PROGRESS and (left := history.time_left()) is not None:
         parts.append(f"{format_duration(left)} left")
     return {"run": active.name, "status": active.status, "sign": sign, "text": " · ".join(parts)}
 

@@ -56,9 +56,9 @@ class BoundedConnection(H11Protocol):
         """Look at it again later, if there is room for it."""
         super().connection_made(transport)
         self._num_bytes = self._num_bytes_before = 0
-        self._seen: object = None  # the request that was the last one at the last look
-        self._timer = self.loop.call_later(self.patience_seconds, self._look)
-        self._since = self.loop.time()
+        self._last_cycle: object = None  # the request that was the last one at the last look
+        self._timer = self.loop.call_later(self.patience_seconds, self._check_progress)
+        self._last_data_at = self.loop.time()
         if len(self.connections) > self.most_connections and not self._make_room():
             self._is_refused = True
             transport.write(_BUSY)
@@ -72,7 +72,7 @@ class BoundedConnection(H11Protocol):
         if self._is_refused:
             return
         self._num_bytes += len(data)
-        self._since = self.loop.time()
+        self._last_data_at = self.loop.time()
         super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -85,21 +85,21 @@ class BoundedConnection(H11Protocol):
         """Whether nothing can be done before the client sends the rest of a request."""
         return self.conn.their_state in (h11.IDLE, h11.SEND_BODY) and not self.flow.read_paused
 
-    def _look(self) -> None:
-        is_same = self.cycle is self._seen
+    def _check_progress(self) -> None:
+        is_same = self.cycle is self._last_cycle
         is_slow = self.conn.their_state is h11.IDLE or self._num_bytes < self._num_bytes_before + _LEAST_BYTES
         if self.waits_for_client and is_same and is_slow:
             self.transport.close()
             return
-        self._seen, self._num_bytes_before = self.cycle, self._num_bytes
-        self._timer = self.loop.call_later(self.patience_seconds, self._look)
+        self._last_cycle, self._num_bytes_before = self.cycle, self._num_bytes
+        self._timer = self.loop.call_later(self.patience_seconds, self._check_progress)
 
     def _make_room(self) -> bool:
         waiting = [each for each in self.connections if isinstance(each, BoundedConnection) and each is not self]
         waiting = [each for each in waiting if each.waits_for_client and not each.transport.is_closing()]
         if not waiting:
             return False
-        oldest = min(waiting, key=lambda each: each._since)
+        oldest = min(waiting, key=lambda each: each._last_data_at)
         oldest.transport.abort()
         self.connections.discard(oldest)  # now, not when the loop has heard of it
         return True
@@ -111,7 +111,7 @@ class Server(http_server.Server):
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
         super().__init__(config)
         self._sockets = sockets
-        self._warned = -_WARN_SECONDS
+        self._last_warning = -_WARN_SECONDS
 
     def run_in_thread(self) -> None:
         """Return when it accepts connections; raises `CharLSTMError` if it ends before."""
@@ -130,8 +130,8 @@ class Server(http_server.Server):
     def _report(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if not str(context.get("message")).startswith("socket.accept()"):
             loop.default_exception_handler(context)
-        elif (now := time.monotonic()) - self._warned >= _WARN_SECONDS:
-            self._warned = now
+        elif (now := time.monotonic()) - self._last_warning >= _WARN_SECONDS:
+            self._last_warning = now
             _log.warning("no connection can be accepted (%s); those that close make room", context.get("exception"))
 
 
@@ -144,14 +144,14 @@ def start_server(
     port = int(sockets[0].getsockname()[1])
     BoundedConnection.most_connections = _connection_limit()
     options: dict[str, Any] = {"http": BoundedConnection, "ws": "none", "backlog": _BACKLOG, "log_level": "warning"}
-    config = uvicorn.Config(app=_guarded(app, host), host=host, port=port, **options)
+    config = uvicorn.Config(app=_guard_app(app, host), host=host, port=port, **options)
     server = Server(config, sockets)
     server.run_in_thread()
     name = f"[{host}]" if ":" in host else host
-    return name, port, f"http://{_reachable(host)}:{port}/", server
+    return name, port, f"http://{_local_host(host)}:{port}/", server
 
 
-def _guarded(app: App, host: str) -> RequestGuard:
+def _guard_app(app: App, host: str) -> RequestGuard:
     """`app` behind what each request passes, and with sessions that a flood can't take from open pages."""
     blocks = app.get_blocks()
     pages = OpenPages(app)
@@ -234,7 +234,7 @@ def _listen(family: int, address: tuple[Any, ...], takes_both: bool) -> socket.s
     return bound
 
 
-def _reachable(host: str) -> str:
+def _local_host(host: str) -> str:
     """A name for it in an address that this machine can ask."""
     if host in ("", "0.0.0.0"):  # noqa: S104  compared
         return "127.0.0.1"

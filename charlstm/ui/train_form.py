@@ -25,9 +25,9 @@ from charlstm.ui.run_cache import RunCache
 
 NEW_MODEL = "a new model"
 _FIRST_PRESET = "minute"
-_OWN_PLACE = ("corpus", "encoding", "max_minutes")  # not under Advanced: they have a place of their own
+_OUTSIDE_ADVANCED = ("corpus", "encoding", "max_minutes")  # not under Advanced: they have a place of their own
 MODEL_FIELDS = tuple(ModelConfig.model_fields)
-TRAIN_FIELDS = tuple(name for name in TrainConfig.model_fields if name not in _OWN_PLACE)
+TRAIN_FIELDS = tuple(name for name in TrainConfig.model_fields if name not in _OUTSIDE_ADVANCED)
 ADVANCED = (*MODEL_FIELDS, *TRAIN_FIELDS)
 _BEFORE_ADVANCED = 6  # values that are kept in front of those under Advanced
 _PASTED_INFO = "This browser keeps up to a million characters of it; choose a longer one as a file"
@@ -91,7 +91,7 @@ class FormValues:
     def flat(self) -> dict[str, Any]:
         """The settings as one flat mapping, without the text."""
         numbers = {"max_minutes": self.minutes, **self.advanced}
-        return {name: _whole(value) for name, value in numbers.items()}
+        return {name: _integral(value) for name, value in numbers.items()}
 
     def name(self) -> str:
         """The preset's, or `presets.OWN` where its values were changed."""
@@ -100,10 +100,10 @@ class FormValues:
         return self.preset if is_plain and self.parent == NEW_MODEL else OWN
 
 
-def build_form(watch: RunCache, uploads: Uploads) -> Form:
+def build_form(cache: RunCache, uploads: Uploads) -> Form:
     """Lay the form out and wire what needs nothing but itself."""
     first, preset = default_corpus(), Settings.preset(_FIRST_PRESET)
-    summary = escape_html(preset_summary(_FIRST_PRESET, first, watch.runs()))
+    summary = escape_html(preset_summary(_FIRST_PRESET, first, cache.runs()))
     sources = [
         *((name, name) for name in DATASETS),
         ("a file of mine", corpus_picker.UPLOAD),
@@ -127,7 +127,7 @@ def build_form(watch: RunCache, uploads: Uploads) -> Form:
         upload=gr.Textbox(visible=False),
         kept=gr.Textbox(visible=False),
     )
-    _wire(form, watch, uploads)
+    _wire(form, cache, uploads)
     return form
 
 
@@ -147,7 +147,7 @@ def _build_advanced(preset: Settings) -> dict[str, Any]:
     return {"more": more, "parent": parent, "advanced": advanced}
 
 
-def _wire(form: Form, watch: RunCache, uploads: Uploads) -> None:
+def _wire(form: Form, cache: RunCache, uploads: Uploads) -> None:
     """What is chosen shows its box, its facts and its values; what is wrong is said on leaving a field."""
     boxes = [form.file, form.pasted, form.encoding, form.problem]
     form.corpus.change(_source_updates, form.corpus, boxes, queue=False, **PRIVATE)
@@ -155,13 +155,13 @@ def _wire(form: Form, watch: RunCache, uploads: Uploads) -> None:
     gr.on(changes, corpus_picker.corpus_summary, form.source, form.facts, **PRIVATE)
 
     def summary(preset: str, corpus: str) -> str:
-        return escape_html(preset_summary(preset, corpus, watch.runs()))
+        return escape_html(preset_summary(preset, corpus, cache.runs()))
 
     gr.on([form.preset.change, form.corpus.change], summary, [form.preset, form.corpus], form.summary, **PRIVATE)
     numbers = [form.minutes, *form.advanced.values()]
     form.preset.input(lambda name: _values_of(Settings.preset(name)), form.preset, numbers, queue=False, **PRIVATE)
     left = [each.blur for each in numbers]
-    gr.on(left, lambda *_: None, numbers, None, validator=lambda *values: _verdicts(values), **PRIVATE)
+    gr.on(left, lambda *_: None, numbers, None, validator=lambda *values: _check_numbers(values), **PRIVATE)
     gr.on([form.file.upload, form.file.clear], uploads.keep, form.file, form.upload, queue=False, **PRIVATE)
     kept = [form.corpus, form.pasted, form.encoding, form.preset, form.parent, *numbers, form.upload]
     gr.on([each.change for each in kept], None, kept, None, js=_KEEP, queue=False, **PRIVATE)
@@ -181,10 +181,10 @@ def restore(kept_json: str, uploads: Uploads) -> list[Any]:
     corpus, pasted, encoding, preset, parent, *numbers, upload = kept
     file = uploads.find(upload)
     return [
-        _one_of((*DATASETS, corpus_picker.UPLOAD, corpus_picker.PASTE, corpus_picker.ADDRESS), corpus),
+        _choice_or_skip((*DATASETS, corpus_picker.UPLOAD, corpus_picker.PASTE, corpus_picker.ADDRESS), corpus),
         pasted if isinstance(pasted, str) else gr.skip(),
         encoding if isinstance(encoding, str) and not _problem("encoding", encoding) else gr.skip(),
-        _one_of(tuple(PRESETS), preset),
+        _choice_or_skip(tuple(PRESETS), preset),
         parent if isinstance(parent, str) else gr.skip(),
         *(value if isinstance(value, str | int | float) else gr.skip() for value in numbers),
         upload if file else "",
@@ -192,7 +192,7 @@ def restore(kept_json: str, uploads: Uploads) -> list[Any]:
     ]
 
 
-def _one_of(choices: tuple[str, ...], value: Any) -> Any:
+def _choice_or_skip(choices: tuple[str, ...], value: Any) -> Any:
     return value if value in choices else gr.skip()
 
 
@@ -216,13 +216,13 @@ def _values_of(settings: Settings) -> list[Any]:
 def validate_fields(*values: Any) -> list[Any]:
     """For each of `Form.values` whether it can be, and else why not."""
     fine = [gr.validate(True, "")] * 6
-    return [*fine, *_verdicts(values[6:])]
+    return [*fine, *_check_numbers(values[6:])]
 
 
 def first_error(*values: Any) -> list[Any]:
     """The first of `verdicts` that is a refusal, for the line below Start, with Advanced opened to show its field."""
     names = ("max_minutes", *ADVANCED)
-    for name, verdict in zip(names, _verdicts(values[6:]), strict=True):
+    for name, verdict in zip(names, _check_numbers(values[6:]), strict=True):
         if not verdict["is_valid"]:
             words = name.replace("_", " ").capitalize()
             return [
@@ -232,11 +232,11 @@ def first_error(*values: Any) -> list[Any]:
     return [gr.skip(), gr.skip()]
 
 
-def _verdicts(numbers: tuple[Any, ...]) -> list[Any]:
+def _check_numbers(numbers: tuple[Any, ...]) -> list[Any]:
     problems = [_problem(name, value) for name, value in zip(("max_minutes", *ADVANCED), numbers, strict=True)]
     if not any(problems):
         try:
-            flat = dict(zip(("max_minutes", *ADVANCED), map(_whole, numbers), strict=True))
+            flat = dict(zip(("max_minutes", *ADVANCED), map(_integral, numbers), strict=True))
             Settings.from_flat(flat)
         except ConfigError as error:
             problems[0] = error_text(error)
@@ -249,13 +249,13 @@ def _problem(name: str, value: Any) -> str:
         return "Missing."
     cls = ModelConfig if name in ModelConfig.model_fields else TrainConfig
     try:
-        validate(cls, {name: _whole(value)})
+        validate(cls, {name: _integral(value)})
     except CharLSTMError as error:
         return capitalize(str(error).split("; ", 1)[-1])
     return ""
 
 
-def _whole(value: Any) -> Any:
+def _integral(value: Any) -> Any:
     """A number of the page, where 8 may arrive as 8.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -271,19 +271,19 @@ def _source_updates(kind: str) -> list[Any]:
     return [gr.update(visible=is_file), box, gr.update(visible=is_file or is_address), ""]
 
 
-class _Recorded(NamedTuple):
+class _ReferenceResult(NamedTuple):
     val_loss: float
     seconds: float
 
 
 # On 2 cores, auto for 3 minutes (docs/results.md, "Presets").
-_RECORDED = {
-    "auto": _Recorded(1.4088, 180),
-    "minute": _Recorded(1.4790, 60),
-    "best": _Recorded(1.3769, 53 * 60),
-    "blog": _Recorded(1.6353, 93),
+_REFERENCE_RESULTS = {
+    "auto": _ReferenceResult(1.4088, 180),
+    "minute": _ReferenceResult(1.4790, 60),
+    "best": _ReferenceResult(1.3769, 53 * 60),
+    "blog": _ReferenceResult(1.6353, 93),
 }
-_RECORDED_RATE = 5289 / 60  # steps per second of `minute` there (docs/results.md, "Presets")
+_REFERENCE_RATE = 5289 / 60  # steps per second of `minute` there (docs/results.md, "Presets")
 _TELLING_SECONDS = 20  # a run that was shorter says little of the machine
 OWN = "own"  # in the name of a run whose settings are no preset's
 
@@ -303,10 +303,10 @@ def preset_summary(preset: str, corpus: str, runs: Iterable[RunSummary]) -> str:
     limits = ((train.max_minutes, "minutes"), (train.max_passes, "passes over the text"), (train.max_steps, "steps"))
     end = ", ".join(f"{limit:g} {unit}" for limit, unit in limits if limit).replace("1 minutes", "1 minute")
     what = f"{capitalize(PRESET_SUMMARIES[preset])}: {shape}; {end.replace('1 passes', '1 pass')}."
-    return f"{what} {_reached(preset, corpus, runs)}"
+    return f"{what} {_result_text(preset, corpus, runs)}"
 
 
-def _reached(preset: str, corpus: str, runs: Iterable[RunSummary]) -> str:
+def _result_text(preset: str, corpus: str, runs: Iterable[RunSummary]) -> str:
     named = re.compile(re.escape(f"{Path(corpus).stem}-{preset}") + r"(-\d+)?")
     here = [
         (run.val_loss, run.elapsed_seconds)
@@ -316,18 +316,18 @@ def _reached(preset: str, corpus: str, runs: Iterable[RunSummary]) -> str:
     if here:  # the newest first
         loss, seconds = here[0]
         return f"Here it reached {format_nats(loss)} in {format_duration(seconds)}."
-    recorded = _RECORDED[preset]
-    shown, duration = format_nats(recorded.val_loss), format_duration(recorded.seconds)
-    said = f"Recorded on 2 cores: {shown} on tiny-shakespeare in {duration}"
-    speed = _speed(runs)
+    reference = _REFERENCE_RESULTS[preset]
+    shown, duration = format_nats(reference.val_loss), format_duration(reference.seconds)
+    text = f"Recorded on 2 cores: {shown} on tiny-shakespeare in {duration}"
+    speed = _relative_speed(runs)
     if speed is None:
-        return f"{said}."
+        return f"{text}."
     if Settings.preset(preset).train.max_minutes:
-        return f"{said}; this machine did {speed:.1f} times as much in its time."
-    return f"{said}; here, by the speed so far, about {format_duration(recorded.seconds / speed)}."
+        return f"{text}; this machine did {speed:.1f} times as much in its time."
+    return f"{text}; here, by the speed so far, about {format_duration(reference.seconds / speed)}."
 
 
-def _speed(runs: Iterable[RunSummary]) -> float | None:
+def _relative_speed(runs: Iterable[RunSummary]) -> float | None:
     """How fast the newest run of `minute` was here, beside the recorded one; `None` without one that says it."""
     named = re.compile(r".*-minute(-\d+)?")
     rates = (
@@ -336,4 +336,4 @@ def _speed(runs: Iterable[RunSummary]) -> float | None:
         if run.elapsed_seconds > _TELLING_SECONDS and named.fullmatch(run.name)
     )
     rate = next(rates, None)
-    return rate and rate / _RECORDED_RATE
+    return rate and rate / _REFERENCE_RATE

@@ -34,7 +34,7 @@ class TrainTab:
 
     form: Form
     stage: gr.HTML  # its events carry the name of a run: write, adapt, duplicate
-    watch: RunCache
+    cache: RunCache
 
     uploads: Uploads
 
@@ -48,22 +48,22 @@ class TrainTab:
         return [*forms.restorable(self.form), self.form.upload, self.form.file]
 
 
-def build_status_line(watch: RunCache) -> gr.HTML:
+def build_status_line(cache: RunCache) -> gr.HTML:
     """The line on top of every tab, which also asks for what is new, whichever tab is open."""
     return gr.HTML(
         html_template=_SPACE,
         js_on_load="window.charlstm.house(element); window.charlstm.store.connect(server);",
-        server_functions=RunEndpoints(watch).functions(),
+        server_functions=RunEndpoints(cache).functions(),
         elem_id="house",
     )
 
 
-def build_train_tab(watch: RunCache, shelf: ModelRegistry) -> TrainTab:
+def build_train_tab(cache: RunCache, registry: ModelRegistry) -> TrainTab:
     """Lay the tab out and wire it."""
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            uploads = Uploads(watch.manager.store.root)
-            form = forms.build_form(watch, uploads)
+            uploads = Uploads(cache.manager.store.root)
+            form = forms.build_form(cache, uploads)
             if has_sign_in():
                 gr.LoginButton("Sign in to steer as the Space's owner", size="sm")
         with gr.Column(scale=2, min_width=300):
@@ -73,18 +73,18 @@ def build_train_tab(watch: RunCache, shelf: ModelRegistry) -> TrainTab:
                 elem_id="stage",
             )
     gr.HTML(html_template=_SPACE, js_on_load="window.charlstm.runs(element);", elem_id="runs")
-    tab = TrainTab(form, stage, watch, uploads)
-    _wire(tab, shelf)
+    tab = TrainTab(form, stage, cache, uploads)
+    _wire(tab, registry)
     return tab
 
 
-def _wire(tab: TrainTab, shelf: ModelRegistry) -> None:
-    form, watch = tab.form, tab.watch
+def _wire(tab: TrainTab, registry: ModelRegistry) -> None:
+    form, cache = tab.form, tab.cache
     started = gr.Textbox(visible=False)  # the run that was just started, which the page then shows
     visitor = gr.Textbox(visible=False)
 
     def start(*values: Any, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008  Gradio looks for it here
-        return _start(watch, shelf, progress, *values)
+        return _start(cache, registry, progress, *values)
 
     # First, since nothing is called any more once the validator has refused a value.
     form.start.click(forms.first_error, form.values, [form.problem, form.more], queue=False, **PRIVATE)
@@ -101,20 +101,20 @@ def _wire(tab: TrainTab, shelf: ModelRegistry) -> None:
 
     def duplicate(event: gr.EventData) -> list[Any]:
         try:
-            return [*forms.fill(watch.summary(run_of(event)).folder.settings()), ""]
+            return [*forms.fill(cache.summary(run_of(event)).folder.settings()), ""]
         except CharLSTMError as error:
             return [*[gr.skip()] * len(forms.restorable(form)), escape_html(error_text(error))]
 
     def adapt(event: gr.EventData) -> list[Any]:
         return [
-            gr.update(choices=[forms.NEW_MODEL, *shelf.names()], value=run_of(event)),
+            gr.update(choices=[forms.NEW_MODEL, *registry.names()], value=run_of(event)),
             gr.update(open=True),
             escape_html(f"{run_of(event)} will go on learning: choose another text above, then press Start training."),
         ]
 
     tab.stage.duplicate(duplicate, None, [*forms.restorable(form), form.problem], queue=False, **PRIVATE)
     tab.stage.adapt(adapt, None, [form.parent, form.more, form.problem], queue=False, **PRIVATE)
-    names = lambda: gr.update(choices=[forms.NEW_MODEL, *shelf.names()])  # noqa: E731
+    names = lambda: gr.update(choices=[forms.NEW_MODEL, *registry.names()])  # noqa: E731
     form.parent.focus(names, None, form.parent, queue=False, **PRIVATE)
 
 
@@ -123,7 +123,7 @@ def run_of(event: gr.EventData) -> str:
     return str(event._data.get("run")) if isinstance(event._data, dict) else ""
 
 
-def _start(watch: RunCache, shelf: ModelRegistry, progress: gr.Progress, *values: Any) -> list[Any]:
+def _start(cache: RunCache, registry: ModelRegistry, progress: gr.Progress, *values: Any) -> list[Any]:
     """Check the text, start the run or put it into the queue, and show it; a problem is said and nothing is started."""
     *of_form, visitor = values
     chosen = FormValues.of(tuple(of_form))
@@ -138,13 +138,13 @@ def _start(watch: RunCache, shelf: ModelRegistry, progress: gr.Progress, *values
         settings = Settings.from_flat({**chosen.flat(), "corpus": corpus.name})
         parent = None
         if chosen.parent and chosen.parent != forms.NEW_MODEL:
-            parent = shelf.path(chosen.parent)
+            parent = registry.path(chosen.parent)
         vocabulary = corpus.check(settings.model, settings.train)
         if parent is None and settings.train.plan == "off":  # else the worker, who knows the sizes
             check_parameters(num_parameters(settings.model, len(vocabulary)))
             check_memory(settings, len(vocabulary), corpus.num_chars)
-        name = train_form.new_run_name(watch.manager.store, corpus.name, chosen.name())
-        watch.manager.start(
+        name = train_form.new_run_name(cache.manager.store, corpus.name, chosen.name())
+        cache.manager.start(
             settings,
             name,
             None if chosen.corpus in DATASETS else corpus.pieces(),
@@ -153,5 +153,5 @@ def _start(watch: RunCache, shelf: ModelRegistry, progress: gr.Progress, *values
         )
     except CharLSTMError as error:
         return [escape_html(error_text(error)), gr.skip()]
-    watch.runs(is_fresh=True)
+    cache.runs(is_fresh=True)
     return ["", name]

@@ -19,8 +19,8 @@ from charlstm.hosting import ALLOWED_HOSTS, is_space
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\[\]:/\\@\s?#,]+)(?::(?P<port>\d{1,5}))?")
 _PORTS = {"http": 80, "https": 443}
 _HUB = "https://huggingface.co"
-_OF_SPACES = ".hf.space"
-_OF_SHARE_LINKS = ".gradio.live"
+_SPACES_SUFFIX = ".hf.space"
+_SHARE_LINKS_SUFFIX = ".gradio.live"
 _ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104  compared, not listened on
 
 
@@ -42,10 +42,10 @@ class TrustedHosts:
         urls = [each for each in entries if "://" in each]
         named = [_name_of(each) for each in entries]
         names = {*named, *_own_names(server_name or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1")}
-        endings = [_OF_SHARE_LINKS] if os.environ.get("GRADIO_SHARE", "").lower() == "true" else []
+        endings = [_SHARE_LINKS_SUFFIX] if os.environ.get("GRADIO_SHARE", "").lower() == "true" else []
         if is_space():
             names |= {_name_of(each) for each in os.environ.get("SPACE_HOST", "").split(",") if each.strip()}
-            endings.append(_OF_SPACES)
+            endings.append(_SPACES_SUFFIX)
         origins = frozenset(origin for each in urls if (origin := origin_of(each)))
         return cls(frozenset(names), tuple(endings), origins, is_space())
 
@@ -65,7 +65,7 @@ class TrustedHosts:
 
     def framing(self) -> str:
         """Who may show the page in a frame, as sources of a Content-Security-Policy."""
-        hub = [_HUB, f"https://*{_OF_SPACES}"] if self.behind_a_hub else []
+        hub = [_HUB, f"https://*{_SPACES_SUFFIX}"] if self.behind_a_hub else []
         named = [_source(*origin) for origin in sorted(self.origins, key=str)]
         return " ".join(["'self'", *hub, *named])
 

@@ -248,7 +248,7 @@ class TestTime:
 
 class TestSecrets:
     @pytest.fixture
-    def shelf(self, manager: RunManager, repository: Path) -> ModelRegistry:
+    def registry(self, manager: RunManager, repository: Path) -> ModelRegistry:
         """A visitor's run with a text of its own, and a model that learned from it."""
         from dataclasses import replace
 
@@ -271,25 +271,26 @@ class TestSecrets:
         return {"id": "x", "given": "", "texts": [grown], "width": 0}
 
     @pytest.mark.parametrize("visitor", ["", "other", "None", token_hash("me")])
-    def test_nobody_compares_with_anothers_text(self, shelf: ModelRegistry, visitor: str) -> None:
+    def test_nobody_compares_with_anothers_text(self, registry: ModelRegistry, visitor: str) -> None:
         with pytest.raises(CharLSTMError, match="somebody's own text"):
-            mark_copied(shelf, "private", self.page("the password of the vault is 4"), visitor)
+            mark_copied(registry, "private", self.page("the password of the vault is 4"), visitor)
 
     def test_whoever_started_the_run_does_and_named_texts_are_open(
-        self, shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+        self, registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert (
-            "has 30 characters" in mark_copied(shelf, "private", self.page("the password of the vault is 4"), "me")[1]
+            "has 30 characters"
+            in mark_copied(registry, "private", self.page("the password of the vault is 4"), "me")[1]
         )
-        assert shelf.may_read("tiny-shakespeare", "other")
+        assert registry.may_read("tiny-shakespeare", "other")
         monkeypatch.delenv("CHARLSTM_PUBLIC")
-        assert "has 30 characters" in mark_copied(shelf, "private", self.page("the password of the vault is 4"))[1]
+        assert "has 30 characters" in mark_copied(registry, "private", self.page("the password of the vault is 4"))[1]
 
-    def test_how_its_lines_begin_is_told_nobody(self, shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert shelf.default_prompt("private") == ""
-        assert shelf.prompts("private") == ()
+    def test_how_its_lines_begin_is_told_nobody(self, registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert registry.default_prompt("private") == ""
+        assert registry.prompts("private") == ()
         monkeypatch.delenv("CHARLSTM_PUBLIC")
-        assert shelf.default_prompt("private") == "the "
+        assert registry.default_prompt("private") == "the "
 
     def test_a_model_of_it_does_not_carry_how_its_lines_begin(self, manager: RunManager) -> None:
         from charlstm.runs.continuation import RunPlan

@@ -64,8 +64,8 @@ def _long(folder: RunDir, num_points: int) -> None:
 class Page:
     """What an open page knows, kept as its own code keeps it."""
 
-    def __init__(self, watch: RunCache, **asked: Any) -> None:
-        self._functions = {function.__name__: function for function in RunEndpoints(watch).functions()}
+    def __init__(self, cache: RunCache, **asked: Any) -> None:
+        self._functions = {function.__name__: function for function in RunEndpoints(cache).functions()}
         self._asked = {"run": None, "compared": [], **asked}
         self.sections: dict[str, Any] = {}
         self.tags: dict[str, str] = {}
@@ -109,24 +109,24 @@ class Page:
 
 
 @pytest.fixture
-def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunCache:
-    monkeypatch.setattr("charlstm.ui.run_cache._LOOK_SECONDS", 0.0)  # every tick looks for itself
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunCache:
+    monkeypatch.setattr("charlstm.ui.run_cache._REFRESH_SECONDS", 0.0)  # every tick looks for itself
     return RunCache(RunManager(tmp_path))
 
 
-def _make(watch: RunCache, name: str, owner: str = "") -> RunDir:
-    folder = watch.manager.store.create(Settings.preset("minute"), name)
+def _make(cache: RunCache, name: str, owner: str = "") -> RunDir:
+    folder = cache.manager.store.create(Settings.preset("minute"), name)
     if owner:
         (folder.path / "owner").write_text(token_hash(owner), encoding="utf-8")
     return folder
 
 
-def test_a_tick_stays_below_20_kb_however_long_the_run_and_six_are_compared(watch: RunCache) -> None:
+def test_a_tick_stays_below_20_kb_however_long_the_run_and_six_are_compared(cache: RunCache) -> None:
     for name in ("one", "two", "three", "four", "five", "six"):
-        _long(_make(watch, name), 3_000)
-    folder = _make(watch, "longest")
+        _long(_make(cache, name), 3_000)
+    folder = _make(cache, "longest")
     _long(folder, 20_000)
-    page = Page(watch, run="longest", compared=["one", "two", "three", "four", "five", "six"])
+    page = Page(cache, run="longest", compared=["one", "two", "three", "four", "five", "six"])
     assert max(page.catch_up()) <= MOST_BYTES
     assert len(page.rows) == 667  # one for every 1,500 of 1,000,000 steps
     assert page.lines["curves/longest"]["training"][-1][0] == 999_950
@@ -134,17 +134,17 @@ def test_a_tick_stays_below_20_kb_however_long_the_run_and_six_are_compared(watc
     assert page.tick() is None
 
 
-def test_a_page_that_grew_with_the_run_shows_what_a_fresh_one_does(watch: RunCache) -> None:
-    folder = _make(watch, "one")
+def test_a_page_that_grew_with_the_run_shows_what_a_fresh_one_does(cache: RunCache) -> None:
+    folder = _make(cache, "one")
     _long(folder, 100)
-    page = Page(watch)
+    page = Page(cache)
     page.catch_up()
     for step in range(5_000, 20_000, 50):
         _append(folder, _progress(step), *([_evaluated(step), _sampled(step)] if step % 750 == 0 else []))
         if step % 250 == 0:
             page.catch_up()
     page.catch_up()
-    fresh = Page(watch)
+    fresh = Page(cache)
     fresh.catch_up()
     assert page.lines == fresh.lines
     assert page.rows == fresh.rows
@@ -155,10 +155,10 @@ def test_a_page_that_grew_with_the_run_shows_what_a_fresh_one_does(watch: RunCac
     assert page.lines["curves/one"]["smoothed"] == list(zip(curve.steps, curve.values, strict=True))
 
 
-def test_one_more_point_costs_little_and_an_unchanged_run_nothing(watch: RunCache) -> None:
-    folder = _make(watch, "one")
+def test_one_more_point_costs_little_and_an_unchanged_run_nothing(cache: RunCache) -> None:
+    folder = _make(cache, "one")
     _long(folder, 5_000)
-    page = Page(watch)
+    page = Page(cache)
     page.catch_up()
     assert page.tick() is None
     _append(folder, _progress(250_000))
@@ -168,44 +168,44 @@ def test_one_more_point_costs_little_and_an_unchanged_run_nothing(watch: RunCach
     assert page.tick() is None
 
 
-def test_among_many_runs_a_tick_stays_small_and_only_the_row_that_changed_comes_again(watch: RunCache) -> None:
+def test_among_many_runs_a_tick_stays_small_and_only_the_row_that_changed_comes_again(cache: RunCache) -> None:
     names = [f"a-run-with-a-rather-long-name-{number}" for number in range(80)]
     for name in names:
-        _append(_make(watch, name), *map(_progress, range(0, 1500, 50)))
-    page = Page(watch)
+        _append(_make(cache, name), *map(_progress, range(0, 1500, 50)))
+    page = Page(cache)
     sizes = page.catch_up()
     assert len(sizes) > 1
     assert max(sizes) <= MOST_BYTES
     assert sorted(page.sections["runs"]) == sorted(names)
     assert {name for name in page.sections if name.startswith("row/")} == {f"row/{name}" for name in names}
     before = dict(page.tags)
-    _append(RunDir(watch.manager.store.root / names[3]), _evaluated(2000))
+    _append(RunDir(cache.manager.store.root / names[3]), _evaluated(2000))
     assert page.tick() is not None
     assert [name for name in page.tags if page.tags[name] != before[name]] == [f"row/{names[3]}"]
 
 
-def test_of_many_deleted_runs_a_part_is_listed_at_a_time_and_each_can_be_reached(watch: RunCache) -> None:
+def test_of_many_deleted_runs_a_part_is_listed_at_a_time_and_each_can_be_reached(cache: RunCache) -> None:
     for number in range(70):
-        folder = _make(watch, f"run-{number:02}")
+        folder = _make(cache, f"run-{number:02}")
         folder.log_file.touch()
         (folder.path / "label.txt").write_text("🙂" * 78 + f"{number:02}", encoding="utf-8")  # as long as may be
-        watch.manager.delete(folder.name)
+        cache.manager.delete(folder.name)
     listed: list[str] = []
     for begin in (0, 30, 60):
-        page = Page(watch, deleted=begin)
+        page = Page(cache, deleted=begin)
         assert max(page.catch_up()) <= MOST_BYTES
         assert page.sections["trash"]["count"] == 70
         listed += [each["id"].partition(".")[0] for each in page.sections["trash"]["list"]]
     assert sorted(listed) == [f"run-{number:02}" for number in range(70)]
     for nonsense in (-5, 10**30, "x", None, [1]):
-        page = Page(watch, deleted=nonsense)
+        page = Page(cache, deleted=nonsense)
         page.catch_up()
         assert page.sections["trash"]["list"]
 
 
-def test_zooming_in_gives_the_points_of_that_part_alone_and_more_of_them(watch: RunCache) -> None:
-    _long(_make(watch, "one"), 20_000)
-    page = Page(watch)
+def test_zooming_in_gives_the_points_of_that_part_alone_and_more_of_them(cache: RunCache) -> None:
+    _long(_make(cache, "one"), 20_000)
+    page = Page(cache)
     page.catch_up()
     sent = page.call("zoom", run="one", range=[400_000, 410_000])
     steps = sent["lines"]["training"]["steps"]
@@ -218,10 +218,10 @@ def test_zooming_in_gives_the_points_of_that_part_alone_and_more_of_them(watch: 
         assert "problem" in page.call("zoom", run="one", range=wrong)
 
 
-def test_samples_that_no_longer_count_are_taken_back_from_the_page(watch: RunCache) -> None:
-    folder = _make(watch, "one")
+def test_samples_that_no_longer_count_are_taken_back_from_the_page(cache: RunCache) -> None:
+    folder = _make(cache, "one")
     _append(folder, *(_sampled(step) for step in range(0, 1000, 100)))
-    page = Page(watch)
+    page = Page(cache)
     page.catch_up()
     assert [row[0] for row in page.rows] == list(range(0, 1000, 100))
     _append(folder, '{"kind":"resumed","step":300,"started_at":""}', _sampled(350))
@@ -231,13 +231,13 @@ def test_samples_that_no_longer_count_are_taken_back_from_the_page(watch: RunCac
     assert page.call("samples", run="one", number=-1)["texts"] == []
 
 
-def test_five_pages_read_a_run_once(watch: RunCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charlstm.ui.run_cache._LOOK_SECONDS", 3600.0)
+def test_five_pages_read_a_run_once(cache: RunCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charlstm.ui.run_cache._REFRESH_SECONDS", 3600.0)
     polled: list[str] = []
     poll = RunHistory.poll
     monkeypatch.setattr(RunHistory, "poll", lambda self: (polled.append(self.folder.name), poll(self))[1])
-    _long(_make(watch, "one"), 100)
-    pages = [Page(watch) for _ in range(5)]
+    _long(_make(cache, "one"), 100)
+    pages = [Page(cache) for _ in range(5)]
     for page in pages:
         page.catch_up()
     assert all(page.lines == pages[0].lines for page in pages)
@@ -245,21 +245,21 @@ def test_five_pages_read_a_run_once(watch: RunCache, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("asked", [None, [], "x", {"run": ["one"]}, {"tags": 5, "compared": [{}], "samples": "all"}])
-def test_nonsense_is_answered_as_if_nothing_were_known(watch: RunCache, asked: Any) -> None:
-    _long(_make(watch, "one"), 10)
-    functions = {function.__name__: function for function in RunEndpoints(watch).functions()}
+def test_nonsense_is_answered_as_if_nothing_were_known(cache: RunCache, asked: Any) -> None:
+    _long(_make(cache, "one"), 10)
+    functions = {function.__name__: function for function in RunEndpoints(cache).functions()}
     assert functions["tick"](asked, None)["run"] == "one"
     assert functions["act"](asked, None)["problem"]
     assert functions["download"](asked)["problem"]
 
 
 def test_a_model_is_downloaded_whole_and_nothing_else_is(
-    watch: RunCache, repository: Path, monkeypatch: pytest.MonkeyPatch
+    cache: RunCache, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("charlstm.ui.run_endpoints._PIECE_BYTES", 1_000_000)
-    folder = _make(watch, "one")
+    folder = _make(cache, "one")
     shutil.copy(repository / "checkpoints" / "tiny-shakespeare" / "model.safetensors", folder.path)
-    page, data, total = Page(watch), b"", 1
+    page, data, total = Page(cache), b"", 1
     while len(data) < total:
         piece = page.call("download", run="one", offset=len(data))
         data, total = data + base64.b64decode(piece["data"]), piece["total"]
@@ -270,11 +270,11 @@ def test_a_model_is_downloaded_whole_and_nothing_else_is(
 
 @pytest.mark.parametrize("place", ["CHARLSTM_PUBLIC", "SPACE_ID"])
 def test_among_strangers_only_who_started_a_run_or_the_owner_of_the_space_may_steer_it(
-    watch: RunCache, monkeypatch: pytest.MonkeyPatch, place: str
+    cache: RunCache, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     monkeypatch.setenv(place, "1" if place == "CHARLSTM_PUBLIC" else "the-owner/space")
-    _append(_make(watch, "one", owner="mine"), _progress(0))
-    act = {function.__name__: function for function in RunEndpoints(watch).functions()}["act"]
+    _append(_make(cache, "one", owner="mine"), _progress(0))
+    act = {function.__name__: function for function in RunEndpoints(cache).functions()}["act"]
     values = {"run": "one", "factor": 0.5, "minutes": 1, "label": "other"}
     for action in ACTIONS:
         for visitor in ("", "theirs", None, token_hash("mine")):
@@ -282,7 +282,7 @@ def test_among_strangers_only_who_started_a_run_or_the_owner_of_the_space_may_st
             assert "started by somebody else" in refused, action
     assert act({**values, "action": "rename", "visitor": "mine"}, None)["problem"] == ""
     assert act({**values, "action": "delete", "visitor": "mine"}, None)["problem"] == ""
-    restore = {"run": watch.manager.trash()[0].id, "action": "restore", "visitor": ""}
+    restore = {"run": cache.manager.trash()[0].id, "action": "restore", "visitor": ""}
     assert "started by somebody else" in act({**restore, "visitor": "theirs"}, None)["problem"]
     stranger = gr.OAuthProfile({"preferred_username": "somebody", "name": "", "profile": "", "picture": ""})
     assert act(restore, stranger)["problem"]

@@ -45,51 +45,51 @@ def test_every_field_becomes_a_control_with_its_own_bounds_and_words(config: Mod
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, repository: Path) -> ModelRegistry:
+def registry(tmp_path: Path, repository: Path) -> ModelRegistry:
     for name in ("tiny-shakespeare", "another"):
         shutil.copytree(repository / "checkpoints" / "tiny-shakespeare", tmp_path / name)
     return ModelRegistry(tmp_path)
 
 
-def test_the_bundled_model_comes_first(shelf: ModelRegistry) -> None:
-    assert shelf.names() == ["tiny-shakespeare", "another"]
+def test_the_bundled_model_comes_first(registry: ModelRegistry) -> None:
+    assert registry.names() == ["tiny-shakespeare", "another"]
 
 
-def test_a_page_that_names_no_model_yet_gets_the_first(shelf: ModelRegistry) -> None:
-    assert shelf.load(None) is shelf.load("tiny-shakespeare")
+def test_a_page_that_names_no_model_yet_gets_the_first(registry: ModelRegistry) -> None:
+    assert registry.load(None) is registry.load("tiny-shakespeare")
 
 
 def test_without_any_model_the_page_says_to_train_one(tmp_path: Path) -> None:
-    shelf = ModelRegistry(tmp_path / "no-such-folder")
-    assert shelf.names() == []
+    registry = ModelRegistry(tmp_path / "no-such-folder")
+    assert registry.names() == []
     with pytest.raises(CheckpointError, match="train one first"):
-        shelf.load(None)
+        registry.load(None)
 
 
 @pytest.mark.parametrize("name", ["", "..", "../another", "nothing", "another/../another"])
-def test_a_name_that_is_not_on_the_shelf_opens_nothing(shelf: ModelRegistry, name: str) -> None:
+def test_a_name_that_is_not_on_the_shelf_opens_nothing(registry: ModelRegistry, name: str) -> None:
     with pytest.raises(CheckpointError, match="no longer there"):
-        shelf.load(name)
+        registry.load(name)
 
 
-def test_a_damaged_model_is_said_without_the_path_of_the_server(shelf: ModelRegistry, tmp_path: Path) -> None:
+def test_a_damaged_model_is_said_without_the_path_of_the_server(registry: ModelRegistry, tmp_path: Path) -> None:
     (tmp_path / "another" / "model.safetensors").write_bytes(b"not a model")
     with pytest.raises(CheckpointError) as raised:
-        shelf.load("another")
+        registry.load("another")
     assert str(tmp_path) not in str(raised.value)
     assert "another/model.safetensors" in str(raised.value)
 
 
-def test_a_model_that_was_replaced_is_loaded_anew(shelf: ModelRegistry, tmp_path: Path) -> None:
-    first = shelf.load("another")
-    assert shelf.load("another") is first
+def test_a_model_that_was_replaced_is_loaded_anew(registry: ModelRegistry, tmp_path: Path) -> None:
+    first = registry.load("another")
+    assert registry.load("another") is first
     shutil.copy(tmp_path / "tiny-shakespeare" / "model.safetensors", tmp_path / "another" / "new")
     (tmp_path / "another" / "new").replace(tmp_path / "another" / "model.safetensors")
-    assert shelf.load("another") is not first
+    assert registry.load("another") is not first
 
 
-def test_the_facts_of_a_model_name_its_size_corpus_and_validation(shelf: ModelRegistry) -> None:
-    model = shelf.load("tiny-shakespeare")
+def test_the_facts_of_a_model_name_its_size_corpus_and_validation(registry: ModelRegistry) -> None:
+    model = registry.load("tiny-shakespeare")
     facts = describe_model(model)
     assert model.provenance is not None
     assert model.provenance.val_stateful is not None
@@ -100,45 +100,47 @@ def test_the_facts_of_a_model_name_its_size_corpus_and_validation(shelf: ModelRe
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> RunCache:
+def cache(tmp_path: Path) -> RunCache:
     return RunCache(RunManager(tmp_path))
 
 
-def _prepare(watch: RunCache, name: str) -> RunDir:
-    folder = watch.manager.store.create(Settings.preset("minute"), name)
-    watch.runs(is_fresh=True)
+def _prepare(cache: RunCache, name: str) -> RunDir:
+    folder = cache.manager.store.create(Settings.preset("minute"), name)
+    cache.runs(is_fresh=True)
     return folder
 
 
-def test_a_page_opens_with_the_newest_run_before_the_bundled_ones(watch: RunCache) -> None:
-    assert watch.to_show() is None
-    _prepare(watch, "python-stdlib")
-    _prepare(watch, "tiny-shakespeare")
-    assert watch.to_show() == "tiny-shakespeare"
-    _prepare(watch, "mine")
-    assert watch.to_show() == "mine"
+def test_a_page_opens_with_the_newest_run_before_the_bundled_ones(cache: RunCache) -> None:
+    assert cache.to_show() is None
+    _prepare(cache, "python-stdlib")
+    _prepare(cache, "tiny-shakespeare")
+    assert cache.to_show() == "tiny-shakespeare"
+    _prepare(cache, "mine")
+    assert cache.to_show() == "mine"
 
 
-def test_a_run_that_is_not_there_is_said(watch: RunCache) -> None:
+def test_a_run_that_is_not_there_is_said(cache: RunCache) -> None:
     with pytest.raises(RunError, match="no longer there"):
-        watch.summary("../etc")
+        cache.summary("../etc")
 
 
-def test_a_model_in_training_is_on_the_shelf_as_long_as_its_run_goes_on(watch: RunCache, shelf: ModelRegistry) -> None:
-    folder = _prepare(watch, "mine")
+def test_a_model_in_training_is_on_the_shelf_as_long_as_its_run_goes_on(
+    cache: RunCache, registry: ModelRegistry
+) -> None:
+    folder = _prepare(cache, "mine")
     folder.events_file.write_text(Progress(**PROGRESS, step=5, fraction=0.1).model_dump_json() + "\n", encoding="utf-8")
     folder.live_model.parent.mkdir()
-    shutil.copy(watch.manager.store.root / "another" / "model.safetensors", folder.live_model)
-    shelf = ModelRegistry(watch.manager.store.root, watch.live_models)
+    shutil.copy(cache.manager.store.root / "another" / "model.safetensors", folder.live_model)
+    registry = ModelRegistry(cache.manager.store.root, cache.live_models)
     with folder.lock():
-        watch.runs(is_fresh=True)
-        assert shelf.names() == ["tiny-shakespeare", "another", "live: mine"]
-        assert shelf.load("live: mine").model.num_parameters == shelf.load("another").model.num_parameters
-        assert watch.model_of("mine") == "live: mine"
+        cache.runs(is_fresh=True)
+        assert registry.names() == ["tiny-shakespeare", "another", "live: mine"]
+        assert registry.load("live: mine").model.num_parameters == registry.load("another").model.num_parameters
+        assert cache.model_of("mine") == "live: mine"
         with pytest.raises(CheckpointError, match="choose another"):
-            shelf.path("live: mine")
-    assert watch.model_of("mine") == "mine"
-    assert "live: mine" not in shelf.names()
+            registry.path("live: mine")
+    assert cache.model_of("mine") == "mine"
+    assert "live: mine" not in registry.names()
 
 
 def test_what_a_browser_kept_is_put_back_and_what_was_forged_is_not(tmp_path: Path) -> None:
@@ -175,28 +177,28 @@ def test_a_wrong_value_is_refused_at_its_field_alone() -> None:
     assert "nothing ends this run" in endless[6]["message"].lower()
 
 
-def test_a_preset_says_what_it_reached_here_once_it_was_trained_here(watch: RunCache) -> None:
-    assert "Recorded on 2 cores: 1.479" in train_form.preset_summary("minute", "tiny-shakespeare", watch.runs())
-    folder = _prepare(watch, "tiny-shakespeare-minute-3")
+def test_a_preset_says_what_it_reached_here_once_it_was_trained_here(cache: RunCache) -> None:
+    assert "Recorded on 2 cores: 1.479" in train_form.preset_summary("minute", "tiny-shakespeare", cache.runs())
+    folder = _prepare(cache, "tiny-shakespeare-minute-3")
     records = [
         Progress(**PROGRESS, step=5, fraction=1.0),
         Evaluated(step=5, val_loss=1.625, method="", is_best=True, elapsed_seconds=61.0),
         Finished(step=5, reason="completed", elapsed_seconds=61.0),
     ]
     folder.events_file.write_text("".join(record.model_dump_json() + "\n" for record in records), encoding="utf-8")
-    said = train_form.preset_summary("minute", "tiny-shakespeare", watch.runs(is_fresh=True))
+    said = train_form.preset_summary("minute", "tiny-shakespeare", cache.runs(is_fresh=True))
     assert "Here it reached 1.625 nats per character (2.34 bits) in 1 min 1 s." in said
-    assert "Recorded" in train_form.preset_summary("minute", "python-stdlib", watch.runs())
+    assert "Recorded" in train_form.preset_summary("minute", "python-stdlib", cache.runs())
 
 
-def test_a_preset_of_passes_takes_as_long_as_the_speed_of_this_machine_lets_it(watch: RunCache) -> None:
-    assert "about" not in train_form.preset_summary("blog", "tiny-shakespeare", watch.runs()).split("Recorded")[1]
-    folder = _prepare(watch, "fox-minute")
+def test_a_preset_of_passes_takes_as_long_as_the_speed_of_this_machine_lets_it(cache: RunCache) -> None:
+    assert "about" not in train_form.preset_summary("blog", "tiny-shakespeare", cache.runs()).split("Recorded")[1]
+    folder = _prepare(cache, "fox-minute")
     half = Progress(**{**PROGRESS, "elapsed_seconds": 120.0}, step=5289, fraction=1.0)  # half as fast as the recorded
     folder.events_file.write_text(half.model_dump_json() + "\n", encoding="utf-8")
-    said = train_form.preset_summary("blog", "tiny-shakespeare", watch.runs(is_fresh=True))
+    said = train_form.preset_summary("blog", "tiny-shakespeare", cache.runs(is_fresh=True))
     assert "in 1 min 33 s; here, by the speed so far, about 3 min 6 s." in said
-    assert "0.5 times as much" in train_form.preset_summary("minute", "tiny-shakespeare", watch.runs())
+    assert "0.5 times as much" in train_form.preset_summary("minute", "tiny-shakespeare", cache.runs())
 
 
 def test_a_missing_compiler_is_said_on_a_page_at_home_and_never_to_strangers(monkeypatch: pytest.MonkeyPatch) -> None:

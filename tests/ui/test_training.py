@@ -294,7 +294,7 @@ def _look_and_guess_as_a_stranger(browser: Browser, app: App, name: str) -> None
     with urllib.request.urlopen(f"{app.url}config") as answer:
         components = json.load(answer)["components"]
     house = next(each["id"] for each in components if each["props"].get("elem_id") == "house")
-    for function, status in (("act", 200), ("watch", 404), ("_act", 404)):
+    for function, status in (("act", 200), ("cache", 404), ("_act", 404)):
         asked = {"run": name, "action": "stop", "visitor": "a guess"}
         call = {"session_hash": "x", "component_id": house, "fn_name": function, "data": asked}
         assert _posted(f"{app.url}gradio_api/component_server/", call)[0] == status

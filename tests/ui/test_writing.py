@@ -37,27 +37,27 @@ MODEL = "python-stdlib"  # its text is there on the machine that it was trained 
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> ModelRegistry:
+def registry(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> ModelRegistry:
     root = tmp_path_factory.mktemp("shelf")
     shutil.copytree(repository / "checkpoints" / MODEL, root / MODEL)
     return ModelRegistry(root)
 
 
-def wish(prompt: str = "def ", page: Any = None, **values: Any) -> GenerationRequest:
+def make_request(prompt: str = "def ", page: Any = None, **values: Any) -> GenerationRequest:
     return GenerationRequest.of(MODEL, prompt, {**SampleConfig().model_dump(), **values}, page)
 
 
-def frames(shelf: ModelRegistry, asked: GenerationRequest) -> list[Update]:
-    return list(generate(shelf, asked, ActiveRequests(), lambda: False))
+def frames(registry: ModelRegistry, asked: GenerationRequest) -> list[Update]:
+    return list(generate(registry, asked, ActiveRequests(), lambda: False))
 
 
 def texts(frame: Update) -> list[str]:
     return [text_of(text) for text in frame.page["texts"]]
 
 
-def test_frames_only_ever_grow_and_the_last_one_is_the_whole_text(shelf: ModelRegistry) -> None:
-    sent = frames(shelf, wish(num_chars=6000, num_samples=2, seed=3))
-    model = shelf.load(MODEL)
+def test_frames_only_ever_grow_and_the_last_one_is_the_whole_text(registry: ModelRegistry) -> None:
+    sent = frames(registry, make_request(num_chars=6000, num_samples=2, seed=3))
+    model = registry.load(MODEL)
     assert texts(sent[-1]) == model.generate_samples("def ", SampleConfig(num_chars=6000, num_samples=2, seed=3))
     assert len(sent) > 2
     assert [frame.page["is_writing"] for frame in sent] == [True] * (len(sent) - 1) + [False]
@@ -101,11 +101,11 @@ def test_halves_of_characters_do_not_travel() -> None:
 
 
 @pytest.mark.parametrize("num_samples", [1, 3])
-def test_a_continued_page_is_the_page_that_was_written_at_once(shelf: ModelRegistry, num_samples: int) -> None:
-    whole = frames(shelf, wish(num_chars=120, num_samples=num_samples, seed=9))[-1]
-    begun = frames(shelf, wish(num_chars=50, num_samples=num_samples, seed=9))[-1]
+def test_a_continued_page_is_the_page_that_was_written_at_once(registry: ModelRegistry, num_samples: int) -> None:
+    whole = frames(registry, make_request(num_chars=120, num_samples=num_samples, seed=9))[-1]
+    begun = frames(registry, make_request(num_chars=50, num_samples=num_samples, seed=9))[-1]
     sent_back = json.loads(json.dumps(begun.page))
-    on = frames(shelf, wish("what is in the form now", sent_back, num_chars=70, seed=9))[-1]
+    on = frames(registry, make_request("what is in the form now", sent_back, num_chars=70, seed=9))[-1]
     assert texts(on) == texts(whole)
     assert on.page["texts"] == whole.page["texts"]
     assert on.page["id"] == begun.page["id"]
@@ -115,11 +115,11 @@ def test_a_continued_page_is_the_page_that_was_written_at_once(shelf: ModelRegis
 @pytest.mark.parametrize(
     "page", [{}, [], "text", {"texts": []}, {"texts": [{}], "given": "", "id": "", "width": 1}, {"texts": None}]
 )
-def test_a_page_that_is_none_can_not_be_continued(shelf: ModelRegistry, page: Any) -> None:
+def test_a_page_that_is_none_can_not_be_continued(registry: ModelRegistry, page: Any) -> None:
     with pytest.raises(CharLSTMError, match="no text here"):
-        frames(shelf, wish(page=page))
+        frames(registry, make_request(page=page))
     with pytest.raises(CharLSTMError, match="no text here"):
-        mark_copied(shelf, MODEL, page)
+        mark_copied(registry, MODEL, page)
 
 
 def test_a_forged_page_is_refused_and_a_true_one_is_read() -> None:
@@ -140,18 +140,18 @@ def test_a_forged_page_is_refused_and_a_true_one_is_read() -> None:
     assert parse_page({**page, "texts": [{**page["texts"][0], "text": [1, 2]}]}, 10) is None
 
 
-def test_writing_stops_when_it_is_asked_to(shelf: ModelRegistry) -> None:
+def test_writing_stops_when_it_is_asked_to(registry: ModelRegistry) -> None:
     sent: list[Update] = []
-    for frame in generate(shelf, wish(num_chars=0), ActiveRequests(), lambda: len(sent) >= 2):
+    for frame in generate(registry, make_request(num_chars=0), ActiveRequests(), lambda: len(sent) >= 2):
         sent.append(frame)
         assert len(sent) < 5
     assert texts(sent[-1])[0].startswith(texts(sent[0])[0])
     assert not sent[-1].page["is_writing"]
 
 
-def test_without_an_end_a_page_is_filled_and_says_so(shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_end_a_page_is_filled_and_says_so(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation, "MOST_CHARS", 300)
-    last = frames(shelf, wish(num_chars=0))[-1]
+    last = frames(registry, make_request(num_chars=0))[-1]
     assert 300 <= len(texts(last)[0]) < 2000
     assert "A page holds 300 characters" in last.note
 
@@ -170,70 +170,70 @@ class Clock:
 
 
 def test_a_long_text_goes_to_a_browser_no_faster_than_it_draws_and_to_a_program_as_fast_as_it_is_written(
-    shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(generation, "_AS_FAST_AS_WRITTEN", 100)
     slept = []
     for audience in (PROGRAM, VISITOR):
         monkeypatch.setattr(generation, "time", clock := Clock())
-        *_, last = generate(shelf, wish(num_chars=600), ActiveRequests(), lambda: False, audience)
+        *_, last = generate(registry, make_request(num_chars=600), ActiveRequests(), lambda: False, audience)
         assert len(texts(last)[0]) == 600
         slept.append(clock.now)
     assert slept == [0, pytest.approx(500 / VISITOR.per_second)]
 
 
-def test_who_waits_for_a_browser_hears_a_stop(shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_for_a_browser_hears_a_stop(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation, "_AS_FAST_AS_WRITTEN", 0)
     monkeypatch.setattr(generation, "time", clock := Clock())
     slow = VISITOR._replace(per_second=0.001)
-    *_, last = generate(shelf, wish(num_chars=0), ActiveRequests(), lambda: clock.now >= 1, slow)
+    *_, last = generate(registry, make_request(num_chars=0), ActiveRequests(), lambda: clock.now >= 1, slow)
     assert 1 <= clock.now < 1.1
     assert not last.page["is_writing"]
 
 
 def test_frames_come_more_rarely_in_a_crowd_and_in_a_long_text_but_often_enough_to_notice_who_left() -> None:
-    writers = ActiveRequests()
-    alone = [writers.frame_seconds(num_chars) for num_chars in (0, 100_000, 1_000_000)]
+    active_requests = ActiveRequests()
+    alone = [active_requests.frame_seconds(num_chars) for num_chars in (0, 100_000, 1_000_000)]
     assert alone == sorted(set(alone))
     with contextlib.ExitStack() as crowd:
         for _ in range(64):
-            crowd.enter_context(writers.one_more())
-        assert alone[0] < writers.frame_seconds(0) <= writers.frame_seconds(1_000_000) <= 0.5
-    assert writers.number == 0
+            crowd.enter_context(active_requests.register())
+        assert alone[0] < active_requests.frame_seconds(0) <= active_requests.frame_seconds(1_000_000) <= 0.5
+    assert active_requests.number == 0
 
 
 # The empty prompt ----------------------------------------------------------------------------------------------------
 
 
-def with_beginnings(shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch, *beginnings: str) -> LanguageModel:
+def with_beginnings(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch, *beginnings: str) -> LanguageModel:
     """The model of `shelf`, which from now on knows these beginnings of lines."""
-    model = shelf.load(MODEL)
+    model = registry.load(MODEL)
     assert model.provenance is not None
     provenance = model.provenance.model_copy(update={"beginnings": beginnings})
     knowing = dataclasses.replace(model, provenance=provenance)
-    monkeypatch.setattr(shelf, "load", lambda _: knowing)
+    monkeypatch.setattr(registry, "load", lambda _: knowing)
     return knowing
 
 
 def test_an_empty_prompt_is_how_most_lines_begin_that_the_model_knows(
-    shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = with_beginnings(shelf, monkeypatch, "class ", "def ")
-    last = frames(shelf, wish("", num_chars=40))[-1]
+    model = with_beginnings(registry, monkeypatch, "class ", "def ")
+    last = frames(registry, make_request("", num_chars=40))[-1]
     assert last.page["given"] == "class "
     assert "begins with 'class '" in last.note
     assert texts(last) == [model.generate("class ", SampleConfig(num_chars=40))]
     assert dict(parse_qsl(last.page["link"]))["prompt"] == "class "
-    on = frames(shelf, wish("", json.loads(json.dumps(last.page)), num_chars=30))[-1]
+    on = frames(registry, make_request("", json.loads(json.dumps(last.page)), num_chars=30))[-1]
     assert texts(on) == [model.generate("class ", SampleConfig(num_chars=70))]
 
 
 def test_an_empty_prompt_is_a_new_line_where_nothing_else_is_known(
-    shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = with_beginnings(shelf, monkeypatch)
-    monkeypatch.setattr(shelf, "corpus", lambda _: None)
-    last = frames(shelf, wish("", num_chars=40))[-1]
+    model = with_beginnings(registry, monkeypatch)
+    monkeypatch.setattr(registry, "corpus", lambda _: None)
+    last = frames(registry, make_request("", num_chars=40))[-1]
     assert "begins a new line" in last.note
     assert texts(last) == [model.generate("\n", SampleConfig(num_chars=40))]
     assert dict(parse_qsl(last.page["link"]))["prompt"] == "\n"
@@ -243,7 +243,7 @@ def test_an_empty_prompt_is_a_new_line_where_nothing_else_is_known(
 
 
 def test_an_address_asks_for_what_it_was_made_of() -> None:
-    asked = wish("a&b=c %\n漢", num_chars=77, temperature=0.35, top_p=0.9, stop="\n\n", no_repeat=12, seed=5)
+    asked = make_request("a&b=c %\n漢", num_chars=77, temperature=0.35, top_p=0.9, stop="\n\n", no_repeat=12, seed=5)
     model, prompt, values = parse_link(dict(parse_qsl(asked.link(), keep_blank_values=True))) or ("", "", {})
     assert (model, prompt, SampleConfig(**values)) == (MODEL, asked.prompt, asked.config)
     assert set(values) == set(SETTINGS)
@@ -257,7 +257,7 @@ def test_an_address_without_wishes_asks_for_nothing_and_a_wrong_one_is_refused()
 
 
 def test_a_prompt_too_long_for_an_address_has_none() -> None:
-    assert wish("x" * 7000).link() == ""
+    assert make_request("x" * 7000).link() == ""
 
 
 # Bad input -----------------------------------------------------------------------------------------------------------
@@ -278,12 +278,12 @@ def test_a_prompt_too_long_for_an_address_has_none() -> None:
 )
 def test_what_can_not_be_written_is_refused_in_a_sentence(prompt: Any, values: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said) as raised:
-        wish(prompt, **values)
+        make_request(prompt, **values)
     assert len(str(raised.value)) < 300
 
 
-def test_characters_that_were_replaced_are_named(shelf: ModelRegistry) -> None:
-    vocabulary = shelf.load(MODEL).vocabulary
+def test_characters_that_were_replaced_are_named(registry: ModelRegistry) -> None:
+    vocabulary = registry.load(MODEL).vocabulary
     assert prompt_note("def ", vocabulary) == ""
     assert prompt_note("\u00a0x", vocabulary) == "" or "as ' '" in prompt_note("\u00a0x", vocabulary)
     with pytest.raises(VocabularyError, match=r"U\+13000"):
@@ -293,53 +293,53 @@ def test_characters_that_were_replaced_are_named(shelf: ModelRegistry) -> None:
 # Copying and scoring -------------------------------------------------------------------------------------------------
 
 
-def test_what_was_copied_is_marked_and_said(shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_copied_is_marked_and_said(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     from charlstm.corpus import Corpus
 
     growing = TextBuilder("1", "given", 2)
     for number, text in enumerate(("zz import os\n?", "...")):
         figures = ((0.5,),) * len(text)
         growing.add(TextChunk(text, (0.0,) * len(text), number, ("x",) * len(text), figures))
-    monkeypatch.setattr(shelf, "corpus", lambda _: Corpus("a text", "first\nimport os\nlast"))
-    page, said = mark_copied(shelf, MODEL, growing.page())
+    monkeypatch.setattr(registry, "corpus", lambda _: Corpus("a text", "first\nimport os\nlast"))
+    page, said = mark_copied(registry, MODEL, growing.page())
     assert page["copied"] == [[3, 13], [0, 0]]
     assert "1 of 2. The longest stretch that stands word for word in a text has 10 characters, 71.4%" in said
-    monkeypatch.setattr(shelf, "corpus", lambda _: None)
+    monkeypatch.setattr(registry, "corpus", lambda _: None)
     with pytest.raises(CharLSTMError, match="not at hand"):
-        mark_copied(shelf, MODEL, growing.page())
+        mark_copied(registry, MODEL, growing.page())
 
 
-def test_the_corpus_of_a_model_is_known_by_its_hash(tmp_path: Path, shelf: ModelRegistry, repository: Path) -> None:
+def test_the_corpus_of_a_model_is_known_by_its_hash(tmp_path: Path, registry: ModelRegistry, repository: Path) -> None:
     shutil.copytree(repository / "checkpoints" / MODEL, tmp_path / MODEL)
     (tmp_path / MODEL / "corpus.txt").write_text("another text", encoding="utf-8")
     assert ModelRegistry(tmp_path).corpus(MODEL) is None
-    origin = shelf.load(MODEL).provenance
-    found = shelf.corpus(MODEL)
+    origin = registry.load(MODEL).provenance
+    found = registry.corpus(MODEL)
     assert found is None or (origin is not None and found.sha256 == origin.corpus_sha256)
 
 
-def test_a_scored_text_becomes_a_page_with_its_figures(shelf: ModelRegistry) -> None:
-    growing, figures, surprises = score_text(shelf, MODEL, "import os\n")
+def test_a_scored_text_becomes_a_page_with_its_figures(registry: ModelRegistry) -> None:
+    growing, figures, surprises = score_text(registry, MODEL, "import os\n")
     assert text_of(growing.page()["texts"][0]) == "import os\n"
     assert figures["nats"] == pytest.approx(sum(surprises) / 10)
-    assert figures["nats"] == pytest.approx(shelf.load(MODEL).score("import os\n").nats)
+    assert figures["nats"] == pytest.approx(registry.load(MODEL).score("import os\n").nats)
     for bad in ("x" * 20_001, "", None, 3):
         with pytest.raises(CharLSTMError):
-            score_text(shelf, MODEL, bad)
+            score_text(registry, MODEL, bad)
 
 
 def test_while_a_crowd_arrives_those_who_write_leave_the_server_to_those_who_wait(
-    shelf: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def seconds_of_a_text(num_others: int, have_begun: bool, is_over: Callable[[], bool] = lambda: False) -> float:
         monkeypatch.setattr(generation, "time", clock := Clock())
-        writers = ActiveRequests()
+        active_requests = ActiveRequests()
         with ExitStack() as crowd:
             for _ in range(num_others):
-                has_begun = crowd.enter_context(writers.one_more())
+                has_begun = crowd.enter_context(active_requests.register())
                 if have_begun:
                     has_begun()
-            list(generate(shelf, wish(num_chars=200), writers, is_over, PROGRAM))
+            list(generate(registry, make_request(num_chars=200), active_requests, is_over, PROGRAM))
         return clock.now
 
     few, many = generation._SMOOTH_WRITERS - 1, generation._SMOOTH_WRITERS
@@ -350,11 +350,11 @@ def test_while_a_crowd_arrives_those_who_write_leave_the_server_to_those_who_wai
 
 
 def test_who_leaves_before_the_first_characters_is_not_waited_for() -> None:
-    writers = ActiveRequests()
+    active_requests = ActiveRequests()
     with ExitStack() as crowd:
         for _ in range(generation._SMOOTH_WRITERS + 1):
-            crowd.enter_context(writers.one_more())()
-        assert not writers.is_arriving
-        with writers.one_more():
-            assert writers.is_arriving
-        assert not writers.is_arriving
+            crowd.enter_context(active_requests.register())()
+        assert not active_requests.is_arriving
+        with active_requests.register():
+            assert active_requests.is_arriving
+        assert not active_requests.is_arriving
