@@ -1,4 +1,4 @@
-"""The page's public functions, for programs: `generate`, `score`, `models`. Their docstrings are the documentation."""
+"""Public API of the page, for programs: `generate`, `score`, `models`. Their docstrings are its documentation."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +19,7 @@ _DEFAULTS = SampleConfig()
 
 
 def build_api(registry: ModelRegistry, active_requests: ActiveRequests, concurrency: int) -> None:
-    """Offer the three functions; everything else on the page is private."""
+    """Publish the three functions; every other event of the page is private."""
     functions = _Functions(registry, active_requests)
     api(functions.generate, api_name="generate", concurrency_limit=concurrency, concurrency_id="write")
     api(functions.score, api_name="score")
@@ -27,7 +27,7 @@ def build_api(registry: ModelRegistry, active_requests: ActiveRequests, concurre
 
 
 class _Functions:
-    """What programs may call."""
+    """Functions that programs may call."""
 
     def __init__(self, registry: ModelRegistry, active_requests: ActiveRequests) -> None:
         self._registry, self._active_requests = registry, active_requests
@@ -45,23 +45,23 @@ class _Functions:
         num_samples: int = _DEFAULTS.num_samples,
         seed: int = _DEFAULTS.seed,
     ) -> Iterator[dict[str, Any]]:
-        """Continue a prompt, in a stream: each message holds the texts so far, the last one holds them whole.
+        """Continue a prompt as a stream: each message holds the texts so far, the last one the complete texts.
 
         Parameters:
             model: Name of a model, as `models` lists it.
-            prompt: Text to continue, at most 100,000 characters; empty for how a line begins most often.
-            num_chars: Characters to write, 1 to 100,000 over all texts.
-            temperature: 0 always takes the likeliest character, 1 follows the model, 2 is the wildest.
-            top_k: Choose among this many likeliest characters; 0 for all.
-            top_p: Choose among the likeliest characters that hold this share of the probability, above 0, at most 1.
-            no_repeat: Never write a stretch this long that stands in the last 1,024 characters; 0 allows it.
-            stop: End a text once it ends with this; empty for no such end.
-            num_samples: How many texts, 1 to 8.
-            seed: Same seed, same text, 0 to 2147483647.
+            prompt: Text to continue, at most 100,000 characters; empty for the most frequent beginning of a line.
+            num_chars: Characters to write, 1 to 100,000 in all texts together.
+            temperature: 0 always takes the likeliest character, 1 follows the model, 2 is the most random.
+            top_k: Sample from this many of the likeliest characters; 0 for all.
+            top_p: Sample from the likeliest characters with this share of the probability, above 0, at most 1.
+            no_repeat: Never repeat a sequence of this length from the last 1,024 characters; 0 for no limit.
+            stop: End a text as soon as it ends with this string; empty for none.
+            num_samples: Number of texts, 1 to 8.
+            seed: The same seed gives the same text; 0 to 2147483647.
 
         Returns:
-            {"opening": what an empty prompt stands for, "texts": what continues it or the prompt, one string a sample,
-            "seed": the seed, "is_done": whether this is all}
+            {"opening": the text used for an empty prompt, "texts": the continuations of it or of the prompt, one string
+            per sample, "seed": the seed, "is_done": whether the texts are complete}
         """
         values = {
             "num_chars": num_chars,
@@ -89,7 +89,7 @@ class _Functions:
             raise gr.Error(error_text(error), print_exception=False) from None
 
     def score(self, model: str, text: str) -> dict[str, Any]:
-        """How well a model predicts a text.
+        """Measure how well a model predicts a text.
 
         Parameters:
             model: Name of a model, as `models` lists it.
@@ -105,10 +105,10 @@ class _Functions:
         return {**figures, "surprises": [round(each, 4) for each in surprises]}
 
     def models(self) -> list[dict[str, Any]]:
-        """The models there are.
+        """List the available models.
 
         Returns:
-            A list of {"name", "facts": layers, size, corpus and validation in a line, "prompts": examples}
+            A list of {"name", "facts": layers, size, corpus and validation loss in one line, "prompts": examples}
         """
         return [{"name": name, **_describe(self._registry, name)} for name in self._registry.names()]
 

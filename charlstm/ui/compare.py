@@ -1,4 +1,4 @@
-"""Below the text: was it copied, how well is a text of one's own predicted, and what would another model say."""
+"""Comparisons below the text: with the corpus, with a text of the visitor's own, and with a second model."""
 
 import secrets
 from collections.abc import Iterator
@@ -17,16 +17,17 @@ from charlstm.ui.surprisal_text import WIDTH, Page, TextBuilder, build_surprisal
 LONGEST_SCORED = 20_000
 _STRETCH_CHARS_SHOWN = 200
 NO_MODEL = "none"
-_COMPARED_AT_ONCE = 4  # texts, of different visitors
+_COMPARED_AT_ONCE = 4  # comparisons, of different visitors
 
 
 def mark_copied(
     registry: ModelRegistry, name: Any, page: Any, visitor: str = "", username: str | None = None
 ) -> tuple[Page, str]:
-    """The page with the longest stretch of each text marked that the model's corpus holds, and what to say of it.
+    """Mark the longest stretch of each text that is in the model's corpus; return the page and a message about it.
 
-    Whoever may compare any text as often as they like can read the corpus from the answers, character by character: a
-    visitor's own text is compared only for whoever may steer its run.
+    Anyone who may compare any text any number of times can recover the corpus from the answers, character by
+    character: so a corpus that a visitor brought is compared only for those who may control its run. Raises
+    `CharLSTMError`.
     """
     if not registry.may_read(name, visitor, username):
         raise CharLSTMError(f"{name} learned from somebody's own text; only they may compare with it.")
@@ -50,23 +51,23 @@ def mark_copied(
 
 
 def score_text(registry: ModelRegistry, name: Any, text: Any) -> tuple[TextBuilder, dict[str, Any], tuple[float, ...]]:
-    """A page of `text` with what the model thinks of it, the figures, and the surprise of each character."""
+    """Return a page of `text` with the model's predictions, its scores, and the surprise of each character in nats."""
     if not isinstance(text, str) or not isinstance(name, str | None):
         raise ConfigError("model and text must be texts.")
     if len(text) > LONGEST_SCORED:
         raise ConfigError(f"the text has {len(text):,} characters; at most {LONGEST_SCORED:,} are scored: shorten it.")
     language_model = registry.load(name)
     found = language_model.score(text, WIDTH)
-    growing = TextBuilder(
+    builder = TextBuilder(
         secrets.token_hex(8),
         "",
         1,
         is_code=describe_model(language_model).is_code,
         is_bytes=language_model.vocabulary.level == "bytes",
     )
-    growing.add(found.chunk)
+    builder.add(found.chunk)
     figures = {"nats": found.nats, "bits": found.bpc, "perplexity": found.perplexity, "characters": found.num_chars}
-    return growing, figures, found.chunk.surprises
+    return builder, figures, found.chunk.surprises
 
 
 def _figures_line(name: str | None, figures: dict[str, Any]) -> str:
@@ -77,7 +78,7 @@ def _figures_line(name: str | None, figures: dict[str, Any]) -> str:
 
 
 def build_copied(registry: ModelRegistry, model: gr.Dropdown, text: gr.HTML) -> None:
-    """The button that compares what was written with the corpus, and its answer."""
+    """Build the button that compares the text with the corpus, and the place of its answer."""
     button = gr.Button("Copied from the corpus?", size="sm")
     answer = gr.HTML(elem_classes="rate", elem_id="copied")
 
@@ -95,9 +96,9 @@ def build_copied(registry: ModelRegistry, model: gr.Dropdown, text: gr.HTML) -> 
 
 
 def build_comparison(
-    registry: ModelRegistry, active_requests: ActiveRequests, model: gr.Dropdown, asked: list[Any]
+    registry: ModelRegistry, active_requests: ActiveRequests, model: gr.Dropdown, inputs: list[Any]
 ) -> gr.Dropdown:
-    """The part that scores a text and lets two models side by side; returns the choice of the second model."""
+    """Build the section that scores a text and shows two models side by side; return the second model's dropdown."""
     with gr.Accordion("Score your own text, or compare two models", open=False):
         with gr.Row():
             with gr.Column(scale=2, min_width=280):
@@ -114,15 +115,15 @@ def build_comparison(
                     pages.append(build_surprisal_text(label, "Nothing yet.", f"view-{number}"))
                     lines.append(gr.HTML(elem_classes="rate", elem_id=f"view-line-{number}"))
     outputs = [*pages, *lines, problem]
-    side = _Comparison(registry, active_requests)
-    score_button.click(side.score, [model, second, own], outputs, **PRIVATE)
+    comparison = _Comparison(registry, active_requests)
+    score_button.click(comparison.score, [model, second, own], outputs, **PRIVATE)
     wired: dict[str, Any] = {"concurrency_limit": 8, **PRIVATE}
-    both.click(side.write, [second, *asked], outputs, **wired)
+    both.click(comparison.write, [second, *inputs], outputs, **wired)
     return second
 
 
 class _Comparison:
-    """Two models side by side; yields both pages, both lines, and a problem."""
+    """Event handlers of two models side by side; each returns or yields both pages, both lines and a problem."""
 
     def __init__(self, registry: ModelRegistry, active_requests: ActiveRequests) -> None:
         self._registry, self._active_requests = registry, active_requests
@@ -132,8 +133,8 @@ class _Comparison:
         lines = ["", ""]
         try:
             for place, name in enumerate([first] if second in (NO_MODEL, None) else [first, second]):
-                growing, figures, _ = score_text(self._registry, name, text)
-                pages[place], lines[place] = growing.page(), escape_html(_figures_line(name, figures))
+                builder, figures, _ = score_text(self._registry, name, text)
+                pages[place], lines[place] = builder.page(), escape_html(_figures_line(name, figures))
         except CharLSTMError as error:
             return [*pages, *lines, escape_html(error_text(error))]
         return [*pages, *lines, ""]

@@ -1,4 +1,4 @@
-"""Config fields -> components: label, unit, bounds, default and explanation come from the field itself."""
+"""Form controls made from config fields, which give label, unit, bounds, default and explanation."""
 
 import os
 from typing import Any, get_args
@@ -9,33 +9,33 @@ from pydantic import BaseModel
 
 from charlstm.config import bounds_of, help_text, suggestions_of, unit_of
 
-# For events of the page itself: not part of the API, and no veil over what they update.
+# For events of the page itself: not part of the API, and without the overlay on what they update.
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-# For a dropdown whose choices come later. An app that was started anew does not know which were sent to pages that are
-# still open, and would refuse them all; so any name comes through, and whoever uses it says if there is none such.
+# For a dropdown whose choices are sent later. An app that was restarted does not know which ones it sent to pages that
+# are still open, and would refuse them all; so any name is accepted, and the handler that uses it reports unknown ones.
 GROWING: dict[str, Any] = {"interactive": True, "allow_custom_value": True}
-# The last input of an event, filled in by the page with the token of the visitor, see `runs.ownership`.
+# Fills the last input of an event with the visitor's token, see `runs.access`.
 VISITOR = "(...values) => [...values.slice(0, -1), window.charlstm.store.visitor]"
 _SLIDER_SPAN = 10  # a wider range needs a number field
 
 
 def has_sign_in() -> bool:
-    """Whether visitors can sign in with the Hub: on a Space that is set up for it.
+    """Return whether visitors can sign in with the Hub: only on a Space that is configured for it.
 
-    Elsewhere Gradio's button would make everybody the machine's own account.
+    Elsewhere Gradio's button would sign everyone in with the machine's own account.
     """
     return bool(get_space() and os.environ.get("OAUTH_CLIENT_ID") and os.environ.get("OAUTH_CLIENT_SECRET"))
 
 
 def field_label(config: BaseModel, name: str) -> str:
-    """What the control of field `name` is called: `Hidden size (units)`."""
+    """Return the label of the control for field `name`, such as `Hidden size (units)`."""
     unit = unit_of(type(config).model_fields[name])
     words = name.replace("_", " ").capitalize()
     return f"{words} ({unit})" if unit else words
 
 
 def build_control(config: BaseModel, name: str, **overrides: Any) -> Any:
-    """The component for field `name`, showing the value that `config` has; it takes no value out of bounds."""
+    """Build the component for field `name` with the value of `config`; it accepts only values within the bounds."""
     field = type(config).model_fields[name]
     lower, upper = bounds_of(field)
     unit = unit_of(field)
@@ -53,7 +53,7 @@ def build_control(config: BaseModel, name: str, **overrides: Any) -> Any:
 
 
 def build_free_control(config: BaseModel, name: str, **overrides: Any) -> Any:
-    """A component that takes any value, for a form that says beside the field what is wrong with it."""
+    """Build a component that accepts any value, for a form that reports a problem beside the field."""
     field = type(config).model_fields[name]
     shared = {"label": field_label(config, name), "info": help_text(field), "value": getattr(config, name)} | overrides
     if choices := get_args(field.annotation):

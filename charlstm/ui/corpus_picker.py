@@ -1,4 +1,4 @@
-"""The text that a visitor chooses to learn from, and what there is to say of it before anything starts."""
+"""The text that a visitor chooses to train on: opening it, summarising it, and keeping uploads."""
 
 import contextlib
 import os
@@ -24,11 +24,14 @@ UPLOAD, PASTE, ADDRESS = "file", "pasted", "address"
 _LONGEST_NAME = 80
 _RAREST_SHOWN = 8
 _LINES_SHOWN, _CHARS_SHOWN = 3, 200
-_SHARE_KEPT = 0.1  # for validation, as long as nobody asks for another one
+_SHARE_KEPT = 0.1  # for validation, by default
 
 
 def selected_corpus(kind: str, file: str | None, pasted: str | None, encoding: Encoding, report: Any = None) -> Corpus:
-    """The text of the form. Only a name of the list, upload, pasted text or address: never a typed path."""
+    """Open the text chosen in the form: a named corpus, an upload, pasted text or an address, never a typed path.
+
+    Raises `CorpusError`.
+    """
     if kind in DATASETS:
         return open_corpus(kind, report=report)
     if kind == UPLOAD:
@@ -47,13 +50,13 @@ def selected_corpus(kind: str, file: str | None, pasted: str | None, encoding: E
 
 
 def _open_address(address: str, encoding: Encoding, report: Any) -> Corpus:
-    if not is_address(address):  # a path of this machine is nobody's business
+    if not is_address(address):  # visitors must not learn which paths exist on this machine
         raise CorpusError("give an address such as https://host/text.txt or hf://datasets/user/name/file.txt.")
     return open_corpus(address, encoding, report)
 
 
 def corpus_summary(kind: str, file: str | None, pasted: str | None, encoding: Encoding) -> str:
-    """The chosen text as HTML: length, alphabet, rarest characters, split, first lines; or what is wrong with it."""
+    """Summarise the chosen text as HTML: length, alphabet, rarest characters, split, first lines; or its problem."""
     if kind in DATASETS:
         return dataset_summary(kind)
     if (kind == UPLOAD and not file) or (kind == PASTE and not pasted):
@@ -67,7 +70,7 @@ def corpus_summary(kind: str, file: str | None, pasted: str | None, encoding: En
 
 
 def dataset_summary(name: str) -> str:
-    """Description of a named corpus, and its statistics unless it would have to be fetched for them."""
+    """Describe a named corpus as HTML, with its statistics unless it would have to be fetched for them."""
     description = capitalize(DATASETS[name])
     return _dataset_facts(name, description) if is_available_offline(name) else f"<p>{escape_html(description)}.</p>"
 
@@ -102,18 +105,18 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 
 def serve_copy(file: Path) -> str:
-    """A copy of a kept file where the page may fetch it, as it may any upload."""
+    """Copy a kept file to where the page may fetch it, as it may any upload; return the copy's path."""
     return str(save_file_to_cache(file, get_upload_folder()))
 
 
 class Uploads:
-    """The uploads beside the runs of one checkpoints folder."""
+    """Uploads kept beside the runs of one checkpoints folder."""
 
     def __init__(self, checkpoints_dir: Path) -> None:
         self._root = checkpoints_dir / UPLOADS
 
     def keep(self, file: str | None) -> str:
-        """The id under which a file is found again; empty without a file, or where it can't be kept."""
+        """Keep a file; return the id under which `find` finds it, empty without a file or where it can't be kept."""
         if not file:
             return ""
         upload_id = secrets.token_hex(16)
@@ -124,15 +127,15 @@ class Uploads:
                 os.link(file, kept)
             except OSError:  # on another disk
                 shutil.copyfile(file, kept)
-        except OSError:  # a full disk: training from it works all the same
+        except OSError:  # a full disk: training on the upload works all the same
             shutil.rmtree(kept.parent, ignore_errors=True)
             return ""
-        with contextlib.suppress(OSError):  # somebody else sweeps at the same moment
+        with contextlib.suppress(OSError):  # another request is removing files at the same moment
             self._sweep()
         return upload_id
 
     def find(self, upload_id: Any) -> Path | None:
-        """The file kept under an id, if it is still there; anybody may ask with anything."""
+        """Return the file kept under an id, or `None`; the id is an untrusted value of any type."""
         if not isinstance(upload_id, str) or not _ID.fullmatch(upload_id):
             return None
         with contextlib.suppress(OSError):
@@ -140,7 +143,7 @@ class Uploads:
         return None
 
     def _sweep(self) -> None:
-        """Remove what is old, and the oldest of what is too much."""
+        """Remove expired uploads, and the oldest ones beyond the limits of number and size; never the newest."""
         oldest = time.time() - 3600 * (limits().max_kept_hours or _KEPT_HOURS)
         num_bytes = 0
         newest_first = sorted(self._root.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)

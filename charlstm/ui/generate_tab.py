@@ -1,4 +1,4 @@
-"""The Generate tab: choose a model, write, stop, go on, look into the text, branch."""
+"""The Generate tab: choose a model, write, stop, continue, inspect the text, branch."""
 
 import random
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from charlstm.ui.surprisal_text import build_surprisal_text
 
 WRITERS_AT_ONCE = 64
 _NUM_EXAMPLES = 3
-_IN_SIGHT = 2  # settings that are not under More
+_NUM_VISIBLE = 2  # settings outside More
 _LABELS = {
     "num_chars": "Length",
     "no_repeat": "No repeats of",
@@ -28,7 +28,7 @@ _LABELS = {
     "top_k": "Top-k",
     "top_p": "Top-p",
 }
-# An address with a seed writes at once: what it names is then on the page as whoever sent it saw it.
+# An address with a seed starts writing at once, so that its reader sees the same text as its sender.
 _WRITE_IF_LINKED = """(problem) => {
   if (!problem && new URLSearchParams(location.search).has('seed')) document.querySelector('#write').click();
 }"""
@@ -36,7 +36,7 @@ _WRITE_IF_LINKED = """(problem) => {
 
 @dataclass(frozen=True)
 class GenerateTab:
-    """The components and functions that the rest of the page refers to."""
+    """Components and handlers of the tab that the rest of the page uses."""
 
     registry: ModelRegistry
     model: gr.Dropdown
@@ -44,14 +44,14 @@ class GenerateTab:
     form: list[Any]  # what `read_address` fills: prompt, whether seeds are new, settings, problem
 
     def show_model(self, name: str | None) -> list[Any]:
-        """Updates that offer the models there are now, with `name` chosen, or the first if there is none so named."""
+        """Return updates that offer the models available now, with `name` chosen if it is one, else the first."""
         names = self.registry.names()
         chosen = name if name in names else next(iter(names), None)
         second = gr.update(choices=[NO_MODEL, *names])
         return [gr.update(choices=names, value=chosen), second, *_facts_updates(self.registry, chosen)]
 
     def read_address(self, request: gr.Request) -> list[Any]:
-        """What the address asks for: updates of the model and its facts, then of the form."""
+        """Read the page's address; return updates of the model and its facts, then of the form."""
         try:
             generation_request = parse_link(dict(request.query_params))
         except ConfigError as error:
@@ -64,13 +64,13 @@ class GenerateTab:
         return [*self.show_model(model), prompt, False, *(values[name] for name in SETTINGS), escape_html(problem)]
 
     def start_if_linked(self, loaded: Any) -> None:
-        """After the address was read, write what it names."""
+        """Start writing once the address has been read, if it has a seed."""
         loaded.then(None, self.form[-1], None, js=_WRITE_IF_LINKED, queue=False, **PRIVATE)
 
 
 @dataclass(frozen=True)
 class _Form:
-    """What is asked before writing."""
+    """Components of the form."""
 
     model: gr.Dropdown
     facts: gr.HTML
@@ -82,9 +82,9 @@ class _Form:
 
 
 def build_generate_tab(registry: ModelRegistry) -> GenerateTab:
-    """Lay the tab out and wire it."""
+    """Lay out the tab and connect its events."""
     active_requests = ActiveRequests()
-    build_api(registry, active_requests, WRITERS_AT_ONCE)  # first, so that no private function takes a name of theirs
+    build_api(registry, active_requests, WRITERS_AT_ONCE)  # first, so that no private function takes one of its names
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             form = _build_form()
@@ -108,8 +108,8 @@ def build_generate_tab(registry: ModelRegistry) -> GenerateTab:
             queue=False,
             **PRIVATE,
         )
-    scribe = _Scribe(registry, active_requests)
-    asked = [form.model, form.prompt, *form.settings]
+    events = _GenerateEvents(registry, active_requests)
+    inputs = [form.model, form.prompt, *form.settings]
     outputs = [text, rate, form.problem, form.settings[-1], write_button, stop]
     wired: dict[str, Any] = {
         "outputs": outputs,
@@ -117,17 +117,17 @@ def build_generate_tab(registry: ModelRegistry) -> GenerateTab:
         "concurrency_id": "write",
         **PRIVATE,
     }
-    began = [
-        gr.on([write_button.click, form.prompt.submit], scribe.write, [form.is_new_seed, *asked], **wired),
-        same.click(scribe.again, asked, **wired),
-        new.click(scribe.afresh, asked, **wired),
-        continue_button.click(scribe.go_on, [text, *asked], **wired),
-        text.select(scribe.branch, asked, **{**wired, "outputs": [form.prompt, *outputs]}),
+    begun = [
+        gr.on([write_button.click, form.prompt.submit], events.write, [form.is_new_seed, *inputs], **wired),
+        same.click(events.again, inputs, **wired),
+        new.click(events.afresh, inputs, **wired),
+        continue_button.click(events.go_on, [text, *inputs], **wired),
+        text.select(events.branch, inputs, **{**wired, "outputs": [form.prompt, *outputs]}),
     ]
-    for event in began:
+    for event in begun:
         event.then(lambda: _buttons(is_writing=False), None, [write_button, stop], queue=False, **PRIVATE)
-    stop.click(scribe.stop, queue=False, **PRIVATE)
-    second = build_comparison(registry, active_requests, form.model, asked)
+    stop.click(events.stop, queue=False, **PRIVATE)
+    second = build_comparison(registry, active_requests, form.model, inputs)
     return GenerateTab(
         registry,
         form.model,
@@ -143,15 +143,15 @@ def _build_form() -> _Form:
     prompt = gr.Textbox(label="Prompt", lines=2, max_lines=4, info="The model continues this text")
     with gr.Row(elem_classes="examples"):
         examples = [gr.Button(size="sm", visible=False) for _ in range(_NUM_EXAMPLES)]
-    settings = [build_control(defaults, name, **_wording(name)) for name in SETTINGS[:_IN_SIGHT]]
+    settings = [build_control(defaults, name, **_label_override(name)) for name in SETTINGS[:_NUM_VISIBLE]]
     with gr.Accordion("More", open=False):
-        settings += [build_control(defaults, name, **_wording(name)) for name in SETTINGS[_IN_SIGHT:]]
+        settings += [build_control(defaults, name, **_label_override(name)) for name in SETTINGS[_NUM_VISIBLE:]]
         is_new_seed = gr.Checkbox(label="A new seed for each text", value=True)
     problem = gr.HTML(elem_classes="problem", elem_id="generate-problem")
     return _Form(model, facts, prompt, examples, settings, is_new_seed, problem)
 
 
-def _wording(name: str) -> dict[str, str]:
+def _label_override(name: str) -> dict[str, str]:
     return {"label": _LABELS[name]} if name in _LABELS else {}
 
 
@@ -159,42 +159,42 @@ def _buttons(is_writing: bool) -> list[Any]:
     return [gr.update(visible=not is_writing), gr.update(visible=is_writing)]
 
 
-class _Scribe:
-    """Writes for every visitor; yields updates of text, rate, problem, seed and the buttons Write and Stop."""
+class _GenerateEvents:
+    """Event handlers for all visitors; yield updates of text, rate, problem, seed, and the buttons Write and Stop."""
 
     def __init__(self, registry: ModelRegistry, active_requests: ActiveRequests) -> None:
         self._registry, self._active_requests = registry, active_requests
-        # Sessions. With Gradio's `cancels`, a Write right after a Stop was seen to write nothing on a busy machine.
+        # Session ids. With Gradio's `cancels`, a Write right after a Stop wrote nothing on a busy machine.
         self._asked_to_stop: set[str] = set()
 
-    def write(self, request: gr.Request, is_new_seed: bool, *asked: Any) -> Iterator[list[Any]]:
-        yield from self._write(request, asked, is_new_seed=is_new_seed)
+    def write(self, request: gr.Request, is_new_seed: bool, *inputs: Any) -> Iterator[list[Any]]:
+        yield from self._write(request, inputs, is_new_seed=is_new_seed)
 
-    def again(self, request: gr.Request, *asked: Any) -> Iterator[list[Any]]:
-        yield from self._write(request, asked)
+    def again(self, request: gr.Request, *inputs: Any) -> Iterator[list[Any]]:
+        yield from self._write(request, inputs)
 
-    def afresh(self, request: gr.Request, *asked: Any) -> Iterator[list[Any]]:
-        yield from self._write(request, asked, is_new_seed=True)
+    def afresh(self, request: gr.Request, *inputs: Any) -> Iterator[list[Any]]:
+        yield from self._write(request, inputs, is_new_seed=True)
 
-    def go_on(self, request: gr.Request, page: Any, *asked: Any) -> Iterator[list[Any]]:
-        yield from self._write(request, asked, page={} if page is None else page)
+    def go_on(self, request: gr.Request, page: Any, *inputs: Any) -> Iterator[list[Any]]:
+        yield from self._write(request, inputs, page={} if page is None else page)
 
-    def branch(self, request: gr.Request, event: gr.EventData, *asked: Any) -> Iterator[list[Any]]:
+    def branch(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Iterator[list[Any]]:
         prompt = getattr(event, "prompt", None)
-        for updates in self._write(request, (asked[0], prompt, *asked[2:])):
+        for updates in self._write(request, (inputs[0], prompt, *inputs[2:])):
             yield [prompt if isinstance(prompt, str) else gr.skip(), *updates]
 
     def stop(self, request: gr.Request) -> None:
         self._asked_to_stop.add(str(request.session_hash))
 
     def _write(
-        self, request: gr.Request, asked: tuple[Any, ...], is_new_seed: bool = False, page: Any = None
+        self, request: gr.Request, inputs: tuple[Any, ...], is_new_seed: bool = False, page: Any = None
     ) -> Iterator[list[Any]]:
         visitor = str(request.session_hash)
         self._asked_to_stop.discard(visitor)
         yield [*[gr.skip()] * 4, *_buttons(is_writing=True)]
         try:
-            model, prompt, *values = asked
+            model, prompt, *values = inputs
             named = dict(zip(SETTINGS, values, strict=True))
             if is_new_seed:
                 named["seed"] = random.randrange(2**31)
@@ -221,7 +221,7 @@ def _example(registry: ModelRegistry, name: str | None, number: int) -> Any:
 
 
 def _facts_updates(registry: ModelRegistry, name: str | None) -> list[Any]:
-    """The facts of model `name` in a line, and its example prompts."""
+    """Return updates of the facts of model `name`, in one line, and of the buttons of its example prompts."""
     try:
         line, prompts = describe_model(registry.load(name)).line, registry.prompts(name)
     except CharLSTMError as error:

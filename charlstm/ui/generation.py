@@ -1,6 +1,6 @@
-"""Writing for a visitor: what was asked is checked, the text comes in frames, and an address says how to have it again.
+"""Text generation for visitors: requests are checked, texts are sent in frames, and a link reproduces a text.
 
-Everything here may be called with anything: the bounds are those of the settings, models are named and never paths.
+Arguments are untrusted: the settings' own bounds apply, and models are given by name, never by path.
 """
 
 import math
@@ -25,28 +25,28 @@ SETTINGS = ("num_chars", "temperature", "top_k", "top_p", "no_repeat", "stop", "
 LONGEST_PROMPT = 100_000
 MOST_CHARS = 1_000_000  # on one page
 _LONGEST_LINK = 6000
-_FRAME_SECONDS = 0.04  # characters are gathered this long before they are sent: smooth, and few messages
-_SECONDS_PER_CHAR = 2e-6  # longer for each that is there, since whoever gets a frame looks at the whole text again
-_LONGEST_FRAME_SECONDS = 0.5  # a page that was closed is noticed when the next frame is sent
-_SMOOTH_WRITERS = 6  # with more at once each gets frames more rarely, since frames cost more than characters
-_STANDS_BACK_SECONDS = 1.5  # at most, while others of so many wait: first characters matter more than the next ones
-_LOOK_SECONDS = 0.04  # between two looks whether one who waits may go on, or has been stopped
-_AS_FAST_AS_WRITTEN = 10_000  # characters of a text; `Audience.per_second` counts from there
+_FRAME_SECONDS = 0.04  # characters are collected this long before they are sent: smooth, and few messages
+_SECONDS_PER_CHAR = 2e-6  # added per character of the text, since the page compares the whole text for each frame
+_LONGEST_FRAME_SECONDS = 0.5  # a closed page is noticed only when the next frame is sent
+_SMOOTH_REQUESTS = 6  # with more at once each gets fewer frames, since frames cost more than characters
+_MAX_WAIT_SECONDS = 1.5  # at most, while others wait: first characters matter more than the next ones
+_POLL_SECONDS = 0.04  # between two checks whether a waiting request may continue, or has been stopped
+_UNTHROTTLED_CHARS = 10_000  # characters of a text; `OutputProfile.per_second` applies beyond
 
 
 class OutputProfile(NamedTuple):
-    """Whom the frames are for."""
+    """Contents and pace of the frames for one kind of receiver."""
 
-    num_likeliest: int  # of each character, to look into
-    per_second: float  # characters of a long text
+    num_likeliest: int  # alternatives sent for each character
+    per_second: float  # most characters of a long text
 
 
-VISITOR = OutputProfile(WIDTH, 10_000)  # a browser that drew more at once would hear Stop late
+VISITOR = OutputProfile(WIDTH, 10_000)  # a browser that has to draw more reacts late to Stop
 PROGRAM = OutputProfile(0, math.inf)
 
 
 class Update(NamedTuple):
-    """What one message to the page says."""
+    """One message to the page."""
 
     page: Page
     rate: str
@@ -54,22 +54,22 @@ class Update(NamedTuple):
 
     @property
     def caption(self) -> str:
-        """What stands under the page."""
+        """Text below the page: the rate and the note."""
         return f"{self.rate}\n{self.note}".strip()
 
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """What a visitor wants written."""
+    """A visitor's request for a text."""
 
     model: str | None
     prompt: str
     config: SampleConfig
-    page: Any = None  # what is to be continued, as the browser sent it
+    page: Any = None  # the page to continue, as the browser sent it
 
     @classmethod
     def of(cls, model: Any, prompt: Any, values: Mapping[str, Any], page: Any = None) -> "GenerationRequest":
-        """From a form or a request; raises `CharLSTMError` in one sentence."""
+        """Check the values of a form or an API call; raises `CharLSTMError` in one sentence."""
         config = validate(SampleConfig, values)
         if not isinstance(prompt, str) or not isinstance(model, str | None):
             raise ConfigError("model and prompt must be texts.")
@@ -86,7 +86,10 @@ class GenerationRequest:
         return cls(model, prompt, config, page)
 
     def link(self, written: int = 0) -> str:
-        """The query of an address that writes this, of which `written` characters each were there before."""
+        """Return the query of an address that reproduces the text; `written` characters of each text were there before.
+
+        Empty where it would be too long for an address.
+        """
         defaults = SampleConfig()
         values: dict[str, Any] = {"model": self.model, "prompt": self.prompt}
         for name in SETTINGS:
@@ -99,9 +102,9 @@ class GenerationRequest:
 
 
 def parse_link(query: Mapping[str, str]) -> tuple[str | None, str, dict[str, Any]] | None:
-    """Model, prompt and all settings that an address asks for, or `None` if it asks for nothing.
+    """Return model, prompt and all settings that an address asks for, or `None` if it asks for nothing.
 
-    Raises `ConfigError` for a value that its setting does not take.
+    Raises `ConfigError` for a value that its setting does not accept.
     """
     known = {name: query[name] for name in SETTINGS if name in query}
     if not known and "prompt" not in query:
@@ -110,7 +113,7 @@ def parse_link(query: Mapping[str, str]) -> tuple[str | None, str, dict[str, Any
 
 
 class ActiveRequests:
-    """Who is writing now."""
+    """Requests that are being answered now, and those of them that still wait for their first characters."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -119,31 +122,31 @@ class ActiveRequests:
 
     @contextmanager
     def register(self) -> Iterator[Callable[[], None]]:
-        """Inside the block there is; what it gives is called when the first characters have been sent."""
-        mine = object()
+        """Count a request inside the block; the yielded function is to be called when its first characters are sent."""
+        token = object()
         with self._lock:
             self._number += 1
-        self._waiting.add(mine)
+        self._waiting.add(token)
         try:
-            yield lambda: self._waiting.discard(mine)
+            yield lambda: self._waiting.discard(token)
         finally:
-            self._waiting.discard(mine)
+            self._waiting.discard(token)
             with self._lock:
                 self._number -= 1
 
     @property
     def number(self) -> int:
-        """How many they are."""
+        """Number of active requests."""
         return self._number
 
     @property
     def is_arriving(self) -> bool:
-        """Whether some of a crowd still wait for their first characters."""
-        return self._number > _SMOOTH_WRITERS and bool(self._waiting)
+        """True while there are many requests and some still wait for their first characters."""
+        return self._number > _SMOOTH_REQUESTS and bool(self._waiting)
 
     def frame_seconds(self, num_chars: int) -> float:
-        """How long to gather characters of a text that has `num_chars` before they are sent."""
-        crowded = _FRAME_SECONDS * max(1.0, self.number / _SMOOTH_WRITERS)
+        """Return how long to collect characters of a text that has `num_chars` before they are sent."""
+        crowded = _FRAME_SECONDS * max(1.0, self.number / _SMOOTH_REQUESTS)
         return min(crowded + num_chars * _SECONDS_PER_CHAR, _LONGEST_FRAME_SECONDS)
 
 
@@ -154,10 +157,10 @@ def generate(
     is_over: Callable[[], bool],
     audience: OutputProfile = VISITOR,
 ) -> Iterator[Update]:
-    """Frames of a text, until it ends or `is_over()`; raises `CharLSTMError` before the first one.
+    """Yield frames of a text until it ends or `is_over()`; raises `CharLSTMError` before the first one.
 
-    An empty prompt stands for the most frequent beginning of the lines that the model learned from, where that is
-    known, else for the beginning of a line; the page and a note tell.
+    An empty prompt is replaced by the most frequent beginning of the lines in the model's corpus, where that is known,
+    else by the beginning of a line; the page shows it and a note says so.
     """
     began_at = time.monotonic()
     language_model = registry.load(request.model)
@@ -165,7 +168,7 @@ def generate(
     prompt = request.page["given"] if texts else request.prompt or registry.default_prompt(request.model)
     config = request.config.model_copy(update={"num_samples": len(texts)}) if texts else request.config
     before = max(map(len, texts), default=0)
-    growing = TextBuilder(
+    builder = TextBuilder(
         request.page["id"] if texts else secrets.token_hex(8),
         prompt,
         config.num_samples,
@@ -175,14 +178,14 @@ def generate(
         link=GenerationRequest(request.model, prompt or default_prompt(language_model.vocabulary), config).link(before),
     )
     if texts:
-        growing.restore(request.page)
+        builder.restore(request.page)
     note = prompt_note(prompt, language_model.vocabulary)
     if not texts and not request.prompt:
         how = f"begins with {prompt!r}, the most frequent beginning of a line" if prompt else "begins a new line"
         note = f"The prompt was empty: the text {how}."
     with active_requests.register() as has_begun:
         pace = _FrameThrottle(began_at, active_requests, is_over, audience, has_begun)
-        yield from _frames(language_model, prompt, config, texts, growing, pace, note)
+        yield from _frames(language_model, prompt, config, texts, builder, pace, note)
 
 
 def _frames(
@@ -190,22 +193,22 @@ def _frames(
     prompt: str,
     config: SampleConfig,
     texts: list[str],
-    growing: TextBuilder,
+    builder: TextBuilder,
     pace: "_FrameThrottle",
     note: str,
 ) -> Iterator[Update]:
     room = MOST_CHARS - sum(map(len, texts))
     pieces = language_model.stream(prompt, config, texts, pace.audience.num_likeliest)
     for piece in pieces:
-        growing.add(piece)
-        if pace.is_over() or growing.num_chars >= room:
+        builder.add(piece)
+        if pace.is_over() or builder.num_chars >= room:
             break
-        if pace.is_time(growing.num_chars):
-            yield Update(growing.page(is_writing=True), pace.rate(growing.num_chars, config.seed), note)
-        pace.wait(growing.num_chars)
-    if growing.num_chars >= room:
+        if pace.is_time(builder.num_chars):
+            yield Update(builder.page(is_writing=True), pace.rate(builder.num_chars, config.seed), note)
+        pace.wait(builder.num_chars)
+    if builder.num_chars >= room:
         note = f"A page holds {MOST_CHARS:,} characters: download the text, and go on from its end with a new prompt."
-    yield Update(growing.page(), pace.rate(growing.num_chars, config.seed), note)
+    yield Update(builder.page(), pace.rate(builder.num_chars, config.seed), note)
 
 
 def _continued_texts(request: GenerationRequest) -> list[str]:
@@ -219,7 +222,7 @@ def _continued_texts(request: GenerationRequest) -> list[str]:
 
 @dataclass
 class _FrameThrottle:
-    """When to send the next frame, and how fast it goes."""
+    """Pace of one text: decides when to send the next frame, and measures the rate."""
 
     began_at: float
     active_requests: ActiveRequests
@@ -241,16 +244,16 @@ class _FrameThrottle:
         return True
 
     def wait(self, num_chars: int) -> None:
-        """Leave the server to those who wait for their first characters; go no faster than the audience can follow."""
+        """Wait while others wait for their first characters, and so that the text is no faster than its receiver."""
         if self.first_at is None:
             return
         self.has_begun()
-        while self.active_requests.is_arriving and self.waited_seconds < _STANDS_BACK_SECONDS and not self.is_over():
-            time.sleep(_LOOK_SECONDS)
-            self.waited_seconds += _LOOK_SECONDS
-        due = self.began_at + (num_chars - _AS_FAST_AS_WRITTEN) / self.audience.per_second
+        while self.active_requests.is_arriving and self.waited_seconds < _MAX_WAIT_SECONDS and not self.is_over():
+            time.sleep(_POLL_SECONDS)
+            self.waited_seconds += _POLL_SECONDS
+        due = self.began_at + (num_chars - _UNTHROTTLED_CHARS) / self.audience.per_second
         while (early := due - time.monotonic()) > 0 and not self.is_over():
-            time.sleep(min(early, _LOOK_SECONDS))
+            time.sleep(min(early, _POLL_SECONDS))
 
     def rate(self, num_chars: int, seed: int) -> str:
         elapsed = time.monotonic() - self.began_at
@@ -261,7 +264,7 @@ class _FrameThrottle:
 
 
 def prompt_note(prompt: str, vocabulary: Vocabulary) -> str:
-    """What was done to characters of the prompt that the model does not know; raises `VocabularyError`."""
+    """Describe the replacement of characters of the prompt that the model does not know; raises `VocabularyError`."""
     normalized = vocabulary.normalize(prompt)
     if normalized == prompt:
         return ""

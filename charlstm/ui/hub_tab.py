@@ -1,6 +1,7 @@
-"""The Hub tab: publish a model, after a look at what will be sent, and fetch one.
+"""The Hub tab: publish a model after a preview of what will be sent, and fetch one.
 
-Whoever signs in on a Space publishes as themselves; on a person's own machine its login acts, for whoever sits there.
+On a Space visitors sign in and publish as themselves; on a person's own machine that machine's login is used, and only
+for requests from the machine itself.
 """
 
 import base64
@@ -37,19 +38,19 @@ _PROXY_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-
 
 @dataclass(frozen=True)
 class HubTab:
-    """The components and functions that the rest of the page refers to."""
+    """Components and handlers of the tab that the rest of the page uses."""
 
     registry: ModelRegistry
-    model: gr.Dropdown  # what `refreshed` fills
+    model: gr.Dropdown  # filled by `refreshed`
 
     def refreshed(self, name: str | None) -> Any:
-        """The models there are now, with `name` chosen, or the first if there is none so named."""
+        """Return an update that offers the models available now, with `name` chosen if it is one, else the first."""
         names = self.registry.names()
         return gr.update(choices=names, value=name if name in names else next(iter(names), None))
 
 
 class _Publication(NamedTuple):
-    """What is to be published, and where."""
+    """A model to publish, and its repository."""
 
     model: str | None
     repo_id: str | None
@@ -57,7 +58,7 @@ class _Publication(NamedTuple):
 
 
 def build_hub_tab(registry: ModelRegistry, store: RunStore) -> HubTab:
-    """Lay the tab out and wire it."""
+    """Lay out the tab and connect its events."""
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             model = _build_publish(registry, store)
@@ -83,7 +84,7 @@ def _build_publish(registry: ModelRegistry, store: RunStore) -> gr.Dropdown:
     with gr.Row():
         show = gr.Button("Show what will be sent")
         publish = gr.Button("Publish", variant="primary", interactive=False)
-    said = gr.HTML(elem_id="publish-said")
+    message = gr.HTML(elem_id="publish-said")
     files = gr.HTML(elem_id="publish-files")
     card = sheet("Model card", "What will be sent appears here before anything is.", height_rem=24, elem_id="card")
     shown = gr.State(_NO_DIGEST)
@@ -97,13 +98,13 @@ def _build_publish(registry: ModelRegistry, store: RunStore) -> gr.Dropdown:
         return ["", _files_html(parcel), sheet_value, parcel.digest, gr.update(interactive=True)]
 
     def send(
-        request: gr.Request, oauth: gr.OAuthToken | None, looked_at: str, visible: str, *publication: Any
+        request: gr.Request, oauth: gr.OAuthToken | None, digest: str, visible: str, *publication: Any
     ) -> Iterator[list[Any]]:
         yield [_step_html(Step("packing")), gr.update(interactive=False)]
         try:
             token = _token(request, oauth)
             parcel = _pack_model(registry, store, _Publication(*publication))
-            if parcel.digest != looked_at:
+            if parcel.digest != digest:
                 raise HubError("this is not what was shown; press Show what will be sent, then Publish.")
             followed = Followed(lambda report: push(parcel, token, visible != _PUBLIC, None, report))
             for step in followed:
@@ -113,15 +114,17 @@ def _build_publish(registry: ModelRegistry, store: RunStore) -> gr.Dropdown:
             yield [_problem(error), gr.update(interactive=True)]
 
     publication = [model, repo, language]
-    pictures = [said, files, card, shown, publish]
-    show.click(look, publication, pictures, **PRIVATE)
-    publish.click(send, [shown, visibility, *publication], [said, publish], concurrency_limit=_CONCURRENCY, **PRIVATE)
-    gr.on([model.change, repo.change, language.change], _clear_preview, None, pictures, queue=False, **PRIVATE)
+    previews = [message, files, card, shown, publish]
+    show.click(look, publication, previews, **PRIVATE)
+    publish.click(
+        send, [shown, visibility, *publication], [message, publish], concurrency_limit=_CONCURRENCY, **PRIVATE
+    )
+    gr.on([model.change, repo.change, language.change], _clear_preview, None, previews, queue=False, **PRIVATE)
     return model
 
 
 def _clear_preview() -> list[Any]:
-    """As long as nothing has been looked at, or what was is not what is wished for any more."""
+    """Return updates that empty the preview and disable Publish: the form has changed since the preview was made."""
     return ["", "", written(), _NO_DIGEST, gr.update(interactive=False)]
 
 
@@ -138,12 +141,12 @@ def _build_fetch(store: RunStore) -> None:
         label="Revision", info="Branch, tag or commit; may be empty", max_lines=1, max_length=_LONGEST
     )
     fetch = gr.Button("Fetch")
-    said = gr.HTML(elem_id="fetch-said")
+    message = gr.HTML(elem_id="fetch-said")
 
     def bring(repo_id: str | None, wanted: str | None) -> Iterator[list[Any]]:
         yield [_step_html(Step("asking the Hub")), gr.update(interactive=False)]
         try:
-            name = (wanted or "").strip()[:_LONGEST] or None  # a program may leave a field out
+            name = (wanted or "").strip()[:_LONGEST] or None  # a program may omit the field
             followed = Followed(lambda report: pull((repo_id or "")[:_LONGEST], store, None, name, report))
             for step in followed:
                 yield [_step_html(step), gr.skip()]
@@ -152,21 +155,24 @@ def _build_fetch(store: RunStore) -> None:
         except CharLSTMError as error:
             yield [_problem(error), gr.update(interactive=True)]
 
-    gr.on([fetch.click, repo.submit], bring, [repo, revision], [said, fetch], concurrency_limit=_CONCURRENCY, **PRIVATE)
+    gr.on(
+        [fetch.click, repo.submit], bring, [repo, revision], [message, fetch], concurrency_limit=_CONCURRENCY, **PRIVATE
+    )
 
 
 def _token(request: gr.Request, oauth: gr.OAuthToken | None) -> str:
-    """On a Space the visitor's login; elsewhere this machine's, which does not act for others in its network."""
+    """Return the visitor's token on a Space, elsewhere this machine's; raises `HubError` for requests from others."""
     if not is_public() and not _is_local(request):
         raise HubError("the login of this machine acts only for whoever sits at it; publish from there.")
     return acting_token(oauth.token if oauth else None)
 
 
 def _is_local(request: gr.Request) -> bool:
-    """Whether the request comes from this machine itself, as far as can be told: a proxy on it has its address too.
+    """Return whether the request comes from this machine itself, as far as that can be recognised.
 
-    A proxy mostly names whom it speaks for, passes on the host that was asked for, or speaks HTTP/1.0 (nginx, unless
-    told otherwise). One that does none of that can't be told from a browser here: CHARLSTM_PUBLIC is for it.
+    A proxy on this machine has a loopback address too. Most proxies name the client they act for, pass on the host that
+    was asked for, or speak HTTP/1.0 (nginx by default). One that does none of these can't be distinguished from a local
+    browser: its owner sets CHARLSTM_PUBLIC.
     """
     if request.client is None or request.client.host not in _LOOPBACK:
         return False
@@ -177,7 +183,7 @@ def _is_local(request: gr.Request) -> bool:
 
 
 def _pack_model(registry: ModelRegistry, store: RunStore, publication: _Publication) -> Parcel:
-    """Only a name of the shelf opens anything; paths never come from a visitor."""
+    """Pack a model for the Hub; only a name in the registry opens anything, never a visitor's path."""
     registry.load(publication.model)
     folder = RunDir(store.root / str(publication.model))
     history = RunHistory(folder)
@@ -211,7 +217,7 @@ def _step_html(step: Step) -> str:
 
 
 def _published_html(address: str) -> str:
-    """A link, if it leads to the Hub."""
+    """Return the message that a model was published, with a link if the address is on the Hub."""
     if not address.startswith(f"{hub_address()}/"):
         return f'<div class="hub-said" role="status">Published: {escape_html(address)}</div>'
     link = f'<a href="{html.escape(address)}" target="_blank" rel="noopener noreferrer">{escape_html(address)}</a>'

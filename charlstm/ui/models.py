@@ -1,6 +1,6 @@
-"""The models a visitor can write with: folders of the checkpoints folder, loaded when first asked for.
+"""Registry of the models that visitors can use: folders in the checkpoints folder, loaded on first use.
 
-Visitors name a model by its folder's name; paths never come from them.
+Visitors give a model by its folder's name, never by a path.
 """
 
 import math
@@ -30,22 +30,22 @@ PROMPTS = {
 
 
 class ModelRegistry:
-    """The models in one checkpoints folder."""
+    """Models in one checkpoints folder."""
 
     def __init__(self, root: Path, live: Callable[[], Mapping[str, Path]] = dict) -> None:
-        """`live()` gives the files of running models by their names, as they were last saved."""
+        """`live()` maps the names of models in training to their files, as last saved."""
         self._root, self._live_models = root, live
         self._load_model = lru_cache(maxsize=_LOADED_AT_ONCE)(_load_file)
         self._open_corpus = lru_cache(maxsize=_CORPORA_AT_ONCE)(_open_text)
 
     def names(self) -> list[str]:
-        """Names of the models there are now: the bundled ones first, then the newest first, then those in training."""
+        """Return the names of the models available now: bundled ones, then the newest first, then those in training."""
         return [*self._saved_names(), *self._live_models()]
 
     def _saved_names(self) -> list[str]:
         try:
             names = [path.name for path in self._root.iterdir()]
-        except OSError:  # no folder yet, or one that can't be listed
+        except OSError:  # no folder yet, or an unreadable one
             return []
         dated = [(name, self._modified_ns(name)) for name in names]
         places = {name: place for place, name in enumerate(BUNDLED)}
@@ -58,22 +58,22 @@ class ModelRegistry:
         return self._live_models().get(name, self._root / name / MODEL_FILE)
 
     def _modified_ns(self, name: str) -> int | None:
-        """When the model named `name` was written, in nanoseconds; `None` if there is none that can be read."""
+        """Return the modification time of the model named `name` in nanoseconds; `None` if it can't be read."""
         try:
             return self._file(name).stat().st_mtime_ns
         except OSError:
             return None
 
     def path(self, name: str) -> Path:
-        """The folder of a model that is not in training; raises `CheckpointError`."""
+        """Return the folder of a model that is not in training; raises `CheckpointError`."""
         if name not in self._saved_names():
             raise CheckpointError(f"there is no model named {str(name)[:80]}; choose another one.")
         return self._root / name
 
     def load(self, name: str | None) -> LanguageModel:
-        """The model named `name`, as it is on disk now; raises `CheckpointError`.
+        """Return the model named `name`, as it is on disk now; raises `CheckpointError`.
 
-        `None` asks for the first: so does a page on which somebody was faster than the answer that fills it.
+        `None` means the first one: a page sends it before the list of models has arrived.
         """
         name = name if name is not None else next(iter(self.names()), None)
         if name is None:
@@ -83,34 +83,34 @@ class ModelRegistry:
             raise CheckpointError("this model is no longer there; choose another one.")
         try:
             return self._load_model(self._file(name), modified)
-        except CharLSTMError as error:  # the visitor knows the model by its name, not the server by its folders
+        except CharLSTMError as error:  # visitors know the model's name, and must not learn the server's paths
             raise CheckpointError(str(error).replace(f"{self._root}/", "")) from None
 
     def warm_up(self) -> None:
-        """Do what the first text would wait for: compile, load the first model and lay out its weights."""
+        """Prepare the first text in advance: compile, load the first model and lay out its weights."""
         try:
             self.load(next(iter(self.names()), None)).generate("", SampleConfig(num_chars=1))
-        except CharLSTMError:  # a visitor will be told when asking for it
+        except CharLSTMError:  # reported when a visitor asks for the model
             return
 
     def corpus(self, name: str | None) -> Corpus | None:
-        """The text that the model named `name` learned from, if it is at hand: by its hash, never by a path alone."""
+        """Return the corpus of the model named `name`, identified by its hash; `None` if it is not available here."""
         origin = self.load(name).provenance
         if origin is None or name is None:
             return None
         own = RunDir(self._root / name).corpus_file
         try:
             corpus = self._open_corpus(own, origin.corpus, own.stat().st_mtime_ns)
-        except OSError:  # it was trained on a named one, or on a file elsewhere
+        except OSError:  # trained on a named corpus, or on a file elsewhere
             if origin.corpus not in DATASETS or not is_available_offline(origin.corpus):
                 return None
             corpus = self._open_corpus(None, origin.corpus, 0)
         return corpus if corpus.sha256 == origin.corpus_sha256 else None
 
     def may_read(self, name: Any, visitor: str = "", username: str | None = None) -> bool:
-        """Whether a visitor may be told of the text that the model named `name` learned from; see `runs.ownership`.
+        """Return whether a visitor may see the corpus of the model named `name`; see `runs.access`.
 
-        `visitor` is their token, `username` whom they have signed in as.
+        `visitor` is their token, `username` the account they are signed in with.
         """
         name = name if name is not None else next(iter(self.names()), None)
         if name is None or not is_public():
@@ -120,20 +120,20 @@ class ModelRegistry:
         return can_read(folder, folder.corpus_file.exists(), visitor, is_space_owner(username))
 
     def prompts(self, name: str | None) -> tuple[str, ...]:
-        """Prompts that belong to the model named `name`: chosen ones, else what its text's lines often begin with."""
+        """Return example prompts of the model named `name`: chosen ones, else frequent beginnings of its lines."""
         return describe_model(self.load(name)).prompts or self._beginnings(name)
 
     def default_prompt(self, name: str | None) -> str:
-        """How lines of the text begin most often that the model named `name` learned from; empty if nobody knows."""
+        """Return the most frequent beginning of a line in the corpus of the model named `name`; empty if unknown."""
         return next(iter(self._beginnings(name)), "")
 
     def _beginnings(self, name: str | None) -> tuple[str, ...]:
         origin = self.load(name).provenance
-        if not self.may_read(name):  # whoever asks, as anybody may write with any model
+        if not self.may_read(name):  # whoever asks: anyone may write with any model
             return ()
         if origin is not None and origin.beginnings:
             return origin.beginnings
-        corpus = self.corpus(name)  # of models that were made before they kept this themselves
+        corpus = self.corpus(name)  # of models saved before this was stored with them
         return corpus.beginnings if corpus else ()
 
 
@@ -147,7 +147,7 @@ def _load_file(file: Path, _modified_ns: int) -> LanguageModel:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """A model in one line, and prompts that belong to it."""
+    """A model described in one line, and its example prompts."""
 
     line: str
     prompts: tuple[str, ...]
@@ -155,7 +155,7 @@ class ModelFacts:
 
 
 def describe_model(language_model: LanguageModel) -> ModelFacts:
-    """What a visitor wants to know before writing."""
+    """Describe a model: size, parameters, corpus, training time and validation loss."""
     config, origin = language_model.model.config, language_model.provenance
     parts = [f"{config.num_layers} × {config.hidden_size} LSTM, {language_model.model.num_parameters:,} parameters"]
     if origin is None:
@@ -168,5 +168,5 @@ def describe_model(language_model: LanguageModel) -> ModelFacts:
 
 
 def uses_code_font(corpus: str) -> bool:
-    """Whether a corpus of this name reads better in a typeface for code."""
+    """Return whether texts of a corpus of this name are shown in a monospaced font."""
     return corpus in ("python-stdlib", "python-reference") or corpus.endswith(_CODE_ENDINGS)

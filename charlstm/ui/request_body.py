@@ -1,7 +1,7 @@
-"""Bodies of requests, bounded while they arrive: what is parsed costs memory and time far beyond its bytes.
+"""Limits on request bodies, enforced while they arrive: parsed JSON costs far more memory and time than its bytes.
 
-*Measured*: 90 MB of `[],[],...` held everyone up for 10 s and took 2.8 GB; a text costs about its own size. So the
-number of values is bounded as well as the bytes, and both before anything is parsed.
+*Measured*: 90 MB of `[],[],...` blocked all visitors for 10 s and took 2.8 GB; a text costs about its own size. So the
+number of values is limited as well as the bytes, both before anything is parsed.
 """
 
 import json
@@ -17,15 +17,15 @@ MOST_JSON_BYTES = 8_000_000  # a million pasted characters of any script
 _MAX_TOTAL_BYTES = 8 * MOST_JSON_BYTES  # by all requests together
 _MAX_VALUES = 100_000
 _MAX_DEPTH = 100
-_MAX_FILES = 20  # at once: each holds a file open
-_UPLOAD_FRAME_BYTES = 100_000  # of an upload that are not its file
-_STRING = re.compile(rb'"[^"]*"?')  # one left open matches too, or each quote in it would be tried again
-_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+_MAX_FILES = 20  # per upload: each holds a file open
+_UPLOAD_FRAME_BYTES = 100_000  # of an upload besides its files
+_STRING = re.compile(rb'"[^"]*"?')  # matches an unterminated string too, or each quote in it would be tried again
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class RequestRefused(Exception):
-    """A request is answered with `status` and one sentence, and goes no further."""
+    """A request is refused: it is answered with `status` and one sentence."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -33,13 +33,13 @@ class RequestRefused(Exception):
 
 
 class JsonReader:
-    """Reads the JSON bodies of all requests; what they hold together is bounded too."""
+    """Reader of the JSON bodies of all requests, which limits what they hold together."""
 
     def __init__(self) -> None:
         self._held_bytes = 0
 
     async def read(self, receive: Receive) -> tuple[bytes, Any]:
-        """The whole body and its value, until `release` is called with it; raises `RequestRefused`."""
+        """Read a whole body; return it and its value, to be given back with `release`. Raises `RequestRefused`."""
         body = bytearray()
         try:
             while True:
@@ -55,7 +55,7 @@ class JsonReader:
             raise
 
     def release(self, body: bytes | bytearray) -> None:
-        """Make room for others."""
+        """Subtract a body from what is held."""
         self._held_bytes -= len(body)
 
     def _count(self, part: bytes, num_before: int) -> bytes:
@@ -69,14 +69,14 @@ class JsonReader:
 
 
 def check_json(body: bytes) -> Any:
-    """The value of a body; raises `RequestRefused` unless it is JSON in UTF-8, cheap to parse, and can be encoded."""
+    """Return the value of a body; raises `RequestRefused` unless it is cheap-to-parse JSON that encodes to UTF-8."""
     _check_structure(body)
     try:
         value = json.loads(body.decode("utf-8"))
-        if _HALF_PAIR.search(body):
+        if _SURROGATE.search(body):
             json.dumps(value, ensure_ascii=False).encode()
         return value
-    except (ValueError, RecursionError):  # no UTF-8, no JSON, a number of 5,000 digits, half a pair of surrogates
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, a number of 5,000 digits, a lone surrogate
         raise RequestRefused(400, "The request's body is not valid JSON in UTF-8; send one JSON value.") from None
 
 
@@ -84,7 +84,7 @@ def _check_structure(body: bytes) -> None:
     num_openers = body.count(b"[") + body.count(b"{")
     if num_openers <= _MAX_DEPTH and body.count(b",") <= _MAX_VALUES:
         return
-    # The commas and brackets of a text are no structure.
+    # Commas and brackets inside strings do not count.
     bare = _STRING.sub(b"", body.replace(rb"\\", b"").replace(rb"\"", b""))
     num_openers = bare.count(b"[") + bare.count(b"{")
     if num_openers + bare.count(b",") > _MAX_VALUES:
@@ -102,10 +102,10 @@ def _depth(brackets: bytes) -> int:
 
 
 class BoundedUpload:
-    """The `receive` of an upload: at most `max_bytes` and 20 files; Gradio bounds each file, and not their number.
+    """The `receive` of an upload: at most `max_bytes` and 20 files; Gradio limits each file, but not their number.
 
-    What is too much, and a sender who leaves, reach Gradio's parser as its own error, for which it alone removes the
-    files it has begun.
+    An upload beyond the limits, or one that is broken off, reaches Gradio's parser as that parser's own error, the only
+    one for which it removes its unfinished files.
     """
 
     def __init__(self, receive: Receive, headers: Mapping[str, str], max_bytes: int) -> None:
@@ -116,7 +116,7 @@ class BoundedUpload:
         self._tail = b""
 
     async def __call__(self) -> Message:
-        """The next message."""
+        """Receive and count the next message; raises `MultiPartException`."""
         message = await self._receive()
         if message["type"] == "http.disconnect":
             raise MultiPartException("The upload ended before its file did.")
@@ -128,11 +128,11 @@ class BoundedUpload:
         if self._num_bytes > self._max_bytes + _UPLOAD_FRAME_BYTES:
             most = self._max_bytes / 1e6
             raise MultiPartException(f"The file is larger than the maximum allowed size of {most:,.12g} MB.")
-        if self._num_parts > _MAX_FILES + 1:  # the end has one
+        if self._num_parts > _MAX_FILES + 1:  # the closing boundary counts as well
             raise MultiPartException(f"At most {_MAX_FILES} files are taken at once; upload fewer.")
         return message
 
 
 def has_body(headers: Headers) -> bool:
-    """Whether a request brings one, or might."""
+    """Return whether a request has a body, or might have one."""
     return headers.get("content-length", "0").strip() != "0" or "transfer-encoding" in headers

@@ -1,8 +1,8 @@
-"""What every request passes before Gradio sees it: who asks, under which name, and how much is sent.
+"""Checks of every request before Gradio sees it: its origin, the host it names, and its size.
 
-Any page that a browser shows may send requests to any address, one's own machine included; Gradio runs what they ask
-for and only keeps the answer from them. Here such a request ends with a sentence. Programs, which send none of a
-browser's headers, pass.
+Any page in a browser may send requests to any address, the visitor's own machine included; Gradio would run them and
+only withhold the answer. Here such a request is refused with one sentence. Programs send none of a browser's headers,
+and pass.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from charlstm.ui.trusted_hosts import TrustedHosts, is_origin_of
 
 _API = "/gradio_api/"
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-_OWN_SITES = ("same-origin", "none")  # Sec-Fetch-Site of a page of ours, and of what a person typed
-_DRAIN_SECONDS, _DRAIN_BYTES = 5, 32_000_000  # a sender that is cut off at once never reads why
+_OWN_SITES = ("same-origin", "none")  # Sec-Fetch-Site of our own pages, and of a typed address
+_DRAIN_SECONDS, _DRAIN_BYTES = 5, 32_000_000  # a client that is cut off at once never reads the reason
 
 
 class RequestGuard:
-    """`app`, a page of `components`, behind the checks; uploads have `max_upload_bytes` in all."""
+    """`app`, a page of `components`, behind the checks; one upload has at most `max_upload_bytes` in all."""
 
     def __init__(self, app: ASGIApp, hosts: TrustedHosts, components: Container[Any], max_upload_bytes: int) -> None:
         self._app, self._hosts = app, hosts
@@ -33,8 +33,8 @@ class RequestGuard:
         self._json = JsonReader()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer what is refused, and pass on the rest."""
-        if scope["type"] == "websocket":  # nothing here speaks it
+        """Answer refused requests, and pass on the rest."""
+        if scope["type"] == "websocket":  # nothing here uses them
             await send({"type": "websocket.close", "code": 1008})
         elif scope["type"] == "http":
             await self._guard(scope, receive, send)
@@ -77,14 +77,14 @@ class RequestGuard:
             self._json.release(body)
 
     def _check_component(self, value: Any) -> None:
-        """Gradio takes one that is not there for a fault of its own, with a traceback in the log."""
+        """Raise `RequestRefused` for an unknown component, for which Gradio would log a traceback."""
         number = value.get("component_id") if isinstance(value, dict) else None
         if isinstance(number, int) and number not in self._components:
             raise RequestRefused(404, "The page has no such part; load it again.")
 
 
 def check_source(scope: Scope, headers: Headers, hosts: TrustedHosts) -> None:
-    """Raise `RequestRefused` for a name that is not this app's, and for a page that is neither its own nor named."""
+    """Raise `RequestRefused` unless the host is this app's, and the sending page its own or of an allowed origin."""
     asked = [*headers.getlist("host"), *_forwarded_hosts(headers)]
     for host in asked:
         if not hosts.has_host(host):
@@ -104,7 +104,7 @@ def check_source(scope: Scope, headers: Headers, hosts: TrustedHosts) -> None:
 
 
 def _is_foreign(scope: Scope, headers: Headers, asked: list[str]) -> bool:
-    """Whether a page of another site sends this; a link from there to a page of ours is none of that."""
+    """Return whether a page of another site sends the request; a link from there to one of our pages is allowed."""
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     is_reading = scope["method"] in _SAFE_METHODS
     if site in _OWN_SITES:
@@ -112,7 +112,7 @@ def _is_foreign(scope: Scope, headers: Headers, asked: list[str]) -> bool:
     if site is not None:
         is_link = is_reading and headers.get("sec-fetch-mode") == "navigate" and _is_page(scope["path"])
         return not is_link
-    # A browser that is old, or that shows the page over http from another machine, sends the origin alone.
+    # An old browser, or one that has the page over http from another machine, sends only the origin.
     origin = origin or (None if is_reading else headers.get("referer"))
     return origin is not None and not is_origin_of(origin, asked)
 
@@ -131,7 +131,7 @@ def _content_type(headers: Headers) -> str:
 
 
 class _Body:
-    """The `receive` of a request, and whether all of it has come."""
+    """The `receive` of a request, which records whether the body is complete."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive, self.is_over = receive, False
@@ -143,7 +143,7 @@ class _Body:
 
 
 class _Response:
-    """What goes back: with headers that keep other sites' pages away from it, but for named ones."""
+    """The response, with headers that close it to pages of other sites except the allowed origins."""
 
     def __init__(self, send: Send, hosts: TrustedHosts, origin: str | None) -> None:
         self._send, self._hosts, self._origin = send, hosts, origin
@@ -151,7 +151,7 @@ class _Response:
         self._has_begun = False
 
     async def send(self, message: Message) -> None:
-        """A message of the app's answer."""
+        """Send a message of the app's response, with our headers added to the first."""
         if message["type"] == "http.response.start":
             self._has_begun = True
             headers = MutableHeaders(scope=message)
@@ -161,7 +161,7 @@ class _Response:
         await self._send(message)
 
     async def allow(self, asked: Headers) -> None:
-        """Tell a browser that a page of a named origin may send what it asks to send."""
+        """Answer a browser's preflight request: a page of an allowed origin may send what it asks to send."""
         headers = {
             "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE, OPTIONS",
             "Access-Control-Allow-Headers": asked.get("access-control-request-headers", ""),
@@ -170,7 +170,7 @@ class _Response:
         await self._send_whole(200, "text/plain; charset=utf-8", b"OK", headers)
 
     async def refuse(self, refusal: RequestRefused, receive: Receive, is_api: bool, drains: bool) -> None:
-        """Say why, in the form that the asker reads, and let it finish sending."""
+        """Send the reason in the format that the client reads, and let it finish sending its body."""
         if self._has_begun:
             return
         kind = "application/json" if is_api else "text/plain; charset=utf-8"

@@ -1,6 +1,6 @@
-"""One look at the runs for all visitors: what is on disk is read once, however many pages are open.
+"""Cache of the runs' state for all visitors: the disk is read once, however many pages are open.
 
-A look is cut into sections. Each has a tag that differs whenever the section does: a page is sent only what it has not.
+The state is divided into sections. Each has a tag that changes with its contents: a page is sent only what it lacks.
 """
 
 import json
@@ -21,18 +21,18 @@ from charlstm.ui import run_view
 from charlstm.ui.models import uses_code_font
 from charlstm.ui.run_view import Lines, Requests
 
-_REFRESH_SECONDS = 0.4  # how old a look may be that visitors share
-_HURRY_SECONDS = 0.1  # while a run has been asked something that is not in effect yet
-_MAX_HISTORIES = 24  # histories kept in memory
-_LINES_KEPT = 8  # of each run: a page that is a few looks behind is sent only what is new
-_SAMPLES_SENT = 300  # rows of the timeline at once
-_SHORT_TEXT_BYTES = 5000  # a latest sample up to this length comes with the tick
+_REFRESH_SECONDS = 0.4  # age up to which cached state is served
+_HURRY_SECONDS = 0.1  # while a request to a run is not in effect yet
+_MAX_HISTORIES = 24  # kept in memory
+_LINES_KEPT = 8  # versions of each run: a page a few versions behind is sent only what is new
+_SAMPLES_SENT = 300  # rows of the timeline per answer
+_SHORT_TEXT_BYTES = 5000  # a latest sample up to this length is sent with the tick
 _TEXTS_BYTES = 16_000
 
 
 @dataclass(frozen=True)
 class VersionedPart:
-    """A part of what a page shows."""
+    """One section of a page, with its tag and size."""
 
     tag: str
     value: Any
@@ -40,34 +40,34 @@ class VersionedPart:
 
 
 def versioned_part(value: Any) -> VersionedPart:
-    """With a tag made from the value itself: the same after the app was started anew."""
+    """Tag a value by its contents, so that tags stay valid when the app is restarted."""
     data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     return VersionedPart(f"{zlib.crc32(data):x}", value, len(data))
 
 
 class CachedRun:
-    """A run and what is drawn of it; safe while the watch holds its lock."""
+    """A run and its sections; to be used while the cache's lock is held."""
 
     def __init__(self, summary: RunSummary, history: RunHistory) -> None:
         self.summary, self.history = summary, history
         self.sections: dict[str, VersionedPart] = {}
-        self.is_asked = False  # whether something that was asked for is not in effect yet
+        self.is_asked = False  # whether a request is not in effect yet
         self._read_at, self._version = -1e9, -1
         self._lines: dict[bool, OrderedDict[str, Lines]] = {False: OrderedDict(), True: OrderedDict()}
         self._lines_version = {False: -1, True: -1}
         self._clock: list[list[float]] = []
         self._samples: list[list[float | None]] = []
         self._latest_text = ""
-        self._num_cuts = 0
+        self._num_rewinds = 0
 
     def refresh(self, summary: RunSummary, manager: RunManager, is_fresh: bool = False) -> None:
-        """Read what is new, unless that was done just before."""
+        """Read new records, unless that was done a moment ago."""
         now = time.monotonic()
         if not is_fresh and now - self._read_at < _REFRESH_SECONDS and summary is self.summary and not self.is_asked:
             return
         self._read_at, self.summary = now, summary
         history = manager.history(summary.folder)
-        if history is not self.history:  # another run took the name
+        if history is not self.history:  # another run has taken the name
             self.history, self._version = history, -1
         history.poll()
         self.sections["state"] = versioned_part(self._state())
@@ -90,14 +90,14 @@ class CachedRun:
         latest = self.history.sample(count - 1) if count else None
         if count and (latest is None or latest.step != self._samples[-1][0] or latest.text != self._latest_text):
             self._samples.clear()
-            self._num_cuts += 1
+            self._num_rewinds += 1
         for index in range(max(0, len(self._samples) - 1), self.history.num_samples):
             if (sample := self.history.sample(index)) is not None:
                 self._samples[index:] = [[sample.step, _round_loss(sample.train_loss), _round_loss(sample.val_loss)]]
                 self._latest_text = sample.text
 
     def curves(self, is_overlaid: bool, tag_of_page: str) -> VersionedPart:
-        """The curves, as what is to be added to those that the page has."""
+        """Return the curves as a difference from those that the page has."""
         kept = self._lines[is_overlaid]
         if self._lines_version[is_overlaid] != self._version:
             self._lines_version[is_overlaid] = self._version
@@ -115,10 +115,10 @@ class CachedRun:
         return VersionedPart(tag, value, versioned_part(value).num_bytes)
 
     def samples(self, epoch_of_page: Any, count_of_page: Any) -> VersionedPart:
-        """The timeline, as what is to be added to the rows that the page has."""
-        epoch, count = f"{self.summary.name}/{self._num_cuts}", len(self._samples)
+        """Return the timeline of samples as a difference from the rows that the page has."""
+        epoch, count = f"{self.summary.name}/{self._num_rewinds}", len(self._samples)
         has = count_of_page if epoch_of_page == epoch and isinstance(count_of_page, int) else 0
-        keep = max(0, min(has, count) - 2)  # the losses of the last ones may have come after them
+        keep = max(0, min(has, count) - 2)  # the losses of the last rows may have been recorded after them
         add = self._samples[keep : keep + _SAMPLES_SENT]
         is_whole = keep + len(add) == count
         text = self._latest_text if is_whole and len(self._latest_text.encode()) < _SHORT_TEXT_BYTES else None
@@ -127,7 +127,7 @@ class CachedRun:
         return VersionedPart(tag, value, versioned_part(value).num_bytes)
 
     def texts(self, index: int) -> list[str]:
-        """Texts of samples from `index` on, as many as go well into one answer."""
+        """Return the texts of samples from `index` on, as many as fit into one answer."""
         texts: list[str] = []
         num_bytes = 0
         while num_bytes < _TEXTS_BYTES and (sample := self.history.sample(index + len(texts))) is not None:
@@ -141,7 +141,7 @@ def _round_loss(loss: float | None) -> float | None:
 
 
 class RunCache:
-    """Follows the runs of a manager; safe to ask from many threads."""
+    """Cached runs of a manager; thread-safe."""
 
     def __init__(self, manager: RunManager) -> None:
         self.manager = manager
@@ -151,7 +151,7 @@ class RunCache:
         self._read_at = -1e9
 
     def runs(self, is_fresh: bool = False) -> list[RunSummary]:
-        """All runs, the newest first, as of a moment ago."""
+        """Return all runs, the newest first, as of a moment ago."""
         with self.lock:
             is_hurried = any(cached.is_asked for cached in self._cached_runs.values())
             if is_fresh or time.monotonic() - self._read_at > (_HURRY_SECONDS if is_hurried else _REFRESH_SECONDS):
@@ -160,41 +160,41 @@ class RunCache:
             return self._runs
 
     def summary(self, name: Any) -> RunSummary:
-        """The run with this id; raises `RunError`."""
+        """Return the run with this id; raises `RunError`."""
         found = next((run for run in self.runs() if run.name == name), None)
         if found is None:
             raise RunError("this run is no longer there; choose another one.")
         return found
 
     def cached_run(self, summary: RunSummary, is_fresh: bool = False) -> CachedRun:
-        """What is drawn of a run, as of a moment ago; to be used while `lock` is held."""
+        """Return a run and its sections, as of a moment ago; to be used while `lock` is held."""
         with self.lock:
             cached = self._cached_runs.pop(summary.name, None)
             cached = cached or CachedRun(summary, self.manager.history(summary.folder))
-            self._cached_runs[summary.name] = cached  # the latest asked for stays longest
+            self._cached_runs[summary.name] = cached  # least recently used ones are dropped first
             while len(self._cached_runs) > _MAX_HISTORIES:
                 self._cached_runs.popitem(last=False)
             cached.refresh(summary, self.manager, is_fresh)
             return cached
 
     def active(self) -> RunSummary | None:
-        """The run that is going on."""
+        """Return the run in progress, if any."""
         return next((run for run in self.runs() if run.status in ACTIVE), None)
 
     def to_show(self) -> str | None:
-        """The run a page should open with: the one going on, else the newest, else one that comes with the app."""
+        """Return the run that a page opens with: the one in progress, else the newest, else a bundled one."""
         active = self.active()
         names = [active.name] if active else [run.name for run in self.runs()]
         own = [name for name in names if name not in BUNDLED]
         return next(iter((*own, *(name for name in BUNDLED if name in names))), None)
 
     def live_models(self) -> dict[str, Path]:
-        """The models of runs that go on, as they were last saved, by the names that visitors know them by."""
-        going = (run for run in self.runs() if run.status in ACTIVE)
-        return {f"live: {run.label}": run.folder.live_model for run in going if run.folder.live_model.is_file()}
+        """Return the files of models in training, as last saved, by the names that visitors know them by."""
+        active = (run for run in self.runs() if run.status in ACTIVE)
+        return {f"live: {run.label}": run.folder.live_model for run in active if run.folder.live_model.is_file()}
 
     def model_of(self, run_name: str) -> str:
-        """What visitors know a run's model by: the live one, as long as there is one."""
-        going = (run for run in self.runs(is_fresh=True) if run.name == run_name and run.status in ACTIVE)
-        live = (f"live: {run.label}" for run in going)
+        """Return the name of a run's model: the live one while there is one, else the run's name."""
+        active = (run for run in self.runs(is_fresh=True) if run.name == run_name and run.status in ACTIVE)
+        live = (f"live: {run.label}" for run in active)
         return next((name for name in live if name in self.live_models()), run_name)

@@ -1,6 +1,6 @@
-"""What the page asks the server about runs, and asks it to do to them.
+"""Server functions of the page for reading runs and controlling them.
 
-These functions answer the page's own code; anyone can call them with anything, so everything is checked here.
+They answer the page's own scripts, but anyone can call them with any value, so every argument is checked here.
 """
 
 import base64
@@ -21,47 +21,47 @@ from charlstm.runs.setup import check_before_resuming
 from charlstm.ui import run_view
 from charlstm.ui.run_cache import RunCache, VersionedPart, versioned_part
 
-_BUDGET_BYTES = 16_000  # of one answer; a page that is far behind asks again at once
+_BUDGET_BYTES = 16_000  # per answer; a page that is far behind asks again at once
 _FRAME_BYTES = 16  # quotes, brackets and the like around a section
 _MOST_COMPARED = 6
-_PIECE_BYTES = 1 << 19  # of a model that is downloaded: a slow line has it before the page gives up
-_DELETED_SENT = 30  # deleted runs at once
+_PIECE_BYTES = 1 << 19  # per piece of a model download: arrives on a slow line before the page gives up
+_DELETED_SENT = 30  # deleted runs per answer
 
 
 class RunEndpoints:
-    """The functions, each from one JSON object to another."""
+    """Server functions, each from one JSON object to another."""
 
     def __init__(self, cache: RunCache) -> None:
         self.cache = cache
 
     def functions(self) -> list[Callable[..., Any]]:
-        """For `gr.HTML(server_functions=...)`, which wants plain functions."""
+        """Return the functions for `gr.HTML(server_functions=...)`, which takes no methods."""
 
-        def tick(asked: Any, profile: gr.OAuthProfile | None) -> Any:
-            return self._tick(_as_mapping(asked), is_space_owner(profile.username if profile else None))
+        def tick(request: Any, profile: gr.OAuthProfile | None) -> Any:
+            return self._tick(_as_mapping(request), is_space_owner(profile.username if profile else None))
 
-        def act(asked: Any, profile: gr.OAuthProfile | None) -> Any:
-            return self._act(_as_mapping(asked), is_space_owner(profile.username if profile else None))
+        def act(request: Any, profile: gr.OAuthProfile | None) -> Any:
+            return self._act(_as_mapping(request), is_space_owner(profile.username if profile else None))
 
-        def samples(asked: Any) -> Any:
-            return self._samples(_as_mapping(asked))
+        def samples(request: Any) -> Any:
+            return self._samples(_as_mapping(request))
 
-        def zoom(asked: Any) -> Any:
-            return self._zoom(_as_mapping(asked))
+        def zoom(request: Any) -> Any:
+            return self._zoom(_as_mapping(request))
 
-        def download(asked: Any) -> Any:
-            return self._download(_as_mapping(asked))
+        def download(request: Any) -> Any:
+            return self._download(_as_mapping(request))
 
         return [tick, act, samples, zoom, download]
 
-    def _tick(self, asked: Mapping[str, Any], is_owner: bool) -> Any:
-        """The sections that the page has not, as far as one answer holds them; `None` if there is nothing new."""
-        tags = _as_mapping(asked.get("tags"))
+    def _tick(self, request: Mapping[str, Any], is_owner: bool) -> Any:
+        """Return the sections that the page lacks, as many as fit into one answer; `None` if nothing is new."""
+        tags = _as_mapping(request.get("tags"))
         with self.cache.lock:
-            shown = self._shown_run(asked.get("run"))
-            sections = self._sections(shown, asked, tags)
-        # What the page hides is refused by `_act` as well.
-        may = shown is not None and can_control(shown, str(asked.get("visitor")), is_owner)
+            shown = self._shown_run(request.get("run"))
+            sections = self._sections(shown, request, tags)
+        # The page hides the controls; `_act` refuses them as well.
+        may = shown is not None and can_control(shown, str(request.get("visitor")), is_owner)
         sections["may"] = versioned_part(may)
         sent: dict[str, list[Any]] = {}
         num_bytes = 0
@@ -76,7 +76,7 @@ class RunEndpoints:
             sent[name] = [each.tag, each.value]
             num_bytes += size
         run = shown.name if shown else None
-        if not sent and asked.get("shown") == run:
+        if not sent and request.get("shown") == run:
             return None
         return {"run": run, "sections": sent, "more": is_more or _is_cut(sent)}
 
@@ -86,7 +86,7 @@ class RunEndpoints:
         return runs[requested] if requested else None
 
     def _sections(
-        self, shown: RunSummary | None, asked: Mapping[str, Any], tags: Mapping[str, Any]
+        self, shown: RunSummary | None, request: Mapping[str, Any], tags: Mapping[str, Any]
     ) -> dict[str, VersionedPart]:
         active = self.cache.active()
         status_line = run_view.header_status(active, self.cache.cached_run(active).history if active else None)
@@ -97,26 +97,26 @@ class RunEndpoints:
             cached_run = self.cache.cached_run(shown)
             sections |= cached_run.sections
             sections[f"curves/{shown.name}"] = cached_run.curves(False, str(tags.get(f"curves/{shown.name}")))
-            has = asked.get("samples")
+            has = request.get("samples")
             sections["samples"] = (
                 cached_run.samples(*has) if isinstance(has, list) and len(has) == 2 else cached_run.samples("", 0)
             )
         sections["runs"] = versioned_part([run.name for run in self.cache.runs()])
         for run in self.cache.runs():
             sections[f"row/{run.name}"] = versioned_part(run_view.table_row(run, run.name in BUNDLED))
-        sections["trash"] = versioned_part(self._trash(asked.get("deleted")))
-        for run in self._compared_runs(asked, shown):
+        sections["trash"] = versioned_part(self._trash(request.get("deleted")))
+        for run in self._compared_runs(request, shown):
             cached_run = self.cache.cached_run(run)
             sections[f"curves/{run.name}"] = cached_run.curves(True, str(tags.get(f"curves/{run.name}")))
         return sections
 
-    def _compared_runs(self, asked: Mapping[str, Any], shown: RunSummary | None) -> list[RunSummary]:
-        names = asked.get("compared")
+    def _compared_runs(self, request: Mapping[str, Any], shown: RunSummary | None) -> list[RunSummary]:
+        names = request.get("compared")
         requested = set(map(str, names[:_MOST_COMPARED])) if isinstance(names, list) else set()
         return [run for run in self.cache.runs() if run.name in requested and run != shown]
 
     def _trash(self, begin: Any) -> dict[str, Any]:
-        """Some of the deleted runs, from the one at `begin` on, and how many there are."""
+        """Return one answer's part of the deleted runs, from index `begin` on, and their number."""
         deleted = self.cache.manager.trash()
         first = max(0, min(begin, len(deleted) - 1)) if isinstance(begin, int) else 0
         shown = [
@@ -125,28 +125,28 @@ class RunEndpoints:
         ]
         return {"first": first, "list": shown, "count": len(deleted)}
 
-    def _act(self, asked: Mapping[str, Any], is_owner: bool) -> dict[str, Any]:
-        """Do something to a run; a refusal is a sentence."""
+    def _act(self, request: Mapping[str, Any], is_owner: bool) -> dict[str, Any]:
+        """Perform an action on a run; a refusal is returned as one sentence."""
         try:
-            show = self._do(asked, str(asked.get("action")), is_owner)
+            show = self._perform(request, str(request.get("action")), is_owner)
         except CharLSTMError as error:
             return {"problem": error_text(error)}
         except (TypeError, ValueError):
             return {"problem": "This can't be done with these values; check them and try again."}
         self.cache.runs(is_fresh=True)
         answer: dict[str, Any] = {"problem": "", "show": show}
-        if asked.get("action") not in ("delete", "restore"):
+        if request.get("action") not in ("delete", "restore"):
             with self.cache.lock:
-                state = self.cache.cached_run(self.cache.summary(asked.get("run")), is_fresh=True).sections["state"]
+                state = self.cache.cached_run(self.cache.summary(request.get("run")), is_fresh=True).sections["state"]
             answer["sections"] = {"state": [state.tag, state.value]}
         return answer
 
-    def _do(self, asked: Mapping[str, Any], action: str, is_owner: bool) -> str | None:
-        """Returns the run to show then, if it is another one."""
-        manager, visitor = self.cache.manager, str(asked.get("visitor"))
+    def _perform(self, request: Mapping[str, Any], action: str, is_owner: bool) -> str | None:
+        """Perform an action; return the run to show afterwards, if it is another one. Raises `CharLSTMError`."""
+        manager, visitor = self.cache.manager, str(request.get("visitor"))
         if action == "restore":
-            return self._restore(str(asked.get("run")), visitor, is_owner)
-        run = self.cache.summary(asked.get("run"))
+            return self._restore(str(request.get("run")), visitor, is_owner)
+        run = self.cache.summary(request.get("run"))
         require_control(run, visitor, is_owner)
         name = run.name
         if name in BUNDLED and action in ("rename", "delete"):
@@ -157,12 +157,12 @@ class RunEndpoints:
             "stop": lambda: manager.stop(name),
             "unqueue": lambda: manager.stop(name),
             "save": lambda: manager.steer(name, save=True),
-            "rate": lambda: manager.steer(name, rate_factor=float(asked["factor"])),
+            "rate": lambda: manager.steer(name, rate_factor=float(request["factor"])),
             "resume": lambda: self._continue_training(run, lambda: manager.resume(name)),
             "extend": lambda: self._continue_training(
-                run, lambda: manager.extend(name, Extension(minutes=float(asked["minutes"])))
+                run, lambda: manager.extend(name, Extension(minutes=float(request["minutes"])))
             ),
-            "rename": lambda: manager.rename(name, str(asked["label"])),
+            "rename": lambda: manager.rename(name, str(request["label"])),
             "delete": lambda: manager.delete(name),
         }
         if action not in acts:
@@ -171,7 +171,7 @@ class RunEndpoints:
         return None
 
     def _continue_training(self, run: RunSummary, begin: Callable[[], object]) -> None:
-        if run.status not in (*ACTIVE, "queued"):  # of which the manager has something else to say
+        if run.status not in (*ACTIVE, "queued"):  # for which the manager has a message of its own
             check_before_resuming(run.folder)
         begin()
 
@@ -182,32 +182,32 @@ class RunEndpoints:
         require_control(deleted, visitor, is_owner)
         return self.cache.manager.restore(trash_id).name
 
-    def _samples(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        number = asked.get("number")
+    def _samples(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        number = request.get("number")
         with self.cache.lock:
             try:
-                cached_run = self.cache.cached_run(self.cache.summary(asked.get("run")))
+                cached_run = self.cache.cached_run(self.cache.summary(request.get("run")))
             except RunError as error:
                 return {"problem": error_text(error)}
             return {"texts": cached_run.texts(number) if isinstance(number, int) and number >= 0 else []}
 
-    def _zoom(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """The curves between two steps, in as many points as they have as a whole."""
-        steps = asked.get("range")
+    def _zoom(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the curves between two steps, in as many points as the whole curves have."""
+        steps = request.get("range")
         if not isinstance(steps, list) or len(steps) != 2 or not all(isinstance(step, int) for step in steps):
             return {"problem": "There is no such part of the curve."}
         with self.cache.lock:
             try:
-                history = self.cache.cached_run(self.cache.summary(asked.get("run"))).history
+                history = self.cache.cached_run(self.cache.summary(request.get("run"))).history
             except RunError as error:
                 return {"problem": error_text(error)}
             return {"lines": run_view.delta(None, run_view.chart_lines(history, *steps))}
 
-    def _download(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """A piece of the run's model, in base64; the page puts the pieces together."""
+    def _download(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a piece of the run's model in base64; the page joins the pieces."""
         try:
-            file = self.cache.summary(asked.get("run")).folder.path / MODEL_FILE
-            offset = max(0, int(asked.get("offset", 0)))
+            file = self.cache.summary(request.get("run")).folder.path / MODEL_FILE
+            offset = max(0, int(request.get("offset", 0)))
             with file.open("rb") as opened:
                 stamp = os.fstat(opened.fileno()).st_mtime_ns
                 total = opened.seek(0, 2)
@@ -225,7 +225,7 @@ def _as_mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _is_cut(sent: Mapping[str, list[Any]]) -> bool:
-    """Whether the timeline goes on beyond what was sent of it."""
+    """Return whether the timeline has more rows than were sent."""
     if "samples" not in sent:
         return False
     value = sent["samples"][1]

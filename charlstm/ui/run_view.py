@@ -1,6 +1,6 @@
-"""What a run looks like: what it recorded in, numbers, words and points out. Knows neither Gradio nor torch.
+"""Presentation of a run: turns its records into figures, sentences and curve points, without Gradio or torch.
 
-All of it is JSON, which the page's own code draws as text; what goes into HTML goes through `plain`.
+All results are JSON, which the page's scripts insert as text, never as HTML.
 """
 
 import math
@@ -15,8 +15,8 @@ from charlstm.runs.history import Curve, RunHistory
 from charlstm.runs.manager import RunSummary
 from charlstm.runs.run_dir import ACTIVE, Status
 
-Lines = dict[str, tuple[list[int], list[float]]]  # of each curve its steps and values
-STATE_WORDS: dict[Status, tuple[str, str]] = {  # a sign and a word, so that colour is never alone
+Lines = dict[str, tuple[list[int], list[float]]]  # steps and values of each curve
+STATE_WORDS: dict[Status, tuple[str, str]] = {  # a sign and a word, so that nothing depends on colour alone
     "queued": ("◌", "waiting"),
     "starting": ("◌", "starting"),
     "running": ("●", "training"),
@@ -48,27 +48,27 @@ _LOSS_POINTS, _OTHER_POINTS, _OVERLAID_POINTS, _CLOCK_POINTS = 240, 120, 160, 60
 
 
 class Requests(NamedTuple):
-    """What a run was asked to do, and what its worker says of it."""
+    """Requests to a run, and its worker's answer to them."""
 
     control: Control = Control()
     answer: WorkerStatus = WorkerStatus()
 
 
 def run_state(
-    run: RunSummary, history: RunHistory, asked: Requests, has_model: bool, is_bundled: bool
+    run: RunSummary, history: RunHistory, requests: Requests, has_model: bool, is_bundled: bool
 ) -> dict[str, Any]:
-    """The run's state in words, its numbers, and what can be done with it now."""
+    """Return the run's state in words, its figures, and the actions available now."""
     sign, word = (STATE_WORDS[run.status][0], "recorded") if is_bundled else STATE_WORDS[_shown_status(run, history)]
-    is_asked = run.status in ACTIVE and asked.control.number > asked.answer.done
+    is_asked = run.status in ACTIVE and requests.control.number > requests.answer.done
     progress = history.latest
     return {
         "label": run.label,
         "status": run.status,
         "sign": sign,
         "word": word,
-        "story": _status_text(run, history, asked if is_asked else None),
+        "story": _status_text(run, history, requests if is_asked else None),
         "is_asked": is_asked,
-        "rate_factor": asked.answer.rate_factor,
+        "rate_factor": requests.answer.rate_factor,
         "fraction": 1.0 if run.status == "completed" else round(progress.fraction, 4) if progress else 0.0,
         "figures": _figures(run, history),
         "facts": _facts(history),
@@ -78,27 +78,27 @@ def run_state(
 
 
 def _shown_status(run: RunSummary, history: RunHistory) -> Status:
-    """Whoever pressed Stop has it as soon as all is saved; that the model is still measured is told beside it."""
+    """Return the status to show: a run is stopped once all is saved, although its model is still being measured."""
     if run.status != "measuring":
         return run.status
     return "completed" if history.latest and history.latest.fraction >= 1 else "stopped"
 
 
 def _available_actions(run: RunSummary, has_model: bool, is_bundled: bool) -> list[str]:
-    """What can be done with the run as it is."""
-    if run.status == "measuring":  # its best model may be another one in a moment
+    """Return the actions available in the run's present state."""
+    if run.status == "measuring":  # its best model may be replaced in a moment
         has_model = False
     needs_state = {"resume", "extend"} if run.status != "failed" else {"extend"}
     possible = [action for action in _ACTIONS[run.status] if action not in needs_state or run.folder.has_state]
     if run.status in ("stopped", "interrupted") and "resume" not in possible:
-        possible.append("resume")  # from its beginning: nothing was saved yet
+        possible.append("resume")  # from the beginning: nothing was saved yet
     if is_bundled:
         possible = [action for action in possible if action not in ("rename", "delete")]
     return [*possible, *(("write", "adapt", "download") if has_model else ()), "duplicate"]
 
 
-def _status_text(run: RunSummary, history: RunHistory, asked: Requests | None) -> str:
-    """How far the run is, and what it has been asked and has not done yet."""
+def _status_text(run: RunSummary, history: RunHistory, requests: Requests | None) -> str:
+    """Describe how far the run is, and the requests that are not in effect yet."""
     reached, _ = history.progress()
     step = f"step {reached:,}" if reached or history.latest else ""
     if run.status == "queued":
@@ -112,7 +112,7 @@ def _status_text(run: RunSummary, history: RunHistory, asked: Requests | None) -
             " · "
         )
     if run.status == "starting":
-        return f"the trainer is loading{', and stops then' if asked and asked.control.stop else ''}"
+        return f"the trainer is loading{', and stops then' if requests and requests.control.stop else ''}"
     if run.status == "stopped" and not run.folder.has_state:
         return "stopped before anything was saved; Resume begins it anew"
     if run.status in ("completed", "stopped"):
@@ -120,12 +120,14 @@ def _status_text(run: RunSummary, history: RunHistory, asked: Requests | None) -
     if run.status == "measuring":
         return " · ".join(filter(None, (step, "saved; its model is being measured")))
     waits = "waits until it is continued" if run.status == "paused" else ""
-    return " · ".join(filter(None, (step or "reading the text", waits, *(_pending_requests(asked) if asked else ()))))
+    return " · ".join(
+        filter(None, (step or "reading the text", waits, *(_pending_requests(requests) if requests else ())))
+    )
 
 
-def _pending_requests(asked: Requests) -> list[str]:
-    """What was asked for and is not in effect yet."""
-    control, answer = asked
+def _pending_requests(requests: Requests) -> list[str]:
+    """Return the requests that are not in effect yet, in words."""
+    control, answer = requests
     if control.stop:
         return ["stops as soon as this step is done"]
     pending = [
@@ -155,7 +157,7 @@ def _elapsed_text(progress: Progress | None) -> str:
 
 
 def _facts(history: RunHistory) -> str:
-    """What the run learns from: "data has N characters, M unique", and what was done to the text."""
+    """Describe the run's data: characters, distinct ones and parameters, and what was done to the text."""
     started = history.started
     if started is None:
         return ""
@@ -167,7 +169,7 @@ def _facts(history: RunHistory) -> str:
 
 
 def header_status(active: RunSummary | None, history: RunHistory | None) -> dict[str, Any]:
-    """The slim line on top: idle, or what is being trained and how far it is."""
+    """Return the status line above the tabs: idle, or the run in progress and how far it is."""
     if active is None:
         return {"run": None, "status": "idle", "sign": "○", "text": "idle"}
     sign, word = STATE_WORDS[active.status]
@@ -183,7 +185,7 @@ def header_status(active: RunSummary | None, history: RunHistory | None) -> dict
 
 
 def table_row(run: RunSummary, is_bundled: bool) -> dict[str, Any]:
-    """The run's row in the table of runs."""
+    """Return the run's row in the table of runs."""
     sign, word = STATE_WORDS[run.status]
     place = f", place {run.queue_position}" if run.status == "queued" else ""
     state = "comes with the app" if is_bundled else f"{sign} {word}{place}"
@@ -199,19 +201,19 @@ def table_row(run: RunSummary, is_bundled: bool) -> dict[str, Any]:
 
 
 def _small_curve(losses: Sequence[float]) -> list[int]:
-    """Heights of a tiny curve, 0 for the least of `losses`, `_TINY` for the greatest, none for what is no number."""
+    """Return the heights of a sparkline, 0 for the least of `losses`, `_TINY` for the greatest, without NaN and inf."""
     known = [loss for loss in losses if math.isfinite(loss)]
     least, span = min(known, default=0.0), max(known, default=0.0) - min(known, default=0.0)
     return [round(_TINY * (loss - least) / span) for loss in known] if span else []
 
 
 def format_deleted_at(seconds: float) -> str:
-    """When something was deleted, in words."""
+    """Format a time of deletion, in local time."""
     return datetime.fromtimestamp(seconds).astimezone().strftime("%-d %B, %H:%M")
 
 
 def baseline_lines(history: RunHistory) -> list[dict[str, Any]]:
-    """Lines that give the loss a meaning, with their names."""
+    """Return the baselines of the loss, with their names."""
     found = history.references
     if found is None:
         return []
@@ -220,18 +222,18 @@ def baseline_lines(history: RunHistory) -> list[dict[str, Any]]:
 
 
 def chart_marks(history: RunHistory) -> list[dict[str, Any]]:
-    """What happened on the way."""
+    """Return the marks of events during the run."""
     return [{"kind": mark.kind, "step": mark.step, "text": mark.text} for mark in history.marks()]
 
 
 def chart_lines(history: RunHistory, begin_step: int | None = None, end_step: int | None = None) -> Lines:
-    """The curves of the run that is shown, or of a part of it."""
+    """Return the curves of the shown run, or of a part of it."""
     losses = _lines(history.series(_LOSS_POINTS, begin_step, end_step), LOSSES)
     return losses | _lines(history.series(_OTHER_POINTS, begin_step, end_step), OTHERS)
 
 
 def overlaid_chart_lines(history: RunHistory) -> Lines:
-    """The two curves of a run that is laid over another."""
+    """Return the two curves of a run that is compared with the shown one."""
     return _lines(history.series(_OVERLAID_POINTS), OVERLAID)
 
 
@@ -240,13 +242,13 @@ def _lines(curves: Mapping[str, Curve], names: Sequence[str]) -> Lines:
 
 
 def step_to_time(history: RunHistory) -> list[list[float]]:
-    """Where steps lie among passes and minutes: [step, passes, minutes], ascending in step."""
+    """Return rows of [step, passes, minutes], ascending in step, to convert between the axes."""
     curve = history.series(_CLOCK_POINTS)["chars_per_second"]
     return [[0, 0, 0], *(list(each) for each in zip(curve.steps, curve.passes, curve.minutes, strict=True) if each[0])]
 
 
 def delta(before: Lines | None, now: Lines) -> dict[str, Any]:
-    """Of each curve how many points stay as they were, and the points after them."""
+    """Return, for each curve, the number of points to keep and the points after them."""
     changes = {}
     for name, (steps, values) in now.items():
         keep = _common_prefix((before or {}).get(name, ([], [])), (steps, values))
@@ -255,7 +257,7 @@ def delta(before: Lines | None, now: Lines) -> dict[str, Any]:
 
 
 def _common_prefix(before: tuple[list[int], list[float]], now: tuple[list[int], list[float]]) -> int:
-    """How many points the two begin with in common."""
+    """Return the number of leading points that two curves have in common."""
     pairs = zip(before[0], now[0], before[1], now[1], strict=False)
     num_pairs = min(len(before[0]), len(now[0]))
     return next(

@@ -1,7 +1,7 @@
-"""The HTTP server under Gradio: where it listens, and how long and how many connections may wait.
+"""The HTTP server under Gradio: binds its sockets, and limits how many connections wait and for how long.
 
-Gradio's own binds an IPv4 port whatever the host, keeps a connection that sends nothing for ever, and at the limit of
-open files prints a traceback for each try to accept another (*measured*: 39 MB of them in 15 s).
+Gradio's own server binds an IPv4 port whatever the host, keeps a connection that sends nothing for ever, and at the
+limit of open files prints a traceback for each failed accept (*measured*: 39 MB of them in 15 s).
 """
 
 import asyncio
@@ -27,14 +27,14 @@ from charlstm.ui.sessions import OpenPages, SessionStates
 from charlstm.ui.trusted_hosts import TrustedHosts
 
 _PATIENCE_SECONDS = 20.0  # for a request's head, and for each further piece of its body
-_LEAST_BYTES = 1000  # of a body within that: a line of 50 bytes a second is slower than any that people use
-_SHARE_OF_FILES = 0.6  # of those that may be open: connections; the rest is for models, runs and uploads
+_LEAST_BYTES = 1000  # of a body within that time: a line of 50 bytes a second is slower than any in use
+_SHARE_OF_FILES = 0.6  # of the open-file limit, for connections; the rest is for models, runs and uploads
 _MOST_CONNECTIONS = 4000
-_BACKLOG = 100  # Python's loop tries to accept so many at once, and reports each failure
+_BACKLOG = 100  # asyncio tries to accept this many at once, and reports each failure
 _WARN_SECONDS = 60.0
-_UPLOAD_BYTES = 200_000_000  # where no other size is set
+_UPLOAD_BYTES = 200_000_000  # where no other limit is set
 _FIRST_PORT, _NUM_PORTS = 7860, 100
-_REFUSED_SECONDS = 0.5  # a refused connection stays for this long, so that its client reads why
+_REFUSED_SECONDS = 0.5  # a refused connection stays open this long, so that its client can read the reason
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
     b"Retry-After: 5\r\n\r\nToo many connections are open; try again in a moment.\n"
@@ -43,9 +43,9 @@ _log = logging.getLogger(__name__)
 
 
 class BoundedConnection(H11Protocol):
-    """A connection that is closed when its client lets it wait; answers may take as long as they like.
+    """A connection that is closed when its client is idle too long; responses may take any time.
 
-    Where too many are open, the one that has waited longest for its client makes room.
+    When too many are open, the one that has waited longest for its client is closed.
     """
 
     patience_seconds = _PATIENCE_SECONDS
@@ -53,22 +53,22 @@ class BoundedConnection(H11Protocol):
     _is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Look at it again later, if there is room for it."""
+        """Start the idle timer, or refuse the connection if there is no room for it."""
         super().connection_made(transport)
         self._num_bytes = self._num_bytes_before = 0
-        self._last_cycle: object = None  # the request that was the last one at the last look
+        self._last_cycle: object = None  # the latest request at the last check
         self._timer = self.loop.call_later(self.patience_seconds, self._check_progress)
         self._last_data_at = self.loop.time()
         if len(self.connections) > self.most_connections and not self._make_room():
             self._is_refused = True
             transport.write(_BUSY)
-            # Closed at once, what the client sent meanwhile would be answered by a reset that takes the sentence away.
+            # Closing at once would answer data still in flight with a reset, which discards the message.
             if transport.can_write_eof():
                 transport.write_eof()
             self.loop.call_later(_REFUSED_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:
-        """Count it."""
+        """Count the bytes, and handle them unless the connection was refused."""
         if self._is_refused:
             return
         self._num_bytes += len(data)
@@ -76,13 +76,13 @@ class BoundedConnection(H11Protocol):
         super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Look no more."""
+        """Cancel the idle timer."""
         self._timer.cancel()
         super().connection_lost(exc)
 
     @property
     def waits_for_client(self) -> bool:
-        """Whether nothing can be done before the client sends the rest of a request."""
+        """True while nothing can be done before the client sends the rest of a request."""
         return self.conn.their_state in (h11.IDLE, h11.SEND_BODY) and not self.flow.read_paused
 
     def _check_progress(self) -> None:
@@ -101,12 +101,12 @@ class BoundedConnection(H11Protocol):
             return False
         oldest = min(waiting, key=lambda each: each._last_data_at)
         oldest.transport.abort()
-        self.connections.discard(oldest)  # now, not when the loop has heard of it
+        self.connections.discard(oldest)  # now, not when the event loop reports it
         return True
 
 
 class Server(http_server.Server):
-    """Gradio's server, on sockets that are bound before it starts."""
+    """Gradio's server, on sockets bound before it starts."""
 
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
         super().__init__(config)
@@ -114,7 +114,7 @@ class Server(http_server.Server):
         self._last_warning = -_WARN_SECONDS
 
     def run_in_thread(self) -> None:
-        """Return when it accepts connections; raises `CharLSTMError` if it ends before."""
+        """Start the server and return once it accepts connections; raises `CharLSTMError` if it ends before."""
         self.thread = threading.Thread(target=self.run, args=(self._sockets,), daemon=True)
         self.thread.start()
         while not self.started:
@@ -123,7 +123,7 @@ class Server(http_server.Server):
                 raise CharLSTMError("The page's server ended while it started; what stands above says why.")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Also have what the loop can't do reported in moderation."""
+        """Start, and limit the event loop's reports of failed accepts."""
         asyncio.get_running_loop().set_exception_handler(self._report)
         await super().startup(sockets)
 
@@ -138,7 +138,7 @@ class Server(http_server.Server):
 def start_server(
     app: App, server_name: str | None = None, server_port: int | None = None, **_tls: object
 ) -> tuple[str, int, str, Server]:
-    """In place of Gradio's function of this name; raises `ConfigError` where it can't listen."""
+    """Replace Gradio's function of this name; raises `ConfigError` if no port can be bound."""
     host = (server_name or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1").strip("[]")
     sockets = _bind_free(host, server_port)
     port = int(sockets[0].getsockname()[1])
@@ -152,7 +152,7 @@ def start_server(
 
 
 def _guard_app(app: App, host: str) -> RequestGuard:
-    """`app` behind what each request passes, and with sessions that a flood can't take from open pages."""
+    """Put `app` behind the request checks, and protect the sessions of open pages from a flood of new ones."""
     blocks = app.get_blocks()
     pages = OpenPages(app)
     app.state_holder = SessionStates(pages)
@@ -162,7 +162,7 @@ def _guard_app(app: App, host: str) -> RequestGuard:
 
 
 def install() -> None:
-    """Have Gradio's `launch` start this server."""
+    """Make Gradio's `launch` start this server."""
     http_server.start_server = start_server  # type: ignore[assignment]
 
 
@@ -180,7 +180,7 @@ def _bind_free(host: str, port: int | None) -> list[socket.socket]:
 
 
 def _bind_first(host: str, ports: list[int]) -> tuple[list[socket.socket], str]:
-    """Sockets on the first port that is free, or why there are none."""
+    """Return sockets on the first free port, or none and the reason."""
     reason = ""
     try:
         found = dict.fromkeys(socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
@@ -196,7 +196,7 @@ def _bind_first(host: str, ports: list[int]) -> tuple[list[socket.socket], str]:
 
 
 def _bind(addresses: Sequence[tuple[int, tuple[Any, ...]]], port: int, takes_both: bool) -> list[socket.socket]:
-    """Sockets on those of `addresses` that this machine has, on the same port; raises `OSError`."""
+    """Return sockets on those of `addresses` that this machine has, all on one port; raises `OSError`."""
     sockets: list[socket.socket] = []
     absent: OSError | None = None
     try:
@@ -207,7 +207,7 @@ def _bind(addresses: Sequence[tuple[int, tuple[Any, ...]]], port: int, takes_bot
             except OSError as error:
                 if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     raise
-                absent = error  # as ::1 where `localhost` has both and the machine no IPv6
+                absent = error  # such as ::1, where `localhost` has both but the machine has no IPv6
     except BaseException:
         for each in sockets:
             each.close()
@@ -218,10 +218,10 @@ def _bind(addresses: Sequence[tuple[int, tuple[Any, ...]]], port: int, takes_bot
 
 
 def _listen(family: int, address: tuple[Any, ...], takes_both: bool) -> socket.socket:
-    """A socket that listens already: another program can't come between."""
+    """Return a socket that already listens, so that no other program can take the port."""
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if sys.platform != "win32":  # there it would let two programs listen at once
+        if sys.platform != "win32":  # where it would let two programs listen at once
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if takes_both else 1)
@@ -235,8 +235,8 @@ def _listen(family: int, address: tuple[Any, ...], takes_both: bool) -> socket.s
 
 
 def _local_host(host: str) -> str:
-    """A name for it in an address that this machine can ask."""
-    if host in ("", "0.0.0.0"):  # noqa: S104  compared
+    """Return the name under which this machine reaches `host`, for use in a URL."""
+    if host in ("", "0.0.0.0"):  # noqa: S104  compared only
         return "127.0.0.1"
     if host == "::":
         return "[::1]"

@@ -1,7 +1,7 @@
-"""What Gradio remembers of each page: bounded, and kept for pages that are open before all others.
+"""Gradio's session states, limited in number; those of open pages are kept first.
 
-A call under a name that nobody has used makes a session, 113 kB that stay. *Measured*: 3,000 calls took 340 MB; Gradio
-keeps 10,000 and forgets the one that was used least recently, whose page may be open.
+A call with a new session name creates a session of 113 kB that stays. *Measured*: 3,000 calls took 340 MB; Gradio keeps
+10,000 and drops the least recently used one, whose page may still be open.
 """
 
 from collections import Counter
@@ -10,18 +10,18 @@ from gradio.state_holder import StateHolder
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 MOST_SESSIONS = 500
-_HEARTBEAT = "/gradio_api/heartbeat/"  # a page holds one for as long as it is open
+_HEARTBEAT = "/gradio_api/heartbeat/"  # requested by a page for as long as it is open
 
 
 class OpenPages:
-    """`app`, and whose pages are open in a browser now."""
+    """`app`, and the sessions of the pages that are open in browsers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._open: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count a page for as long as its heartbeat goes."""
+        """Count a page as open while its heartbeat request lasts."""
         if scope["type"] != "http" or _HEARTBEAT not in scope["path"]:
             await self._app(scope, receive, send)
             return
@@ -39,14 +39,14 @@ class OpenPages:
 
 
 class SessionStates(StateHolder):
-    """Gradio's states of sessions, of which the oldest that no open page uses goes first."""
+    """Gradio's session states; the oldest one that no open page uses is dropped first."""
 
     def __init__(self, pages: OpenPages) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._pages = pages
 
     def update(self, session_id: str) -> None:
-        """Note that a session was used, and make room."""
+        """Mark a session as used, and drop others beyond the limit."""
         with self.lock:
             if session_id in self.session_data:
                 self.session_data.move_to_end(session_id)

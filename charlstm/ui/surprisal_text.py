@@ -1,8 +1,8 @@
-"""The page of text that can be looked into: each character's surprise, what else it might have been, where to branch.
+"""Component that shows a text with each character's surprise, its likeliest alternatives, and a way to branch there.
 
-A person's or a model's text reaches the document through `textContent` alone; the template is constant. A value only
-ever grows while text is written, so what travels is what is new. Per character there is one character of `surprise`,
-`width` of `likeliest` and two of `odds` for each of those.
+A person's or a model's text enters the document through `textContent` only; the template is constant. A value only
+grows while a text is written, so that Gradio sends only the difference. Each character has one character of `surprise`,
+`width` of `likeliest`, and two of `odds` for each of those.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ import numpy as np
 
 from charlstm.generation.stream import TextChunk
 
-WIDTH = 5  # likeliest characters that are shown
-_PIECE_CHARS = 4096  # a text travels in pieces of this many, so that only the last one is looked at for differences
-_FIRST = 33  # '!': codes begin where characters can be seen
+WIDTH = 5  # likeliest characters shown for each character
+_PIECE_CHARS = 4096  # a text is sent in pieces of this size, so that only the last one is compared
+_FIRST = 33  # '!', the first visible character, is code 0
 _NATS_STEPS, _NATS_MOST = 10, 93
 _ODDS_BASE = 90
 _ODDS_MOST = _ODDS_BASE**2 - 1
@@ -41,7 +41,7 @@ SCRIPT = (_HERE / "surprisal_text.js").read_text(encoding="utf-8")
 
 
 class CodedText(TypedDict):
-    """One text in pieces, and what belongs to its characters in pieces of the same characters."""
+    """One text in pieces, and the codes of its characters, divided at the same characters."""
 
     text: list[str]
     surprise: list[str]
@@ -50,22 +50,22 @@ class CodedText(TypedDict):
 
 
 class Page(TypedDict):
-    """What a reader shows."""
+    """Value of the component."""
 
-    id: str  # of a writing: another one is drawn from the beginning
+    id: str  # of one generation: a page with another id is drawn anew
     given: str  # the prompt, in bold
     texts: list[CodedText]
     width: int
-    is_code: bool  # in a typeface for code
-    is_bytes: bool  # the likeliest are bytes, of which those below 128 are characters
+    is_code: bool  # shown in a monospaced font
+    is_bytes: bool  # the likeliest are bytes; only those below 128 are characters
     is_writing: bool
     can_branch: bool
-    copied: list[list[int]]  # of each text: where a stretch of the corpus begins and ends
-    link: str  # the query of an address that writes this again; empty for none
+    copied: list[list[int]]  # begin and end of each text's stretch that is in the corpus
+    link: str  # the query of an address that reproduces the texts; empty for none
 
 
 def build_surprisal_text(label: str, placeholder: str, elem_id: str) -> gr.HTML:
-    """A page of text; `label` and `placeholder` are constants of this program. Branching is its event `select`."""
+    """Build the component; `label` and `placeholder` must be constants. Its event `select` asks for a branch."""
     return gr.HTML(
         TextBuilder("").page(),
         html_template=TEMPLATE.format(label=label, placeholder=placeholder),
@@ -78,7 +78,7 @@ def build_surprisal_text(label: str, placeholder: str, elem_id: str) -> gr.HTML:
 
 
 class TextBuilder:
-    """Texts that grow side by side after the same prompt."""
+    """Builder of a page: texts that grow side by side after the same prompt."""
 
     def __init__(self, page_id: str, given: str = "", num_texts: int = 0, **facts: Any) -> None:
         self._facts: dict[str, Any] = {
@@ -96,11 +96,11 @@ class TextBuilder:
         self.num_chars = 0
 
     def restore(self, page: Page) -> None:
-        """Go on from what a page showed."""
+        """Continue from the texts of a page."""
         self._texts, self._width = page["texts"], page["width"]
 
     def add(self, chunk: TextChunk) -> None:
-        """What was written next of one of the texts."""
+        """Append a chunk to its text."""
         self._width = len(chunk.likeliest[0]) if chunk.likeliest else 0
         grown, length = self._texts[chunk.sample], len(chunk.text)
         self.num_chars += length
@@ -114,7 +114,7 @@ class TextBuilder:
             _append(grown[name], new, width)  # type: ignore[literal-required]
 
     def page(self, is_writing: bool = False, **facts: Any) -> Page:
-        """What to show now; earlier ones stay as they were."""
+        """Return the page as it is now; later chunks do not change it."""
         texts: list[Any] = [{name: list(pieces) for name, pieces in text.items()} for text in self._texts]  # type: ignore[call-overload]
         values: Any = {**self._facts, "texts": texts, "width": self._width, "is_writing": is_writing, **facts}
         page: Page = values
@@ -122,19 +122,19 @@ class TextBuilder:
 
 
 def text_of(grown: CodedText) -> str:
-    """The whole of a text."""
+    """Return a whole text."""
     return "".join(grown["text"])
 
 
 def replace_surrogates(text: str) -> str:
-    """`text` without halves of characters (lone surrogates), which no message can carry."""
+    """Replace lone surrogates in `text`, which can't be encoded in a message."""
     return (
         text.encode("utf-8", "replace").decode("utf-8") if any("\ud800" <= char < "\ue000" for char in text) else text
     )
 
 
 def _append(pieces: list[str], new: str, width: int) -> None:
-    """Add codes of `width` a character to the last piece, and begin another where it is full."""
+    """Append codes, `width` per character, to the last piece, and begin new pieces where it is full."""
     longest = _PIECE_CHARS * width
     while new:
         if not pieces or len(pieces[-1]) >= longest:
@@ -157,7 +157,7 @@ def _odds_codes(probabilities: Sequence[Sequence[float]]) -> str:
 
 
 def parse_page(page: Any, longest: int) -> list[str] | None:
-    """The texts that a page shows, as a browser sent it back; `None` if it is none or longer than `longest` in all."""
+    """Return the texts of a page that a browser sent; `None` if it is invalid or longer than `longest` in all."""
     try:
         texts = [[grown[name] for name in ("text", "surprise", "likeliest", "odds")] for grown in page["texts"]]
         sizes = [[sum(map(len, pieces)) for pieces in text] for text in texts]

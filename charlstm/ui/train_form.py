@@ -1,6 +1,6 @@
-"""The form of a new run: a text, a preset, minutes, and under Advanced every setting there is.
+"""The form of a new run: a text, a preset, minutes, and every other setting under Advanced.
 
-What the visitor chose is kept in their browser. A value that can't be is refused beside its field.
+The visitor's choices are kept in their browser. An invalid value is refused beside its field.
 """
 
 import json
@@ -25,21 +25,21 @@ from charlstm.ui.run_cache import RunCache
 
 NEW_MODEL = "a new model"
 _FIRST_PRESET = "minute"
-_OUTSIDE_ADVANCED = ("corpus", "encoding", "max_minutes")  # not under Advanced: they have a place of their own
+_OUTSIDE_ADVANCED = ("corpus", "encoding", "max_minutes")  # fields outside Advanced
 MODEL_FIELDS = tuple(ModelConfig.model_fields)
 TRAIN_FIELDS = tuple(name for name in TrainConfig.model_fields if name not in _OUTSIDE_ADVANCED)
 ADVANCED = (*MODEL_FIELDS, *TRAIN_FIELDS)
-_BEFORE_ADVANCED = 6  # values that are kept in front of those under Advanced
+_BEFORE_ADVANCED = 6  # stored values that precede those under Advanced
 _PASTED_INFO = "This browser keeps up to a million characters of it; choose a longer one as a file"
 _ADDRESS_INFO = "https://host/text.txt, or hf://datasets/user/name/file.txt for a file of a dataset on the Hub"
-# Not a gr.BrowserState: one in a tab that is not open yet is empty when the page asks for it.
+# Not a gr.BrowserState, which is still empty on page load in a tab that is not open.
 _KEEP = "(...values) => { window.charlstm.store.keepForm(values); }"
 KEPT = "() => [window.charlstm.store.formKept()]"
 
 
 @dataclass(frozen=True)
 class Form:
-    """The components; `values` are those whose values a run is made of, in the order of `Chosen`."""
+    """Components of the form; `values` are those that define a run, in the order of `FormValues`."""
 
     corpus: gr.Radio
     file: gr.File
@@ -54,23 +54,23 @@ class Form:
     advanced: dict[str, Any]
     start: gr.Button
     problem: gr.HTML
-    upload: gr.Textbox  # the id of the file, by which it is found again
-    kept: gr.Textbox  # what the browser kept of the form, as JSON
+    upload: gr.Textbox  # the id under which the file is kept
+    kept: gr.Textbox  # the form's values kept by the browser, as JSON
 
     @property
     def source(self) -> list[Any]:
-        """What says which text to learn from."""
+        """Components that choose the text."""
         return [self.corpus, self.file, self.pasted, self.encoding]
 
     @property
     def values(self) -> list[Any]:
-        """Everything a run is made of."""
+        """Components whose values define a run."""
         return [*self.source, self.preset, self.parent, self.minutes, *self.advanced.values()]
 
 
 @dataclass(frozen=True)
 class FormValues:
-    """The values of the form, in the order of `Form.values`."""
+    """Values of the form, in the order of `Form.values`."""
 
     corpus: str
     file: str | None
@@ -83,25 +83,25 @@ class FormValues:
 
     @classmethod
     def of(cls, values: tuple[Any, ...]) -> "FormValues":
-        """From the values of `Form.values`."""
+        """Name the values of `Form.values`."""
         corpus, file, pasted, encoding, preset, parent, minutes, *advanced = values
         named = dict(zip(ADVANCED, advanced, strict=True))
         return cls(corpus, file, pasted, encoding, preset, parent, minutes, named)
 
     def flat(self) -> dict[str, Any]:
-        """The settings as one flat mapping, without the text."""
+        """Return the settings as one flat mapping, without the text."""
         numbers = {"max_minutes": self.minutes, **self.advanced}
         return {name: _integral(value) for name, value in numbers.items()}
 
     def name(self) -> str:
-        """The preset's, or `presets.OWN` where its values were changed."""
+        """Return the preset's name, or `OWN` where its values were changed."""
         preset = Settings.preset(self.preset).flat() if self.preset in PRESETS else {}
         is_plain = all(preset.get(name) == value for name, value in self.flat().items())
         return self.preset if is_plain and self.parent == NEW_MODEL else OWN
 
 
 def build_form(cache: RunCache, uploads: Uploads) -> Form:
-    """Lay the form out and wire what needs nothing but itself."""
+    """Lay out the form and connect the events that concern only the form."""
     first, preset = default_corpus(), Settings.preset(_FIRST_PRESET)
     summary = escape_html(preset_summary(_FIRST_PRESET, first, cache.runs()))
     sources = [
@@ -137,7 +137,7 @@ def _build_advanced(preset: Settings) -> dict[str, Any]:
             label="Begin with",
             choices=[NEW_MODEL],
             value=NEW_MODEL,
-            allow_custom_value=True,  # checked by hand: the list may have grown since the page was opened
+            allow_custom_value=True,  # checked in `_start`: the list may have grown since the page was opened
             info="A model that goes on learning from this text; it brings its own size and layers",
         )
         gr.HTML("<h2>The network</h2>", elem_classes="facts")
@@ -148,7 +148,7 @@ def _build_advanced(preset: Settings) -> dict[str, Any]:
 
 
 def _wire(form: Form, cache: RunCache, uploads: Uploads) -> None:
-    """What is chosen shows its box, its facts and its values; what is wrong is said on leaving a field."""
+    """Update boxes, facts and values when a choice changes, and validate a field when it loses the focus."""
     boxes = [form.file, form.pasted, form.encoding, form.problem]
     form.corpus.change(_source_updates, form.corpus, boxes, queue=False, **PRIVATE)
     changes = [form.corpus.change, form.file.change, form.pasted.blur, form.encoding.change]
@@ -168,13 +168,13 @@ def _wire(form: Form, cache: RunCache, uploads: Uploads) -> None:
 
 
 def restore(kept_json: str, uploads: Uploads) -> list[Any]:
-    """Updates that put what the browser kept back into the form; for `[*restores(form), form.upload, form.file]`."""
+    """Return updates from what the browser kept, for `[*restorable(form), form.upload, form.file]`."""
     num_kept = 7 + len(ADVANCED)
     try:
         kept = json.loads(kept_json)
     except (TypeError, ValueError, RecursionError):
         kept = None
-    if isinstance(kept, list) and len(kept) == num_kept - 1:  # kept before there was this setting
+    if isinstance(kept, list) and len(kept) == num_kept - 1:  # kept before this setting existed
         kept.insert(_BEFORE_ADVANCED + ADVANCED.index("state_reset"), TrainConfig().state_reset)
     if not isinstance(kept, list) or len(kept) != num_kept:
         return [gr.skip()] * (num_kept + 1)
@@ -197,12 +197,12 @@ def _choice_or_skip(choices: tuple[str, ...], value: Any) -> Any:
 
 
 def restorable(form: Form) -> list[Any]:
-    """The components that settings are put into."""
+    """Return the components that `fill` and `restore` update."""
     return [form.corpus, form.pasted, form.encoding, form.preset, form.parent, form.minutes, *form.advanced.values()]
 
 
 def fill(settings: Settings) -> list[Any]:
-    """Updates that put the settings of a run into `restores(form)`; its own text stays with it."""
+    """Return updates of `restorable(form)` with the settings of a run; a text that it brought is not copied."""
     train = settings.train
     corpus = train.corpus if train.corpus in DATASETS else gr.skip()
     return [corpus, gr.skip(), gr.skip(), gr.skip(), NEW_MODEL, *_values_of(settings)]
@@ -214,13 +214,13 @@ def _values_of(settings: Settings) -> list[Any]:
 
 
 def validate_fields(*values: Any) -> list[Any]:
-    """For each of `Form.values` whether it can be, and else why not."""
+    """Validate each of `Form.values`, with a message for each invalid one."""
     fine = [gr.validate(True, "")] * 6
     return [*fine, *_check_numbers(values[6:])]
 
 
 def first_error(*values: Any) -> list[Any]:
-    """The first of `verdicts` that is a refusal, for the line below Start, with Advanced opened to show its field."""
+    """Return the first problem, for the line below Start, and an update that opens Advanced to show its field."""
     names = ("max_minutes", *ADVANCED)
     for name, verdict in zip(names, _check_numbers(values[6:]), strict=True):
         if not verdict["is_valid"]:
@@ -244,7 +244,7 @@ def _check_numbers(numbers: tuple[Any, ...]) -> list[Any]:
 
 
 def _problem(name: str, value: Any) -> str:
-    """What is wrong with a value, without the name that stands beside it anyway; empty where nothing is."""
+    """Return the problem of a value without the field's name, which is beside it; empty if it is valid."""
     if value is None or (value == "" and name != "sample_prompt"):
         return "Missing."
     cls = ModelConfig if name in ModelConfig.model_fields else TrainConfig
@@ -256,12 +256,12 @@ def _problem(name: str, value: Any) -> str:
 
 
 def _integral(value: Any) -> Any:
-    """A number of the page, where 8 may arrive as 8.0."""
+    """Convert an integral float to int: the page may send 8 as 8.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _source_updates(kind: str) -> list[Any]:
-    """Show the box that the chosen kind of text needs."""
+    """Return updates that show the box for the chosen kind of text."""
     is_file, is_address = kind == corpus_picker.UPLOAD, kind == corpus_picker.ADDRESS
     box = gr.update(
         visible=is_address or kind == corpus_picker.PASTE,
@@ -276,7 +276,7 @@ class _ReferenceResult(NamedTuple):
     seconds: float
 
 
-# On 2 cores, auto for 3 minutes (docs/results.md, "Presets").
+# Measured on 2 cores, auto for 3 minutes (docs/results.md, "Presets").
 _REFERENCE_RESULTS = {
     "auto": _ReferenceResult(1.4088, 180),
     "minute": _ReferenceResult(1.4790, 60),
@@ -284,17 +284,17 @@ _REFERENCE_RESULTS = {
     "blog": _ReferenceResult(1.6353, 93),
 }
 _REFERENCE_RATE = 5289 / 60  # steps per second of `minute` there (docs/results.md, "Presets")
-_TELLING_SECONDS = 20  # a run that was shorter says little of the machine
-OWN = "own"  # in the name of a run whose settings are no preset's
+_MIN_SPEED_SECONDS = 20  # a shorter run says little about the machine
+OWN = "own"  # in the name of a run whose settings differ from every preset
 
 
 def new_run_name(store: RunStore, corpus: str, preset: str) -> str:
-    """A free name for a run of `preset` (or `OWN`) on a text."""
+    """Return a free name for a run of `preset` (or `OWN`) on a text."""
     return store.free_name(f"{Path(corpus).stem}-{preset}")
 
 
 def preset_summary(preset: str, corpus: str, runs: Iterable[RunSummary]) -> str:
-    """What the preset is, when it ends, and what it reached."""
+    """Describe a preset: its model, when it ends, and the validation loss it reached."""
     settings = Settings.preset(preset)
     model, train = settings.model, settings.train
     shape = f"{model.num_layers} × {model.hidden_size} LSTM, batch {train.batch_size}, window {train.seq_len}"
@@ -328,12 +328,12 @@ def _result_text(preset: str, corpus: str, runs: Iterable[RunSummary]) -> str:
 
 
 def _relative_speed(runs: Iterable[RunSummary]) -> float | None:
-    """How fast the newest run of `minute` was here, beside the recorded one; `None` without one that says it."""
+    """Return the speed of the newest run of `minute` here relative to the recorded one; `None` without such a run."""
     named = re.compile(r".*-minute(-\d+)?")
     rates = (
         run.step / run.elapsed_seconds
         for run in runs
-        if run.elapsed_seconds > _TELLING_SECONDS and named.fullmatch(run.name)
+        if run.elapsed_seconds > _MIN_SPEED_SECONDS and named.fullmatch(run.name)
     )
     rate = next(rates, None)
     return rate and rate / _REFERENCE_RATE

@@ -1,7 +1,7 @@
-"""The Train tab: a form, a run growing in front of one's eyes, and the table of all runs.
+"""The Train tab: the form of a new run, the progress of one run, and the table of all runs.
 
-Training never happens here: the manager starts a process of its own, and the page's code asks about once a second what
-that process has reported.
+Training never happens in this process: the manager starts a worker, and the page's scripts ask about once a second what
+that worker has reported.
 """
 
 from dataclasses import dataclass
@@ -25,31 +25,30 @@ from charlstm.ui.run_cache import RunCache
 from charlstm.ui.run_endpoints import RunEndpoints
 from charlstm.ui.train_form import Form, FormValues
 
-_SPACE = "<div></div>"  # a template that never changes: the page's code builds what is in it
+_SPACE = "<div></div>"  # a constant template, whose contents the page's scripts build
 
 
 @dataclass(frozen=True)
 class TrainTab:
-    """The components and functions that the rest of the page refers to."""
+    """Components and handlers of the tab that the rest of the page uses."""
 
     form: Form
-    stage: gr.HTML  # its events carry the name of a run: write, adapt, duplicate
+    stage: gr.HTML  # its events write, adapt and duplicate carry the name of a run
     cache: RunCache
-
     uploads: Uploads
 
     def restored(self, kept_json: str) -> list[Any]:
-        """Updates for `restores` that put what the browser kept back into the form."""
+        """Return updates of `restores` from what the browser kept."""
         return forms.restore(kept_json, self.uploads)
 
     @property
     def restores(self) -> list[Any]:
-        """What `restored` fills."""
+        """Components that `restored` updates."""
         return [*forms.restorable(self.form), self.form.upload, self.form.file]
 
 
 def build_status_line(cache: RunCache) -> gr.HTML:
-    """The line on top of every tab, which also asks for what is new, whichever tab is open."""
+    """Build the status line above the tabs; it also polls the server, whichever tab is open."""
     return gr.HTML(
         html_template=_SPACE,
         js_on_load="window.charlstm.house(element); window.charlstm.store.connect(server);",
@@ -59,7 +58,7 @@ def build_status_line(cache: RunCache) -> gr.HTML:
 
 
 def build_train_tab(cache: RunCache, registry: ModelRegistry) -> TrainTab:
-    """Lay the tab out and wire it."""
+    """Lay out the tab and connect its events."""
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             uploads = Uploads(cache.manager.store.root)
@@ -80,13 +79,13 @@ def build_train_tab(cache: RunCache, registry: ModelRegistry) -> TrainTab:
 
 def _wire(tab: TrainTab, registry: ModelRegistry) -> None:
     form, cache = tab.form, tab.cache
-    started = gr.Textbox(visible=False)  # the run that was just started, which the page then shows
+    started = gr.Textbox(visible=False)  # the run just started, which the page then shows
     visitor = gr.Textbox(visible=False)
 
     def start(*values: Any, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008  Gradio looks for it here
         return _start(cache, registry, progress, *values)
 
-    # First, since nothing is called any more once the validator has refused a value.
+    # First, because no later handler is called once the validator has refused a value.
     form.start.click(forms.first_error, form.values, [form.problem, form.more], queue=False, **PRIVATE)
     form.start.click(
         start,
@@ -119,12 +118,12 @@ def _wire(tab: TrainTab, registry: ModelRegistry) -> None:
 
 
 def run_of(event: gr.EventData) -> str:
-    """The run that an event of the stage is about."""
+    """Return the run that an event of the stage names."""
     return str(event._data.get("run")) if isinstance(event._data, dict) else ""
 
 
 def _start(cache: RunCache, registry: ModelRegistry, progress: gr.Progress, *values: Any) -> list[Any]:
-    """Check the text, start the run or put it into the queue, and show it; a problem is said and nothing is started."""
+    """Check the text, start or queue the run, and show it; on a problem, show that and start nothing."""
     *of_form, visitor = values
     chosen = FormValues.of(tuple(of_form))
     try:
@@ -140,7 +139,7 @@ def _start(cache: RunCache, registry: ModelRegistry, progress: gr.Progress, *val
         if chosen.parent and chosen.parent != forms.NEW_MODEL:
             parent = registry.path(chosen.parent)
         vocabulary = corpus.check(settings.model, settings.train)
-        if parent is None and settings.train.plan == "off":  # else the worker, who knows the sizes
+        if parent is None and settings.train.plan == "off":  # else the worker checks, which knows the sizes
             check_parameters(num_parameters(settings.model, len(vocabulary)))
             check_memory(settings, len(vocabulary), corpus.num_chars)
         name = train_form.new_run_name(cache.manager.store, corpus.name, chosen.name())

@@ -1,8 +1,8 @@
-"""Under which names the page may be asked for, and which other sites' pages may use it.
+"""Host names under which the page is served, and origins of other sites that may use it.
 
-A browser does what any page tells it to, and a name can be made to point at anybody's machine (DNS rebinding): so a
-request counts only under a name that is known to be this app's, and from a page of this app or of an origin that its
-owner named. An address in numbers can't be rebound; every one is taken.
+A browser sends whatever requests a page asks for, and a name can be made to point at any machine (DNS rebinding): so a
+request is accepted only under a host name known to be this app's, and from a page of this app or of an origin that its
+owner allowed. A numeric address can't be rebound; every one is accepted.
 """
 
 import ipaddress
@@ -21,12 +21,12 @@ _PORTS = {"http": 80, "https": 443}
 _HUB = "https://huggingface.co"
 _SPACES_SUFFIX = ".hf.space"
 _SHARE_LINKS_SUFFIX = ".gradio.live"
-_ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104  compared, not listened on
+_ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104  compared only
 
 
 @dataclass(frozen=True)
 class TrustedHosts:
-    """What was named: `names` of this app, `endings` of such names, and `origins` of other sites."""
+    """Trusted `names` of this app, `endings` of such names, and `origins` of other sites."""
 
     names: frozenset[str] = frozenset()
     endings: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class TrustedHosts:
 
     @classmethod
     def from_environment(cls, server_name: str | None) -> "TrustedHosts":
-        """As the owner wishes it, where the page is served at `server_name`; raises `ConfigError`."""
+        """Read the owner's choice from the environment, for a page served at `server_name`; raises `ConfigError`."""
         entries = [each for each in re.split(r"[,\s]+", os.environ.get(ALLOWED_HOSTS, "")) if each]
         if "://" in (root := os.environ.get("GRADIO_ROOT_PATH", "").strip()):
             entries.append(root)
@@ -50,7 +50,7 @@ class TrustedHosts:
         return cls(frozenset(names), tuple(endings), origins, is_space())
 
     def has_host(self, host: str) -> bool:
-        """Whether `host`, as a request gives it (`name` or `name:port`), is one of this app's."""
+        """Return whether `host`, as a request gives it (`name` or `name:port`), is one of this app's."""
         parsed = parse_host(host)
         if parsed is None:
             return False
@@ -60,18 +60,18 @@ class TrustedHosts:
         return name in self.names or name.endswith(self.endings or ("\0",))
 
     def has_origin(self, origin: str) -> bool:
-        """Whether pages of `origin` may use the app although it is not their own."""
+        """Return whether pages of `origin`, another site, may use the app."""
         return origin_of(origin) in self.origins
 
     def framing(self) -> str:
-        """Who may show the page in a frame, as sources of a Content-Security-Policy."""
+        """Return the sources that may show the page in a frame, for a Content-Security-Policy."""
         hub = [_HUB, f"https://*{_SPACES_SUFFIX}"] if self.behind_a_hub else []
         named = [_source(*origin) for origin in sorted(self.origins, key=str)]
         return " ".join(["'self'", *hub, *named])
 
 
 def parse_host(host: str) -> tuple[str, int | None] | None:
-    """Name, in small letters and without brackets, and port of a Host header; `None` if it is none."""
+    """Return name (lower case, without brackets) and port of a Host header; `None` if it is malformed."""
     found = _HOST.fullmatch(host.strip())
     if found is None:
         return None
@@ -79,7 +79,7 @@ def parse_host(host: str) -> tuple[str, int | None] | None:
 
 
 def origin_of(url: str) -> tuple[str, str, int | None] | None:
-    """Scheme, name and port of an address; `None` for what has none, as the `null` of a sandbox."""
+    """Return scheme, name and port of an address; `None` if it has none, such as a sandbox's `null`."""
     try:
         parts = urlsplit(url.strip())
         host = parse_host(parts.netloc)
@@ -91,7 +91,7 @@ def origin_of(url: str) -> tuple[str, str, int | None] | None:
 
 
 def is_origin_of(origin: str, hosts: Iterable[str]) -> bool:
-    """Whether a page of `origin` is a page of one of `hosts`: same name and port, by default that of the scheme."""
+    """Return whether `origin` is one of `hosts`: the same name and port, by default the scheme's port."""
     parsed = origin_of(origin)
     if parsed is None:
         return False
@@ -111,7 +111,7 @@ def _name_of(entry: str) -> str:
 
 
 def _own_names(server_name: str) -> set[str]:
-    """The name it listens on; on all addresses the machine's own, in its own network too (mDNS)."""
+    """Return the name listened on; for all addresses the machine's own names, including its mDNS name."""
     if server_name.strip("[]") not in _ANY_ADDRESS:
         return {server_name.lower().strip("[]")}
     machine = socket.gethostname().lower()

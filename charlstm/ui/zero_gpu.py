@@ -1,6 +1,6 @@
-"""What a ZeroGPU Space demands before it starts: one function decorated with `spaces.GPU`, declared before launch.
+"""Declaration that a ZeroGPU Space requires before launch: one function decorated with `spaces.GPU`.
 
-The Space trains and writes on its processor: a small model gains little from a GPU that is lent by the minute.
+The Space trains and writes on its CPU: a small model gains little from a GPU that is lent by the minute.
 """
 
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def declare_gpu_function() -> Callable[[], None] | None:
-    """Declare the decorated function, which nothing calls; return it, or `None` where there is no `spaces` package."""
+    """Declare the decorated function, which is never called; return it, or `None` without the `spaces` package."""
     spaces: Any = sys.modules.get("spaces")  # imported before torch by `prepare_environment`, where it is installed
     return spaces.GPU(_unused) if spaces else None
 

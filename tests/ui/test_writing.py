@@ -172,7 +172,7 @@ class Clock:
 def test_a_long_text_goes_to_a_browser_no_faster_than_it_draws_and_to_a_program_as_fast_as_it_is_written(
     registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation, "_AS_FAST_AS_WRITTEN", 100)
+    monkeypatch.setattr(generation, "_UNTHROTTLED_CHARS", 100)
     slept = []
     for audience in (PROGRAM, VISITOR):
         monkeypatch.setattr(generation, "time", clock := Clock())
@@ -183,7 +183,7 @@ def test_a_long_text_goes_to_a_browser_no_faster_than_it_draws_and_to_a_program_
 
 
 def test_who_waits_for_a_browser_hears_a_stop(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation, "_AS_FAST_AS_WRITTEN", 0)
+    monkeypatch.setattr(generation, "_UNTHROTTLED_CHARS", 0)
     monkeypatch.setattr(generation, "time", clock := Clock())
     slow = VISITOR._replace(per_second=0.001)
     *_, last = generate(registry, make_request(num_chars=0), ActiveRequests(), lambda: clock.now >= 1, slow)
@@ -342,17 +342,17 @@ def test_while_a_crowd_arrives_those_who_write_leave_the_server_to_those_who_wai
             list(generate(registry, make_request(num_chars=200), active_requests, is_over, PROGRAM))
         return clock.now
 
-    few, many = generation._SMOOTH_WRITERS - 1, generation._SMOOTH_WRITERS
+    few, many = generation._SMOOTH_REQUESTS - 1, generation._SMOOTH_REQUESTS
     assert seconds_of_a_text(few, have_begun=False) == 0
     assert seconds_of_a_text(many, have_begun=True) == 0
-    assert seconds_of_a_text(many, have_begun=False) == pytest.approx(generation._STANDS_BACK_SECONDS, rel=0.1)
+    assert seconds_of_a_text(many, have_begun=False) == pytest.approx(generation._MAX_WAIT_SECONDS, rel=0.1)
     assert seconds_of_a_text(many, False, lambda: True) == 0, "one that is stopped waits for nobody"
 
 
 def test_who_leaves_before_the_first_characters_is_not_waited_for() -> None:
     active_requests = ActiveRequests()
     with ExitStack() as crowd:
-        for _ in range(generation._SMOOTH_WRITERS + 1):
+        for _ in range(generation._SMOOTH_REQUESTS + 1):
             crowd.enter_context(active_requests.register())()
         assert not active_requests.is_arriving
         with active_requests.register():
