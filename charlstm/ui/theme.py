@@ -53,11 +53,11 @@ CSS = """
 #top h1 { font-size: 1.25rem; margin: 0; font-weight: 650; display: inline; }
 #top p { margin: 0 0 0 0.75rem; display: inline; opacity: 0.85; }
 #top { display: grid; grid-template-columns: auto 1fr; }
-#house { text-align: right; }
+#status-line { text-align: right; }
 footer a, footer button { color: var(--body-text-color) !important; }  /* Gradio's own grey is too pale to read */
-.house { display: inline-flex; gap: 0.4em; align-items: baseline; }
-.house { font-size: 0.9rem; font-variant-numeric: tabular-nums; }
-.house:is(.is-running, .is-paused, .is-stopping, .is-measuring, .is-starting) { color: var(--alive); }
+.status-line { display: inline-flex; gap: 0.4em; align-items: baseline; }
+.status-line { font-size: 0.9rem; font-variant-numeric: tabular-nums; }
+.status-line:is(.is-running, .is-paused, .is-stopping, .is-measuring, .is-starting) { color: var(--alive); }
 .facts, .rate, .problem { padding-top: 0 !important; padding-bottom: 0 !important; }
 .facts, .rate, .problem { font-size: 0.9rem; min-height: 1.4em; font-variant-numeric: tabular-nums; }
 .facts, .rate { opacity: 0.85; }
@@ -66,10 +66,10 @@ footer a, footer button { color: var(--body-text-color) !important; }  /* Gradio
 #train-problem .html-container, .facts .html-container { padding-top: 0; padding-bottom: 0; }
 .examples { flex-wrap: nowrap !important; }
 .examples button { min-width: 0 !important; }
-#house .house * { color: inherit; }
+#status-line .status-line * { color: inherit; }
 @media (max-width: 640px) {
   #top { grid-template-columns: 1fr; }
   #top p { display: block; margin: 0; }
-  #house { text-align: left; }
+  #status-line { text-align: left; }
 }
 """

@@ -51,9 +51,9 @@ def build_status_line(cache: RunCache) -> gr.HTML:
     """Build the status line above the tabs; it also polls the server, whichever tab is open."""
     return gr.HTML(
         html_template=_SPACE,
-        js_on_load="window.charlstm.house(element); window.charlstm.store.connect(server);",
+        js_on_load="window.charlstm.statusLine(element); window.charlstm.store.connect(server);",
         server_functions=RunEndpoints(cache).functions(),
-        elem_id="house",
+        elem_id="status-line",
     )
 
 

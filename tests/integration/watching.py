@@ -48,8 +48,8 @@ Watch = Callable[[bool], None]
 class Client:
     """Asks once a second what an open page asks, and keeps what that needs to ask only for what is new."""
 
-    def __init__(self, url: str, house: int) -> None:
-        self._url, self._house = f"{url}gradio_api/component_server/", house
+    def __init__(self, url: str, status_line: int) -> None:
+        self._url, self._status_line = f"{url}gradio_api/component_server/", status_line
         self._tags: dict[str, str] = {}
         self._samples: list[Any] = [None, 0]
         self.num_bytes = 0
@@ -57,7 +57,7 @@ class Client:
     def ask(self) -> None:
         """One tick."""
         asked = {"run": NAME, "shown": NAME, "compared": [], "tags": self._tags, "samples": self._samples}
-        call = {"session_hash": "x", "component_id": self._house, "fn_name": "tick", "data": asked}
+        call = {"session_hash": "x", "component_id": self._status_line, "fn_name": "tick", "data": asked}
         request = urllib.request.Request(self._url, json.dumps(call).encode(), {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=30) as answer:
             data = answer.read()
@@ -73,7 +73,7 @@ def clients(url: str, number: int) -> Iterator[Watch]:
     """Connections that ask as pages do, while they are told to."""
     with urllib.request.urlopen(f"{url}config") as answer:
         components = json.load(answer)["components"]
-    house = next(each["id"] for each in components if each["props"].get("elem_id") == "house")
+    status_line = next(each["id"] for each in components if each["props"].get("elem_id") == "status-line")
     is_watching, is_over = threading.Event(), threading.Event()
 
     def watch(client: Client, delay: float) -> None:
@@ -82,7 +82,7 @@ def clients(url: str, number: int) -> Iterator[Watch]:
             if is_watching.is_set():
                 client.ask()
 
-    asking = [Client(url, house) for _ in range(number)]
+    asking = [Client(url, status_line) for _ in range(number)]
     threads = [threading.Thread(target=watch, args=(client, i / number)) for i, client in enumerate(asking)]
     for thread in threads:
         thread.start()

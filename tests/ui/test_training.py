@@ -83,7 +83,7 @@ def test_two_clicks_start_a_run_that_is_paused_slowed_saved_stopped_and_found_ag
     page.get_by_role("button", name="Start training").click()
     expect(_state(page)).to_contain_text("training", timeout=_WATCHED)
     name = page.locator("#run-state b").inner_text()
-    expect(page.locator("#house")).to_contain_text(f"training {name}")
+    expect(page.locator("#status-line")).to_contain_text(f"training {name}")
     expect(page.get_by_label("Sample text")).not_to_be_empty()
     _button(page, "Pause").click()
     expect(_state(page)).to_contain_text("paused", timeout=_WATCHED)
@@ -263,12 +263,12 @@ def test_a_second_run_waits_its_turn_while_the_app_is_killed_and_then_the_first_
     page.get_by_role("button", name=first, exact=True).click()
     expect(page.locator("#run-state b")).to_have_text(first)
     app.kill()
-    expect(page.locator("#house")).to_contain_text("no answer from the app")
+    expect(page.locator("#status-line")).to_contain_text("no answer from the app")
     run = RunManager(app.checkpoints_dir).active()
     assert run is not None
     assert (run.name, run.status) == (first, "running")
     app.start()
-    expect(page.locator("#house")).to_contain_text(f"training {first}", timeout=_WATCHED)
+    expect(page.locator("#status-line")).to_contain_text(f"training {first}", timeout=_WATCHED)
     expect(page.locator("#run-state b")).to_have_text(first)
 
     _button(page, "Save now").click()
@@ -293,10 +293,10 @@ def _look_and_guess_as_a_stranger(browser: Browser, app: App, name: str) -> None
     expect(_button(stranger, "Stop")).to_be_hidden()
     with urllib.request.urlopen(f"{app.url}config") as answer:
         components = json.load(answer)["components"]
-    house = next(each["id"] for each in components if each["props"].get("elem_id") == "house")
+    status_line = next(each["id"] for each in components if each["props"].get("elem_id") == "status-line")
     for function, status in (("act", 200), ("cache", 404), ("_act", 404)):
         asked = {"run": name, "action": "stop", "visitor": "a guess"}
-        call = {"session_hash": "x", "component_id": house, "fn_name": function, "data": asked}
+        call = {"session_hash": "x", "component_id": status_line, "fn_name": function, "data": asked}
         assert _posted(f"{app.url}gradio_api/component_server/", call)[0] == status
     assert RunManager(app.checkpoints_dir).active() is not None
     stranger.context.close()

@@ -2,23 +2,23 @@
 (() => {
   const { h, say, show, store } = window.charlstm;
 
-  window.charlstm.house = (element) => {
-    const sign = h('span', { 'aria-hidden': 'true' }), link = h('button', { type: 'button', class: 'house-link' });
-    const line = h('span', { class: 'house' }, sign, ' ', link);
+  window.charlstm.statusLine = (element) => {
+    const sign = h('span', { 'aria-hidden': 'true' }), link = h('button', { type: 'button', class: 'status-link' });
+    const line = h('span', { class: 'status-line' }, sign, ' ', link);
     element.replaceChildren(line);
     link.addEventListener('click', () => {
-      const house = store.sections.house;
-      if (!house?.run) return;
+      const status = store.sections.house;
+      if (!status?.run) return;
       store.openTab('Train');
-      store.show(house.run);
+      store.show(status.run);
     });
     store.onChange((changed) => {
       if (!element.isConnected && changed !== null) return false;
-      const house = store.sections.house || { sign: '○', text: 'idle', status: 'idle', run: null };
-      line.className = `house is-${house.status}`;
-      link.disabled = !house.run;
-      say(sign, store.isLost ? '!' : house.sign);
-      say(link, store.isLost ? 'no answer from the app; trying again' : house.text);
+      const status = store.sections.house || { sign: '○', text: 'idle', status: 'idle', run: null };
+      line.className = `status-line is-${status.status}`;
+      link.disabled = !status.run;
+      say(sign, store.isLost ? '!' : status.sign);
+      say(link, store.isLost ? 'no answer from the app; trying again' : status.text);
       return true;
     });
   };
