@@ -1,29 +1,29 @@
-// The page of text; `element`, `props`, `watch` and `trigger` are Gradio's. Text becomes text nodes and nothing else.
+// Script of the text component; `element`, `props`, `watch` and `trigger` are Gradio's. Text enters as text nodes only.
 const FIRST = 33, ODDS_BASE = 90, EDGES = [0.5, 1.5, 2.5, 3.75, 5.25];
-const TINTED_AT_MOST = 20000;  // characters with a colour: the rest is read as it is
-const BLOCK = 2000;  // characters after which a line end begins another block: only the last one is laid out anew
+const MAX_TINTED = 20000;  // characters with a colour; later ones have none
+const BLOCK = 2000;  // characters after which a line end begins a new block: only the last block is laid out again
 const find = (name) => element.querySelector(name);
 const reader = find('.reader'), frame = find('.reader-frame'), card = find('.reader-card');
 const cursor = find('.reader-cursor'), tint = find('.reader-tint');
-let shown = null, rows = [], at = null, isPinned = false, atEnd = true, copied = '';
+let shownId = null, rows = [], at = null, isPinned = false, atEnd = true, copied = '';
 
 const value = () => props.value || {};
 const make = (tag, name, text) => {
-  const made = document.createElement(tag);
-  if (name) made.className = name;
-  if (text !== undefined) made.textContent = text;
-  return made;
+  const node = document.createElement(tag);
+  if (name) node.className = name;
+  if (text !== undefined) node.textContent = text;
+  return node;
 };
 const nats = (row, index) => (row.surprise.charCodeAt(index) - FIRST) / 10;
 const levelOf = (surprise) => EDGES.filter((edge) => surprise >= edge).length;
 
-// Texts ---------------------------------------------------------------------------------------------------------------
+// Texts --------------------------------------------------------------------------------------------------------------
 
 function restart(page) {
-  shown = page.id;
+  shownId = page.id;
   copied = JSON.stringify(page.copied || []);
   reader.replaceChildren();
-  close();
+  closeCard();
   rows = (page.texts || []).map((_, number) => {
     const box = make('div', 'reader-text');
     if (page.texts.length > 1) reader.append(make('h3', '', `${number + 1} of ${page.texts.length}`));
@@ -36,8 +36,8 @@ function restart(page) {
   if (!rows.length && page.given) reader.append(make('b', '', page.given));
 }
 
-// What is new in pieces of which the last one may have grown.
-function news(row, name, pieces) {
+// Return what is new in pieces, the last of which may have grown.
+function readNew(row, name, pieces) {
   const read = (row.read[name] ||= { piece: 0, length: 0 });
   let text = '';
   while (read.piece < pieces.length) {
@@ -50,23 +50,23 @@ function news(row, name, pieces) {
   return text;
 }
 
-function grow(row, grown, page) {
+function appendNew(row, text, page) {
   const begin = row.chars.length;
-  row.surprise += news(row, 'surprise', grown.surprise);
-  for (const char of news(row, 'likeliest', grown.likeliest)) row.likeliest.push(char);
-  row.odds += news(row, 'odds', grown.odds);
-  for (const char of news(row, 'text', grown.text)) row.chars.push(char);
+  row.surprise += readNew(row, 'surprise', text.surprise);
+  for (const char of readNew(row, 'likeliest', text.likeliest)) row.likeliest.push(char);
+  row.odds += readNew(row, 'odds', text.odds);
+  for (const char of readNew(row, 'text', text.text)) row.chars.push(char);
   const [from, to] = (page.copied || [])[row.number] || [0, 0];
   let span = null, last = null;
   for (let index = begin; index < row.chars.length; index += 1) {
-    const level = index < TINTED_AT_MOST ? levelOf(nats(row, index)) : 0;
+    const level = index < MAX_TINTED ? levelOf(nats(row, index)) : 0;
     const name = `s${level}${index >= from && index < to ? ' is-copied' : ''}`;
     if (name !== last || span.length >= 500) {
-      if (span) span.made.textContent = span.text;
-      span = { made: make('span', name), text: '', length: 0 };
-      span.made.begin = index;
-      row.spans.push(span.made);
-      row.block.append(span.made);
+      if (span) span.node.textContent = span.text;
+      span = { node: make('span', name), text: '', length: 0 };
+      span.node.begin = index;
+      row.spans.push(span.node);
+      row.block.append(span.node);
       last = name;
     }
     span.text += row.chars[index];
@@ -79,13 +79,13 @@ function grow(row, grown, page) {
       last = null;
     }
   }
-  if (span) span.made.textContent = span.text;
+  if (span) span.node.textContent = span.text;
 }
 
 function draw() {
   const page = value();
-  if (page.id !== shown || JSON.stringify(page.copied || []) !== copied) restart(page);
-  rows.forEach((row) => grow(row, page.texts[row.number], page));
+  if (page.id !== shownId || JSON.stringify(page.copied || []) !== copied) restart(page);
+  rows.forEach((row) => appendNew(row, page.texts[row.number], page));
   reader.classList.toggle('is-empty', !page.given && !rows.some((row) => row.chars.length));
   reader.classList.toggle('is-code', Boolean(page.is_code));
   reader.classList.toggle('is-writing', Boolean(page.is_writing));
@@ -103,7 +103,7 @@ const wholeText = () => rows.map((row, index) => {
   return rows.length > 1 ? `---- ${index + 1} of ${rows.length} ----\n${text}\n` : text;
 }).join('\n');
 
-// Where one points ----------------------------------------------------------------------------------------------------
+// Pointer positions --------------------------------------------------------------------------------------------------
 
 function placeAt(x, y) {
   const caret = document.caretPositionFromPoint ? document.caretPositionFromPoint(x, y) : null;
@@ -113,7 +113,7 @@ function placeAt(x, y) {
   const row = rows.find((each) => span?.begin !== undefined && each.box.contains(span));
   if (!row) return null;
   let index = span.begin + Array.from(node.data.slice(0, offset)).length;
-  // A caret stands between two characters: the one that is under the point is meant.
+  // A caret is between two characters: take the one under the point.
   if (index >= row.chars.length || !isUnder(row, index, x, y)) index -= 1;
   return index >= 0 && isUnder(row, index, x, y) ? { row, index } : null;
 }
@@ -143,26 +143,26 @@ function isUnder(row, index, x, y) {
   return Boolean(box) && x >= box.left - 1 && x <= box.right + 1 && y >= box.top - 2 && y <= box.bottom + 2;
 }
 
-// The card ------------------------------------------------------------------------------------------------------------
+// The card -----------------------------------------------------------------------------------------------------------
 
 const NAMES = { '\n': '↵ line end', ' ': '␣ space', '\t': '⇥ tab' };
-function named(char, page) {
+function describeChar(char, page) {
   const code = char.codePointAt(0);
   if (page.is_bytes && code > 127) return `byte ${code.toString(16).toUpperCase()}`;
   return NAMES[char] || (code < 32 || code === 127 ? `U+${code.toString(16).toUpperCase().padStart(4, '0')}` : char);
 }
 const percent = (share) => `${(100 * share).toFixed(share < 0.1 ? 2 : 1)} %`;
 
-function close() {
+function closeCard() {
   at = null;
   isPinned = false;
   card.hidden = cursor.hidden = true;
   card.classList.remove('is-pinned');
 }
 
-function show(place, pin) {
+function showCard(place, pin) {
   const page = value(), box = boxOf(place.row, place.index);
-  if (!box) return close();
+  if (!box) return closeCard();
   at = place;
   isPinned = pin;
   const outer = frame.getBoundingClientRect(), char = place.row.chars[place.index];
@@ -182,11 +182,11 @@ function show(place, pin) {
     bar.style.display = 'block';
     bar.style.width = `${100 * share}%`;
     line.append(bar);
-    button.append(make('span', '', named(other, page)), line, make('span', 'odds', percent(share)));
+    button.append(make('span', '', describeChar(other, page)), line, make('span', 'odds', percent(share)));
     items.push(button);
   }
   const about = surprise >= 9.3 ? '9.3 nats or more' : `${surprise.toFixed(1)} nats`;
-  card.replaceChildren(make('p', '', `${named(char, { })} came as a surprise of ${about}`), ...items);
+  card.replaceChildren(make('p', '', `${describeChar(char, { })} came as a surprise of ${about}`), ...items);
   if (page.can_branch && pin) card.append(make('p', '', 'Choose one to go on from there.'));
   card.classList.toggle('is-pinned', pin);
   card.hidden = cursor.hidden = false;
@@ -197,13 +197,13 @@ function show(place, pin) {
   return undefined;
 }
 
-function keep(place) {  // in view
+function scrollToPlace(place) {
   const box = boxOf(place.row, place.index), outer = reader.getBoundingClientRect();
   if (box && box.top < outer.top) reader.scrollTop -= outer.top - box.top + 8;
   if (box && box.bottom > outer.bottom) reader.scrollTop += box.bottom - outer.bottom + 8;
 }
 
-function moved(key) {
+function placeAfter(key) {
   const written = rows.filter((row) => row.chars.length);
   if (!written.length) return null;
   if (!at || !at.row.box.isConnected) return { row: written[0], index: 0 };
@@ -229,15 +229,15 @@ function moved(key) {
 
 reader.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.key === 'Escape') close();
+  if (event.key === 'Escape') closeCard();
   else if (event.key === 'Enter' && at) {
-    show(at, true);
+    showCard(at, true);
     card.querySelector('button:enabled')?.focus();
   } else if (/^(Arrow(Left|Right|Up|Down)|Home|End)$/.test(event.key)) {
-    const place = moved(event.key);
+    const place = placeAfter(event.key);
     if (!place) return;
-    keep(place);
-    show(place, false);
+    scrollToPlace(place);
+    showCard(place, false);
   } else return;
   event.preventDefault();
 });
@@ -245,7 +245,7 @@ card.addEventListener('keydown', (event) => {
   const buttons = [...card.querySelectorAll('button:enabled')], place = buttons.indexOf(document.activeElement);
   if (event.key === 'ArrowDown') buttons[Math.min(place + 1, buttons.length - 1)]?.focus();
   else if (event.key === 'ArrowUp') buttons[Math.max(place - 1, 0)]?.focus();
-  else if (event.key === 'Escape') { close(); reader.focus(); } else return;
+  else if (event.key === 'Escape') { closeCard(); reader.focus(); } else return;
   event.preventDefault();
 });
 let pending = null;
@@ -255,32 +255,32 @@ reader.addEventListener('pointermove', (event) => {
     const place = placeAt(pending.clientX, pending.clientY);
     pending = null;
     if (isPinned) return;
-    if (place && (!at || place.row !== at.row || place.index !== at.index)) show(place, false);
-    else if (!place) close();
+    if (place && (!at || place.row !== at.row || place.index !== at.index)) showCard(place, false);
+    else if (!place) closeCard();
   });
   pending = event;
 });
-reader.addEventListener('pointerleave', () => { if (!isPinned) close(); });
+reader.addEventListener('pointerleave', () => { if (!isPinned) closeCard(); });
 reader.addEventListener('click', (event) => {
   if (!getSelection().isCollapsed) return;  // text is being selected
   const place = placeAt(event.clientX, event.clientY);
-  if (place) show(place, true); else close();
+  if (place) showCard(place, true); else closeCard();
 });
 card.addEventListener('click', (event) => {
   const button = event.target.closest('button');
   if (!button || button.disabled || !at) return;
   const prompt = (value().given || '') + at.row.chars.slice(0, at.index).join('') + button.choice;
-  close();
+  closeCard();
   reader.focus();
   trigger('select', { prompt });
 });
-document.addEventListener('pointerdown', (event) => { if (isPinned && !frame.contains(event.target)) close(); });
+document.addEventListener('pointerdown', (event) => { if (isPinned && !frame.contains(event.target)) closeCard(); });
 reader.addEventListener('scroll', () => {
   atEnd = reader.scrollHeight - reader.scrollTop - reader.clientHeight < 40;
-  if (at && !card.hidden) { if (isPinned) close(); else cursor.hidden = card.hidden = true; }
+  if (at && !card.hidden) { if (isPinned) closeCard(); else cursor.hidden = card.hidden = true; }
 });
 
-// Its buttons ---------------------------------------------------------------------------------------------------------
+// Buttons ------------------------------------------------------------------------------------------------------------
 
 tint.addEventListener('change', () => {
   reader.classList.toggle('is-tinted', tint.checked);

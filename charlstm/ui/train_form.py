@@ -33,8 +33,8 @@ _BEFORE_ADVANCED = 6  # stored values that precede those under Advanced
 _PASTED_INFO = "This browser keeps up to a million characters of it; choose a longer one as a file"
 _ADDRESS_INFO = "https://host/text.txt, or hf://datasets/user/name/file.txt for a file of a dataset on the Hub"
 # Not a gr.BrowserState, which is still empty on page load in a tab that is not open.
-_KEEP = "(...values) => { window.charlstm.store.keepForm(values); }"
-KEPT = "() => [window.charlstm.store.formKept()]"
+_KEEP = "(...values) => { window.charlstm.store.saveForm(values); }"
+KEPT = "() => [window.charlstm.store.storedForm()]"
 
 
 @dataclass(frozen=True)

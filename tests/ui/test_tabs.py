@@ -1,4 +1,4 @@
-"""The rooms behind the page that need no browser: controls, the shelf of models, the shared look at runs."""
+"""Parts of the page that need no browser: form controls, the registry of models, the cache of runs."""
 
 import json
 import shutil
@@ -67,7 +67,7 @@ def test_without_any_model_the_page_says_to_train_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "..", "../another", "nothing", "another/../another"])
-def test_a_name_that_is_not_on_the_shelf_opens_nothing(registry: ModelRegistry, name: str) -> None:
+def test_a_name_that_is_not_in_the_registry_opens_nothing(registry: ModelRegistry, name: str) -> None:
     with pytest.raises(CheckpointError, match="no longer there"):
         registry.load(name)
 
@@ -124,7 +124,7 @@ def test_a_run_that_is_not_there_is_said(cache: RunCache) -> None:
         cache.summary("../etc")
 
 
-def test_a_model_in_training_is_on_the_shelf_as_long_as_its_run_goes_on(
+def test_a_model_in_training_is_in_the_registry_while_its_run_goes_on(
     cache: RunCache, registry: ModelRegistry
 ) -> None:
     folder = _prepare(cache, "mine")

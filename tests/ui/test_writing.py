@@ -38,7 +38,7 @@ MODEL = "python-stdlib"  # its text is there on the machine that it was trained 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> ModelRegistry:
-    root = tmp_path_factory.mktemp("shelf")
+    root = tmp_path_factory.mktemp("models")
     shutil.copytree(repository / "checkpoints" / MODEL, root / MODEL)
     return ModelRegistry(root)
 
@@ -206,7 +206,7 @@ def test_frames_come_more_rarely_in_a_crowd_and_in_a_long_text_but_often_enough_
 
 
 def with_beginnings(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch, *beginnings: str) -> LanguageModel:
-    """The model of `shelf`, which from now on knows these beginnings of lines."""
+    """The model of `registry`, which from now on knows these beginnings of lines."""
     model = registry.load(MODEL)
     assert model.provenance is not None
     provenance = model.provenance.model_copy(update={"beginnings": beginnings})

@@ -1,30 +1,30 @@
-// A line chart: reference lines, marks, hover and zoom without asking the server. Colours come from style sheets.
+// A line chart with reference lines, marks, hover and zoom, all in the browser. Colours come from style sheets.
 (() => {
   const SVG = 'http://www.w3.org/2000/svg';
   const MARGIN = { top: 10, right: 12, bottom: 34, left: 46 };
   const LABEL_HEIGHT = 13;
 
   const node = (name, attributes, parent) => {
-    const made = document.createElementNS(SVG, name);
-    for (const [key, value] of Object.entries(attributes || {})) made.setAttribute(key, value);
-    if (parent) parent.append(made);
-    return made;
+    const element = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes || {})) element.setAttribute(key, value);
+    if (parent) parent.append(element);
+    return element;
   };
 
-  // Round steps (1, 2 or 5 times a power of ten) that cut `from`..`to` into about `count` parts.
+  // Return round values (multiples of 1, 2 or 5 times a power of ten) that divide `from`..`to` into about `count` parts.
   const ticks = (from, to, count) => {
     const raw = (to - from) / Math.max(1, count);
     if (!(raw > 0) || !Number.isFinite(raw)) return [];
     const power = 10 ** Math.floor(Math.log10(raw));
     const size = [1, 2, 5, 10].find((each) => each * power >= raw) * power;
-    const made = [];
-    for (let i = Math.ceil(from / size - 1e-9); i * size <= to + size * 1e-9; i++) made.push(i * size);
-    return made;
+    const values = [];
+    for (let i = Math.ceil(from / size - 1e-9); i * size <= to + size * 1e-9; i++) values.push(i * size);
+    return values;
   };
-  // Decimals that tell neighbouring ticks apart.
-  const decimals = (made) => (made.length < 2 ? 1 : Math.max(1, Math.min(6, -Math.floor(Math.log10(made[1] - made[0]) + 1e-9))));
+  // Return the number of decimals that distinguishes neighbouring ticks.
+  const decimals = (values) => (values.length < 2 ? 1 : Math.max(1, Math.min(6, -Math.floor(Math.log10(values[1] - values[0]) + 1e-9))));
 
-  // Index of the point of `points` (ascending in x) that lies nearest to `x`; -1 where there is none.
+  // Return the index of the point in `points` (ascending in x) that is nearest to `x`; -1 if there is none.
   const nearest = (points, x) => {
     let low = 0, high = points.length - 1;
     if (high < 0) return -1;
@@ -38,7 +38,7 @@
   const EMPTY = { series: [], refs: [], marks: [], most: 0, isWhole: false, xTitle: '', formatX: String, formatY: String, details: () => [] };
 
   class Chart {
-    // `onMove(x or null)` follows the cursor, `onZoom([from, to] or null)` the part that is shown, in units of x.
+    // `onMove(x or null)` reports the cursor, `onZoom([from, to] or null)` the visible part, in units of x.
     constructor(host, { height, label, onMove = () => {}, onZoom = () => {} }) {
       Object.assign(this, { host, height, onMove, onZoom, data: EMPTY, zoom: null, cursor: null, drag: null });
       host.classList.add('chart');
@@ -90,10 +90,10 @@
       this.svg.addEventListener('pointercancel', () => { this.drag = null; this.move(null); });
       this.svg.addEventListener('dblclick', () => this.show(null));
       this.host.addEventListener('blur', () => this.move(null));
-      this.host.addEventListener('keydown', (event) => this.key(event));
+      this.host.addEventListener('keydown', (event) => this.onKey(event));
     }
 
-    key(event) {
+    onKey(event) {
       const [from, to] = this.range();
       const middle = this.cursor ?? (from + to) / 2;
       const step = (to - from) / (event.shiftKey ? 10 : 60);
@@ -119,18 +119,18 @@
     }
 
     // Show only `zoom` = [from, to], or everything.
-    show(zoom, isTold = true) {
+    show(zoom, notifies = true) {
       const [least, most] = this.extent();
       if (zoom) zoom = [Math.max(least, zoom[0]), Math.min(most, zoom[1])];
       this.zoom = zoom && zoom[1] - zoom[0] > 0 && zoom[1] - zoom[0] < (most - least) * 0.999 ? zoom : null;
       this.draw();
-      if (isTold) this.onZoom(this.zoom);
+      if (notifies) this.onZoom(this.zoom);
     }
 
-    move(x, isTold = true) {
+    move(x, notifies = true) {
       this.cursor = x;
       this.drawCursor();
-      if (isTold) this.onMove(x);
+      if (notifies) this.onMove(x);
     }
 
     extent() {
@@ -141,8 +141,8 @@
 
     range() { return this.zoom || this.extent(); }
 
-    // The values to be seen: those of the lines, and the reference lines unless one has zoomed in.
-    heights() {
+    // Return the range of y: that of the lines and, unless zoomed in, the reference lines.
+    valueRange() {
       const [from, to] = this.range();
       let least = Infinity, most = -Infinity;
       for (const { points, isFaint } of this.data.series) {
@@ -161,8 +161,8 @@
       }
       if (least > most) return [0, 1];
       if (this.data.hasZero) least = 0;
-      const air = (most - least) * 0.06 || Math.abs(most) * 0.1 || 1;
-      return [this.data.hasZero ? 0 : least - air, most + air];
+      const margin = (most - least) * 0.06 || Math.abs(most) * 0.1 || 1;
+      return [this.data.hasZero ? 0 : least - margin, most + margin];
     }
 
     value(left) {
@@ -175,7 +175,7 @@
       this.width = this.host.clientWidth;
       if (!this.width) return;
       const inner = { width: this.width - MARGIN.left - MARGIN.right, height: this.height - MARGIN.top - MARGIN.bottom };
-      const [from, to] = this.range(), [least, most] = this.heights();
+      const [from, to] = this.range(), [least, most] = this.valueRange();
       this.x = (value) => MARGIN.left + ((value - from) / (to - from)) * inner.width;
       this.y = (value) => MARGIN.top + inner.height - ((value - least) / (most - least)) * inner.height;
       this.svg.setAttribute('width', this.width);
@@ -199,7 +199,7 @@
         name.textContent = this.data.formatY(y, digits);
       }
       for (const x of columns) {
-        const text = this.data.formatX(x), half = 3.5 * text.length; // pixels: the last one must not be cut off
+        const text = this.data.formatX(x), half = 3.5 * text.length; // pixels: the last label must not be cut off
         const name = node('text', { x: Math.min(this.x(x), this.width - half), y: bottom + 15, 'text-anchor': 'middle' }, this.grid);
         name.textContent = text;
       }
@@ -261,18 +261,18 @@
     }
 
     outline(points) {
-      let path = '', isPen = false;
+      let path = '', isDrawing = false;
       for (const [x, y] of points) {
-        if (!Number.isFinite(y)) { isPen = false; continue; }
-        path += `${isPen ? 'L' : 'M'}${this.x(x).toFixed(1)} ${this.y(y).toFixed(1)}`;
-        isPen = true;
+        if (!Number.isFinite(y)) { isDrawing = false; continue; }
+        path += `${isDrawing ? 'L' : 'M'}${this.x(x).toFixed(1)} ${this.y(y).toFixed(1)}`;
+        isDrawing = true;
       }
       return path;
     }
 
     drawCursor() {
-      const isSeen = this.cursor !== null && this.x && this.data.series.some((series) => series.points.length);
-      this.hair.setAttribute('visibility', isSeen ? 'visible' : 'hidden');
+      const isVisible = this.cursor !== null && this.x && this.data.series.some((series) => series.points.length);
+      this.hair.setAttribute('visibility', isVisible ? 'visible' : 'hidden');
       this.dots.replaceChildren();
       const { from, to } = this.drag || {};
       this.selection.setAttribute('visibility', to === undefined ? 'hidden' : 'visible');
@@ -281,15 +281,15 @@
         const box = { x: left, width: right - left, y: MARGIN.top, height: this.height - MARGIN.top - MARGIN.bottom };
         for (const [key, value] of Object.entries(box)) this.selection.setAttribute(key, value);
       }
-      if (!isSeen) { this.tip.hidden = true; return; }
+      if (!isVisible) { this.tip.hidden = true; return; }
       const at = this.x(this.cursor);
       const hair = { x1: at, x2: at, y1: MARGIN.top, y2: this.height - MARGIN.bottom };
       for (const [key, value] of Object.entries(hair)) this.hair.setAttribute(key, value);
-      this.drawTip(at, this.values());
+      this.drawTip(at, this.cursorValues());
     }
 
-    // What each line says at the cursor: [name, value, look].
-    values() {
+    // Return the value of each line at the cursor, as [name, value, look].
+    cursorValues() {
       const rows = [];
       for (const { points, name, look } of this.data.series) {
         const point = points[nearest(points, this.cursor)];

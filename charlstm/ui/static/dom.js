@@ -1,25 +1,25 @@
-// Making parts of the page. Whatever a person or a model wrote enters it as text, never as HTML.
+// DOM helpers. Text from a person or a model enters the page as text nodes, never as HTML.
 (() => {
-  const set = (made, name, value) => {
-    if (name === 'class') made.className = value;
-    else if (name.startsWith('on')) made.addEventListener(name.slice(2), value);
-    else if (typeof value === 'boolean') made.toggleAttribute(name, value);
-    else made.setAttribute(name, value);
+  const setAttribute = (element, name, value) => {
+    if (name === 'class') element.className = value;
+    else if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
+    else if (typeof value === 'boolean') element.toggleAttribute(name, value);
+    else element.setAttribute(name, value);
   };
   const h = (tag, attributes = {}, ...children) => {
-    const made = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) set(made, name, value);
-    made.append(...children);
-    return made;
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) setAttribute(element, name, value);
+    element.append(...children);
+    return element;
   };
 
-  // Sets the text only where it differs, so that a reader's selection and a screen reader are left alone.
-  const say = (node, text) => { if (node.textContent !== text) node.textContent = text; };
-  const show = (node, isShown) => { if (node.hidden === isShown) node.hidden = !isShown; };
+  // Set the text only if it differs, so that the selection is kept and a screen reader does not repeat it.
+  const setText = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+  const setVisible = (node, isVisible) => { if (node.hidden === isVisible) node.hidden = !isVisible; };
 
-  // Copies; false where the browser does not let us. Over plain http it offers no clipboard, but the older command.
+  // Copy a text; false where the browser refuses. Over plain http there is no clipboard API, only the older command.
   const copyText = async (text) => {
-    try { await navigator.clipboard.writeText(text); return true; } catch { /* none, or not allowed */ }
+    try { await navigator.clipboard.writeText(text); return true; } catch { /* no clipboard, or not allowed */ }
     const box = h('textarea', { 'aria-hidden': 'true', style: 'position: fixed; opacity: 0' });
     box.value = text;
     document.body.append(box);
@@ -31,14 +31,14 @@
     return isCopied;
   };
 
-  // Copies for a button that says how it went.
+  // Copy a text for a button that shows the outcome.
   const copyFor = async (button, text) => {
-    const said = (button.dataset.said ||= button.textContent);  // a second click finds the answer there
+    const label = (button.dataset.label ||= button.textContent);  // a second click finds the outcome as its text
     button.textContent = (await copyText(text)) ? 'Copied' : 'Not copied: mark the text and press Ctrl+C';
-    setTimeout(() => { button.textContent = said; }, 1500);
+    setTimeout(() => { button.textContent = label; }, 1500);
   };
 
-  // Copies an address of this page, which the browser's own bar does not show inside a Space's frame.
+  // Copy an address of this page, which the address bar does not show inside a Space's frame.
   const copyLink = (button, query, hash = '') => {
     const url = new URL(location.pathname, location.origin);
     url.search = query;
@@ -46,8 +46,8 @@
     return copyFor(button, url.href);
   };
 
-  // One question at a time: a form in a dialog. `fields` are [name, label, attributes]; resolves to the values, or null.
-  const ask = (title, text, fields, action) => new Promise((done) => {
+  // Show a form in a modal dialog. `fields` are [name, label, attributes]; resolves to the values, or null.
+  const ask = (title, text, fields, action) => new Promise((resolve) => {
     const inputs = fields.map(([name, label, attributes]) => [name, h('input', { ...attributes, name }), label]);
     const problem = h('p', { class: 'problem', role: 'alert' });
     const dialog = h('dialog', { class: 'ask', 'aria-label': title },
@@ -62,11 +62,11 @@
     dialog.querySelector('form').addEventListener('submit', () => {
       values = Object.fromEntries(inputs.map(([name, input]) => [name, input.value]));
     });
-    dialog.addEventListener('close', () => { dialog.remove(); done(values); });
+    dialog.addEventListener('close', () => { dialog.remove(); resolve(values); });
     (document.querySelector('.gradio-container') || document.body).append(dialog);
     dialog.showModal();
     inputs[0]?.[1].select?.();
   });
 
-  window.charlstm = Object.assign(window.charlstm || {}, { h, say, show, ask, copyText, copyFor, copyLink });
+  window.charlstm = Object.assign(window.charlstm || {}, { h, setText, setVisible, ask, copyText, copyFor, copyLink });
 })();
