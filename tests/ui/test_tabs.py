@@ -124,9 +124,7 @@ def test_a_run_that_is_not_there_is_said(cache: RunCache) -> None:
         cache.summary("../etc")
 
 
-def test_a_model_in_training_is_in_the_registry_while_its_run_goes_on(
-    cache: RunCache, registry: ModelRegistry
-) -> None:
+def test_a_model_in_training_is_in_the_registry_while_its_run_goes_on(cache: RunCache, registry: ModelRegistry) -> None:
     folder = _prepare(cache, "mine")
     folder.events_file.write_text(Progress(**PROGRESS, step=5, fraction=0.1).model_dump_json() + "\n", encoding="utf-8")
     folder.live_model.parent.mkdir()
