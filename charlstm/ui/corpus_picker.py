@@ -131,7 +131,7 @@ class Uploads:
             shutil.rmtree(kept.parent, ignore_errors=True)
             return ""
         with contextlib.suppress(OSError):  # another request is removing files at the same moment
-            self._sweep()
+            self._remove_old()
         return upload_id
 
     def find(self, upload_id: Any) -> Path | None:
@@ -142,7 +142,7 @@ class Uploads:
             return next((self._root / upload_id).iterdir(), None)
         return None
 
-    def _sweep(self) -> None:
+    def _remove_old(self) -> None:
         """Remove expired uploads, and the oldest ones beyond the limits of number and size; never the newest."""
         oldest = time.time() - 3600 * (limits().max_kept_hours or _KEPT_HOURS)
         num_bytes = 0

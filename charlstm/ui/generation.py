@@ -29,7 +29,7 @@ _FRAME_SECONDS = 0.04  # characters are collected this long before they are sent
 _SECONDS_PER_CHAR = 2e-6  # added per character of the text, since the page compares the whole text for each frame
 _LONGEST_FRAME_SECONDS = 0.5  # a closed page is noticed only when the next frame is sent
 _SMOOTH_REQUESTS = 6  # with more at once each gets fewer frames, since frames cost more than characters
-_MAX_WAIT_SECONDS = 1.5  # at most, while others wait: first characters matter more than the next ones
+_MAX_WAIT_SECONDS = 1.5  # while others wait: first characters matter more than the next ones
 _POLL_SECONDS = 0.04  # between two checks whether a waiting request may continue, or has been stopped
 _UNTHROTTLED_CHARS = 10_000  # characters of a text; `OutputProfile.per_second` applies beyond
 
@@ -231,7 +231,7 @@ class _FrameThrottle:
     has_begun: Callable[[], None]
     first_at: float | None = None
     sent_at: float = 0.0
-    waited_seconds: float = 0.0  # seconds
+    waited_seconds: float = 0.0
 
     def is_time(self, num_chars: int) -> bool:
         now = time.monotonic()

@@ -34,7 +34,7 @@ class RequestGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer refused requests, and pass on the rest."""
-        if scope["type"] == "websocket":  # nothing here uses them
+        if scope["type"] == "websocket":  # no page or program here uses websockets
             await send({"type": "websocket.close", "code": 1008})
         elif scope["type"] == "http":
             await self._guard(scope, receive, send)

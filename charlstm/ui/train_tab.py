@@ -25,7 +25,7 @@ from charlstm.ui.run_cache import RunCache
 from charlstm.ui.run_endpoints import RunEndpoints
 from charlstm.ui.train_form import Form, FormValues
 
-_SPACE = "<div></div>"  # a constant template, whose contents the page's scripts build
+_EMPTY_TEMPLATE = "<div></div>"  # filled by the page's scripts
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class TrainTab:
 def build_status_line(cache: RunCache) -> gr.HTML:
     """Build the status line above the tabs; it also polls the server, whichever tab is open."""
     return gr.HTML(
-        html_template=_SPACE,
+        html_template=_EMPTY_TEMPLATE,
         js_on_load="window.charlstm.statusLine(element); window.charlstm.store.connect(server);",
         server_functions=RunEndpoints(cache).functions(),
         elem_id="status-line",
@@ -67,11 +67,11 @@ def build_train_tab(cache: RunCache, registry: ModelRegistry) -> TrainTab:
                 gr.LoginButton("Sign in to steer as the Space's owner", size="sm")
         with gr.Column(scale=2, min_width=300):
             stage = gr.HTML(
-                html_template=_SPACE,
+                html_template=_EMPTY_TEMPLATE,
                 js_on_load="window.charlstm.stage(element, trigger, ['write', 'adapt', 'duplicate']);",
                 elem_id="stage",
             )
-    gr.HTML(html_template=_SPACE, js_on_load="window.charlstm.runs(element);", elem_id="runs")
+    gr.HTML(html_template=_EMPTY_TEMPLATE, js_on_load="window.charlstm.runs(element);", elem_id="runs")
     tab = TrainTab(form, stage, cache, uploads)
     _wire(tab, registry)
     return tab
