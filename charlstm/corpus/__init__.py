@@ -116,7 +116,7 @@ class Corpus:
         num_train = num_tokens - _num_validation(num_tokens, train)
         if isinstance(self.source, TextFile):
             stored = stored_tokens(self.source, vocabulary, report)
-            return Split(vocabulary, stored.part(0, num_train), stored.part(num_train, num_tokens))
+            return Split(vocabulary, stored[:num_train], stored[num_train:])
         tokens = vocabulary.encode(self.source)
         return Split(vocabulary, tokens[:num_train], tokens[num_train:])
 
