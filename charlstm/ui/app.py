@@ -17,7 +17,7 @@ from charlstm.kernel.build import compiler_note
 from charlstm.places import page_checkpoints_dir
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
-from charlstm.ui import assets, hub_tab, server, sheet, surprisal_text
+from charlstm.ui import assets, hub_tab, server, surprisal_text
 from charlstm.ui.components import PRIVATE
 from charlstm.ui.crowd import look_less_often, prepare_for_crowds, settle
 from charlstm.ui.generate_tab import build_generate_tab
@@ -39,7 +39,7 @@ def launch_options() -> dict[str, Any]:
     """For `launch` of the page, here and in tests."""
     return {
         "theme": THEME,
-        "css": CSS + sheet.CSS + surprisal_text.CSS + hub_tab.CSS + assets.css(),
+        "css": CSS + surprisal_text.CSS + hub_tab.CSS + assets.css(),
         "head": assets.head(),
         "footer_links": ["api", "gradio", "settings"],
         "max_file_size": "200mb",

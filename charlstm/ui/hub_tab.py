@@ -25,7 +25,7 @@ from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
 from charlstm.ui.components import GROWING, PRIVATE, has_sign_in
 from charlstm.ui.models import ModelRegistry
-from charlstm.ui.sheet import sheet, written
+from charlstm.ui.text_viewer import build_text_viewer
 
 _PRIVATE, _PUBLIC = "private", "public"
 _AT_ONCE = 4  # visitors who publish or fetch at the same time
@@ -85,7 +85,7 @@ def _build_publish(shelf: ModelRegistry, store: RunStore) -> gr.Dropdown:
         publish = gr.Button("Publish", variant="primary", interactive=False)
     said = gr.HTML(elem_id="publish-said")
     files = gr.HTML(elem_id="publish-files")
-    card = sheet("Model card", "What will be sent appears here before anything is.", height_rem=24, elem_id="card")
+    card = build_text_viewer("Model card", "What will be sent appears here before anything is.", elem_id="card")
     shown = gr.State(_NOTHING_SHOWN)
 
     def look(*wish: Any) -> list[Any]:
@@ -93,8 +93,7 @@ def _build_publish(shelf: ModelRegistry, store: RunStore) -> gr.Dropdown:
             parcel = _packed(shelf, store, _Wish(*wish))
         except CharLSTMError as error:
             return [_problem(error), *_nothing_shown()[1:]]
-        sheet_value = written(text=parcel.card, is_code=True)
-        return ["", _files_html(parcel), sheet_value, parcel.digest, gr.update(interactive=True)]
+        return ["", _files_html(parcel), parcel.card, parcel.digest, gr.update(interactive=True)]
 
     def send(
         request: gr.Request, oauth: gr.OAuthToken | None, looked_at: str, visible: str, *wish: Any
@@ -122,7 +121,7 @@ def _build_publish(shelf: ModelRegistry, store: RunStore) -> gr.Dropdown:
 
 def _nothing_shown() -> list[Any]:
     """As long as nothing has been looked at, or what was is not what is wished for any more."""
-    return ["", "", written(), _NOTHING_SHOWN, gr.update(interactive=False)]
+    return ["", "", "", _NOTHING_SHOWN, gr.update(interactive=False)]
 
 
 def _build_fetch(store: RunStore) -> None:
@@ -233,5 +232,9 @@ CSS = """
 #publish-files td { padding: 0.15rem 0; border: 0; border-bottom: 1px solid var(--border-color-primary); }
 #publish-files td:last-child { text-align: right; white-space: nowrap; }
 #publish-files img { width: min(100%, 26rem); margin: 0.8rem 0 0; border-radius: 0.3rem; }
-#card .sheet { max-width: 100%; }
+#card .sheet-head { display: flex; justify-content: space-between; align-items: baseline; font-size: 0.9rem; }
+#card button { font-size: 0.8rem; padding: 0.1rem 0.6rem; border: 1px solid var(--border-color-primary);
+  border-radius: 0.3rem; cursor: pointer; }
+#card .sheet { height: 24rem; max-width: 100%; border: 0; }
+#card .sheet:empty::before { content: attr(data-placeholder); opacity: 0.75; }
 """
