@@ -11,7 +11,6 @@ import functools
 import io
 import itertools
 import json
-import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -23,15 +22,14 @@ import tyro
 from charlstm import cli_hub
 from charlstm.bench.report import table
 from charlstm.config import PRESETS, PresetName, Settings, TrainConfig, plain_lines
+from charlstm.environment import is_torchrun_helper
 from charlstm.errors import CharLSTMError, ConfigError, CorpusError, DistributedError, TrainingDiverged
 from charlstm.flags import DEFAULT_PRESET, App, Bench, Evaluate, Flat, Generate, Rate, Resume, Runs, Steered, Train
 from charlstm.formatting import format_duration, own_command
-from charlstm.homes import ensure_home
-from charlstm.hosting import prepare_environment
 from charlstm.json_text import parse_json, read_small
 from charlstm.output import discard_unwritable, ignore_output_errors, is_reader_gone, prepare_output
 from charlstm.places import find_model
-from charlstm.proxies import prepare_proxies
+from charlstm.process_setup import ensure_home, prepare_environment, prepare_proxies
 from charlstm.runs.commands import added, control_run, describe_run, prepare_dataset, resolve_model
 from charlstm.runs.continuation import inherit_sizes
 from charlstm.runs.manager import RunManager
@@ -74,8 +72,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _train(flags: Flat[Train]) -> None:
     """Train a model on a text."""
-    from charlstm.cores import limit_torch_threads
     from charlstm.corpus import DATASETS, absolute, is_address, open_corpus
+    from charlstm.cpus import limit_torch_threads
     from charlstm.distributed import World
     from charlstm.language_model import LanguageModel
     from charlstm.training import with_characters
@@ -127,7 +125,7 @@ def _new_folder(flags: Train, settings: Settings, world: "World", corpus: "Corpu
 
 def _resume(flags: Flat[Resume]) -> None:
     """Continue a run that was stopped or cut off, exactly where it was last saved."""
-    from charlstm.cores import limit_torch_threads
+    from charlstm.cpus import limit_torch_threads
     from charlstm.distributed import World
     from charlstm.runs.setup import moved_text
 
@@ -240,8 +238,8 @@ def _generate(flags: Flat[Generate]) -> None:
 
 def _evaluate(flags: Flat[Evaluate]) -> None:
     """Measure a model on the validation part of a text, in nats and bits per character."""
-    from charlstm.cores import limit_torch_threads
     from charlstm.corpus import open_corpus
+    from charlstm.cpus import limit_torch_threads
     from charlstm.evaluation import final_validation
     from charlstm.language_model import LanguageModel
 
@@ -297,7 +295,7 @@ def _runs(flags: Flat[Runs]) -> None:
 
 def _app(flags: Flat[App]) -> None:
     """Open the page in a browser: train a model in front of your eyes, and write with it."""
-    from charlstm.ui.environment import prepare_for_gradio
+    from charlstm.process_setup import prepare_for_gradio
 
     prepare_for_gradio()
     prepare_environment()
@@ -315,7 +313,7 @@ def _bench(flags: Flat[Bench]) -> None:
 
     from charlstm.bench.suites import run
     from charlstm.bench.timing import Meter
-    from charlstm.cores import limit_torch_threads
+    from charlstm.cpus import limit_torch_threads
 
     limit_torch_threads()
     with tqdm(bar_format="{desc}", leave=False, disable=not sys.stderr.isatty()) as line:
@@ -360,7 +358,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _exit_code(argv: list[str]) -> int:
-    is_helper = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0"
+    is_helper = is_torchrun_helper()
     try:
         if argv and argv[0] in cli_hub.COMMANDS:
             prepare_proxies()

@@ -14,7 +14,7 @@ import tyro
 
 from charlstm.flags import Flat
 from charlstm.formatting import own_command
-from charlstm.places import default_checkpoints_dir, find_model
+from charlstm.places import BUNDLED, default_checkpoints_dir, find_model
 from charlstm.runs.history import RunHistory
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
@@ -108,7 +108,6 @@ def pull(flags: Flat[Pull]) -> None:
 def deploy(flags: Flat[Deploy]) -> None:
     """Create or update a Space on the Hugging Face Hub that runs this app."""
     from charlstm.errors import ConfigError
-    from charlstm.hosting import BUNDLED
     from charlstm.hub.client import Followed, acting_token
     from charlstm.hub.deploy import deploy as send
     from charlstm.hub.deploy import plan_space
@@ -121,7 +120,7 @@ def deploy(flags: Flat[Deploy]) -> None:
     for name, data in plan.files.items():
         print(f"{len(data):>12,} bytes  {name}")
     print(f"\nfront matter of README.md:\n{plan.front_matter}")
-    print("variables:", ", ".join(flags.variables) or "none (the limits of charlstm/hosting.py hold)")
+    print("variables:", ", ".join(flags.variables) or "none (the limits of charlstm/environment.py hold)")
     print("hardware:", flags.hardware or "as it is, or cpu-basic, or zero-a10g where the account may have no other")
     if flags.dry_run:
         folder = Path(tempfile.mkdtemp(prefix="charlstm-space-"))

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from charlstm.config import Settings, TrainConfig
+from charlstm.environment import is_public
 from charlstm.errors import RunError
 from charlstm.events import Extended
 from charlstm.formatting import format_duration
-from charlstm.hosting import is_public
 from charlstm.json_text import parse_json
 from charlstm.runs.run_dir import Extension, ParentModel, RunDir
 from charlstm.tensor_files import LfsPointer, read_header

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from charlstm.checkpoint import MODEL_FILE, load_training_state, save_training_state
 from charlstm.config import Settings
-from charlstm.cores import limit_torch_threads
 from charlstm.corpus import Corpus, Report
+from charlstm.cpus import limit_torch_threads
 from charlstm.distributed import SINGLE_PROCESS, World
 from charlstm.errors import RunError
 from charlstm.events import (
