@@ -7,51 +7,30 @@ Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage.
 
 import argparse
 import contextlib
+import functools
 import io
 import itertools
 import json
-import os
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import tyro
 
 from charlstm import cli_hub
-from charlstm.bench.report import BenchConfig, table
-from charlstm.config import (
-    PRESETS,
-    ModelConfig,
-    PresetName,
-    SampleConfig,
-    Settings,
-    TrainConfig,
-    plain_lines,
-    validate,
-)
+from charlstm.bench.report import table
+from charlstm.config import PRESETS, PresetName, Settings, TrainConfig, plain_lines
+from charlstm.environment import is_torchrun_helper
 from charlstm.errors import CharLSTMError, ConfigError, CorpusError, DistributedError, TrainingDiverged
-from charlstm.flags import (
-    DEFAULT_PRESET,
-    App,
-    Evaluate,
-    Rate,
-    Resume,
-    Runs,
-    Steered,
-    bench_type,
-    generate_type,
-    train_type,
-    values,
-)
+from charlstm.flags import DEFAULT_PRESET, App, Bench, Evaluate, Flat, Generate, Rate, Resume, Runs, Steered, Train
 from charlstm.formatting import format_duration, own_command
-from charlstm.homes import ensure_home
-from charlstm.hosting import prepare_environment
 from charlstm.json_text import parse_json, read_small
 from charlstm.output import discard_unwritable, ignore_output_errors, is_reader_gone, prepare_output
 from charlstm.places import find_model
-from charlstm.proxies import prepare_proxies
-from charlstm.runs.commands import REQUESTS, added, control_run, describe_run, prepare_dataset, resolve_model
+from charlstm.process_setup import ensure_home, prepare_environment, prepare_proxies
+from charlstm.runs.commands import added, control_run, describe_run, prepare_dataset, resolve_model
 from charlstm.runs.continuation import inherit_sizes
 from charlstm.runs.manager import RunManager
 from charlstm.runs.run_dir import Extension, RunDir
@@ -91,10 +70,10 @@ def _read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def _train(flags: Any) -> None:
+def _train(flags: Flat[Train]) -> None:
     """Train a model on a text."""
-    from charlstm.cores import limit_torch_threads
     from charlstm.corpus import DATASETS, absolute, is_address, open_corpus
+    from charlstm.cpus import limit_torch_threads
     from charlstm.language_model import LanguageModel
     from charlstm.training import with_characters
     from charlstm.training.distributed import World
@@ -103,7 +82,8 @@ def _train(flags: Any) -> None:
     limit_torch_threads()
     if flags.parent:
         flags.parent = find_model(flags.parent)
-    settings, typed = Settings.from_flat(values(flags, ModelConfig, TrainConfig)), flags.corpus
+    settings, typed = Settings(model=flags.model, train=flags.train), flags.train.corpus
+    settings.train.require_end()
     if flags.parent and settings != inherit_sizes(settings, flags.parent):
         raise ConfigError("the sizes are those of the model the run begins from; leave out flags that change them.")
     world = World.from_environment()
@@ -126,7 +106,7 @@ def _train(flags: Any) -> None:
         _work(RunDir(flags.checkpoints_dir / name), corpus, world)
 
 
-def _new_folder(flags: Any, settings: Settings, world: "World", corpus: "Corpus") -> RunDir:
+def _new_folder(flags: Train, settings: Settings, world: "World", corpus: "Corpus") -> RunDir:
     """A folder for the run, with its own copy of a fetched text; where torchrun started again, the one it began."""
     from charlstm.corpus import is_address
 
@@ -139,13 +119,13 @@ def _new_folder(flags: Any, settings: Settings, world: "World", corpus: "Corpus"
         if flags.parent:
             folder.save_parent(*resolve_model(flags.parent))
 
-    text = corpus.pieces() if is_address(flags.corpus) else None
+    text = corpus.pieces() if is_address(flags.train.corpus) else None
     return store.create(settings, name, text, job=world.job, prepare=prepare)
 
 
-def _resume(flags: Resume) -> None:
+def _resume(flags: Flat[Resume]) -> None:
     """Continue a run that was stopped or cut off, exactly where it was last saved."""
-    from charlstm.cores import limit_torch_threads
+    from charlstm.cpus import limit_torch_threads
     from charlstm.runs.setup import moved_text
     from charlstm.training.distributed import World
 
@@ -206,17 +186,32 @@ def _worked(folder: RunDir, corpus: "Corpus | None", world: "World", is_quiet: b
     print(f"write with it: {own_command()} generate {shlex.quote(str(folder.path))}")
 
 
-def _steering(request: str, flags_type: type) -> Any:
-    """A command that makes one request of a run that is training."""
-
-    def steer(flags: Any) -> None:
-        print(control_run(flags.checkpoints_dir, flags.name, request, getattr(flags, "factor", None)))
-
-    steer.__doc__ = f"{request.capitalize()} a run that is training, from any terminal."
-    return _command(steer, flags_type)
+def _pause(flags: Flat[Steered]) -> None:
+    """Pause a run that is training, from any terminal."""
+    print(control_run(flags.checkpoints_dir, flags.name, "pause"))
 
 
-def _generate(flags: Any) -> None:
+def _continue(flags: Flat[Steered]) -> None:
+    """Continue a paused run, from any terminal."""
+    print(control_run(flags.checkpoints_dir, flags.name, "continue"))
+
+
+def _stop(flags: Flat[Steered]) -> None:
+    """Stop a run that is training, from any terminal."""
+    print(control_run(flags.checkpoints_dir, flags.name, "stop"))
+
+
+def _save(flags: Flat[Steered]) -> None:
+    """Save a run that is training, from any terminal."""
+    print(control_run(flags.checkpoints_dir, flags.name, "save"))
+
+
+def _rate(flags: Flat[Rate]) -> None:
+    """Scale the learning rate of a run that is training, from any terminal."""
+    print(control_run(flags.checkpoints_dir, flags.name, "rate", flags.factor))
+
+
+def _generate(flags: Flat[Generate]) -> None:
     """Write text with a model."""
     import torch
 
@@ -225,7 +220,7 @@ def _generate(flags: Any) -> None:
 
     torch.set_num_threads(1)  # one text is read and written by one; the other cores are for others
 
-    config, prompt = validate(SampleConfig, values(flags, SampleConfig)), plain_lines(flags.prompt)
+    config, prompt = flags.sample, plain_lines(flags.prompt)
     language_model = LanguageModel.load(flags.model)
     if (config.num_chars or _LONG_CHARS) >= _LONG_CHARS and (note := compiler_note()):
         print(note, file=sys.stderr)
@@ -241,10 +236,10 @@ def _generate(flags: Any) -> None:
     print()
 
 
-def _evaluate(flags: Evaluate) -> None:
+def _evaluate(flags: Flat[Evaluate]) -> None:
     """Measure a model on the validation part of a text, in nats and bits per character."""
-    from charlstm.cores import limit_torch_threads
     from charlstm.corpus import open_corpus
+    from charlstm.cpus import limit_torch_threads
     from charlstm.evaluation import final_validation
     from charlstm.language_model import LanguageModel
 
@@ -254,7 +249,7 @@ def _evaluate(flags: Evaluate) -> None:
     asked = {name: getattr(flags, name) for name in ("corpus", "encoding", "val_fraction")}
     trained = {name: origin.train_config[name] for name in asked if name in origin.train_config} if origin else {}
     given = {name: value for name, value in asked.items() if value is not None}
-    train = validate(TrainConfig, {**trained, **given, "batch_size": 1})
+    train = TrainConfig(**{**trained, **given, "batch_size": 1})
     with BytesBar() as bar:
         corpus = open_corpus(train.corpus, train.encoding, bar.report, shown=train.corpus)
     if origin and flags.corpus is None and corpus.sha256 != origin.corpus_sha256:
@@ -286,7 +281,7 @@ def _evaluate(flags: Evaluate) -> None:
     print(f"cold windows of 256  {windows.nats:.4f} nats per character, {windows.bpc:.4f} bits")
 
 
-def _runs(flags: Runs) -> None:
+def _runs(flags: Flat[Runs]) -> None:
     """List the runs, the newest first."""
     rows = [describe_run(folder) for folder in RunStore(flags.checkpoints_dir).run_dirs()]
     if flags.as_json:
@@ -298,9 +293,9 @@ def _runs(flags: Runs) -> None:
         print(f"{row['name']:32} {row['status']:10} step {row['step']:>9,}  {loss}")
 
 
-def _app(flags: App) -> None:
+def _app(flags: Flat[App]) -> None:
     """Open the page in a browser: train a model in front of your eyes, and write with it."""
-    from charlstm.ui.environment import prepare_for_gradio
+    from charlstm.process_setup import prepare_for_gradio
 
     prepare_for_gradio()
     prepare_environment()
@@ -312,39 +307,43 @@ def _app(flags: App) -> None:
         serve(flags)
 
 
-def _bench(flags: Any) -> None:
+def _bench(flags: Flat[Bench]) -> None:
     """Time this package beside the way others do the same."""
     from tqdm import tqdm
 
     from charlstm.bench.suites import run
     from charlstm.bench.timing import Meter
-    from charlstm.cores import limit_torch_threads
+    from charlstm.cpus import limit_torch_threads
 
     limit_torch_threads()
-    config = validate(BenchConfig, values(flags, BenchConfig))
     with tqdm(bar_format="{desc}", leave=False, disable=not sys.stderr.isatty()) as line:
-        report = run(flags.suite, config, Meter(config.seconds, progress=line.set_description_str))
+        report = run(flags.suite, flags.config, Meter(flags.config.seconds, progress=line.set_description_str))
     print(report.model_dump_json() if flags.as_json else table(report))
 
 
 def _run(argv: list[str]) -> None:
-    commands = {
-        "train": _command(_train, train_type(_base_settings(argv))),
-        "resume": _command(_resume, Resume),
-        **{request: _steering(request, Rate if request == "rate" else Steered) for request in REQUESTS},
-        "generate": _command(_generate, generate_type()),
-        "evaluate": _command(_evaluate, Evaluate),
-        "runs": _command(_runs, Runs),
-        "app": _command(_app, App),
-        "bench": _command(_bench, bench_type()),
-        **{name: _command(*each) for name, each in cli_hub.COMMANDS.items()},
+    base = _base_settings(argv)
+    commands: dict[str, Callable[..., None]] = {
+        "train": functools.partial(_train, flags=Train(model=base.model, train=base.train)),
+        "resume": _resume,
+        "pause": _pause,
+        "continue": _continue,
+        "stop": _stop,
+        "save": _save,
+        "rate": _rate,
+        "generate": _generate,
+        "evaluate": _evaluate,
+        "runs": _runs,
+        "app": _app,
+        "bench": _bench,
+        **cli_hub.COMMANDS,
     }
     tyro.extras.subcommand_cli_from_dict(
         commands,
         prog=own_command(),
         description="Train a character-level LSTM and write text with it.",
         args=argv,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalRequiredArgs),
+        config=(tyro.conf.FlagCreatePairsOff,),
     )
 
 
@@ -359,7 +358,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _exit_code(argv: list[str]) -> int:
-    is_helper = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0"
+    is_helper = is_torchrun_helper()
     try:
         if argv and argv[0] in cli_hub.COMMANDS:
             prepare_proxies()
@@ -387,14 +386,3 @@ def _exit_code(argv: list[str]) -> int:
 def _complain(what: object) -> None:
     with ignore_output_errors():
         print(what, file=sys.stderr)
-
-
-def _command(function: Any, flags_type: type) -> Any:
-    """`function` as a subcommand whose one argument, of `flags_type`, becomes the flags."""
-
-    def command(flags: Any) -> None:
-        function(flags)
-
-    command.__doc__ = function.__doc__
-    command.__annotations__ = {"flags": flags_type, "return": None}
-    return command

@@ -6,13 +6,15 @@
 import dataclasses
 import shlex
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 
+from charlstm.flags import Flat
 from charlstm.formatting import own_command
-from charlstm.places import default_checkpoints_dir, find_model
+from charlstm.places import BUNDLED, default_checkpoints_dir, find_model
 from charlstm.runs.history import RunHistory
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
@@ -26,7 +28,7 @@ _T = TypeVar("_T")
 
 @dataclasses.dataclass(kw_only=True)
 class Push:
-    """What `push` is told."""
+    """Flags of `push`."""
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="A model's folder or .safetensors file")]
     repo: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Where to publish it: USER/REPO")]
@@ -40,7 +42,7 @@ class Push:
 
 @dataclasses.dataclass(kw_only=True)
 class Pull:
-    """What `pull` is told."""
+    """Flags of `pull`."""
 
     repo: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="The model on the Hub: USER/REPO")]
     revision: Annotated[str | None, tyro.conf.arg(help="Branch, tag or commit")] = None
@@ -51,7 +53,7 @@ class Pull:
 
 @dataclasses.dataclass(kw_only=True)
 class Deploy:
-    """What `deploy` is told."""
+    """Flags of `deploy`."""
 
     space: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="The Space: USER/SPACE")]
     models: Annotated[
@@ -69,7 +71,7 @@ class Deploy:
     """Folder of models and runs."""
 
 
-def push(flags: Push) -> None:
+def push(flags: Flat[Push]) -> None:
     """Publish a model on the Hugging Face Hub, privately unless told otherwise."""
     from charlstm.errors import ConfigError
     from charlstm.hub.client import Followed, acting_token
@@ -93,7 +95,7 @@ def push(flags: Push) -> None:
     print(_shown(followed))
 
 
-def pull(flags: Pull) -> None:
+def pull(flags: Flat[Pull]) -> None:
     """Fetch a model from the Hugging Face Hub."""
     from charlstm.hub.client import Followed
     from charlstm.hub.pull import pull as fetch
@@ -103,10 +105,9 @@ def pull(flags: Pull) -> None:
     print(f"write with it: {own_command()} generate {shlex.quote(str(flags.checkpoints_dir / name))}")
 
 
-def deploy(flags: Deploy) -> None:
+def deploy(flags: Flat[Deploy]) -> None:
     """Create or update a Space on the Hugging Face Hub that runs this app."""
     from charlstm.errors import ConfigError
-    from charlstm.hosting import BUNDLED
     from charlstm.hub.client import Followed, acting_token
     from charlstm.hub.deploy import deploy as send
     from charlstm.hub.deploy import plan_space
@@ -119,7 +120,7 @@ def deploy(flags: Deploy) -> None:
     for name, data in plan.files.items():
         print(f"{len(data):>12,} bytes  {name}")
     print(f"\nfront matter of README.md:\n{plan.front_matter}")
-    print("variables:", ", ".join(flags.variables) or "none (the limits of charlstm/hosting.py hold)")
+    print("variables:", ", ".join(flags.variables) or "none (the limits of charlstm/environment.py hold)")
     print("hardware:", flags.hardware or "as it is, or cpu-basic, or zero-a10g where the account may have no other")
     if flags.dry_run:
         folder = Path(tempfile.mkdtemp(prefix="charlstm-space-"))
@@ -137,4 +138,4 @@ def _shown(followed: "Followed[_T]") -> _T:
     return followed.result
 
 
-COMMANDS = {"push": (push, Push), "pull": (pull, Pull), "deploy": (deploy, Deploy)}
+COMMANDS: dict[str, Callable[..., None]] = {"push": push, "pull": pull, "deploy": deploy}

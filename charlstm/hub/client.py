@@ -21,8 +21,8 @@ from huggingface_hub import constants, get_token, set_client_factory
 from huggingface_hub.utils import _http
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+from charlstm.environment import is_public, is_space
 from charlstm.errors import HubError
-from charlstm.hosting import is_public, is_space
 from charlstm.hub.failures import describe, describe_portal, describe_wait, httpx, is_of_hub, wait_of
 
 # Xet, its other way for large files, knows neither our time limit nor where a login may travel; the Hub serves both.

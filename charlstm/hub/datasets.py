@@ -9,9 +9,9 @@ from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from charlstm.corpus.download import DatasetFile, Report, too_long
+from charlstm.environment import is_public
 from charlstm.errors import HubError
 from charlstm.files import atomic_write
-from charlstm.hosting import is_public
 from charlstm.hub.client import reading_token, talking
 from charlstm.hub.digests import discard, is_whole
 from charlstm.hub.failures import HubAway, httpx

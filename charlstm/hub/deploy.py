@@ -1,7 +1,6 @@
 """The app as a Space: its own files, the chosen models, front matter and variables, sent as one commit."""
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +9,11 @@ from typing import Any
 
 from huggingface_hub import HfApi, SpaceCard, constants
 from huggingface_hub.errors import HfHubHTTPError
-from pydantic import ValidationError
 
 from charlstm.checkpoint import MODEL_FILE, load_model
+from charlstm.environment import BACKUP_REPO, SPACE_LIMITS, VARIABLES, Limits, env_name, with_overrides
 from charlstm.errors import ConfigError, HubError
 from charlstm.files import atomic_write
-from charlstm.hosting import BACKUP_REPO, ON_A_SPACE, Limits, variable
 from charlstm.hub.client import Report, Step, talking
 from charlstm.hub.names import checked_repo
 from charlstm.hub.sending import send
@@ -31,8 +29,6 @@ _LONGEST_TITLE = 60
 _ZERO_GPU = "zero-a10g"
 _PAID_PLAN = 402
 _NEEDED_THERE = {"torch": "torch>=2.8,<=2.11.0", "gradio": "gradio[mcp,oauth]"}  # ZeroGPU takes no newer torch
-_KERNEL, _PUBLIC, _TRASH_DAYS = "CHARLSTM_KERNEL", "CHARLSTM_PUBLIC", "CHARLSTM_TRASH_DAYS"
-KNOWN_VARIABLES = (*map(variable, Limits.model_fields), BACKUP_REPO, _KERNEL, _PUBLIC, _TRASH_DAYS)
 
 
 @dataclass(frozen=True)
@@ -127,29 +123,19 @@ def _create(api: HfApi, plan: SpacePlan, private: bool, report: Report) -> str |
 
 
 def check_variables(variables: Mapping[str, str]) -> Limits:
-    """The limits of a Space with `variables`; raises `ConfigError` for an unknown one, or a value the app can't use."""
-    if unknown := next((name for name in variables if name not in KNOWN_VARIABLES), None):
-        raise ConfigError(f"there is no variable {unknown[:80]}; known are {', '.join(KNOWN_VARIABLES)}.")
-    if (days := variables.get(_TRASH_DAYS)) is not None and not _is_number(days):
-        raise ConfigError(f"{_TRASH_DAYS} is {days[:20]!r}; it must be a number of days, 0 or more.")
-    if (public := variables.get(_PUBLIC)) is not None and public not in ("0", "1"):
-        raise ConfigError(f"{_PUBLIC} is {public[:20]!r}; it must be 1, or 0.")
-    if (backup := variables.get(BACKUP_REPO)) is not None and backup != checked_repo(backup):
-        raise ConfigError(f"{BACKUP_REPO} is an address; write it as {checked_repo(backup)}.")
-    given = {name: variables[variable(name)] for name in Limits.model_fields if variable(name) in variables}
-    try:
-        return Limits(**{**ON_A_SPACE.model_dump(), **given})
-    except ValidationError as error:
-        name = str(error.errors()[0]["loc"][0])
-        bounds = "a whole number of 1 or more" if name == "max_runs" else "a number (0 for no limit)"
-        raise ConfigError(f"{variable(name)} is {given[name][:20]!r}; it must be {bounds}.") from None
+    """Return the limits of a Space with `variables`.
 
-
-def _is_number(typed: str) -> bool:
-    try:
-        return 0 <= float(typed) < math.inf
-    except ValueError:
-        return False
+    Raises `ConfigError` for an unknown one, or a value that the app can't use.
+    """
+    known = [name for name, variable in VARIABLES.items() if variable.suits_a_space]
+    for name, value in variables.items():
+        if name not in known:
+            raise ConfigError(f"there is no variable {name[:80]} to set on a Space; known are {', '.join(known)}.")
+        VARIABLES[name].parsed(value)
+    backup = BACKUP_REPO.text(variables)
+    if backup and backup != checked_repo(backup):
+        raise ConfigError(f"{BACKUP_REPO.name} is an address; write it as {checked_repo(backup)}.")
+    return with_overrides(SPACE_LIMITS, variables)
 
 
 def _model_files(model: Path) -> dict[str, bytes]:
@@ -184,7 +170,7 @@ def _readme(repo_id: str, models: Sequence[Path], kept: Limits, has_picture: boo
     if has_picture:
         data.thumbnail = f"{home}/resolve/main/{_PICTURE}"
     rows = [
-        f"| {field.description} | {value:g} | `{variable(name)}` |"
+        f"| {field.description} | {value:g} | `{env_name(name)}` |"
         for name, field in Limits.model_fields.items()
         if (value := getattr(kept, name))
     ]

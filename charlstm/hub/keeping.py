@@ -5,7 +5,6 @@ for the owner alone, here and nowhere else.
 """
 
 import logging
-import os
 import shutil
 import threading
 import time
@@ -15,8 +14,8 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, constants, hf_hub_download
 
+from charlstm.environment import BACKUP_REPO, HF_TOKEN, limits
 from charlstm.errors import CharLSTMError, HubError
-from charlstm.hosting import BACKUP_REPO, limits
 from charlstm.hub.client import talking
 from charlstm.hub.digests import discard, is_whole
 from charlstm.hub.names import checked_repo
@@ -44,12 +43,14 @@ class Backup:
     @classmethod
     def from_environment(cls, store: RunStore) -> "Backup | None":
         """As the owner wishes it; raises `HubError` where the wish can't be met."""
-        repo_id = os.environ.get(BACKUP_REPO, "").strip()
+        repo_id = BACKUP_REPO.text()
         if not repo_id:
             return None
-        token = os.environ.get("HF_TOKEN", "").strip()
+        token = HF_TOKEN.text()
         if not token:
-            raise HubError(f"{BACKUP_REPO} is set and HF_TOKEN is not; give the Space a token that may write there.")
+            raise HubError(
+                f"{BACKUP_REPO.name} is set and HF_TOKEN is not; give the Space a token that may write there."
+            )
         return cls(repo_id, token, store)
 
     def is_kept(self, folder: RunDir) -> bool:
@@ -153,7 +154,7 @@ class Housekeeper:
         """Bring back what was kept, then go on in the background; without limits there is nothing to do."""
         bounds = limits()
         is_bounded = bounds.max_kept_hours or bounds.max_disk_mb or bounds.max_kept_runs
-        if not (is_bounded or os.environ.get(BACKUP_REPO)):
+        if not (is_bounded or BACKUP_REPO.text()):
             return
         threading.Thread(target=self._through, name="housekeeper", daemon=True).start()
 

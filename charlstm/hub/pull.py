@@ -30,9 +30,9 @@ from huggingface_hub.errors import (
 from tqdm import tqdm
 
 from charlstm.checkpoint import MODEL_FILE, load_model
+from charlstm.environment import is_public, limits
 from charlstm.errors import CheckpointError, HubError
 from charlstm.files import atomic_write, atomic_write_text
-from charlstm.hosting import is_public, limits
 from charlstm.hub.client import Report, Step, reading_token, talking
 from charlstm.hub.digests import discard, is_whole
 from charlstm.hub.failures import HubAway, httpx

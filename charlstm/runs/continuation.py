@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charlstm.config import Settings, TrainConfig, validate
+from charlstm.config import Settings, TrainConfig
+from charlstm.environment import is_public
 from charlstm.errors import RunError
 from charlstm.events import Extended
 from charlstm.formatting import format_duration
-from charlstm.hosting import is_public
 from charlstm.json_text import parse_json
 from charlstm.runs.run_dir import Extension, ParentModel, RunDir
 from charlstm.tensor_files import LfsPointer, read_header
@@ -124,7 +124,7 @@ def apply_extension(settings: Settings, more: Extension) -> Settings:
     rate = more.learning_rate or settings.train.learning_rate * (1 if schedule == "constant" else _AGAIN)
     limits = {"max_minutes": more.minutes, "max_passes": more.passes, "max_steps": more.steps}
     changes = {**limits, "learning_rate": rate, "lr_schedule": schedule, "plan": "off"}
-    return settings.model_copy(update={"train": validate(TrainConfig, {**settings.train.model_dump(), **changes})})
+    return settings.model_copy(update={"train": TrainConfig(**{**settings.train.model_dump(), **changes})})
 
 
 def add_extension(folder: RunDir, more: Extension) -> None:

@@ -9,9 +9,9 @@ import gradio as gr
 import torch
 from starlette.middleware import Middleware
 
+from charlstm.environment import is_public, limits
 from charlstm.flags import App
 from charlstm.formatting import escape_html
-from charlstm.hosting import is_public, limits
 from charlstm.hub.keeping import Housekeeper
 from charlstm.kernel.build import compiler_note
 from charlstm.places import page_checkpoints_dir

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 
+from charlstm.environment import is_public
 from charlstm.errors import CharLSTMError, HubError
 from charlstm.formatting import error_text, escape_html
-from charlstm.hosting import is_public
 from charlstm.hub.card import CURVE_FILE
 from charlstm.hub.client import Followed, Step, acting_token, hub_address
 from charlstm.hub.pull import pull

@@ -7,7 +7,6 @@ open files prints a traceback for each try to accept another (*measured*: 39 MB 
 import asyncio
 import errno
 import logging
-import os
 import socket
 import sys
 import threading
@@ -21,6 +20,7 @@ from gradio import http_server
 from gradio.routes import App
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from charlstm.environment import GRADIO_NUM_PORTS, GRADIO_SERVER_NAME, GRADIO_SERVER_PORT
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.ui.request_guard import RequestGuard
 from charlstm.ui.sessions import OpenPages, SessionStates
@@ -33,7 +33,6 @@ _MOST_CONNECTIONS = 4000
 _BACKLOG = 100  # Python's loop tries to accept so many at once, and reports each failure
 _WARN_SECONDS = 60.0
 _UPLOAD_BYTES = 200_000_000  # where no other size is set
-_FIRST_PORT, _NUM_PORTS = 7860, 100
 _REFUSED_SECONDS = 0.5  # a refused connection stays for this long, so that its client reads why
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
@@ -139,7 +138,7 @@ def start_server(
     app: App, server_name: str | None = None, server_port: int | None = None, **_tls: object
 ) -> tuple[str, int, str, Server]:
     """In place of Gradio's function of this name; raises `ConfigError` where it can't listen."""
-    host = (server_name or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1").strip("[]")
+    host = (server_name or GRADIO_SERVER_NAME.read()).strip("[]")
     sockets = _bind_free(host, server_port)
     port = int(sockets[0].getsockname()[1])
     BoundedConnection.most_connections = _connection_limit()
@@ -167,8 +166,8 @@ def install() -> None:
 
 
 def _bind_free(host: str, port: int | None) -> list[socket.socket]:
-    first = int(os.environ.get("GRADIO_SERVER_PORT") or _FIRST_PORT)
-    number = int(os.environ.get("GRADIO_NUM_PORTS") or _NUM_PORTS)
+    first = GRADIO_SERVER_PORT.read()
+    number = GRADIO_NUM_PORTS.read()
     tried = [port] if port is not None else list(range(first, min(first + max(number, 1), 65536)))
     sockets, reason = _bind_first(host, tried)
     if not sockets:

@@ -20,8 +20,8 @@ class Watcher:
             order.append(name)
 sys.meta_path.insert(0, Watcher())
 runpy.run_path("app.py", run_name="imported")
-from charlstm.hosting import prepare_environment
-from charlstm.ui.environment import prepare_for_gradio
+from charlstm.process_setup import prepare_environment
+from charlstm.process_setup import prepare_for_gradio
 prepare_for_gradio()  # as `charlstm app` begins
 prepare_environment()
 import spaces
