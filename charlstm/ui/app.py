@@ -19,8 +19,8 @@ from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
 from charlstm.ui import assets, hub_tab, server, surprisal_text
 from charlstm.ui.components import PRIVATE
-from charlstm.ui.crowd import look_less_often, prepare_for_crowds, settle
 from charlstm.ui.generate_tab import build_generate_tab
+from charlstm.ui.gradio_patches import LAUNCH_OPTIONS, freeze_startup_objects, patch_page
 from charlstm.ui.hub_tab import build_hub_tab
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
@@ -47,10 +47,10 @@ def launch_options() -> dict[str, Any]:
         "run_history": False,  # or each text would be kept a second time, in the browser
         "ssr_mode": False,
         "mcp_server": importlib.util.find_spec("mcp") is not None,  # comes with gradio[mcp]
-        "_frontend": False,  # or launching fails where the first answer takes over 3 seconds, as on a busy machine
         "state_session_capacity": MOST_SESSIONS,
         "max_threads": 100,  # of writers, each of which sits in one
         "app_kwargs": {"middleware": [Middleware(assets.Compressed)]},
+        **LAUNCH_OPTIONS,
     }
 
 
@@ -95,10 +95,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
         hub_shown.select(hub.refreshed, hub.model, hub.model, queue=False, **PRIVATE)
         train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
     page.queue(max_size=_QUEUE)
-    look_less_often(page._queue)
-    prepare_for_crowds()
-    assets.put_first()
-    server.install()
+    patch_page(page, assets.first_script(), server.start_server)
     return page
 
 
@@ -109,7 +106,7 @@ def owner_note() -> str:
 
 def _warm_up(shelf: ModelRegistry) -> None:
     shelf.warm_up()
-    settle()
+    freeze_startup_objects()
 
 
 def serve(flags: App) -> None:

@@ -22,6 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from charlstm.environment import GRADIO_NUM_PORTS, GRADIO_SERVER_NAME, GRADIO_SERVER_PORT
 from charlstm.errors import CharLSTMError, ConfigError
+from charlstm.ui.gradio_patches import use_session_states
 from charlstm.ui.request_guard import RequestGuard
 from charlstm.ui.sessions import OpenPages, SessionStates
 from charlstm.ui.trusted_hosts import TrustedHosts
@@ -154,15 +155,9 @@ def _guarded(app: App, host: str) -> RequestGuard:
     """`app` behind what each request passes, and with sessions that a flood can't take from open pages."""
     blocks = app.get_blocks()
     pages = OpenPages(app)
-    app.state_holder = SessionStates(pages)
-    app.state_holder.set_blocks(blocks)
+    use_session_states(app, SessionStates(pages))
     hosts = TrustedHosts.from_environment(host)
     return RequestGuard(pages, hosts, blocks.blocks, blocks.max_file_size or _UPLOAD_BYTES)
-
-
-def install() -> None:
-    """Have Gradio's `launch` start this server."""
-    http_server.start_server = start_server  # type: ignore[assignment]
 
 
 def _bind_free(host: str, port: int | None) -> list[socket.socket]:

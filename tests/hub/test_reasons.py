@@ -5,14 +5,16 @@ import ssl
 import threading
 import warnings
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 import huggingface_hub.constants
 import pytest
 from commands import sentence_of
 from loopback import OWNER, Fault, LoopbackHub
 
+from charlstm.errors import HubError
 from charlstm.hub import pull as pulling
-from charlstm.hub.client import acting_token, reading_token, talking
+from charlstm.hub.client import _after_response, acting_token, reading_token, talking
 from charlstm.hub.failures import describe, httpx
 from charlstm.hub.pull import fetch
 from charlstm.hub.push import Parcel, push
@@ -141,6 +143,22 @@ class TestANetworkThatWantsASignInFirst:
             assert "sign-in" in sentence_of(lambda: push(published, OWNER))
             stranger.shutdown()
         assert asked == []
+
+
+def test_an_upload_that_its_own_host_refers_elsewhere_is_not_taken_for_done() -> None:
+    """The HTTP library asks the other address without the body, and takes its answer for that of the upload."""
+    seen: list[str] = []
+
+    def answer(request: Any) -> Any:
+        seen.append(request.method)
+        return httpx.Response(302, headers={"location": "/else"}) if request.method == "PUT" else httpx.Response(200)
+
+    with httpx.Client(transport=httpx.MockTransport(answer), follow_redirects=True) as client:
+        assert client.put("http://storage/file", content=b"all of it").status_code == 200
+        client.event_hooks = {"response": [_after_response]}
+        with pytest.raises(HubError, match="was not sent"), talking("owner/tiny"):
+            client.put("http://storage/file", content=b"all of it")
+    assert seen == ["PUT", "GET", "PUT"]
 
 
 def test_a_certificate_that_nobody_knows_is_named() -> None:
