@@ -11,10 +11,9 @@ from huggingface_hub import HfApi, constants
 from charlstm.checkpoint import MODEL_FILE, Provenance
 from charlstm.errors import HubError
 from charlstm.hub.card import CURVE_FILE, LICENSE, CardFacts, card_text, config_json
-from charlstm.hub.client import Report, Step, talking
+from charlstm.hub.client import Report, Step, send, talking
 from charlstm.hub.loss_plot import loss_plot_png
 from charlstm.hub.names import checked_repo, parse_repo
-from charlstm.hub.sending import send
 from charlstm.language_model import LanguageModel
 from charlstm.runs.history import RunHistory
 from charlstm.runs.retention import ORIGIN_FILE

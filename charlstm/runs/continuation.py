@@ -55,6 +55,12 @@ def model_file(model: Path) -> Path:
     return model if model.suffix == ".safetensors" and not model.is_dir() else model / "model.safetensors"
 
 
+def resolve_model(model: Path) -> tuple[Path, str]:
+    """The file of a model given as folder or file, and what to call it."""
+    file = model_file(model)
+    return file, model.resolve().name if file != model else model.stem
+
+
 def parts_done(folder: RunDir) -> int:
     """How many parts the run has begun by its saved state: 1 for the one it was planned with."""
     state = read_model_header(folder.state_file).get("training_state")

@@ -10,13 +10,13 @@ import torch
 from starlette.middleware import Middleware
 
 from charlstm.environment import is_public, limits
-from charlstm.flags import App
 from charlstm.formatting import escape_html
-from charlstm.hub.keeping import Housekeeper
 from charlstm.kernel.build import compiler_note
 from charlstm.places import page_checkpoints_dir
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
+from charlstm.space.backup import Housekeeper
+from charlstm.space.zero_gpu import declare_gpu_function
 from charlstm.ui import assets, hub_tab, server, surprisal_text
 from charlstm.ui.components import PRIVATE
 from charlstm.ui.generate_tab import build_generate_tab
@@ -28,7 +28,6 @@ from charlstm.ui.sessions import MOST_SESSIONS
 from charlstm.ui.theme import CSS, THEME
 from charlstm.ui.train_form import KEPT
 from charlstm.ui.train_tab import build_status_line, build_train_tab, run_of
-from charlstm.ui.zero_gpu import declare_gpu_function
 
 _GENERATE = "generate"
 _QUEUE = 256  # events waiting; a Space on shared hardware would otherwise allow one
@@ -109,11 +108,11 @@ def _warm_up(shelf: ModelRegistry) -> None:
     freeze_startup_objects()
 
 
-def serve(flags: App) -> None:
+def serve(host: str | None, port: int | None, checkpoints_dir: Path | None) -> None:
     """Serve the page until interrupted; prints its address."""
-    checkpoints_dir = flags.checkpoints_dir or page_checkpoints_dir()
+    checkpoints_dir = checkpoints_dir or page_checkpoints_dir()
     torch.set_num_threads(1)  # a text is written by one; the other cores are for other visitors and for runs
     page = build(checkpoints_dir, warms_up=True)
     Housekeeper(RunStore(checkpoints_dir)).start()
     largest = {"max_file_size": f"{limits().max_corpus_mb:.0f}mb"} if limits().max_corpus_mb else {}
-    page.launch(server_name=flags.host, server_port=flags.port, **{**launch_options(), **largest})
+    page.launch(server_name=host, server_port=port, **{**launch_options(), **largest})

@@ -8,10 +8,10 @@ from loopback import OWNER, Fault, LoopbackHub
 from waiting import wait_until
 
 from charlstm.errors import HubError
-from charlstm.hub.keeping import Backup, Housekeeper
 from charlstm.runs.retention import Trash
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
+from charlstm.space.backup import Backup, Housekeeper
 
 
 @pytest.fixture

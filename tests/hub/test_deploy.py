@@ -23,7 +23,7 @@ from charlstm.cli import main
 from charlstm.environment import VARIABLES, Limits, env_name
 from charlstm.errors import ConfigError, HubError
 from charlstm.hub.client import Step
-from charlstm.hub.deploy import SpacePlan, deploy, plan_space
+from charlstm.space.deploy import SpacePlan, deploy, plan_space
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL = REPOSITORY / "checkpoints" / "tiny-shakespeare"

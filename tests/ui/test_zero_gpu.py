@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from charlstm.errors import ConfigError
+from charlstm.space.zero_gpu import declare_gpu_function
 from charlstm.training.optim import resolve_device
-from charlstm.ui.zero_gpu import declare_gpu_function
 
 _START = """
 import json, sys, runpy

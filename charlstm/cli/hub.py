@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 
-from charlstm.flags import Flat
+from charlstm.cli.flags import Flat
+from charlstm.cli.progress import StepBar
 from charlstm.formatting import own_command
 from charlstm.places import BUNDLED, default_checkpoints_dir, find_model
 from charlstm.runs.history import RunHistory
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
-from charlstm.terminal import StepBar
 
 if TYPE_CHECKING:
     from charlstm.hub.client import Followed
@@ -109,8 +109,8 @@ def deploy(flags: Flat[Deploy]) -> None:
     """Create or update a Space on the Hugging Face Hub that runs this app."""
     from charlstm.errors import ConfigError
     from charlstm.hub.client import Followed, acting_token
-    from charlstm.hub.deploy import deploy as send
-    from charlstm.hub.deploy import plan_space
+    from charlstm.space.deploy import deploy as send
+    from charlstm.space.deploy import plan_space
 
     if wrong := next((each for each in flags.variables if not each.partition("=")[2]), None):
         raise ConfigError(f"{wrong[:80]!r} is no variable; write it as NAME=VALUE.")

@@ -14,9 +14,8 @@ from charlstm.checkpoint import MODEL_FILE, load_model
 from charlstm.environment import BACKUP_REPO, SPACE_LIMITS, VARIABLES, Limits, env_name, with_overrides
 from charlstm.errors import ConfigError, HubError
 from charlstm.files import atomic_write
-from charlstm.hub.client import Report, Step, talking
+from charlstm.hub.client import Report, Step, send, talking
 from charlstm.hub.names import checked_repo
-from charlstm.hub.sending import send
 from charlstm.json_text import parse_json, read_small
 from charlstm.runs.retention import ORIGIN_FILE
 

@@ -16,10 +16,9 @@ from huggingface_hub import HfApi, constants, hf_hub_download
 
 from charlstm.environment import BACKUP_REPO, HF_TOKEN, limits
 from charlstm.errors import CharLSTMError, HubError
-from charlstm.hub.client import talking
+from charlstm.hub.client import send, talking
 from charlstm.hub.digests import discard, is_whole
 from charlstm.hub.names import checked_repo
-from charlstm.hub.sending import send
 from charlstm.runs.retention import Trash, last_modified, remove_expired, visitor_runs
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
