@@ -17,7 +17,7 @@ from charlstm.cli import generate as generate_commands
 from charlstm.cli import train as train_commands
 from charlstm.cli.flags import App, Bench, Flat, Train
 from charlstm.cli.output import discard_unwritable, ignore_output_errors, is_reader_gone, prepare_output
-from charlstm.cli.progress import muted
+from charlstm.cli.progress import silence_output
 from charlstm.environment import is_torchrun_helper
 from charlstm.errors import CharLSTMError, ConfigError, DistributedError, TrainingDiverged
 from charlstm.formatting import own_command
@@ -93,7 +93,7 @@ def _exit_code(argv: list[str]) -> int:
     try:
         if argv and argv[0] in hub.COMMANDS:
             prepare_proxies()
-        with muted() if is_helper else contextlib.nullcontext():
+        with silence_output() if is_helper else contextlib.nullcontext():
             _run(argv)
         sys.stdout.flush()
     except CharLSTMError as error:

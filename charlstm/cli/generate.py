@@ -5,7 +5,7 @@ import json
 import sys
 
 from charlstm.cli.flags import Evaluate, Flat, Generate
-from charlstm.cli.progress import BytesBar, harmless
+from charlstm.cli.progress import BytesBar, escape_control_chars
 from charlstm.config import TrainConfig, plain_lines
 from charlstm.errors import CorpusError
 
@@ -27,13 +27,13 @@ def generate(flags: Flat[Generate]) -> None:
         print(note, file=sys.stderr)
     if config.num_samples > 1:
         for number, text in enumerate(language_model.generate_samples(prompt, config), start=1):
-            print(f"---- {number} of {config.num_samples} ----\n{harmless(prompt + text)}")
+            print(f"---- {number} of {config.num_samples} ----\n{escape_control_chars(prompt + text)}")
         return
     chunks = language_model.stream(prompt, config)
     first = next(chunks)  # a prompt that can't be read is refused before it is printed
-    print(harmless(prompt), end="")
+    print(escape_control_chars(prompt), end="")
     for chunk in itertools.chain([first], chunks):
-        print(harmless(chunk.text), end="", flush=True)
+        print(escape_control_chars(chunk.text), end="", flush=True)
     print()
 
 

@@ -21,7 +21,7 @@ from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
 
 if TYPE_CHECKING:
-    from charlstm.hub.client import Followed
+    from charlstm.hub.client import BackgroundCall
 
 _T = TypeVar("_T")
 
@@ -74,8 +74,8 @@ class Deploy:
 def push(flags: Flat[Push]) -> None:
     """Publish a model on the Hugging Face Hub, privately unless told otherwise."""
     from charlstm.errors import ConfigError
-    from charlstm.hub.client import Followed, acting_token
-    from charlstm.hub.push import pack
+    from charlstm.hub.client import BackgroundCall, write_token
+    from charlstm.hub.push import build_files
     from charlstm.hub.push import push as send
 
     if flags.private and flags.public:
@@ -83,32 +83,32 @@ def push(flags: Flat[Push]) -> None:
     model = find_model(flags.model)
     history = RunHistory(RunDir(model.parent if model.suffix == ".safetensors" else model))
     history.poll()
-    parcel = pack(model, flags.repo, history, flags.language, flags.licence)
+    parcel = build_files(model, flags.repo, history, flags.language, flags.licence)
     print(f"to {parcel.repo_id} ({'public' if flags.public else 'private'} if it is made now), and nothing else:")
     for name, data in parcel.files.items():
         print(f"  {len(data):>12,} bytes  {name}")
     if flags.dry_run:
         print(f"\n{parcel.card}")
         return
-    token = acting_token()
-    followed = Followed(lambda report: send(parcel, token, not flags.public, flags.revision, report))
+    token = write_token()
+    followed = BackgroundCall(lambda report: send(parcel, token, not flags.public, flags.revision, report))
     print(_shown(followed))
 
 
 def pull(flags: Flat[Pull]) -> None:
     """Fetch a model from the Hugging Face Hub."""
-    from charlstm.hub.client import Followed
+    from charlstm.hub.client import BackgroundCall
     from charlstm.hub.pull import pull as fetch
 
     store = RunStore(flags.checkpoints_dir)
-    name = _shown(Followed(lambda report: fetch(flags.repo, store, flags.name, flags.revision, report)))
+    name = _shown(BackgroundCall(lambda report: fetch(flags.repo, store, flags.name, flags.revision, report)))
     print(f"write with it: {own_command()} generate {shlex.quote(str(flags.checkpoints_dir / name))}")
 
 
 def deploy(flags: Flat[Deploy]) -> None:
     """Create or update a Space on the Hugging Face Hub that runs this app."""
     from charlstm.errors import ConfigError
-    from charlstm.hub.client import Followed, acting_token
+    from charlstm.hub.client import BackgroundCall, write_token
     from charlstm.space.deploy import deploy as send
     from charlstm.space.deploy import plan_space
 
@@ -127,11 +127,11 @@ def deploy(flags: Flat[Deploy]) -> None:
         plan.write(folder)
         print(f"nothing was sent; the files lie in {folder}")
         return
-    token = acting_token()
-    print(_shown(Followed(lambda report: send(plan, token, flags.private, report))))
+    token = write_token()
+    print(_shown(BackgroundCall(lambda report: send(plan, token, flags.private, report))))
 
 
-def _shown(followed: "Followed[_T]") -> _T:
+def _shown(followed: "BackgroundCall[_T]") -> _T:
     with StepBar() as bar:
         for step in followed:
             bar.show(step.words, step.num_bytes, step.total_bytes)

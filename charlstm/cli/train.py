@@ -129,13 +129,13 @@ def resume(flags: Flat[Resume]) -> None:
                 if flags.corpus:
                     with BytesBar() as bar:
                         corpus = moved_text(folder, flags.corpus, bar.report)
-                opened.enter_context(added(folder, more))
-                prepare_dataset(folder)
+                opened.enter_context(temporary_extension(folder, more))
+                clear_stale_requests(folder)
         _train_here(folder, corpus, world, flags.quiet)
 
 
 @contextlib.contextmanager
-def added(folder: RunDir, more: Extension) -> Iterator[None]:
+def temporary_extension(folder: RunDir, more: Extension) -> Iterator[None]:
     """What `more` adds is taken back if the block ends in an error before a record of the run was written."""
     if more == Extension():
         yield
@@ -154,7 +154,7 @@ def _num_bytes(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
-def prepare_dataset(folder: RunDir) -> None:
+def clear_stale_requests(folder: RunDir) -> None:
     """Before a person's `resume`: forget requests that nobody lived to heed."""
     if not folder.ticket():  # a manager's requests were made for the worker that is coming
         folder.clear_requests()

@@ -14,8 +14,8 @@ from charlstm.checkpoint import MODEL_FILE, load_model
 from charlstm.environment import BACKUP_REPO, SPACE_LIMITS, VARIABLES, Limits, env_name, with_overrides
 from charlstm.errors import ConfigError, HubError
 from charlstm.files import atomic_write
-from charlstm.hub.client import Report, Step, send, talking
-from charlstm.hub.names import checked_repo
+from charlstm.hub.client import Progress, Report, commit_files, hub_call
+from charlstm.hub.repo_names import validate_repo_id
 from charlstm.json_text import parse_json, read_small
 from charlstm.runs.retention import ORIGIN_FILE
 
@@ -55,7 +55,7 @@ def plan_space(
     repo_id: str, models: Sequence[Path], variables: Mapping[str, str] | None = None, hardware: str | None = None
 ) -> SpacePlan:
     """The Space `repo_id` with `models` (folders); raises `HubError`, `CheckpointError` and `ConfigError`."""
-    repo_id, variables = checked_repo(repo_id, "space"), dict(variables or {})
+    repo_id, variables = validate_repo_id(repo_id, "space"), dict(variables or {})
     kept = check_variables(variables)
     if not all((_HOME / name).is_file() for name in (*_TOP_FILES, "README.md")):
         raise HubError("deploy sends the app's own files, which lie beside its README; run it from a clone of it.")
@@ -77,9 +77,9 @@ def deploy(plan: SpacePlan, token: str, private: bool = False, report: Report | 
     Files of an earlier version of the app that are no longer part of it are removed; all else there is left alone.
     """
     report = report or (lambda _: None)
-    with talking(plan.repo_id, report):
+    with hub_call(plan.repo_id, report):
         api = HfApi(constants.ENDPOINT, token=token, library_name="charlstm")
-        report(Step(f"looking for {plan.repo_id}"))
+        report(Progress(f"looking for {plan.repo_id}"))
         hardware = _create(api, plan, private, report)
         if private and not api.repo_info(plan.repo_id, repo_type="space").private:
             raise HubError(f"{plan.repo_id} is there already and public; leave --private out, or choose another name.")
@@ -90,7 +90,7 @@ def deploy(plan: SpacePlan, token: str, private: bool = False, report: Report | 
         there = api.list_repo_files(plan.repo_id, repo_type="space")
         stale = [name for name in there if name.startswith("charlstm/") and name not in plan.files]
         where = {"repo_id": plan.repo_id, "repo_type": "space"}
-        send(api, where, plan.files, "Deploy charlstm", report, removed=stale)
+        commit_files(api, where, plan.files, "Deploy charlstm", report, removed=stale)
     return f"{constants.ENDPOINT}/spaces/{plan.repo_id}"
 
 
@@ -117,7 +117,7 @@ def _create(api: HfApi, plan: SpacePlan, private: bool, report: Report) -> str |
     except HfHubHTTPError as error:
         if plan.hardware or error.response.status_code != _PAID_PLAN:
             raise
-        report(Step(f"the account may have no Space on the usual hardware; asking for {_ZERO_GPU}"))
+        report(Progress(f"the account may have no Space on the usual hardware; asking for {_ZERO_GPU}"))
         return create(_ZERO_GPU)
 
 
@@ -132,8 +132,8 @@ def check_variables(variables: Mapping[str, str]) -> Limits:
             raise ConfigError(f"there is no variable {name[:80]} to set on a Space; known are {', '.join(known)}.")
         VARIABLES[name].parsed(value)
     backup = BACKUP_REPO.text(variables)
-    if backup and backup != checked_repo(backup):
-        raise ConfigError(f"{BACKUP_REPO.name} is an address; write it as {checked_repo(backup)}.")
+    if backup and backup != validate_repo_id(backup):
+        raise ConfigError(f"{BACKUP_REPO.name} is an address; write it as {validate_repo_id(backup)}.")
     return with_overrides(SPACE_LIMITS, variables)
 
 
@@ -190,6 +190,6 @@ def _readme(repo_id: str, models: Sequence[Path], kept: Limits, has_picture: boo
 def _origin(model: Path) -> str | None:
     """The repository that a model was pulled from."""
     try:
-        return checked_repo(str(parse_json(read_small(model / ORIGIN_FILE))["repo_id"]))
+        return validate_repo_id(str(parse_json(read_small(model / ORIGIN_FILE))["repo_id"]))
     except (OSError, ValueError, LookupError, TypeError, HubError):
         return None

@@ -15,7 +15,7 @@ from charlstm.kernel.build import compiler_note
 from charlstm.places import page_checkpoints_dir
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
-from charlstm.space.backup import Housekeeper
+from charlstm.space.backup import BackupThread
 from charlstm.space.zero_gpu import declare_gpu_function
 from charlstm.ui import assets, hub_tab, server, surprisal_text
 from charlstm.ui.components import PRIVATE
@@ -113,6 +113,6 @@ def serve(host: str | None, port: int | None, checkpoints_dir: Path | None) -> N
     checkpoints_dir = checkpoints_dir or page_checkpoints_dir()
     torch.set_num_threads(1)  # a text is written by one; the other cores are for other visitors and for runs
     page = build(checkpoints_dir, warms_up=True)
-    Housekeeper(RunStore(checkpoints_dir)).start()
+    BackupThread(RunStore(checkpoints_dir)).start()
     largest = {"max_file_size": f"{limits().max_corpus_mb:.0f}mb"} if limits().max_corpus_mb else {}
     page.launch(server_name=host, server_port=port, **{**launch_options(), **largest})

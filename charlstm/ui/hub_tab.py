@@ -17,9 +17,9 @@ from charlstm.environment import is_public
 from charlstm.errors import CharLSTMError, HubError
 from charlstm.formatting import error_text, escape_html
 from charlstm.hub.card import CURVE_FILE
-from charlstm.hub.client import Followed, Step, acting_token, hub_address
+from charlstm.hub.client import BackgroundCall, Progress, hub_address, write_token
 from charlstm.hub.pull import pull
-from charlstm.hub.push import Parcel, pack, push
+from charlstm.hub.push import ModelFiles, build_files, push
 from charlstm.runs.history import RunHistory
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
@@ -98,13 +98,13 @@ def _build_publish(shelf: ModelRegistry, store: RunStore) -> gr.Dropdown:
     def send(
         request: gr.Request, oauth: gr.OAuthToken | None, looked_at: str, visible: str, *wish: Any
     ) -> Iterator[list[Any]]:
-        yield [_step_html(Step("packing")), gr.update(interactive=False)]
+        yield [_step_html(Progress("packing")), gr.update(interactive=False)]
         try:
             token = _token(request, oauth)
             parcel = _packed(shelf, store, _Wish(*wish))
             if parcel.digest != looked_at:
                 raise HubError("this is not what was shown; press Show what will be sent, then Publish.")
-            followed = Followed(lambda report: push(parcel, token, visible != _PUBLIC, None, report))
+            followed = BackgroundCall(lambda report: push(parcel, token, visible != _PUBLIC, None, report))
             for step in followed:
                 yield [_step_html(step), gr.skip()]
             yield [_published_html(followed.result), gr.update(interactive=True)]
@@ -140,10 +140,10 @@ def _build_fetch(store: RunStore) -> None:
     said = gr.HTML(elem_id="fetch-said")
 
     def bring(repo_id: str | None, wanted: str | None) -> Iterator[list[Any]]:
-        yield [_step_html(Step("asking the Hub")), gr.update(interactive=False)]
+        yield [_step_html(Progress("asking the Hub")), gr.update(interactive=False)]
         try:
             name = (wanted or "").strip()[:_LONGEST] or None  # a program may leave a field out
-            followed = Followed(lambda report: pull((repo_id or "")[:_LONGEST], store, None, name, report))
+            followed = BackgroundCall(lambda report: pull((repo_id or "")[:_LONGEST], store, None, name, report))
             for step in followed:
                 yield [_step_html(step), gr.skip()]
             here = f"<b>{escape_html(followed.result)}</b> is among your models now; choose it in the tab Generate."
@@ -158,7 +158,7 @@ def _token(request: gr.Request, oauth: gr.OAuthToken | None) -> str:
     """On a Space the visitor's login; elsewhere this machine's, which does not act for others in its network."""
     if not is_public() and not _sits_here(request):
         raise HubError("the login of this machine acts only for whoever sits at it; publish from there.")
-    return acting_token(oauth.token if oauth else None)
+    return write_token(oauth.token if oauth else None)
 
 
 def _sits_here(request: gr.Request) -> bool:
@@ -175,7 +175,7 @@ def _sits_here(request: gr.Request) -> bool:
     return is_direct and asked_for in (*_LOOPBACK, "localhost") and not any(name in headers for name in _OF_PROXIES)
 
 
-def _packed(shelf: ModelRegistry, store: RunStore, wish: _Wish) -> Parcel:
+def _packed(shelf: ModelRegistry, store: RunStore, wish: _Wish) -> ModelFiles:
     """Only a name of the shelf opens anything; paths never come from a visitor."""
     shelf.load(wish.model)
     folder = RunDir(store.root / str(wish.model))
@@ -183,12 +183,12 @@ def _packed(shelf: ModelRegistry, store: RunStore, wish: _Wish) -> Parcel:
     history.poll()
     try:
         repo_id, language = (wish.repo_id or "")[:_LONGEST], (wish.language or "").strip() or None
-        return pack(folder.path, repo_id, history, language)
+        return build_files(folder.path, repo_id, history, language)
     except CharLSTMError as error:
         raise HubError(str(error).replace(f"{store.root}{os.sep}", "")) from None
 
 
-def _files_html(parcel: Parcel) -> str:
+def _files_html(parcel: ModelFiles) -> str:
     rows = "".join(
         f"<tr><td>{escape_html(name)}</td><td>{len(data):,} bytes</td></tr>" for name, data in parcel.files.items()
     )
@@ -200,7 +200,7 @@ def _files_html(parcel: Parcel) -> str:
     )
 
 
-def _step_html(step: Step) -> str:
+def _step_html(step: Progress) -> str:
     share = f'value="{step.num_bytes / step.total_bytes:.4f}"' if step.total_bytes else ""
     size = f" · {step.num_bytes / 1e6:,.1f} of {step.total_bytes / 1e6:,.1f} MB" if step.total_bytes else ""
     return (

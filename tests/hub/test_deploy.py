@@ -22,7 +22,7 @@ from waiting import wait_until
 from charlstm.cli import main
 from charlstm.environment import VARIABLES, Limits, env_name
 from charlstm.errors import ConfigError, HubError
-from charlstm.hub.client import Step
+from charlstm.hub.client import Progress
 from charlstm.space.deploy import SpacePlan, deploy, plan_space
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -200,7 +200,7 @@ def test_a_space_is_made_on_its_hardware_for_accounts_that_have_a_right_to_no_ot
 
 
 def test_a_free_account_gets_the_space_that_it_may_have(hub: LoopbackHub) -> None:
-    steps: list[Step] = []
+    steps: list[Progress] = []
     hub.faults.append(Fault("/api/repos/create", 402, times=1))
     deploy(SpacePlan("owner/my-space", {"README.md": b"---\na: 1\n---\n"}, {}, None), OWNER, report=steps.append)
     assert hub.repos["space/owner/my-space"].created_with["hardware"] == "zero-a10g"
