@@ -26,7 +26,7 @@ def css() -> str:
 @cache
 def first_script() -> str:
     """Return the script that must run before Gradio's, which keep the functions of the window that they find."""
-    return _read("frames.js")
+    return _read("idle_frames.js")
 
 
 class Compressed:

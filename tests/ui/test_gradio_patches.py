@@ -26,7 +26,7 @@ from waiting import run_async  # isort: skip  tests/waiting.py
 
 DELETE = "Gradio no longer needs this patch: delete it"
 
-# Counts what the page asks the browser for, and what reaches `frames.js` from Gradio's scripts.
+# Counts what the page asks the browser for, and what reaches `idle_frames.js` from Gradio's scripts.
 _COUNTED_FRAMES = """
 window.native = window.requestAnimationFrame; window.asked = []; window.opened = performance.now();
 window.requestAnimationFrame = (call) => { asked.push(performance.now()); return native.call(window, call); };
