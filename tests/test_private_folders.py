@@ -136,7 +136,7 @@ ASK = """
 import shutil, sys
 from charlstm.kernel import build
 build._compile = lambda _, path: shutil.copyfile(sys.argv[1], path)
-assert build.library() is not None
+assert build.load_library() is not None
 """
 
 
