@@ -54,8 +54,8 @@ def insert_first_script(script: str) -> None:
     """Begin the head of every page of this process with `script`; `launch(head=...)` comes after Gradio's own.
 
     Needed by `idle_frames.js`, which must replace `requestAnimationFrame` before Gradio's scripts keep it. *Measured*:
-    an open page that nobody touched drew 60 frames a second and took 100 ms (96 to 104) of each second of a processor, app
-    and Chromium together; with this one frame and 41 ms (34 to 42).
+    an open page that nobody touched drew 60 frames a second and took 100 ms (96 to 104) of each second of a processor,
+    app and Chromium together; with this one frame and 41 ms (34 to 42).
     """
     if not isinstance(templates.env.loader, _ScriptInserter):
         templates.env.loader = _ScriptInserter(templates.env.loader, script)
