@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from charlstm.config import ModelConfig, validate
+from charlstm.config import ModelConfig
 from charlstm.errors import CheckpointError, ConfigError, VocabularyError, printable
 from charlstm.files import atomic_write
 from charlstm.json_text import parse_json
@@ -194,7 +194,7 @@ def _read_texts(path: Path, texts: Mapping[str, str]) -> tuple[ModelConfig, Voca
         )
     _check_version(path, texts)
     try:
-        config = validate(ModelConfig, parse_json(_short(texts["config"])))
+        config = ModelConfig(**parse_json(_short(texts["config"])))
         vocabulary = Vocabulary(_characters(texts["vocabulary"]), config.level)
         provenance = parse_json(_short(texts["provenance"]))
         return config, vocabulary, Provenance(**provenance) if provenance is not None else None

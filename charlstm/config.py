@@ -7,7 +7,7 @@ The command line's flags, the page's controls, the saved JSON and the table in d
 import codecs
 import reprlib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -66,11 +66,82 @@ Encoding = Annotated[
 ]
 
 
-class _Config(BaseModel):
+def unit_of(field: FieldInfo) -> str:
+    """The field's unit, or an empty string for a plain number or text."""
+    return next((str(item) for item in field.metadata if isinstance(item, Unit)), "")
+
+
+def bounds_of(field: FieldInfo) -> tuple[float | None, float | None]:
+    """Lower and upper bound of a numeric field; `None` where there is none."""
+    lower = next(
+        (item.ge if isinstance(item, Ge) else item.gt for item in field.metadata if isinstance(item, Ge | Gt)), None
+    )
+    upper = next(
+        (item.le if isinstance(item, Le) else item.lt for item in field.metadata if isinstance(item, Le | Lt)), None
+    )
+    return lower, upper  # type: ignore[return-value]  # annotated_types types them as "supports comparison"
+
+
+def suggestions_of(field: FieldInfo) -> tuple[str, ...]:
+    """Frequent values of a text field that takes others too; empty for any other field."""
+    return next((tuple(item) for item in field.metadata if isinstance(item, Suggestions)), ())
+
+
+def describe_bounds(field: FieldInfo) -> str:
+    """What the field accepts, in words: `from 1 to 4,096 units`, `chars or bytes`, `a text`."""
+    if suggestions := suggestions_of(field):
+        return f"the name of a text encoding, such as {', '.join(suggestions[:6])}"
+    choices = get_args(field.annotation)
+    if choices:
+        return " or ".join(str(choice) for choice in choices)
+    lower, upper = bounds_of(field)
+    if lower is None or upper is None:
+        longest = next((item.max_length for item in field.metadata if getattr(item, "max_length", None)), None)
+        kind = "a text that is not empty" if any(isinstance(item, MinLen) for item in field.metadata) else "a text"
+        return f"{kind} of at most {longest:,} characters" if longest else kind
+    kind = "a whole number" if field.annotation is int else "a number"
+    below = any(isinstance(item, Lt) for item in field.metadata)
+    above = any(isinstance(item, Gt) for item in field.metadata)
+    if not above and not below:
+        return f"{kind} from {lower:,} to {upper:,} {unit_of(field)}".rstrip()
+    return f"{kind} {'above' if above else 'at least'} {lower:,} and {'below' if below else 'at most'} {upper:,}"
+
+
+def help_text(field: FieldInfo) -> str:
+    """Return the field's meaning, unit and bounds in one line."""
+    return str(field.description)
+
+
+class Config(BaseModel):
+    """Base of all settings: frozen, each number's bounds in its description; raises `ConfigError` for bad values."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    def __init__(self, /, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(_refusal(type(self), error)) from None
 
-class ModelConfig(_Config):
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Append its bounds to the description of every number."""
+        for field in cls.model_fields.values():
+            if bounds_of(field)[0] is not None:
+                field.description = f"{field.description} ({describe_bounds(field)})"
+
+
+def _refusal(cls: type[BaseModel], error: ValidationError) -> str:
+    """Return pydantic's report as one sentence: what was wrong, and the limit."""
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    field = cls.model_fields.get(name)
+    if field is None:
+        return f"there is no setting named {reprlib.repr(name)}; known are {', '.join(cls.model_fields)}."
+    return f"{name} is {reprlib.repr(first['input'])}; it must be {describe_bounds(field)}."
+
+
+class ModelConfig(Config):
     """The network."""
 
     level: Level = Field("chars", description="What a token is: one character, or one byte of the UTF-8 text")
@@ -100,7 +171,7 @@ class ModelConfig(_Config):
     )
 
 
-class TrainConfig(_Config):
+class TrainConfig(Config):
     """The text, the way it is learned, and when to stop and report."""
 
     corpus: str = Field(
@@ -196,7 +267,7 @@ class TrainConfig(_Config):
             raise ConfigError("plan chooses for a number of minutes: set max_minutes above 0.")
 
 
-class SampleConfig(_Config):
+class SampleConfig(Config):
     """How text is written."""
 
     num_chars: Annotated[int, Unit("characters")] = Field(
@@ -224,7 +295,7 @@ class SampleConfig(_Config):
     seed: int = Field(1, ge=0, le=2**31 - 1, description="Same seed, same text")
 
 
-class Settings(_Config):
+class Settings(Config):
     """What a run needs to know: kept as one flat JSON object in its `config.json`."""
 
     model: ModelConfig = ModelConfig()
@@ -241,7 +312,7 @@ class Settings(_Config):
             raise ConfigError(f"there is no setting named {reprlib.repr(unknown)}; known are {', '.join(known)}.")
         model = {key: value for key, value in values.items() if key in ModelConfig.model_fields}
         train = {key: value for key, value in values.items() if key not in ModelConfig.model_fields}
-        settings = cls(model=validate(ModelConfig, model), train=validate(TrainConfig, train))
+        settings = cls(model=ModelConfig(**model), train=TrainConfig(**train))
         if needs_end:
             settings.train.require_end()
         return settings
@@ -327,68 +398,3 @@ PRESET_SUMMARIES: dict[str, str] = {
     "blog": "the experiment of the post",
 }
 assert set(PRESETS) == set(PRESET_SUMMARIES) == set(get_args(PresetName))
-
-_Config_T = TypeVar("_Config_T", bound=BaseModel)
-
-
-def validate(cls: type[_Config_T], values: Mapping[str, Any]) -> _Config_T:
-    """`cls(**values)`, with pydantic's report turned into a `ConfigError` of one sentence."""
-    try:
-        return cls(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        field = cls.model_fields.get(name)
-        if field is None:
-            known = ", ".join(cls.model_fields)
-            raise ConfigError(f"there is no setting named {reprlib.repr(name)}; known are {known}.") from None
-        raise ConfigError(f"{name} is {reprlib.repr(first['input'])}; it must be {describe_bounds(field)}.") from None
-
-
-def unit_of(field: FieldInfo) -> str:
-    """The field's unit, or an empty string for a plain number or text."""
-    return next((str(item) for item in field.metadata if isinstance(item, Unit)), "")
-
-
-def bounds_of(field: FieldInfo) -> tuple[float | None, float | None]:
-    """Lower and upper bound of a numeric field; `None` where there is none."""
-    lower = next(
-        (item.ge if isinstance(item, Ge) else item.gt for item in field.metadata if isinstance(item, Ge | Gt)), None
-    )
-    upper = next(
-        (item.le if isinstance(item, Le) else item.lt for item in field.metadata if isinstance(item, Le | Lt)), None
-    )
-    return lower, upper  # type: ignore[return-value]  # annotated_types types them as "supports comparison"
-
-
-def suggestions_of(field: FieldInfo) -> tuple[str, ...]:
-    """Frequent values of a text field that takes others too; empty for any other field."""
-    return next((tuple(item) for item in field.metadata if isinstance(item, Suggestions)), ())
-
-
-def describe_bounds(field: FieldInfo) -> str:
-    """What the field accepts, in words: `from 1 to 4,096 units`, `chars or bytes`, `a text`."""
-    if suggestions := suggestions_of(field):
-        return f"the name of a text encoding, such as {', '.join(suggestions[:6])}"
-    choices = get_args(field.annotation)
-    if choices:
-        return " or ".join(str(choice) for choice in choices)
-    lower, upper = bounds_of(field)
-    if lower is None or upper is None:
-        longest = next((item.max_length for item in field.metadata if getattr(item, "max_length", None)), None)
-        kind = "a text that is not empty" if any(isinstance(item, MinLen) for item in field.metadata) else "a text"
-        return f"{kind} of at most {longest:,} characters" if longest else kind
-    kind = "a whole number" if field.annotation is int else "a number"
-    below = any(isinstance(item, Lt) for item in field.metadata)
-    above = any(isinstance(item, Gt) for item in field.metadata)
-    if not above and not below:
-        return f"{kind} from {lower:,} to {upper:,} {unit_of(field)}".rstrip()
-    return f"{kind} {'above' if above else 'at least'} {lower:,} and {'below' if below else 'at most'} {upper:,}"
-
-
-def help_text(field: FieldInfo) -> str:
-    """Meaning, unit and bounds in one line, for the command line and the page."""
-    description = field.description
-    assert description is not None, "every field has a description"
-    lower, _ = bounds_of(field)
-    return f"{description} ({describe_bounds(field)})" if lower is not None else description

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import platformdirs
 
-from charlstm.hosting import place_of_runs
+from charlstm.process_setup import why_not_writable
 
 _PACKAGE = Path(__file__).resolve().parent
 IS_INSTALLED = (_PACKAGE / "checkpoints").is_dir()  # a wheel carries its models inside the package
 BUNDLED_MODELS = (_PACKAGE if IS_INSTALLED else _PACKAGE.parent) / "checkpoints"
+BUNDLED = ("tiny-shakespeare", "python-stdlib")  # names of those that the page offers first, in this order
 _AS_IN_A_CLONE = Path("checkpoints")
 
 
@@ -26,10 +27,22 @@ def default_checkpoints_dir() -> Path:
 def page_checkpoints_dir() -> Path:
     """Where the page finds models and keeps runs: a folder that can be written, with the bundled models in it."""
     if not IS_INSTALLED:
-        return place_of_runs(BUNDLED_MODELS)
-    place = place_of_runs(_user_folder())
+        return writable_checkpoints_dir(BUNDLED_MODELS)
+    place = writable_checkpoints_dir(_user_folder())
     for model in BUNDLED_MODELS.iterdir():
         _add_model(model, place)
+    return place
+
+
+def writable_checkpoints_dir(bundled: Path) -> Path:
+    """Return `bundled`, or where it can't be written to a folder that can, with what is bundled copied into it."""
+    if not why_not_writable(bundled):
+        return bundled
+    place = Path(tempfile.mkdtemp(prefix="charlstm-checkpoints-"))
+    for model in bundled.iterdir() if bundled.is_dir() else ():
+        if model.is_dir():
+            shutil.copytree(model, place / model.name, copy_function=shutil.copyfile)
+            (place / model.name).chmod(0o755)
     return place
 
 

@@ -10,13 +10,14 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlstm.config import Level, plain_lines
 from charlstm.errors import VocabularyError
+
+Tokens = NDArray[np.unsignedinteger]  # ids (N,) of a text, held in memory or mapped from a file
 
 _NAMED_AT_MOST = 10
 _CHUNK_CHARS = 1 << 20  # encoded at once: bounds the memory beside the text and its ids
@@ -38,16 +39,6 @@ _PLAIN = str.maketrans(
         "\t": " ",
     }
 )
-
-
-class Tokens(Protocol):
-    """Ids (N,) of a text: an array, or something indexed like one that reads them from a file."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, places: slice | NDArray[np.int64], /) -> NDArray[np.unsignedinteger]:
-        """Ids at a slice, or at places (..., T)."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ _LONGEST = (
     "tests/integration/",
     "tests/test_distributed.py",
 )
-_ALONE = "board|compare|crowd|leaving|request_body|request_guard|server|sessions|tabs|views|writing"
+_ALONE = "board|compare|leaving|request_body|request_guard|server|sessions|tabs|views|writing"
 _PAGE = re.compile(rf"tests/ui/(?!test_({_ALONE})\.py)")  # the others open none
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from charlstm.bench.report import BenchConfig
 from charlstm.config import ModelConfig, SampleConfig, TrainConfig, unit_of
-from charlstm.cores import limit_torch_threads
+from charlstm.cpus import limit_torch_threads
 
 
 class TestHelp:

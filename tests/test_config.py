@@ -7,11 +7,12 @@ from typing import Annotated, Literal, get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from charlstm.config import (
     PRESET_SUMMARIES,
     PRESETS,
+    Config,
     ModelConfig,
     PresetName,
     SampleConfig,
@@ -22,7 +23,6 @@ from charlstm.config import (
     describe_bounds,
     help_text,
     unit_of,
-    validate,
 )
 from charlstm.errors import CharLSTMError, ConfigError
 
@@ -63,7 +63,7 @@ def beyond(schema):
 def message_of(cls, values):
     """The one sentence with which `values` are refused."""
     with pytest.raises(ConfigError) as caught:
-        validate(cls, values)
+        cls(**values)
     message = str(caught.value)
     assert "\n" not in message
     assert message.endswith(".")
@@ -134,7 +134,7 @@ def test_settings_can_not_be_changed_afterwards(cls):
 def test_a_bound_that_is_included_is_accepted(cls, name, schema):
     for value in (schema.get("minimum"), schema.get("maximum")):
         if value is not None:
-            assert getattr(validate(cls, {name: value}), name) == value
+            assert getattr(cls(**{name: value}), name) == value
 
 
 @each_of(NUMBERS)
@@ -169,7 +169,7 @@ def test_what_is_not_finite_is_refused(cls, name, schema, value):
 @each_of(CHOICES)
 def test_a_choice_is_one_of_those_named_in_the_refusal(cls, name, schema):
     for choice in schema["enum"]:
-        assert getattr(validate(cls, {name: choice}), name) == choice
+        assert getattr(cls(**{name: choice}), name) == choice
     message = message_of(cls, {name: "none of these"})
     assert message == f"{name} is 'none of these'; it must be {' or '.join(schema['enum'])}."
 
@@ -202,7 +202,7 @@ def test_a_long_text_is_refused_without_being_repeated():
     assert message.startswith("sample_prompt is 'long")
     assert message.endswith("it must be a text of at most 1,000 characters.")
     assert len(message) < 200
-    assert len(validate(TrainConfig, {"sample_prompt": "x" * 1000}).sample_prompt) == 1000
+    assert len(TrainConfig(sample_prompt="x" * 1000).sample_prompt) == 1000
 
 
 def test_a_config_error_is_this_packages_and_a_value_error():
@@ -337,7 +337,7 @@ def test_every_preset_has_a_summary_and_a_name_of_the_type():
 # --- wording ---
 
 
-class Example(BaseModel):
+class Example(Config):
     """One field of each kind."""
 
     whole: Annotated[int, Unit("cells")] = Field(1, ge=1, le=2048, description="Size")
@@ -353,7 +353,7 @@ class Example(BaseModel):
 
 
 @pytest.mark.parametrize(
-    ("name", "limits", "help_text"),
+    ("name", "limits", "shown"),
     [
         ("whole", "a whole number from 1 to 2,048 cells", "Size (a whole number from 1 to 2,048 cells)"),
         ("plain", "a whole number from 0 to 9", "Count (a whole number from 0 to 9)"),
@@ -367,9 +367,9 @@ class Example(BaseModel):
         ("name", "a text that is not empty", "Name"),
     ],
 )
-def test_limits_and_help_are_said_in_words(name, limits, help_text):
+def test_limits_and_help_are_said_in_words(name, limits, shown):
     assert describe_bounds(Example.model_fields[name]) == limits
-    assert help_text(Example.model_fields[name]) == help_text
+    assert help_text(Example.model_fields[name]) == shown
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from charlstm.config import TrainConfig, validate
+from charlstm.config import TrainConfig
 from charlstm.corpus import decode, open_corpus
 from charlstm.corpus.encoding_detection import detect_encoding, detect_wide
 from charlstm.errors import ConfigError, CorpusError
@@ -56,7 +56,7 @@ def test_utf8_with_a_foreign_byte_is_called_so(text: str) -> None:
 @pytest.mark.parametrize("name", ["rot13", "hex", "nonsense", "idna", "a\0b", ""])
 def test_what_is_no_encoding_of_texts_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="text encoding"):
-        validate(TrainConfig, {"encoding": name})
+        TrainConfig(encoding=name)
 
 
 def test_a_folder_is_one_text_in_natural_order(tmp_path: Path) -> None:

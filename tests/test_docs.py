@@ -16,7 +16,7 @@ from forked import Fork
 from charlstm import __version__
 from charlstm.cli import main
 from charlstm.config import PRESETS
-from charlstm.hosting import Limits, variable
+from charlstm.environment import VARIABLES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -25,10 +25,6 @@ DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "SECURITY.md", *sorted((REPO
 NAMES = [document.name for document in DOCUMENTS]
 FLAG = re.compile(r"(?<!\S)--[a-z][a-z-]*")
 FLAGS_OF_OTHERS = {"--standalone", "--nproc-per-node", "--max-restarts", "--shutdown-timeout", "--strict", "--check"}
-ENVIRONMENT = re.compile(
-    r"(CHARLSTM|GRADIO|HF|OAUTH|OMP|SPACES?|TORCHELASTIC|XDG)_[A-Z_]*[A-Z]|PYTHON[A-Z]+|[a-z]+_proxy"
-)
-OF_LIBRARIES = {"XDG_DATA_HOME", "TMPDIR", "SSL_CERT_FILE", "HF_ENDPOINT", "HF_HUB_OFFLINE"}  # and of no line here
 
 
 def _code(document: Path) -> Iterator[str]:
@@ -206,32 +202,10 @@ def test_the_bundled_model_is_small_and_tells_where_it_comes_from() -> None:
     assert origin.versions["charlstm"] <= __version__
 
 
-def _variables_of(source: str) -> Iterator[str]:
-    """Yield names of environment variables: strings that look like one, and whatever is asked of an environment."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and ENVIRONMENT.fullmatch(node.value):
-            yield node.value
-        asked: list[ast.expr] = []
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
-            asked, holder = node.args[:1], node.func.value
-        elif isinstance(node, ast.Subscript):
-            asked, holder = [node.slice], node.value
-        if asked and re.search(r"environ(ment)?$", ast.unparse(holder)):
-            yield from (
-                each.value for each in asked if isinstance(each, ast.Constant) and str(each.value) == each.value
-            )
-
-
 def test_every_environment_variable_stands_in_the_documents_and_no_other() -> None:
-    used = {variable(name) for name in Limits.model_fields}
-    for path in (REPOSITORY / "charlstm").rglob("*.py"):
-        used.update(_variables_of(path.read_text(encoding="utf-8")))
+    used = {name for name in VARIABLES if name == name.lower() or name.lower() not in VARIABLES}  # proxies once
     for path in (REPOSITORY / "tests").rglob("*.py"):
         used.update(re.findall(r'environ(?:\.get\(|\[)"(CHARLSTM_\w+)"', path.read_text(encoding="utf-8")))
-    rows = re.findall(
-        r"^\| (`.+?`) \|", (REPOSITORY / "docs" / "variables.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
-    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    assert used >= {"CHARLSTM_KERNEL", "CHARLSTM_MAX_MINUTES", "GRADIO_NUM_PORTS", "SPACE_HOST", "RANK", "CC"}
-    assert used - documented - {"NO_PROXY"} == set()
-    assert documented - used == OF_LIBRARIES
+    table = (REPOSITORY / "docs" / "variables.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == used

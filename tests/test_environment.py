@@ -1,26 +1,19 @@
-"""Variables that end an import or a start in other programs of this kind, each in a process of its own or before it."""
+"""Every environment variable: read in one place, documented, refused in one sentence; and the limits they set."""
 
-import os
-import subprocess
-import sys
+import ast
+import re
 from pathlib import Path
 
 import pytest
 
-from charlstm import proxies
+from charlstm.environment import LOCAL_LIMITS, SPACE_LIMITS, VARIABLES, Limits, env_name, limits
 from charlstm.errors import ConfigError
-from charlstm.formatting import without_places
-from charlstm.hosting import trash_days
-from charlstm.ui import environment
-
-PROXIES = [each for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for each in (name, name.upper())]
 
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*PROXIES, "GRADIO_TEMP_DIR", "GRADIO_SERVER_PORT", "GRADIO_NUM_PORTS", "CHARLSTM_TRASH_DAYS"):
-        monkeypatch.setenv(name, "")  # so that what a test leaves behind is taken back as well
-        monkeypatch.delenv(name)
+    for name in ("SPACE_ID", *map(env_name, Limits.model_fields)):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.mark.parametrize(
@@ -34,129 +27,59 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CHARLSTM_TRASH_DAYS", "soon"),
         ("CHARLSTM_TRASH_DAYS", "nan"),
         ("CHARLSTM_TRASH_DAYS", "-1"),
+        ("CHARLSTM_PUBLIC", "yes"),
+        ("CHARLSTM_ALLOWED_HOSTS", "https://"),
+        ("OMP_NUM_THREADS", "0"),
+        ("OMP_NUM_THREADS", "4,x"),
+        ("GRADIO_ROOT_PATH", "https://[x"),
         ("GRADIO_SERVER_PORT", "abc"),
         ("GRADIO_SERVER_PORT", "70000"),
         ("GRADIO_SERVER_PORT", "-1"),
         ("GRADIO_NUM_PORTS", "x"),
     ],
 )
-def test_a_variable_that_is_no_number_is_named_with_its_value(
-    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+def test_a_value_that_can_not_be_used_is_named_with_what_it_must_be(name: str, value: str) -> None:
+    variable = VARIABLES[name]
+    message = re.escape(f"the environment variable {name} is {value!r}; it must be {variable.must_be}.")
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        variable.read({name: value})
+    assert variable.must_be
+    assert variable.read({}) == variable.read({name: " "}) == variable.default
+
+
+def test_no_other_module_reads_the_environment(repository: Path) -> None:
+    """Two others write to it, before libraries read it."""
+    readers = set()
+    for module in (repository / "charlstm").rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv"):
+                readers.add(module.relative_to(repository / "charlstm").as_posix())
+    assert readers == {"environment.py", "process_setup.py", "hub/__init__.py"}
+
+
+def test_a_person_at_home_has_no_limits_but_one_run_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert limits() == LOCAL_LIMITS
+    assert [name for name, value in LOCAL_LIMITS.model_dump().items() if value] == ["max_runs", "max_download_mb"]
+    monkeypatch.setenv("SPACE_ID", "owner/space")
+    assert limits() == SPACE_LIMITS
+    assert all(SPACE_LIMITS.model_dump().values())
+
+
+@pytest.mark.parametrize("name", list(Limits.model_fields))
+@pytest.mark.parametrize("on_a_space", [False, True])
+def test_every_limit_is_overridden_by_its_variable(
+    name: str, on_a_space: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match=rf"{name} is '{value}'; it must be"):
-        environment.prepare_for_gradio()
+    if on_a_space:
+        monkeypatch.setenv("SPACE_ID", "owner/space")
+    before = limits().model_dump()
+    monkeypatch.setenv(f"CHARLSTM_{name.upper()}", "7")
+    assert limits().model_dump() == {**before, name: 7}
 
 
-def test_the_app_says_so_in_one_sentence(repository: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "app.py"], cwd=repository, env={**os.environ, "GRADIO_SERVER_PORT": "abc"},
-        capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert (
-        done.stderr == "the environment variable GRADIO_SERVER_PORT is 'abc'; it must be a whole number up to 65535.\n"
-    )
-
-
-def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRADIO_SERVER_PORT", " ")
-    monkeypatch.setenv("CHARLSTM_TRASH_DAYS", "")
-    environment.prepare_for_gradio()
-    assert "GRADIO_SERVER_PORT" not in os.environ
-    assert trash_days() == 30
-
-
-ODD = [
-    ({"http_proxy": "http://127.0.0.1:9"}, {"http_proxy"}),
-    ({"HTTP_PROXY": "127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}, {"HTTP_PROXY", "https_proxy"}),
-    ({"ALL_PROXY": "socks5://127.0.0.1:9"}, set()),
-    ({"all_proxy": "socks://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}, {"http_proxy"}),
-    ({"http_proxy": "http://127.0.0.1:notaport"}, set()),
-    ({"http_proxy": "ftp://127.0.0.1"}, set()),
-    ({"http_proxy": "http://127.0.0.1:9", "no_proxy": "[::1], ,example.org:x,*.corp,10.0.0.0/8"}, {"http_proxy"}),
-    ({"no_proxy": "http://[bad"}, set()),
-    ({"http_proxy": "http://127.0.0.1:9", "NO_PROXY": "*"}, {"http_proxy"}),
-]
-
-
-@pytest.mark.parametrize(("given", "kept"), ODD)
-def test_whatever_proxies_are_set_requests_can_be_made_and_this_machine_is_asked_directly(
-    given: dict[str, str], kept: set[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    import urllib.request
-
-    import httpx
-
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
-    proxies.prepare_proxies()
-    assert {name for name in PROXIES if name in os.environ and "no_proxy" not in name.lower()} == kept
-    dropped = {name for name in given if "no_proxy" not in name.lower()} - kept
-    said = [record.getMessage() for record in caplog.records if record.name == "charlstm.proxies"]
-    assert len(said) == len(dropped)
-    assert all(any(each.startswith(f"{name} names") for each in said) for name in dropped)
-    with httpx.Client(verify=False) as client:
-        for host in ("127.0.0.1", "localhost", "[::1]"):
-            url = httpx.URL(f"http://{host}:7860/")
-            assert client._transport_for_url(url) is client._transport
-            assert urllib.request.proxy_bypass(host.strip("[]")) or "*" in os.environ["no_proxy"] or not kept
-
-
-def test_where_no_proxy_is_set_nothing_changes() -> None:
-    proxies.prepare_proxies()
-    assert not any(name in os.environ for name in PROXIES)
-
-
-def test_uploads_go_to_a_folder_that_is_this_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    environment.prepare_for_gradio()
-    assert "GRADIO_TEMP_DIR" not in os.environ  # Gradio's own name for it
-    assert (tmp_path / "gradio").stat().st_mode & 0o077 == 0
-    (tmp_path / "gradio").chmod(0o777)
-    environment.prepare_for_gradio()
-    chosen = Path(os.environ["GRADIO_TEMP_DIR"])
-    assert chosen.parent == tmp_path
-    assert chosen.stat().st_mode & 0o777 == 0o700
-    (tmp_path / "gradio").rmdir()
-    (tmp_path / "gradio").symlink_to(chosen)
-    monkeypatch.delenv("GRADIO_TEMP_DIR")
-    environment.prepare_for_gradio()
-    assert Path(os.environ["GRADIO_TEMP_DIR"]) != chosen
-
-
-def test_a_named_folder_that_can_not_be_written_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "file" / "folder"))
-    with pytest.raises(ConfigError, match="GRADIO_TEMP_DIR"):
-        environment.prepare_for_gradio()
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ('  File "/opt/my python/lib/x.py", line 3, in f', '  File ".../x.py", line 3, in f'),
-        ("no such file: '/home/u/my texts/a.txt'", "no such file: '.../a.txt'"),
-        ("run x, in /srv/data/runs/x", "run x, in .../x"),
-        (r"C:\Users\Me\a.txt is gone", ".../a.txt is gone"),
-        (r"'C:\Users\Me Too\a.txt'", "'.../a.txt'"),
-        ("--corpus=/data/x/y.txt (/srv/a/b)", "--corpus=.../y.txt (.../b)"),
-        ("see https://huggingface.co/a/b and http://127.0.0.1:7860/x", None),
-        ("user/model, a/b/c and/or 1/2 nats", None),
-    ],
-)
-def test_a_text_for_a_page_names_files_and_not_where_they_lie(text: str, shown: str | None) -> None:
-    assert without_places(text) == (text if shown is None else shown)
-
-
-def test_a_traceback_of_this_package_shows_no_folder(repository: Path) -> None:
-    import traceback
-
-    try:
-        environment._check_number("PATH", 1)
-    except ConfigError:
-        said = without_places(traceback.format_exc())
-    assert "environment.py" in said
-    for place in (repository, Path(sys.prefix), Path.home()):
-        assert len(str(place)) < 2 or str(place) not in said
+def test_every_limit_stands_in_the_documents_with_its_values(repository: Path) -> None:
+    table = (repository / "docs" / "variables.md").read_text(encoding="utf-8")
+    for name, field in Limits.model_fields.items():
+        here = f"{field.default:,.12g}" if field.default else "none"
+        public = f"{getattr(SPACE_LIMITS, name):,.12g}"
+        assert f"| `{env_name(name)}` | {field.description} | {here}; {public} in a public place |" in table

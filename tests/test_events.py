@@ -95,7 +95,14 @@ def line_of(record, **changes):
 def test_there_is_an_example_of_every_kind():
     kinds = get_args(get_args(Record)[0])
     assert {type(record) for record in EXAMPLES} == set(kinds)
-    assert [record.kind for record in EXAMPLES] == [type(record).__name__.lower() for record in EXAMPLES]
+    assert {record.kind for record in EXAMPLES} == KINDS
+
+
+# As they stand in files of runs: they never change, whatever the classes are called.
+KINDS = {
+    *("started", "resumed", "progress", "evaluated", "sampled", "saved", "rewound", "paused", "continued"),
+    *("ratechanged", "extended", "references", "finished", "failed"),
+}
 
 
 @each_kind

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from charlstm.homes import ensure_home
+from charlstm.process_setup import ensure_home
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there every user has a profile")
 

@@ -13,7 +13,7 @@ from windows import refuse_replacing
 
 from charlstm.cli import main
 from charlstm.config import Settings
-from charlstm.errors import RunError
+from charlstm.errors import ConfigError, RunError
 from charlstm.runs.access import can_control, require_control, token_hash
 from charlstm.runs.control import Control
 from charlstm.runs.manager import RunManager
@@ -87,7 +87,7 @@ class TestQueue:
             manager.start(SHORT, name, "a text")
         assert started == ["first", "second"]
         monkeypatch.setenv("CHARLSTM_MAX_RUNS", "many")
-        with pytest.raises(RunError, match="CHARLSTM_MAX_RUNS is many; it must be a whole number of 1 or more"):
+        with pytest.raises(ConfigError, match="CHARLSTM_MAX_RUNS is 'many'; it must be a whole number of 1 or more"):
             RunManager(tmp_path)
 
     def test_who_is_taken_out_has_stopped_and_can_wait_again_behind_the_others(

@@ -28,7 +28,7 @@ if available:
     inputs = torch.zeros(1, 64)
     inputs[:, 32:48] = 1.0
     zeros = torch.zeros(1, 16)
-    hidden, _ = kernel.recurrence(inputs, torch.zeros(1, 1, dtype=torch.int64), torch.zeros(64, 16), zeros, zeros)
+    hidden, _ = kernel.lstm_layer(inputs, torch.zeros(1, 1, dtype=torch.int64), torch.zeros(64, 16), zeros, zeros)
     assert abs(hidden[0, 0, 0].item() - math.tanh(math.tanh(1) / 2) / 2) < 1e-6
 else:
     assert resolve_dtype("auto", torch.device("cpu"), 16) == torch.float32

@@ -37,7 +37,7 @@ def learned(model: CharLSTM, tokens: Tensor, dtype: torch.dtype) -> dict[str, Te
 
 @pytest.mark.parametrize("embedding_dim", [0, 12])
 @pytest.mark.parametrize("num_layers", [1, 2])
-@pytest.mark.parametrize(("vocab_size", "is_table"), [(11, True), (90, True), (91, False), (300, False)])
+@pytest.mark.parametrize(("vocab_size", "uses_input_table"), [(11, True), (90, True), (91, False), (300, False)])
 @BOTH
 def test_the_model_computes_the_same_by_it_and_by_pytorch(
     dtype: torch.dtype,

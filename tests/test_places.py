@@ -105,3 +105,19 @@ def test_the_hubs_library_is_told_to_keep_quiet_about_links_before_it_is_importe
     kept = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_SYMLINKS_WARNING"}
     done = subprocess.run([sys.executable, "-c", script], cwd=repository, env=kept, capture_output=True, check=True)
     assert done.stdout.decode() == "True\n"
+
+
+def test_runs_go_elsewhere_with_what_is_bundled_where_the_folder_can_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert places.writable_checkpoints_dir(tmp_path / "checkpoints") == tmp_path / "checkpoints"
+    bundled = tmp_path / "checkpoints" / "model"
+    bundled.mkdir()
+    (bundled / "model.safetensors").write_bytes(b"weights")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "elsewhere"))
+    refused = {bundled.parent: "Permission denied"}  # root may write all
+    monkeypatch.setattr(places, "why_not_writable", lambda folder: refused.get(folder, ""))
+    place = places.writable_checkpoints_dir(bundled.parent)
+    assert place.is_relative_to(tmp_path / "elsewhere")
+    assert (place / "model" / "model.safetensors").read_bytes() == b"weights"

@@ -136,7 +136,7 @@ ASK = """
 import shutil, sys
 from charlstm.kernel import build
 build._compile = lambda _, path: shutil.copyfile(sys.argv[1], path)
-assert build.library() is not None
+assert build.load_library() is not None
 """
 
 
@@ -244,7 +244,7 @@ def test_a_temporary_folder_that_somebody_else_made_is_no_place_for_caches(
     os.chown(taken, SOMEBODY, SOMEBODY)
     (tmp_path / "file").touch()
     program = (
-        "import os; from charlstm.hosting import prepare_environment; prepare_environment(); "
+        "import os; from charlstm.process_setup import prepare_environment; prepare_environment(); "
         "print(os.environ['XDG_CACHE_HOME'], os.environ['HF_HOME'], sep='\\n')"
     )
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "file" / "x"), "TMPDIR": str(tmp_path)}

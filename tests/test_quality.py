@@ -4,7 +4,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,9 @@ TESTS = sorted(Path(__file__).parent.rglob("*.py"))
 NAMES = [module.relative_to(PACKAGE).as_posix() for module in MODULES]
 
 
-def nodes(module: Path) -> Iterator[ast.AST]:
-    return ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+@cache
+def tree(module: Path) -> ast.Module:
+    return ast.parse(module.read_text(encoding="utf-8"))
 
 
 def dotted(node: ast.AST) -> str:
@@ -28,10 +29,11 @@ def dotted(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
+@cache
 def names_used(module: Path) -> set[str]:
     """Everything that `module` imports or refers to, with dots."""
     used: set[str] = set()
-    for node in nodes(module):
+    for node in ast.walk(tree(module)):
         if isinstance(node, ast.Import):
             used |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -39,6 +41,17 @@ def names_used(module: Path) -> set[str]:
         else:
             used.add(dotted(node))
     return used
+
+
+def users_of(*names: str) -> dict[str, set[str]]:
+    """Modules that use one of `names`, or something in it, and what they use."""
+    found = {
+        module.relative_to(PACKAGE).as_posix(): {
+            used for used in names_used(module) if any(used == name or used.startswith(f"{name}.") for name in names)
+        }
+        for module in MODULES
+    }
+    return {name: used for name, used in found.items() if used}
 
 
 @pytest.mark.parametrize(
@@ -61,14 +74,9 @@ def test_there_are_modules_to_look_at():
     assert {"config.py", "runs/worker.py", "training/trainer.py"} <= set(NAMES)
 
 
-@pytest.mark.parametrize("module", MODULES, ids=NAMES)
-def test_a_module_can_be_read_in_one_sitting(module: Path):
-    assert len(module.read_text(encoding="utf-8").splitlines()) <= MAX_MODULE_LINES
-
-
-def test_so_can_a_module_of_tests():
-    lengths = {test.name: len(test.read_text(encoding="utf-8").splitlines()) for test in TESTS}
-    assert {name: length for name, length in lengths.items() if length > MAX_MODULE_LINES} == {}
+def test_a_module_can_be_read_in_one_sitting():
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (*MODULES, *TESTS)}
+    assert {path.name: length for path, length in lengths.items() if length > MAX_MODULE_LINES} == {}
 
 
 def test_tests_wait_for_conditions_and_not_for_seconds():
@@ -76,39 +84,29 @@ def test_tests_wait_for_conditions_and_not_for_seconds():
     assert [test.name for test in tests if re.search(r"(?<!def )\bsleep[(]", test.read_text(encoding="utf-8"))] == []
 
 
-@pytest.mark.parametrize("module", MODULES, ids=NAMES)
-def test_a_function_fits_on_a_screen(module: Path):
+def test_a_function_fits_on_a_screen():
     lengths = {
-        f"{node.name}, line {node.lineno}": node.end_lineno - node.lineno + 1
-        for node in nodes(module)
+        f"{module.name}, {node.name}": node.end_lineno - node.lineno + 1
+        for module in MODULES
+        for node in ast.walk(tree(module))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno
     }
     assert {name: length for name, length in lengths.items() if length > MAX_FUNCTION_LINES} == {}
 
 
-@pytest.mark.parametrize("module", MODULES, ids=NAMES)
-def test_a_module_says_what_it_is_for(module: Path):
-    assert ast.get_docstring(ast.parse(module.read_text(encoding="utf-8")))
-
-
-@pytest.mark.parametrize("module", MODULES, ids=NAMES)
-def test_nothing_is_pickled(module: Path):
+def test_nothing_is_pickled():
     """`torch.load` and `torch.save` are pickles in disguise."""
-    forbidden = {"torch.load", "torch.save", "pickle", "cPickle", "_pickle", "dill", "joblib", "shelve", "marshal"}
-    assert names_used(module) & forbidden == set()
+    pickles = ("torch.load", "torch.save", "pickle", "cPickle", "_pickle", "dill", "joblib", "shelve", "marshal")
+    assert users_of(*pickles) == {}
 
 
-@pytest.mark.parametrize("module", MODULES, ids=NAMES)
-def test_only_the_command_line_prints(module: Path):
-    prints = names_used(module) & {"print", "sys.stdout", "sys.stderr", "builtins.print"}
-    assert not prints or module.name in {"cli.py", "cli_hub.py", "terminal.py", "output.py"}
-    assert "print" not in prints or module.name in {"cli.py", "cli_hub.py"}
+def test_only_the_command_line_prints():
+    users = users_of("print", "sys.stdout", "sys.stderr", "builtins.print")
+    assert {name for name in users if not name.startswith("cli/")} == set()
 
 
-@pytest.mark.parametrize("module", MODULES, ids=NAMES)
-def test_only_one_module_knows_of_groups_of_processes(module: Path):
-    known = {name for name in names_used(module) if name.startswith("torch.distributed")}
-    assert not known or module.name == "distributed.py"
+def test_only_one_module_knows_of_groups_of_processes():
+    assert set(users_of("torch.distributed")) == {"training/distributed.py"}
 
 
 def test_what_looks_for_forbidden_names_finds_them(tmp_path: Path):

@@ -4,13 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from charlstm import terminal
-from charlstm.terminal import StepBar
+from charlstm.cli import progress
+from charlstm.cli.progress import StepBar
 
 
 def _shown(monkeypatch: pytest.MonkeyPatch, seconds: list[float]) -> None:
     clock = iter([0.0, *seconds])
-    monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     with StepBar() as bar:
         for number, _ in enumerate(seconds):
             bar.show(f"sending a file ({number} s)", number * 1_000_000, 9_000_000)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from charlstm.config import Unit
+from charlstm.config import Config, Unit
 
 Suite = Literal["train", "generate", "evaluate", "prepare", "startup"]
 SuiteName = Literal["train", "generate", "evaluate", "prepare", "startup", "all"]
@@ -15,10 +15,8 @@ SECONDS = "s"
 FLOPS = "6 x weights that are multiplied (all matrices but that of the one-hot input) x chars/s"
 
 
-class BenchConfig(BaseModel):
+class BenchConfig(Config):
     """How long and on how much of the machine."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     seconds: Annotated[float, Unit("seconds")] = Field(
         5.0, gt=0, le=3600, description="Seconds for each measurement, over all its rounds"

@@ -1,6 +1,5 @@
 """How long a person waits for a command: each measurement is a process of its own."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from charlstm.bench.report import SECONDS, Result, Skipped
 from charlstm.bench.timing import Meter, Task, compare
+from charlstm.environment import child_environment
 from charlstm.places import BUNDLED_MODELS
 
 _HOME = Path(__file__).resolve().parents[2]
@@ -45,12 +45,11 @@ class _Process:
         return Task(name, self._run, self._end)
 
     def _run(self) -> float:
-        paths = filter(None, [str(_HOME), os.environ.get("PYTHONPATH")])
         self._started = process = subprocess.Popen(
             [sys.executable, *self.arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            env=child_environment(_HOME),
         )
         assert process.stdout is not None
         process.stdout.read(1 if self.until_it_writes else -1)

@@ -14,7 +14,7 @@ from charlstm.bench import startup
 from charlstm.bench.baselines import BaselineLSTM, BaselineTraining, peer_evaluates, peer_prepares, peer_writes
 from charlstm.bench.report import BenchConfig, BenchReport, Result, Skipped, Suite, SuiteName
 from charlstm.bench.timing import Meter, Task, compare, environment, multiplies_bfloat16
-from charlstm.config import ModelConfig, SampleConfig, TrainConfig, validate
+from charlstm.config import ModelConfig, SampleConfig, TrainConfig
 from charlstm.corpus import Split, open_corpus
 from charlstm.evaluation import evaluate_batched, evaluate_stateful, evaluate_windows
 from charlstm.events import StepDone
@@ -150,7 +150,7 @@ def _training(name: str, precision: str, split: Split, shape: Shape) -> Task:
     settings = {"batch_size": shape.batch_size, "seq_len": shape.seq_len, "sample_chars": 1, "max_minutes": 0.0}
     settings |= {"state_reset": 0.0}  # the yardstick always carries
     settings |= {"max_steps": 10**9, "eval_every": 10**9, "sample_every": 10**9}
-    config = validate(TrainConfig, {**settings, **({"precision": precision} if precision else {})})
+    config = TrainConfig(**{**settings, **({"precision": precision} if precision else {})})
     events = Trainer(LanguageModel.create(split.vocabulary, shape.model, seed=1), split, config).run()
 
     def work() -> float:

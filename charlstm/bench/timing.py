@@ -12,7 +12,7 @@ import torch
 
 from charlstm import __version__
 from charlstm.bench.report import SECONDS, Baseline, Environment, Result, Skipped
-from charlstm.cores import available_cpus
+from charlstm.cpus import available_cpus
 
 _FEATURES = (
     *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16"),

@@ -80,7 +80,7 @@ class StreamBatches:
 
 def _on_device(tokens: Tokens, device: torch.device) -> torch.Tensor | None:
     """The whole text there, if it is held in memory here: one byte a character, or four where ids need more."""
-    if not isinstance(tokens, np.ndarray):
+    if isinstance(tokens, np.memmap):
         return None
     wide = np.uint8 if tokens.dtype.itemsize == 1 else np.int32
     return torch.from_numpy(tokens.astype(wide)).to(device)

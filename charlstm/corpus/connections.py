@@ -14,8 +14,8 @@ import urllib.request
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+from charlstm.environment import is_public
 from charlstm.errors import CorpusError
-from charlstm.hosting import is_public
 
 TIMEOUT_SECONDS = 20.0
 _LONGEST = 2000

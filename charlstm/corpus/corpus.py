@@ -12,7 +12,7 @@ from charlstm.corpus.decoding import CHUNK_SIZE, TextFile, decode, open_text
 from charlstm.corpus.download import fetch_text, is_address
 from charlstm.corpus.multi_file import Joined, expand, find_files, join
 from charlstm.corpus.stats import TextStats, common_line_starts, compute_stats
-from charlstm.corpus.stored import stored_tokens
+from charlstm.corpus.token_cache import open_cached_tokens
 from charlstm.errors import CorpusError
 from charlstm.vocabulary import Tokens, Vocabulary
 
@@ -98,8 +98,8 @@ class Corpus:
         num_tokens = self._num_tokens(vocabulary)
         num_train = num_tokens - _num_validation(num_tokens, train)
         if isinstance(self.source, TextFile):
-            stored = stored_tokens(self.source, vocabulary, report)
-            return Split(vocabulary, stored.part(0, num_train), stored.part(num_train, num_tokens))
+            stored = open_cached_tokens(self.source, vocabulary, report)
+            return Split(vocabulary, stored[:num_train], stored[num_train:])
         tokens = vocabulary.encode(self.source)
         return Split(vocabulary, tokens[:num_train], tokens[num_train:])
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import os
 import sysconfig
 import urllib.error
 import urllib.request
@@ -13,6 +12,7 @@ from typing import BinaryIO
 
 import platformdirs
 
+from charlstm.environment import CORPUS_DIR
 from charlstm.errors import CorpusError
 from charlstm.files import atomic_write
 
@@ -110,7 +110,7 @@ def _copy(response: http.client.HTTPResponse, file: BinaryIO, num_bytes: int, re
 
 def _local_copy(remote: RemoteFile) -> Path | None:
     """A copy of the right size and hash, in `$CHARLSTM_CORPUS_DIR` or the cache."""
-    folder = os.environ.get("CHARLSTM_CORPUS_DIR")
+    folder = CORPUS_DIR.text()
     candidates = [Path(folder) / remote.file_name] if folder else []
     return next((path for path in (*candidates, _cache_path(remote)) if _is_whole(path, remote)), None)
 

@@ -18,9 +18,9 @@ from urllib.parse import unquote, urljoin
 import platformdirs
 
 from charlstm.corpus.connections import open_connection, parse_address
+from charlstm.environment import is_public, limits
 from charlstm.errors import CorpusError
 from charlstm.files import atomic_write, atomic_write_text
-from charlstm.hosting import is_public, limits
 
 Report = Callable[[int, int], None]  # bytes so far, bytes in all (0: not said)
 _MOST_BYTES = 2_000_000_000

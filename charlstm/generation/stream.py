@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlstm.config import SampleConfig
-from charlstm.cores import available_cpus
+from charlstm.cpus import available_cpus
 from charlstm.errors import VocabularyError
 from charlstm.generation.engine import DecodeSession, start_session
 from charlstm.kernel.decoder import DecodedTokens

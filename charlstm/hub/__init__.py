@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: models are pushed and pulled, the app is deployed, runs are kept. Nothing else speaks to it."""
+"""The Hugging Face Hub: models pushed and pulled, and the client that `charlstm.space` uses too."""
 
 import os
 

@@ -1,18 +1,22 @@
-"""The model card: what a stranger needs to know, made from what the run recorded and from the model itself."""
+"""The model card: `card_template.md`, filled with what the run recorded and with what the model writes.
+
+The template is Jinja; text of the user's enters it through `code` and `fenced` alone, where it stays text.
+"""
 
 import json
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
-from huggingface_hub import EvalResult, ModelCardData, constants
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
 
 from charlstm import __version__
 from charlstm.checkpoint import FORMAT_VERSION, MODEL_FILE, Provenance
 from charlstm.config import SampleConfig
 from charlstm.formatting import format_duration
 from charlstm.hub.markdown import code, fenced
-from charlstm.hub.recipe import describe_recipe
+from charlstm.hub.recipe import make_recipe
 from charlstm.language_model import LanguageModel
 
 LIBRARY = "charlstm"
@@ -20,10 +24,7 @@ CURVE_FILE = "loss.png"
 LICENSE = "mit"
 _TAGS = ["char-lstm", "lstm", "character-level"]
 _DATASETS = {"tiny-shakespeare": "karpathy/tiny_shakespeare"}  # texts that the Hub has too
-_LIBRARY = (
-    "It was made with charlstm, a Python library that is on no package index yet: `pip install .` in a clone of its "
-    "repository installs it, or `pip install` with the file of a wheel. Then:"
-)
+_TEMPLATE = Path(__file__).with_name("card_template.md")
 _SAMPLES = tuple(SampleConfig(num_chars=300, temperature=each, seed=1) for each in (0.5, 0.8, 1.0))
 
 
@@ -57,26 +58,40 @@ def config_json(language_model: LanguageModel) -> str:
 
 
 def card_text(facts: CardFacts) -> str:
-    """The README.md of the model's repository."""
+    """Return the README.md of the model's repository."""
     model, origin = facts.language_model, facts.language_model.provenance
-    config = model.model.config
-    parts = [
-        f"---\n{_metadata(facts).to_yaml().strip()}\n---",
-        f"# {facts.repo_id.partition('/')[2]}",
-        f"A character-level LSTM ({config.num_layers} × {config.hidden_size} units, "
-        f"{model.model.num_parameters:,} parameters, {len(model.vocabulary):,} different "
-        f"{'bytes' if config.level == 'bytes' else 'characters'}){_learned(facts, origin)} It continues a text "
-        f"{'byte' if config.level == 'bytes' else 'character'} by character.",
-        f"## Write with it\n\n{_LIBRARY}\n\n{fenced(_loading(facts.repo_id), 'python')}\n\n"
-        f"With PyTorch alone, in place of that library:\n\n{fenced(plain_torch(facts), 'python')}",
-        *([_figures(origin)] if origin else []),
-        *([f"![Loss over the steps of training]({CURVE_FILE})"] if facts.has_curve else []),
-        f"## Samples\n\n{_samples(model)}",
-        *([describe_recipe(model, origin, facts.base_model)] if origin else []),
-        _limits(origin),
-        _citation(facts),
-    ]
-    return "\n\n".join(parts) + "\n"
+    owner, _, name = facts.repo_id.partition("/")
+    card = ModelCard.from_template(
+        _metadata(facts),
+        template_str=_TEMPLATE.read_text(encoding="utf-8"),
+        repo_id=facts.repo_id,
+        owner=owner,
+        name=name,
+        hub=constants.ENDPOINT,
+        config=model.model.config,
+        num_parameters=model.model.num_parameters,
+        vocabulary_size=len(model.vocabulary),
+        unit="byte" if model.model.config.level == "bytes" else "character",
+        origin=origin,
+        base_model=facts.base_model,
+        model_file=MODEL_FILE,
+        known_text=ascii(_known_text(model)),
+        measured=_measured(origin) if origin else [],
+        validation_split=_validation_split(origin) if origin else "",
+        has_curve=facts.has_curve,
+        curve_file=CURVE_FILE,
+        samples=[(settings, model.generate("", settings)) for settings in _SAMPLES],
+        recipe=make_recipe(model, origin, facts.base_model) if origin else None,
+        license=facts.license,
+        citation_key=re.sub(r"[^A-Za-z0-9]+", "-", facts.repo_id).strip("-"),
+        charlstm_version=__version__,
+        code=code,
+        fenced=fenced,
+        duration=format_duration,
+        number="{:,}".format,
+        bits=lambda nats: nats / math.log(2),
+    )
+    return f"{card}\n"
 
 
 def _metadata(facts: CardFacts) -> ModelCardData:
@@ -141,94 +156,9 @@ def _dataset(origin: Provenance) -> str | None:
     return found[1] if found else _DATASETS.get(origin.corpus)
 
 
-def _learned(facts: CardFacts, origin: Provenance | None) -> str:
-    if origin is None:
-        return "."
-    begin = "trained from nothing"
-    if origin.parent:
-        known = f"[{facts.base_model}]({constants.ENDPOINT}/{facts.base_model})" if facts.base_model else None
-        begin = f"fine-tuned from {known or code(origin.parent)}"
-    parts = f", in {len(origin.more) + 1} parts," if origin.more else ""
-    return (
-        f", {begin} on {code(origin.corpus)}, {origin.corpus_chars:,} characters{parts or ','} for "
-        f"{origin.step:,} steps in {format_duration(origin.training_seconds)}."
-    )
-
-
-def _loading(repo_id: str) -> str:
-    return (
-        "from charlstm import LanguageModel, SampleConfig\n\n"
-        f'lm = LanguageModel.from_pretrained("{repo_id}")\n'
-        'print(lm.generate("", SampleConfig(num_chars=300, temperature=0.8, seed=1)))'
-    )
-
-
-def plain_torch(facts: CardFacts) -> str:
-    """A program that computes the model's logits with PyTorch and what else everybody has."""
-    model = facts.language_model
-    config, known = model.model.config, model.vocabulary.characters
+def _known_text(model: LanguageModel) -> str:
+    """Return a text for the program in plain PyTorch to read, of characters that the model knows."""
+    known = model.vocabulary.characters
     beginnings = model.provenance.beginnings if model.provenance else ()
     text = next((each for each in beginnings if each and each.isprintable() and set(each) <= set(known)), None)
-    text = text or ("text" if config.level == "bytes" else "".join(known[:8]))
-    tokens = "list(text.encode())" if config.level == "bytes" else "[vocabulary.index(char) for char in text]"
-    inputs = (
-        'weights["embedding.weight"][tokens]'
-        if config.embedding_dim
-        else "torch.nn.functional.one_hot(tokens, len(vocabulary)).float()"
-    )
-    return f"""import json, torch
-from huggingface_hub import hf_hub_download
-from safetensors import safe_open
-
-with safe_open(hf_hub_download("{facts.repo_id}", "{MODEL_FILE}"), "pt") as file:
-    header, weights = file.metadata(), {{name: file.get_tensor(name) for name in file.keys()}}
-vocabulary, text = json.loads(header["vocabulary"]), {text!a}
-lstm = torch.nn.LSTM({config.embedding_dim or "len(vocabulary)"}, {config.hidden_size}, {config.num_layers}, \
-batch_first=True)
-lstm.load_state_dict({{name[5:]: each for name, each in weights.items() if name.startswith("lstm.")}})
-tokens = torch.tensor([{tokens}])
-logits = lstm({inputs})[0] @ weights["head.weight"].T + weights["head.bias"]
-print("after", repr(text), "comes", repr(vocabulary[logits[0, -1].argmax()]))"""
-
-
-def _figures(origin: Provenance) -> str:
-    rows = [f"| {method} | {nats:.4f} | {nats / math.log(2):.4f} |" for method, nats in _measured(origin)]
-    if not rows:
-        return "## Validation\n\nNot measured."
-    return "\n".join(
-        [
-            f"## Validation\n\nOn the {_validation_split(origin)} part of {code(origin.corpus)}, lower is better:\n",
-            "| how | nats per character | bits per character |",
-            "|---|---|---|",
-            *rows,
-        ]
-    )
-
-
-def _samples(language_model: LanguageModel) -> str:
-    shown = []
-    for config in _SAMPLES:
-        text = language_model.generate("", config)
-        settings = f"Temperature {config.temperature:g}, seed {config.seed}, {config.num_chars} characters, no prompt:"
-        shown.append(f"{settings}\n\n{fenced(text)}")
-    return "\n\n".join(shown)
-
-
-def _limits(origin: Provenance | None) -> str:
-    text = f"the style of {code(origin.corpus)}" if origin else "the style of its text"
-    return (
-        "## Intended use and limits\n\n"
-        f"For learning how recurrent networks work, and for fun: it imitates {text}. It knows nothing but the "
-        "characters of that text, has no idea of truth, follows no instructions, and repeats whatever bias or error it "
-        "holds; passages of the text may come out word for word. Not for use where a mistake matters."
-    )
-
-
-def _citation(facts: CardFacts) -> str:
-    entry = f"""@misc{{{re.sub(r"[^A-Za-z0-9]+", "-", facts.repo_id).strip("-")},
-  title  = {{{facts.repo_id}: a character-level LSTM}},
-  author = {{{facts.repo_id.partition("/")[0]}}},
-  howpublished = {{{constants.ENDPOINT}/{facts.repo_id}}},
-  note   = {{made with charlstm {__version__}, by the charlstm authors}}
-}}"""
-    return f"## Licence and citation\n\nLicence: `{facts.license}`.\n\n{fenced(entry, 'bibtex')}"
+    return text or ("text" if model.vocabulary.level == "bytes" else "".join(known[:8]))

@@ -6,24 +6,27 @@ whatever login it finds. Inside `talking` it does none of that, and whatever goe
 
 import contextlib
 import functools
+import io
 import logging
 import queue
 import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
+from urllib.parse import quote
 
-from huggingface_hub import constants, get_token, set_client_factory
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token, set_client_factory
+from huggingface_hub._commit_api import _fetch_upload_modes
 from huggingface_hub.utils import _http
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+from charlstm.environment import is_public, is_space
 from charlstm.errors import HubError
-from charlstm.hosting import is_public, is_space
-from charlstm.hub.failures import describe, describe_portal, describe_wait, httpx, is_of_hub, wait_of
+from charlstm.hub.error_messages import describe, describe_portal, describe_wait, httpx, is_hub_address, retry_seconds
 
 # Xet, its other way for large files, knows neither our time limit nor where a login may travel; the Hub serves both.
 constants.HF_HUB_DISABLE_XET = True
@@ -38,7 +41,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Step:
+class Progress:
     """How far an exchange with the Hub is."""
 
     words: str
@@ -46,7 +49,7 @@ class Step:
     total_bytes: int = 0
 
 
-Report = Callable[[Step], None]
+Report = Callable[[Progress], None]
 
 
 class _Exchange:
@@ -72,7 +75,7 @@ def hub_address() -> str:
     return constants.ENDPOINT
 
 
-def acting_token(visitor: str | None = None) -> str:
+def write_token(visitor: str | None = None) -> str:
     """The login that may act: on a Space the visitor's and nothing else, elsewhere that of the machine.
 
     Where strangers come to a machine that is no Space nobody's may: there, what Gradio calls the visitor's login is the
@@ -87,22 +90,22 @@ def acting_token(visitor: str | None = None) -> str:
             )
         if not visitor:
             raise HubError("nobody is signed in; press Sign in with Hugging Face, then try again.")
-        return _checked_token(visitor)
+        return _validate_token(visitor)
     if token := get_token():
-        return _checked_token(token)
+        return _validate_token(token)
     raise HubError("this machine is not logged in to the Hub; run `hf auth login` in a terminal, then try again.")
 
 
-def reading_token() -> str | bool:
+def read_token() -> str | bool:
     """The login for reading: that of the machine if it has one; among strangers none, so that they read public models.
 
     What is read there is for all visitors to see, so nobody's login may fetch it.
     """
     token = None if is_public() else get_token()
-    return _checked_token(token) if token else False
+    return _validate_token(token) if token else False
 
 
-def _checked_token(token: str) -> str:
+def _validate_token(token: str) -> str:
     """`token` if it can travel as one; raises `HubError`."""
     if token.isascii() and token.isprintable() and " " not in token:
         return token
@@ -110,7 +113,7 @@ def _checked_token(token: str) -> str:
 
 
 @contextlib.contextmanager
-def talking(subject: str, report: Report | None = None) -> Iterator[None]:
+def hub_call(subject: str, report: Report | None = None) -> Iterator[None]:
     """Inside the block calls of `huggingface_hub` about `subject` (a repository) end soon, or are reported.
 
     Raises `HubError` for whatever they raise.
@@ -131,7 +134,7 @@ def talking(subject: str, report: Report | None = None) -> Iterator[None]:
             enable_progress_bars()
 
 
-def _silent(_: Step) -> None:
+def _silent(_: Progress) -> None:
     """For nobody."""
 
 
@@ -166,7 +169,7 @@ def _before_request(request: Any) -> None:
     given = request.extensions.get("timeout") or {}
     waits = {kind: given.get(kind) or _TIMEOUT_SECONDS for kind in ("connect", "read", "write", "pool")}
     request.extensions = {**request.extensions, "timeout": waits}
-    if not is_of_hub(request.url):
+    if not is_hub_address(request.url):
         request.headers.pop("authorization", None)
 
 
@@ -200,14 +203,14 @@ def _send_patiently(send: Callable[..., Any], request: Any, **options: Any) -> A
             if response.is_error and request.url.path == _CHECK_OF_CARDS:
                 _http.hf_raise_for_status(response)
             return response
-        if (seconds := wait_of(response.headers)) > _PATIENCE_SECONDS:
+        if (seconds := retry_seconds(response.headers)) > _PATIENCE_SECONDS:
             response.close()
             raise HubError(describe_wait(seconds))
         tries = exchange.count(request)
         if tries > _MOST_TRIES_AGAIN:
             _http.hf_raise_for_status(response)
-        server = "the Hub" if is_of_hub(request.url) else "the Hub's storage"
-        exchange.report(Step(f"{server} is busy (it answers {response.status_code}); trying again"))
+        server = "the Hub" if is_hub_address(request.url) else "the Hub's storage"
+        exchange.report(Progress(f"{server} is busy (it answers {response.status_code}); trying again"))
         if _is_stream(request):
             return response
         response.close()
@@ -229,7 +232,7 @@ def _is_stream(request: Any) -> bool:
     return False
 
 
-class Followed(Generic[_T]):
+class BackgroundCall(Generic[_T]):
     """Runs `work` in a thread of its own and tells how far it is, at least once a second: iterate, then read `result`.
 
     What `work` raises is raised by the iteration. Whoever leaves early leaves the work to its end.
@@ -238,7 +241,7 @@ class Followed(Generic[_T]):
     result: _T
 
     def __init__(self, work: Callable[[Report], _T]) -> None:
-        self._steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
+        self._steps: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._work = work
 
@@ -249,9 +252,9 @@ class Followed(Generic[_T]):
             self._error = error
         self._steps.put(None)
 
-    def __iter__(self) -> Generator[Step, None, None]:
+    def __iter__(self) -> Generator[Progress, None, None]:
         threading.Thread(target=self._run, daemon=True).start()
-        latest, waited = Step("asking the Hub"), 0.0
+        latest, waited = Progress("asking the Hub"), 0.0
         while True:
             try:
                 step = self._steps.get(timeout=_HEARTBEAT_SECONDS)
@@ -265,3 +268,60 @@ class Followed(Generic[_T]):
             yield step
         if self._error is not None:
             raise self._error
+
+
+_REPORT_BYTES = 1 << 18  # between two reports
+
+
+def commit_files(
+    api: HfApi,
+    where: Mapping[str, str | None],
+    files: Mapping[str, bytes],
+    message: str,
+    report: Report,
+    removed: Iterable[str] = (),
+) -> str:
+    """Commit `files`, and the removal of `removed`, to the repository that `where` names; returns the commit's address.
+
+    `where` holds `repo_id`, and `repo_type` and `revision` where they are not the usual ones.
+    """
+    readers = {name: _ReportedReader(name, data, report) for name, data in files.items()}
+    additions = [CommitOperationAdd(name, reader) for name, reader in readers.items()]
+    report(Progress(f"asking the Hub about {len(files)} files"))
+    _fetch_upload_modes(
+        additions,
+        repo_type=where.get("repo_type") or "model",
+        repo_id=str(where["repo_id"]),
+        headers=api._build_hf_headers(),
+        revision=quote(where.get("revision") or "main", safe=""),
+        endpoint=api.endpoint,
+    )
+    for addition in additions:
+        if addition._upload_mode == "lfs":  # one after another and in this thread, so that each is told and heeded
+            readers[addition.path_in_repo].is_travelling = bool(addition.upload_info.sha256)  # which reads all of it
+            api.preupload_lfs_files(**where, additions=[addition], free_memory=False)  # type: ignore[arg-type]
+    report(Progress("asking the Hub to put it in place"))
+    deletions = [CommitOperationDelete(name) for name in removed]
+    commit = api.create_commit(**where, operations=[*additions, *deletions], commit_message=message)  # type: ignore[call-overload]
+    total = sum(map(len, files.values()))
+    report(Progress("done", total, total))
+    return str(commit.commit_url)  # shown as text and, if it is the Hub's, as a link
+
+
+class _ReportedReader(io.BytesIO):
+    """Bytes that tell how many of them have been read, once they are to travel."""
+
+    is_travelling = False
+
+    def __init__(self, name: str, data: bytes, report: Report) -> None:
+        super().__init__(data)
+        self._name, self._report, self._size = name, report, len(data)
+        self._told = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        place = self.tell()
+        if self.is_travelling and (abs(place - self._told) >= _REPORT_BYTES or place == self._size):
+            self._told = place
+            self._report(Progress(f"sending {self._name}", place, self._size))
+        return data

@@ -9,14 +9,14 @@ from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from charlstm.corpus.download import DatasetFile, Report, too_long
+from charlstm.environment import is_public
 from charlstm.errors import HubError
 from charlstm.files import atomic_write
-from charlstm.hosting import is_public
-from charlstm.hub.client import reading_token, talking
+from charlstm.hub.client import hub_call, read_token
 from charlstm.hub.digests import discard, is_whole
-from charlstm.hub.failures import HubAway, httpx
-from charlstm.hub.names import checked_repo
+from charlstm.hub.error_messages import HubAway, httpx
 from charlstm.hub.pull import DownloadBar
+from charlstm.hub.repo_names import validate_repo_id
 
 _METADATA_SECONDS = 10.0
 
@@ -27,7 +27,7 @@ def fetch_dataset_file(wanted: DatasetFile, most: int, report: Report, kept: Pat
     On one's own machine it stays in the Hub's cache, which serves where the Hub is away; among strangers nobody's login
     acts, and the file is left at `kept`.
     """
-    checked_repo(wanted.repo_id, "dataset")
+    validate_repo_id(wanted.repo_id, "dataset")
     name = wanted.address
 
     class Bar(DownloadBar):
@@ -48,9 +48,9 @@ def fetch_dataset_file(wanted: DatasetFile, most: int, report: Report, kept: Pat
 
     url = hf_hub_url(wanted.repo_id, wanted.file, repo_type="dataset", revision=wanted.revision,
                      endpoint=constants.ENDPOINT)  # fmt: skip
-    with talking(f"dataset {wanted.repo_id}"):
+    with hub_call(f"dataset {wanted.repo_id}"):
         try:
-            found = get_hf_file_metadata(url, token=reading_token(), timeout=_METADATA_SECONDS)
+            found = get_hf_file_metadata(url, token=read_token(), timeout=_METADATA_SECONDS)
         except (httpx.ConnectError, httpx.TimeoutException, OfflineModeIsEnabled, HfHubHTTPError, HubAway) as error:
             is_away = not isinstance(error, HfHubHTTPError) or error.response.status_code >= 500
             if is_public() or not is_away:
@@ -62,7 +62,7 @@ def fetch_dataset_file(wanted: DatasetFile, most: int, report: Report, kept: Pat
         if found.size is not None and found.size > most:
             raise too_long(name)
         if not is_public():
-            return download_whole(found.etag, token=reading_token()), ()
+            return download_whole(found.etag, token=read_token()), ()
         with tempfile.TemporaryDirectory() as cache, atomic_write(kept, is_durable=False) as temporary:
             shutil.copyfile(download_whole(found.etag, token=False, cache_dir=cache), temporary)
         return kept, ()

@@ -30,13 +30,13 @@ from huggingface_hub.errors import (
 from tqdm import tqdm
 
 from charlstm.checkpoint import MODEL_FILE, load_model
+from charlstm.environment import is_public, limits
 from charlstm.errors import CheckpointError, HubError
 from charlstm.files import atomic_write, atomic_write_text
-from charlstm.hosting import is_public, limits
-from charlstm.hub.client import Report, Step, reading_token, talking
+from charlstm.hub.client import Progress, Report, hub_call, read_token
 from charlstm.hub.digests import discard, is_whole
-from charlstm.hub.failures import HubAway, httpx
-from charlstm.hub.names import describe_kind, parse_repo
+from charlstm.hub.error_messages import HubAway, httpx
+from charlstm.hub.repo_names import describe_kind, parse_repo
 from charlstm.runs.retention import ORIGIN_FILE, require_disk
 from charlstm.runs.store import RunStore
 
@@ -53,7 +53,7 @@ def fetch(repo_id: str, revision: str | None = None, report: Report | None = Non
     """
     name = parse_repo(repo_id)
     wish = _Wanted(name.repo_id, revision or name.revision, report or (lambda _: None), cache)
-    with talking(wish.repo_id, report):
+    with hub_call(wish.repo_id, report):
         path = _fetch_whole(wish)
     try:
         load_model(path)
@@ -74,11 +74,11 @@ def pull(
     if is_public():  # where a cache would only fill the disk, and may hold what only its owner may see
         require_disk(store)
         with tempfile.TemporaryDirectory() as cache:
-            return _placed(fetch(repo_id, revision, report, Path(cache)), repo_id, store, name, revision)
-    return _placed(fetch(repo_id, revision, report), repo_id, store, name, revision)
+            return _install(fetch(repo_id, revision, report, Path(cache)), repo_id, store, name, revision)
+    return _install(fetch(repo_id, revision, report), repo_id, store, name, revision)
 
 
-def _placed(cached: Path, repo_id: str, store: RunStore, name: str | None, revision: str | None) -> str:
+def _install(cached: Path, repo_id: str, store: RunStore, name: str | None, revision: str | None) -> str:
     source = parse_repo(repo_id)
     wish = name or source.repo_id.rpartition("/")[2]
     if store.is_free(wish):
@@ -119,7 +119,7 @@ def _fetch_whole(wish: _Wanted) -> Path:
         if is_whole(path, digest):
             return path
         discard(path)
-        wish.report(Step(f"what is here of {wish.repo_id} is damaged; fetching it again"))
+        wish.report(Progress(f"what is here of {wish.repo_id} is damaged; fetching it again"))
     raise HubError(
         f"the model file of {wish.repo_id} arrives damaged (it is not the one whose SHA-256 the Hub names); nothing of "
         "it is kept, try again later or on another network."
@@ -131,36 +131,36 @@ def _fetch_once(wish: _Wanted) -> tuple[Path, str | None]:
 
     Among strangers the cache answers only whom the Hub has answered: it may hold what another visitor may see.
     """
-    token, most = reading_token(), int(limits().max_download_mb * 1e6)
-    wish.report(Step(f"looking for {wish.repo_id}"))
+    token, most = read_token(), int(limits().max_download_mb * 1e6)
+    wish.report(Progress(f"looking for {wish.repo_id}"))
     try:
-        found = _facts_of(wish, MODEL_FILE, token)
+        found = _fetch_metadata(wish, MODEL_FILE, token)
     except EntryNotFoundError:
         raise HubError(_what_is_missing(wish, token)) from None
     except RepositoryNotFoundError as error:
-        raise _named_by_kind(wish.repo_id, token) or error from None
+        raise _find_other_kind(wish.repo_id, token) or error from None
     except (httpx.ConnectError, httpx.TimeoutException, OfflineModeIsEnabled, HfHubHTTPError, HubAway) as error:
         is_away = not isinstance(error, HfHubHTTPError) or error.response.status_code >= 500
         if is_public() or not is_away:
             raise
-        return _cached(wish, error)
+        return _find_cached(wish, error)
     if found.size is not None and most and found.size > most:
         raise HubError(_too_large(wish.repo_id, found.size, most))
     was_here = _in_cache(wish, found.commit_hash)
     if not was_here:
-        wish.report(Step(f"fetching {wish.repo_id}", 0, found.size or 0))
+        wish.report(Progress(f"fetching {wish.repo_id}", 0, found.size or 0))
     path = _download(wish, MODEL_FILE, token, most)
     if not was_here:
         _count_download(wish, token)
     return path, found.etag
 
 
-def _facts_of(wish: _Wanted, file: str, token: str | bool) -> HfFileMetadata:
+def _fetch_metadata(wish: _Wanted, file: str, token: str | bool) -> HfFileMetadata:
     url = hf_hub_url(wish.repo_id, file, revision=wish.revision, endpoint=constants.ENDPOINT)
     return get_hf_file_metadata(url, token=token, timeout=_METADATA_SECONDS)
 
 
-def _cached(wish: _Wanted, error: Exception) -> tuple[Path, str | None]:
+def _find_cached(wish: _Wanted, error: Exception) -> tuple[Path, str | None]:
     """What was fetched before; raises `error` where nothing was."""
     try:
         return Path(hf_hub_download(wish.repo_id, MODEL_FILE, revision=wish.revision, local_files_only=True)), None
@@ -175,7 +175,7 @@ def _in_cache(wish: _Wanted, commit: str | None) -> bool:
 def _download(wish: _Wanted, file: str, token: str | bool, most: int) -> Path:
     class Bar(DownloadBar):
         at_most = most
-        tell = staticmethod(lambda done, total: wish.report(Step(f"fetching {wish.repo_id}", done, total)))
+        tell = staticmethod(lambda done, total: wish.report(Progress(f"fetching {wish.repo_id}", done, total)))
         refuse = staticmethod(lambda size: HubError(_too_large(wish.repo_id, size, most)))
 
     return Path(
@@ -194,10 +194,10 @@ def _download(wish: _Wanted, file: str, token: str | bool, most: int) -> Path:
 def _count_download(wish: _Wanted, token: str | bool) -> None:
     """Ask for the file whose requests the Hub counts as downloads of a model; whether it is there does not matter."""
     with contextlib.suppress(HfHubHTTPError, httpx.HTTPError, HubError, OSError, ValueError):
-        _facts_of(wish, "config.json", token)
+        _fetch_metadata(wish, "config.json", token)
 
 
-def _named_by_kind(repo_id: str, token: str | bool) -> HubError | None:
+def _find_other_kind(repo_id: str, token: str | bool) -> HubError | None:
     """What to say where no model has this name and something else has."""
     api = HfApi(constants.ENDPOINT, token=token)
     for kind in ("dataset", "space"):

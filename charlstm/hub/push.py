@@ -11,17 +11,16 @@ from huggingface_hub import HfApi, constants
 from charlstm.checkpoint import MODEL_FILE, Provenance
 from charlstm.errors import HubError
 from charlstm.hub.card import CURVE_FILE, LICENSE, CardFacts, card_text, config_json
-from charlstm.hub.client import Report, Step, talking
+from charlstm.hub.client import Progress, Report, commit_files, hub_call
 from charlstm.hub.loss_plot import loss_plot_png
-from charlstm.hub.names import checked_repo, parse_repo
-from charlstm.hub.sending import send
+from charlstm.hub.repo_names import parse_repo, validate_repo_id
 from charlstm.language_model import LanguageModel
 from charlstm.runs.history import RunHistory
 from charlstm.runs.retention import ORIGIN_FILE
 
 
 @dataclass(frozen=True)
-class Parcel:
+class ModelFiles:
     """What is sent, and nothing else: names in the repository and contents, ready to be shown."""
 
     repo_id: str
@@ -42,9 +41,9 @@ class Parcel:
         return digest.hexdigest()
 
 
-def pack(
+def build_files(
     model: Path, repo_id: str, history: RunHistory | None = None, language: str | None = None, licence: str = LICENSE
-) -> Parcel:
+) -> ModelFiles:
     """Make the files for the model in folder or file `model`; `history` is of the run that trained it.
 
     Raises `CheckpointError` for a damaged model and `HubError` for a name that is none.
@@ -67,7 +66,7 @@ def pack(
         "config.json": config_json(language_model).encode(),
         "README.md": card_text(facts).encode(),
     }
-    return Parcel(name.repo_id, files | ({CURVE_FILE: picture} if picture else {}), name.revision)
+    return ModelFiles(name.repo_id, files | ({CURVE_FILE: picture} if picture else {}), name.revision)
 
 
 def _base_model(models: Path, origin: Provenance | None) -> str | None:
@@ -76,7 +75,7 @@ def _base_model(models: Path, origin: Provenance | None) -> str | None:
         return None
     try:
         folder = models / origin.parent
-        repo_id = checked_repo(str(json.loads((folder / ORIGIN_FILE).read_text(encoding="utf-8"))["repo_id"]))
+        repo_id = validate_repo_id(str(json.loads((folder / ORIGIN_FILE).read_text(encoding="utf-8"))["repo_id"]))
         digest = hashlib.sha256((folder / MODEL_FILE).read_bytes()).hexdigest()
     except (OSError, ValueError, LookupError, TypeError, HubError):
         return None
@@ -84,7 +83,7 @@ def _base_model(models: Path, origin: Provenance | None) -> str | None:
 
 
 def push(
-    parcel: Parcel, token: str, private: bool = True, revision: str | None = None, report: Report | None = None
+    parcel: ModelFiles, token: str, private: bool = True, revision: str | None = None, report: Report | None = None
 ) -> str:
     """Send `parcel` as one commit and return its address; the repository is made, `private` or not, if there is none.
 
@@ -92,13 +91,13 @@ def push(
     arrives or nothing does, and pushing again completes. Raises `HubError`.
     """
     report, revision = report or (lambda _: None), revision or parcel.revision
-    with talking(parcel.repo_id, report):
+    with hub_call(parcel.repo_id, report):
         api = HfApi(constants.ENDPOINT, token=token, library_name="charlstm")
-        report(Step(f"looking for {parcel.repo_id}"))
+        report(Progress(f"looking for {parcel.repo_id}"))
         api.create_repo(parcel.repo_id, private=private, exist_ok=True)
         if private and not api.repo_info(parcel.repo_id).private:
             raise HubError(f"{parcel.repo_id} is there already and public; choose public, or another name.")
         if revision:
             api.create_branch(parcel.repo_id, branch=revision, exist_ok=True)
         where = {"repo_id": parcel.repo_id, "revision": revision}
-        return send(api, where, parcel.files, "Publish with charlstm", report)
+        return commit_files(api, where, parcel.files, "Publish with charlstm", report)

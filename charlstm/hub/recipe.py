@@ -1,13 +1,13 @@
 """The commands that train a model again, from what its run recorded."""
 
 import shlex
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from charlstm.checkpoint import Provenance
 from charlstm.config import PRESETS, ModelConfig, Settings, TrainConfig
 from charlstm.corpus import DATASETS
-from charlstm.hub.markdown import code, fenced
 from charlstm.language_model import LanguageModel
 from charlstm.runs.continuation import resume_command
 from charlstm.runs.run_dir import Extension
@@ -17,22 +17,22 @@ _OWN_MODEL = "YOUR_MODEL.safetensors"
 _RUN, _PULLED = "again", "base"
 
 
-def describe_recipe(language_model: LanguageModel, origin: Provenance, base_model: str | None = None) -> str:
-    """Write the section of the card; `base_model` is the parent's repository, if it has one."""
-    versions = ", ".join(f"{name} {version}" for name, version in origin.versions.items())
-    notes = [
-        f"Split: {origin.split}. SHA-256 of the text: {code(origin.corpus_sha256)}.",
-        "" if _is_named(origin) else f"{_OWN_TEXT} stands for the text named above.",
-        _describe_parent(origin, base_model),
-        "What ends by minutes ends elsewhere at another step." if _ends_by_time(origin) else "",
-        f"Trained on {code(origin.hardware)} with {versions}.",
-    ]
-    commands = "\n".join(recipe_commands(language_model, origin, base_model))
-    return f"## Train it again\n\n{fenced(commands, 'bash')}\n\n{' '.join(filter(None, notes))}"
+class Recipe(NamedTuple):
+    """How to train a model again."""
+
+    commands: list[str]
+    has_named_text: bool  # whether the command line gets at the text by its name
+    ends_by_time: bool
 
 
-def recipe_commands(language_model: LanguageModel, origin: Provenance, base_model: str | None = None) -> list[str]:
-    """Commands, one after another: fetch the parent, train with flags for what differs from a preset, add each part."""
+def make_recipe(language_model: LanguageModel, origin: Provenance, base_model: str | None = None) -> Recipe:
+    """Return the recipe of `language_model`; `base_model` is the parent's repository, if it has one."""
+    commands = _recipe_commands(language_model, origin, base_model)
+    return Recipe(commands, _is_named(origin), _ends_by_time(origin))
+
+
+def _recipe_commands(language_model: LanguageModel, origin: Provenance, base_model: str | None = None) -> list[str]:
+    """Return commands in order: fetch the parent, train with flags for what differs from a preset, add the parts."""
     commands, parent = [], _OWN_MODEL
     if origin.parent and base_model:
         parent = f"checkpoints/{_PULLED}"
@@ -85,10 +85,3 @@ def _added(origin: Provenance) -> list[Extension]:
 
 def _ends_by_time(origin: Provenance) -> bool:
     return bool(origin.train_config.get("max_minutes")) or any(each.minutes for each in _added(origin))
-
-
-def _describe_parent(origin: Provenance, base_model: str | None) -> str:
-    if not origin.parent:
-        return ""
-    stands = "" if base_model else f"{_OWN_MODEL} stands for the model that it began from, {code(origin.parent)}. "
-    return f"{stands}SHA-256 of that model's file: {code(origin.parent_sha256 or 'not recorded')}."

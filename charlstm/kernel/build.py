@@ -9,7 +9,6 @@ is no C compiler `library` is None, and PyTorch's own LSTM does the work.
 
 import ctypes
 import hashlib
-import os
 import platform
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import platformdirs
 
+from charlstm.environment import CC, is_kernel_off
 from charlstm.files import atomic_write
 from charlstm.private_folders import make_private, private_folder, read_own
 
@@ -38,7 +38,7 @@ def load_library() -> ctypes.CDLL | None:
     The first call on a machine compiles, which takes a few seconds.
     """
     compiler = _compiler()
-    if compiler is None or os.environ.get("CHARLSTM_KERNEL", "").lower() == "off":
+    if compiler is None or is_kernel_off():
         return None
     name = f"lstm-{_fingerprint(compiler)}.so"
     try:
@@ -58,7 +58,7 @@ def load_library() -> ctypes.CDLL | None:
 
 def compiler_note() -> str:
     """What to do about a missing compiler, in a sentence; empty where there is one, or where none is wanted."""
-    if os.environ.get("CHARLSTM_KERNEL", "").lower() == "off" or _compiler():
+    if is_kernel_off() or _compiler():
         return ""
     return (
         "There is no C compiler here, without which texts come about a tenth as fast: pip install ziglang brings one."
@@ -67,7 +67,7 @@ def compiler_note() -> str:
 
 def _compiler() -> tuple[str, ...] | None:
     """`$CC`, or whatever C compiler is on the path; `pip install ziglang` brings one."""
-    for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
+    for name in (CC.text(), "cc", "gcc", "clang"):
         if name and (found := shutil.which(name)) and not _is_stub(found):
             return (found,)
     try:

@@ -2,11 +2,10 @@
 
 import hashlib
 import hmac
-import os
 from typing import Protocol
 
+from charlstm.environment import SPACE_AUTHOR_NAME, SPACE_ID, is_public, is_space
 from charlstm.errors import RunError
-from charlstm.hosting import is_public, is_space
 
 
 class Owned(Protocol):
@@ -28,7 +27,7 @@ def token_hash(token: str) -> str:
 
 def is_space_owner(username: str | None) -> bool:
     """Whether the visitor who signed in as `username` owns this Space."""
-    owner = os.environ.get("SPACE_AUTHOR_NAME") or os.environ.get("SPACE_ID", "").split("/")[0]
+    owner = SPACE_AUTHOR_NAME.text() or SPACE_ID.text().split("/")[0]
     return is_space() and bool(owner) and username == owner
 
 

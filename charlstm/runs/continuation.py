@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charlstm.config import Settings, TrainConfig, validate
+from charlstm.config import Settings, TrainConfig
+from charlstm.environment import is_public
 from charlstm.errors import RunError
 from charlstm.events import Extended
 from charlstm.formatting import format_duration
-from charlstm.hosting import is_public
 from charlstm.json_text import parse_json
 from charlstm.runs.run_dir import Extension, ParentModel, RunDir
 from charlstm.tensor_files import LfsPointer, read_header
@@ -53,6 +53,12 @@ def inherit_sizes(settings: Settings, model: Path) -> Settings:
 def model_file(model: Path) -> Path:
     """The file of a model that is given as folder or file."""
     return model if model.suffix == ".safetensors" and not model.is_dir() else model / "model.safetensors"
+
+
+def resolve_model(model: Path) -> tuple[Path, str]:
+    """The file of a model given as folder or file, and what to call it."""
+    file = model_file(model)
+    return file, model.resolve().name if file != model else model.stem
 
 
 def parts_done(folder: RunDir) -> int:
@@ -124,7 +130,7 @@ def apply_extension(settings: Settings, more: Extension) -> Settings:
     rate = more.learning_rate or settings.train.learning_rate * (1 if schedule == "constant" else _AGAIN)
     limits = {"max_minutes": more.minutes, "max_passes": more.passes, "max_steps": more.steps}
     changes = {**limits, "learning_rate": rate, "lr_schedule": schedule, "plan": "off"}
-    return settings.model_copy(update={"train": validate(TrainConfig, {**settings.train.model_dump(), **changes})})
+    return settings.model_copy(update={"train": TrainConfig(**{**settings.train.model_dump(), **changes})})
 
 
 def add_extension(folder: RunDir, more: Extension) -> None:

@@ -7,7 +7,6 @@ one manager at a time. This module starts without torch.
 """
 
 import contextlib
-import os
 import subprocess
 import sys
 import threading
@@ -19,10 +18,11 @@ from pathlib import Path
 
 from filelock import Timeout
 
+from charlstm import environment
 from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, RunError, printable
 from charlstm.files import atomic_write_text
-from charlstm.hosting import BUNDLED
+from charlstm.places import BUNDLED
 from charlstm.runs.continuation import add_extension, inherit_sizes, model_file
 from charlstm.runs.control import Control
 from charlstm.runs.corpus_location import require_text
@@ -75,7 +75,7 @@ class RunManager:
     def __init__(self, checkpoints_dir: Path, max_runs: int | None = None) -> None:
         self.store = RunStore(checkpoints_dir)
         self._trash = Trash(self.store)
-        self._max_runs = max_runs or _max_runs()
+        self._max_runs = max_runs or environment.max_runs()
         self._children: dict[str, tuple[int, subprocess.Popen[bytes]]] = {}  # the ticket, and the worker started for it
         self._histories: dict[str, RunHistory] = {}
         self.reading = threading.RLock()  # held while histories are read, which any number of threads share
@@ -279,19 +279,15 @@ class RunManager:
     def _spawn(self, folder: RunDir) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-c", _WORKER, "resume", folder.name, "--quiet"]
         command += ["--checkpoints-dir", str(self.store.root.resolve())]
-        package_home = str(Path(__file__).resolve().parents[2])
-        environment = {
-            **os.environ,
-            "PYTHONIOENCODING": "utf-8:backslashreplace",  # as the log is read
-            "PYTHONPATH": os.pathsep.join(filter(None, [package_home, os.environ.get("PYTHONPATH")])),
-        }
+        package_home = Path(__file__).resolve().parents[2]
+        encoding = "utf-8:backslashreplace"  # as the log is read
         with folder.log_file.open("ab") as log:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env=environment.child_environment(package_home, PYTHONIOENCODING=encoding),
                 start_new_session=True,
                 creationflags=_DETACHED,
             )
@@ -307,10 +303,3 @@ def _facts(folder: RunDir, _begun_at: float) -> tuple[str, str, str]:
         return "", "", parent.name if parent else ""
     corpus = printable(Path(settings.train.corpus).name, LONGEST_LABEL)  # a file's place is nobody's business
     return corpus, f"{settings.model.num_layers} × {settings.model.hidden_size}", parent.name if parent else ""
-
-
-def _max_runs() -> int:
-    number = os.environ.get("CHARLSTM_MAX_RUNS") or "1"
-    if not number.isdecimal() or not int(number):
-        raise RunError(f"CHARLSTM_MAX_RUNS is {number[:20]}; it must be a whole number of 1 or more.")
-    return int(number)

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from charlstm.config import ModelConfig, Settings
+from charlstm.environment import limits
 from charlstm.errors import ConfigError
-from charlstm.hosting import limits
 
 _MB = 1e6
 _PROGRAM = 420e6  # Python, PyTorch and its threads

@@ -1,10 +1,10 @@
-"""What the limits of the place (`charlstm.hosting`) mean for a run. Starts without torch."""
+"""What the limits of the place (`charlstm.environment`) mean for a run. Starts without torch."""
 
 from collections.abc import Iterable, Iterator
 
 from charlstm.config import Settings
+from charlstm.environment import limits
 from charlstm.errors import ConfigError, CorpusError, RunError
-from charlstm.hosting import limits
 from charlstm.runs.history import RunHistory
 from charlstm.runs.run_dir import Extension, RunDir
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from charlstm.environment import TRASH_DAYS, is_public, limits
 from charlstm.errors import RunError
 from charlstm.files import replace_patiently
-from charlstm.hosting import is_public, limits, trash_days
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
 
@@ -174,7 +174,7 @@ class Trash:
         self._store = store
         self._place = store.root / TRASH
         self._swept = -1e9
-        self._kept_seconds = 86400 * trash_days()
+        self._kept_seconds = 86400 * TRASH_DAYS.read()
         self._known: dict[str, TrashedRun] = {}  # nothing of a deleted run changes: each is read once
 
     def add(self, folder: RunDir) -> str:

@@ -1,13 +1,13 @@
 """For how long a worker may hold the place of a run that trains: what it trains, rests paused and measures in the end.
 
-The limits of a run's settings plan its end. These bounds are the place's (`charlstm.hosting`), and end what a plan does
-not see: a pause that nobody ends, a report that takes longer than the training did.
+The limits of a run's settings plan its end. These bounds are the place's (`charlstm.environment`), and end what a plan
+does not see: a pause that nobody ends, a report that takes longer than the training did.
 """
 
 import time
 from collections.abc import Callable
 
-from charlstm.hosting import limits
+from charlstm.environment import limits
 
 _MEASURING_SHARE = 0.25  # of the minutes that a run may train go into measuring it in the end, at most
 _LEAST_SECONDS = 5.0

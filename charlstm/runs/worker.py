@@ -10,8 +10,8 @@ from collections.abc import Callable
 from filelock import Timeout
 
 from charlstm.config import Settings
-from charlstm.cores import limit_torch_threads
 from charlstm.corpus import Corpus, Report
+from charlstm.cpus import limit_torch_threads
 from charlstm.errors import RunError
 from charlstm.events import (
     Failed,

@@ -19,6 +19,14 @@ from torch import Tensor
 
 from charlstm.config import TrainConfig
 from charlstm.corpus import Split
+from charlstm.environment import (
+    LOCAL_RANK,
+    LOCAL_WORLD_SIZE,
+    RANK,
+    TORCHELASTIC_RESTART_COUNT,
+    TORCHELASTIC_RUN_ID,
+    WORLD_SIZE,
+)
 from charlstm.errors import ConfigError, DistributedError
 from charlstm.language_model import LanguageModel
 from charlstm.model import State
@@ -43,17 +51,18 @@ class World:
     num_restarts: int = 0  # how often torchrun has started this job's processes anew because one of them died
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "World":
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "World":
         """What torchrun says of itself, else a process on its own."""
-        if "TORCHELASTIC_RUN_ID" not in environment:
+        job = TORCHELASTIC_RUN_ID.text(environment)
+        if not job:
             return SINGLE_PROCESS
         # Ids of runs may repeat ("none" is the default), a living torchrun's process id does not.
-        origin = f"{environment['TORCHELASTIC_RUN_ID']} {socket.gethostname()} {os.getppid()}"
+        origin = f"{job} {socket.gethostname()} {os.getppid()}"
         return cls(
-            rank=int(environment["RANK"]),
-            size=int(environment["WORLD_SIZE"]),
+            rank=int(RANK.read(environment)),
+            size=int(WORLD_SIZE.read(environment)),
             job=hashlib.sha256(origin.encode()).hexdigest()[:16],
-            num_restarts=int(environment.get("TORCHELASTIC_RESTART_COUNT", "0")),
+            num_restarts=int(TORCHELASTIC_RESTART_COUNT.read(environment)),
         )
 
     @property
@@ -227,8 +236,8 @@ def _join(world: World) -> None:
     backend = "gloo"
     if torch.cuda.is_available():
         num_gpus = torch.cuda.device_count()
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % num_gpus)
-        if int(os.environ.get("LOCAL_WORLD_SIZE", "1")) <= num_gpus and torch.distributed.is_nccl_available():
+        torch.cuda.set_device(int(LOCAL_RANK.read()) % num_gpus)
+        if int(LOCAL_WORLD_SIZE.read()) <= num_gpus and torch.distributed.is_nccl_available():
             backend = "cpu:gloo,cuda:nccl"  # what is agreed on the CPU does not wait for the GPU
     with _in_touch():
         store, _, _ = next(torch.distributed.rendezvous("env://", world.rank, world.size))  # type: ignore[attr-defined]

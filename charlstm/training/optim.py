@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from charlstm.config import Device, Precision, TrainConfig
+from charlstm.environment import is_zero_gpu
 from charlstm.errors import ConfigError
-from charlstm.hosting import is_zero_gpu
 from charlstm.kernel import lstm as kernel
 from charlstm.model import CharLSTM, State
 

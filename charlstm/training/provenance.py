@@ -10,8 +10,8 @@ import torch
 from charlstm import __version__
 from charlstm.checkpoint import Provenance
 from charlstm.config import ModelConfig, Settings, TrainConfig
-from charlstm.cores import available_cpus
 from charlstm.corpus import Corpus
+from charlstm.cpus import available_cpus
 from charlstm.evaluation import final_validation
 from charlstm.events import Evaluated, Event
 from charlstm.language_model import LanguageModel

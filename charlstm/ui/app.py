@@ -9,18 +9,18 @@ import gradio as gr
 import torch
 from starlette.middleware import Middleware
 
-from charlstm.flags import App
+from charlstm.environment import is_public, limits
 from charlstm.formatting import escape_html
-from charlstm.hosting import is_public, limits
-from charlstm.hub.keeping import Housekeeper
 from charlstm.kernel.build import compiler_note
 from charlstm.places import page_checkpoints_dir
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
-from charlstm.ui import assets, hub_tab, server, sheet, surprisal_text
+from charlstm.space.backup import BackupThread
+from charlstm.space.zero_gpu import declare_gpu_function
+from charlstm.ui import assets, hub_tab, server, surprisal_text
 from charlstm.ui.components import PRIVATE
-from charlstm.ui.crowd import look_less_often, prepare_for_crowds, settle
 from charlstm.ui.generate_tab import build_generate_tab
+from charlstm.ui.gradio_patches import LAUNCH_OPTIONS, freeze_startup_objects, patch_page
 from charlstm.ui.hub_tab import build_hub_tab
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
@@ -28,7 +28,6 @@ from charlstm.ui.sessions import MOST_SESSIONS
 from charlstm.ui.theme import CSS, THEME
 from charlstm.ui.train_form import KEPT
 from charlstm.ui.train_tab import build_status_line, build_train_tab, run_of
-from charlstm.ui.zero_gpu import declare_gpu_function
 
 _GENERATE = "generate"
 _QUEUE = 256  # events waiting; a Space on shared hardware would otherwise allow one
@@ -39,7 +38,7 @@ def launch_options() -> dict[str, Any]:
     """For `launch` of the page, here and in tests."""
     return {
         "theme": THEME,
-        "css": CSS + sheet.CSS + surprisal_text.CSS + hub_tab.CSS + assets.css(),
+        "css": CSS + surprisal_text.CSS + hub_tab.CSS + assets.css(),
         "head": assets.head(),
         "footer_links": ["api", "gradio", "settings"],
         "max_file_size": "200mb",
@@ -47,10 +46,10 @@ def launch_options() -> dict[str, Any]:
         "run_history": False,  # or each text would be kept a second time, in the browser
         "ssr_mode": False,
         "mcp_server": importlib.util.find_spec("mcp") is not None,  # comes with gradio[mcp]
-        "_frontend": False,  # or launching fails where the first answer takes over 3 seconds, as on a busy machine
         "state_session_capacity": MOST_SESSIONS,
         "max_threads": 100,  # of writers, each of which sits in one
         "app_kwargs": {"middleware": [Middleware(assets.Compressed)]},
+        **LAUNCH_OPTIONS,
     }
 
 
@@ -95,10 +94,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
         hub_shown.select(hub.refreshed, hub.model, hub.model, queue=False, **PRIVATE)
         train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
     page.queue(max_size=_QUEUE)
-    look_less_often(page._queue)
-    prepare_for_crowds()
-    assets.put_first()
-    server.install()
+    patch_page(page, assets.first_script(), server.start_server)
     return page
 
 
@@ -109,14 +105,14 @@ def owner_note() -> str:
 
 def _warm_up(shelf: ModelRegistry) -> None:
     shelf.warm_up()
-    settle()
+    freeze_startup_objects()
 
 
-def serve(flags: App) -> None:
+def serve(host: str | None, port: int | None, checkpoints_dir: Path | None) -> None:
     """Serve the page until interrupted; prints its address."""
-    checkpoints_dir = flags.checkpoints_dir or page_checkpoints_dir()
+    checkpoints_dir = checkpoints_dir or page_checkpoints_dir()
     torch.set_num_threads(1)  # a text is written by one; the other cores are for other visitors and for runs
     page = build(checkpoints_dir, warms_up=True)
-    Housekeeper(RunStore(checkpoints_dir)).start()
+    BackupThread(RunStore(checkpoints_dir)).start()
     largest = {"max_file_size": f"{limits().max_corpus_mb:.0f}mb"} if limits().max_corpus_mb else {}
-    page.launch(server_name=flags.host, server_port=flags.port, **{**launch_options(), **largest})
+    page.launch(server_name=host, server_port=port, **{**launch_options(), **largest})

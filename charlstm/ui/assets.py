@@ -1,15 +1,11 @@
 """The page's own code and looks, as files beside this module; they are sent with the page, so it asks no other host."""
 
-from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 
-from gradio.routes import templates
-from jinja2 import BaseLoader, Environment
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_FIRST = "frames.js"  # before Gradio's own, which keep the functions of the window that they find
 _SCRIPTS = ("dom.js", "chart.js", "page_state.js", "samples.js", "run_panel.js", "run_table.js")  # in this order
 _FOLDER = "static"
 _WORTH_IT = 4000  # bytes: an answer of a tick is smaller, once a page has the run
@@ -27,10 +23,10 @@ def css() -> str:
     return _read("train.css")
 
 
-def put_first() -> None:
-    """Have every page of this process begin with the script that must run before Gradio's; `head` comes after those."""
-    if not isinstance(templates.env.loader, _WithFirst):
-        templates.env.loader = _WithFirst(templates.env.loader)
+@cache
+def first_script() -> str:
+    """Return the script that must run before Gradio's, which keep the functions of the window that they find."""
+    return _read("idle_frames.js")
 
 
 class Compressed:
@@ -46,18 +42,6 @@ class Compressed:
         """What is streamed, and whole files, pass as they are."""
         is_worth_it = scope["type"] == "http" and scope["path"].endswith(("/", "/component_server"))
         await (self._compressed if is_worth_it else self._app)(scope, receive, send)
-
-
-class _WithFirst(BaseLoader):
-    """Templates of `loader`, with our script at the beginning of their heads."""
-
-    def __init__(self, loader: BaseLoader | None) -> None:
-        self._loader = loader or BaseLoader()
-
-    def get_source(self, environment: Environment, template: str) -> tuple[str, str | None, Callable[[], bool] | None]:
-        source, path, is_current = self._loader.get_source(environment, template)
-        script = f"<script>\n{{% raw %}}{_read(_FIRST)}{{% endraw %}}</script>"
-        return source.replace("<head>", f"<head>\n{script}", 1), path, is_current
 
 
 def _read(name: str) -> str:

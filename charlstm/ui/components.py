@@ -1,6 +1,5 @@
 """Form controls made from config fields, which give label, unit, bounds, default and explanation."""
 
-import os
 from typing import Any, get_args
 
 import gradio as gr
@@ -8,6 +7,7 @@ from gradio.utils import get_space
 from pydantic import BaseModel
 
 from charlstm.config import bounds_of, help_text, suggestions_of, unit_of
+from charlstm.environment import OAUTH_CLIENT_ID, OAUTH_CLIENT_SECRET
 
 # For events of the page itself: not part of the API, and without the overlay on what they update.
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -24,7 +24,7 @@ def has_sign_in() -> bool:
 
     Elsewhere Gradio's button would sign everyone in with the machine's own account.
     """
-    return bool(get_space() and os.environ.get("OAUTH_CLIENT_ID") and os.environ.get("OAUTH_CLIENT_SECRET"))
+    return bool(get_space() and OAUTH_CLIENT_ID.text() and OAUTH_CLIENT_SECRET.text())
 
 
 def field_label(config: BaseModel, name: str) -> str:

@@ -15,9 +15,9 @@ from gradio.utils import get_upload_folder
 
 from charlstm.config import Encoding
 from charlstm.corpus import DATASETS, Corpus, decode, is_address, is_available_offline, open_corpus, open_file
+from charlstm.environment import limits
 from charlstm.errors import CharLSTMError, CorpusError
 from charlstm.formatting import capitalize, error_text, escape_html
-from charlstm.hosting import limits
 from charlstm.runs.retention import UPLOADS
 
 UPLOAD, PASTE, ADDRESS = "file", "pasted", "address"

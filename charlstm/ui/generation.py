@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from charlstm.config import SampleConfig, plain_lines, validate
+from charlstm.config import SampleConfig, plain_lines
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.generation.stream import default_prompt
 from charlstm.language_model import LanguageModel
@@ -70,7 +70,7 @@ class GenerationRequest:
     @classmethod
     def of(cls, model: Any, prompt: Any, values: Mapping[str, Any], page: Any = None) -> "GenerationRequest":
         """Check the values of a form or an API call; raises `CharLSTMError` in one sentence."""
-        config = validate(SampleConfig, values)
+        config = SampleConfig(**values)
         if not isinstance(prompt, str) or not isinstance(model, str | None):
             raise ConfigError("model and prompt must be texts.")
         prompt = plain_lines(prompt)
@@ -109,7 +109,7 @@ def parse_link(query: Mapping[str, str]) -> tuple[str | None, str, dict[str, Any
     known = {name: query[name] for name in SETTINGS if name in query}
     if not known and "prompt" not in query:
         return None
-    return query.get("model"), query.get("prompt", ""), validate(SampleConfig, known).model_dump()
+    return query.get("model"), query.get("prompt", ""), SampleConfig(**known).model_dump()
 
 
 class ActiveRequests:

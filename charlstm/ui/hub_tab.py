@@ -14,19 +14,19 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 
+from charlstm.environment import is_public
 from charlstm.errors import CharLSTMError, HubError
 from charlstm.formatting import error_text, escape_html
-from charlstm.hosting import is_public
 from charlstm.hub.card import CURVE_FILE
-from charlstm.hub.client import Followed, Step, acting_token, hub_address
+from charlstm.hub.client import BackgroundCall, Progress, hub_address, write_token
 from charlstm.hub.pull import pull
-from charlstm.hub.push import Parcel, pack, push
+from charlstm.hub.push import ModelFiles, build_files, push
 from charlstm.runs.history import RunHistory
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
 from charlstm.ui.components import GROWING, PRIVATE, has_sign_in
 from charlstm.ui.models import ModelRegistry
-from charlstm.ui.sheet import sheet, written
+from charlstm.ui.text_viewer import build_text_viewer
 
 _PRIVATE, _PUBLIC = "private", "public"
 _CONCURRENCY = 4  # visitors who publish or fetch at the same time
@@ -86,30 +86,29 @@ def _build_publish(registry: ModelRegistry, store: RunStore) -> gr.Dropdown:
         publish = gr.Button("Publish", variant="primary", interactive=False)
     message = gr.HTML(elem_id="publish-said")
     files = gr.HTML(elem_id="publish-files")
-    card = sheet("Model card", "What will be sent appears here before anything is.", height_rem=24, elem_id="card")
+    card = build_text_viewer("Model card", "What will be sent appears here before anything is.", elem_id="card")
     shown = gr.State(_NO_DIGEST)
 
     def look(*publication: Any) -> list[Any]:
         try:
-            parcel = _pack_model(registry, store, _Publication(*publication))
+            model_files = _build_files(registry, store, _Publication(*publication))
         except CharLSTMError as error:
             return [_problem(error), *_clear_preview()[1:]]
-        sheet_value = written(text=parcel.card, is_code=True)
-        return ["", _files_html(parcel), sheet_value, parcel.digest, gr.update(interactive=True)]
+        return ["", _files_html(model_files), model_files.card, model_files.digest, gr.update(interactive=True)]
 
     def send(
         request: gr.Request, oauth: gr.OAuthToken | None, digest: str, visible: str, *publication: Any
     ) -> Iterator[list[Any]]:
-        yield [_step_html(Step("packing")), gr.update(interactive=False)]
+        yield [_step_html(Progress("packing")), gr.update(interactive=False)]
         try:
             token = _token(request, oauth)
-            parcel = _pack_model(registry, store, _Publication(*publication))
-            if parcel.digest != digest:
+            model_files = _build_files(registry, store, _Publication(*publication))
+            if model_files.digest != digest:
                 raise HubError("this is not what was shown; press Show what will be sent, then Publish.")
-            followed = Followed(lambda report: push(parcel, token, visible != _PUBLIC, None, report))
-            for step in followed:
+            call = BackgroundCall(lambda report: push(model_files, token, visible != _PUBLIC, None, report))
+            for step in call:
                 yield [_step_html(step), gr.skip()]
-            yield [_published_html(followed.result), gr.update(interactive=True)]
+            yield [_published_html(call.result), gr.update(interactive=True)]
         except CharLSTMError as error:
             yield [_problem(error), gr.update(interactive=True)]
 
@@ -125,7 +124,7 @@ def _build_publish(registry: ModelRegistry, store: RunStore) -> gr.Dropdown:
 
 def _clear_preview() -> list[Any]:
     """Return updates that empty the preview and disable Publish: the form has changed since the preview was made."""
-    return ["", "", written(), _NO_DIGEST, gr.update(interactive=False)]
+    return ["", "", "", _NO_DIGEST, gr.update(interactive=False)]
 
 
 def _build_fetch(store: RunStore) -> None:
@@ -144,13 +143,13 @@ def _build_fetch(store: RunStore) -> None:
     message = gr.HTML(elem_id="fetch-said")
 
     def bring(repo_id: str | None, wanted: str | None) -> Iterator[list[Any]]:
-        yield [_step_html(Step("asking the Hub")), gr.update(interactive=False)]
+        yield [_step_html(Progress("asking the Hub")), gr.update(interactive=False)]
         try:
             name = (wanted or "").strip()[:_LONGEST] or None  # a program may omit the field
-            followed = Followed(lambda report: pull((repo_id or "")[:_LONGEST], store, None, name, report))
-            for step in followed:
+            call = BackgroundCall(lambda report: pull((repo_id or "")[:_LONGEST], store, None, name, report))
+            for step in call:
                 yield [_step_html(step), gr.skip()]
-            here = f"<b>{escape_html(followed.result)}</b> is among your models now; choose it in the tab Generate."
+            here = f"<b>{escape_html(call.result)}</b> is among your models now; choose it in the tab Generate."
             yield [f'<div class="hub-said" role="status">{here}</div>', gr.update(interactive=True)]
         except CharLSTMError as error:
             yield [_problem(error), gr.update(interactive=True)]
@@ -164,7 +163,7 @@ def _token(request: gr.Request, oauth: gr.OAuthToken | None) -> str:
     """Return the visitor's token on a Space, elsewhere this machine's; raises `HubError` for requests from others."""
     if not is_public() and not _is_local(request):
         raise HubError("the login of this machine acts only for whoever sits at it; publish from there.")
-    return acting_token(oauth.token if oauth else None)
+    return write_token(oauth.token if oauth else None)
 
 
 def _is_local(request: gr.Request) -> bool:
@@ -182,32 +181,32 @@ def _is_local(request: gr.Request) -> bool:
     return is_direct and asked_for in (*_LOOPBACK, "localhost") and not any(name in headers for name in _PROXY_HEADERS)
 
 
-def _pack_model(registry: ModelRegistry, store: RunStore, publication: _Publication) -> Parcel:
-    """Pack a model for the Hub; only a name in the registry opens anything, never a visitor's path."""
+def _build_files(registry: ModelRegistry, store: RunStore, publication: _Publication) -> ModelFiles:
+    """Build a model's files for the Hub; only a name in the registry opens anything, never a visitor's path."""
     registry.load(publication.model)
     folder = RunDir(store.root / str(publication.model))
     history = RunHistory(folder)
     history.poll()
     try:
         repo_id, language = (publication.repo_id or "")[:_LONGEST], (publication.language or "").strip() or None
-        return pack(folder.path, repo_id, history, language)
+        return build_files(folder.path, repo_id, history, language)
     except CharLSTMError as error:
         raise HubError(str(error).replace(f"{store.root}{os.sep}", "")) from None
 
 
-def _files_html(parcel: Parcel) -> str:
+def _files_html(model_files: ModelFiles) -> str:
     rows = "".join(
-        f"<tr><td>{escape_html(name)}</td><td>{len(data):,} bytes</td></tr>" for name, data in parcel.files.items()
+        f"<tr><td>{escape_html(name)}</td><td>{len(data):,} bytes</td></tr>" for name, data in model_files.files.items()
     )
-    picture = base64.b64encode(parcel.files.get(CURVE_FILE, b"")).decode()
+    picture = base64.b64encode(model_files.files.get(CURVE_FILE, b"")).decode()
     drawn = f'<img src="data:image/png;base64,{picture}" alt="The loss curve that will be sent">' if picture else ""
     return (
-        f'<table class="hub-files"><caption>To {escape_html(parcel.repo_id)}, these files and nothing else</caption>'
+        f'<table class="hub-files"><caption>To {escape_html(model_files.repo_id)}, these files and nothing else</caption>'
         f"<tbody>{rows}</tbody></table>{drawn}"
     )
 
 
-def _step_html(step: Step) -> str:
+def _step_html(step: Progress) -> str:
     share = f'value="{step.num_bytes / step.total_bytes:.4f}"' if step.total_bytes else ""
     size = f" · {step.num_bytes / 1e6:,.1f} of {step.total_bytes / 1e6:,.1f} MB" if step.total_bytes else ""
     return (
@@ -239,5 +238,9 @@ CSS = """
 #publish-files td { padding: 0.15rem 0; border: 0; border-bottom: 1px solid var(--border-color-primary); }
 #publish-files td:last-child { text-align: right; white-space: nowrap; }
 #publish-files img { width: min(100%, 26rem); margin: 0.8rem 0 0; border-radius: 0.3rem; }
-#card .sheet { max-width: 100%; }
+#card .sheet-head { display: flex; justify-content: space-between; align-items: baseline; font-size: 0.9rem; }
+#card button { font-size: 0.8rem; padding: 0.1rem 0.6rem; border: 1px solid var(--border-color-primary);
+  border-radius: 0.3rem; cursor: pointer; }
+#card .sheet { height: 24rem; max-width: 100%; border: 0; }
+#card .sheet:empty::before { content: attr(data-placeholder); opacity: 0.75; }
 """

@@ -13,9 +13,10 @@ from typing import Any
 from charlstm.checkpoint import MODEL_FILE
 from charlstm.config import SampleConfig
 from charlstm.corpus import DATASETS, Corpus, is_available_offline, open_corpus, open_file
+from charlstm.environment import is_public
 from charlstm.errors import CharLSTMError, CheckpointError
-from charlstm.hosting import BUNDLED, is_public
 from charlstm.language_model import LanguageModel
+from charlstm.places import BUNDLED
 from charlstm.runs.access import can_read, is_space_owner
 from charlstm.runs.run_dir import RunDir
 

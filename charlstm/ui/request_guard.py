@@ -14,7 +14,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from charlstm.hosting import ALLOWED_HOSTS
+from charlstm.environment import ALLOWED_HOSTS
 from charlstm.ui.request_body import BoundedUpload, JsonReader, RequestRefused, has_body
 from charlstm.ui.trusted_hosts import TrustedHosts, is_origin_of
 
@@ -91,15 +91,15 @@ def check_source(scope: Scope, headers: Headers, hosts: TrustedHosts) -> None:
             raise RequestRefused(
                 403,
                 f"{host[:100]!r} is not known as a name of this app: open it under its own address, or name the host "
-                f"in {ALLOWED_HOSTS} where it is started.",
+                f"in {ALLOWED_HOSTS.name} where it is started.",
             )
     if hosts.behind_a_hub:
         asked += hosts.names
     if _is_foreign(scope, headers, asked) and not hosts.has_origin(headers.get("origin", "")):
         raise RequestRefused(
             403,
-            f"A page of another site may not use this app; its origin can be named in {ALLOWED_HOSTS} where the app is "
-            "started.",
+            f"A page of another site may not use this app; its origin can be named in {ALLOWED_HOSTS.name} where the "
+            "app is started.",
         )
 
 

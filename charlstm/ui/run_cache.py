@@ -13,7 +13,7 @@ from typing import Any
 
 from charlstm.checkpoint import MODEL_FILE
 from charlstm.errors import RunError
-from charlstm.hosting import BUNDLED
+from charlstm.places import BUNDLED
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary
 from charlstm.runs.run_dir import ACTIVE

@@ -13,7 +13,7 @@ import gradio as gr
 from charlstm.checkpoint import MODEL_FILE
 from charlstm.errors import CharLSTMError, RunError
 from charlstm.formatting import error_text
-from charlstm.hosting import BUNDLED
+from charlstm.places import BUNDLED
 from charlstm.runs.access import can_control, is_space_owner, require_control
 from charlstm.runs.manager import RunSummary
 from charlstm.runs.run_dir import ACTIVE, Extension

@@ -7,7 +7,6 @@ limit of open files prints a traceback for each failed accept (*measured*: 39 MB
 import asyncio
 import errno
 import logging
-import os
 import socket
 import sys
 import threading
@@ -21,7 +20,9 @@ from gradio import http_server
 from gradio.routes import App
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from charlstm.environment import GRADIO_NUM_PORTS, GRADIO_SERVER_NAME, GRADIO_SERVER_PORT
 from charlstm.errors import CharLSTMError, ConfigError
+from charlstm.ui.gradio_patches import use_session_states
 from charlstm.ui.request_guard import RequestGuard
 from charlstm.ui.sessions import OpenPages, SessionStates
 from charlstm.ui.trusted_hosts import TrustedHosts
@@ -33,7 +34,6 @@ _MOST_CONNECTIONS = 4000
 _BACKLOG = 100  # asyncio tries to accept this many at once, and reports each failure
 _WARN_SECONDS = 60.0
 _UPLOAD_BYTES = 200_000_000  # where no other limit is set
-_FIRST_PORT, _NUM_PORTS = 7860, 100
 _REFUSED_SECONDS = 0.5  # a refused connection stays open this long, so that its client can read the reason
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
@@ -139,7 +139,7 @@ def start_server(
     app: App, server_name: str | None = None, server_port: int | None = None, **_tls: object
 ) -> tuple[str, int, str, Server]:
     """Replace Gradio's function of this name; raises `ConfigError` if no port can be bound."""
-    host = (server_name or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1").strip("[]")
+    host = (server_name or GRADIO_SERVER_NAME.read()).strip("[]")
     sockets = _bind_free(host, server_port)
     port = int(sockets[0].getsockname()[1])
     BoundedConnection.most_connections = _connection_limit()
@@ -155,20 +155,14 @@ def _guard_app(app: App, host: str) -> RequestGuard:
     """Put `app` behind the request checks, and protect the sessions of open pages from a flood of new ones."""
     blocks = app.get_blocks()
     pages = OpenPages(app)
-    app.state_holder = SessionStates(pages)
-    app.state_holder.set_blocks(blocks)
+    use_session_states(app, SessionStates(pages))
     hosts = TrustedHosts.from_environment(host)
     return RequestGuard(pages, hosts, blocks.blocks, blocks.max_file_size or _UPLOAD_BYTES)
 
 
-def install() -> None:
-    """Make Gradio's `launch` start this server."""
-    http_server.start_server = start_server  # type: ignore[assignment]
-
-
 def _bind_free(host: str, port: int | None) -> list[socket.socket]:
-    first = int(os.environ.get("GRADIO_SERVER_PORT") or _FIRST_PORT)
-    number = int(os.environ.get("GRADIO_NUM_PORTS") or _NUM_PORTS)
+    first = GRADIO_SERVER_PORT.read()
+    number = GRADIO_NUM_PORTS.read()
     tried = [port] if port is not None else list(range(first, min(first + max(number, 1), 65536)))
     sockets, reason = _bind_first(host, tried)
     if not sockets:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from charlstm.config import PRESET_SUMMARIES, PRESETS, ModelConfig, Settings, TrainConfig, validate
+from charlstm.config import PRESET_SUMMARIES, PRESETS, ModelConfig, Settings, TrainConfig
 from charlstm.corpus import DATASETS, default_corpus
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import capitalize, error_text, escape_html, format_duration, format_nats
@@ -249,7 +249,7 @@ def _problem(name: str, value: Any) -> str:
         return "Missing."
     cls = ModelConfig if name in ModelConfig.model_fields else TrainConfig
     try:
-        validate(cls, {name: _integral(value)})
+        cls(**{name: _integral(value)})
     except CharLSTMError as error:
         return capitalize(str(error).split("; ", 1)[-1])
     return ""

@@ -6,17 +6,22 @@ owner allowed. A numeric address can't be rebound; every one is accepted.
 """
 
 import ipaddress
-import os
-import re
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from charlstm.environment import (
+    ALLOWED_HOSTS,
+    GRADIO_ROOT_PATH,
+    GRADIO_SERVER_NAME,
+    GRADIO_SHARE,
+    SPACE_HOST,
+    is_space,
+    parse_host,
+)
 from charlstm.errors import ConfigError
-from charlstm.hosting import ALLOWED_HOSTS, is_space
 
-_HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\[\]:/\\@\s?#,]+)(?::(?P<port>\d{1,5}))?")
 _PORTS = {"http": 80, "https": 443}
 _HUB = "https://huggingface.co"
 _SPACES_SUFFIX = ".hf.space"
@@ -36,15 +41,14 @@ class TrustedHosts:
     @classmethod
     def from_environment(cls, server_name: str | None) -> "TrustedHosts":
         """Read the owner's choice from the environment, for a page served at `server_name`; raises `ConfigError`."""
-        entries = [each for each in re.split(r"[,\s]+", os.environ.get(ALLOWED_HOSTS, "")) if each]
-        if "://" in (root := os.environ.get("GRADIO_ROOT_PATH", "").strip()):
-            entries.append(root)
+        root = GRADIO_ROOT_PATH.read()
+        entries = [*ALLOWED_HOSTS.read(), *([root] if "://" in root else [])]
         urls = [each for each in entries if "://" in each]
         named = [_name_of(each) for each in entries]
-        names = {*named, *_own_names(server_name or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1")}
-        endings = [_SHARE_LINKS_SUFFIX] if os.environ.get("GRADIO_SHARE", "").lower() == "true" else []
+        names = {*named, *_own_names(server_name or GRADIO_SERVER_NAME.read())}
+        endings = [_SHARE_LINKS_SUFFIX] if GRADIO_SHARE.text().lower() == "true" else []
         if is_space():
-            names |= {_name_of(each) for each in os.environ.get("SPACE_HOST", "").split(",") if each.strip()}
+            names |= {_name_of(each) for each in SPACE_HOST.text().split(",") if each.strip()}
             endings.append(_SPACES_SUFFIX)
         origins = frozenset(origin for each in urls if (origin := origin_of(each)))
         return cls(frozenset(names), tuple(endings), origins, is_space())
@@ -68,14 +72,6 @@ class TrustedHosts:
         hub = [_HUB, f"https://*{_SPACES_SUFFIX}"] if self.behind_a_hub else []
         named = [_source(*origin) for origin in sorted(self.origins, key=str)]
         return " ".join(["'self'", *hub, *named])
-
-
-def parse_host(host: str) -> tuple[str, int | None] | None:
-    """Return name (lower case, without brackets) and port of a Host header; `None` if it is malformed."""
-    found = _HOST.fullmatch(host.strip())
-    if found is None:
-        return None
-    return found["name"].lower().strip("[]").rstrip("."), int(found["port"]) if found["port"] else None
 
 
 def origin_of(url: str) -> tuple[str, str, int | None] | None:
@@ -103,10 +99,7 @@ def is_origin_of(origin: str, hosts: Iterable[str]) -> bool:
 def _name_of(entry: str) -> str:
     parsed = parse_host(urlsplit(entry).netloc if "://" in entry else entry)
     if parsed is None:
-        raise ConfigError(
-            f"{entry[:100]!r} in {ALLOWED_HOSTS} or GRADIO_ROOT_PATH is neither a host nor an origin; write them as in "
-            "example.org,https://example.org."
-        )
+        raise ConfigError(f"{entry[:100]!r} is no host; write it as in example.org.")
     return parsed[0]
 
 

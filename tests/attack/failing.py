@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 
 from charlstm.checkpoint import load_model, load_training_state, save_model, save_training_state
+from charlstm.cli.control import describe_run
 from charlstm.config import ModelConfig, Settings
 from charlstm.errors import CharLSTMError
 from charlstm.model import CharLSTM
-from charlstm.runs.commands import describe_run
 from charlstm.runs.manager import RunManager
 from charlstm.runs.worker import run_training
 from charlstm.vocabulary import Vocabulary

@@ -17,10 +17,10 @@ from mutations import TIMES, damaged, damaged_json, damaged_tensors
 from records import FINISHED, STARTED, lines, sampled
 
 from charlstm.checkpoint import load_model, load_training_state, save_model, save_training_state
+from charlstm.cli.control import describe_run
 from charlstm.config import ModelConfig, Settings
 from charlstm.errors import CharLSTMError, CheckpointError
 from charlstm.model import CharLSTM
-from charlstm.runs.commands import describe_run
 from charlstm.runs.continuation import inherit_sizes, read_model_header
 from charlstm.runs.control import Control
 from charlstm.runs.manager import RunManager

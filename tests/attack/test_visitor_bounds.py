@@ -323,7 +323,7 @@ class TestLogins:
         self, monkeypatch: pytest.MonkeyPatch, told: dict[str, str]
     ) -> None:
         monkeypatch.delenv("CHARLSTM_PUBLIC")
-        monkeypatch.setattr("charlstm.ui.hub_tab.acting_token", lambda _: "hf_owner")
+        monkeypatch.setattr("charlstm.ui.hub_tab.write_token", lambda _: "hf_owner")
         assert _token(self.request(), None) == "hf_owner"
         headers = {name: value for name, value in told.items() if name != "http"}
         with pytest.raises(HubError, match="whoever sits at it"):

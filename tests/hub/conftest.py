@@ -8,7 +8,7 @@ import pytest
 from loopback import OWNER, LoopbackHub, loopback_hub
 
 from charlstm.cli import main
-from charlstm.hub.push import Parcel, pack
+from charlstm.hub.push import ModelFiles, build_files
 from charlstm.runs.history import RunHistory
 from charlstm.runs.run_dir import RunDir
 
@@ -56,12 +56,12 @@ def history(trained: Path) -> RunHistory:
 
 
 @pytest.fixture(scope="session")
-def packed(trained: Path) -> Parcel:
-    return pack(trained, "owner/tiny")
+def packed(trained: Path) -> ModelFiles:
+    return build_files(trained, "owner/tiny")
 
 
 @pytest.fixture
-def published(hub: LoopbackHub, packed: Parcel) -> Parcel:
+def published(hub: LoopbackHub, packed: ModelFiles) -> ModelFiles:
     """What is to be sent to a repository that is there already."""
     hub.add("owner/tiny", {"README.md": b"before"}, private=True)
     return packed

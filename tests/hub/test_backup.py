@@ -8,10 +8,10 @@ from loopback import OWNER, Fault, LoopbackHub
 from waiting import wait_until
 
 from charlstm.errors import HubError
-from charlstm.hub.keeping import Backup, Housekeeper
 from charlstm.runs.retention import Trash
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
+from charlstm.space.backup import Backup, BackupThread
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def backup_of(store: RunStore) -> Backup:
 def test_a_run_is_kept_privately_and_comes_back_byte_for_byte(hub: LoopbackHub, store: RunStore) -> None:
     first = backup_of(store)
     assert first.restore() == []
-    assert first.keep() == ["mine"]
+    assert first.upload_changed() == ["mine"]
     assert hub.model("owner/runs").private
     before = contents(store.root / "mine")
     shutil.rmtree(store.root)  # the Space starts anew, on an empty disk
@@ -54,7 +54,7 @@ def test_a_run_is_kept_privately_and_comes_back_byte_for_byte(hub: LoopbackHub, 
     assert second.restore() == ["mine"]
     assert contents(store.root / "mine") == before
     assert store.get("mine").status() == "completed"
-    assert second.keep() == []
+    assert second.upload_changed() == []
 
 
 def test_a_run_that_arrives_damaged_is_fetched_again_and_never_brought_back_so(
@@ -62,7 +62,7 @@ def test_a_run_that_arrives_damaged_is_fetched_again_and_never_brought_back_so(
 ) -> None:
     first = backup_of(store)
     first.restore()
-    first.keep()
+    first.upload_changed()
     before = contents(store.root / "mine")
     shutil.rmtree(store.root)
     store.root.mkdir()
@@ -78,21 +78,21 @@ def test_a_run_that_arrives_damaged_is_fetched_again_and_never_brought_back_so(
 def test_what_is_bundled_is_not_kept(hub: LoopbackHub, store: RunStore) -> None:
     backup = backup_of(store)
     backup.restore()
-    backup.keep()
+    backup.upload_changed()
     assert not [name for name in hub.model("owner/runs").files() if "bundled" in name]
 
 
 def test_only_what_changed_is_sent_again(hub: LoopbackHub, store: RunStore) -> None:
     backup = backup_of(store)
     backup.restore()
-    backup.keep()
+    backup.upload_changed()
     commits = len(hub.model("owner/runs").trees)
-    assert backup.keep() == []
+    assert backup.upload_changed() == []
     assert len(hub.model("owner/runs").trees) == commits
     log = store.root / "mine" / "worker.log"
     log.write_text("started again\n", encoding="utf-8")
     assert not backup.is_kept(RunDir(store.root / "mine"))
-    assert backup.keep() == ["mine"]
+    assert backup.upload_changed() == ["mine"]
     assert backup.is_kept(RunDir(store.root / "mine"))
 
 
@@ -101,18 +101,18 @@ def test_a_deleted_run_is_forgotten_and_one_that_is_brought_back_is_kept_again(
 ) -> None:
     backup, trash = backup_of(store), Trash(store)
     backup.restore()
-    backup.keep()
+    backup.upload_changed()
     before = _kept(hub)
     deleted = trash.add(RunDir(store.root / "mine"))
     after_a_restart = backup_of(store)
     assert after_a_restart.restore() == []
-    assert after_a_restart.keep() == []
+    assert after_a_restart.upload_changed() == []
     assert _kept(hub) == {}
     trash.restore(deleted)
-    assert after_a_restart.keep() == ["mine"]
+    assert after_a_restart.upload_changed() == ["mine"]
     assert _kept(hub) == before
     trash.add(RunDir(store.root / "mine"))
-    assert after_a_restart.keep() == []
+    assert after_a_restart.upload_changed() == []
     assert _kept(hub) == {}
 
 
@@ -132,7 +132,7 @@ def test_a_name_in_the_repository_that_is_none_of_a_run_is_left_alone(hub: Loopb
 
 def test_the_housekeeper_keeps_what_there_is_and_outlives_a_hub_that_is_away(hub: LoopbackHub, store: RunStore) -> None:
     hub.faults.append(Fault("/commit/", 404, times=1))
-    keeper = Housekeeper(store, round_seconds=0.05)
+    keeper = BackupThread(store, round_seconds=0.05)
     keeper.start()
     try:
         wait_until(lambda: "runs/mine/model.safetensors" in _files(hub), timeout=20)
@@ -143,12 +143,12 @@ def test_the_housekeeper_keeps_what_there_is_and_outlives_a_hub_that_is_away(hub
 def test_runs_come_back_also_when_the_hub_was_away_at_the_start(hub: LoopbackHub, store: RunStore) -> None:
     backup = backup_of(store)
     backup.restore()
-    backup.keep()
+    backup.upload_changed()
     before = contents(store.root / "mine")
     shutil.rmtree(store.root)
     store.root.mkdir()
     hub.faults.append(Fault("/api/repos/create", 502, times=2))
-    keeper = Housekeeper(store, round_seconds=0.05)
+    keeper = BackupThread(store, round_seconds=0.05)
     keeper.start()
     try:
         wait_until((store.root / "mine").is_dir, timeout=20)

@@ -20,7 +20,7 @@ from charlstm.cli import main
 from charlstm.errors import HubError
 from charlstm.events import Evaluated, Progress, Record
 from charlstm.hub.loss_plot import loss_plot_png
-from charlstm.hub.push import pack
+from charlstm.hub.push import build_files
 from charlstm.runs.history import RunHistory
 from charlstm.runs.retention import ORIGIN_FILE
 from charlstm.runs.run_dir import RunDir
@@ -28,7 +28,7 @@ from charlstm.runs.run_dir import RunDir
 
 @pytest.fixture(scope="module")
 def card(trained: Path, history: RunHistory) -> ModelCard:
-    return ModelCard(pack(trained, "owner/tiny", history, "en").card)
+    return ModelCard(build_files(trained, "owner/tiny", history, "en").card)
 
 
 def test_the_metadata_names_library_task_tags_and_language(card: ModelCard) -> None:
@@ -55,21 +55,21 @@ def test_the_metrics_are_those_of_the_run_each_named_by_split_and_method(card: M
 
 
 def test_without_a_language_none_is_claimed(trained: Path) -> None:
-    assert ModelCard(pack(trained, "owner/tiny").card).data.language is None
+    assert ModelCard(build_files(trained, "owner/tiny").card).data.language is None
     for wrong in ("en\ntags: [x]", "en\n", "EN", "english"):
         with pytest.raises(HubError, match="no code of a language"):
-            pack(trained, "owner/tiny", language=wrong)
+            build_files(trained, "owner/tiny", language=wrong)
 
 
 @pytest.mark.parametrize("language", ["no", "code", "multilingual"])
 def test_a_language_stays_text_in_the_metadata(trained: Path, language: str) -> None:
-    assert ModelCard(pack(trained, "owner/tiny", language=language).card).data.language == language
+    assert ModelCard(build_files(trained, "owner/tiny", language=language).card).data.language == language
 
 
 def test_half_a_character_in_the_vocabulary_is_escaped_in_config_json(tmp_path: Path) -> None:
     vocabulary = Vocabulary(("a", "\ud800"))
     LanguageModel.create(vocabulary, ModelConfig(hidden_size=4), seed=1).save(tmp_path)
-    assert json.loads(pack(tmp_path, "owner/half").files["config.json"])["vocabulary"] == ["a", "\ud800"]
+    assert json.loads(build_files(tmp_path, "owner/half").files["config.json"])["vocabulary"] == ["a", "\ud800"]
 
 
 def test_the_recipe_trains_the_same_model_again(card: ModelCard, trained: Path, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def tuned(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestTheCardOfAFineTunedModel:
     def test_names_what_it_began_from(self, tuned: Path) -> None:
-        card = ModelCard(pack(tuned, "owner/tuned").card)
+        card = ModelCard(build_files(tuned, "owner/tuned").card)
         digest = sha256((tuned.parent / "base" / "model.safetensors").read_bytes()).hexdigest()
         assert card.data.base_model == "owner/tiny"
         assert "fine-tuned" in card.data.tags
@@ -141,7 +141,7 @@ class TestTheCardOfAFineTunedModel:
         shutil.copytree(tuned, tmp_path / "tuned")
         shutil.copytree(tuned.parent / "base", tmp_path / "base")
         (tmp_path / "base" / "model.safetensors").write_bytes((tuned / "model.safetensors").read_bytes())
-        card = ModelCard(pack(tmp_path / "tuned", "owner/tuned").card)
+        card = ModelCard(build_files(tmp_path / "tuned", "owner/tuned").card)
         assert card.data.base_model is None
         assert "fine-tuned from `base`" in card.text
         assert "YOUR_MODEL.safetensors stands for the model" in card.text
@@ -152,7 +152,7 @@ class TestTheCardOfAFineTunedModel:
         hub.add("owner/tiny", {"model.safetensors": (trained / "model.safetensors").read_bytes()})
         monkeypatch.chdir(tmp_path)
         (tmp_path / "YOUR_TEXT.txt").write_bytes((trained.parent / "secret.txt").read_bytes())
-        commands = _commands(pack(tuned, "owner/tuned").card)
+        commands = _commands(build_files(tuned, "owner/tuned").card)
         assert [command[0] for command in commands] == ["pull", "train", "resume", "resume"]
         for command in commands:
             assert main(command) == 0
@@ -169,7 +169,7 @@ def test_the_lines_of_plain_pytorch_compute_the_logits(
     )
     file = language_model.save(tmp_path)
     hub.add("owner/plain", {"model.safetensors": file.read_bytes()})
-    lines = re.findall(r"```python\n(.*?)```", pack(tmp_path, "owner/plain").card, re.DOTALL)[1]
+    lines = re.findall(r"```python\n(.*?)```", build_files(tmp_path, "owner/plain").card, re.DOTALL)[1]
     assert "charlstm" not in lines
     assert len([line for line in lines.splitlines() if line]) <= 12
     run: dict[str, Any] = {}
@@ -183,22 +183,22 @@ def test_licence_citation_picture_and_data_set_are_in_the_metadata(repository: P
     bundled = repository / "checkpoints" / "tiny-shakespeare"
     history = RunHistory(RunDir(bundled))
     history.poll()
-    shakespeare = ModelCard(pack(bundled, "owner/shakespeare", history).card)
+    shakespeare = ModelCard(build_files(bundled, "owner/shakespeare", history).card)
     assert shakespeare.data.license == card.data.license == "mit"
     assert shakespeare.data.datasets == ["karpathy/tiny_shakespeare"]
     assert card.data.get("datasets") is None
     assert shakespeare.data.thumbnail.endswith("/owner/shakespeare/resolve/main/loss.png")
     assert "pip install" in shakespeare.text
     assert "```bibtex" in shakespeare.text
-    assert ModelCard(pack(bundled, "owner/x", licence="cc-by-4.0").card).data.license == "cc-by-4.0"
+    assert ModelCard(build_files(bundled, "owner/x", licence="cc-by-4.0").card).data.license == "cc-by-4.0"
     with pytest.raises(HubError, match="is no licence"):
-        pack(bundled, "owner/x", licence="mit\ntags: [x]")
+        build_files(bundled, "owner/x", licence="mit\ntags: [x]")
 
 
 def test_a_text_that_looks_like_markup_stays_inside_its_block(tmp_path: Path) -> None:
     model = LanguageModel.create(Vocabulary(tuple(sorted("`\n<>#-"))), ModelConfig(hidden_size=4), seed=1)
     model.save(tmp_path)
-    card = pack(tmp_path, "owner/hostile").card
+    card = build_files(tmp_path, "owner/hostile").card
     fences = re.findall(r"^(`{3,})text\n(.*?)\n\1$", card, re.DOTALL | re.MULTILINE)
     assert len(fences) == 3
     for fence, text in fences:
@@ -227,7 +227,7 @@ def test_the_curve_is_a_picture_whose_lines_lie_where_the_losses_are(tmp_path: P
 
 
 def test_without_a_curve_there_is_no_picture_and_no_link_to_one(trained: Path) -> None:
-    parcel = pack(trained, "owner/tiny")
+    parcel = build_files(trained, "owner/tiny")
     assert set(parcel.files) == {"model.safetensors", "config.json", "README.md"}
     assert "loss.png" not in parcel.card
 
@@ -235,7 +235,7 @@ def test_without_a_curve_there_is_no_picture_and_no_link_to_one(trained: Path) -
 def test_the_settings_of_a_named_text_need_no_file(repository: Path) -> None:
     """Checked against what the bundled model recorded itself."""
     bundled = repository / "checkpoints" / "tiny-shakespeare"
-    card = pack(bundled, "owner/shakespeare").card
+    card = build_files(bundled, "owner/shakespeare").card
     assert "YOUR_TEXT" not in card
     origin = LanguageModel.load(bundled).provenance
     assert origin is not None

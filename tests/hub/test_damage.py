@@ -8,14 +8,14 @@ from loopback import OWNER, LoopbackHub
 
 from charlstm import LanguageModel
 from charlstm.errors import HubError
-from charlstm.hub.client import Step
+from charlstm.hub.client import Progress
 from charlstm.hub.pull import fetch, pull
-from charlstm.hub.push import Parcel, push
+from charlstm.hub.push import ModelFiles, push
 from charlstm.runs.store import RunStore
 
 
 @pytest.fixture
-def parcel(hub: LoopbackHub, packed: Parcel) -> Parcel:
+def parcel(hub: LoopbackHub, packed: ModelFiles) -> ModelFiles:
     push(packed, OWNER)
     hub.requests.clear()
     return packed
@@ -30,7 +30,7 @@ def _kept(cache: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("place", [20, -5], ids=["in the header", "in the weights"])
-def test_what_is_damaged_once_is_fetched_again(hub: LoopbackHub, parcel: Parcel, place: int) -> None:
+def test_what_is_damaged_once_is_fetched_again(hub: LoopbackHub, parcel: ModelFiles, place: int) -> None:
     fetched: list[int] = []
 
     def damage_once(data: bytes) -> bytes:
@@ -38,7 +38,7 @@ def test_what_is_damaged_once_is_fetched_again(hub: LoopbackHub, parcel: Parcel,
         return _flipped(data, place % len(data)) if len(fetched) == 1 else data
 
     hub.damage = damage_once
-    steps: list[Step] = []
+    steps: list[Progress] = []
     assert fetch("owner/tiny", report=steps.append).read_bytes() == parcel.files["model.safetensors"]
     assert len(fetched) == 2
     assert any("damaged" in step.words for step in steps)
@@ -46,7 +46,7 @@ def test_what_is_damaged_once_is_fetched_again(hub: LoopbackHub, parcel: Parcel,
 
 @pytest.mark.parametrize("place", [20, -5], ids=["in the header", "in the weights"])
 def test_what_is_always_damaged_is_told_and_not_kept(
-    hub: LoopbackHub, parcel: Parcel, tmp_path: Path, place: int
+    hub: LoopbackHub, parcel: ModelFiles, tmp_path: Path, place: int
 ) -> None:
     hub.damage = lambda data: _flipped(data, place % len(data))
     store = RunStore(tmp_path / "checkpoints")
@@ -106,7 +106,7 @@ def test_the_bytes_of_a_small_model_are_told_from_the_first_to_the_last(
     monkeypatch.setattr("charlstm.hub.pull._BETWEEN_SECONDS", 0.0)
     data = (repository / "checkpoints" / "tiny-shakespeare" / "model.safetensors").read_bytes()
     hub.add("owner/big", {"model.safetensors": data})
-    steps: list[Step] = []
+    steps: list[Progress] = []
     fetch("owner/big", report=steps.append)
     told = [step.num_bytes for step in steps if step.words == "fetching owner/big"]
     assert told[0] == 0

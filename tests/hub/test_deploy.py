@@ -20,11 +20,13 @@ from packaging.specifiers import SpecifierSet
 from waiting import wait_until
 
 from charlstm.cli import main
+from charlstm.environment import VARIABLES, Limits, env_name
 from charlstm.errors import ConfigError, HubError
-from charlstm.hub.client import Step
-from charlstm.hub.deploy import SpacePlan, deploy, plan_space
+from charlstm.hub.client import Progress
+from charlstm.space.deploy import SpacePlan, deploy, plan_space
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+MODEL = REPOSITORY / "checkpoints" / "tiny-shakespeare"
 _COLORS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}  # all that the Hub knows
 
 
@@ -39,9 +41,7 @@ def requirements(text: str) -> dict[str, Requirement]:
 
 @pytest.fixture(scope="module")
 def plan() -> SpacePlan:
-    return plan_space(
-        "owner/my-space", [REPOSITORY / "checkpoints" / "tiny-shakespeare"], {"CHARLSTM_MAX_MINUTES": "5"}
-    )
+    return plan_space("owner/my-space", [MODEL], {"CHARLSTM_MAX_MINUTES": "5"})
 
 
 @pytest.mark.parametrize("which", ["this repository", "a deployed Space"])
@@ -124,6 +124,8 @@ def test_the_hub_is_asked_once_how_all_files_travel(hub: LoopbackHub, plan: Spac
         ("CHARLSTM_TRASH_DAYS", "soon"),
         ("CHARLSTM_TRASH_DAYS", "nan"),
         ("CHARLSTM_PUBLIC", "yes"),
+        ("CHARLSTM_ALLOWED_HOSTS", "https://"),
+        ("OMP_NUM_THREADS", "0"),
     ],
 )
 def test_a_value_that_would_end_the_space_at_its_start_is_not_sent(hub: LoopbackHub, name: str, value: str) -> None:
@@ -133,10 +135,29 @@ def test_a_value_that_would_end_the_space_at_its_start_is_not_sent(hub: Loopback
     assert hub.requests == []
 
 
-def test_values_that_the_app_takes_are_sent() -> None:
-    given = {"CHARLSTM_MAX_RUNS": "2", "CHARLSTM_TRASH_DAYS": "0.5", "CHARLSTM_PUBLIC": "1", "CHARLSTM_KERNEL": "off",
-             "CHARLSTM_BACKUP_REPO": "owner/runs"}  # fmt: skip
+def test_every_variable_that_suits_a_space_is_sent() -> None:
+    given = {**{env_name(name): "2" for name in Limits.model_fields}, "CHARLSTM_TRASH_DAYS": "0.5",
+             "CHARLSTM_PUBLIC": "1", "CHARLSTM_BACKUP_REPO": "owner/runs", "CHARLSTM_CORPUS_DIR": "/data/texts",
+             "CHARLSTM_KERNEL": "off", "CHARLSTM_ALLOWED_HOSTS": "letters.example https://blog.example:8443",
+             "CC": "clang", "OMP_NUM_THREADS": "2", "XDG_CACHE_HOME": "/data/cache", "XDG_DATA_HOME": "/data",
+             "HF_HOME": "/data/hub", "HF_ENDPOINT": "https://hub.example", "HF_HUB_OFFLINE": "1",
+             "GRADIO_TEMP_DIR": "/data/uploads"}  # fmt: skip
     assert plan_space("owner/s", [], given).variables == given
+    assert set(given) == {name for name, variable in VARIABLES.items() if variable.suits_a_space}
+
+
+def test_a_documented_command_is_understood(hub: LoopbackHub, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["CHARLSTM_TRASH_DAYS=7", "CHARLSTM_ALLOWED_HOSTS=letters.example"]
+    assert main(["deploy", "owner/s", "--dry-run", "--models", str(MODEL), "--variables", *given]) == 0
+    assert "variables: CHARLSTM_TRASH_DAYS=7, CHARLSTM_ALLOWED_HOSTS=letters.example" in capsys.readouterr().out
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("name", ["HF_TOKEN", "SPACE_ID", "GRADIO_SERVER_PORT", "RANK"])
+def test_no_secret_and_nothing_of_the_platforms_is_sent(hub: LoopbackHub, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"no variable {name} to set on a Space; known are"):
+        plan_space("owner/s", [], {name: "1"})
+    assert hub.requests == []
 
 
 def test_the_app_and_the_chosen_models_are_sent_and_nothing_of_the_machine(plan: SpacePlan, trained: Path) -> None:
@@ -179,7 +200,7 @@ def test_a_space_is_made_on_its_hardware_for_accounts_that_have_a_right_to_no_ot
 
 
 def test_a_free_account_gets_the_space_that_it_may_have(hub: LoopbackHub) -> None:
-    steps: list[Step] = []
+    steps: list[Progress] = []
     hub.faults.append(Fault("/api/repos/create", 402, times=1))
     deploy(SpacePlan("owner/my-space", {"README.md": b"---\na: 1\n---\n"}, {}, None), OWNER, report=steps.append)
     assert hub.repos["space/owner/my-space"].created_with["hardware"] == "zero-a10g"
@@ -202,7 +223,7 @@ def test_an_update_replaces_the_app_and_leaves_what_others_put_there(hub: Loopba
 
 
 def test_what_is_wrong_with_a_deployment_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ConfigError, match="no variable CHARLSTM_MAX_MINUTE; known are"):
+    with pytest.raises(ConfigError, match="no variable CHARLSTM_MAX_MINUTE to set on a Space; known are"):
         plan_space("owner/s", [], {"CHARLSTM_MAX_MINUTE": "5"})
     with pytest.raises(HubError, match="no name of a repository"):
         plan_space("space", [])
@@ -215,8 +236,7 @@ def test_a_dry_run_lists_everything_and_asks_the_hub_nothing(
 ) -> None:
     """And the folder it makes starts as a Space would start it: with `SPACE_ID`, and a home that can't be written."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    model = REPOSITORY / "checkpoints" / "tiny-shakespeare"
-    command = ["deploy", "owner/my-space", "--dry-run", "--models", str(model), "--variables", "CHARLSTM_MAX_MINUTES=5"]
+    command = ["deploy", "owner/my-space", "--dry-run", "--models", str(MODEL), "--variables", "CHARLSTM_MAX_MINUTES=5"]
     assert main(command) == 0
     out = capsys.readouterr().out
     folder = Path(out.splitlines()[-1].rpartition(" ")[2])

@@ -13,10 +13,10 @@ from huggingface_hub import HfApi, close_session
 from loopback import OWNER, READER, Fault, LoopbackHub
 
 from charlstm.cli import main
-from charlstm.hub import client, failures
-from charlstm.hub.client import Followed, Step, talking
+from charlstm.hub import client, error_messages
+from charlstm.hub.client import BackgroundCall, Progress, hub_call
 from charlstm.hub.pull import fetch, pull
-from charlstm.hub.push import Parcel, push
+from charlstm.hub.push import ModelFiles, push
 from charlstm.runs.store import RunStore
 
 
@@ -53,7 +53,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     ],
 )
 def test_a_push_that_fails_is_told_changes_nothing_and_completes_the_next_time(
-    hub: LoopbackHub, published: Parcel, slept: list[float], path: str, status: int, expected: str
+    hub: LoopbackHub, published: ModelFiles, slept: list[float], path: str, status: int, expected: str
 ) -> None:
     hub.faults.append(Fault(path, status))
     assert expected in sentence_of(lambda: push(published, OWNER))
@@ -65,7 +65,7 @@ def test_a_push_that_fails_is_told_changes_nothing_and_completes_the_next_time(
 
 
 def test_a_connection_that_breaks_once_is_taken_up_again(
-    hub: LoopbackHub, published: Parcel, slept: list[float]
+    hub: LoopbackHub, published: ModelFiles, slept: list[float]
 ) -> None:
     hub.faults.append(Fault("/put/", 0, times=1))
     push(published, OWNER)
@@ -88,9 +88,9 @@ def test_a_connection_that_breaks_once_is_taken_up_again(
     ],
 )
 def test_a_hub_that_is_busy_once_is_asked_again_and_says_so(
-    hub: LoopbackHub, published: Parcel, slept: list[float], path: str, status: int
+    hub: LoopbackHub, published: ModelFiles, slept: list[float], path: str, status: int
 ) -> None:
-    steps: list[Step] = []
+    steps: list[Progress] = []
     hub.faults.append(Fault(path, status, headers={"Retry-After": "3"} if status == 429 else {}, times=1))
     push(published, OWNER, report=steps.append)
     assert hub.model("owner/tiny").files() == published.files
@@ -103,8 +103,8 @@ def test_a_hub_that_is_busy_once_is_asked_again_and_says_so(
 
 @pytest.mark.usefixtures("slept")
 @pytest.mark.parametrize("path", ["/api/repos/create", "/preupload/", "/put/", "/commit/"])
-def test_trying_again_is_said_only_when_it_is_done(hub: LoopbackHub, published: Parcel, path: str) -> None:
-    steps: list[Step] = []
+def test_trying_again_is_said_only_when_it_is_done(hub: LoopbackHub, published: ModelFiles, path: str) -> None:
+    steps: list[Progress] = []
     hub.faults.append(Fault(path, 503))
     sentence_of(lambda: push(published, OWNER, report=steps.append))
     asked = len([each for each in hub.requests if path in each.path])
@@ -112,7 +112,7 @@ def test_trying_again_is_said_only_when_it_is_done(hub: LoopbackHub, published: 
 
 
 def test_two_repositories_that_are_made_at_once_are_not_asked_for_without_end(
-    hub: LoopbackHub, published: Parcel, slept: list[float]
+    hub: LoopbackHub, published: ModelFiles, slept: list[float]
 ) -> None:
     body = b'{"error": "Cannot create repo: another conflicting operation is in progress"}'
     hub.faults.append(Fault("/api/repos/create", 409, body=body))
@@ -122,14 +122,16 @@ def test_two_repositories_that_are_made_at_once_are_not_asked_for_without_end(
 
 @pytest.mark.usefixtures("slept")
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
-def test_a_pull_asks_a_busy_hub_again(hub: LoopbackHub, published: Parcel, tmp_path: Path, method: str) -> None:
+def test_a_pull_asks_a_busy_hub_again(hub: LoopbackHub, published: ModelFiles, tmp_path: Path, method: str) -> None:
     push(published, OWNER)
     hub.faults += [Fault("/resolve/", 503, method=method, times=1), Fault("/get/", 500, times=1)]
     assert pull("owner/tiny", RunStore(tmp_path / "checkpoints")) == "tiny"
 
 
-def test_a_busy_hub_is_told_while_it_is_asked_again(hub: LoopbackHub, published: Parcel, slept: list[float]) -> None:
-    steps: list[Step] = []
+def test_a_busy_hub_is_told_while_it_is_asked_again(
+    hub: LoopbackHub, published: ModelFiles, slept: list[float]
+) -> None:
+    steps: list[Progress] = []
     hub.faults.append(Fault("/put/", 503, times=2))
     push(published, OWNER, report=steps.append)
     assert len([step for step in steps if "503" in step.words]) == 2
@@ -144,13 +146,13 @@ def test_a_busy_hub_is_told_while_it_is_asked_again(hub: LoopbackHub, published:
 )
 def test_a_long_wait_that_the_hub_asks_for_is_told_and_not_slept_through(
     hub: LoopbackHub,
-    published: Parcel,
+    published: ModelFiles,
     slept: list[float],
     path: str,
     headers: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(failures, "time", SimpleNamespace(time=lambda: 0.0))
+    monkeypatch.setattr(error_messages, "time", SimpleNamespace(time=lambda: 0.0))
     hub.faults.append(Fault(path, 429, headers=headers))
     assert "try again in 2 min 10 s" in sentence_of(lambda: push(published, OWNER))
     assert slept == []
@@ -159,19 +161,19 @@ def test_a_long_wait_that_the_hub_asks_for_is_told_and_not_slept_through(
 @pytest.mark.usefixtures("slept")
 @pytest.mark.parametrize("path", ["/api/repos/create", "/put/", "/commit/"])
 def test_a_hub_that_does_not_answer_is_given_up_and_waiting_is_shown(
-    hub: LoopbackHub, published: Parcel, monkeypatch: pytest.MonkeyPatch, path: str
+    hub: LoopbackHub, published: ModelFiles, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.setattr(client, "_TIMEOUT_SECONDS", 0.25)
     monkeypatch.setattr(client, "_HEARTBEAT_SECONDS", 0.05)
     hub.faults.append(Fault(path, until=threading.Event()))
-    steps: list[Step] = []
-    told = sentence_of(lambda: steps.extend(Followed(lambda report: push(published, OWNER, report=report))))
+    steps: list[Progress] = []
+    told = sentence_of(lambda: steps.extend(BackgroundCall(lambda report: push(published, OWNER, report=report))))
     assert "has not answered" in told
     assert any(step.words.endswith(" s)") for step in steps)
 
 
 @pytest.mark.parametrize("given", ["9" * 99, "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_a_wait_beyond_reason_is_told_in_few_words(hub: LoopbackHub, published: Parcel, given: str) -> None:
+def test_a_wait_beyond_reason_is_told_in_few_words(hub: LoopbackHub, published: ModelFiles, given: str) -> None:
     hub.faults.append(Fault("/preupload/", 429, headers={"Retry-After": given}))
     assert sentence_of(lambda: push(published, OWNER)).endswith("try again another day.")
 
@@ -183,33 +185,33 @@ def test_a_client_made_anew_after_a_refused_connection_waits_no_longer_than_the_
     hub.faults.append(Fault("/api/whoami", until=threading.Event()))
 
     def ask() -> None:
-        with talking("owner/tiny"):
+        with hub_call("owner/tiny"):
             close_session()  # as the library does then
             HfApi(hub.address(), token=OWNER).whoami()
 
     assert "has not answered" in sentence_of(ask)
 
 
-def test_a_hub_that_is_down_is_told_at_once(hub: LoopbackHub, published: Parcel, slept: list[float]) -> None:
+def test_a_hub_that_is_down_is_told_at_once(hub: LoopbackHub, published: ModelFiles, slept: list[float]) -> None:
     hub.close()
     assert "can't be reached" in sentence_of(lambda: push(published, OWNER))
     assert slept == []
     assert "can't be reached" in sentence_of(lambda: fetch("owner/tiny"))
 
 
-def test_a_login_that_is_no_longer_valid_is_told(published: Parcel) -> None:
+def test_a_login_that_is_no_longer_valid_is_told(published: ModelFiles) -> None:
     assert "does not know this login" in sentence_of(lambda: push(published, "hf_revoked"))
 
 
 @pytest.mark.parametrize(("status", "expected"), [(401, "asks for a login"), (403, "may not write to owner/tiny")])
 def test_a_repository_that_may_not_be_made_is_told(
-    hub: LoopbackHub, packed: Parcel, status: int, expected: str
+    hub: LoopbackHub, packed: ModelFiles, status: int, expected: str
 ) -> None:
     hub.faults.append(Fault("/api/repos/create", status))
     assert expected in sentence_of(lambda: push(packed, OWNER))
 
 
-def test_a_name_that_belongs_to_another_is_told(published: Parcel) -> None:
+def test_a_name_that_belongs_to_another_is_told(published: ModelFiles) -> None:
     assert "owner/tiny" in sentence_of(lambda: push(published, READER))
 
 
@@ -226,7 +228,7 @@ def test_a_name_that_belongs_to_another_is_told(published: Parcel) -> None:
     ],
 )
 def test_a_pull_that_fails_leaves_nothing_behind_and_completes_the_next_time(
-    hub: LoopbackHub, published: Parcel, tmp_path: Path, path: str, status: int, expected: str
+    hub: LoopbackHub, published: ModelFiles, tmp_path: Path, path: str, status: int, expected: str
 ) -> None:
     push(published, OWNER)
     hub.faults.append(Fault(path, status))
@@ -237,19 +239,21 @@ def test_a_pull_that_fails_leaves_nothing_behind_and_completes_the_next_time(
     assert pull("owner/tiny", store) == "tiny"
 
 
-def test_a_model_whose_owner_admits_readers_one_by_one_is_told(hub: LoopbackHub, published: Parcel) -> None:
+def test_a_model_whose_owner_admits_readers_one_by_one_is_told(hub: LoopbackHub, published: ModelFiles) -> None:
     push(published, OWNER)
     hub.faults.append(Fault("/resolve/", 403, headers={"X-Error-Code": "GatedRepo"}))
     assert "owner admits" in sentence_of(lambda: fetch("owner/tiny"))
 
 
-def test_an_answer_that_is_none_of_the_hubs_is_told(hub: LoopbackHub, published: Parcel) -> None:
+def test_an_answer_that_is_none_of_the_hubs_is_told(hub: LoopbackHub, published: ModelFiles) -> None:
     hub.faults.append(Fault("/preupload/", 200))
     assert "can't be understood" in sentence_of(lambda: push(published, OWNER))
 
 
 class TestTheCache:
-    def test_that_is_full_is_told(self, hub: LoopbackHub, published: Parcel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_that_is_full_is_told(
+        self, hub: LoopbackHub, published: ModelFiles, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         push(published, OWNER)
 
         def full(**_: object) -> None:
@@ -260,7 +264,7 @@ class TestTheCache:
         assert hub.model("owner/tiny").files() == published.files
 
     def test_and_a_full_disk_behind_it_leave_no_half_of_a_model(
-        self, published: Parcel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+        self, published: ModelFiles, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         push(published, OWNER)
         store = RunStore(tmp_path / "checkpoints")
@@ -275,7 +279,7 @@ class TestTheCache:
         assert pull("owner/tiny", store) == "tiny"
 
     def test_that_can_not_be_written_is_told(
-        self, published: Parcel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+        self, published: ModelFiles, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         push(published, OWNER)
         (tmp_path / "a-file").write_bytes(b"")
@@ -286,7 +290,7 @@ class TestTheCache:
 
 
 def test_offline_mode_serves_what_is_cached_and_tells_the_rest(
-    hub: LoopbackHub, published: Parcel, monkeypatch: pytest.MonkeyPatch
+    hub: LoopbackHub, published: ModelFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push(published, OWNER)
     cached = fetch("owner/tiny")
@@ -308,5 +312,5 @@ def test_the_command_tells_the_sentence_and_ends_with_1(
 
 
 def test_mistakes_of_this_program_are_not_dressed_up_as_the_hubs() -> None:
-    with pytest.raises(AssertionError), talking("owner/tiny"):
+    with pytest.raises(AssertionError), hub_call("owner/tiny"):
         raise AssertionError("an invariant")

@@ -5,9 +5,9 @@ import pytest
 from loopback import OWNER, LoopbackHub
 
 from charlstm.errors import HubError
-from charlstm.hub.names import RepoName, checked_repo, parse_repo
 from charlstm.hub.pull import fetch
-from charlstm.hub.push import Parcel, pack, push
+from charlstm.hub.push import ModelFiles, build_files, push
+from charlstm.hub.repo_names import RepoName, parse_repo, validate_repo_id
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_what_is_pasted_names_a_model(typed: str, revision: str | None) -> None:
 )
 def test_an_address_of_another_kind_is_told_as_what_it_is(typed: str, kind: str, said: str) -> None:
     with pytest.raises(HubError, match=said):
-        checked_repo(typed, kind)  # type: ignore[arg-type]
+        validate_repo_id(typed, kind)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("typed", ["u/s", "spaces/u/s", "https://huggingface.co/spaces/u/s/tree/main"])
 def test_a_space_is_named_with_and_without_its_kind(typed: str) -> None:
-    assert checked_repo(typed, "space") == "u/s"
+    assert validate_repo_id(typed, "space") == "u/s"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_space_is_named_with_and_without_its_kind(typed: str) -> None:
 )
 def test_what_names_no_repository_is_refused(typed: str) -> None:
     with pytest.raises(HubError, match="no name of a repository"):
-        checked_repo(typed)
+        validate_repo_id(typed)
 
 
 def test_the_hub_that_is_set_is_known_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,8 +72,8 @@ def test_the_hub_that_is_set_is_known_by_its_address(monkeypatch: pytest.MonkeyP
     assert parse_repo("https://hub.example:8443/u/m/tree/v2") == RepoName("u/m", "model", "v2")
 
 
-def test_a_pasted_address_is_pushed_to_and_pulled_from(hub: LoopbackHub, trained, packed: Parcel) -> None:  # type: ignore[no-untyped-def]
-    parcel = pack(trained, f"{hub.address()}/owner/tiny/tree/second")
+def test_a_pasted_address_is_pushed_to_and_pulled_from(hub: LoopbackHub, trained, packed: ModelFiles) -> None:  # type: ignore[no-untyped-def]
+    parcel = build_files(trained, f"{hub.address()}/owner/tiny/tree/second")
     assert parcel.repo_id == "owner/tiny"
     push(parcel, OWNER)
     assert "model.safetensors" in hub.model("owner/tiny").files("second")

@@ -17,9 +17,9 @@ from loopback import OWNER, READER, LoopbackHub
 from charlstm import LanguageModel, SampleConfig
 from charlstm.cli import main
 from charlstm.errors import HubError
-from charlstm.hub.client import Step
+from charlstm.hub.client import Progress
 from charlstm.hub.pull import fetch, pull
-from charlstm.hub.push import Parcel, pack, push
+from charlstm.hub.push import ModelFiles, build_files, push
 from charlstm.runs.history import RunHistory
 from charlstm.runs.store import RunStore
 
@@ -40,7 +40,7 @@ def _weights_equal(first: LanguageModel, second: LanguageModel) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_what_was_pushed_is_pulled_weight_for_weight(hub: LoopbackHub, trained: Path, packed: Parcel) -> None:
+def test_what_was_pushed_is_pulled_weight_for_weight(hub: LoopbackHub, trained: Path, packed: ModelFiles) -> None:
     address = push(packed, OWNER)
     assert address.startswith(f"{hub.address()}/owner/tiny/commit/")
     pulled = LanguageModel.from_pretrained("owner/tiny")
@@ -52,7 +52,7 @@ def test_what_was_pushed_is_pulled_weight_for_weight(hub: LoopbackHub, trained: 
 
 
 def test_the_uploaded_file_is_read_with_safetensors_and_json_alone(
-    hub: LoopbackHub, packed: Parcel, pangrams: str, tmp_path: Path
+    hub: LoopbackHub, packed: ModelFiles, pangrams: str, tmp_path: Path
 ) -> None:
     push(packed, OWNER)
     (tmp_path / "fetched").write_bytes(hub.model("owner/tiny").files()["model.safetensors"])
@@ -68,7 +68,7 @@ def test_the_uploaded_file_is_read_with_safetensors_and_json_alone(
 def test_exactly_four_files_are_sent_and_nothing_of_the_machine(
     hub: LoopbackHub, trained: Path, history: RunHistory, pangrams: str
 ) -> None:
-    push(pack(trained, "owner/tiny", history), OWNER)
+    push(build_files(trained, "owner/tiny", history), OWNER)
     files = hub.model("owner/tiny").files()
     assert set(files) - {".gitattributes"} == {"model.safetensors", "config.json", "README.md", "loss.png"}
     for name, data in files.items():
@@ -81,7 +81,7 @@ def test_exactly_four_files_are_sent_and_nothing_of_the_machine(
     assert origin["corpus"] == "secret.txt"
 
 
-def test_config_json_repeats_what_the_model_file_says(trained: Path, packed: Parcel) -> None:
+def test_config_json_repeats_what_the_model_file_says(trained: Path, packed: ModelFiles) -> None:
     facts = json.loads(packed.files["config.json"])
     data = (trained / "model.safetensors").read_bytes()
     header = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])["__metadata__"]
@@ -91,12 +91,12 @@ def test_config_json_repeats_what_the_model_file_says(trained: Path, packed: Par
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_a_repository_is_made_as_visible_as_was_chosen(hub: LoopbackHub, packed: Parcel, private: bool) -> None:
+def test_a_repository_is_made_as_visible_as_was_chosen(hub: LoopbackHub, packed: ModelFiles, private: bool) -> None:
     push(packed, OWNER, private=private)
     assert hub.model("owner/tiny").private is private
 
 
-def test_a_model_meant_to_be_private_does_not_go_into_a_public_repository(hub: LoopbackHub, packed: Parcel) -> None:
+def test_a_model_meant_to_be_private_does_not_go_into_a_public_repository(hub: LoopbackHub, packed: ModelFiles) -> None:
     repo = hub.add("owner/tiny", {"README.md": b"---\n---\n"})
     with pytest.raises(HubError, match="there already and public"):
         push(packed, OWNER)
@@ -105,14 +105,14 @@ def test_a_model_meant_to_be_private_does_not_go_into_a_public_repository(hub: L
     assert "model.safetensors" in repo.files()
 
 
-def test_what_lies_in_the_repository_already_stays_there(hub: LoopbackHub, packed: Parcel) -> None:
+def test_what_lies_in_the_repository_already_stays_there(hub: LoopbackHub, packed: ModelFiles) -> None:
     repo = hub.add("owner/tiny", {"notes.txt": b"mine"}, private=True)
     push(packed, OWNER)
     assert repo.files()["notes.txt"] == b"mine"
     assert len(repo.trees) == 2  # what was there, and one commit
 
 
-def test_a_revision_is_a_branch_of_its_own(hub: LoopbackHub, packed: Parcel) -> None:
+def test_a_revision_is_a_branch_of_its_own(hub: LoopbackHub, packed: ModelFiles) -> None:
     push(packed, OWNER, revision="second")
     repo = hub.model("owner/tiny")
     assert "model.safetensors" in repo.files("second")
@@ -125,9 +125,9 @@ def test_a_revision_is_a_branch_of_its_own(hub: LoopbackHub, packed: Parcel) -> 
 
 
 def test_the_bytes_are_told_while_they_travel(repository: Path) -> None:
-    steps: list[Step] = []
+    steps: list[Progress] = []
     model = repository / "checkpoints" / "tiny-shakespeare"
-    push(pack(model, "owner/big"), OWNER, report=steps.append)
+    push(build_files(model, "owner/big"), OWNER, report=steps.append)
     size = (model / "model.safetensors").stat().st_size
     sent = [step.num_bytes for step in steps if step.words == "sending model.safetensors"]
     assert len(sent) > 10
@@ -163,7 +163,7 @@ def test_a_dry_run_shows_the_card_and_asks_the_hub_nothing(
 
 
 def test_pulling_twice_leaves_one_copy_and_another_model_gets_another_name(
-    trained: Path, packed: Parcel, tmp_path: Path
+    trained: Path, packed: ModelFiles, tmp_path: Path
 ) -> None:
     push(packed, OWNER)
     store = RunStore(tmp_path)
@@ -179,7 +179,7 @@ def test_pulling_twice_leaves_one_copy_and_another_model_gets_another_name(
     assert store.run_dirs() == []  # a pulled model is no run
 
 
-def test_what_was_fetched_serves_when_the_hub_is_gone(hub: LoopbackHub, trained: Path, packed: Parcel) -> None:
+def test_what_was_fetched_serves_when_the_hub_is_gone(hub: LoopbackHub, trained: Path, packed: ModelFiles) -> None:
     push(packed, OWNER)
     LanguageModel.from_pretrained("owner/tiny")
     hub.close()
@@ -188,12 +188,12 @@ def test_what_was_fetched_serves_when_the_hub_is_gone(hub: LoopbackHub, trained:
         LanguageModel.from_pretrained("owner/other")
 
 
-def test_a_new_version_is_fetched_when_the_hub_has_one(trained: Path, packed: Parcel) -> None:
+def test_a_new_version_is_fetched_when_the_hub_has_one(trained: Path, packed: ModelFiles) -> None:
     push(packed, OWNER)
     first = LanguageModel.from_pretrained("owner/tiny")
     other = LanguageModel.create(first.vocabulary, first.model.config, seed=99)
     other.save(trained.parent / "other")
-    push(pack(trained.parent / "other", "owner/tiny"), OWNER)
+    push(build_files(trained.parent / "other", "owner/tiny"), OWNER)
     assert _weights_equal(LanguageModel.from_pretrained("owner/tiny"), other)
     shutil.rmtree(trained.parent / "other")
 
@@ -238,14 +238,14 @@ class TestForeignRepositories:
     "name", ["", "model", "a/b/c", "../x", "a/..", "a b/c", "a/b--c", "a/b.git", "é/b", "a/" + "b" * 99]
 )
 def test_a_name_that_is_none_is_refused_before_anything_is_asked(hub: LoopbackHub, trained: Path, name: str) -> None:
-    for act in (lambda: fetch(name), lambda: pack(trained, name)):
+    for act in (lambda: fetch(name), lambda: build_files(trained, name)):
         with pytest.raises(HubError, match="no name of a repository"):
             act()
     assert hub.requests == []
 
 
 def test_a_private_model_of_somebody_else_looks_as_if_it_were_not_there(
-    packed: Parcel, monkeypatch: pytest.MonkeyPatch
+    packed: ModelFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push(packed, OWNER)
     monkeypatch.setenv("HF_TOKEN", READER)

@@ -5,17 +5,19 @@ import ssl
 import threading
 import warnings
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 import huggingface_hub.constants
 import pytest
 from commands import sentence_of
 from loopback import OWNER, Fault, LoopbackHub
 
+from charlstm.errors import HubError
 from charlstm.hub import pull as pulling
-from charlstm.hub.client import acting_token, reading_token, talking
-from charlstm.hub.failures import describe, httpx
+from charlstm.hub.client import _after_response, hub_call, read_token, write_token
+from charlstm.hub.error_messages import describe, httpx
 from charlstm.hub.pull import fetch
-from charlstm.hub.push import Parcel, push
+from charlstm.hub.push import ModelFiles, push
 
 _PORTAL = b"<html><body>Welcome to our hotel</body></html>"
 
@@ -34,7 +36,7 @@ _PORTAL = b"<html><body>Welcome to our hotel</body></html>"
 )
 @pytest.mark.parametrize("path", ["/api/repos/create", "/api/validate-yaml", "/preupload/", "/commit/"])
 def test_the_hubs_own_reason_is_said(
-    hub: LoopbackHub, published: Parcel, path: str, status: int, headers: dict[str, str], body: bytes
+    hub: LoopbackHub, published: ModelFiles, path: str, status: int, headers: dict[str, str], body: bytes
 ) -> None:
     if path == "/api/repos/create":
         hub.repos.clear()  # or it is there already, which is as good
@@ -42,7 +44,7 @@ def test_the_hubs_own_reason_is_said(
     assert "“Private repository storage limit reached”" in sentence_of(lambda: push(published, OWNER))
 
 
-def test_both_errors_of_a_card_that_is_refused_are_said(hub: LoopbackHub, published: Parcel) -> None:
+def test_both_errors_of_a_card_that_is_refused_are_said(hub: LoopbackHub, published: ModelFiles) -> None:
     body = json.dumps({"errors": [{"message": '"license" must be known'}, {"message": '"tags" must be an array'}]})
     hub.faults.append(Fault("/api/validate-yaml", 400, body=body.encode()))
     told = sentence_of(lambda: push(published, OWNER))
@@ -57,7 +59,7 @@ def test_both_errors_of_a_card_that_is_refused_are_said(hub: LoopbackHub, publis
         "<script>alert(1)</script>",
     ],
 )
-def test_a_reason_is_one_harmless_line(hub: LoopbackHub, published: Parcel, said: str) -> None:
+def test_a_reason_is_one_harmless_line(hub: LoopbackHub, published: ModelFiles, said: str) -> None:
     hub.faults.append(Fault("/commit/", 403, body=json.dumps({"error": said}).encode()))
     told = sentence_of(lambda: push(published, OWNER))
     assert OWNER not in told
@@ -80,7 +82,7 @@ def test_a_reason_is_one_harmless_line(hub: LoopbackHub, published: Parcel, said
     ],
 )
 def test_each_refusal_says_what_it_is_without_a_reason_too(
-    hub: LoopbackHub, published: Parcel, status: int, expected: str
+    hub: LoopbackHub, published: ModelFiles, status: int, expected: str
 ) -> None:
     hub.faults.append(Fault("/commit/", status, body=b""))
     told = sentence_of(lambda: push(published, OWNER))
@@ -92,7 +94,7 @@ def test_each_refusal_says_what_it_is_without_a_reason_too(
     ("path", "status"), [("/put/", 403), ("/put/", 400), ("/put/", 404), ("/get/", 403), ("/get/", 404)]
 )
 def test_a_refusal_of_the_storage_is_not_taken_for_one_of_the_hub(
-    hub: LoopbackHub, published: Parcel, path: str, status: int
+    hub: LoopbackHub, published: ModelFiles, path: str, status: int
 ) -> None:
     body = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
     if path == "/get/":
@@ -106,17 +108,17 @@ def test_a_refusal_of_the_storage_is_not_taken_for_one_of_the_hub(
 
 class TestANetworkThatWantsASignInFirst:
     @pytest.mark.parametrize("path", ["/api/repos/create", "/api/validate-yaml", "/preupload/", "/commit/", "/put/"])
-    def test_is_named_where_its_page_answers_a_push(self, hub: LoopbackHub, published: Parcel, path: str) -> None:
+    def test_is_named_where_its_page_answers_a_push(self, hub: LoopbackHub, published: ModelFiles, path: str) -> None:
         hub.faults.append(Fault(path, 200, headers={"Content-Type": "text/html; charset=utf-8"}, body=_PORTAL))
         assert "sign-in" in sentence_of(lambda: push(published, OWNER))
 
     @pytest.mark.parametrize("path", ["/resolve/", "/get/"])
-    def test_is_named_where_its_page_answers_a_pull(self, hub: LoopbackHub, published: Parcel, path: str) -> None:
+    def test_is_named_where_its_page_answers_a_pull(self, hub: LoopbackHub, published: ModelFiles, path: str) -> None:
         push(published, OWNER)
         hub.faults.append(Fault(path, 200, headers={"Content-Type": "text/html"}, body=_PORTAL))
         assert "sign-in" in sentence_of(lambda: fetch("owner/tiny"))
 
-    def test_does_not_keep_what_was_fetched_before_from_serving(self, hub: LoopbackHub, published: Parcel) -> None:
+    def test_does_not_keep_what_was_fetched_before_from_serving(self, hub: LoopbackHub, published: ModelFiles) -> None:
         push(published, OWNER)
         cached = fetch("owner/tiny")
         hub.faults.append(Fault("/", 200, headers={"Content-Type": "text/html"}, body=_PORTAL))
@@ -124,7 +126,7 @@ class TestANetworkThatWantsASignInFirst:
 
     @pytest.mark.parametrize("status", [301, 302, 307, 308])
     @pytest.mark.parametrize("path", ["/api/repos/create", "/commit/", "/put/"])
-    def test_gets_neither_login_nor_body(self, hub: LoopbackHub, published: Parcel, status: int, path: str) -> None:
+    def test_gets_neither_login_nor_body(self, hub: LoopbackHub, published: ModelFiles, status: int, path: str) -> None:
         asked: list[str] = []
 
         class Stranger(BaseHTTPRequestHandler):
@@ -143,9 +145,25 @@ class TestANetworkThatWantsASignInFirst:
         assert asked == []
 
 
+def test_an_upload_that_its_own_host_refers_elsewhere_is_not_taken_for_done() -> None:
+    """The HTTP library asks the other address without the body, and takes its answer for that of the upload."""
+    seen: list[str] = []
+
+    def answer(request: Any) -> Any:
+        seen.append(request.method)
+        return httpx.Response(302, headers={"location": "/else"}) if request.method == "PUT" else httpx.Response(200)
+
+    with httpx.Client(transport=httpx.MockTransport(answer), follow_redirects=True) as client:
+        assert client.put("http://storage/file", content=b"all of it").status_code == 200
+        client.event_hooks = {"response": [_after_response]}
+        with pytest.raises(HubError, match="was not sent"), hub_call("owner/tiny"):
+            client.put("http://storage/file", content=b"all of it")
+    assert seen == ["PUT", "GET", "PUT"]
+
+
 def test_a_certificate_that_nobody_knows_is_named() -> None:
     def unknown() -> None:
-        with talking("owner/tiny"):
+        with hub_call("owner/tiny"):
             cause = ssl.SSLCertVerificationError(
                 "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get local issuer certificate "
                 "(_ssl.c:1006)"
@@ -160,18 +178,18 @@ def test_a_certificate_that_nobody_knows_is_named() -> None:
 @pytest.mark.parametrize("token", ["hf_tokén", "hf_a b", "“hf_quoted”"])
 def test_a_login_that_is_no_token_is_named(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
     monkeypatch.setenv("HF_TOKEN", token)
-    for ask in (acting_token, reading_token):
+    for ask in (write_token, read_token):
         assert "is no token" in sentence_of(ask)
     assert hub.requests == []
 
 
-def test_a_home_that_can_not_be_made_is_named(published: Parcel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_that_can_not_be_made_is_named(published: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     push(published, OWNER)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", "/proc/no-such-place/hub")
     assert "HF_HOME" in sentence_of(lambda: fetch("owner/tiny"))
 
 
-def test_what_the_hub_remarks_on_a_card_is_no_warning_of_pythons(hub: LoopbackHub, published: Parcel) -> None:
+def test_what_the_hub_remarks_on_a_card_is_no_warning_of_pythons(hub: LoopbackHub, published: ModelFiles) -> None:
     body = json.dumps({"errors": [], "warnings": [{"message": "empty metadata"}]}).encode()
     hub.faults.append(Fault("/api/validate-yaml", 200, body=body))
     with warnings.catch_warnings(record=True) as seen:

@@ -12,9 +12,9 @@ from loopback import OWNER, VISITOR, LoopbackHub
 from charlstm import LanguageModel
 from charlstm.cli import main
 from charlstm.errors import HubError
-from charlstm.hub.client import acting_token, reading_token, talking
+from charlstm.hub.client import hub_call, read_token, write_token
 from charlstm.hub.pull import fetch, pull
-from charlstm.hub.push import Parcel, pack, push
+from charlstm.hub.push import ModelFiles, build_files, push
 from charlstm.runs.store import RunStore
 
 
@@ -30,29 +30,29 @@ def bearer(token: str) -> str:
     return f"Bearer {token}"
 
 
-def test_at_home_the_login_of_the_machine_acts(hub: LoopbackHub, packed: Parcel) -> None:
-    push(packed, acting_token())
+def test_at_home_the_login_of_the_machine_acts(hub: LoopbackHub, packed: ModelFiles) -> None:
+    push(packed, write_token())
     fetch("owner/tiny")
     assert hub.authorizations() - {None} == {bearer(OWNER)}
 
 
-def test_large_files_travel_to_another_host_without_the_login(hub: LoopbackHub, packed: Parcel) -> None:
-    push(packed, acting_token())
+def test_large_files_travel_to_another_host_without_the_login(hub: LoopbackHub, packed: ModelFiles) -> None:
+    push(packed, write_token())
     fetch("owner/tiny")
     methods = [request.method for request in hub.requests if request.host == "storage"]
     assert methods == ["PUT", "GET"]
     assert hub.authorizations("storage") == {None}
 
 
-def test_an_answer_that_names_another_host_does_not_get_the_login_there(hub: LoopbackHub, packed: Parcel) -> None:
+def test_an_answer_that_names_another_host_does_not_get_the_login_there(hub: LoopbackHub, packed: ModelFiles) -> None:
     hub.verifies_at = "storage"  # the client would send its headers along
-    push(packed, acting_token())
+    push(packed, write_token())
     assert "/verify" in [request.path for request in hub.requests if request.host == "storage"]
     assert hub.authorizations("storage") == {None}
 
 
 def test_a_client_made_anew_after_a_refused_connection_keeps_the_login_too(hub: LoopbackHub) -> None:
-    with talking("owner/tiny"):
+    with hub_call("owner/tiny"):
         close_session()  # as the library does then
         for host in ("hub", "storage"):
             get_session().post(
@@ -72,7 +72,7 @@ def test_without_a_login_nothing_is_asked_of_the_hub(
 
 
 def test_on_a_space_the_visitor_acts_and_nobody_else(space: LoopbackHub, trained: Path) -> None:
-    push(pack(trained, "visitor/tiny"), acting_token(VISITOR))
+    push(build_files(trained, "visitor/tiny"), write_token(VISITOR))
     assert space.authorizations() - {None} == {bearer(VISITOR)}
     assert space.model("visitor/tiny").owner == "visitor"
 
@@ -80,13 +80,13 @@ def test_on_a_space_the_visitor_acts_and_nobody_else(space: LoopbackHub, trained
 def test_on_a_space_nobody_acts_who_is_not_signed_in(space: LoopbackHub) -> None:
     for nobody in (None, ""):
         with pytest.raises(HubError, match="nobody is signed in"):
-            acting_token(nobody)
+            write_token(nobody)
     assert space.requests == []
 
 
 def test_on_a_space_models_are_read_without_any_login(space: LoopbackHub, trained: Path, tmp_path: Path) -> None:
     space.add("visitor/tiny", {"model.safetensors": (trained / "model.safetensors").read_bytes()})
-    assert reading_token() is False
+    assert read_token() is False
     assert pull("visitor/tiny", RunStore(tmp_path)) == "tiny"
     assert space.authorizations() == {None}
     assert space.authorizations("storage") == {None}
@@ -94,7 +94,7 @@ def test_on_a_space_models_are_read_without_any_login(space: LoopbackHub, traine
 
 
 def test_on_a_space_a_private_model_is_not_taken_from_the_cache_of_another(
-    hub: LoopbackHub, packed: Parcel, monkeypatch: pytest.MonkeyPatch
+    hub: LoopbackHub, packed: ModelFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push(packed, OWNER)
     fetch("owner/tiny")  # it lies in the cache now
@@ -108,7 +108,7 @@ def test_on_a_space_a_private_model_is_not_taken_from_the_cache_of_another(
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 418, 429, 500])
 def test_no_login_and_no_address_is_told_when_something_fails(
-    hub: LoopbackHub, packed: Parcel, status: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    hub: LoopbackHub, packed: ModelFiles, status: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from loopback import Fault
 
@@ -126,7 +126,7 @@ def test_no_login_and_no_address_is_told_when_something_fails(
 
 
 def test_no_login_is_left_in_what_is_sent_or_kept(
-    hub: LoopbackHub, trained: Path, packed: Parcel, tmp_path: Path
+    hub: LoopbackHub, trained: Path, packed: ModelFiles, tmp_path: Path
 ) -> None:
     push(packed, OWNER)
     pull("owner/tiny", RunStore(tmp_path / "checkpoints"))

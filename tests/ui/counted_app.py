@@ -22,7 +22,7 @@ class Counted(ActiveRequests):
 def main(checkpoints_dir: Path) -> None:
     """Serve until nobody asks any more."""
     changed: Any = generate_tab
-    changed.Writers = Counted
+    changed.ActiveRequests = Counted
     api._MOST_CHARS = 1_000_000  # which take a minute, so that nothing ends by itself
     page = build(checkpoints_dir)
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **{**launch_options(), "mcp_server": False})

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.skipif(not (NGINX and OPENSSL), reason="needs nginx and
 PAGE = """
 import sys
 import gradio as gr
-from charlstm.ui import server
-server.install()
+from charlstm.ui import gradio_patches, server
+gradio_patches.use_server(server.start_server)
 with gr.Blocks(analytics_enabled=False) as page:
     text = gr.Textbox()
     text.submit(lambda given: given.upper(), text, text, api_name="louder")

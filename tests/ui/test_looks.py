@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from conftest import REPOSITORY, App  # isort: skip  tests/ui/conftest.py
+from conftest import App  # isort: skip  tests/ui/conftest.py
 
 pytestmark = pytest.mark.browser
 
@@ -17,12 +17,6 @@ _UNNAMED = """() => [...document.querySelectorAll('button, input, textarea, sele
     .filter(e => !(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.labels?.length
                    || e.innerText?.trim() || e.title))
     .map(e => e.outerHTML.slice(0, 200))"""
-
-# When the page asked the browser for a frame.
-_COUNTED_FRAMES = """
-window.native = window.requestAnimationFrame; window.asked = []; window.opened = performance.now();
-window.requestAnimationFrame = (call) => { asked.push(performance.now()); return native.call(window, call); };
-"""
 
 
 def _open(page: Page, tab: str) -> None:
@@ -73,47 +67,3 @@ def test_the_page_comes_in_a_third_of_its_bytes_to_whoever_can_unpack_it(app: Ap
         plain = answer.read()
     assert len(packed) < len(plain) / 3
     assert gzip.decompress(packed) == plain
-
-
-def test_a_page_that_nobody_touches_draws_a_frame_a_second_and_every_one_again_once_it_is_touched(
-    browser: Browser, app: App
-) -> None:
-    context = browser.new_context()
-    page = context.new_page()
-    page.add_init_script(_COUNTED_FRAMES)
-    page.goto(app.url, wait_until="load")
-    expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
-    calm = "performance.now() - opened > 4000 && "
-    page.wait_for_function(calm + "asked.filter(at => performance.now() - at < 1000).length <= 3")
-    for touched in ("page.keyboard", "page.mouse"):
-        page.evaluate("asked.length = 0")
-        if touched == "page.keyboard":
-            page.keyboard.press("Tab")
-        else:
-            page.mouse.move(200, 200)
-        page.wait_for_function("asked.filter(at => performance.now() - at < 1000).length >= 20")
-    context.close()
-
-
-def test_what_waits_for_a_frame_can_be_taken_back_and_one_that_fails_keeps_no_other_from_coming(
-    browser: Browser,
-) -> None:
-    context = browser.new_context()
-    page = context.new_page()
-    page.clock.install(time=0)
-    page.set_content("<p>nothing</p>")
-    page.add_script_tag(path=str(REPOSITORY / "charlstm" / "ui" / "static" / "frames.js"))
-    page.clock.run_for(10_000)
-    page.evaluate("""() => {
-        window.seen = [];
-        requestAnimationFrame(() => { throw new Error('of this test'); });
-        const taken = requestAnimationFrame(() => seen.push('taken back'));
-        requestAnimationFrame(() => { seen.push('drawn'); cancelAnimationFrame(later); });
-        const later = requestAnimationFrame(() => seen.push('taken back by one before it'));
-        cancelAnimationFrame(taken);
-    }""")
-    page.clock.run_for(500)
-    assert page.evaluate("seen") == []
-    page.clock.run_for(1000)
-    assert page.evaluate("seen") == ["drawn"]
-    context.close()

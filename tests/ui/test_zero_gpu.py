@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from charlstm.errors import ConfigError
+from charlstm.space.zero_gpu import declare_gpu_function
 from charlstm.training.optim import resolve_device
-from charlstm.ui.zero_gpu import declare_gpu_function
 
 _START = """
 import json, sys, runpy
@@ -20,8 +20,8 @@ class Watcher:
             order.append(name)
 sys.meta_path.insert(0, Watcher())
 runpy.run_path("app.py", run_name="imported")
-from charlstm.hosting import prepare_environment
-from charlstm.ui.environment import prepare_for_gradio
+from charlstm.process_setup import prepare_environment
+from charlstm.process_setup import prepare_for_gradio
 prepare_for_gradio()  # as `charlstm app` begins
 prepare_environment()
 import spaces

@@ -8,7 +8,7 @@
     const play = h('button', { type: 'button' }, 'Play');
     const origin = h('span', { class: 'origin', 'aria-live': 'off' });
     const text = h('div', {
-      class: 'sheet sample-sheet', role: 'textbox', 'aria-readonly': 'true', 'aria-multiline': 'true', tabindex: 0, 'aria-label': 'Sample text',
+      class: 'sheet', role: 'textbox', 'aria-readonly': 'true', 'aria-multiline': 'true', tabindex: 0, 'aria-label': 'Sample text',
     });
     const empty = h('p', { class: 'notes' }, 'The model writes here as soon as a run begins.');
     host.replaceChildren(h('div', { class: 'timeline' }, play, slider, origin), empty, text);

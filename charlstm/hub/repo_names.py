@@ -27,7 +27,7 @@ class RepoName:
     revision: str | None = None
 
 
-def checked_repo(repo_id: str, kind: Kind = "model") -> str:
+def validate_repo_id(repo_id: str, kind: Kind = "model") -> str:
     """`user/name` of what `repo_id` names, plainly or as an address; raises `HubError`."""
     return parse_repo(repo_id, kind).repo_id
 
@@ -37,7 +37,7 @@ def parse_repo(typed: str, kind: Kind = "model") -> RepoName:
 
     Known: `user/name`, `user/name@revision`, and addresses of the Hub with whatever they go on with.
     """
-    name = _parsed(typed.strip())
+    name = _parse(typed.strip())
     repo_id, last = name.repo_id, name.repo_id.rpartition("/")[2]
     if not _REPO_ID.fullmatch(repo_id) or "--" in repo_id or ".." in repo_id or last.endswith((".git", ".", "-")):
         raise HubError(
@@ -54,7 +54,7 @@ def describe_kind(kind: Kind) -> str:
     return _WORDS[kind]
 
 
-def _parsed(typed: str) -> RepoName:
+def _parse(typed: str) -> RepoName:
     path, is_address = _without_host(typed[:_LONGEST])
     parts = [part for part in path.split("/") if part]
     kind: Kind | None = "model" if is_address else None

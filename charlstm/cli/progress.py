@@ -40,12 +40,12 @@ class TrainingBar:
             )
         elif self._is_quiet and record.kind == "sampled":
             return
-        elif line := _line(record):
+        elif line := _format_record(record):
             self._bar.write(line)
             sys.stdout.flush()
 
 
-def _line(record: Record) -> str | None:
+def _format_record(record: Record) -> str | None:
     if record.kind == "started":
         notes = "".join(f"\n{note}" for note in record.notes)
         return (
@@ -64,11 +64,11 @@ def _line(record: Record) -> str | None:
     if record.kind in ("paused", "continued", "extended", "ratechanged"):
         return f"step {record.step:,}: {describe_event(record)[1]}"
     if record.kind == "sampled":
-        return f"---- step {record.step:,} ----\n{harmless(record.text)}\n----"
+        return f"---- step {record.step:,} ----\n{escape_control_chars(record.text)}\n----"
     return None
 
 
-def harmless(text: str) -> str:
+def escape_control_chars(text: str) -> str:
     """`text` as a terminal may show it: control characters, which could drive it, as their escapes."""
     if not sys.stdout.isatty():
         return text
@@ -139,7 +139,7 @@ class StepBar:
 
 
 @contextlib.contextmanager
-def muted() -> Iterator[None]:
+def silence_output() -> Iterator[None]:
     """Nothing that is said inside the block is seen."""
     with (
         open(os.devnull, "w", encoding="utf-8") as nowhere,  # noqa: PTH123

@@ -5,7 +5,6 @@ for the owner alone, here and nowhere else.
 """
 
 import logging
-import os
 import shutil
 import threading
 import time
@@ -15,12 +14,11 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, constants, hf_hub_download
 
+from charlstm.environment import BACKUP_REPO, HF_TOKEN, limits
 from charlstm.errors import CharLSTMError, HubError
-from charlstm.hosting import BACKUP_REPO, limits
-from charlstm.hub.client import talking
+from charlstm.hub.client import commit_files, hub_call
 from charlstm.hub.digests import discard, is_whole
-from charlstm.hub.names import checked_repo
-from charlstm.hub.sending import send
+from charlstm.hub.repo_names import validate_repo_id
 from charlstm.runs.retention import Trash, last_modified, remove_expired, visitor_runs
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
@@ -36,7 +34,7 @@ class Backup:
     """The owner's repository of runs."""
 
     def __init__(self, repo_id: str, token: str, store: RunStore) -> None:
-        self.repo_id, self._store = checked_repo(repo_id), store
+        self.repo_id, self._store = validate_repo_id(repo_id), store
         self._token = token
         self._kept: dict[str, float] = {}  # when what was kept of a run was last written
         self._sent: dict[str, float] = {}  # on this process's clock
@@ -44,12 +42,14 @@ class Backup:
     @classmethod
     def from_environment(cls, store: RunStore) -> "Backup | None":
         """As the owner wishes it; raises `HubError` where the wish can't be met."""
-        repo_id = os.environ.get(BACKUP_REPO, "").strip()
+        repo_id = BACKUP_REPO.text()
         if not repo_id:
             return None
-        token = os.environ.get("HF_TOKEN", "").strip()
+        token = HF_TOKEN.text()
         if not token:
-            raise HubError(f"{BACKUP_REPO} is set and HF_TOKEN is not; give the Space a token that may write there.")
+            raise HubError(
+                f"{BACKUP_REPO.name} is set and HF_TOKEN is not; give the Space a token that may write there."
+            )
         return cls(repo_id, token, store)
 
     def is_kept(self, folder: RunDir) -> bool:
@@ -59,7 +59,7 @@ class Backup:
     def restore(self) -> list[str]:
         """Bring back the runs that are not here, but for deleted ones; returns their names. Raises `HubError`."""
         brought, deleted = [], self._deleted()
-        with talking(self.repo_id):
+        with hub_call(self.repo_id):
             api = HfApi(constants.ENDPOINT, token=self._token)
             api.create_repo(self.repo_id, private=True, exist_ok=True)
             if not api.model_info(self.repo_id).private:
@@ -101,7 +101,7 @@ class Backup:
             discard(cached)
         raise HubError(f"{remote} of {self.repo_id} arrives damaged; it is fetched again in the next round.")
 
-    def keep(self) -> list[str]:
+    def upload_changed(self) -> list[str]:
         """Send what has changed since it was last sent; returns the runs' names. Raises `HubError`.
 
         What somebody has deleted goes from the repository too, and is sent again if it is brought back here.
@@ -112,14 +112,14 @@ class Backup:
             if self.is_kept(folder) or (folder.is_alive() and is_recent):
                 continue
             written = last_modified(folder)
-            files = {f"{_PLACE}/{folder.name}/{name}": data for name, data in _contents(folder).items()}
-            with talking(self.repo_id):
+            files = {f"{_PLACE}/{folder.name}/{name}": data for name, data in _read_contents(folder).items()}
+            with hub_call(self.repo_id):
                 api = HfApi(constants.ENDPOINT, token=self._token)
-                send(api, {"repo_id": self.repo_id}, files, f"Keep {folder.name}", lambda _: None)
+                commit_files(api, {"repo_id": self.repo_id}, files, f"Keep {folder.name}", lambda _: None)
             self._kept[folder.name], self._sent[folder.name] = written, time.monotonic()
             sent.append(folder.name)
         for name in self._deleted() & self._kept.keys():
-            with talking(self.repo_id):
+            with hub_call(self.repo_id):
                 api = HfApi(constants.ENDPOINT, token=self._token)
                 api.delete_folder(f"{_PLACE}/{name}", self.repo_id, commit_message=f"Forget {name}")
             del self._kept[name]
@@ -130,7 +130,7 @@ class Backup:
         return {each.name for each in Trash(self._store).runs() if self._is_free(each.name)}
 
 
-def _contents(folder: RunDir) -> dict[str, bytes]:
+def _read_contents(folder: RunDir) -> dict[str, bytes]:
     files = {}
     for path in sorted(folder.path.rglob("*")):
         name = path.relative_to(folder.path).as_posix()
@@ -140,7 +140,7 @@ def _contents(folder: RunDir) -> dict[str, bytes]:
     return files
 
 
-class Housekeeper:
+class BackupThread:
     """Does its round once a minute, in a thread that ends with the app."""
 
     def __init__(self, store: RunStore, round_seconds: float = _ROUND_SECONDS) -> None:
@@ -153,7 +153,7 @@ class Housekeeper:
         """Bring back what was kept, then go on in the background; without limits there is nothing to do."""
         bounds = limits()
         is_bounded = bounds.max_kept_hours or bounds.max_disk_mb or bounds.max_kept_runs
-        if not (is_bounded or os.environ.get(BACKUP_REPO)):
+        if not (is_bounded or BACKUP_REPO.text()):
             return
         threading.Thread(target=self._through, name="housekeeper", daemon=True).start()
 
@@ -183,7 +183,7 @@ class Housekeeper:
         Nothing is kept before all is back that was: a new run must not replace one of the same name.
         """
         if self._backup and self._has_begun:
-            self._backup.keep()
+            self._backup.upload_changed()
         remove_expired(self._store, self._backup.is_kept if self._backup else lambda _: True)
 
     def _attempt(self, act: Callable[[], None]) -> None:

@@ -1,15 +1,16 @@
-"""What the command line asks of runs, and the sentence it has for an answer."""
+"""Commands that steer runs from any terminal, `pause | continue | stop | save | rate`, and `runs`, which lists them."""
 
-import contextlib
+import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from charlstm.runs.continuation import add_extension, model_file
+from charlstm.cli.flags import Flat, Rate, Runs, Steered
+from charlstm.formatting import own_command
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager
-from charlstm.runs.run_dir import ACTIVE, Extension, RunDir
+from charlstm.runs.run_dir import ACTIVE, RunDir
+from charlstm.runs.store import RunStore
 
 _PATIENCE_SECONDS = 20.0
 _LOOK_SECONDS = 0.05
@@ -20,6 +21,43 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "save": {"save": True},
     "rate": {},
 }
+
+
+def pause(flags: Flat[Steered]) -> None:
+    """Pause a run that is training, from any terminal."""
+    print(control_run(flags.checkpoints_dir, flags.name, "pause"))
+
+
+def continue_run(flags: Flat[Steered]) -> None:
+    """Continue a paused run, from any terminal."""
+    print(control_run(flags.checkpoints_dir, flags.name, "continue"))
+
+
+def stop(flags: Flat[Steered]) -> None:
+    """Stop a run that is training, from any terminal."""
+    print(control_run(flags.checkpoints_dir, flags.name, "stop"))
+
+
+def save(flags: Flat[Steered]) -> None:
+    """Save a run that is training, from any terminal."""
+    print(control_run(flags.checkpoints_dir, flags.name, "save"))
+
+
+def scale_rate(flags: Flat[Rate]) -> None:
+    """Scale the learning rate of a run that is training, from any terminal."""
+    print(control_run(flags.checkpoints_dir, flags.name, "rate", flags.factor))
+
+
+def list_runs(flags: Flat[Runs]) -> None:
+    """List the runs, the newest first."""
+    rows = [describe_run(folder) for folder in RunStore(flags.checkpoints_dir).run_dirs()]
+    if flags.as_json:
+        print(json.dumps(rows))
+    elif not rows:
+        print(f"no runs in {flags.checkpoints_dir} yet; start one with: {own_command()} train")
+    for row in rows if not flags.as_json else []:
+        loss = f"validation {row['val_loss']:.4f}" if row["val_loss"] is not None else "no validation yet"
+        print(f"{row['name']:32} {row['status']:10} step {row['step']:>9,}  {loss}")
 
 
 def control_run(checkpoints_dir: Path, name: str, request: str, factor: float | None = None) -> str:
@@ -44,38 +82,6 @@ def control_run(checkpoints_dir: Path, name: str, request: str, factor: float | 
 def _saved(folder: RunDir) -> str:
     step = folder.worker_status().saved_step
     return f", saved at step {step:,}" if step is not None else ""
-
-
-@contextlib.contextmanager
-def added(folder: RunDir, more: Extension) -> Iterator[None]:
-    """What `more` adds is taken back if the block ends in an error before a record of the run was written."""
-    if more == Extension():
-        yield
-        return
-    before, records = folder.extensions(), _num_bytes(folder.events_file)
-    add_extension(folder, more)
-    try:
-        yield
-    except BaseException:
-        if _num_bytes(folder.events_file) == records:
-            folder.save_extensions(before)
-        raise
-
-
-def _num_bytes(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0
-
-
-def prepare_dataset(folder: RunDir) -> None:
-    """Before a person's `resume`: forget requests that nobody lived to heed."""
-    if not folder.ticket():  # a manager's requests were made for the worker that is coming
-        folder.clear_requests()
-
-
-def resolve_model(model: Path) -> tuple[Path, str]:
-    """The file of a model given as folder or file, and what to call it."""
-    file = model_file(model)
-    return file, model.resolve().name if file != model else model.stem
 
 
 def describe_run(folder: RunDir) -> dict[str, Any]:

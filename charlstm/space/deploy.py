@@ -1,7 +1,6 @@
 """The app as a Space: its own files, the chosen models, front matter and variables, sent as one commit."""
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +9,13 @@ from typing import Any
 
 from huggingface_hub import HfApi, SpaceCard, constants
 from huggingface_hub.errors import HfHubHTTPError
-from pydantic import ValidationError
 
 from charlstm.checkpoint import MODEL_FILE, load_model
+from charlstm.environment import BACKUP_REPO, SPACE_LIMITS, VARIABLES, Limits, env_name, with_overrides
 from charlstm.errors import ConfigError, HubError
 from charlstm.files import atomic_write
-from charlstm.hosting import BACKUP_REPO, ON_A_SPACE, Limits, variable
-from charlstm.hub.client import Report, Step, talking
-from charlstm.hub.names import checked_repo
-from charlstm.hub.sending import send
+from charlstm.hub.client import Progress, Report, commit_files, hub_call
+from charlstm.hub.repo_names import validate_repo_id
 from charlstm.json_text import parse_json, read_small
 from charlstm.runs.retention import ORIGIN_FILE
 
@@ -26,13 +23,11 @@ _HOME = Path(__file__).resolve().parents[2]
 _TOP_FILES = ("app.py", "requirements.txt", "pre-requirements.txt")
 _PICTURE = "page.png"
 _EXTRAS = {"docs/page.png": _PICTURE, "LICENSE": "LICENSE"}  # sent where they are there
-_SOURCES = (".py", ".c", ".h", ".js", ".css")
+_SOURCES = (".py", ".c", ".h", ".js", ".css", ".md")
 _LONGEST_TITLE = 60
 _ZERO_GPU = "zero-a10g"
 _PAID_PLAN = 402
 _NEEDED_THERE = {"torch": "torch>=2.8,<=2.11.0", "gradio": "gradio[mcp,oauth]"}  # ZeroGPU takes no newer torch
-_KERNEL, _PUBLIC, _TRASH_DAYS = "CHARLSTM_KERNEL", "CHARLSTM_PUBLIC", "CHARLSTM_TRASH_DAYS"
-KNOWN_VARIABLES = (*map(variable, Limits.model_fields), BACKUP_REPO, _KERNEL, _PUBLIC, _TRASH_DAYS)
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,7 @@ def plan_space(
     repo_id: str, models: Sequence[Path], variables: Mapping[str, str] | None = None, hardware: str | None = None
 ) -> SpacePlan:
     """The Space `repo_id` with `models` (folders); raises `HubError`, `CheckpointError` and `ConfigError`."""
-    repo_id, variables = checked_repo(repo_id, "space"), dict(variables or {})
+    repo_id, variables = validate_repo_id(repo_id, "space"), dict(variables or {})
     kept = check_variables(variables)
     if not all((_HOME / name).is_file() for name in (*_TOP_FILES, "README.md")):
         raise HubError("deploy sends the app's own files, which lie beside its README; run it from a clone of it.")
@@ -82,9 +77,9 @@ def deploy(plan: SpacePlan, token: str, private: bool = False, report: Report | 
     Files of an earlier version of the app that are no longer part of it are removed; all else there is left alone.
     """
     report = report or (lambda _: None)
-    with talking(plan.repo_id, report):
+    with hub_call(plan.repo_id, report):
         api = HfApi(constants.ENDPOINT, token=token, library_name="charlstm")
-        report(Step(f"looking for {plan.repo_id}"))
+        report(Progress(f"looking for {plan.repo_id}"))
         hardware = _create(api, plan, private, report)
         if private and not api.repo_info(plan.repo_id, repo_type="space").private:
             raise HubError(f"{plan.repo_id} is there already and public; leave --private out, or choose another name.")
@@ -95,7 +90,7 @@ def deploy(plan: SpacePlan, token: str, private: bool = False, report: Report | 
         there = api.list_repo_files(plan.repo_id, repo_type="space")
         stale = [name for name in there if name.startswith("charlstm/") and name not in plan.files]
         where = {"repo_id": plan.repo_id, "repo_type": "space"}
-        send(api, where, plan.files, "Deploy charlstm", report, removed=stale)
+        commit_files(api, where, plan.files, "Deploy charlstm", report, removed=stale)
     return f"{constants.ENDPOINT}/spaces/{plan.repo_id}"
 
 
@@ -122,34 +117,24 @@ def _create(api: HfApi, plan: SpacePlan, private: bool, report: Report) -> str |
     except HfHubHTTPError as error:
         if plan.hardware or error.response.status_code != _PAID_PLAN:
             raise
-        report(Step(f"the account may have no Space on the usual hardware; asking for {_ZERO_GPU}"))
+        report(Progress(f"the account may have no Space on the usual hardware; asking for {_ZERO_GPU}"))
         return create(_ZERO_GPU)
 
 
 def check_variables(variables: Mapping[str, str]) -> Limits:
-    """The limits of a Space with `variables`; raises `ConfigError` for an unknown one, or a value the app can't use."""
-    if unknown := next((name for name in variables if name not in KNOWN_VARIABLES), None):
-        raise ConfigError(f"there is no variable {unknown[:80]}; known are {', '.join(KNOWN_VARIABLES)}.")
-    if (days := variables.get(_TRASH_DAYS)) is not None and not _is_number(days):
-        raise ConfigError(f"{_TRASH_DAYS} is {days[:20]!r}; it must be a number of days, 0 or more.")
-    if (public := variables.get(_PUBLIC)) is not None and public not in ("0", "1"):
-        raise ConfigError(f"{_PUBLIC} is {public[:20]!r}; it must be 1, or 0.")
-    if (backup := variables.get(BACKUP_REPO)) is not None and backup != checked_repo(backup):
-        raise ConfigError(f"{BACKUP_REPO} is an address; write it as {checked_repo(backup)}.")
-    given = {name: variables[variable(name)] for name in Limits.model_fields if variable(name) in variables}
-    try:
-        return Limits(**{**ON_A_SPACE.model_dump(), **given})
-    except ValidationError as error:
-        name = str(error.errors()[0]["loc"][0])
-        bounds = "a whole number of 1 or more" if name == "max_runs" else "a number (0 for no limit)"
-        raise ConfigError(f"{variable(name)} is {given[name][:20]!r}; it must be {bounds}.") from None
+    """Return the limits of a Space with `variables`.
 
-
-def _is_number(typed: str) -> bool:
-    try:
-        return 0 <= float(typed) < math.inf
-    except ValueError:
-        return False
+    Raises `ConfigError` for an unknown one, or a value that the app can't use.
+    """
+    known = [name for name, variable in VARIABLES.items() if variable.suits_a_space]
+    for name, value in variables.items():
+        if name not in known:
+            raise ConfigError(f"there is no variable {name[:80]} to set on a Space; known are {', '.join(known)}.")
+        VARIABLES[name].parsed(value)
+    backup = BACKUP_REPO.text(variables)
+    if backup and backup != validate_repo_id(backup):
+        raise ConfigError(f"{BACKUP_REPO.name} is an address; write it as {validate_repo_id(backup)}.")
+    return with_overrides(SPACE_LIMITS, variables)
 
 
 def _model_files(model: Path) -> dict[str, bytes]:
@@ -184,7 +169,7 @@ def _readme(repo_id: str, models: Sequence[Path], kept: Limits, has_picture: boo
     if has_picture:
         data.thumbnail = f"{home}/resolve/main/{_PICTURE}"
     rows = [
-        f"| {field.description} | {value:g} | `{variable(name)}` |"
+        f"| {field.description} | {value:g} | `{env_name(name)}` |"
         for name, field in Limits.model_fields.items()
         if (value := getattr(kept, name))
     ]
@@ -205,6 +190,6 @@ def _readme(repo_id: str, models: Sequence[Path], kept: Limits, has_picture: boo
 def _origin(model: Path) -> str | None:
     """The repository that a model was pulled from."""
     try:
-        return checked_repo(str(parse_json(read_small(model / ORIGIN_FILE))["repo_id"]))
+        return validate_repo_id(str(parse_json(read_small(model / ORIGIN_FILE))["repo_id"]))
     except (OSError, ValueError, LookupError, TypeError, HubError):
         return None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from charlstm.cores import available_cpus
+from charlstm.cpus import available_cpus
 
 SEEN = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -64,7 +64,7 @@ def test_a_system_without_control_groups_uses_what_it_sees(tmp_path: Path) -> No
 def test_a_process_kept_to_one_core_uses_one_thread_unless_told_otherwise(asked: str | None, threads: int) -> None:
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from charlstm.cores import limit_torch_threads\n"
+        "from charlstm.cpus import limit_torch_threads\n"
         "import torch; before = torch.get_num_threads(); limit_torch_threads()\n"
         "print(torch.get_num_threads())"
     )

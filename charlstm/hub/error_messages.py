@@ -73,7 +73,7 @@ def describe_wait(seconds: int) -> str:
     return f"the Hub asks for fewer requests; try again {wait}."
 
 
-def wait_of(headers: Any) -> int:
+def retry_seconds(headers: Any) -> int:
     """Seconds that the server asks to wait, in either header that the Hub uses; 0 if it does not say."""
     limit = re.search(r"\br\s*=\s*0\s*;\s*t\s*=\s*(\d{1,9})", str(headers.get("ratelimit") or ""), re.ASCII)
     return max(_seconds(str(headers.get("retry-after") or "").strip()), int(limit[1]) if limit else 0)
@@ -89,16 +89,16 @@ def _seconds(given: str) -> int:
         return 0
 
 
-def is_of_hub(address: Any) -> bool:
+def is_hub_address(address: Any) -> bool:
     """Whether the Hub itself is there, not its storage or anybody else."""
     hub = httpx.URL(constants.ENDPOINT)
     return (address.scheme, address.host, address.port) == (hub.scheme, hub.host, hub.port)
 
 
-def reason_of(response: Any) -> str:
+def find_reason(response: Any) -> str:
     """Why the server says it refuses, on one line, as a terminal and a page may show it; empty if it does not say."""
     said = [str(response.headers.get("x-error-message") or ""), *_reasons_in(response)]
-    lines = dict.fromkeys(line for each in said if (line := _cleaned(each)))
+    lines = dict.fromkeys(line for each in said if (line := _clean_reason(each)))
     distinct = [line for line in lines if not any(line != other and line in other for other in lines)]
     reason = "; ".join(line.rstrip(" .") for line in distinct)
     return reason if len(reason) <= _LONGEST_REASON else reason[: _LONGEST_REASON - 1].rstrip() + "…"
@@ -136,7 +136,7 @@ def _texts_of(answer: Any) -> Iterator[str]:
             )
 
 
-def _cleaned(said: str) -> str:
+def _clean_reason(said: str) -> str:
     """One line without control characters, logins, or addresses but the Hub's own, and those without what is signed."""
     said = "".join(char if char.isprintable() else " " for char in said[: 8 * _LONGEST_REASON])
     said = re.sub(r"\bhf_\w+", "hf_...", said)
@@ -193,11 +193,12 @@ def _sentence_of_transport(error: Any) -> str | None:
         waited = f"for {seconds:g} seconds" if seconds else "in time"
         return f"the Hub has not answered {waited}; nothing here is lost, try again later."
     if isinstance(error, httpx.ProxyError):
-        return f"the proxy (HTTPS_PROXY) does not let this through ({_cleaned(str(error))[:80]}); see to its settings."
+        reason = _clean_reason(str(error))[:80]
+        return f"the proxy (HTTPS_PROXY) does not let this through ({reason}); see to its settings."
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         found = re.search(r"certificate verify failed: (.+?)(?: \(_ssl|$)", str(error))
         return (
-            f"the Hub's certificate is not trusted here ({_cleaned(found[1] if found else 'unknown')}); behind a "
+            f"the Hub's certificate is not trusted here ({_clean_reason(found[1] if found else 'unknown')}); behind a "
             "company's proxy name the file of its certificates in SSL_CERT_FILE, then try again."
         )
     return None
@@ -229,10 +230,10 @@ def _sentence_of_disk(error: OSError) -> str | None:
 
 def _sentence_of_status(error: HfHubHTTPError, subject: str) -> str:
     response, status = error.response, error.response.status_code
-    reason = reason_of(response)
+    reason = find_reason(response)
     if status == 511:
         return _PORTAL
-    if not is_of_hub(response.request.url) and status not in (402, 413, 429, 507):
+    if not is_hub_address(response.request.url) and status not in (402, 413, 429, 507):
         said = f" (it answers {status}{f': {reason}' if reason else ''})"
         return f"the Hub's storage has a problem{said}; nothing here is lost, trying again helps."
     if isinstance(error, GatedRepoError):
@@ -242,7 +243,7 @@ def _sentence_of_status(error: HfHubHTTPError, subject: str) -> str:
     if isinstance(error, RepositoryNotFoundError):
         return f"there is no {subject} on the Hub that this login may see; check its name, and log in if it is private."
     if status == 429:
-        return describe_wait(wait_of(response.headers))
+        return describe_wait(retry_seconds(response.headers))
     is_reading = response.request.method in ("GET", "HEAD") or isinstance(error, DisabledRepoError)
     what, advice = _meanings(subject, is_reading).get(status, _others(status))
     if not reason or (status >= 500 and status != 507):

@@ -6,27 +6,29 @@
 import dataclasses
 import shlex
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 
+from charlstm.cli.flags import Flat
+from charlstm.cli.progress import StepBar
 from charlstm.formatting import own_command
-from charlstm.places import default_checkpoints_dir, find_model
+from charlstm.places import BUNDLED, default_checkpoints_dir, find_model
 from charlstm.runs.history import RunHistory
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
-from charlstm.terminal import StepBar
 
 if TYPE_CHECKING:
-    from charlstm.hub.client import Followed
+    from charlstm.hub.client import BackgroundCall
 
 _T = TypeVar("_T")
 
 
 @dataclasses.dataclass(kw_only=True)
 class Push:
-    """What `push` is told."""
+    """Flags of `push`."""
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="A model's folder or .safetensors file")]
     repo: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Where to publish it: USER/REPO")]
@@ -40,7 +42,7 @@ class Push:
 
 @dataclasses.dataclass(kw_only=True)
 class Pull:
-    """What `pull` is told."""
+    """Flags of `pull`."""
 
     repo: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="The model on the Hub: USER/REPO")]
     revision: Annotated[str | None, tyro.conf.arg(help="Branch, tag or commit")] = None
@@ -51,7 +53,7 @@ class Pull:
 
 @dataclasses.dataclass(kw_only=True)
 class Deploy:
-    """What `deploy` is told."""
+    """Flags of `deploy`."""
 
     space: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="The Space: USER/SPACE")]
     models: Annotated[
@@ -69,11 +71,11 @@ class Deploy:
     """Folder of models and runs."""
 
 
-def push(flags: Push) -> None:
+def push(flags: Flat[Push]) -> None:
     """Publish a model on the Hugging Face Hub, privately unless told otherwise."""
     from charlstm.errors import ConfigError
-    from charlstm.hub.client import Followed, acting_token
-    from charlstm.hub.push import pack
+    from charlstm.hub.client import BackgroundCall, write_token
+    from charlstm.hub.push import build_files
     from charlstm.hub.push import push as send
 
     if flags.private and flags.public:
@@ -81,35 +83,34 @@ def push(flags: Push) -> None:
     model = find_model(flags.model)
     history = RunHistory(RunDir(model.parent if model.suffix == ".safetensors" else model))
     history.poll()
-    parcel = pack(model, flags.repo, history, flags.language, flags.licence)
+    parcel = build_files(model, flags.repo, history, flags.language, flags.licence)
     print(f"to {parcel.repo_id} ({'public' if flags.public else 'private'} if it is made now), and nothing else:")
     for name, data in parcel.files.items():
         print(f"  {len(data):>12,} bytes  {name}")
     if flags.dry_run:
         print(f"\n{parcel.card}")
         return
-    token = acting_token()
-    followed = Followed(lambda report: send(parcel, token, not flags.public, flags.revision, report))
+    token = write_token()
+    followed = BackgroundCall(lambda report: send(parcel, token, not flags.public, flags.revision, report))
     print(_shown(followed))
 
 
-def pull(flags: Pull) -> None:
+def pull(flags: Flat[Pull]) -> None:
     """Fetch a model from the Hugging Face Hub."""
-    from charlstm.hub.client import Followed
+    from charlstm.hub.client import BackgroundCall
     from charlstm.hub.pull import pull as fetch
 
     store = RunStore(flags.checkpoints_dir)
-    name = _shown(Followed(lambda report: fetch(flags.repo, store, flags.name, flags.revision, report)))
+    name = _shown(BackgroundCall(lambda report: fetch(flags.repo, store, flags.name, flags.revision, report)))
     print(f"write with it: {own_command()} generate {shlex.quote(str(flags.checkpoints_dir / name))}")
 
 
-def deploy(flags: Deploy) -> None:
+def deploy(flags: Flat[Deploy]) -> None:
     """Create or update a Space on the Hugging Face Hub that runs this app."""
     from charlstm.errors import ConfigError
-    from charlstm.hosting import BUNDLED
-    from charlstm.hub.client import Followed, acting_token
-    from charlstm.hub.deploy import deploy as send
-    from charlstm.hub.deploy import plan_space
+    from charlstm.hub.client import BackgroundCall, write_token
+    from charlstm.space.deploy import deploy as send
+    from charlstm.space.deploy import plan_space
 
     if wrong := next((each for each in flags.variables if not each.partition("=")[2]), None):
         raise ConfigError(f"{wrong[:80]!r} is no variable; write it as NAME=VALUE.")
@@ -119,22 +120,22 @@ def deploy(flags: Deploy) -> None:
     for name, data in plan.files.items():
         print(f"{len(data):>12,} bytes  {name}")
     print(f"\nfront matter of README.md:\n{plan.front_matter}")
-    print("variables:", ", ".join(flags.variables) or "none (the limits of charlstm/hosting.py hold)")
+    print("variables:", ", ".join(flags.variables) or "none (the limits of charlstm/environment.py hold)")
     print("hardware:", flags.hardware or "as it is, or cpu-basic, or zero-a10g where the account may have no other")
     if flags.dry_run:
         folder = Path(tempfile.mkdtemp(prefix="charlstm-space-"))
         plan.write(folder)
         print(f"nothing was sent; the files lie in {folder}")
         return
-    token = acting_token()
-    print(_shown(Followed(lambda report: send(plan, token, flags.private, report))))
+    token = write_token()
+    print(_shown(BackgroundCall(lambda report: send(plan, token, flags.private, report))))
 
 
-def _shown(followed: "Followed[_T]") -> _T:
+def _shown(followed: "BackgroundCall[_T]") -> _T:
     with StepBar() as bar:
         for step in followed:
             bar.show(step.words, step.num_bytes, step.total_bytes)
     return followed.result
 
 
-COMMANDS = {"push": (push, Push), "pull": (pull, Pull), "deploy": (deploy, Deploy)}
+COMMANDS: dict[str, Callable[..., None]] = {"push": push, "pull": pull, "deploy": deploy}

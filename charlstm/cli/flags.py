@@ -1,32 +1,55 @@
-"""The flags of each command, made from the fields of `config`: what they are called, mean and accept."""
+"""The flags of each command: the fields of its class, those of the configs in it included."""
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 import tyro
-from pydantic import BaseModel
 
 from charlstm.bench.report import BenchConfig, SuiteName
 from charlstm.config import (
     PRESET_SUMMARIES,
     Encoding,
+    ModelConfig,
     PresetName,
     SampleConfig,
     Schedule,
-    Settings,
     TrainConfig,
     help_text,
 )
 from charlstm.places import default_checkpoints_dir
 
 DEFAULT_PRESET: PresetName = "minute"
+_PRESETS = "; ".join(f"{name}: {summary}" for name, summary in PRESET_SUMMARIES.items())
+
+_T = TypeVar("_T")
+# Without a name of their own, the fields of a class are flags such as --hidden-size, not --flags.model.hidden-size;
+# and what a config refuses leaves tyro as the one sentence of its `ConfigError`, not in a box.
+Flat = Annotated[_T, tyro.conf.arg(name="")]
+_Model = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="A model's folder or .safetensors file")]
 
 
 @dataclasses.dataclass
 class Common:
+    """Flags of every command that looks for runs."""
+
     checkpoints_dir: Path = dataclasses.field(default_factory=default_checkpoints_dir)
     """Folder of models and runs."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class Train(Common):
+    """Flags of `train`."""
+
+    name: Annotated[str | None, tyro.conf.arg(help="Name of the run; by default made from corpus and preset")] = None
+    preset: Annotated[PresetName, tyro.conf.arg(help=f"Where the settings start ({_PRESETS})")] = DEFAULT_PRESET
+    config: Annotated[Path | None, tyro.conf.arg(help="JSON file of settings, on top of the preset")] = None
+    parent: Annotated[
+        Path | None,
+        tyro.conf.arg(name="from", help="Model (folder or file) to begin from: its sizes, its weights"),
+    ] = None
+    model: Flat[ModelConfig]
+    train: Flat[TrainConfig]
 
 
 _RunName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Name of the run, as `charlstm runs` lists it")]
@@ -34,11 +57,15 @@ _RunName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Name of the 
 
 @dataclasses.dataclass(kw_only=True)
 class Steered(Common):
+    """Flags of `pause`, `continue`, `stop` and `save`."""
+
     name: _RunName
 
 
 @dataclasses.dataclass(kw_only=True)
 class Rate(Steered):
+    """Flags of `rate`."""
+
     factor: Annotated[
         float, tyro.conf.Positional, tyro.conf.arg(help="What the planned learning rate is multiplied by, 0.01 to 10")
     ]
@@ -46,6 +73,8 @@ class Rate(Steered):
 
 @dataclasses.dataclass(kw_only=True)
 class Resume(Steered):
+    """Flags of `resume`."""
+
     corpus: Annotated[
         str | None, tyro.conf.arg(help="Where the run's text is now, if it was moved: a file, or a corpus by name")
     ] = None
@@ -64,6 +93,8 @@ class Resume(Steered):
 
 @dataclasses.dataclass
 class App:
+    """Flags of `app`."""
+
     host: str | None = None
     """Address to listen on (127.0.0.1; 0.0.0.0 for the whole network)."""
     port: int | None = None
@@ -74,12 +105,25 @@ class App:
 
 @dataclasses.dataclass
 class Runs(Common):
+    """Flags of `runs`."""
+
     as_json: Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON list")] = False
+
+
+@dataclasses.dataclass(kw_only=True)
+class Generate:
+    """Flags of `generate`."""
+
+    model: _Model
+    prompt: Annotated[str, tyro.conf.arg(help="Text to continue")] = ""
+    sample: Flat[SampleConfig] = dataclasses.field(default_factory=SampleConfig)
 
 
 @dataclasses.dataclass
 class Evaluate:
-    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="A model's folder or .safetensors file")]
+    """Flags of `evaluate`."""
+
+    model: _Model
     corpus: Annotated[
         str | None, tyro.conf.arg(help="Corpus or text file; by default the one the model learned from")
     ] = None
@@ -96,60 +140,10 @@ class Evaluate:
     as_json: Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON object")] = False
 
 
-def flags_of(*configs: BaseModel) -> list[tuple[str, Any, Any]]:
-    """One flag for every field of `configs`, their values as defaults; bounds are checked by the config itself."""
-    return [
-        (
-            name,
-            Annotated[field.annotation, tyro.conf.arg(help=help_text(field))],
-            dataclasses.field(default=getattr(config, name)),
-        )
-        for config in configs
-        for name, field in type(config).model_fields.items()
-    ]
+@dataclasses.dataclass(kw_only=True)
+class Bench:
+    """Flags of `bench`."""
 
-
-def train_type(base: Settings) -> type:
-    """Those of `train`, with the values of `base` as defaults."""
-    presets = "; ".join(f"{name}: {summary}" for name, summary in PRESET_SUMMARIES.items())
-    own = [
-        (
-            "name",
-            Annotated[str | None, tyro.conf.arg(help="Name of the run; by default made from corpus and preset")],
-            None,
-        ),
-        ("preset", Annotated[PresetName, tyro.conf.arg(help=f"Where the settings start ({presets})")], DEFAULT_PRESET),
-        ("config", Annotated[Path | None, tyro.conf.arg(help="JSON file of settings, on top of the preset")], None),
-        (
-            "parent",
-            Annotated[
-                Path | None,
-                tyro.conf.arg(name="from", help="Model (folder or file) to begin from: its sizes, its weights"),
-            ],
-            None,
-        ),
-    ]
-    return dataclasses.make_dataclass("Train", [*own, *flags_of(base.model, base.train)], bases=(Common,))
-
-
-def generate_type() -> type:
-    """Those of `generate`."""
-    own: list[Any] = [
-        ("model", Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="A model's folder or .safetensors file")]),
-        ("prompt", Annotated[str, tyro.conf.arg(help="Text to continue")], ""),
-    ]
-    return dataclasses.make_dataclass("Generate", [*own, *flags_of(SampleConfig())])
-
-
-def bench_type() -> type:
-    """Those of `bench`."""
-    own: list[Any] = [
-        ("suite", Annotated[SuiteName, tyro.conf.Positional, tyro.conf.arg(help="What to measure")]),
-        ("as_json", Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON object")], False),
-    ]
-    return dataclasses.make_dataclass("Bench", [*own, *flags_of(BenchConfig())])
-
-
-def values(flags: Any, *configs: type[BaseModel]) -> dict[str, Any]:
-    """What was given for the fields of `configs`."""
-    return {name: getattr(flags, name) for config in configs for name in config.model_fields}
+    suite: Annotated[SuiteName, tyro.conf.Positional, tyro.conf.arg(help="What to measure")]
+    as_json: Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON object")] = False
+    config: Flat[BenchConfig] = dataclasses.field(default_factory=BenchConfig)

@@ -1,25 +1,23 @@
-"""How many cores a process may use: in a container often fewer than it sees.
+"""The CPUs that a process may use: in a container often fewer than it sees.
 
-PyTorch starts a thread for every core it sees. Where a container gets the time of 2 cores out of 16, threads that wait
-for each other spend that time waiting. *Measured*: with the time of one core a step of `minute` takes 1.5 times as long
+PyTorch starts a thread for every CPU it sees. Where a container gets the time of 2 CPUs out of 16, threads that wait
+for each other spend that time waiting. *Measured*: with the time of one CPU a step of `minute` takes 1.5 times as long
 with two threads as with one.
 """
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from charlstm.errors import ConfigError
+from charlstm.environment import OMP_NUM_THREADS
 
-_THREADS = re.compile(r"0*[1-9][0-9]*( *, *0*[1-9][0-9]*)*")  # a list is for teams within teams
 _GROUPS = Path("/proc/self/cgroup")
 _MOUNTED = Path("/sys/fs/cgroup")
 
 
 def available_cpus(groups: Path = _GROUPS, mounted: Path = _MOUNTED) -> int:
-    """The cores this process may run on, or as many as its control groups give it time for, at least 1.
+    """Return how many CPUs this process may run on, or has time for by its control groups, at least 1.
 
     A fraction is rounded down: one thread more than there is time for holds up all that wait for it.
     """
@@ -34,15 +32,12 @@ def limit_torch_threads() -> None:
     """
     import torch
 
-    given = os.environ.get("OMP_NUM_THREADS", "").strip()
-    if given and not _THREADS.fullmatch(given):  # of which OpenMP would only say that it goes its own way
-        raise ConfigError(f"OMP_NUM_THREADS is {given[:20]!r}; it must be a whole number of 1 or more.")
-    if not given:
+    if not OMP_NUM_THREADS.read():
         torch.set_num_threads(min(torch.get_num_threads(), available_cpus()))
 
 
 def _shares(groups: Path, mounted: Path) -> Iterator[float]:
-    """In cores, what this process's group gets and what those above it get, where there is a limit."""
+    """In CPUs, what this process's group gets and what those above it get, where there is a limit."""
     try:
         lines = groups.read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux

@@ -1,0 +1,178 @@
+"""Preparing the process for libraries: a home, places for caches and uploads, proxies and variables they can read.
+
+What they read when they are imported is settled before that; each of them would end with a traceback otherwise.
+"""
+
+import importlib.util
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from charlstm.environment import (
+    GRADIO_NUM_PORTS,
+    GRADIO_NUM_WORKERS,
+    GRADIO_SERVER_PORT,
+    GRADIO_TEMP_DIR,
+    HF_HOME,
+    NO_PROXY,
+    PROXIES,
+    VARIABLES,
+    XDG_CACHE_HOME,
+    is_public,
+)
+from charlstm.errors import ConfigError
+from charlstm.private_folders import make_temporary
+
+_NUMBERS_OF_GRADIO = (GRADIO_SERVER_PORT, GRADIO_NUM_PORTS, GRADIO_NUM_WORKERS)
+_NO_IMPLICIT_TOKEN = "HF_HUB_DISABLE_IMPLICIT_TOKEN"  # noqa: S105  no token, but that the machine's is not used
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_log = logging.getLogger(__name__)
+
+
+def ensure_home() -> None:
+    """Have `Path.home()` and `getpass.getuser()` know an answer, which many libraries ask for; else change nothing.
+
+    In some containers there is no HOME, and no entry for the user among the system's.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(make_temporary())
+        os.environ.setdefault("USER", "nobody")
+
+
+def prepare_environment() -> None:
+    """Give caches a place where the home can't be written, and pass no token where nobody asked for it.
+
+    Called first of all: libraries read these variables when they are imported, and `spaces`, which hands out the GPU of
+    a ZeroGPU Space, must be imported before torch.
+    """
+    if is_public():
+        os.environ[_NO_IMPLICIT_TOKEN] = "1"
+    if not _has_cache():
+        place = make_temporary()
+        os.environ[XDG_CACHE_HOME.name] = str(place / "cache")
+        os.environ.setdefault(HF_HOME.name, str(place / "huggingface"))
+    if importlib.util.find_spec("spaces"):
+        importlib.import_module("spaces")
+
+
+def _has_cache() -> bool:
+    try:
+        home = Path(XDG_CACHE_HOME.text() or Path.home() / ".cache")
+    except RuntimeError:  # no HOME, and a user whom nobody has entered
+        return False
+    return not why_not_writable(home)
+
+
+def prepare_for_gradio() -> None:
+    """Check all variables, some of which end an import of Gradio with a traceback, and choose a place for uploads.
+
+    Called before that import; raises `ConfigError` for a variable that can't be used.
+    """
+    for variable in VARIABLES.values():
+        variable.read()
+    for variable in _NUMBERS_OF_GRADIO:
+        if not variable.text():  # an empty one is none; Gradio would read it as a number
+            os.environ.pop(variable.name, None)
+    _choose_upload_folder()
+    prepare_proxies()
+
+
+def _choose_upload_folder() -> None:
+    """The one that is named, or Gradio's own among the temporary files if it is this user's, or else a new one."""
+    if named := GRADIO_TEMP_DIR.text():
+        if reason := why_not_writable(Path(named)):
+            raise ConfigError(
+                f"the folder {GRADIO_TEMP_DIR.name}={named[:200]!r} can't be written to ({reason}); name another."
+            )
+        return
+    try:
+        place = Path(tempfile.gettempdir())
+        if not _is_own(place / "gradio"):
+            os.environ[GRADIO_TEMP_DIR.name] = tempfile.mkdtemp(prefix="charlstm-uploads-")
+    except OSError as error:
+        raise ConfigError(
+            f"no folder for temporary files can be written to ({error.strerror}); "
+            f"name one in {GRADIO_TEMP_DIR.name} and TMPDIR."
+        ) from None
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether the folder is there for this user alone to write to; it is made if there is none."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return False
+    is_mine = not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not found.st_mode & 0o022)
+    return folder.is_dir() and not folder.is_symlink() and is_mine and not why_not_writable(folder)
+
+
+def why_not_writable(folder: Path) -> str:
+    """Return why no file can be made in `folder`, which is made if there is none; empty if one can.
+
+    Tried, because what the permissions say is not all (a read-only disk, a user who may do anything).
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def prepare_proxies() -> None:
+    """Keep this machine's own addresses from proxies, and leave out what no library here can read.
+
+    httpx, which Gradio and the Hub's library use, refuses to do anything at all while such a variable is set: a SOCKS
+    proxy without its extra package, or an entry of `no_proxy` that it can't parse.
+    """
+    names = [variable.name for variable in PROXIES if variable.text()]
+    for name in names:
+        _drop_if_unusable(name)
+    excluded = next(filter(None, (variable.text() for variable in NO_PROXY)), "")
+    if not (names or excluded):
+        return
+    entries = [each.strip() for each in excluded.split(",") if each.strip()]
+    usable = [each for each in entries if _is_usable({"http_proxy": "http://127.0.0.1:9", "no_proxy": each})]
+    if "*" not in usable:
+        usable += [each for each in _LOOPBACK if each not in usable]
+    os.environ.update({variable.name: ",".join(usable) for variable in NO_PROXY})
+
+
+def _drop_if_unusable(name: str) -> None:
+    if _is_usable({name: os.environ[name]}):
+        return
+    given = os.environ.pop(name)
+    scheme = given.partition("://")[0][:20] if "://" in given else "http"
+    advice = "install httpx[socks] for it" if scheme.startswith("socks5") else "it must be http://host:port"
+    _log.warning("%s names a %s proxy that can't be used (%s); going on without it.", name, scheme, advice)
+
+
+def _is_usable(environment: Mapping[str, str]) -> bool:
+    """Asked of httpx itself, whose rules they are."""
+    import httpx
+
+    with _proxies_only(environment):
+        try:
+            httpx.Client(verify=False).close()  # noqa: S501  nothing is sent
+        except (ValueError, ImportError, httpx.InvalidURL):
+            return False
+        return True
+
+
+@contextmanager
+def _proxies_only(environment: Mapping[str, str]) -> Iterator[None]:
+    names = [variable.name for variable in (*PROXIES, *NO_PROXY)]
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name in environment:
+            os.environ.pop(name, None)
+        os.environ.update(before)

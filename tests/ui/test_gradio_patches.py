@@ -1,0 +1,201 @@
+"""Each patch of Gradio: that Gradio as it comes still needs it, and that the patch takes nothing from anybody."""
+
+import gc
+import importlib.util
+import inspect
+import sys
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import gradio as gr
+import httpx
+import pytest
+from gradio import networking, queueing, state_holder
+from gradio.blocks import BlocksConfig
+from gradio.state_holder import SessionState, StateHolder
+from playwright.sync_api import Browser, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
+from uvicorn.server import ServerState
+
+from charlstm.ui import gradio_patches
+from charlstm.ui.assets import first_script
+
+from conftest import App, free_port  # isort: skip  tests/ui/conftest.py
+from waiting import run_async  # isort: skip  tests/waiting.py
+
+DELETE = "Gradio no longer needs this patch: delete it"
+
+# Counts what the page asks the browser for, and what reaches `idle_frames.js` from Gradio's scripts.
+_COUNTED_FRAMES = """
+window.native = window.requestAnimationFrame; window.asked = []; window.opened = performance.now();
+window.requestAnimationFrame = (call) => { asked.push(performance.now()); return native.call(window, call); };
+"""
+
+
+def _page() -> Any:
+    """As much of a page of two components as a session asks for."""
+    config = BlocksConfig(SimpleNamespace(renderables=[]))  # type: ignore[arg-type]
+    for component in (gr.Slider(1, 8, value=3, label="Texts"), gr.Textbox("as built", label="Prompt")):
+        config.blocks[component._id] = component
+    return SimpleNamespace(default_config=config, blocks=config.blocks)
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Such a page whose configs are cached."""
+    monkeypatch.setattr(BlocksConfig, "config_for_block", BlocksConfig.config_for_block)  # put back afterwards
+    gradio_patches.cache_component_configs()
+    return _page()
+
+
+def test_gradio_describes_each_component_anew_for_each_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    current = BlocksConfig.config_for_block
+    plain = current.describe if isinstance(current, gradio_patches.ConfigCache) else current
+    monkeypatch.setattr(BlocksConfig, "config_for_block", staticmethod(plain))
+    page, asked = _page(), []
+    for component in page.blocks.values():
+        describe = component.get_config
+        monkeypatch.setattr(component, "get_config", lambda describe=describe: asked.append(1) or describe())
+    SessionState(page)
+    first = len(asked)
+    SessionState(page)
+    assert len(asked) == 2 * first > 0, DELETE
+
+
+def test_what_one_visitor_is_shown_does_not_show_for_the_next(page: Any) -> None:
+    slider, box = page.blocks
+    first, second = SessionState(page), SessionState(page)
+    first._update_value_in_config(box, "typed by the first")
+    first[slider] = gr.Slider(1, 8, value=7, label="Texts")
+    first._update_config(slider)
+    for state in (second, SessionState(page)):
+        assert state.config_values[box]["props"]["value"] == "as built"
+        assert state.config_values[slider]["props"]["value"] == 3
+    assert first.config_values[box]["props"]["value"] == "typed by the first"
+    assert first.config_values[slider]["props"]["value"] == 7
+
+
+def test_each_visitor_gets_the_components_as_they_describe_themselves(page: Any) -> None:
+    for _ in range(2):
+        for number, seen in SessionState(page).config_values.items():
+            anew = page.default_config.config_for_block(number, [number], page.blocks[number])
+            assert seen == anew
+            assert seen["props"]["label"] in ("Texts", "Prompt")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Gradio looks less often there itself")
+def test_gradios_idle_queue_looks_for_work_more_than_a_hundred_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def pauses(patch: Any) -> list[float]:
+        queue = gr.Blocks(analytics_enabled=False)._queue  # its locks belong to the loop that runs
+        patch(queue)
+        seen: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            seen.append(seconds)
+            queue.stopped = len(seen) >= 3
+
+        monkeypatch.setattr(queueing, "asyncio", SimpleNamespace(sleep=sleep))
+        await queue.start_processing()
+        return seen
+
+    assert max(run_async(pauses(lambda _: None))) < 0.01, DELETE
+    assert run_async(pauses(gradio_patches.poll_queue_less_often)) == [0.01] * 3
+
+
+def test_gradios_server_sets_no_limit_to_connections_that_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.find_spec("gradio.http_server")
+    assert spec
+    assert spec.loader
+    as_it_comes = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(as_it_comes)
+    configs: list[Any] = []
+    monkeypatch.setattr(as_it_comes, "Server", lambda config: configs.append(config) or MagicMock())
+    as_it_comes.start_server(MagicMock(), "127.0.0.1", free_port())
+    (config,) = configs
+    config.load()
+    loop = MagicMock()
+    connection = config.http_protocol_class(config=config, server_state=ServerState(), app_state={}, _loop=loop)
+    connection.connection_made(MagicMock(get_extra_info=lambda _: None))
+    timers = loop.call_later.called or loop.call_at.called
+    assert not timers, DELETE
+    assert config.limit_concurrency is None, DELETE
+
+
+def test_gradio_drops_the_session_of_an_open_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_holder, "SessionState", lambda _: SimpleNamespace())
+    states = StateHolder()  # type: ignore[no-untyped-call]
+    states.blocks, states.capacity = SimpleNamespace(), 5  # type: ignore[assignment]
+    for name in ("of an open page", *"abcde"):
+        states[name]
+    assert "of an open page" not in states, DELETE
+
+
+def test_gradio_fails_to_launch_where_the_first_answer_takes_over_three_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float] = []
+
+    def head(_: str, timeout: float, **_options: Any) -> None:
+        waits.append(timeout)
+        raise httpx.ReadTimeout("of this test")
+
+    monkeypatch.setattr(networking.httpx, "head", head)
+    assert inspect.signature(gr.Blocks.launch).parameters["_frontend"].default is True, DELETE
+    assert not networking.url_ok("http://127.0.0.1/"), DELETE
+    assert waits == [3], DELETE
+
+
+def test_torch_and_gradio_leave_the_garbage_collector_a_hundred_thousand_objects() -> None:
+    assert len(gc.get_objects()) + gc.get_freeze_count() > 100_000, DELETE
+
+
+@pytest.mark.browser
+def test_a_page_that_nobody_touches_draws_a_frame_a_second_and_every_one_again_once_it_is_touched(
+    browser: Browser, app: App
+) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.add_init_script(_COUNTED_FRAMES)
+    page.goto(app.url, wait_until="load")
+    expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
+    page.wait_for_function("opened + 3000 < performance.now()", polling=100)
+    page.wait_for_function("asked.filter(at => performance.now() - at < 1000).length <= 3", polling=100)
+    page.evaluate("asked.length = 0")
+    try:
+        page.wait_for_function("asked.length", polling=100, timeout=10_000)
+    except PlaywrightTimeout:
+        pytest.fail(DELETE)  # nothing of an idle page asks for a frame
+    for touched in ("page.keyboard", "page.mouse"):
+        page.evaluate("asked.length = 0")
+        if touched == "page.keyboard":
+            page.keyboard.press("Tab")
+        else:
+            page.mouse.move(200, 200)
+        page.wait_for_function("asked.filter(at => performance.now() - at < 1000).length >= 20")
+    context.close()
+
+
+@pytest.mark.browser
+def test_what_waits_for_a_frame_can_be_taken_back_and_one_that_fails_keeps_no_other_from_coming(
+    browser: Browser,
+) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.clock.install(time=0)
+    page.set_content("<p>nothing</p>")
+    page.add_script_tag(content=first_script())
+    page.clock.run_for(10_000)
+    page.evaluate("""() => {
+        window.seen = [];
+        requestAnimationFrame(() => { throw new Error('of this test'); });
+        const taken = requestAnimationFrame(() => seen.push('taken back'));
+        requestAnimationFrame(() => { seen.push('drawn'); cancelAnimationFrame(later); });
+        const later = requestAnimationFrame(() => seen.push('taken back by one before it'));
+        cancelAnimationFrame(taken);
+    }""")
+    page.clock.run_for(500)
+    assert page.evaluate("seen") == []
+    page.clock.run_for(1000)
+    assert page.evaluate("seen") == ["drawn"]
+    context.close()
