@@ -201,8 +201,8 @@ def _files_html(model_files: ModelFiles) -> str:
     picture = base64.b64encode(model_files.files.get(CURVE_FILE, b"")).decode()
     drawn = f'<img src="data:image/png;base64,{picture}" alt="The loss curve that will be sent">' if picture else ""
     return (
-        f'<table class="hub-files"><caption>To {escape_html(model_files.repo_id)}, these files and nothing else</caption>'
-        f"<tbody>{rows}</tbody></table>{drawn}"
+        f'<table class="hub-files"><caption>To {escape_html(model_files.repo_id)}, these files and nothing else'
+        f"</caption><tbody>{rows}</tbody></table>{drawn}"
     )
 
 
