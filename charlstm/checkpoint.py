@@ -122,7 +122,7 @@ def save_training_state(path: Path, tensors: Mapping[str, Tensor], facts: Mappin
 
 @torch.inference_mode(False)
 def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `save_training_state` published; raises `CheckpointError`."""
+    """Load what `save_training_state` published; raise `CheckpointError` for any other file."""
     try:
         with path.open("rb") as file:
             header = read_header(file)
@@ -135,7 +135,7 @@ def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _publish(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> None:
-    """A full disk is an `OSError` here as it is for every other file; safetensors has an error of its own for it."""
+    """Turn safetensors' own error for a full disk into an `OSError`, as for every other file."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_write(path) as temporary:
         try:
@@ -182,7 +182,7 @@ def _read_tensors(file: io.BufferedReader, header: Header) -> dict[str, Tensor]:
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
-    """The memory of a contiguous tensor on the CPU."""
+    """Return a view of the memory of a contiguous tensor on the CPU."""
     return tensor.view(-1).view(torch.uint8).numpy().data
 
 

@@ -30,7 +30,7 @@ class Unit(str):
 
 
 def plain_lines(text: str) -> str:
-    """`text` as a corpus would be read: plain newlines, and no byte-order mark in front."""
+    """Return `text` as a corpus would be read: plain newlines, and no byte-order mark in front."""
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -67,7 +67,7 @@ Encoding = Annotated[
 
 
 def unit_of(field: FieldInfo) -> str:
-    """The field's unit, or an empty string for a plain number or text."""
+    """Return the field's unit, or an empty string for a plain number or text."""
     return next((str(item) for item in field.metadata if isinstance(item, Unit)), "")
 
 
@@ -88,7 +88,7 @@ def suggestions_of(field: FieldInfo) -> tuple[str, ...]:
 
 
 def describe_bounds(field: FieldInfo) -> str:
-    """What the field accepts, in words: `from 1 to 4,096 units`, `chars or bytes`, `a text`."""
+    """Describe the accepted values in words: `from 1 to 4,096 units`, `chars or bytes`, `a text`."""
     if suggestions := suggestions_of(field):
         return f"the name of a text encoding, such as {', '.join(suggestions[:6])}"
     choices = get_args(field.annotation)
@@ -319,13 +319,13 @@ class Settings(Config):
 
     @classmethod
     def preset(cls, name: str, /, **overrides: Any) -> "Settings":
-        """The values of preset `name`, with `overrides` on top."""
+        """Return the values of preset `name`, with `overrides` on top."""
         if name not in PRESETS:
             raise ConfigError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
         return cls.from_flat({**PRESETS[name], **overrides})
 
     def flat(self) -> dict[str, Any]:
-        """One flat mapping, the inverse of `from_flat`."""
+        """Return one flat mapping, the inverse of `from_flat`."""
         return {**self.model.model_dump(), **self.train.model_dump()}
 
 

@@ -258,27 +258,27 @@ VARIABLES: dict[str, Variable[Any]] = {
 
 
 def is_space() -> bool:
-    """Whether this is a Space on the Hugging Face Hub."""
+    """Return whether this is a Space on the Hugging Face Hub."""
     return bool(SPACE_ID.text())
 
 
 def is_public() -> bool:
-    """Whether strangers meet here: on a Space, or where CHARLSTM_PUBLIC is set to 1."""
+    """Return whether strangers use this app: on a Space, or where CHARLSTM_PUBLIC is set to 1."""
     return is_space() or PUBLIC.text() == "1"
 
 
 def is_zero_gpu() -> bool:
-    """Whether this is a Space whose GPU comes for a call at a time (ZeroGPU)."""
+    """Return whether this is a Space whose GPU is lent for a call at a time (ZeroGPU)."""
     return SPACES_ZERO_GPU.text().lower() in ("1", "t", "true")
 
 
 def is_torchrun_helper() -> bool:
-    """Whether this is one of several processes that train together, and not the one that writes."""
+    """Return whether this is one of several processes that train together, and not rank 0."""
     return bool(TORCHELASTIC_RUN_ID.text()) and RANK.text() != "0"
 
 
 def is_kernel_off() -> bool:
-    """Whether PyTorch is to do all the work."""
+    """Return whether PyTorch is to do all the work."""
     return KERNEL.text().lower() == "off"
 
 

@@ -20,7 +20,7 @@ _LONGEST_MESSAGE = 1990  # characters: room for a path of any length that people
 
 
 def printable(text: str, max_chars: int = _LONGEST_MESSAGE) -> str:
-    """`text` as a terminal or a page may show it: control characters as their escapes, its middle left out if long."""
+    """Return `text` for a terminal or a page: control characters escaped, the middle of a long one left out."""
     if len(text) > max_chars:
         text = f"{text[: max_chars // 2]}[...]{text[len(text) - max_chars // 2 :]}"
     if text.isprintable():

@@ -76,7 +76,7 @@ def evaluate_windows(model: CharLSTM, tokens: Tokens, on_tick: Callable[[], None
 def evaluate_batched(
     model: CharLSTM, tokens: Tokens, dtype: torch.dtype | None = None, on_tick: Callable[[], None] = _nothing
 ) -> tuple[Loss, str]:
-    """The stateful figure, closely and fast: 32 streams, each warmed up on the 256 characters before it.
+    """Estimate the stateful loss closely and fast: in 32 streams, each warmed up on the 256 characters before it.
 
     Returns the loss and the name of the method, which tells the type of number too; a short text is read in fewer
     streams. docs/results.md, "How validation is measured", says how close it comes. `on_tick` is called before each
@@ -99,7 +99,7 @@ def _attended(batches: StreamBatches, on_tick: Callable[[], None]) -> Iterator[B
 
 
 def _warmed_up_state(model: CharLSTM, tokens: Tokens, batches: StreamBatches, dtype: torch.dtype | None) -> State:
-    """The state of each stream after reading the characters just before it; the first has none before it."""
+    """Return the state of each stream after reading the characters just before it; the first has none before it."""
     places = np.maximum(batches.starts[:, None] + np.arange(-_BURN_IN, 0), 0)
     with evaluating(model):
         before = torch.from_numpy(tokens[places].astype(np.int64)).to(model.device)
@@ -127,7 +127,7 @@ class ValidationResult(NamedTuple):
 
 
 def final_validation(model: CharLSTM, validation: Tokens, on_tick: Callable[[], None] = _nothing) -> ValidationResult:
-    """What is published of a model. Of a long text the first 2**20 characters count, so the time is bounded.
+    """Compute the figures that are published of a model, on 2**20 characters of a long text at most.
 
     *stateful* is exact up to 2**18 characters, and read in 32 streams beyond. `on_tick` is called before each piece,
     and may raise to end it.

@@ -52,7 +52,7 @@ def atomic_write_text(path: Path, text: str | Iterable[str]) -> None:
 
 
 def _set_mode(path: Path, mode: int) -> None:
-    """Where there are permissions: mounted buckets and shares (gcsfuse, SMB, exFAT) refuse to change them."""
+    """Set permissions where there are any: mounted buckets and shares (gcsfuse, SMB, exFAT) refuse to change them."""
     if stat.S_IMODE(path.stat().st_mode) != mode:
         with contextlib.suppress(OSError):
             path.chmod(mode)

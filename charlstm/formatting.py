@@ -12,7 +12,7 @@ _BARE = re.compile(rf"""(?<![\w/.:<>~-]){_ROOT}(?:[^\s"'`(),;:]+[\\/])+""")
 
 
 def without_places(text: str) -> str:
-    """`text` with the names of files and without the folders they lie in, which are nobody's business on a page."""
+    """Remove the folders of files that `text` names, which are nobody's business on a page."""
     homes = (Path(__file__).parents[1], sys.prefix, sys.base_prefix)
     for place in sorted(
         {str(each) for each in homes}, key=len, reverse=True
@@ -23,12 +23,12 @@ def without_places(text: str) -> str:
 
 
 def own_command() -> str:
-    """How this program was called, so that hints name a command that works here."""
+    """Return the command this program was called with, so that hints name one that works here."""
     return "charlstm" if Path(sys.argv[0]).stem.lower() == "charlstm" else "python -m charlstm"
 
 
 def format_duration(seconds: float) -> str:
-    """A time a person can read: `2 min 13 s`."""
+    """Format a duration for people: `2 min 13 s`."""
     hours, rest = divmod(round(seconds), 3600)
     minutes, seconds = divmod(rest, 60)
     parts = [(hours, "h"), (minutes, "min"), (seconds, "s")]
@@ -37,7 +37,7 @@ def format_duration(seconds: float) -> str:
 
 
 def escape_html(text: str) -> str:
-    """`text` as HTML that shows exactly it: neither tags nor the `${...}` and `{{...}}` of templates act."""
+    """Return `text` as HTML that shows exactly it: neither tags nor the `${...}` and `{{...}}` of templates act."""
     escaped = html.escape(text)
     return escaped.replace("$", "&#36;").replace("{", "&#123;").replace("}", "&#125;").replace("`", "&#96;")
 
@@ -48,16 +48,16 @@ def escape_lines(text: str) -> str:
 
 
 def capitalize(text: str) -> str:
-    """`text` with its first letter large."""
+    """Return `text` with its first letter large."""
     return text[:1].upper() + text[1:]
 
 
 def error_text(error: Exception) -> str:
-    """An error's message as a sentence of the page; a name it begins with keeps its letters."""
+    """Return an error's message as a sentence of the page; a name it begins with keeps its letters."""
     message = without_places(str(error))
     return capitalize(message) if message.split(" ", 1)[0].isalpha() else message
 
 
 def format_nats(loss: float) -> str:
-    """A loss with its unit, in both of them."""
+    """Format a loss in nats and in bits per character."""
     return f"{loss:.3f} nats per character ({loss / math.log(2):.2f} bits)"

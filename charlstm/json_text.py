@@ -19,7 +19,7 @@ _Model_T = TypeVar("_Model_T", bound=BaseModel)
 
 
 def parse_json(data: str | bytes) -> Any:
-    """The value of a JSON text; raises `ValueError`, in a few words, for everything that is none.
+    """Return the value of a JSON text; raise `ValueError`, in a few words, for everything that is none.
 
     One in which a name stands twice in an object, with a number of hundreds of digits, or nested too deeply is none.
     NaN and Infinity come as what they say: the model that the value is for refuses them, by the field's name.
@@ -32,12 +32,12 @@ def parse_json(data: str | bytes) -> Any:
 
 
 def parse_as(kind: type[_Model_T], data: bytes) -> _Model_T:
-    """The value of a JSON text as a model; raises `ValueError`."""
+    """Return the value of a JSON text as a model; raise `ValueError`."""
     return kind.model_validate(parse_json(data))
 
 
 def read_small(path: Path, max_bytes: int = LARGEST_FILE) -> bytes:
-    """The bytes of a file that should be small; raises `OSError`, and `ValueError` for one that is not."""
+    """Return the bytes of a file that should be small; raise `OSError`, and `ValueError` for one that is not."""
     with path.open("rb") as file:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:

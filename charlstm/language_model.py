@@ -25,7 +25,7 @@ class LanguageModel:
 
     @classmethod
     def create(cls, vocabulary: Vocabulary, config: ModelConfig, seed: int) -> "LanguageModel":
-        """An untrained model; same seed, same weights. The global random state is as before afterwards."""
+        """Create an untrained model; same seed, same weights. The global random state stays as it is."""
         with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return cls(CharLSTM(len(vocabulary), config), vocabulary)
@@ -65,7 +65,7 @@ class LanguageModel:
         return stream(self.model, self.vocabulary, prompt, config or SampleConfig(), written, num_likeliest)
 
     def generate(self, prompt: str = "", config: SampleConfig | None = None) -> str:
-        """The text that continues `prompt` (the prompt itself is not repeated); raises `ConfigError` if it had no end.
+        """Return the text that continues `prompt`, without the prompt; raise `ConfigError` if it had no end.
 
         Of several samples the first; `generate_samples` returns all.
         """
@@ -82,7 +82,7 @@ class LanguageModel:
         return texts
 
     def score(self, text: str, num_likeliest: int = 0) -> Score:
-        """How well the model predicts `text`; see `charlstm.generation.stream.score`."""
+        """Measure how well the model predicts `text`; see `charlstm.generation.stream.score`."""
         return score(self.model, self.vocabulary, text, num_likeliest)
 
 

@@ -57,7 +57,7 @@ class CharLSTM(nn.Module):
             self._set_orthogonal()
 
     def _set_orthogonal(self) -> None:
-        """What a state carries neither grows nor fades at first (Saxe et al. 2014); a matrix for each gate."""
+        """Draw an orthogonal matrix for each gate: the state neither grows nor fades at first (Saxe et al. 2014)."""
         for _, weight_hh, _, _ in self.lstm.all_weights:
             for gate in weight_hh.detach().chunk(4):
                 nn.init.orthogonal_(gate)
@@ -72,12 +72,12 @@ class CharLSTM(nn.Module):
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers training adjusts."""
+        """The number of trained parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return self.head.weight.device
 
     def initial_state(self, batch_size: int) -> State:
@@ -106,12 +106,12 @@ class CharLSTM(nn.Module):
         return logits.transpose(0, 1).to(self.head.weight.dtype), (torch.stack(h_after), torch.stack(c_after))
 
     def is_fused(self, num_streams: int, dtype: torch.dtype) -> bool:
-        """Whether the compiled kernel does the layers."""
+        """Return whether the compiled kernel computes the layers."""
         is_worth_it = num_streams >= _FEWEST_STREAMS or dtype != torch.float32
         return self.device.type == "cpu" and is_worth_it and kernel.is_available(dtype, self.config.hidden_size)
 
     def _fused_layer(self, index: int, below: Tensor, state: State, dtype: torch.dtype) -> tuple[Tensor, State]:
-        """`below` is the tokens (T, B) for the first layer, else hidden states (T, B, H)."""
+        """Compute one layer; `below` is tokens (T, B) for the first one, else hidden states (T, B, H)."""
         weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[index]
         bias = bias_ih + bias_hh
         rows = None
@@ -123,26 +123,26 @@ class CharLSTM(nn.Module):
         return kernel.lstm_layer(inputs, rows, self._drop_weights(weight_hh), state[0], state[1])
 
     def uses_input_table(self, num_places: int) -> bool:
-        """Whether a table of what each character adds to the gates is less work than the places one by one.
+        """Return whether a table of what each character adds to the gates is less work than the positions one by one.
 
         It depends on nothing else, so it is with fewer characters in the vocabulary than in the window.
         """
         return self.vocab_size <= num_places
 
     def _embedded(self, tokens: Tensor | None, weight_ih: Tensor) -> Tensor:
-        """What tokens (T, B), or all of the vocabulary (`None`), give the gates of the first layer, (N, 4H)."""
+        """Return what tokens (T, B), or the whole vocabulary (`None`), add to the gates of the first layer, (N, 4H)."""
         vectors = self.embedding.weight if self.embedding is not None else weight_ih.t()
         if tokens is not None:
             vectors = functional.embedding(tokens, vectors)
         return vectors if self.embedding is None else vectors @ weight_ih.t()
 
     def input_gate_table(self) -> Tensor:
-        """What each character of the vocabulary gives the gates of the first layer, biases included: (V, 4H)."""
+        """Return what each character adds to the gates of the first layer, biases included: (V, 4H)."""
         weight_ih, _, bias_ih, bias_hh = self.lstm.all_weights[0]
         return self._embedded(None, weight_ih) + (bias_ih + bias_hh)
 
     def _torch_layer(self, index: int, below: Tensor, state: State, dtype: torch.dtype) -> tuple[Tensor, State]:
-        """The same by PyTorch, which is also what the fused one is checked against."""
+        """Compute the same with PyTorch, which is also what the fused layer is checked against."""
         weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[index]
         inputs = self._inputs(below) if index == 0 else below
         weights = [each.to(dtype) for each in (weight_ih, self._drop_weights(weight_hh), bias_ih, bias_hh)]
@@ -156,7 +156,7 @@ class CharLSTM(nn.Module):
         return hidden if mask is None else hidden * mask.to(hidden.dtype)
 
     def unit_mask(self, batch: int, size: int) -> Tensor | None:
-        """What to multiply a layer's units (B, H) with in this window: 0 or 1 / share kept; `None` for all by 1."""
+        """Return the dropout mask of a layer's units (B, H) in this window: 0 or 1 / share kept; `None` if all ones."""
         if not self.training or not self.config.dropout:
             return None
         share, num_streams = self.shard or (slice(batch), batch)  # drawn for all streams, so that they stay the same
@@ -177,14 +177,14 @@ class CharLSTM(nn.Module):
         return weight_hh * mask
 
     def sample_weight_mask(self) -> tuple[float, int] | None:
-        """Which recurrent weights to drop in this window: their share, in 256ths, and a seed; `None` for none."""
+        """Draw the DropConnect mask of this window: the dropped share in 256ths, and a seed; `None` for none."""
         if not self.training or not self.config.weight_dropout:
             return None
         seed = torch.randint(2**63 - 1, (), device="cpu", dtype=torch.int64)
         return max(1, round(256 * self.config.weight_dropout)) / 256, int(seed)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """One token of each stream, without dropout: tokens (B,) -> logits (B, V) and the new state.
+        """Compute one step of each stream, without dropout: tokens (B,) -> logits (B, V) and the new state.
 
         Same numbers as `forward` in evaluation mode; what `charlstm.generation.engine` does where nothing is compiled.
         """
@@ -218,7 +218,7 @@ def _embedding(vocab_size: int, size: int, how: _Kind) -> nn.Embedding:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients inside the block; the model's mode is as before afterwards."""
+    """Set evaluation mode and compute no gradients inside the block; restore the model's mode afterwards."""
     was_training = model.training
     model.eval()
     try:

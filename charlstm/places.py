@@ -20,12 +20,12 @@ _AS_IN_A_CLONE = Path("checkpoints")
 
 
 def default_checkpoints_dir() -> Path:
-    """Where commands look for runs: `checkpoints` in a clone, and the same from everywhere for an installed copy."""
+    """Return where commands look for runs: `checkpoints` in a clone, one fixed folder for an installed copy."""
     return _user_folder() if IS_INSTALLED else _AS_IN_A_CLONE
 
 
 def page_checkpoints_dir() -> Path:
-    """Where the page finds models and keeps runs: a folder that can be written, with the bundled models in it."""
+    """Return where the page finds models and keeps runs: a writable folder with the bundled models in it."""
     if not IS_INSTALLED:
         return writable_checkpoints_dir(BUNDLED_MODELS)
     place = writable_checkpoints_dir(_user_folder())

@@ -72,7 +72,7 @@ def private_folder(path: Path) -> Iterator[Path]:
 
 
 def read_own(path: Path) -> bytes:
-    """The bytes of a file in a private folder; raises `OSError` for a link, and for a file of somebody else's."""
+    """Return the bytes of a file in a private folder; raise `OSError` for a link, and for a file of somebody else's."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)

@@ -83,7 +83,7 @@ def prepare_for_gradio() -> None:
 
 
 def _choose_upload_folder() -> None:
-    """The one that is named, or Gradio's own among the temporary files if it is this user's, or else a new one."""
+    """Return the folder that is named, or Gradio's own temporary one if it is this user's, or else a new one."""
     if named := GRADIO_TEMP_DIR.text():
         if reason := why_not_writable(Path(named)):
             raise ConfigError(
@@ -102,7 +102,7 @@ def _choose_upload_folder() -> None:
 
 
 def _is_own(folder: Path) -> bool:
-    """Whether the folder is there for this user alone to write to; it is made if there is none."""
+    """Return whether this user alone may write to the folder; make it if there is none."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()

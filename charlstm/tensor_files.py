@@ -41,12 +41,12 @@ class LfsPointer(ValueError):
 
 
 def is_lfs_pointer(head: bytes) -> bool:
-    """Whether a file that begins so is what Git LFS leaves in place of one that it has not fetched."""
+    """Return whether a file that begins so is what Git LFS leaves in place of one that it has not fetched."""
     return head.startswith(_LFS_POINTER) and b"\noid sha256:" in head[:_POINTER_BYTES]
 
 
 def read_header(file: BinaryIO) -> Header:
-    """The header of an open file; raises `ValueError`, in a few words, unless it accounts for each of its bytes."""
+    """Read the header of an open file; raise `ValueError`, in a few words, unless it accounts for each of its bytes."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     start = file.read(_POINTER_BYTES)
@@ -85,7 +85,7 @@ def _read_entry(name: str, entry: Any, data_begin: int) -> Entry:
 
 
 def _check_layout(tensors: dict[str, Entry], begin: int, size: int) -> None:
-    """The tensors follow each other without a gap from the header's end to the file's."""
+    """Check that the tensors follow each other without a gap from the header's end to the file's."""
     for entry in sorted(tensors.values(), key=lambda entry: (entry.begin, entry.end)):
         if entry.begin != begin:
             raise ValueError("its tensors overlap or leave a gap")

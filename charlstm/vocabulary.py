@@ -58,7 +58,7 @@ class Vocabulary:
 
     @classmethod
     def from_text(cls, text: str, level: Level = "chars") -> "Vocabulary":
-        """The sorted distinct characters of `text`, or the 256 bytes."""
+        """Build the vocabulary of the sorted distinct characters of `text`, or of the 256 bytes."""
         return cls(_BYTES if level == "bytes" else tuple(sorted(set(text))), level)
 
     def __len__(self) -> int:
@@ -94,7 +94,7 @@ class Vocabulary:
         return np.min_scalar_type(len(self) - 1)
 
     def encode(self, text: str) -> NDArray[np.unsignedinteger]:
-        """Ids of `text`; raises `VocabularyError` naming the characters that are not in the vocabulary."""
+        """Encode `text` to ids; raise `VocabularyError` naming the characters that are not in the vocabulary."""
         if self.level == "bytes":
             return np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
         ids = np.empty(len(text), dtype=self.dtype)
@@ -106,7 +106,7 @@ class Vocabulary:
         return ids
 
     def _encoded(self, chunk: str) -> NDArray[np.unsignedinteger] | None:
-        """Ids of `chunk`, or `None` if it holds an unknown character."""
+        """Encode `chunk`; return `None` if it holds an unknown character."""
         if self.dtype == np.uint8:
             with contextlib.suppress(UnicodeEncodeError):  # then it holds characters beyond Latin-1
                 narrow = np.frombuffer(chunk.encode("latin-1").translate(*self._narrow_ids), dtype=np.uint8)
@@ -115,17 +115,17 @@ class Vocabulary:
         return None if ids.max() == len(self) else ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of `ids`; at level `bytes`, what is not UTF-8 becomes U+FFFD."""
+        """Decode `ids`; at level `bytes`, what is not UTF-8 becomes U+FFFD."""
         return Decoder(self).feed(ids, is_last=True)
 
     def find_unknown(self, text: str) -> tuple[str, ...]:
-        """The distinct characters of `text` outside the vocabulary, in order of appearance."""
+        """Return the distinct characters of `text` outside the vocabulary, in order of appearance."""
         if self.level == "bytes":
             return ()
         return tuple(dict.fromkeys(char for char in text if char not in self._known))
 
     def normalize(self, text: str) -> str:
-        """`text` with unknown characters replaced where a known equivalent exists.
+        """Return `text` with unknown characters replaced where a known equivalent exists.
 
         Tried in turn: plain quotes, dashes and spaces, the other case, each decomposed too (NFD); then the same for
         the composed form (NFC). Line ends are those of a corpus, but where they are known characters themselves.
@@ -159,7 +159,7 @@ class Decoder:
         self._bytes = codecs.getincrementaldecoder("utf-8")("replace") if vocabulary.level == "bytes" else None
 
     def feed(self, ids: Iterable[int], is_last: bool = False) -> str:
-        """The text that `ids` completes, possibly empty."""
+        """Return the text that `ids` completes, possibly empty."""
         if self._bytes is None:
             return "".join(self._characters[index] for index in ids)
         return self._bytes.decode(bytes(iter(ids)), is_last)  # iter: bytes() of an array copies its memory instead
@@ -170,7 +170,7 @@ _MARKS_AT_MOST = 30  # on one letter
 
 
 def _composed(text: str) -> str:
-    """The composed form (NFC), but of a text that no script writes: marks by the thousand are sorted in quadratic time.
+    """Compose characters (NFC), but not of a text that no script writes: thousands of marks take quadratic time.
 
     *Measured*: 3.6 s for 40,000 marks on one letter, during which no other thread goes on. Unicode's stream-safe format
     knows at most 30 in a row.
@@ -184,7 +184,7 @@ def _composed(text: str) -> str:
 
 
 def code_points(text: str) -> NDArray[np.uint32]:
-    """The code point of each character, (N,)."""
+    """Return the code point of each character, (N,)."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 

@@ -41,7 +41,7 @@ class BaselineTraining:
         self._optimizer = torch.optim.Adam(peer.parameters(), lr=learning_rate)
 
     def step(self) -> float:
-        """One update; its loss, in nats per character."""
+        """Make one update and return its loss, in nats per character."""
         if self._begin + self._window > self._inputs.shape[1]:
             self._begin, self._state = 0, None
         place = slice(self._begin, self._begin + self._window)
@@ -83,7 +83,7 @@ def peer_evaluates(peer: BaselineLSTM, tokens: Tensor, windows: int, window: int
 
 
 def peer_prepares(text: str) -> Tensor:
-    """Characters to ids by a dict, one at a time; ids (N,)."""
+    """Map characters to ids by a dict, one at a time; ids (N,)."""
     characters = sorted(set(text))
     stoi = {char: index for index, char in enumerate(characters)}
     return torch.tensor([stoi[char] for char in text], dtype=torch.long)

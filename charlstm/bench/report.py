@@ -77,7 +77,7 @@ class BenchReport(_Found):
 
 
 def table(report: BenchReport) -> str:
-    """The report for people, in aligned columns."""
+    """Return the report for people, in aligned columns."""
     where = report.environment
     lines = [
         f"{report.suite}: {where.processor}, {where.cores} cores, {where.threads} threads, {' '.join(where.features)}",

@@ -17,7 +17,7 @@ _FIRST = "startup/first-character"
 
 
 def measure(meter: Meter, bundled_model: Path) -> Iterator[Result | Skipped]:
-    """Seconds from the start of Python to the end of the command, or to the first character it writes."""
+    """Return seconds from the start of Python to the end of the command, or to the first character it writes."""
     tasks = [
         _Process(["-m", "charlstm", "--help"]).task("startup/help"),
         _Process(["-c", "import charlstm"]).task("startup/import"),

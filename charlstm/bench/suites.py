@@ -146,7 +146,7 @@ def _matmul(dtype: torch.dtype, size: int) -> Task:
 
 
 def _training(name: str, precision: str, split: Split, shape: Shape) -> Task:
-    """Steps of our own trainer; what it reports at step 0 is over before the first step is done."""
+    """Yield the steps of our own trainer; what it reports at step 0 is over before the first step is done."""
     settings = {"batch_size": shape.batch_size, "seq_len": shape.seq_len, "sample_chars": 1, "max_minutes": 0.0}
     settings |= {"state_reset": 0.0}  # the yardstick always carries
     settings |= {"max_steps": 10**9, "eval_every": 10**9, "sample_every": 10**9}
@@ -260,7 +260,7 @@ def _prepare(meter: Meter, sizes: Sizes) -> Findings:
 
 @contextmanager
 def _split(sizes: Sizes, shape: Shape) -> Iterator[Split]:
-    """A text to learn from whose training part is full windows, up to its end and over again."""
+    """Return a text to learn from whose training part is full windows, up to its end and over again."""
     step = shape.batch_size * shape.seq_len
     num_train = max(1, round(sizes.text_chars / step)) * step + 1
     total = num_train + _VALIDATION_CHARS
@@ -276,7 +276,7 @@ def _split(sizes: Sizes, shape: Shape) -> Iterator[Split]:
 
 
 def _text(num_chars: int, vocab_size: int, seed: int | None = 1) -> bytes:
-    """A text of drawn letters: time depends on how many there are and how many kinds, not on what they say."""
+    """Return a text of drawn letters: time depends on how many there are and how many kinds, not on what they say."""
     letters = np.frombuffer(_CHARACTERS[:vocab_size].encode(), dtype=np.uint8)
     drawn = letters[np.random.default_rng(seed).integers(0, vocab_size, num_chars)]
     drawn[-vocab_size:] = letters[: len(drawn)]  # every letter, at a place that is not changed

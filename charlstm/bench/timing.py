@@ -48,7 +48,7 @@ class Meter:
     progress: Callable[[str], object] = lambda _: None
 
     def take_turns(self, tasks: Sequence[Task], warm_up: int) -> dict[str, Rates]:
-        """A B C A B C ...: the rates of each task by its name.
+        """Run the tasks in turns, A B C A B C ..., and return the rates of each by its name.
 
         Before that, `warm_up` units of each task are done untimed: what is compiled, allocated or cached at first use.
         """
@@ -70,7 +70,7 @@ class Meter:
         return rates
 
     def _turn(self, task: Task) -> tuple[float, float]:
-        """How much was done in how many seconds."""
+        """Return the amount of work done and the seconds it took."""
         done, elapsed = 0.0, 0.0
         while elapsed <= 0 or elapsed < task.share * self.seconds / self.rounds:
             began = self.clock()
@@ -81,7 +81,7 @@ class Meter:
 
 
 def compare(name: str, unit: str, rates: Rates, yardstick: tuple[str, Rates] | None = None) -> Result:
-    """A result from the rates of rounds and those of the yardstick in the same rounds."""
+    """Return a result from the rates of rounds and those of the yardstick in the same rounds."""
     figures = _figures(rates, unit)
     value = statistics.median(figures)
     if yardstick is None:
@@ -97,7 +97,7 @@ def _figures(rates: Rates, unit: str) -> list[float]:
 
 
 def environment(skipped: Sequence[Skipped] = ()) -> Environment:
-    """What speed depends on here: no name of a host, a person or a folder."""
+    """Describe what speed depends on here: no name of a host, a person or a folder."""
     processor, features = _processor()
     return Environment(
         processor=processor,
@@ -113,7 +113,7 @@ def environment(skipped: Sequence[Skipped] = ()) -> Environment:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for it; PyTorch imitates them elsewhere, slower than float32."""
+    """Return whether the processor multiplies bfloat16; PyTorch imitates it elsewhere, slower than float32."""
     return not _BFLOAT16.isdisjoint(_processor()[1])
 
 

@@ -85,7 +85,7 @@ def _saved(folder: RunDir) -> str:
 
 
 def describe_run(folder: RunDir) -> dict[str, Any]:
-    """A run in one line of a list."""
+    """Describe a run in one line of a list."""
     history = RunHistory(folder)
     history.poll()
     return {

@@ -51,7 +51,7 @@ def discard_unwritable() -> None:
 
 
 def is_reader_gone(error: OSError) -> bool:
-    """Whether a pipe has no reader any more, which Windows calls an invalid argument."""
+    """Return whether a pipe has no reader any more, which Windows calls an invalid argument."""
     return isinstance(error, BrokenPipeError) or (
         sys.platform == "win32" and error.errno == errno.EINVAL and error.filename is None
     )

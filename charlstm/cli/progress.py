@@ -69,7 +69,7 @@ def _format_record(record: Record) -> str | None:
 
 
 def escape_control_chars(text: str) -> str:
-    """`text` as a terminal may show it: control characters, which could drive it, as their escapes."""
+    """Return `text` as a terminal may show it: control characters, which could drive it, as their escapes."""
     if not sys.stdout.isatty():
         return text
     return "".join(char if char in "\n\t" or unicodedata.category(char) != "Cc" else repr(char)[1:-1] for char in text)
@@ -87,7 +87,7 @@ class BytesBar:
             self._bar.close()
 
     def report(self, num_bytes: int, total_bytes: int) -> None:
-        """`num_bytes` of `total_bytes` are done; when all are, the next report begins anew."""
+        """Show that `num_bytes` of `total_bytes` are done; when all are, the next report begins anew."""
         if self._bar is None:
             from tqdm import tqdm
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def base_settings(argv: list[str]) -> Settings:
-    """What the flags of `train` go on top of: the preset, then the file of `--config`. Also what its `--help` shows."""
+    """Return the settings that flags of `train` override: those of the preset, then of the file of `--config`."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--preset", default=DEFAULT_PRESET, choices=get_args(PresetName))
     parser.add_argument("--config", type=Path)
@@ -88,7 +88,7 @@ def train(flags: Flat[Train]) -> None:
 
 
 def _create_run(flags: Train, settings: Settings, world: "World", corpus: "Corpus") -> RunDir:
-    """A folder for the run, with its own copy of a fetched text; where torchrun started again, the one it began."""
+    """Create the run's directory, with a copy of a fetched text; a restarted torchrun gets the one it made."""
     from charlstm.corpus import is_address
 
     store = RunStore(flags.checkpoints_dir)
@@ -136,7 +136,7 @@ def resume(flags: Flat[Resume]) -> None:
 
 @contextlib.contextmanager
 def temporary_extension(folder: RunDir, more: Extension) -> Iterator[None]:
-    """What `more` adds is taken back if the block ends in an error before a record of the run was written."""
+    """Add `more` to the run, and take it back if the block raises before a record of the run was written."""
     if more == Extension():
         yield
         return

@@ -53,7 +53,7 @@ class StreamBatches:
         self.windows_per_pass = -(-int(self._lengths[0]) // seq_len)
 
     def __getitem__(self, step: int) -> Batch:
-        """The window of training step `step`, counted from 0 over all passes."""
+        """Return the batch of training step `step`, counted from 0 over all passes."""
         window = step % self.windows_per_pass
         begin = window * self._seq_len
         end = min(begin + self._seq_len, int(self._lengths[0]))
@@ -68,7 +68,7 @@ class StreamBatches:
         return Batch(ids[:, :-1], targets, num_targets, is_first=window == 0)
 
     def _ids(self, places: NDArray[np.int64]) -> torch.Tensor:
-        """Ids at places (B, T), int64, on the device; a GPU looks them up in its own copy and is not waited for."""
+        """Look up ids at places (B, T), int64, on the device; a GPU has its own copy and is not waited for."""
         if self._device.type == "cpu":
             return torch.from_numpy(self._tokens[places].astype(np.int64))
         if self._resident is None:
@@ -79,7 +79,7 @@ class StreamBatches:
 
 
 def _on_device(tokens: Tokens, device: torch.device) -> torch.Tensor | None:
-    """The whole text there, if it is held in memory here: one byte a character, or four where ids need more."""
+    """Copy the whole text to the device, if it is held in memory here: one byte a character, or four."""
     if isinstance(tokens, np.memmap):
         return None
     wide = np.uint8 if tokens.dtype.itemsize == 1 else np.int32

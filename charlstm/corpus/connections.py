@@ -34,7 +34,7 @@ class Place(NamedTuple):
 
 
 def parse_address(address: str) -> Place:
-    """Where `address` leads; raises `CorpusError` for one that no text is fetched from."""
+    """Parse `address` into host, port and path; raise `CorpusError` for one that no text is fetched from."""
     try:
         parts = urlsplit(address)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
@@ -60,7 +60,7 @@ def _target(parts: SplitResult) -> str:
 
 
 def is_global(address: _Address) -> bool:
-    """Whether an address belongs to the public internet, whatever it is wrapped in."""
+    """Return whether an address belongs to the public internet, whatever it is wrapped in."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
         if inner is None and address in _NAT64:
@@ -71,7 +71,7 @@ def is_global(address: _Address) -> bool:
 
 
 def resolve(place: Place, may_be_private: bool) -> list[str]:
-    """The numeric addresses of `place`; raises `CorpusError` if one of them is none of the public internet."""
+    """Return the numeric addresses of `place`; raise `CorpusError` if one of them is none of the public internet."""
     found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
     numeric = [str(row[4][0]).partition("%")[0] for row in found]
     if not may_be_private and not all(is_global(ipaddress.ip_address(each)) for each in numeric):
@@ -103,7 +103,7 @@ class Connection(http.client.HTTPConnection):
 
 
 def open_connection(place: Place, may_be_private: bool) -> http.client.HTTPConnection:
-    """A connection to `place`, not yet made; among strangers never through a proxy, which would resolve the name."""
+    """Return a connection to `place`, not yet open; in public never through a proxy, which would resolve the name."""
     proxy = urllib.request.getproxies().get("https")
     is_direct = is_public() or place.scheme == "http" or not proxy or bool(urllib.request.proxy_bypass(place.host))
     if is_direct or not proxy:
@@ -120,7 +120,7 @@ def _require_no_private_literal(host: str) -> None:
 
 
 def _tunnel(proxy: str, place: Place) -> http.client.HTTPSConnection:
-    """A connection through an HTTP proxy, with the login that its address holds; TLS is `place`'s own."""
+    """Return a connection through an HTTP proxy, with the login that its address holds; TLS is `place`'s own."""
     through = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     headers = {}
     if through.username is not None:

@@ -28,7 +28,7 @@ class Corpus:
     notes: tuple[str, ...] = ()
 
     def pieces(self, report: Report | None = None) -> Iterator[str]:
-        """The text from beginning to end; `report(bytes_so_far, bytes_in_all)` follows the reading of a file."""
+        """Yield the text in chunks; `report(bytes_so_far, bytes_in_all)` follows the reading of a file."""
         if isinstance(self.source, TextFile):
             return self.source.pieces(report)
         text = self.source
@@ -60,11 +60,11 @@ class Corpus:
 
     @cached_property
     def beginnings(self) -> tuple[str, ...]:
-        """How lines begin most often, the most frequent first; of a large file, in its first piece."""
+        """The most common beginnings of lines, the most frequent first; of a large file, in its first chunk."""
         return common_line_starts(next(self.pieces(), ""))
 
     def check(self, model: ModelConfig, train: TrainConfig, vocabulary: Vocabulary | None = None) -> Vocabulary:
-        """What `split` would refuse is refused here, quickly; returns the vocabulary that it would encode with.
+        """Raise early what `split` would raise; return the vocabulary that it would encode with.
 
         Only characters outside of a given vocabulary are left for `split` to find.
         """
@@ -117,12 +117,12 @@ class Split:
 
 
 def _num_validation(num_tokens: int, train: TrainConfig) -> int:
-    """How many tokens, at the end, are kept for validation: one is predicted from another, so two at least."""
+    """Return the number of tokens kept for validation: two at least, since one is predicted from another."""
     return max(2, round(num_tokens * train.val_fraction))
 
 
 def _length_needed(train: TrainConfig) -> int:
-    """The shortest text that leaves `batch_size` + 1 characters for training and 2 for validation."""
+    """Return the shortest text that leaves `batch_size` + 1 characters for training and 2 for validation."""
     length = train.batch_size + 3
     while length - _num_validation(length, train) < train.batch_size + 1:
         length += 1
@@ -132,7 +132,7 @@ def _length_needed(train: TrainConfig) -> int:
 def open_corpus(
     name_or_path: str, encoding: Encoding = "auto", report: Report | None = None, shown: str | None = None
 ) -> Corpus:
-    """A named corpus, a text file, several as one, or the text at an address.
+    """Open a named corpus, a text file, several as one, or the text at an address.
 
     Raises `CorpusError` (or `HubError`) in one sentence, which calls a file `shown`.
 
@@ -167,7 +167,7 @@ def open_file(
     shown: str | None = None,
     report: Report | None = None,
 ) -> Corpus:
-    """The text of a file as a corpus called `name`, by default the file's; held in memory unless it is large.
+    """Open a text file as a corpus called `name`, by default the file's; hold it in memory unless it is large.
 
     Raises `CorpusError` in one sentence, which calls the file `shown`, by default its bare name: a path is told only
     to who typed it. `report(bytes_so_far, bytes_in_all)` follows the reading of a large file.

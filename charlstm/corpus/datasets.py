@@ -45,7 +45,7 @@ DATASETS = {
 
 
 def corpus_bytes(name: str, report: Report | None = None) -> bytes:
-    """The bytes of named corpus `name`; only `tiny-shakespeare` may use the network."""
+    """Return the bytes of named corpus `name`; only `tiny-shakespeare` may use the network."""
     if name == "python-reference":
         return _python_reference()
     if name == "python-stdlib":
@@ -55,7 +55,7 @@ def corpus_bytes(name: str, report: Report | None = None) -> bytes:
 
 
 def is_available_offline(name: str) -> bool:
-    """Whether named corpus `name` can be had without the network."""
+    """Return whether named corpus `name` can be had without the network."""
     return name != "tiny-shakespeare" or _local_copy(TINY_SHAKESPEARE) is not None
 
 
@@ -109,7 +109,7 @@ def _copy(response: http.client.HTTPResponse, file: BinaryIO, num_bytes: int, re
 
 
 def _local_copy(remote: RemoteFile) -> Path | None:
-    """A copy of the right size and hash, in `$CHARLSTM_CORPUS_DIR` or the cache."""
+    """Return a copy of the right size and hash, in `$CHARLSTM_CORPUS_DIR` or the cache."""
     folder = CORPUS_DIR.text()
     candidates = [Path(folder) / remote.file_name] if folder else []
     return next((path for path in (*candidates, _cache_path(remote)) if _is_whole(path, remote)), None)

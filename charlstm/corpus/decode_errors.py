@@ -14,7 +14,7 @@ _MOST_FOREIGN = 1  # foreign bytes for each good character outside of ASCII, in 
 
 
 def diagnose(file: BinaryIO, name: str, is_asked_for: bool) -> CorpusError:
-    """The error to raise for `file`, called `name`, which UTF-8 can't read or which holds NUL bytes."""
+    """Make the error for `file`, called `name`, which UTF-8 can't read or which holds NUL bytes."""
     file.seek(0)
     head = file.read(HEAD_BYTES)
     scan = _Scan(file)
@@ -53,7 +53,7 @@ def _other_encoding(name: str, scan: "_Scan", head: bytes) -> CorpusError:
 
 
 def _looks_like_text(head: bytes) -> bool:
-    """Whether hardly any byte is a control character that no text holds; advice makes sense only then."""
+    """Return whether hardly any byte is a control character that no text holds; advice makes sense only then."""
     controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
     return controls <= len(head) // 1000
 
@@ -98,7 +98,7 @@ class _Scan:
         return position + len(text.encode("utf-8", "surrogateescape"))
 
     def _keep_sample(self, file: BinaryIO) -> None:
-        """What stands from the beginning of the line of the first foreign byte on."""
+        """Keep the text from the beginning of the line of the first foreign byte on."""
         begin = max(0, self._first_at - 1000)
         file.seek(begin)
         before = file.read(self._first_at - begin)

@@ -34,7 +34,7 @@ _C1 = re.compile("[\x80-\x9f]")
 
 @contextmanager
 def open_text(path: Path, shown: str) -> Iterator[BinaryIO]:
-    """The file at `path`, open for reading; raises `CorpusError` in one sentence, which calls it `shown`.
+    """Return the file at `path`, open for reading; raise `CorpusError` in one sentence, which calls it `shown`.
 
     Also for what goes wrong while it is read inside the block.
     """
@@ -52,7 +52,7 @@ def open_text(path: Path, shown: str) -> Iterator[BinaryIO]:
 
 
 def decode(data: bytes, name: str, encoding: Encoding = "auto") -> tuple[str, tuple[str, ...]]:
-    """Text of `data` and notes on what was done to it, as `Pieces` reads it."""
+    """Decode `data` as `TextChunks` does; return the text and notes on what was done to it."""
     pieces = TextChunks(io.BytesIO(data), name, encoding)
     return "".join(pieces), pieces.notes
 
@@ -80,7 +80,7 @@ class TextChunks:
         self.notes: tuple[str, ...] = ()  # what was done to the text; known after the last piece
 
     def __iter__(self) -> Iterator[str]:
-        """The text in pieces that are not empty, but of any length."""
+        """Yield the text in chunks that are not empty, but of any length."""
         self._file.seek(0)
         head = self._file.read(_HEAD_BYTES)
         if is_lfs_pointer(head):
@@ -102,7 +102,7 @@ class TextChunks:
         self.notes = (*_notes(form, found), *decoder.notes)
 
     def _data(self, form: _Form, found: "_Found") -> Iterator[bytes]:
-        """The file's bytes in pieces, and an empty one at the end."""
+        """Yield the file's bytes in chunks, and an empty one at the end."""
         is_first, data = True, b"-"
         while data:
             data = self._file.read(self._piece_bytes)
@@ -115,7 +115,7 @@ class TextChunks:
             yield data
 
     def _without_cut_beginning(self, data: bytes, found: "_Found") -> bytes:
-        """`data`, with which the file begins, without up to three bytes that continue a character of another file."""
+        """Drop up to three bytes at the beginning of `data` that continue a character of another file."""
         while len(data) < 4 and (more := self._file.read(self._piece_bytes)):  # pieces may be shorter than that
             self.num_bytes += len(more)
             data += more
@@ -127,7 +127,7 @@ class TextChunks:
     def _without_cut_end(
         self, form: _Form, decoder: "_NewlineDecoder", error: UnicodeDecodeError, is_last: bool
     ) -> str:
-        """What is left to read of a file whose last character is not whole; else raises `CorpusError`."""
+        """Return what is left to read of a file whose last character is cut; else raise `CorpusError`."""
         if form.codec != "utf-8":
             shown = form.codec[:6] if form.codec.startswith(("utf-16", "utf-32")) else form.codec
             raise CorpusError(f"{self._name} is not {shown}; choose another encoding, or auto.") from None
@@ -179,7 +179,7 @@ class _NewlineDecoder:
         return self._newlines.decode(self._codec.decode(data, final), final)
 
     def finish(self) -> str:
-        """What was held back of the line ends."""
+        """Return what was held back of the line ends."""
         return self._newlines.decode("", final=True)
 
     @property
@@ -205,7 +205,7 @@ def _notes(form: _Form, found: _Found) -> Iterator[str]:
 
 
 def _form(head: bytes, encoding: Encoding) -> _Form:
-    """The form of a file that begins with `head`."""
+    """Return the form of a file that begins with `head`."""
     mark = next((mark for mark in _MARKS if head.startswith(mark)), b"")
     if encoding == "auto" and mark:
         kind = _MARKS[mark][:6].upper()
@@ -244,7 +244,7 @@ class TextFile:
         return cls(path, encoding, shown, facts, pieces.notes)
 
     def pieces(self, report: Report | None = None) -> Iterator[str]:
-        """The text in pieces, line ends normalised.
+        """Yield the text in chunks, line ends normalised.
 
         Raises `CorpusError` if the file can't be read any more or, after the last piece, if it is not the same text.
         """
@@ -257,12 +257,12 @@ class TextFile:
             raise self.changed()
 
     def changed(self) -> CorpusError:
-        """What to raise when the file turns out to hold another text than the one whose facts are known."""
+        """Make the error for a file that turns out to hold another text than the one whose statistics are known."""
         return CorpusError(f"{self.shown} has changed since it was first read; leave it alone and start again.")
 
 
 def _reported(pieces: TextChunks, file: BinaryIO, report: Report | None) -> Iterator[str]:
-    """`pieces` of `file`, with `report(bytes_so_far, bytes_in_all)` after each."""
+    """Yield `pieces` of `file`, calling `report(bytes_so_far, bytes_in_all)` after each."""
     num_bytes = os.fstat(file.fileno()).st_size
     for piece in pieces:
         yield piece

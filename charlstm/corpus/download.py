@@ -55,17 +55,17 @@ class DatasetFile:
 
     @property
     def address(self) -> str:
-        """How it is written."""
+        """The address of the file, as it is written."""
         return f"hf://datasets/{self.repo_id}/{self.file}" + (f"@{self.revision}" if self.revision else "")
 
 
 def is_address(name: str) -> bool:
-    """Whether a text so named is fetched."""
+    """Return whether a text of this name is fetched from an address."""
     return bool(re.match(r"[a-z][a-z0-9+.-]*://", name, re.IGNORECASE))
 
 
 def fetch_text(address: str, report: Report | None = None) -> Fetched:
-    """The text at `address`; raises `CorpusError` or `HubError` in one sentence."""
+    """Fetch the text at `address`; raise `CorpusError` or `HubError` in one sentence."""
     address = address.strip()
     address = re.sub(r"^[A-Za-z]+", lambda scheme: scheme[0].lower(), address, count=1)
     if dataset := parse_dataset(address):
@@ -84,7 +84,7 @@ def fetch_text(address: str, report: Report | None = None) -> Fetched:
 
 
 def parse_dataset(address: str) -> DatasetFile | None:
-    """The file of a dataset that `address` names, also as its page on the Hub is; `None` if it is none."""
+    """Return the file of a dataset that `address` names, also as its page on the Hub is; `None` if it is none."""
     if page := _DATASET_PAGE.match(address):
         revision = unquote(page[2])
         return DatasetFile(page[1], unquote(page[3]), None if revision == "main" else revision)
@@ -95,12 +95,12 @@ def parse_dataset(address: str) -> DatasetFile | None:
 
 
 def most_bytes() -> int:
-    """How long a fetched text may be."""
+    """Return the largest size of a fetched text, in bytes."""
     return min(int(limits().max_corpus_mb * 1e6) or _MOST_BYTES, _MOST_BYTES)
 
 
 def too_long(name: str) -> CorpusError:
-    """What to raise for a longer one."""
+    """Make the error for a text above `most_bytes()`."""
     return CorpusError(f"{name} is longer than the {most_bytes() / 1e6:,g} MB that are fetched here; choose another.")
 
 

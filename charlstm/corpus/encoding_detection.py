@@ -53,7 +53,7 @@ _CLEARLY = 1.05  # by how much the best must be ahead of another that would give
 
 
 def detect_wide(head: bytes) -> str | None:
-    """Which UTF-16 or UTF-32 without a mark the bytes are, if they are."""
+    """Detect UTF-16 or UTF-32 without a byte-order mark; return `None` for anything else."""
     for codec in _WIDE:
         text = _decoded(head, codec)
         if text and re.search("[ \n]", text) and all(char.isprintable() or char in "\t\n\r\f\xa0　" for char in text):
@@ -62,7 +62,7 @@ def detect_wide(head: bytes) -> str | None:
 
 
 def detect_encoding(head: bytes) -> str | None:
-    """The encoding that the bytes, which are not UTF-8, look like; `None` where nothing is clear."""
+    """Return the encoding that the bytes, which are not UTF-8, look like; `None` where nothing is clear."""
     scores: dict[str, float] = {}
     texts: dict[str, str] = {}
     for codec, score in _candidates():
@@ -90,7 +90,7 @@ def _candidates() -> list[tuple[str, Callable[[str], float]]]:
 
 
 def _decoded(head: bytes, codec: str) -> str | None:
-    """The characters of `head`, whose last one may be cut; `None` if the codec can't read them."""
+    """Return the characters of `head`, whose last one may be cut; `None` if the codec can't read them."""
     try:
         text = codecs.getincrementaldecoder(codec)().decode(head)
     except UnicodeDecodeError:
@@ -138,7 +138,7 @@ def _share(text: str, is_fine: Callable[[str], bool]) -> float:
 
 
 def _is_sign(char: str) -> bool:
-    """Whether it is punctuation that East Asian texts use."""
+    """Return whether it is punctuation that East Asian texts use."""
     return "　" <= char <= "〟" or char in "，。！？：；（）「」『』・ー～" or char in _TYPOGRAPHY
 
 
@@ -170,7 +170,7 @@ def _score_of_korean(text: str) -> float:
 
 
 def _can_be(char: str, codec: str, *rows: int) -> bool:
-    """Whether it is an ideograph that lies between the first and the last of `rows` of a character set."""
+    """Return whether it is an ideograph that lies between the first and the last of `rows` of a character set."""
     if not unicodedata.name(char, "").startswith("CJK UNIFIED"):
         return False
     data = char.encode(codec, "ignore")

@@ -26,7 +26,7 @@ class Joined(NamedTuple):
 
 
 def expand(path: Path) -> Path:
-    """`path` with the home that a tilde stands for."""
+    """Return `path` with the home that a tilde stands for."""
     try:
         return path.expanduser()
     except RuntimeError:  # ~name of nobody here
@@ -34,7 +34,7 @@ def expand(path: Path) -> Path:
 
 
 def find_files(named: str) -> Joined | None:
-    """The files that `named` stands for in natural order (2 before 10); `None` if it is one file, or none."""
+    """Return the files that `named` stands for in natural order (2 before 10); `None` if it is one file, or none."""
     path = expand(Path(named))
     try:
         if path.is_dir():
@@ -51,7 +51,7 @@ def find_files(named: str) -> Joined | None:
 
 
 def absolute(named: str) -> str:
-    """What `named` stands for, wherever a later command is run."""
+    """Return `named` as it can be found from any working directory."""
     if find_files(named) and not expand(Path(named)).is_dir() and not re.search(r"[*?\[]", named):
         return os.pathsep.join(str(expand(Path(each)).resolve()) for each in named.split(os.pathsep) if each)
     return str(expand(Path(named)).resolve())
@@ -82,7 +82,7 @@ def _is_binary(path: Path) -> bool:
 
 
 def join(joined: Joined, encoding: Encoding) -> Path:
-    """One file in the user's cache that holds the text of all, as UTF-8 with a newline between; made once."""
+    """Write the text of all into one file of the user's cache, as UTF-8 with a newline between, once."""
     facts = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in joined.paths]
     key = hashlib.sha256(repr((facts, encoding)).encode()).hexdigest()
     place = Path(platformdirs.user_cache_dir("charlstm")) / "texts" / f"{key}.txt"

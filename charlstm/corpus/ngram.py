@@ -40,7 +40,7 @@ class Cancelled(Exception):
 
 
 def compute_baselines(split: Split, is_wanted: Callable[[], bool] = lambda: True) -> BaselineLosses:
-    """The figures for a text, within seconds: of a long one its end is counted, and its beginning predicted.
+    """Compute the baselines of a text within seconds: of a long one the end is counted, and the beginning predicted.
 
     Raises `Cancelled` soon after `is_wanted()` is false.
     """
@@ -59,7 +59,7 @@ def compute_baselines(split: Split, is_wanted: Callable[[], bool] = lambda: True
 def kneser_ney(
     train: _Ids, validation: _Ids, size: int, is_wanted: Callable[[], bool] = lambda: True
 ) -> NDArray[np.float64]:
-    """What the 5-gram model of `train` gives each of `validation[1:]` after those before it; `size` is V."""
+    """Return the 5-gram model's probabilities of `validation[1:]`, counted in `train`; `size` is V."""
     result = np.full(len(validation), 1 / size)
     shorter = _NGrams.of_empty(train, validation)
     kind = shorter.extend(train, validation, size)
@@ -86,12 +86,12 @@ class _NGrams(NamedTuple):
 
     @classmethod
     def of_empty(cls, train: _Ids, validation: _Ids) -> "_NGrams":
-        """The one 0-gram, which is everywhere: also before the first character."""
+        """Make the one 0-gram, which is everywhere: also before the first character."""
         one = np.zeros(1, np.int32)
         return cls(one, one, np.zeros(len(train) + 1, np.int32), np.zeros(len(validation) + 1, np.int32))
 
     def extend(self, train: _Ids, validation: _Ids, size: int) -> "_NGrams":
-        """Those that are one character longer."""
+        """Make the n-grams that are one character longer."""
         num_places = len(self.at_train) - 1
         keys = self.at_train[:-1].astype(np.int64)
         keys *= size
@@ -105,14 +105,14 @@ class _NGrams(NamedTuple):
         return _NGrams((distinct // size).astype(np.int32), lasts, at_train, at_validation)
 
     def counts(self, longer: "_NGrams | None") -> _Ids:
-        """How often each occurs; where there are longer ones, before how many characters: what a fallback is for."""
+        """Count each n-gram, or where there are longer ones the distinct characters before it (for the fallback)."""
         if longer is None:
             return np.bincount(self.at_train, minlength=len(self.prefixes))
         return np.bincount(self.at_train[1:][longer.lasts], minlength=len(self.prefixes))
 
 
 def _numbered(keys: _Ids) -> tuple[_Ids, _Numbers, _Numbers]:
-    """The distinct ones of `keys` (N,), in order; a place of each; and for every place the number of its key.
+    """Assign numbers to `keys` (N,): return the distinct ones in order, a place of each, and each place's number.
 
     `numpy.unique` gives the same with several times the memory, and sorts places where this sorts numbers: key and
     place in one, for which there is room, as keys are below 2^21 times the 2^21 code points there may be.

@@ -26,7 +26,7 @@ class TextStats(NamedTuple):
 
 
 def compute_stats(pieces: Iterable[str]) -> TextStats:
-    """The facts of the text that `pieces` make up."""
+    """Compute the statistics of the text that `pieces` make up."""
     digest, num_bytes = hashlib.sha256(), 0
     totals = np.zeros(0, np.int64)  # how often each code point occurs
     for piece in pieces:
@@ -44,12 +44,12 @@ def compute_stats(pieces: Iterable[str]) -> TextStats:
 
 
 def as_utf8(text: str) -> bytes:
-    """What a text's hash is taken of; half a character (a lone surrogate) in it is no error."""
+    """Encode a text for its hash; half a character (a lone surrogate) is no error."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def _counts(piece: str) -> NDArray[np.int64]:
-    """How often each code point up to the largest occurs."""
+    """Count each code point up to the largest."""
     try:
         narrow = piece.encode("latin-1")
     except UnicodeEncodeError:
@@ -63,7 +63,7 @@ def _counts(piece: str) -> NDArray[np.int64]:
 
 
 def common_line_starts(text: str) -> tuple[str, ...]:
-    """The three most frequent beginnings of lines: a word and a space, or four characters where no space is near.
+    """Return the three most frequent line beginnings: a word and a space, or four characters if no space is near.
 
     Indentation does not count, nor do lines that begin without a letter or a digit. Halves of characters (lone
     surrogates) begin none, as no file could keep them.

@@ -83,7 +83,7 @@ def _folder() -> Iterator[Path]:
 
 
 def _is_whole(path: Path, num_bytes: int) -> bool:
-    """Whether the file at `path` is there with its `num_bytes` of ids undamaged; marks it as used."""
+    """Return whether the file at `path` holds its `num_bytes` of ids undamaged; mark it as used."""
     try:
         if path.stat().st_size != num_bytes + _CHECKSUM_BYTES:
             return False

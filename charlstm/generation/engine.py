@@ -32,7 +32,7 @@ class DecodeSession(Protocol):
     def write(
         self, config: SampleConfig, num_chars: int, positions: int | Sequence[int], num_likeliest: int = 0
     ) -> DecodedTokens:
-        """The next `num_chars` of every text, of which `positions`, (B,) or the same for all, have been written."""
+        """Write the next `num_chars` of every text after the `positions`, (B,) or one for all, written so far."""
         ...
 
     def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> DecodedTokens:
@@ -41,7 +41,7 @@ class DecodeSession(Protocol):
 
 
 def start_session(model: CharLSTM, beginnings: Sequence[NDArray[np.int32]], config: SampleConfig) -> DecodeSession:
-    """Texts that begin with `beginnings`, each (N,) characters, at least one; each is read in one go.
+    """Start a session of texts that begin with `beginnings`, each (N,) ids, N at least 1.
 
     At temperature 0 the arithmetic is float32, so that the likeliest is exactly the model's. Otherwise the weights of
     all but small layers are rounded to 8 bits where the processor has instructions for that: *measured* on 111,538
@@ -73,7 +73,7 @@ _lock = threading.Lock()
 
 @torch.no_grad()
 def packed_weights(model: CharLSTM, is_int8: bool | None = None) -> PackedWeights:
-    """The weights of `model` as they are now, in the order of a step, in 8 bits (`None`: if it gains from them).
+    """Pack the present weights of `model` in the order of a step, in 8 bits (`None`: if it gains from them).
 
     They are kept until they change.
     """
@@ -170,7 +170,7 @@ class _TorchTexts:
         return written
 
     def _step(self, text: int) -> sampling.Numbers:
-        """What follows the last character of a text; the state goes on by it."""
+        """Compute the logits after the last character of a text, and advance its state."""
         with torch.inference_mode():
             logits, self._states[text] = self._model.step(self._tokens(self._histories[text][-1:]), self._states[text])
         return logits[0].double().cpu().numpy()

@@ -36,7 +36,7 @@ class Match(NamedTuple):
 
 
 def longest_stretch(corpus: Corpus, text: str) -> Match:
-    """The longest stretch of `text` that `corpus` holds, the first one of equals; of length 0 if none.
+    """Find the longest stretch of `text` that `corpus` holds, the first one of equals; of length 0 if none.
 
     Raises `CorpusError` for a corpus too large for it.
     """
@@ -98,6 +98,6 @@ def _neighbours(data: bytes, size: int) -> tuple[NDArray[np.int32], NDArray[np.i
 
 
 def _starts_of(text: str) -> list[int]:
-    """Where each character's bytes begin, and where the last one's end."""
+    """Return where each character's bytes begin, and where the last one's end."""
     sizes = [len(char.encode("utf-8", "replace")) for char in text]
     return list(itertools.accumulate(sizes, initial=0))

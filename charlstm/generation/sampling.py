@@ -15,7 +15,7 @@ Numbers = NDArray[np.float64]
 
 
 def counter_uniform(seed: int, sample: int, position: int) -> float:
-    """A number in [0, 1) that follows from these three alone.
+    """Return a number in [0, 1) that is a function of these three alone.
 
     Number `position` of the SplitMix64 generator whose state is mix(mix(seed + golden) + sample), its upper 53 bits.
     So a text is the same alone, beside others, as one of several, and when it is continued.
@@ -25,7 +25,7 @@ def counter_uniform(seed: int, sample: int, position: int) -> float:
 
 
 def _mixed(x: int) -> int:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
+    """Apply the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
     x &= _MASK
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK

@@ -68,7 +68,7 @@ def stream(
 
 
 def _fitted(stop: str, vocabulary: Vocabulary) -> str:
-    """`stop` in the characters that the model writes; one that it can't write ends nothing."""
+    """Normalize `stop` to the characters that the model writes; one that it can't write ends nothing."""
     try:
         return vocabulary.normalize(stop)
     except VocabularyError:
@@ -96,12 +96,12 @@ def _written(
 
 
 def to_chunk(vocabulary: Vocabulary, written: DecodedTokens) -> TextChunk:
-    """A whole text as one chunk."""
+    """Return a whole text as one chunk."""
     return _Sample(vocabulary, 0, SampleConfig(), "").chunk(written, is_last=True)
 
 
 def default_prompt(vocabulary: Vocabulary) -> str:
-    """What an empty prompt stands for: the beginning of a line."""
+    """Return the prompt that an empty one stands for: the beginning of a line."""
     return "\n" if not vocabulary.find_unknown("\n") else vocabulary.characters[0]
 
 
@@ -140,7 +140,7 @@ class _Sample:
     def _characters(
         self, piece: DecodedTokens, is_last: bool
     ) -> tuple[str, list[float], list[str], list[tuple[float, ...]]]:
-        """The characters that are whole now: text, surprises, likeliest, probabilities."""
+        """Return the characters that are whole now: text, surprises, likeliest, probabilities."""
         row = self.number
         ids, surprises = piece.ids[row].tolist(), piece.surprises[row].tolist()
         likeliest = _strings(self._codes, piece.likeliest[row])
@@ -159,7 +159,7 @@ class _Sample:
         return text, [each for each, _, _ in figures], names_of, [each for *_, each in figures if likeliest]
 
     def _release(self, new: str, figures: list[_Held]) -> None:
-        """What was held belongs to the first of `new`'s characters; more than one come only after broken bytes."""
+        """Give what was held to the first of `new`'s characters; more than one come only after broken bytes."""
         if new:
             _, names, numbers = self._held[0]
             figures.append((sum(surprise for surprise, _, _ in self._held), names, numbers))
@@ -193,7 +193,7 @@ class Score(NamedTuple):
 
 
 def score(model: CharLSTM, vocabulary: Vocabulary, text: str, num_likeliest: int = 0) -> Score:
-    """How well `model` predicts `text`, from its first character on, which it expects at the beginning of a line.
+    """Measure how well `model` predicts `text`, whose first character it expects at the beginning of a line.
 
     Raises `VocabularyError` for an empty text and for characters that the model has never seen.
     """

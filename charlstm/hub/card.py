@@ -41,7 +41,7 @@ class CardFacts:
 
 
 def config_json(language_model: LanguageModel) -> str:
-    """The facts of `model.safetensors` for people and for the Hub; loading never needs them."""
+    """Return the facts of `model.safetensors` for people and for the Hub; loading never needs them."""
     origin = language_model.provenance
     facts = {
         "model_type": "char-lstm",
@@ -115,7 +115,7 @@ def _metadata(facts: CardFacts) -> ModelCardData:
 
 
 def _measured(origin: Provenance) -> list[tuple[str, float]]:
-    """Names that say the method, and nats per character."""
+    """Return names that say the method, and nats per character."""
     exact = origin.val_stateful_method or "stateful"
     rows = [(exact, origin.val_stateful), ("cold windows of 256 characters", origin.val_windows)]
     if origin.val_stateful is None:
@@ -150,7 +150,7 @@ def _slug(name: str) -> str:
 
 
 def _dataset(origin: Provenance) -> str | None:
-    """The Hub's name of the text, if the Hub has it."""
+    """Return the Hub's name of the text, if the Hub has it."""
     source = str(origin.train_config.get("corpus") or origin.corpus)
     found = re.fullmatch(r"hf://datasets/([\w.-]+/[\w.-]+?)(@[^/]+)?/.+", source, re.ASCII)
     return found[1] if found else _DATASETS.get(origin.corpus)

@@ -60,7 +60,7 @@ class _Exchange:
         self._busy: Counter[tuple[str, str]] = Counter()
 
     def count(self, request: Any) -> int:
-        """How often the server was busy for such a request."""
+        """Count how often the server was busy for such a request."""
         key = (request.method, str(request.url).partition("?")[0])
         self._busy[key] += 1
         return self._busy[key]
@@ -71,12 +71,12 @@ _exchange: ContextVar[_Exchange | None] = ContextVar("charlstm_hub_exchange", de
 
 
 def hub_address() -> str:
-    """Where the Hub is (HF_ENDPOINT)."""
+    """Return the address of the Hub (HF_ENDPOINT)."""
     return constants.ENDPOINT
 
 
 def write_token(visitor: str | None = None) -> str:
-    """The login that may act: on a Space the visitor's and nothing else, elsewhere that of the machine.
+    """Return the token that may write: on a Space the visitor's and nothing else, elsewhere that of the machine.
 
     Where strangers come to a machine that is no Space nobody's may: there, what Gradio calls the visitor's login is the
     machine's own.
@@ -97,7 +97,7 @@ def write_token(visitor: str | None = None) -> str:
 
 
 def read_token() -> str | bool:
-    """The login for reading: that of the machine if it has one; among strangers none, so that they read public models.
+    """Return the token for reading: that of the machine if it has one; among strangers none.
 
     What is read there is for all visitors to see, so nobody's login may fetch it.
     """

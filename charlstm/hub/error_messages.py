@@ -47,7 +47,7 @@ class HubAway(HubError):
 
 
 def describe(error: BaseException, subject: str) -> HubError:
-    """What `error` means for a person, in one sentence that holds no login and no signed address."""
+    """Describe what `error` means for a person, in one sentence that holds no login and no signed address."""
     for each in _causes(error):
         if isinstance(each, HubError):
             return each
@@ -57,12 +57,12 @@ def describe(error: BaseException, subject: str) -> HubError:
 
 
 def describe_portal() -> HubAway:
-    """A network's sign-in page answered."""
+    """Make the error for a network whose sign-in page answered."""
     return HubAway(_PORTAL)
 
 
 def describe_wait(seconds: int) -> str:
-    """The sentence for whoever asks too often."""
+    """Return the sentence for whoever asks too often."""
     wait = (
         "in a few minutes"
         if not seconds
@@ -74,7 +74,7 @@ def describe_wait(seconds: int) -> str:
 
 
 def retry_seconds(headers: Any) -> int:
-    """Seconds that the server asks to wait, in either header that the Hub uses; 0 if it does not say."""
+    """Return the seconds that the server asks to wait, in either header that the Hub uses; 0 if it does not say."""
     limit = re.search(r"\br\s*=\s*0\s*;\s*t\s*=\s*(\d{1,9})", str(headers.get("ratelimit") or ""), re.ASCII)
     return max(_seconds(str(headers.get("retry-after") or "").strip()), int(limit[1]) if limit else 0)
 
@@ -90,13 +90,13 @@ def _seconds(given: str) -> int:
 
 
 def is_hub_address(address: Any) -> bool:
-    """Whether the Hub itself is there, not its storage or anybody else."""
+    """Return whether the Hub itself is at this address, not its storage or another server."""
     hub = httpx.URL(constants.ENDPOINT)
     return (address.scheme, address.host, address.port) == (hub.scheme, hub.host, hub.port)
 
 
 def find_reason(response: Any) -> str:
-    """Why the server says it refuses, on one line, as a terminal and a page may show it; empty if it does not say."""
+    """Return the server's reason, on one line, as a terminal and a page may show it; empty if it gives none."""
     said = [str(response.headers.get("x-error-message") or ""), *_reasons_in(response)]
     lines = dict.fromkeys(line for each in said if (line := _clean_reason(each)))
     distinct = [line for line in lines if not any(line != other and line in other for other in lines)]
@@ -137,7 +137,7 @@ def _texts_of(answer: Any) -> Iterator[str]:
 
 
 def _clean_reason(said: str) -> str:
-    """One line without control characters, logins, or addresses but the Hub's own, and those without what is signed."""
+    """Reduce a reason to one line without control characters, logins, foreign addresses and signatures."""
     said = "".join(char if char.isprintable() else " " for char in said[: 8 * _LONGEST_REASON])
     said = re.sub(r"\bhf_\w+", "hf_...", said)
     said = re.sub(r"https?://[^\s\"'<>]+", _own_address, said)
@@ -205,7 +205,7 @@ def _sentence_of_transport(error: Any) -> str | None:
 
 
 def _limit_of(error: Any) -> float | None:
-    """Seconds after which the client gave up, as the request was told."""
+    """Return the seconds after which the client gave up, as the request says."""
     try:
         limits = error.request.extensions.get("timeout") or {}
     except RuntimeError:  # it belongs to no request

@@ -127,7 +127,7 @@ def _fetch_whole(wish: _Wanted) -> Path:
 
 
 def _fetch_once(wish: _Wanted) -> tuple[Path, str | None]:
-    """The file, and the digest that the Hub has of it, if the Hub answers.
+    """Return the file, and the digest that the Hub has of it, if the Hub answers.
 
     Among strangers the cache answers only whom the Hub has answered: it may hold what another visitor may see.
     """
@@ -161,7 +161,7 @@ def _fetch_metadata(wish: _Wanted, file: str, token: str | bool) -> HfFileMetada
 
 
 def _find_cached(wish: _Wanted, error: Exception) -> tuple[Path, str | None]:
-    """What was fetched before; raises `error` where nothing was."""
+    """Return what was fetched before; raise `error` where nothing was."""
     try:
         return Path(hf_hub_download(wish.repo_id, MODEL_FILE, revision=wish.revision, local_files_only=True)), None
     except LocalEntryNotFoundError:
@@ -198,7 +198,7 @@ def _count_download(wish: _Wanted, token: str | bool) -> None:
 
 
 def _find_other_kind(repo_id: str, token: str | bool) -> HubError | None:
-    """What to say where no model has this name and something else has."""
+    """Make the error for a name that no model has and something else does."""
     api = HfApi(constants.ENDPOINT, token=token)
     for kind in ("dataset", "space"):
         if api.repo_exists(repo_id, repo_type=kind):

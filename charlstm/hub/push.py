@@ -34,7 +34,7 @@ class ModelFiles:
 
     @property
     def digest(self) -> str:
-        """What tells this parcel from any other."""
+        """A digest that tells these files from any others."""
         digest = hashlib.sha256(f"{self.repo_id}@{self.revision}".encode())
         for name, data in sorted(self.files.items()):
             digest.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(data).digest())
@@ -70,7 +70,7 @@ def build_files(
 
 
 def _base_model(models: Path, origin: Provenance | None) -> str | None:
-    """The repository of the model that the run began from: pulled into folder `models`, and the same file still."""
+    """Return the repository of the parent model, if it was pulled into folder `models` and is the same file still."""
     if origin is None or not origin.parent or Path(origin.parent).name != origin.parent:
         return None
     try:

@@ -72,7 +72,7 @@ def _train_words(language_model: LanguageModel, origin: Provenance) -> list[str]
 
 
 def _is_named(origin: Provenance) -> bool:
-    """Whether the command line gets at the text by its name."""
+    """Return whether the command line gets at the text by its name."""
     return origin.corpus in DATASETS
 
 

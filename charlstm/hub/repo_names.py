@@ -28,7 +28,7 @@ class RepoName:
 
 
 def validate_repo_id(repo_id: str, kind: Kind = "model") -> str:
-    """`user/name` of what `repo_id` names, plainly or as an address; raises `HubError`."""
+    """Return `user/name` of what `repo_id` names, plainly or as an address; raise `HubError`."""
     return parse_repo(repo_id, kind).repo_id
 
 
@@ -50,7 +50,7 @@ def parse_repo(typed: str, kind: Kind = "model") -> RepoName:
 
 
 def describe_kind(kind: Kind) -> str:
-    """`kind` in words."""
+    """Return `kind` in words."""
     return _WORDS[kind]
 
 
@@ -75,7 +75,7 @@ def _parse(typed: str) -> RepoName:
 
 
 def _without_host(typed: str) -> tuple[str, bool]:
-    """The path of an address, without what a browser adds, and whether it is one of the Hub."""
+    """Return the path of an address, without what a browser adds, and whether it is one of the Hub."""
     if typed.startswith("hf://"):
         return typed.removeprefix("hf://"), "/" in typed.removeprefix("hf://").partition("@")[0]
     own = urlsplit(constants.ENDPOINT).netloc

@@ -66,13 +66,13 @@ class DecodedTokens(NamedTuple):
 
 
 def is_available(vocab_size: int, hidden_size: int, num_layers: int) -> bool:
-    """Whether this machine can, and a table with a row for each character stays reasonable."""
+    """Return whether the kernel is compiled and a table with a row for each character is affordable."""
     is_small = vocab_size * 4 * _padded(hidden_size) <= _LARGEST_TABLE and num_layers <= _MAX_LAYERS
     return is_small and load_library() is not None
 
 
 def has_int8() -> bool:
-    """Whether the processor multiplies whole numbers of 8 bits (AVX512-VNNI)."""
+    """Return whether the processor multiplies 8-bit integers (AVX512-VNNI)."""
     kernel = load_library()
     return kernel is not None and bool(kernel.step_has_int8())
 
@@ -124,7 +124,7 @@ class PackedWeights:
 
     @property
     def structure(self) -> _Network:
-        """What C reads; valid as long as this object lives."""
+        """The structure that C reads; valid as long as this object lives."""
         return self._c
 
 
@@ -152,7 +152,7 @@ class DecoderState:
 
     @classmethod
     def together(cls, texts: Sequence["DecoderState"]) -> "DecoderState":
-        """All of `texts` as one."""
+        """Return all of `texts` as one."""
         whole = cls(texts[0]._network, sum(each.num_texts for each in texts))
         whole._h, whole._c = (torch.cat([getattr(each, name) for each in texts], dim=1) for name in ("_h", "_c"))
         whole._history = np.concatenate([each._history for each in texts])
@@ -167,7 +167,7 @@ class DecoderState:
     def write(
         self, config: SampleConfig, num_chars: int, positions: int | Sequence[int], num_likeliest: int = 0
     ) -> DecodedTokens:
-        """The next `num_chars` of every text, of which `positions`, (B,) or the same for all, have been written before.
+        """Write the next `num_chars` of every text after the `positions`, (B,) or one for all, written so far.
 
         Text number b draws what (seed, b, position) say. Lengths and the like in `config` are not looked at.
         """
@@ -236,7 +236,7 @@ def _pool() -> ThreadPoolExecutor:
 
 @lru_cache(maxsize=1)
 def lanes() -> int:
-    """Numbers in a vector of this processor."""
+    """Return how many numbers a vector of this processor holds."""
     kernel = load_library()
     assert kernel is not None
     return int(kernel.lanes())

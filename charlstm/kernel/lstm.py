@@ -61,7 +61,7 @@ class _Sizes(NamedTuple):
 
 
 def is_available(dtype: torch.dtype, hidden_size: int) -> bool:
-    """Whether `lstm_layer` works on this machine, in float32 or bfloat16, for layers of this size."""
+    """Return whether `lstm_layer` works on this machine, in float32 or bfloat16, for layers of this size."""
     if hidden_size % _UNITS or dtype not in (torch.float32, torch.bfloat16):
         return False  # before anything is compiled
     kernel = load_library()
@@ -103,7 +103,7 @@ class Workspace:
         self._kept: dict[tuple[str, tuple[int, ...], torch.dtype], Tensor] = {}
 
     def __call__(self, name: str, *shape: int, dtype: torch.dtype) -> Tensor:
-        """A tensor with whatever it held before."""
+        """Return a tensor with whatever it held before."""
         key = (name, shape, dtype)
         if key not in self._kept:
             self._kept[key] = torch.empty(shape, dtype=dtype, device="cpu")
@@ -120,7 +120,7 @@ def forward(
     is_kept: bool = True,
     bias: Tensor | None = None,
 ) -> SavedActivations:
-    """`lstm_layer` without autograd; nothing to go back with unless `is_kept`.
+    """Compute `lstm_layer` without autograd, keeping what the backward pass needs if `is_kept`.
 
     `bias` (4H) float32 is added to the gates of every place, where it is not in the inputs.
     """
@@ -144,7 +144,7 @@ def forward(
 
 
 def backward(trace: SavedActivations, dhidden: Tensor, memory: Workspace | None = None) -> Tensor:
-    """Gradients (T, B, 4H) of what came into the gates, from those (T, B, H) of the hidden states.
+    """Compute the gradients (T, B, 4H) of what came into the gates, from those (T, B, H) of the hidden states.
 
     The state after the window gets none: it is detached there, which is what truncates back-propagation.
     """
@@ -177,7 +177,7 @@ def sum_rows(rows: Tensor | None, dgates: Tensor, num_rows: int, memory: Workspa
 def output_loss(
     hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float, memory: Workspace | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The last layer and its loss: nats summed over the targets, and the gradients of `scale` times that sum.
+    """Compute the output layer and its loss: summed nats, and the gradients of `scale` times that sum.
 
     hidden (N, H) in float32 or bfloat16; weight (V, H), bias (V) float32; targets (N) int64, below 0 where there is
     none. Returns the nats, the gradients (N, V) of the logits and (N, H) of the hidden states.
@@ -225,7 +225,7 @@ def _pack(matrix: Tensor, packed: Tensor, num_owners: int = 0) -> int:
 
 
 def _num_owners(batch: int, size: int) -> int:
-    """How many threads share the hidden units of every step, or 0 where each takes streams of its own.
+    """Return how many threads share the hidden units of every step, or 0 where each takes streams of its own.
 
     They share them where there are too few streams for all: the weights would be read anew for every few. *Measured* on
     2 threads, streams over units in time: 1.2 to 1.5 for 4 and fewer streams of 256 and 512 units, 0.9 to 1.0 for 8.
@@ -311,7 +311,7 @@ def _run(
 
 @lru_cache(maxsize=1)
 def _team() -> Callable[[ctypes.CDLL, _Job, int], None]:
-    """How threads are had: PyTorch's own OpenMP team where its library is found, else Python's threads.
+    """Return what runs a job on threads: PyTorch's own OpenMP team where its library is found, else Python's threads.
 
     *Measured*: a second team beside PyTorch's, whose idle threads spin, takes 1.5 times as long on 2 cores.
     """

@@ -13,7 +13,7 @@ class Owned(Protocol):
 
     @property
     def label(self) -> str:
-        """What people call it."""
+        """The name that people see."""
 
     @property
     def owner(self) -> str:
@@ -21,23 +21,23 @@ class Owned(Protocol):
 
 
 def token_hash(token: str) -> str:
-    """What a run keeps of the token of whoever started it."""
+    """Return the hash of its owner's token that a run keeps."""
     return hashlib.sha256(token.encode()).hexdigest() if token else ""
 
 
 def is_space_owner(username: str | None) -> bool:
-    """Whether the visitor who signed in as `username` owns this Space."""
+    """Return whether the visitor who signed in as `username` owns this Space."""
     owner = SPACE_AUTHOR_NAME.text() or SPACE_ID.text().split("/")[0]
     return is_space() and bool(owner) and username == owner
 
 
 def can_read(run: Owned, has_own_text: bool, owner_token: str, is_space_owner: bool) -> bool:
-    """Whether that visitor may be told of the text that the run learned from: a named one is open to all."""
+    """Return whether that visitor may be told of the text that the run learned from: a named one is open to all."""
     return not has_own_text or can_control(run, owner_token, is_space_owner)
 
 
 def can_control(run: Owned, owner_token: str, is_space_owner: bool) -> bool:
-    """Whether whoever has this token may stop, steer, rename or delete the run: among strangers only who started it."""
+    """Return whether the token's holder may stop, control, rename or delete the run: among strangers only its owner."""
     if is_space_owner or not is_public():
         return True
     owner = run.owner

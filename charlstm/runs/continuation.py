@@ -26,7 +26,7 @@ _AGAIN = 0.5  # of the peak of the learning rate
 
 
 def read_model_header(file: Path) -> dict[str, Any]:
-    """What a model or a training state says of itself; raises `RunError` for any other file."""
+    """Read the header of a model or a training state; raise `RunError` for any other file."""
     try:
         with file.open("rb") as opened:
             said = read_header(opened).texts
@@ -39,7 +39,7 @@ def read_model_header(file: Path) -> dict[str, Any]:
 
 
 def inherit_sizes(settings: Settings, model: Path) -> Settings:
-    """`settings` for a run that begins from a model (folder or file): its sizes, and nothing left to plan.
+    """Return `settings` for a run that begins from a model (folder or file): its sizes, and nothing left to plan.
 
     Dropout may be chosen. Raises `RunError` for a file that is no model.
     """
@@ -51,18 +51,18 @@ def inherit_sizes(settings: Settings, model: Path) -> Settings:
 
 
 def model_file(model: Path) -> Path:
-    """The file of a model that is given as folder or file."""
+    """Return the file of a model that is given as folder or file."""
     return model if model.suffix == ".safetensors" and not model.is_dir() else model / "model.safetensors"
 
 
 def resolve_model(model: Path) -> tuple[Path, str]:
-    """The file of a model given as folder or file, and what to call it."""
+    """Return the file of a model given as folder or file, and what to call it."""
     file = model_file(model)
     return file, model.resolve().name if file != model else model.stem
 
 
 def parts_done(folder: RunDir) -> int:
-    """How many parts the run has begun by its saved state: 1 for the one it was planned with."""
+    """Count the parts that the run has begun by its saved state: 1 for the one it was started with."""
     state = read_model_header(folder.state_file).get("training_state")
     num_parts = state.get("num_parts", 1) if isinstance(state, dict) else 1
     if type(num_parts) is not int or num_parts < 1:
@@ -123,7 +123,7 @@ class RunPlan:
 
 
 def apply_extension(settings: Settings, more: Extension) -> Settings:
-    """`settings` as they are for an added part; raises `RunError` for one that adds nothing."""
+    """Return `settings` as they are for an added part; raise `RunError` for one that adds nothing."""
     if not (more.minutes or more.passes or more.steps):
         raise RunError("nothing is added: say for how many more minutes, passes or steps the run shall go on.")
     schedule = more.lr_schedule or settings.train.lr_schedule
@@ -142,7 +142,7 @@ def add_extension(folder: RunDir, more: Extension) -> None:
 
 
 def describe_extension(settings: Settings, more: Extension) -> str:
-    """What an added part is, for the person who asks for it."""
+    """Describe an extension in a sentence, for the person who asks for it."""
     train = apply_extension(settings, more).train
     amounts = [
         format_duration(60 * more.minutes) if more.minutes else "",
@@ -157,7 +157,7 @@ def describe_extension(settings: Settings, more: Extension) -> str:
 
 
 def describe_parent(parent: ParentModel, new_characters: tuple[str, ...]) -> str:
-    """A sentence: which model the run begins from, and what was added to its vocabulary."""
+    """Return a sentence: which model the run begins from, and what was added to its vocabulary."""
     if not new_characters:
         return f"Begins from {parent.name}, which knows all characters of this text."
     shown = [
@@ -169,7 +169,7 @@ def describe_parent(parent: ParentModel, new_characters: tuple[str, ...]) -> str
 
 
 def resume_command(name: str, more: Extension) -> str:
-    """The command that adds `more` to the run `name`."""
+    """Return the command that adds `more` to the run `name`."""
     flags = [
         f"--more-minutes {more.minutes:g}" if more.minutes else "",
         f"--more-passes {more.passes:g}" if more.passes else "",

@@ -63,11 +63,11 @@ class Mailbox:
         self.answer_file = folder / "answer.json"
 
     def control(self) -> Control:
-        """What the run is asked to do; nothing, where the file is damaged."""
+        """Read what the run is asked to do; nothing, where the file is damaged."""
         return _read(self.control_file, Control)
 
     def worker_status(self) -> WorkerStatus:
-        """What its worker has heard and done."""
+        """Read what its worker has heard and done."""
         return _read(self.answer_file, WorkerStatus)
 
     def write_request(self, control: Control) -> None:
@@ -152,7 +152,7 @@ class RequestListener:
             self.answer(number=self._mailbox.control().number)
 
     def poll(self, at_most_every: float) -> Control:
-        """What is asked for, looked up unless that was done just before (seconds)."""
+        """Return the present requests, read again unless that was done within `at_most_every` seconds."""
         now = time.monotonic()
         if now - self._looked >= at_most_every:
             self._looked = now
@@ -160,7 +160,7 @@ class RequestListener:
         return self.control
 
     def wait(self) -> Control:
-        """What is asked for a moment later."""
+        """Return the requests of a moment later."""
         self._is_over.wait(_HEAR_SECONDS)
         return self.poll(0.0)
 

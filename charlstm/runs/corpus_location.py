@@ -23,7 +23,7 @@ def require_text(folder: RunDir, place: str) -> None:
 
 
 def _is_there(place: str) -> bool:
-    """Whether there is a file, a folder, one that a pattern stands for, or each of a list of paths."""
+    """Return whether `place` is a file, a folder, a pattern that matches, or a list of paths that all exist."""
     if Path(place).exists():
         return True
     parts = [each for each in place.split(os.pathsep) if each]

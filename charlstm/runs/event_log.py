@@ -54,7 +54,7 @@ class EventTail:
         self._offset = 0
 
     def was_rewritten(self) -> bool:
-        """Whether the file became shorter, so that another run of this name has begun; `added` then reads it all."""
+        """Return whether the file became shorter: another run of this name has begun, and `read_new` reads it all."""
         try:
             is_shorter = self._path.stat().st_size < self._offset
         except OSError:
@@ -64,7 +64,7 @@ class EventTail:
         return is_shorter
 
     def read_new(self) -> Iterator[tuple[int, Record]]:
-        """New records, and the bytes before each. Whole lines only: one without its newline is still being written."""
+        """Read new records, and the offset of each. Whole lines only: one without its newline is being written."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
@@ -78,7 +78,7 @@ class EventTail:
             return
 
     def at(self, offset: int) -> Record | None:
-        """The record that has so many bytes before it."""
+        """Return the record that has so many bytes before it."""
         try:
             with self._path.open("rb") as file:
                 file.seek(offset)

@@ -46,14 +46,14 @@ class Lock(Protocol):
 
 
 def open_lock(lock_file: Path, timeout: float) -> Lock:
-    """The lock at `lock_file`, for which one waits `timeout` seconds."""
+    """Return the lock at `lock_file`; acquiring it waits for `timeout` seconds."""
     if _has_flock(lock_file.parent) and not _is_marked(lock_file):
         return FileLock(lock_file, timeout=timeout)
     return _MarkerLock(lock_file, timeout)
 
 
 def is_locked(lock_file: Path) -> bool:
-    """Whether somebody holds the lock at `lock_file`; looking makes no file."""
+    """Return whether somebody holds the lock at `lock_file`; make no file."""
     if _is_marked(lock_file):
         return True
     if sys.platform == "win32":
@@ -104,7 +104,7 @@ class _Holder(NamedTuple):
         return cls(_place(), os.getpid(), _start_of(os.getpid()))
 
     def is_alive(self, seconds_since_touched: float) -> bool:
-        """Whether it is there; from another machine that is seen by its touch alone."""
+        """Return whether the process is alive; on another machine only the marker's age tells."""
         if self.place != _place():
             return seconds_since_touched < _FRESH_SECONDS
         try:
@@ -125,7 +125,7 @@ def _place() -> str:
 
 
 def _start_of(process: int) -> str:
-    """When a process was started, in the kernel's ticks; empty where that is not told."""
+    """Return when a process was started, in the kernel's ticks; empty where the system does not say."""
     try:
         status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -142,7 +142,7 @@ def _is_marked(lock_file: Path) -> bool:
 
 
 def _is_live(marker: Path) -> bool:
-    """Whether the holder that a marker names is alive; one that says nothing yet is being written."""
+    """Return whether the holder that a marker names is alive; an empty one is being written."""
     try:
         age = time.time() - marker.stat().st_mtime
         holder = _Holder(**parse_json(read_small(marker)))

@@ -103,7 +103,7 @@ class _Points:
             del column[place:]
 
     def at(self, step: int, name: str) -> float | None:
-        """The last value by then."""
+        """Return the last value by then."""
         place = bisect_right(self.steps, step)
         return self.columns[name][place - 1] if place else None
 
@@ -172,7 +172,7 @@ class RunHistory:
             self._marks.append(record)
 
     def _roll_back(self, step: int) -> None:
-        """What came after `step` no longer counts."""
+        """Drop what came after `step`."""
         self.finished = self.failed = None
         for points in (self._points, self._validations, self._samples):
             points.cut(step)
@@ -207,7 +207,7 @@ class RunHistory:
     def series(
         self, max_points: int = 200, begin_step: int | None = None, end_step: int | None = None
     ) -> dict[str, Curve]:
-        """Each curve by its name, between two steps, in at most `max_points` points: spikes stay, see `decimated`."""
+        """Return each curve by name, between two steps, in at most `max_points` points; spikes stay (`downsample`)."""
         part = self._points.between(begin_step, end_step)
         curves = {name: self._curve(self._points, column, part, max_points) for name, column in CURVES.items()}
         part = self._validations.between(begin_step, end_step)
@@ -227,17 +227,17 @@ class RunHistory:
         )
 
     def sparkline(self, num_points: int = 24) -> tuple[float, ...]:
-        """The smoothed loss from its first point to its last, at so few places that all runs can be shown at once."""
+        """Return the smoothed loss at a few points from first to last, so that all runs can be shown at once."""
         losses = self._points.columns["smooth_loss"]
         last = min(num_points, len(losses)) - 1
         return tuple(losses[place * (len(losses) - 1) // max(1, last)] for place in range(last + 1))
 
     def _passes(self, step: int) -> float:
-        """Passes over the text after `step` steps: each step is as long as any other."""
+        """Return the passes over the text after `step` steps: each step is as long as any other."""
         return step * self._passes_per_step
 
     def time_left(self) -> float | None:
-        """Seconds to the planned end, at the pace of the part that is worked on; `None` while that is guesswork."""
+        """Return the seconds left to the planned end, at the pace of the present part; `None` while that is a guess."""
         if self.latest is None or self.latest.fraction < _TELLING_FRACTION:
             return None
         parts = [mark.elapsed_seconds for mark in self._marks if isinstance(mark, Extended)]
@@ -245,7 +245,7 @@ class RunHistory:
         return spent * (1 - self.latest.fraction) / self.latest.fraction
 
     def marks(self) -> list[Mark]:
-        """What happened: the last of the saves, and the last of everything else, in order; and the best validation."""
+        """Return the last saves and the last of all other marks, in order, and the best validation."""
         saves = [record for record in self._marks if isinstance(record, Saved)][-_MARKS:]
         rest = [record for record in self._marks if not isinstance(record, Saved)][-_MARKS:]
         records: list[Record] = [*saves, *rest, *([self.best] if self.best else [])]
@@ -257,18 +257,18 @@ class RunHistory:
         return Mark(kind, record.step, _short(self._passes(record.step)), _short(seconds / 60), text)
 
     def progress(self) -> tuple[int, float]:
-        """The step of the last record, and the seconds of training until then."""
+        """Return the step of the last record, and the seconds of training until then."""
         known = [record for record in (self.latest, self.last_validation, self.finished, *self._marks[-1:]) if record]
         latest = max(known, key=lambda record: record.step, default=None)
         return (latest.step, getattr(latest, "elapsed_seconds", 0.0)) if latest else (0, 0.0)
 
     @property
     def num_samples(self) -> int:
-        """How many samples there are."""
+        """The number of samples."""
         return len(self._samples.steps)
 
     def sample(self, index: int) -> Sample | None:
-        """The sample at `index`, the latest for -1; read from disk, so memory holds none. `None` if there is none."""
+        """Read the sample at `index`, the latest for -1, from disk (memory holds none); `None` if there is none."""
         if not -self.num_samples <= index < self.num_samples:
             return None
         record = self._tail.at(int(self._samples.columns["offset"][index]))
@@ -289,7 +289,7 @@ class RunHistory:
 
 
 def describe_event(record: Record) -> tuple[str, str]:
-    """Which kind of mark a record is, and a few words."""
+    """Describe a record as a mark: its kind and a few words."""
     if isinstance(record, LearningRateChanged):
         return "rate", f"learning rate × {record.rate_factor:g}, now {record.learning_rate:.2g}"
     if isinstance(record, Evaluated):
@@ -307,7 +307,7 @@ def describe_event(record: Record) -> tuple[str, str]:
 
 
 def downsample(values: "NDArray[np.float64]", max_points: int) -> "NDArray[np.int64]":
-    """Indices of at most `max_points` (4 or more) of `values` (N,): least and greatest of each 2^k, and the last.
+    """Return indices of at most `max_points` (4 or more) of `values` (N,): least and greatest of each 2^k, and last.
 
     The same values give the same indices, and more values after them change none until k grows. What is no number, or
     infinite, is left out.

@@ -29,7 +29,7 @@ _ALIKE = {ord(char): letter for letter, chars in _LOOKS_LIKE.items() for char in
 
 
 def validate_label(label: str, others: Iterable[str]) -> str:
-    """`label` as it is kept; raises `RunError` unless it is visible and reads like none of `others`."""
+    """Validate `label`; raise `RunError` unless it is visible and reads like none of `others`."""
     label = label.strip()
     if not label or len(label) > LONGEST_LABEL or not label.isprintable():  # first: long ones take long to compose
         raise RunError(f"a run's name is one line of up to {LONGEST_LABEL} characters; choose another one.")
@@ -47,18 +47,18 @@ def _is_blank(char: str) -> bool:
 
 
 def _is_drawn(char: str) -> bool:
-    """Whether a picture of its own belongs to it: a letter, a digit, a symbol or a sign."""
+    """Return whether the character is visible: a letter, a digit, a symbol or a sign."""
     return unicodedata.category(char)[0] in "LNSP"
 
 
 def _look(label: str) -> str:
-    """The same for labels that are hard to tell apart."""
+    """Reduce a label to a key that is equal for labels that are hard to tell apart."""
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", label).translate(_ALIKE).casefold())
     plain = (_plain(char) for char in folded.translate(_ALIKE) if unicodedata.category(char) not in ("Mn", "Me", "Cf"))
     return " ".join("".join(plain).replace("rn", "m").replace("vv", "w").split())
 
 
 def _plain(char: str) -> str:
-    """All dashes are one, and all spaces."""
+    """Replace every kind of dash by one, and every kind of space."""
     category = unicodedata.category(char)
     return "-" if category == "Pd" or char in "\u2212\u02d7\u2043\u30fc_" else " " if category == "Zs" else char

@@ -137,7 +137,7 @@ class RunManager:
         require_queue_place((folder for _, folder in self._waiting(self.store.run_dirs())), owner)
 
     def _get_idle(self, name: str) -> RunDir:
-        """The run, if it neither goes on nor waits."""
+        """Return the run, if it neither goes on nor waits."""
         folder = self.store.get(name)
         status = self.status(folder)
         if status == "queued":
@@ -174,7 +174,7 @@ class RunManager:
         return self.steer(name, stop=True) if self.status(folder) in ACTIVE else 0
 
     def runs(self) -> list[RunSummary]:
-        """All runs, the newest first."""
+        """Return all runs, the newest first."""
         folders = self.store.run_dirs()
         places = {folder.name: place for place, (_, folder) in enumerate(self._waiting(folders), start=1)}
         with self.reading:
@@ -184,7 +184,7 @@ class RunManager:
             return [self._summary(folder, places.get(folder.name, 0)) for folder in folders]
 
     def active(self) -> RunSummary | None:
-        """The run that is going on, if any."""
+        """Return the run that is going on, if any."""
         return next((run for run in self.runs() if run.status in ACTIVE), None)
 
     def status(self, folder: RunDir) -> Status:
@@ -212,7 +212,7 @@ class RunManager:
             return self._trash.add(folder)
 
     def trash(self) -> list[TrashedRun]:
-        """Deleted runs that can be restored, the last deleted first."""
+        """List the deleted runs that can be restored, the last deleted first."""
         return self._trash.runs()
 
     def restore(self, trash_id: str) -> RunDir:
@@ -244,7 +244,7 @@ class RunManager:
         threading.Thread(target=tend, name="queue", daemon=True).start()
 
     def _queue_lock(self) -> Lock:
-        """The lock that whoever starts, dequeues or deletes holds."""
+        """Return the lock that is held to start, dequeue or delete runs."""
         return open_lock(self.store.root / ".queue.lock", _LOCK_SECONDS)
 
     def _waiting(self, folders: Iterable[RunDir]) -> list[tuple[QueueTicket, RunDir]]:

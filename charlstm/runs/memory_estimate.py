@@ -28,14 +28,14 @@ _KEPT_FREE = 0.9  # of what there is: the rest is for others
 
 
 def num_parameters(model: ModelConfig, vocab_size: int) -> int:
-    """Parameters of a network of that kind."""
+    """Count the parameters of a network."""
     size, below = model.hidden_size, model.embedding_dim or vocab_size
     layers = sum(4 * size * (inputs + size + 2) for inputs in [below, *[size] * (model.num_layers - 1)])
     return vocab_size * (model.embedding_dim + size + 1) + layers
 
 
 def needed_bytes(settings: Settings, vocab_size: int, num_chars: int) -> float:
-    """An upper estimate of the memory that training on `num_chars` of so many distinct ones takes."""
+    """Estimate from above the memory that training on `num_chars` of `vocab_size` distinct ones takes, in bytes."""
     model, train = settings.model, settings.train
     stream = math.ceil(num_chars * _MOST_BYTES[model.level] * (1 - train.val_fraction) / train.batch_size)
     trained = train.batch_size * min(train.seq_len, stream)
@@ -81,7 +81,7 @@ def _of_machine() -> float:
 
 
 def _of_container() -> float:
-    """What the innermost control group leaves, of either version; what it can drop from its cache counts as free."""
+    """Return what the innermost control group leaves, of either version; its droppable cache counts as free."""
     for place, most, used in (
         ("/sys/fs/cgroup", "memory.max", "memory.current"),
         ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),

@@ -12,7 +12,7 @@ _BYTES_OF_MB = 1e6
 
 
 def apply_limits(settings: Settings) -> Settings:
-    """`settings` as they may run here: one without a time limit gets the longest; raises `ConfigError` for more."""
+    """Return `settings` with the longest time limit if they have none; raise `ConfigError` above a limit."""
     most = limits().max_minutes
     if not most:
         return settings
@@ -24,7 +24,7 @@ def apply_limits(settings: Settings) -> Settings:
 
 
 def limit_size(text: str | Iterable[str]) -> Iterator[str]:
-    """The pieces of `text`; raises `CorpusError` as soon as they are more than may be learned here."""
+    """Yield the pieces of `text`; raise `CorpusError` as soon as they exceed the size limit."""
     num_bytes = 0
     for piece in [text] if isinstance(text, str) else text:
         num_bytes += len(piece.encode("utf-8", "surrogatepass"))
@@ -64,7 +64,7 @@ def require_queue_place(waiting: Iterable[RunDir], owner: str) -> None:
 
 
 def minutes_left(folder: RunDir) -> float | None:
-    """How long the run may still train here, by what it has trained in all; `None` for as long as it is asked to."""
+    """Return how long the run may still train here, by what it has trained in all; `None` for no limit."""
     most = limits().max_minutes
     if not most:
         return None
@@ -74,7 +74,7 @@ def minutes_left(folder: RunDir) -> float | None:
 
 
 def limit_extension(folder: RunDir, more: Extension) -> Extension:
-    """`more` with a time limit that keeps the run within the minutes of this place; raises `RunError` for more."""
+    """Return `more` with a time limit that keeps the run within its minutes; raise `RunError` above them."""
     left = minutes_left(folder)
     if left is None:
         return more

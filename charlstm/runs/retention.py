@@ -30,7 +30,7 @@ _SECONDS_OF_HOUR = 3600
 
 
 def visitor_runs(store: RunStore) -> list[RunDir]:
-    """The folders that were made for a visitor, the oldest first."""
+    """Return the folders that were made for a visitor, the oldest first."""
     try:
         folders = [RunDir(path) for path in store.root.iterdir() if not path.name.startswith(".")]
     except OSError:
@@ -40,7 +40,7 @@ def visitor_runs(store: RunStore) -> list[RunDir]:
 
 
 def last_modified(folder: RunDir) -> float:
-    """When anything in `folder` was last written, in seconds since 1970."""
+    """Return when anything in `folder` was last written, in seconds since 1970."""
     return max((stat[1] for stat in _files(folder.path)), default=0.0)
 
 
@@ -77,7 +77,7 @@ def remove_abandoned(store: RunStore) -> None:
 
 
 def _is_unprepared(folder: RunDir) -> bool:
-    """Whether a run is, or was, on its way into this folder: a kill may have kept it from arriving."""
+    """Return whether a run was being created in this folder, perhaps by a process that was killed."""
     try:
         # an empty one may be a person's own where no strangers come
         is_left_empty = is_public() and not folder.name.startswith(".") and not any(folder.path.iterdir())
@@ -116,7 +116,7 @@ def _remove_leftovers(store: RunStore, used: int) -> int:
 
 
 def _leftovers(store: RunStore) -> dict[Path, float]:
-    """Deleted runs, then kept texts, each the oldest first, with when they came there (seconds since 1970)."""
+    """List deleted runs, then kept texts, the oldest first, with when they came there (seconds since 1970)."""
     deleted = {store.root / TRASH / each.id: each.deleted_at for each in reversed(Trash(store).runs())}
     kept = {}
     with contextlib.suppress(OSError):  # nothing was ever kept, or somebody else makes room
@@ -137,7 +137,7 @@ def _size(path: Path) -> int:
 
 
 def _files(path: Path) -> list[tuple[int, float]]:
-    """Size and time of each file; one that goes away meanwhile is none."""
+    """Return size and time of each file; one that goes away meanwhile is none."""
     found = []
     for each in path.rglob("*"):
         try:
@@ -188,7 +188,7 @@ class Trash:
         return trash_id
 
     def runs(self) -> list[TrashedRun]:
-        """What may be restored, the last deleted first."""
+        """List the runs that can be restored, the last deleted first."""
         try:
             paths = [path for path in self._place.iterdir() if path.name in self._known or RunDir(path).exists]
         except OSError:  # nothing was deleted yet

@@ -111,12 +111,12 @@ class RunDir:
 
     @property
     def log_file(self) -> Path:
-        """What a worker started by the manager printed."""
+        """The output of a worker that the manager started."""
         return self.path / "worker.log"
 
     @property
     def job_file(self) -> Path:
-        """Which torchrun made the run, if one did."""
+        """The id of the torchrun job that made the run, if one did."""
         return self.path / "job"
 
     @property
@@ -135,14 +135,14 @@ class RunDir:
         return self.path / ".unprepared"
 
     def created_at(self) -> float:
-        """When the run was prepared, in seconds since 1970; 0 for a folder that is none, or that can't be read."""
+        """Return when the run was created, in seconds since 1970; 0 where there is none, or it can't be read."""
         try:
             return self.settings_file.stat().st_mtime
         except OSError:
             return 0.0
 
     def settings(self) -> Settings:
-        """The run's settings; raises `RunError` if they can't be read."""
+        """Return the run's settings; raise `RunError` if they can't be read."""
         try:
             return Settings.from_flat({**_BEFORE, **parse_json(read_small(self.settings_file))})
         except FileNotFoundError:
@@ -156,12 +156,12 @@ class RunDir:
         atomic_write_text(self.settings_file, json.dumps(settings.flat(), indent=2, ensure_ascii=False) + "\n")
 
     def lock(self) -> Lock:
-        """The lock that says "alive"; the timeout outlasts anyone who only looks whether it is held."""
+        """Return the lock that a living worker holds; its timeout outlasts anyone who only checks it."""
         return open_lock(self.path / "run.lock", _LOCK_SECONDS)
 
     @property
     def label(self) -> str:
-        """What people call the run."""
+        """The name of the run that people see."""
         return self._read_text("label.txt") or self.name
 
     @property
@@ -182,7 +182,7 @@ class RunDir:
         return self.path / "parent.safetensors"
 
     def parent(self) -> ParentModel | None:
-        """The model that the run began from, if it did."""
+        """Return the model that the run began from, if it did."""
         try:
             return parse_as(ParentModel, read_small(self.path / "parent.json"))
         except (OSError, ValueError):
@@ -205,11 +205,11 @@ class RunDir:
 
     @property
     def extensions_file(self) -> Path:
-        """How the run was extended."""
+        """The extensions of the run."""
         return self.path / "more.json"
 
     def extensions(self) -> tuple[Extension, ...]:
-        """How the run was extended, each time; raises `RunError` if that can't be read."""
+        """Read the extensions of the run in order; raise `RunError` if they can't be read."""
         try:
             return _EXTENSIONS.validate_python(parse_json(read_small(self.extensions_file)))
         except FileNotFoundError:
@@ -232,7 +232,7 @@ class RunDir:
         return self.state_file.parent / "model.safetensors"
 
     def log_tail(self, max_chars: int = 4000) -> str:
-        """The end of what the worker printed, without where on this machine it was."""
+        """Return the end of the worker's output, without paths of this machine."""
         try:
             text = self.log_file.read_bytes()[-4 * max_chars :].decode("utf-8", "replace")
         except OSError:
@@ -241,20 +241,20 @@ class RunDir:
         return without_places(text)[-max_chars:]
 
     def is_alive(self) -> bool:
-        """Whether a worker holds the lock."""
+        """Return whether a worker holds the lock."""
         return is_locked(self.path / "run.lock")
 
     @property
     def mailbox(self) -> Mailbox:
-        """Where the worker is asked and answers."""
+        """The files through which the worker is asked and answers."""
         return Mailbox(self.path)
 
     def control(self) -> Control:
-        """What the run is asked to do."""
+        """Read what the run is asked to do."""
         return self.mailbox.control()
 
     def worker_status(self) -> WorkerStatus:
-        """What its worker has heard and done of it."""
+        """Read what its worker has heard and done of it."""
         return self.mailbox.worker_status()
 
     def request(self, control: Control) -> None:
@@ -274,7 +274,7 @@ class RunDir:
         return self.path / "queued.json"
 
     def ticket(self) -> QueueTicket | None:
-        """The run's place in the queue, if it waits; one whose worker did not come counts no longer."""
+        """Return the run's place in the queue, if it waits; one whose worker did not come counts no longer."""
         try:
             ticket = parse_as(QueueTicket, read_small(self.ticket_file))
         except (OSError, ValueError):
@@ -287,7 +287,7 @@ class RunDir:
         atomic_write_text(self.ticket_file, ticket.model_dump_json())
 
     def status(self) -> Status:
-        """Derived from lock, ticket and last record."""
+        """Derive the status from lock, ticket and last record."""
         ticket = self.ticket()  # looked up before the lock: its worker takes that first
         if self.is_alive():
             answer = self.worker_status()
@@ -308,12 +308,12 @@ class RunDir:
         return "starting" if self._is_starting() else "interrupted"
 
     def problem(self) -> str:
-        """Why the run failed, in a sentence; empty if it did not."""
+        """Return why the run failed, in a sentence; empty if it did not."""
         last = self._last_record()
         return last.message if isinstance(last, Failed) else ""
 
     def is_completed(self) -> bool:
-        """Whether the run reached its planned end and there is nothing left to do."""
+        """Return whether the run reached its planned end and there is nothing left to do."""
         last = self._last_record()
         return isinstance(last, Finished) and last.reason == "completed" and last.num_parts > len(self.extensions())
 

@@ -39,7 +39,7 @@ from charlstm.training.optim import resolve_device
 
 
 def remove_leftovers(folder: RunDir) -> None:
-    """The run's turn has come; what killed workers left half written is of no use."""
+    """Remove the run's queue ticket, and what killed workers left half written."""
     folder.ticket_file.unlink(missing_ok=True)
     for left in (*folder.path.glob(".*.safetensors.*.tmp"), *folder.state_file.parent.glob(".*.tmp")):
         left.unlink(missing_ok=True)
@@ -52,7 +52,7 @@ def build_trainer(
     world: World,
     report: Report | None = None,
 ) -> tuple[Split, Trainer, tuple[str, ...]]:
-    """Text and trainer, and the characters that the model which the run begins from did not know."""
+    """Build split and trainer; return them and the characters that the model which the run begins from did not know."""
     begun, seed = None, settings.train.seed
     new: tuple[str, ...] = ()
     if folder.parent_file.exists():
@@ -106,7 +106,7 @@ def check_text_is_the_same(corpus: Corpus, facts: Mapping[str, Any]) -> None:
 
 
 def describe_error(error: Exception, folder: RunDir) -> str:
-    """What the records say of an error: one sentence, without the path of the folder of models."""
+    """Describe an error for the records: one sentence, without the path of the checkpoints folder."""
     if isinstance(error, OSError):
         return describe_write_error(error)
     if is_out_of_memory(error):
@@ -117,14 +117,14 @@ def describe_error(error: Exception, folder: RunDir) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that there was no memory: PyTorch has a class for that of GPUs only, and words elsewhere."""
+    """Return whether memory ran out: PyTorch has a class for that on GPUs only, and words elsewhere."""
     said = str(error).lower()
     is_torchs = isinstance(error, RuntimeError) and any(words in said for words in _OUT_OF_MEMORY)
     return isinstance(error, MemoryError) or is_torchs
 
 
 def describe_write_error(error: OSError) -> str:
-    """What a folder that can't be written is told with."""
+    """Describe, in a sentence, why the run's folder can't be written."""
     return f"the run's folder can't be written ({error.strerror or error}); free it up and resume the run."
 
 
@@ -138,7 +138,7 @@ def load_corpus(folder: RunDir, settings: Settings, report: Report | None = None
 
 
 def moved_text(folder: RunDir, place: str, report: Report | None = None) -> Corpus:
-    """The text of a run, from the file or corpus `place`, which the run's settings name from then on.
+    """Open the text of a run from the file or corpus `place`, which the run's settings name from then on.
 
     Raises `CorpusError` unless it is the text that the run began with.
     """

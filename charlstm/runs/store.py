@@ -21,14 +21,14 @@ class RunStore:
         self.root = root
 
     def get(self, name: str) -> RunDir:
-        """The run named `name`; raises `RunError` for a name that is none, or is not there."""
+        """Return the run named `name`; raise `RunError` for a name that is none, or is not there."""
         folder = RunDir(self.root / (name if name in self._names() else _validate_name(name)))
         if not folder.exists:
             raise RunError(f"there is no run named {name}; see the list of runs.")
         return folder
 
     def find_by_job(self, job: str) -> RunDir | None:
-        """The run that this torchrun made before its processes were started anew."""
+        """Return the run that this torchrun made before its processes were started anew."""
         made = (folder for folder in self.run_dirs() if folder.job_file.is_file() and folder.exists)
         return next((folder for folder in made if folder.job_file.read_text(encoding="utf-8") == job), None)
 
@@ -69,11 +69,11 @@ class RunStore:
         return folder
 
     def is_free(self, name: str) -> bool:
-        """Whether neither a run nor a model is called `name`; raises `RunError` for a name that is none."""
+        """Return whether neither a run nor a model is called `name`; raise `RunError` for an invalid name."""
         return not (self.root / _validate_name(name)).exists()
 
     def free_name(self, wish: str) -> str:
-        """A name like `wish` that is not taken: the wish made plain, with a number behind it if need be."""
+        """Make `wish` a valid name that is not taken, with a number behind it if need be."""
         plain = re.sub(r"[^A-Za-z0-9_-]+", "-", wish).strip("-_")[:48] or "run"
         plain = f"{plain}-run" if _RESERVED.fullmatch(plain) else plain
         name, number = plain, 1
@@ -83,7 +83,7 @@ class RunStore:
         return name
 
     def run_dirs(self) -> list[RunDir]:
-        """All runs, the newest first."""
+        """Return all runs, the newest first."""
         runs = [RunDir(self.root / name) for name in self._names()]
         dated = [(run.created_at(), run.name, run) for run in runs]
         return [run for begun_at, _, run in sorted(dated, key=lambda row: row[:2], reverse=True) if begun_at]

@@ -22,7 +22,7 @@ class TimeHeld:
         is_asked_to_stop: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`trained_seconds()` is what the run has trained in all, as of its last step."""
+        """Take `trained_seconds()`, which tells what the run has trained in all as of its last step."""
         bounds = limits()
         self._most, self._most_paused = 60 * bounds.max_minutes, 60 * bounds.max_paused_minutes
         self._trained, self._is_asked_to_stop, self._clock = trained_seconds, is_asked_to_stop, clock
@@ -37,17 +37,17 @@ class TimeHeld:
         return max(_LEAST_SECONDS, _MEASURING_SHARE * self._most)
 
     def has_paused(self, seconds: float) -> bool:
-        """Whether a pause that lasts `seconds` by now must end, and the run with it; a run has no more in all."""
+        """Return whether a pause of `seconds` so far must end, and the run with it; pauses of a run add up."""
         self._has_paused_too_long = bool(self._most_paused) and self.paused_seconds + seconds > self._most_paused
         return self._has_paused_too_long
 
     def is_over(self) -> bool:
-        """Whether the run must stop here; one whose plan ends in time reaches its end before."""
+        """Return whether the run must stop here; one whose plan ends in time reaches its end before."""
         is_late = bool(self._most) and self._trained() > self._most + _LEAST_SECONDS
         return self._has_paused_too_long or is_late
 
     def is_over_amid_reports(self) -> bool:
-        """The same while a validation or a sample goes on, during which no step counts the time."""
+        """Return `is_over()` during a validation or a sample, when no step counts the time."""
         if not self._most:
             return False
         trained = self._trained()
@@ -61,7 +61,7 @@ class TimeHeld:
         self._measuring_since, self._was_asked = self._clock(), self._is_asked_to_stop()
 
     def may_measure(self) -> bool:
-        """Whether measuring may go on: there is time, and nobody has asked to stop since it began."""
+        """Return whether measuring may go on: there is time, and nobody has asked to stop since it began."""
         assert self._measuring_since is not None, "begin_measuring comes first"
         if self._is_asked_to_stop() and not self._was_asked:
             return False

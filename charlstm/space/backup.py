@@ -53,7 +53,7 @@ class Backup:
         return cls(repo_id, token, store)
 
     def is_kept(self, folder: RunDir) -> bool:
-        """Whether everything in `folder` is in the repository."""
+        """Return whether everything in `folder` is in the repository."""
         return self._kept.get(folder.name, -1.0) >= last_modified(folder)
 
     def restore(self) -> list[str]:
@@ -80,7 +80,7 @@ class Backup:
             return False
 
     def _bring(self, name: str, files: list[Path]) -> None:
-        """All of a run or nothing."""
+        """Bring all of a run or nothing."""
         place = self._store.root / f".{uuid.uuid4().hex}"
         try:
             for file in files:
@@ -126,7 +126,7 @@ class Backup:
         return sent
 
     def _deleted(self) -> set[str]:
-        """Names whose run somebody has deleted, and which no other has taken since."""
+        """Return the names of runs that somebody has deleted, and that no other run has taken since."""
         return {each.name for each in Trash(self._store).runs() if self._is_free(each.name)}
 
 
@@ -187,7 +187,7 @@ class BackupThread:
         remove_expired(self._store, self._backup.is_kept if self._backup else lambda _: True)
 
     def _attempt(self, act: Callable[[], None]) -> None:
-        """A Hub that is away, or a full disk, must not end the rounds; the owner reads of it in the Space's log."""
+        """Run one step; log a Hub that is away, or a full disk, for the owner in place of ending the rounds."""
         try:
             act()
         except (CharLSTMError, OSError) as error:

@@ -41,7 +41,7 @@ class SpacePlan:
 
     @property
     def front_matter(self) -> str:
-        """What the Hub reads of the README."""
+        """The README's front matter, which the Hub reads."""
         return self.files["README.md"].decode().split("---\n")[1]
 
     def write(self, folder: Path) -> None:
@@ -54,7 +54,7 @@ class SpacePlan:
 def plan_space(
     repo_id: str, models: Sequence[Path], variables: Mapping[str, str] | None = None, hardware: str | None = None
 ) -> SpacePlan:
-    """The Space `repo_id` with `models` (folders); raises `HubError`, `CheckpointError` and `ConfigError`."""
+    """Plan the Space `repo_id` with `models` (folders); raise `HubError`, `CheckpointError` and `ConfigError`."""
     repo_id, variables = validate_repo_id(repo_id, "space"), dict(variables or {})
     kept = check_variables(variables)
     if not all((_HOME / name).is_file() for name in (*_TOP_FILES, "README.md")):
@@ -154,14 +154,14 @@ def _model_files(model: Path) -> dict[str, bytes]:
 
 
 def _for_spaces(requirements: bytes) -> bytes:
-    """What ZeroGPU takes, and what Spaces are told of: the address for agents (MCP)."""
+    """Change the requirements to what ZeroGPU takes, and the README to tell of the address for agents (MCP)."""
     needed = requirements.decode()
     needed = re.sub(r"^torch\b[^\n]*", _NEEDED_THERE["torch"], needed, flags=re.MULTILINE)
     return re.sub(r"^gradio\[[\w,]+\]", _NEEDED_THERE["gradio"], needed, flags=re.MULTILINE).encode()
 
 
 def _readme(repo_id: str, models: Sequence[Path], kept: Limits, has_picture: bool) -> str:
-    """The front matter of this repository's README, named for the Space; a picture, what it does, and its limits."""
+    """Write the Space's README: this repository's front matter, a picture, what it does, and its limits."""
     data: Any = SpaceCard((_HOME / "README.md").read_text(encoding="utf-8")).data
     data.title = repo_id.rpartition("/")[2][:_LONGEST_TITLE]
     data.models = sorted({origin for model in models if (origin := _origin(model))}) or None
@@ -188,7 +188,7 @@ def _readme(repo_id: str, models: Sequence[Path], kept: Limits, has_picture: boo
 
 
 def _origin(model: Path) -> str | None:
-    """The repository that a model was pulled from."""
+    """Return the repository that a model was pulled from."""
     try:
         return validate_repo_id(str(parse_json(read_small(model / ORIGIN_FILE))["repo_id"]))
     except (OSError, ValueError, LookupError, TypeError, HubError):

@@ -22,7 +22,7 @@ _MOST_PASSES = 60  # *assumed*: beyond, a schedule as long as that would only le
 
 
 def autotune(settings: Settings, corpus: Corpus) -> tuple[Settings, str]:
-    """`settings` with size, batch, rates and dropout chosen, and one sentence that says so.
+    """Choose size, batch, rates and dropout; return the settings and a sentence that says so.
 
     Raises `CorpusError` if the text is too short for any of it.
     """
@@ -42,7 +42,7 @@ def _early(chosen: dict[str, float | int]) -> str:
 
 
 def choose_settings(minutes: float, rate: float, num_train_chars: int) -> dict[str, float | int]:
-    """Settings for `minutes` on a machine that learns `rate` characters per second at 1 x 384."""
+    """Choose settings for `minutes` on a machine that learns `rate` characters per second at 1 x 384."""
     budget = minutes * rate / _REFERENCE_RATE  # minutes of the reference machine
     largest = (_TIMES_THE_TEXT * num_train_chars / 4) ** 0.5  # a layer has 4 H^2 recurrent weights
     hidden_size = _rounded(min(320 * budget**0.3, largest, 1024))
@@ -72,7 +72,7 @@ def _batch_size(hidden_size: int, num_train_chars: int) -> int:
 
 
 def _against_overfitting(num_passes: float) -> dict[str, float]:
-    """What is read often must be made hard to learn by heart."""
+    """Choose dropout by the number of passes: what is read often must be made hard to memorize."""
     if num_passes < 5:
         return {"dropout": 0.0, "weight_dropout": 0.0, "weight_decay": 0.05, "weight_average": 0.0}
     if num_passes < 8:
@@ -83,7 +83,7 @@ def _against_overfitting(num_passes: float) -> dict[str, float]:
 
 
 def measure_throughput(settings: Settings, corpus: Corpus) -> tuple[float, int]:
-    """Characters per second that this machine learns at 1 x 384, and the characters there are to learn from."""
+    """Measure the characters per second that this machine learns at 1 x 384; return them and the length of the text."""
     flat = {**settings.flat(), **_PROBED, "plan": "off", "max_steps": 10**9, "max_minutes": 0.0, "max_passes": 0.0}
     split = corpus.split(settings.model, settings.train.model_copy(update={"batch_size": 1}))
     probe = Settings.from_flat({**flat, "batch_size": max(1, min(8, len(split.train) - 1))})

@@ -33,7 +33,7 @@ class AwakeClock:
         self._seen_seconds, self._seen_used = 1.0, _USUAL_SHARE
 
     def __call__(self) -> float:
-        """Seconds since some moment or other."""
+        """Return the seconds since a fixed moment."""
         with self._looking:
             return self._look()
 

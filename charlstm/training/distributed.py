@@ -52,7 +52,7 @@ class World:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "World":
-        """What torchrun says of itself, else a process on its own."""
+        """Return the world that torchrun describes, else a single process."""
         job = TORCHELASTIC_RUN_ID.text(environment)
         if not job:
             return SINGLE_PROCESS
@@ -67,11 +67,11 @@ class World:
 
     @property
     def is_rank_zero(self) -> bool:
-        """Whether this process is the one that writes, validates and reports."""
+        """Whether this process writes, validates and reports."""
         return self.rank == 0
 
     def shard(self, num_streams: int) -> slice:
-        """The streams of this process; shares differ by one at most. Raises `ConfigError` if some would have none."""
+        """Return the streams of this process, an equal share up to one; raise `ConfigError` if some have none."""
         if self.size > num_streams:
             raise ConfigError(
                 f"{self.size} processes can't share {num_streams} streams; start at most {num_streams}, or raise "
@@ -124,7 +124,7 @@ class World:
     def broadcast_state(
         self, tensors: Mapping[str, Tensor] | None = None, facts: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """What the first process gives, for *all*: tensors, here on the CPU, and JSON facts."""
+        """Broadcast tensors, which arrive on the CPU, and JSON facts from rank 0 to *all* processes."""
         given = {name: tensor.detach().cpu().contiguous() for name, tensor in (tensors or {}).items()}
         layout = {name: (list(tensor.shape), str(tensor.dtype)) for name, tensor in given.items()}
         layout, told = self.broadcast_object([layout, dict(facts or {})])
@@ -136,7 +136,7 @@ class World:
         return given, told
 
     def broadcast_object(self, value: Any) -> Any:
-        """What the first process gives, in JSON, for *all*."""
+        """Broadcast a JSON-serialisable value from rank 0 to *all* processes."""
         if self.size == 1:
             return value
         text = bytearray(json.dumps(value).encode())  # not pickled: nothing here is

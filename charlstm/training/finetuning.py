@@ -12,7 +12,7 @@ from charlstm.vocabulary import Vocabulary
 def with_characters(
     parent: LanguageModel, characters: Iterable[str], config: ModelConfig, seed: int
 ) -> tuple[LanguageModel, tuple[str, ...]]:
-    """`parent` with `characters` in its vocabulary, and those of them that it did not know.
+    """Return `parent` with `characters` in its vocabulary, and those of them that it did not know.
 
     What it knows it keeps, at the ids it had. The input vectors of new characters are drawn as in a model that is
     made anew; at the output each begins as the mean of all others, so it is neither likely nor ruled out.

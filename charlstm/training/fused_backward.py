@@ -14,7 +14,7 @@ from charlstm.model import CharLSTM, State
 
 
 def flat_gradient(model: nn.Module) -> Tensor:
-    """One tensor that every parameter's `grad` is a part of, so that one operation reaches all of them."""
+    """Make one tensor of all gradients, which every parameter's `grad` is a view of."""
     flat = torch.zeros(
         sum(parameter.numel() for parameter in model.parameters()),
         dtype=torch.float32,
@@ -37,7 +37,7 @@ class FusedBackward:
 
     @torch.no_grad()
     def __call__(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
-        """The summed nats of the window, and the state after it."""
+        """Return the summed nats of the window, and the state after it."""
         model, memory = self._model, self._memories[-1]
         h, c = state or model.initial_state(len(batch.tokens))
         layers: list[_FirstLayer | _UpperLayer] = []
@@ -89,7 +89,7 @@ class _Layer:
             self.hidden = self.hidden * self._unit_mask
 
     def _gates_backward(self, dhidden: Tensor) -> Tensor:
-        """Gradients (T, B, 4H) of what came into the gates; writes those of the recurrent weights."""
+        """Compute the gradients (T, B, 4H) of what came into the gates; write those of the recurrent weights."""
         if self._unit_mask is not None:
             dhidden = dhidden * self._unit_mask
         dgates = kernel.backward(self._trace, dhidden, self._memory)
@@ -120,7 +120,7 @@ class _FirstLayer(_Layer):
         super().__init__(model, 0, table.to(dtype), rows, before, memory)
 
     def backward(self, dhidden: Tensor) -> Tensor:
-        """Writes the layer's gradients; what came in were characters, so there is nothing to hand on."""
+        """Write the layer's gradients; its input were characters, so there is nothing to hand on."""
         dgates = self._gates_backward(dhidden)
         dtable = kernel.sum_rows(self._trace.rows, dgates, len(self._vectors), self._memory)
         self._biases_backward(dtable.sum(0))
@@ -150,7 +150,7 @@ class _UpperLayer(_Layer):
         super().__init__(model, index, inputs, rows, before, memory, bias_ih + bias_hh)
 
     def backward(self, dhidden: Tensor) -> Tensor:
-        """Writes the layer's gradients; returns those of the hidden states below."""
+        """Write the layer's gradients; return those of the hidden states below."""
         dgates = self._gates_backward(dhidden)
         self._biases_backward(kernel.sum_rows(None, dgates, 1, self._memory)[0])
         dgates = dgates.flatten(0, 1)
@@ -160,7 +160,7 @@ class _UpperLayer(_Layer):
 
 
 def _product(left: Tensor, right: Tensor, target: Tensor, memory: Workspace) -> None:
-    """A matrix product into a float32 gradient."""
+    """Multiply matrices into a float32 gradient."""
     if left.dtype == target.dtype:
         torch.mm(left, right, out=target)
     else:

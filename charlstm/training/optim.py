@@ -30,7 +30,7 @@ def resolve_device(wanted: Device) -> torch.device:
 
 
 def resolve_dtype(wanted: Precision, device: torch.device, hidden_size: int) -> torch.dtype:
-    """The type of number that `wanted` means there.
+    """Return the dtype that `wanted` means on `device`.
 
     `auto` takes bfloat16 only where it pays: on a GPU that has it, and on processors with its instructions through
     the compiled recurrence.
@@ -98,12 +98,12 @@ def with_gradients(events: Iterator[_Item]) -> Iterator[_Item]:
 
 
 def strip_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Those of `tensors` whose names begin with `prefix`, named without it."""
+    """Return those of `tensors` whose names begin with `prefix`, named without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def optimizer_entries(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    """An optimiser's state by parameter, out of tensors called `optimizer.<parameter>.<what>`."""
+    """Return an optimiser's state by parameter, out of tensors called `optimizer.<parameter>.<what>`."""
     entries: dict[int, dict[str, Tensor]] = {}
     for name, tensor in strip_prefix("optimizer.", tensors).items():
         index, key = name.split(".")

@@ -48,7 +48,7 @@ def train(
 
 
 def build_provenance(trainer: Trainer, corpus: Corpus, evaluated: Evaluated | None) -> Provenance:
-    """Where the trainer's present weights come from. A file's path is left out: only its name travels."""
+    """Describe where the trainer's present weights come from. Of a file's path only the name travels."""
     precision = str(trainer.dtype).removeprefix("torch.")
     chosen = {"corpus": corpus.name, "precision": precision, "device": trainer.device.type}
     config = trainer.config.model_copy(update=chosen)
@@ -71,7 +71,7 @@ def build_provenance(trainer: Trainer, corpus: Corpus, evaluated: Evaluated | No
 def with_validation(
     language_model: LanguageModel, validation: Tokens, on_tick: Callable[[], None] = lambda: None
 ) -> LanguageModel:
-    """The same model with both validation figures, measured on the whole validation text, in its provenance.
+    """Measure both validation figures, and return the same model with them in its provenance.
 
     `on_tick` is called every fraction of a second, and may raise to end it.
     """
@@ -82,6 +82,6 @@ def with_validation(
 
 
 def describe_hardware() -> str:
-    """The processor and how much of it is used, for example `x86_64, 2 threads of 2 cores, AVX512`."""
+    """Describe the processor and how much of it is used, for example `x86_64, 2 threads of 2 cores, AVX512`."""
     capability = torch.backends.cpu.get_cpu_capability()
     return f"{platform.machine()}, {torch.get_num_threads()} threads of {available_cpus()} cores, {capability}"

@@ -6,7 +6,7 @@ from charlstm.config import TrainConfig
 
 
 def planned_steps(config: TrainConfig, windows_per_pass: int) -> int | None:
-    """Updates after which the run ends, or `None` if only the clock ends it."""
+    """Return the number of updates after which the run ends, or `None` if only the clock ends it."""
     limits = []
     if config.max_steps:
         limits.append(config.max_steps)
@@ -17,7 +17,7 @@ def planned_steps(config: TrainConfig, windows_per_pass: int) -> int | None:
 
 
 def eval_period(config: TrainConfig, num_val_chars: int) -> int:
-    """Steps between two validations of `num_val_chars` characters.
+    """Return the steps between two validations of `num_val_chars` characters.
 
     Left to itself a run spends about a twentieth of its time on them: reading a character takes a third of the work of
     learning it, so 20 / 3 characters are learned for one that is validated. By count, not by the clock: the same run
@@ -35,7 +35,7 @@ def fraction_done(config: TrainConfig, num_steps: int | None, step: int, elapsed
 
 
 def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
-    """The rate for the update after `step` completed ones.
+    """Return the rate for the update after `step` completed ones.
 
     A linear rise over `warmup_steps`, times a constant, or a line or half a cosine from 1 down to 0 at `fraction` 1.
     A run limited by minutes follows the clock, so its schedule ends when its time does, on any machine.

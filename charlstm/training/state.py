@@ -23,7 +23,7 @@ class ScheduleState:
     num_parts: int = 1  # the run as planned, and how often it was extended
 
     def facts(self) -> dict[str, Any]:
-        """What a run's state keeps of it."""
+        """Return what a run's state keeps of it."""
         return asdict(self)
 
 
@@ -46,7 +46,7 @@ class StateFacts(BaseModel):
 
     @classmethod
     def read(cls, facts: Mapping[str, Any]) -> "StateFacts":
-        """Raises `ValueError`, in a few words, for facts that are missing or out of bounds."""
+        """Read the facts; raise `ValueError`, in a few words, for those that are missing or out of bounds."""
         try:
             return cls(**facts)
         except ValidationError as error:
@@ -57,5 +57,5 @@ class StateFacts(BaseModel):
 
     @property
     def course(self) -> ScheduleState:
-        """How the run was steered."""
+        """The factors and beginnings that the run was steered to."""
         return ScheduleState(**{name: getattr(self, name) for name in asdict(ScheduleState())})

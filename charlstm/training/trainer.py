@@ -111,13 +111,13 @@ class Trainer:
         return stop, save
 
     def exclude_pause(self, seconds: float) -> None:
-        """The consumer has waited so long, at a `StepDone` or when attending: that was no training."""
+        """Exclude `seconds` that the consumer waited, at a `StepDone` or in `on_tick`, from the training time."""
         self._began += seconds
         self._interval_began += seconds
         self._rested_seconds += seconds
 
     def begin_extension(self, num_parts: int) -> None:
-        """The config is from here on that of the last of `num_parts` parts of the run."""
+        """Begin the last of `num_parts` parts of the run, whose config this trainer has."""
         self.course = replace(self.course, part_step=self.step, part_seconds=self.elapsed_seconds, num_parts=num_parts)
 
     def run(self) -> Iterator[Event]:
@@ -151,7 +151,7 @@ class Trainer:
             yield StepDone(self.step)
 
     def _update(self, batch: Batch) -> None:
-        """One optimiser update on one window; nothing is read back from the device."""
+        """Make one optimizer update on one window; nothing is read back from the device."""
         self._learning_rate = self._rate_factor * learning_rate(self.config, self.step, self.fraction)
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate
@@ -170,7 +170,7 @@ class Trainer:
         self._average_weights()
 
     def _compute_gradient(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
-        """The gradient of one window; returns its summed nats, and the state after it."""
+        """Compute the gradient of one window; return its summed nats and the state after it."""
         if self._fused_gradients is not None:
             return self._fused_gradients(batch, state)
         self._gradient.zero_()
@@ -217,13 +217,13 @@ class Trainer:
             torch._foreach_lerp_(list(self._average.parameters()), list(self._model.parameters()), share)
 
     def _is_due(self, is_last: bool) -> tuple[bool, bool, bool]:
-        """Whether a point of the curve, a validation and a sample are due after this step."""
+        """Return whether a point of the curve, a validation and a sample are due after this step."""
         periods = (self.config.log_every, self._eval_every, self.config.sample_every)
         logs, evaluates, samples = (is_last or self.step % period == 0 for period in periods)
         return logs, evaluates, samples or evaluates
 
     def _report(self, is_last: bool) -> Iterator[Event]:
-        """What is due after this step; the time it takes does not count against characters per second."""
+        """Yield what is due after this step; its time does not count against characters per second."""
         if self._is_due(is_last)[0] and self._num_targets:
             yield self._progress()
             if self.step - self._good[1]["step"] >= _STEPS_TO_KEEP:
@@ -243,7 +243,7 @@ class Trainer:
         self._interval_began += self.clock() - began - (self._rested_seconds - rested)
 
     def _initial_progress(self) -> Progress:
-        """The loss of the untrained model on the first window: near ln V."""
+        """Measure the loss of the untrained model on the first window: near ln V."""
         batch = self._batches[0]
         with evaluating(self._model):
             nats = summed_loss(self._model(batch.tokens)[0], batch.targets)
@@ -251,7 +251,7 @@ class Trainer:
         return self._point(nats.item() / batch.num_targets, chars_per_second=0.0)
 
     def is_finite(self) -> bool:
-        """Whether the loss is a number, and the last gradient has not left weights that are none."""
+        """Return whether the loss is finite and the last gradient left no NaN in the weights."""
         if not math.isfinite(self._nats.item()):
             return False
         if math.isfinite(self._grad_norm.item()):
@@ -311,7 +311,7 @@ class Trainer:
         )
 
     def sample(self) -> Sampled:
-        """The same prompt and seed every time, so that samples differ by what was learned alone."""
+        """Write a sample with the same prompt and seed every time: samples differ by what was learned alone."""
         config, prompt = self.config, self.config.sample_prompt
         how = SampleConfig(num_chars=config.sample_chars, temperature=config.sample_temperature, seed=config.seed)
         text = prompt
@@ -322,7 +322,7 @@ class Trainer:
 
     @torch.inference_mode(False)
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Copies of tensors, and JSON facts, from which `load_state_dict` continues bit for bit; take at a `StepDone`.
+        """Copy the tensors, and JSON facts, from which `load_state_dict` continues exactly; call it at a `StepDone`.
 
         All processes of a group take it together, and get what one process alone would.
         """

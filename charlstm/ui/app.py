@@ -54,7 +54,7 @@ def launch_options() -> dict[str, Any]:
 
 
 def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
-    """The whole page, on the models and runs of `checkpoints_dir`.
+    """Build the whole page, on the models and runs of `checkpoints_dir`.
 
     With `warms_up` the first click need not wait for a compiler or a model.
     """
@@ -99,7 +99,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
 
 
 def owner_note() -> str:
-    """What a person at home should know about this machine; strangers could not install anything."""
+    """Return a note on this machine for a person at home; strangers could not install anything."""
     return "" if is_public() else compiler_note()
 
 

@@ -13,13 +13,13 @@ _WORTH_IT = 4000  # bytes: an answer of a tick is smaller, once a page has the r
 
 @cache
 def head() -> str:
-    """What goes into the head of the page: the scripts."""
+    """Return the head of the page: its scripts."""
     return "\n".join(f"<script>\n{_read(name)}</script>" for name in _SCRIPTS)
 
 
 @cache
 def css() -> str:
-    """The looks of what the scripts build."""
+    """Return the style sheet of what the scripts build."""
     return _read("train.css")
 
 
@@ -39,7 +39,7 @@ class Compressed:
         self._app, self._compressed = app, GZipMiddleware(app, minimum_size=_WORTH_IT, compresslevel=4)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """What is streamed, and whole files, pass as they are."""
+        """Compress the page and large answers; pass streams and whole files as they are."""
         is_worth_it = scope["type"] == "http" and scope["path"].endswith(("/", "/component_server"))
         await (self._compressed if is_worth_it else self._app)(scope, receive, send)
 
