@@ -147,7 +147,7 @@ def _publish(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]
 
 
 def _digest(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> str:
-    """SHA-256 of the texts that the tensors mean nothing without, and of each, by name: name, type, shape, bytes.
+    """Compute the SHA-256 of the texts the tensors need, and of each tensor: name, type, shape, bytes.
 
     What a model says of where it comes from is not among them: people may add to it.
     """
@@ -165,7 +165,7 @@ def _check_digest(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> 
 
 
 def _read_tensors(file: io.BufferedReader, header: Header) -> dict[str, Tensor]:
-    """Into memory that PyTorch aligns: it sums in another order, so to other bits, where memory is not aligned.
+    """Read tensors into memory that PyTorch aligns: elsewhere it sums in another order, to other bits.
 
     Raises `ValueError` if there is too little memory, `OSError` if the file has become shorter.
     """

@@ -44,7 +44,7 @@ _NO_TEXT = ("idna", "punycode", "unicode_escape", "unicode-escape", "raw_unicode
 
 
 def _check_encoding(name: str) -> str:
-    """`name` if it is `auto` or an encoding of texts that Python knows."""
+    """Return `name` if it is `auto` or an encoding of texts that Python knows."""
     if name == "auto":
         return name
     try:
@@ -72,7 +72,7 @@ def unit_of(field: FieldInfo) -> str:
 
 
 def bounds_of(field: FieldInfo) -> tuple[float | None, float | None]:
-    """Lower and upper bound of a numeric field; `None` where there is none."""
+    """Return the lower and upper bound of a numeric field; `None` where there is none."""
     lower = next(
         (item.ge if isinstance(item, Ge) else item.gt for item in field.metadata if isinstance(item, Ge | Gt)), None
     )
@@ -83,7 +83,7 @@ def bounds_of(field: FieldInfo) -> tuple[float | None, float | None]:
 
 
 def suggestions_of(field: FieldInfo) -> tuple[str, ...]:
-    """Frequent values of a text field that takes others too; empty for any other field."""
+    """Return frequent values of a text field that takes others too; empty for any other field."""
     return next((tuple(item) for item in field.metadata if isinstance(item, Suggestions)), ())
 
 

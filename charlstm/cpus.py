@@ -37,7 +37,7 @@ def limit_torch_threads() -> None:
 
 
 def _shares(groups: Path, mounted: Path) -> Iterator[float]:
-    """In CPUs, what this process's group gets and what those above it get, where there is a limit."""
+    """Yield the limits, in CPUs, of this process's control group and of those above it."""
     try:
         lines = groups.read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
@@ -55,7 +55,7 @@ def _shares(groups: Path, mounted: Path) -> Iterator[float]:
 
 
 def _share(folder: Path) -> Iterator[float]:
-    """`cpu.max` holds both numbers in version 2, version 1 has a file for each; `max` and -1 are no limit."""
+    """Read a group's limit: `cpu.max` in version 2, a file for each number in version 1; `max` and -1 are no limit."""
     for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
         with contextlib.suppress(OSError, ValueError):
             quota, period = " ".join((folder / name).read_text(encoding="ascii") for name in names).split()

@@ -41,11 +41,11 @@ class Loss(NamedTuple):
 
 
 def _nothing() -> None:
-    """For whoever need not attend to anything."""
+    """Do nothing."""
 
 
 def evaluate_stateful(model: CharLSTM, tokens: Tokens, on_tick: Callable[[], None] = _nothing) -> Loss:
-    """Exact: tokens (N,) in one stream; the N - 1 characters after the first are predicted.
+    """Evaluate tokens (N,) exactly, in one stream; the N - 1 characters after the first are predicted.
 
     `on_tick` is called before each piece of it, and may raise to end it.
     """
@@ -55,7 +55,7 @@ def evaluate_stateful(model: CharLSTM, tokens: Tokens, on_tick: Callable[[], Non
 
 
 def evaluate_windows(model: CharLSTM, tokens: Tokens, on_tick: Callable[[], None] = _nothing) -> Loss:
-    """Cold windows of 256 tokens, one after another over tokens (N,); all N - 1 targets count. `on_tick` as above."""
+    """Evaluate cold windows of 256 tokens, one after another over tokens (N,); all N - 1 targets count."""
     batches = StreamBatches(tokens, 1, _COLD_WINDOW, model.device)
     at_once = max(1, min(_COLD_AT_ONCE, _LOGITS_AT_ONCE // (_COLD_WINDOW * model.vocab_size)))
     num_whole = batches.num_targets // _COLD_WINDOW
@@ -143,5 +143,5 @@ def final_validation(model: CharLSTM, validation: Tokens, on_tick: Callable[[], 
 
 
 def summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Nats of logits (B, T, V) against targets (B, T), summed; places without a target count nothing."""
+    """Sum the nats of logits (B, T, V) against targets (B, T); places without a target count nothing."""
     return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")

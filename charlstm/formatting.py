@@ -43,7 +43,7 @@ def escape_html(text: str) -> str:
 
 
 def escape_lines(text: str) -> str:
-    """`plain`, with line ends."""
+    """Escape as `escape_html` does, with line ends as `<br>`."""
     return "<br>".join(escape_html(line) for line in text.split("\n"))
 
 

@@ -72,7 +72,7 @@ class LanguageModel:
         return self.generate_samples(prompt, config)[0]
 
     def generate_samples(self, prompt: str = "", config: SampleConfig | None = None) -> list[str]:
-        """`num_samples` texts that continue `prompt`; raises `ConfigError` if they had no end."""
+        """Write `num_samples` texts that continue `prompt`; raise `ConfigError` if they had no end."""
         config = config or SampleConfig()
         if not config.num_chars:
             raise ConfigError("nothing ends this text: set num_chars above 0, or take it piece by piece.")

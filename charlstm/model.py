@@ -81,14 +81,14 @@ class CharLSTM(nn.Module):
         return self.head.weight.device
 
     def initial_state(self, batch_size: int) -> State:
-        """Zeros."""
+        """Return an all-zero state."""
         shape = (self.config.num_layers, batch_size, self.config.hidden_size)
         return self.head.weight.new_zeros(shape), self.head.weight.new_zeros(shape)
 
     def forward(
         self, tokens: Tensor, state: State | None = None, dtype: torch.dtype | None = None
     ) -> tuple[Tensor, State]:
-        """tokens (B, T) -> logits (B, T, V) and the state after the last token; no state means zeros.
+        """Map tokens (B, T) to logits (B, T, V) and the state after the last token; no state means zeros.
 
         `dtype` is what weights and activations are rounded to for the arithmetic, by default that of the parameters;
         sums of the recurrence, cell states and what is returned are not.
@@ -151,7 +151,7 @@ class CharLSTM(nn.Module):
         return hidden, (h[0].detach().to(bias_ih), c[0].detach().to(bias_ih))
 
     def _apply_dropout(self, hidden: Tensor) -> Tensor:
-        """Locked dropout of hidden (T, B, H)."""
+        """Apply locked dropout to hidden (T, B, H)."""
         mask = self.unit_mask(*hidden.shape[1:])
         return hidden if mask is None else hidden * mask.to(hidden.dtype)
 
@@ -165,7 +165,7 @@ class CharLSTM(nn.Module):
         return kept / (1 - self.config.dropout)
 
     def _drop_weights(self, weight_hh: Tensor) -> Tensor:
-        """Dropout of the recurrent weights (4H, H), the same ones for a whole window."""
+        """Drop recurrent weights (4H, H) at random, the same ones for a whole window (DropConnect)."""
         drop = self.sample_weight_mask()
         if drop is None:
             return weight_hh
@@ -205,7 +205,7 @@ class CharLSTM(nn.Module):
 
 
 def _embedding(vocab_size: int, size: int, how: _Kind) -> nn.Embedding:
-    """Drawn as `nn.Embedding` draws, but not on the meta device.
+    """Draw an embedding as `nn.Embedding` does, but not on the meta device.
 
     To know the shape of a normal draw there, PyTorch imports `torch._dynamo`: 1 to 2.8 s of a first load (*measured*).
     """

@@ -47,7 +47,7 @@ def writable_checkpoints_dir(bundled: Path) -> Path:
 
 
 def find_model(named: Path) -> Path:
-    """`named` itself if it is there, else the user's or the bundled model of that name, if there is one.
+    """Return `named` itself if it is there, else the user's or the bundled model of that name, if there is one.
 
     `checkpoints/NAME` counts as such a name too, so that what is written for a clone works for an installed copy.
     """

@@ -54,7 +54,7 @@ def make_temporary() -> Path:
 
 @contextlib.contextmanager
 def private_folder(path: Path) -> Iterator[Path]:
-    """`make_private`, and a path to the folder that stays the same one inside the block, whoever renames what.
+    """Make `path` private, and yield a path to it that stays the same folder, whoever renames what.
 
     That is so where /proc is there; elsewhere it is `path` itself, whose parents were looked at.
     """
@@ -87,7 +87,7 @@ def read_own(path: Path) -> bytes:
 if sys.platform != "win32":
 
     def _check_parents(path: Path) -> None:
-        """None may be one that others can rename things in; a group with its user's number is that user's alone."""
+        """Raise if others can rename things in a parent; a group with its user's number is that user's alone."""
         user = os.getuid()
         for folder in path.resolve().parents:
             status = folder.stat()

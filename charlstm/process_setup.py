@@ -154,7 +154,7 @@ def _drop_if_unusable(name: str) -> None:
 
 
 def _is_usable(environment: Mapping[str, str]) -> bool:
-    """Asked of httpx itself, whose rules they are."""
+    """Return whether httpx, whose rules they are, accepts these proxies."""
     import httpx
 
     with _proxies_only(environment):

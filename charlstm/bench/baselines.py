@@ -21,7 +21,7 @@ class BaselineLSTM(nn.Module):
         self.head = nn.Linear(hidden_size, vocab_size)
 
     def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """tokens (B, T) -> logits (B, T, V) and the state."""
+        """Map tokens (B, T) to logits (B, T, V) and the state."""
         hidden, state = self.lstm(functional.one_hot(tokens, self.vocab_size).float(), state)
         return self.head(hidden), state
 
@@ -57,7 +57,7 @@ class BaselineTraining:
 
 
 def peer_writes(peer: BaselineLSTM, streams: int, num_chars: int, characters: str, temperature: float) -> list[str]:
-    """`streams` texts of `num_chars`: nn.LSTM stepped, its state carried, each character drawn by multinomial."""
+    """Write `streams` texts of `num_chars`: nn.LSTM stepped, its state carried, each character drawn by multinomial."""
     written: list[list[str]] = [[] for _ in range(streams)]
     tokens = torch.zeros(streams, 1, dtype=torch.long)
     state: State | None = None
@@ -71,7 +71,7 @@ def peer_writes(peer: BaselineLSTM, streams: int, num_chars: int, characters: st
 
 
 def peer_evaluates(peer: BaselineLSTM, tokens: Tensor, windows: int, window: int, at_once: int) -> float:
-    """nanoGPT's way: the mean loss of so many cold windows at random places of tokens (N,)."""
+    """Compute the mean loss of cold windows at random places of tokens (N,), as nanoGPT does."""
     total = 0.0
     with torch.inference_mode():
         for begins in torch.split(torch.randint(len(tokens) - window, (windows,)), at_once):

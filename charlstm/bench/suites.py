@@ -50,7 +50,7 @@ class Shape:
         return ModelConfig(num_layers=self.num_layers, hidden_size=self.hidden_size)
 
     def flops(self, vocab_size: int) -> float:
-        """Floating-point operations of training on one character: 6 for each weight that is multiplied.
+        """Return the floating-point operations of training on one character: 6 for each weight that is multiplied.
 
         A multiplication and an addition, once forward and twice backward. The weights are the recurrent matrices, the
         input matrices above the first layer, and the head; the first layer's input is one-hot, which picks a column.
@@ -207,7 +207,7 @@ def _beside_a_peer(meter: Meter, task: Task, shape: Shape, sizes: Sizes) -> Resu
 
 
 def _write_batch(ours: LanguageModel, streams: int, length: int) -> float:
-    """As `stream` writes samples, only more of them than a person may ask for."""
+    """Write samples as `stream` does, only more of them than a person may ask for."""
     newline = ours.vocabulary.encode("\n").astype(np.int32)
     texts = start_session(ours.model, [newline] * streams, SampleConfig())
     return float(texts.write(SampleConfig(), length, 0).ids.size)

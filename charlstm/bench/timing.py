@@ -118,7 +118,7 @@ def multiplies_bfloat16() -> bool:
 
 
 def _processor() -> tuple[str, tuple[str, ...]]:
-    """Model and features, as Linux tells them; elsewhere the kind of processor alone."""
+    """Return model and features of the processor, as Linux tells them; elsewhere its kind alone."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

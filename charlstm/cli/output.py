@@ -36,7 +36,7 @@ def prepare_output() -> None:
 
 @contextlib.contextmanager
 def ignore_output_errors() -> Iterator[None]:
-    """Inside the block what is printed is lost where it can't be written, and the work goes on."""
+    """Ignore errors of printing inside the block: what can't be written is lost, and the work goes on."""
     with (
         contextlib.redirect_stdout(cast("TextIO", _Dispensable(sys.stdout))),
         contextlib.redirect_stderr(cast("TextIO", _Dispensable(sys.stderr))),

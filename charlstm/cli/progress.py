@@ -140,7 +140,7 @@ class StepBar:
 
 @contextlib.contextmanager
 def silence_output() -> Iterator[None]:
-    """Nothing that is said inside the block is seen."""
+    """Discard what is printed inside the block."""
     with (
         open(os.devnull, "w", encoding="utf-8") as nowhere,  # noqa: PTH123
         contextlib.redirect_stdout(nowhere),

@@ -155,7 +155,7 @@ def _num_bytes(file: Path) -> int:
 
 
 def clear_stale_requests(folder: RunDir) -> None:
-    """Before a person's `resume`: forget requests that nobody lived to heed."""
+    """Forget, before a person's `resume`, requests that no worker lived to heed."""
     if not folder.ticket():  # a manager's requests were made for the worker that is coming
         folder.clear_requests()
 

@@ -60,12 +60,12 @@ def is_available_offline(name: str) -> bool:
 
 
 def default_corpus() -> str:
-    """Shakespeare where he is at hand, else the reference that every Python brings along."""
+    """Return Shakespeare where it is available offline, else the reference that every Python brings along."""
     return "tiny-shakespeare" if is_available_offline("tiny-shakespeare") else "python-reference"
 
 
 def fetch(remote: RemoteFile, report: Report | None = None) -> Path:
-    """Path of a verified local copy, downloaded if there is none."""
+    """Return the path of a verified local copy; download it if there is none."""
     copy = _local_copy(remote)
     if copy is None:
         copy = _cache_path(remote)

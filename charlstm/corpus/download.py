@@ -105,7 +105,7 @@ def too_long(name: str) -> CorpusError:
 
 
 def _silent(_done: int, _total: int) -> None:
-    """For nobody."""
+    """Ignore progress."""
 
 
 def _folder() -> Path:

@@ -129,7 +129,7 @@ def _sweep(path: Path, num_bytes: int) -> None:
 
 
 def _files(folder: Path, pattern: str) -> Iterator[tuple[Path, float, int]]:
-    """Path, time of the last use in seconds since 1970, and bytes of each."""
+    """List files with path, time of the last use in seconds since 1970, and bytes."""
     for path in folder.glob(pattern):
         with contextlib.suppress(OSError):  # another run may be sweeping too
             status = path.stat()

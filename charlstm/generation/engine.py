@@ -36,7 +36,7 @@ class DecodeSession(Protocol):
         ...
 
     def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> DecodedTokens:
-        """As if `ids` (B, T) had been written: what the model thinks of each."""
+        """Score `ids` (B, T) as if they had been written."""
         ...
 
 
@@ -94,7 +94,7 @@ def packed_weights(model: CharLSTM, is_int8: bool | None = None) -> PackedWeight
 
 
 def _sums(weight: Tensor) -> tuple[int, int]:
-    """Of the bits of `weight`, as they are: PyTorch's own count of changes misses those by a fused optimiser.
+    """Sum the bits of `weight`: PyTorch's own count of changes misses those by a fused optimizer.
 
     Two numbers at a time, which takes 0.2 ms for 2.6 M weights where one at a time took 3 ms.
     """

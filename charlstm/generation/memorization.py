@@ -59,7 +59,7 @@ def longest_stretch(corpus: Corpus, text: str) -> Match:
 
 
 def _matches(corpus: bytes, text: bytes) -> Iterator[tuple[int, int, int]]:
-    """For each byte of `text`: where it is, how many bytes from there on stand in `corpus`, and where."""
+    """Yield for each byte of `text` its place, how many bytes from there on stand in `corpus`, and where."""
     before, after = _neighbours(corpus + _BETWEEN + text, len(corpus))
     ways = [[before.tolist(), 0], [after.tolist(), 0]]
     for at in range(len(text)):
@@ -78,7 +78,7 @@ def _matches(corpus: bytes, text: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _neighbours(data: bytes, size: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """For each place of the text, behind `size` bytes of corpus: the nearest of the corpus before and after it.
+    """Return for each place of the text, behind `size` bytes of corpus, the nearest of the corpus before and after it.
 
     -1 where there is none.
     """

@@ -33,7 +33,7 @@ def _mixed(x: int) -> int:
 
 
 def ban_repeats(logits: Numbers, history: NDArray[np.int32], no_repeat: int) -> Numbers:
-    """logits (V,): -inf for what would complete a stretch of `no_repeat` characters that `history` holds already.
+    """Set logits (V,) to -inf that would complete `no_repeat` characters which `history` holds already.
 
     Where that leaves none, all stay as they are; 0 forbids nothing.
     """
@@ -49,7 +49,7 @@ def ban_repeats(logits: Numbers, history: NDArray[np.int32], no_repeat: int) -> 
 
 
 def filter_probabilities(logits: Numbers, config: SampleConfig) -> Numbers:
-    """logits (V,) -> the probabilities (V,) that are drawn from, at a temperature above 0.
+    """Map logits (V,) to the probabilities (V,) that are drawn from, at a temperature above 0.
 
     Temperature first, then the `top_k` likeliest, then the fewest likeliest of those that hold `top_p` of what is
     left. Of equals the one that comes first in the vocabulary counts as likelier.
@@ -68,7 +68,7 @@ def filter_probabilities(logits: Numbers, config: SampleConfig) -> Numbers:
 
 
 def sample_token(logits: Numbers, config: SampleConfig, number: float) -> int:
-    """logits (V,) -> a character; temperature 0 is exactly the likeliest, whatever `number` in [0, 1) is."""
+    """Map logits (V,) to a token; temperature 0 takes exactly the likeliest, whatever `number` in [0, 1) is."""
     if config.temperature == 0:
         return int(logits.argmax())
     kept = filter_probabilities(logits, config)

@@ -168,7 +168,7 @@ class _Sample:
 
 
 def _strings(codes: NDArray[np.uint32], ids: NDArray[np.int32]) -> list[str]:
-    """ids (T, n) of characters with these code points -> T texts of n characters."""
+    """Map ids (T, n) of characters with these code points to T texts of n characters."""
     length = ids.shape[1]
     whole = codes[ids].tobytes().decode("utf-32-le", "surrogatepass")
     return [whole[begin : begin + length] for begin in range(0, len(whole), length)] if length else []

@@ -141,7 +141,7 @@ def _results(origin: Provenance) -> list[EvalResult]:
 
 
 def _validation_split(origin: Provenance) -> str:
-    """`last 10% validation`, of `first 90% training, last 10% validation`."""
+    """Return `last 10% validation` of `first 90% training, last 10% validation`."""
     return origin.split.rpartition(", ")[2]
 
 

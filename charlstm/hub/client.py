@@ -106,7 +106,7 @@ def read_token() -> str | bool:
 
 
 def _validate_token(token: str) -> str:
-    """`token` if it can travel as one; raises `HubError`."""
+    """Return `token` if it can be sent as one; raise `HubError`."""
     if token.isascii() and token.isprintable() and " " not in token:
         return token
     raise HubError("the login of this machine is no token (tokens begin with hf_); run `hf auth login` and try again.")
@@ -114,7 +114,7 @@ def _validate_token(token: str) -> str:
 
 @contextlib.contextmanager
 def hub_call(subject: str, report: Report | None = None) -> Iterator[None]:
-    """Inside the block calls of `huggingface_hub` about `subject` (a repository) end soon, or are reported.
+    """Bound calls of `huggingface_hub` about `subject` (a repository) inside the block, and translate their errors.
 
     Raises `HubError` for whatever they raise.
     """
@@ -135,7 +135,7 @@ def hub_call(subject: str, report: Report | None = None) -> Iterator[None]:
 
 
 def _silent(_: Progress) -> None:
-    """For nobody."""
+    """Ignore progress."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _tend() -> None:
 
 
 def _before_request(request: Any) -> None:
-    """No wait without end; and a login travels to the Hub and nowhere else, whatever a redirect or an answer says."""
+    """Set time limits, and keep the token from every host but the Hub, whatever a redirect or an answer says."""
     if _exchange.get() is None:
         return
     given = request.extensions.get("timeout") or {}
@@ -218,7 +218,7 @@ def _send_patiently(send: Callable[..., Any], request: Any, **options: Any) -> A
 
 
 def _is_busy(response: Any) -> bool:
-    """Also where two repositories of an account are made at once, after which the library would ask without end."""
+    """Return whether the server is busy, also where two repositories of an account are made at once."""
     if response.status_code == 409 and response.request.url.path == "/api/repos/create":
         return "conflicting operation" in response.text
     return response.status_code in _BUSY
@@ -281,7 +281,7 @@ def commit_files(
     report: Report,
     removed: Iterable[str] = (),
 ) -> str:
-    """Commit `files`, and the removal of `removed`, to the repository that `where` names; returns the commit's address.
+    """Commit `files`, and the removal of `removed`, to the repository that `where` names; return the commit's URL.
 
     `where` holds `repo_id`, and `repo_type` and `revision` where they are not the usual ones.
     """

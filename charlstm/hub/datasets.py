@@ -22,7 +22,7 @@ _METADATA_SECONDS = 10.0
 
 
 def fetch_dataset_file(wanted: DatasetFile, most: int, report: Report, kept: Path) -> tuple[Path, tuple[str, ...]]:
-    """Path of the file, of at most `most` bytes, and notes on it; raises `HubError` or `CorpusError`.
+    """Fetch a file of at most `most` bytes; return its path and notes; raise `HubError` or `CorpusError`.
 
     On one's own machine it stays in the Hub's cache, which serves where the Hub is away; among strangers nobody's login
     acts, and the file is left at `kept`.
@@ -39,7 +39,7 @@ def fetch_dataset_file(wanted: DatasetFile, most: int, report: Report, kept: Pat
         return Path(hf_hub_download(wanted.repo_id, wanted.file, **place, **options))
 
     def download_whole(digest: str | None, **options: Any) -> Path:
-        """As the Hub names it: what is damaged is not kept, and fetched once more."""
+        """Download a file and check its digest: what is damaged is discarded and fetched once more."""
         for _ in range(2):
             if is_whole(path := download(tqdm_class=Bar, **options), digest):
                 return path

@@ -80,7 +80,7 @@ def retry_seconds(headers: Any) -> int:
 
 
 def _seconds(given: str) -> int:
-    """Of a Retry-After, which is a number or a date."""
+    """Return the seconds of a Retry-After, which is a number or a date."""
     if re.fullmatch(r"\d+", given, re.ASCII):
         return int(given[:9])
     try:
@@ -121,7 +121,7 @@ def _reasons_in(response: Any) -> list[str]:
 
 
 def _texts_of(answer: Any) -> Iterator[str]:
-    """`error`, `message` and the like of a JSON answer, which may be texts, objects with a text, or lists of either."""
+    """Yield `error`, `message` and the like of a JSON answer: texts, objects with a text, or lists of either."""
     if isinstance(answer, str):
         yield answer
     elif isinstance(answer, list):
@@ -151,7 +151,7 @@ def _own_address(found: "re.Match[str]") -> str:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """From the outermost, but wrappers last: what the library wraps is what happened."""
+    """Yield the causes from the outermost, but wrappers last: what the library wraps is what happened."""
     chain: list[BaseException] = []
     while error is not None and error not in chain:
         chain.append(error)
@@ -252,7 +252,7 @@ def _sentence_of_status(error: HfHubHTTPError, subject: str) -> str:
 
 
 def _meanings(subject: str, is_reading: bool) -> dict[int, tuple[str, str]]:
-    """Of each status what it means, and what to do where the Hub gives no reason."""
+    """Return for each status what it means, and what to do where the Hub gives no reason."""
     denied = (
         (f"this login may not read {subject}", "use one that may, or choose another repository")
         if is_reading

@@ -26,7 +26,7 @@ class _Frame(NamedTuple):
     high: float
 
     def place(self, step: float, loss: float) -> tuple[float, float]:
-        """In pixels of the finer picture."""
+        """Return the place in pixels of the finer picture."""
         x = _LEFT + (_RIGHT - _LEFT) * step / self.last_step
         y = _TOP + (_BOTTOM - _TOP) * (self.high - min(loss, self.high)) / (self.high - self.low)
         return x * _FINER, y * _FINER
@@ -69,7 +69,7 @@ def _grid(draw: ImageDraw.ImageDraw, frame: _Frame) -> None:
 
 
 def _round_numbers(low: float, high: float) -> list[float]:
-    """About five round numbers from `low` to `high`."""
+    """Choose about five round numbers from `low` to `high`."""
     wanted = (high - low) / 5
     power = 10 ** math.floor(math.log10(wanted))
     distance = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= wanted)

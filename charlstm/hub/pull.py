@@ -46,7 +46,7 @@ _BETWEEN_SECONDS = 0.1  # two reports of the bytes
 
 
 def fetch(repo_id: str, revision: str | None = None, report: Report | None = None, cache: Path | None = None) -> Path:
-    """Path, in the Hub's cache or in `cache`, of the checked model file of `repo_id` at `revision`; raises `HubError`.
+    """Fetch the model file of `repo_id` into the Hub's cache, or `cache`; return its path; raise `HubError`.
 
     The newest is fetched if the Hub answers; if it does not, what was fetched before serves. What differs from what the
     Hub names is removed and fetched once more.

@@ -66,7 +66,7 @@ def compiler_note() -> str:
 
 
 def _compiler() -> tuple[str, ...] | None:
-    """`$CC`, or whatever C compiler is on the path; `pip install ziglang` brings one."""
+    """Find the C compiler: `$CC`, or one on the path; `pip install ziglang` brings one."""
     for name in (CC.text(), "cc", "gcc", "clang"):
         if name and (found := shutil.which(name)) and not _is_stub(found):
             return (found,)

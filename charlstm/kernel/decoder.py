@@ -106,7 +106,7 @@ class PackedWeights:
         self._c.head_bias = self._address(torch.nn.functional.pad(bias, (0, blocks * lanes() - vocab_size)))
 
     def _add(self, index: int, weight: Tensor) -> None:
-        """`weight` (4P, K) of a layer."""
+        """Add `weight` (4P, K) of a layer."""
         group = 1
         if self.is_int8:
             scale = weight.abs().amax(dim=1) / _QUANTA
@@ -144,7 +144,7 @@ class DecoderState:
 
     @classmethod
     def after(cls, network: PackedWeights, ids: NDArray[np.int32], num_texts: int = 1) -> "DecoderState":
-        """`num_texts` texts that all begin with `ids` (N,), N at least 1, each a character of the vocabulary."""
+        """Make `num_texts` texts that all begin with `ids` (N,), N at least 1, each a character of the vocabulary."""
         text = cls(network)
         text._read(ids[:-1])
         text._history[0, -len(ids) :] = ids[-REPEAT_WINDOW:]
@@ -181,7 +181,7 @@ class DecoderState:
         return written
 
     def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> DecodedTokens:
-        """As if `ids` (B, T) had been written: what the model thought of each."""
+        """Score `ids` (B, T) as if they had been written."""
         job, written = self._begun(ids, num_likeliest)
         job.is_given = True
         self._run(job)
@@ -251,6 +251,6 @@ def _padded_columns(weight: Tensor, size: int) -> Tensor:
 
 
 def _padded_gates(rows: Tensor) -> Tensor:
-    """(N, 4H) -> (N, 4P): zeros after each gate's units."""
+    """Pad (N, 4H) to (N, 4P) with zeros after each gate's units."""
     gates = rows.view(len(rows), 4, -1)
     return _padded_columns(gates.flatten(0, 1), _padded(gates.shape[2])).view(len(rows), -1)

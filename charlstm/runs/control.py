@@ -177,7 +177,7 @@ class RequestListener:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Inside the block signals that end a process only ask; a second Ctrl-C interrupts at once.
+    """Turn signals that end a process into requests inside the block; a second Ctrl-C interrupts at once.
 
     Signals belong to a process's main thread; another one is asked through the folder alone.
     """

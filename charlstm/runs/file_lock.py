@@ -191,7 +191,7 @@ class _MarkerLock:
         return True
 
     def _remove_stale(self) -> None:
-        """Out of the way first: of two who find it stale only one gets it, and the other may get the new one."""
+        """Move the marker away first: of two who find it stale only one gets it, and the other may get the new one."""
         grave = self._marker.with_name(f".{self._marker.name}.{uuid.uuid4().hex}")
         try:
             self._marker.rename(grave)

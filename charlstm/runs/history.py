@@ -330,5 +330,5 @@ def downsample(values: "NDArray[np.float64]", max_points: int) -> "NDArray[np.in
 
 
 def _short(number: float) -> float:
-    """Five digits, which is more than a screen shows: a tick is paid for by the byte."""
+    """Round to five digits, which is more than a screen shows: every byte of a tick counts."""
     return float(f"{number:.5g}")

@@ -188,7 +188,7 @@ class RunManager:
         return next((run for run in self.runs() if run.status in ACTIVE), None)
 
     def status(self, folder: RunDir) -> Status:
-        """As the folder tells; a child that ended before it could take its lock is noticed here."""
+        """Return the run's status; notice a child that ended before it could take its lock."""
         (drawn, child), ticket = self._children.get(folder.name, (0, None)), folder.ticket()
         if child and ticket and ticket.drawn == drawn and child.poll() is not None:
             folder.ticket_file.unlink(missing_ok=True)
@@ -233,7 +233,7 @@ class RunManager:
                 self._children[folder.name] = (ticket.drawn, self._spawn(folder))
 
     def start_scheduler(self) -> None:
-        """Tend every second, in a thread of its own, as long as this process lives."""
+        """Start queued runs every second, in a thread of its own, as long as this process lives."""
 
         def tend() -> None:
             pause = threading.Event()
@@ -295,7 +295,7 @@ class RunManager:
 
 @lru_cache(maxsize=1024)
 def _facts(folder: RunDir, _begun_at: float) -> tuple[str, str, str]:
-    """Text, size and parent of a run; its settings are written once more where they are planned."""
+    """Return text, size and parent of a run; its settings are written once more by autotune."""
     parent = folder.parent()
     try:
         settings = folder.settings()

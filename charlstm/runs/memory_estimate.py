@@ -65,7 +65,7 @@ def check_memory(settings: Settings, vocab_size: int, num_chars: int, there: flo
 
 
 def available_bytes() -> float:
-    """Memory that a process may still take on this machine and in its container; 0 where nobody says."""
+    """Return the bytes that a process may still take on this machine and in its container; 0 if unknown."""
     if sys.platform != "linux":
         return 0
     found = [_of_machine(), _of_container()]

@@ -102,7 +102,7 @@ def require_disk(store: RunStore) -> None:
 
 
 def _remove_leftovers(store: RunStore, used: int) -> int:
-    """Of what nobody works with any more, drop what is old or too much beside `used` bytes; returns what stays."""
+    """Remove leftovers that are old or too much beside `used` bytes; return the bytes that stay."""
     most, hours = limits().max_disk_mb * _BYTES_OF_MB, limits().max_kept_hours
     left_over = _leftovers(store)
     sizes = {path: _size(path) for path in left_over}
@@ -125,7 +125,7 @@ def _leftovers(store: RunStore) -> dict[Path, float]:
 
 
 def _remove(path: Path) -> None:
-    """Out of every list at once, then from the disk."""
+    """Remove a folder from every list at once, then from the disk."""
     grave = path.with_name(f".{uuid.uuid4().hex}")
     with contextlib.suppress(OSError):  # somebody else was faster
         path.rename(grave)

@@ -80,7 +80,7 @@ class TrainingSession:
         self.time = TimeHeld(lambda: self.trainer.elapsed_seconds, lambda: self.ear.poll(_LOOK_SECONDS).stop)
 
     def save_no_sooner_than(self, seconds: float) -> None:
-        """So much lies between two saves, or more where a save is slow; less before the first."""
+        """Set the seconds between two saves, more where a save is slow, less before the first."""
         self.shortest_wait, self.save_seconds = seconds, min(seconds, _FIRST_SAVE_SECONDS)
 
     def run(self) -> Finished:
@@ -152,7 +152,7 @@ class TrainingSession:
         return self.trainer.fraction < 1
 
     def _should_stop(self) -> bool:
-        """After a step: do what was asked, and save if it is time. Several processes do so after the same step."""
+        """Handle requests after a step, save if it is time, and return whether to stop, the same in all processes."""
         self._handle_requests(_LOOK_SECONDS)
         is_due = time.monotonic() - self.last_save > self.save_seconds
         stop, save = self.trainer.agree_on(self._stop_requested(), is_due or self.cause is not None)
@@ -161,7 +161,7 @@ class TrainingSession:
         return stop or (self.world.size == 1 and self._stop_requested())
 
     def _on_tick(self) -> None:
-        """Amid a validation or a sample, which neither a pause nor a stop must wait for."""
+        """Handle requests during a validation or a sample, which neither a pause nor a stop must wait for."""
         self._handle_requests(_LOOK_SECONDS)
         if self.cause:
             self._save_and_pause()
@@ -221,7 +221,7 @@ class TrainingSession:
         return self.ear.control.stop or self.is_signalled() or self.time.is_over()
 
     def _require_folder(self) -> None:
-        """Or saving would make the folder anew, without its settings and records, and nobody could resume the run."""
+        """Raise if the folder is gone: saving would make it anew without settings and records."""
         if not self.folder.exists:
             raise RunError(f"the folder of run {self.folder.name} is gone, and the run with it; start it anew.")
 
@@ -253,7 +253,7 @@ class TrainingSession:
         self.save_seconds = max(self.shortest_wait, (self.last_save - began) / _SAVE_SHARE)
 
     def _halt(self, cause: SaveReason) -> None:
-        """No step is to come: save before anything is measured, so that nobody waits for that."""
+        """Save after the last step, before anything is measured, so that nobody waits for that."""
         self.time.begin_measuring()
         self.ended: _State | None = None
         if self.trainer.step and self.trainer.is_finite():  # broken weights that no report has met are not for keeping
@@ -262,7 +262,7 @@ class TrainingSession:
         self.ear.answer(is_halted=True)
 
     def _report_final_step(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """So that what was learned since the last validation is not passed over; the state is to know of it."""
+        """Validate and sample the final step, and save a state that records both."""
         step, best = self.trainer.step, facts["best_val_loss"]
         is_validated = self.evaluated is not None and self.evaluated.step == step
         if not is_validated:
@@ -300,7 +300,7 @@ class TrainingSession:
             raise _Halt
 
     def _validate_final(self, is_stopped: bool) -> tuple[float | None, float | None]:
-        """Both figures of the best model, measured now if the run has come to its end."""
+        """Return both figures of the best model, measured now if the run has come to its end."""
         if not (self.folder.path / MODEL_FILE).exists():
             return None, None  # stopped before anything was validated
         best = LanguageModel.load(self.folder.path)

@@ -188,7 +188,7 @@ class BaselineThread:
         self.wait()
 
     def wait(self, is_wanted: Callable[[], bool] = lambda: True) -> None:
-        """Until they are found, or not wanted any more."""
+        """Wait until the baselines are found, or not wanted any more."""
         while self._thread and self._thread.is_alive() and is_wanted():
             self._thread.join(_LOOK_SECONDS)
 

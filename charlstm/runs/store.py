@@ -89,7 +89,7 @@ class RunStore:
         return [run for begun_at, _, run in sorted(dated, key=lambda row: row[:2], reverse=True) if begun_at]
 
     def _names(self) -> list[str]:
-        """Of what may be runs; a file manager makes names that are none for a new run, such as `novel (copy)`."""
+        """List names of what may be runs, also those of a file manager, such as `novel (copy)`."""
         if not self.root.exists():
             return []
         try:
@@ -99,7 +99,7 @@ class RunStore:
 
 
 def _validate_name(name: str) -> str:
-    """Windows has no folder named after a device, whatever its ending, and none with a dot at the end."""
+    """Raise `RunError` for an invalid name; Windows has no folder named after a device or ending in a dot."""
     if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name.split(".")[0]) or name.endswith("."):
         raise RunError(
             f"{name[:80]!r} is no name for a run; use up to 64 letters, digits, dots, dashes and underscores, "

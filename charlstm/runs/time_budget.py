@@ -57,7 +57,7 @@ class TimeHeld:
         return trained + reporting > self._most + self._grace
 
     def begin_measuring(self) -> None:
-        """No step is to come any more."""
+        """Begin to count the time of measuring."""
         self._measuring_since, self._was_asked = self._clock(), self._is_asked_to_stop()
 
     def may_measure(self) -> bool:

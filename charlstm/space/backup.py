@@ -41,7 +41,7 @@ class Backup:
 
     @classmethod
     def from_environment(cls, store: RunStore) -> "Backup | None":
-        """As the owner wishes it; raises `HubError` where the wish can't be met."""
+        """Make the backup that the owner's variables ask for; raise `HubError` where it can't be had."""
         repo_id = BACKUP_REPO.text()
         if not repo_id:
             return None
@@ -158,7 +158,7 @@ class BackupThread:
         threading.Thread(target=self._through, name="housekeeper", daemon=True).start()
 
     def stop(self) -> None:
-        """No more rounds."""
+        """End the rounds."""
         self._over.set()
 
     def _through(self) -> None:
@@ -169,7 +169,7 @@ class BackupThread:
                 return
 
     def _begin(self) -> None:
-        """Until it has succeeded: the Hub may be away when the app starts."""
+        """Restore runs, trying until it succeeds: the Hub may be away when the app starts."""
         if self._has_begun:
             return
         self._backup = self._backup or Backup.from_environment(self._store)

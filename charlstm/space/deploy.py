@@ -138,7 +138,7 @@ def check_variables(variables: Mapping[str, str]) -> Limits:
 
 
 def _model_files(model: Path) -> dict[str, bytes]:
-    """Of a model's folder what the page shows; no text, no log, no state, and no path of this machine."""
+    """Read what the page shows of a model's folder: no text, no log, no state, and no path of this machine."""
     load_model(model / MODEL_FILE)
     files = {MODEL_FILE: (model / MODEL_FILE).read_bytes()}
     for name in ("events.jsonl", ORIGIN_FILE):

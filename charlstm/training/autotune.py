@@ -67,7 +67,7 @@ def _rounded(size: float) -> int:
 
 
 def _batch_size(hidden_size: int, num_train_chars: int) -> int:
-    """Many small updates while there is little time; a short text can't be cut into many streams."""
+    """Choose many small updates while there is little time; a short text can't be cut into many streams."""
     return max(1, min(8 if hidden_size < 512 else 16, num_train_chars // 256))
 
 

@@ -57,7 +57,7 @@ class AwakeClock:
 
 @contextlib.contextmanager
 def looking_at(clock: Callable[[], float]) -> Iterator[None]:
-    """Inside the block `clock` is looked at several times a second, so that no long step hides a suspension."""
+    """Read `clock` several times a second inside the block, so that no long step hides a suspension."""
     is_over = threading.Event()
 
     def look() -> None:

@@ -85,7 +85,7 @@ class World:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """*All* leave together; who leaves because of an error leaves at once, which the others notice."""
+        """Leave the group together; a process with an error leaves at once, which the others notice."""
         if self.size > 1 and kind is None:
             with contextlib.suppress(DistributedError):  # all is done
                 self.barrier()
@@ -98,7 +98,7 @@ class World:
 
     @contextlib.contextmanager
     def rank_zero_first(self) -> Iterator[None]:
-        """*All* pass through the block, the first process before the others: it downloads or compiles for them."""
+        """Let rank 0 run the block before the others: it downloads or compiles for *all*."""
         if not self.is_rank_zero:
             self.barrier()
         yield
@@ -230,7 +230,7 @@ def _in_touch() -> Iterator[None]:
 
 
 def _join(world: World) -> None:
-    """Meet the others. One GPU each if there are enough of them, else they are shared."""
+    """Join the process group; each process gets a GPU if there are enough of them, else they share."""
     import torch.distributed
 
     backend = "gloo"

@@ -43,7 +43,7 @@ def resolve_dtype(wanted: Precision, device: torch.device, hidden_size: int) -> 
 
 
 def make_optimizer(model: CharLSTM, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
-    """Decay shrinks the weight matrices only; fused, because small steps are bound by the number of operations."""
+    """Make a fused AdamW, since small steps are bound by the number of operations; only matrices decay."""
     matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
     vectors = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -73,7 +73,7 @@ def reset_streams(carried: State | None, config: TrainConfig, step: int, share: 
 
 @contextlib.contextmanager
 def seeded(seed: int, step: int, device: torch.device) -> Iterator[None]:
-    """Random numbers that follow from these alone: there is no generator's state to keep, nor one to disturb.
+    """Seed random numbers from these alone inside the block: no generator's state is kept or disturbed.
 
     The CPU's generator heeds the low 32 bits only; Knuth's multiplier keeps the seeds' steps far apart there.
     """
@@ -87,7 +87,7 @@ def seeded(seed: int, step: int, device: torch.device) -> Iterator[None]:
 
 
 def with_gradients(events: Iterator[_Item]) -> Iterator[_Item]:
-    """`events`, each found with gradients, whatever the block in which it is asked for says of them."""
+    """Yield `events`, each computed with gradients enabled, whatever the consumer's block says of them."""
     while True:
         with torch.inference_mode(False), torch.enable_grad():
             try:

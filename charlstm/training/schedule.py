@@ -28,7 +28,7 @@ def eval_period(config: TrainConfig, num_val_chars: int) -> int:
 
 
 def fraction_done(config: TrainConfig, num_steps: int | None, step: int, elapsed_seconds: float) -> float:
-    """Share of the planned run that is done, 0 to 1; the nearest limit counts."""
+    """Return the fraction of the planned run that is done, 0 to 1; the nearest limit counts."""
     by_steps = step / num_steps if num_steps else 0.0
     by_time = elapsed_seconds / (60 * config.max_minutes) if config.max_minutes else 0.0
     return min(1.0, max(by_steps, by_time))

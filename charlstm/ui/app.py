@@ -35,7 +35,7 @@ _TITLE = """<h1>charlstm</h1><p>Train a character LSTM in front of your eyes, an
 
 
 def launch_options() -> dict[str, Any]:
-    """For `launch` of the page, here and in tests."""
+    """Return the options for `launch` of the page, here and in tests."""
     return {
         "theme": THEME,
         "css": CSS + surprisal_text.CSS + hub_tab.CSS + assets.css(),
