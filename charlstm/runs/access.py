@@ -1,4 +1,4 @@
-"""Who may steer a run. The one place that decides, for buttons and for raw calls alike."""
+"""Access control for runs: the one module that decides who may read or control a run, for buttons and API calls."""
 
 import hashlib
 import hmac
@@ -10,35 +10,35 @@ from charlstm.hosting import is_public, is_space
 
 
 class Owned(Protocol):
-    """A run, in its folder, in a list or among the deleted ones."""
+    """A run as access control sees it: in its directory, in a list or in the trash."""
 
     @property
     def label(self) -> str:
-        """What people call it."""
+        """The run's display name."""
 
     @property
     def owner(self) -> str:
-        """The hash of the token of whoever started it; empty where nobody said."""
+        """The hash of the owner's token; empty if the run has no owner."""
 
 
 def token_hash(token: str) -> str:
-    """What a run keeps of the token of whoever started it."""
+    """Return the hash under which a run stores its owner's token."""
     return hashlib.sha256(token.encode()).hexdigest() if token else ""
 
 
 def is_space_owner(username: str | None) -> bool:
-    """Whether the visitor who signed in as `username` owns this Space."""
+    """Return whether the signed-in `username` owns this Space."""
     owner = os.environ.get("SPACE_AUTHOR_NAME") or os.environ.get("SPACE_ID", "").split("/")[0]
     return is_space() and bool(owner) and username == owner
 
 
 def can_read(run: Owned, has_own_text: bool, owner_token: str, is_space_owner: bool) -> bool:
-    """Whether that visitor may be told of the text that the run learned from: a named one is open to all."""
+    """Return whether the visitor may see the run's training text; a named corpus is public."""
     return not has_own_text or can_control(run, owner_token, is_space_owner)
 
 
 def can_control(run: Owned, owner_token: str, is_space_owner: bool) -> bool:
-    """Whether whoever has this token may stop, steer, rename or delete the run: among strangers only who started it."""
+    """Return whether the holder of the token may control the run, which only its owner may on a public app."""
     if is_space_owner or not is_public():
         return True
     owner = run.owner
@@ -46,6 +46,6 @@ def can_control(run: Owned, owner_token: str, is_space_owner: bool) -> bool:
 
 
 def require_control(run: Owned, owner_token: str, is_space_owner: bool) -> None:
-    """Raise `RunError` if `may_steer` says no."""
+    """Raise `RunError` unless `can_control` allows it."""
     if not can_control(run, owner_token, is_space_owner):
         raise RunError(f"{run.label} was started by somebody else; only they may steer it, start one of your own.")

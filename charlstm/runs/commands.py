@@ -1,4 +1,4 @@
-"""What the command line asks of runs, and the sentence it has for an answer."""
+"""Operations on runs behind the command line, with their one-sentence answers."""
 
 import contextlib
 import time
@@ -23,7 +23,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 
 def control_run(checkpoints_dir: Path, name: str, request: str, factor: float | None = None) -> str:
-    """Make a request of `REQUESTS` and wait until it is in effect; returns a sentence. Raises `RunError`."""
+    """Send a request of `REQUESTS`, wait until it is in effect and return a sentence; raise `RunError` on failure."""
     manager = RunManager(checkpoints_dir)
     folder = manager.store.get(name)
     if request == "stop":
@@ -48,7 +48,7 @@ def _saved(folder: RunDir) -> str:
 
 @contextlib.contextmanager
 def added(folder: RunDir, more: Extension) -> Iterator[None]:
-    """What `more` adds is taken back if the block ends in an error before a record of the run was written."""
+    """Extend the run by `more`; undo that if the block raises before the run has written a record."""
     if more == Extension():
         yield
         return
@@ -67,19 +67,19 @@ def _num_bytes(file: Path) -> int:
 
 
 def prepare_dataset(folder: RunDir) -> None:
-    """Before a person's `resume`: forget requests that nobody lived to heed."""
-    if not folder.ticket():  # a manager's requests were made for the worker that is coming
+    """Clear stale requests before a manual `resume`."""
+    if not folder.ticket():  # with a ticket, the requests are meant for the worker about to start
         folder.clear_requests()
 
 
 def resolve_model(model: Path) -> tuple[Path, str]:
-    """The file of a model given as folder or file, and what to call it."""
+    """Return the file of a model given as directory or file, and its display name."""
     file = model_file(model)
     return file, model.resolve().name if file != model else model.stem
 
 
 def describe_run(folder: RunDir) -> dict[str, Any]:
-    """A run in one line of a list."""
+    """Return a summary of the run for one row of a list."""
     history = RunHistory(folder)
     history.poll()
     return {
