@@ -1,4 +1,4 @@
-"""Who may steer a run. The one place that decides, for buttons and for raw calls alike."""
+"""Access control for runs: the one module that decides who may read or control a run, for buttons and API calls."""
 
 import hashlib
 import hmac
@@ -9,35 +9,35 @@ from charlstm.errors import RunError
 
 
 class Owned(Protocol):
-    """A run, in its folder, in a list or among the deleted ones."""
+    """A run as access control sees it: in its directory, in a list or in the trash."""
 
     @property
     def label(self) -> str:
-        """The name that people see."""
+        """The run's display name."""
 
     @property
     def owner(self) -> str:
-        """The hash of the token of whoever started it; empty where nobody said."""
+        """The hash of the owner's token; empty if the run has no owner."""
 
 
 def token_hash(token: str) -> str:
-    """Return the hash of its owner's token that a run keeps."""
+    """Return the hash under which a run stores its owner's token."""
     return hashlib.sha256(token.encode()).hexdigest() if token else ""
 
 
 def is_space_owner(username: str | None) -> bool:
-    """Return whether the visitor who signed in as `username` owns this Space."""
+    """Return whether the signed-in `username` owns this Space."""
     owner = SPACE_AUTHOR_NAME.text() or SPACE_ID.text().split("/")[0]
     return is_space() and bool(owner) and username == owner
 
 
 def can_read(run: Owned, has_own_text: bool, owner_token: str, is_space_owner: bool) -> bool:
-    """Return whether that visitor may be told of the text that the run learned from: a named one is open to all."""
+    """Return whether the visitor may see the run's training text; a named corpus is public."""
     return not has_own_text or can_control(run, owner_token, is_space_owner)
 
 
 def can_control(run: Owned, owner_token: str, is_space_owner: bool) -> bool:
-    """Return whether the token's holder may stop, control, rename or delete the run: among strangers only its owner."""
+    """Return whether the holder of the token may control the run, which only its owner may on a public app."""
     if is_space_owner or not is_public():
         return True
     owner = run.owner
@@ -45,6 +45,6 @@ def can_control(run: Owned, owner_token: str, is_space_owner: bool) -> bool:
 
 
 def require_control(run: Owned, owner_token: str, is_space_owner: bool) -> None:
-    """Raise `RunError` if `may_steer` says no."""
+    """Raise `RunError` unless `can_control` allows it."""
     if not can_control(run, owner_token, is_space_owner):
         raise RunError(f"{run.label} was started by somebody else; only they may steer it, start one of your own.")

@@ -1,8 +1,8 @@
-"""A run that goes on for longer than it was planned to, or that began from a model: what that means for its settings.
+"""Settings of runs that are extended beyond their plan or that start from an existing model.
 
-An added part has a limit and a learning-rate schedule of its own, which run from where the run stood; weights, moments
-and position in the text go on. A falling schedule begins anew, at half the peak unless another rate is asked for:
-what was learned last, at rates near 0, would be undone by the full one.
+An extension has its own limit and learning-rate schedule, counted from the step at which it begins; weights, optimizer
+moments and position in the text carry over. A decaying schedule restarts at half the peak rate unless another rate is
+given: the full rate would undo what was learned last, at rates near 0.
 """
 
 import shlex
@@ -20,13 +20,13 @@ from charlstm.json_text import parse_json
 from charlstm.runs.run_dir import Extension, ParentModel, RunDir
 from charlstm.tensor_files import LfsPointer, read_header
 
-_CHANGED = ("max_minutes", "max_passes", "max_steps", "learning_rate", "lr_schedule")  # by an added part
+_CHANGED = ("max_minutes", "max_passes", "max_steps", "learning_rate", "lr_schedule")  # by an extension
 _NAMED = 20  # characters
 _AGAIN = 0.5  # of the peak of the learning rate
 
 
 def read_model_header(file: Path) -> dict[str, Any]:
-    """Read the header of a model or a training state; raise `RunError` for any other file."""
+    """Return the header of a model or training state; raise `RunError` for any other file."""
     try:
         with file.open("rb") as opened:
             said = read_header(opened).texts
@@ -39,9 +39,9 @@ def read_model_header(file: Path) -> dict[str, Any]:
 
 
 def inherit_sizes(settings: Settings, model: Path) -> Settings:
-    """Return `settings` for a run that begins from a model (folder or file): its sizes, and nothing left to plan.
+    """Return `settings` with the sizes of the model (directory or file) that the run starts from, and planning off.
 
-    Dropout may be chosen. Raises `RunError` for a file that is no model.
+    Dropout stays as chosen. Raises `RunError` for a file that is not a model.
     """
     config = read_model_header(model_file(model)).get("config")
     if not isinstance(config, dict):
@@ -51,7 +51,7 @@ def inherit_sizes(settings: Settings, model: Path) -> Settings:
 
 
 def model_file(model: Path) -> Path:
-    """Return the file of a model that is given as folder or file."""
+    """Return the file of a model given as directory or file."""
     return model if model.suffix == ".safetensors" and not model.is_dir() else model / "model.safetensors"
 
 
@@ -62,7 +62,7 @@ def resolve_model(model: Path) -> tuple[Path, str]:
 
 
 def parts_done(folder: RunDir) -> int:
-    """Count the parts that the run has begun by its saved state: 1 for the one it was started with."""
+    """Return the number of parts begun at the saved state: 1 for a run that was not extended."""
     state = read_model_header(folder.state_file).get("training_state")
     num_parts = state.get("num_parts", 1) if isinstance(state, dict) else 1
     if type(num_parts) is not int or num_parts < 1:
@@ -72,10 +72,10 @@ def parts_done(folder: RunDir) -> int:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run is to train, read from its directory once, when its worker begins."""
+    """The training plan of a run, read from its directory once, when its worker starts."""
 
     name: str
-    settings: Settings  # of the run as it was started
+    settings: Settings  # as the run was started
     extensions: tuple[Extension, ...]
     parent: ParentModel | None
     has_own_text: bool  # pasted or uploaded
@@ -87,12 +87,12 @@ class RunPlan:
 
     @property
     def num_parts(self) -> int:
-        """Parts of the run: the one it was started with, and its extensions."""
+        """The number of parts: the planned one and the extensions."""
         return 1 + len(self.extensions)
 
     @property
     def effective_settings(self) -> Settings:
-        """The settings of the part that is to be trained now."""
+        """The settings of the current part."""
         return apply_extension(self.settings, self.extensions[-1]) if self.extensions else self.settings
 
     def extension_event(self, position: dict[str, Any]) -> Extended:
@@ -110,8 +110,8 @@ class RunPlan:
         )
 
     def provenance_fields(self, train_config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what a model's provenance says beside what the trainer knows, which is one part of the run."""
-        hidden = {"beginnings": ()} if is_public() and self.has_own_text else {}  # all may read a model's header
+        """Return the provenance fields that the trainer, which knows only the current part, can't fill in."""
+        hidden = {"beginnings": ()} if is_public() and self.has_own_text else {}  # a model's header is public
         first = {name: getattr(self.settings.train, name) for name in _CHANGED}
         return {
             **hidden,
@@ -123,7 +123,7 @@ class RunPlan:
 
 
 def apply_extension(settings: Settings, more: Extension) -> Settings:
-    """Return `settings` as they are for an added part; raise `RunError` for one that adds nothing."""
+    """Return `settings` changed for an extension; raise `RunError` for one that adds nothing."""
     if not (more.minutes or more.passes or more.steps):
         raise RunError("nothing is added: say for how many more minutes, passes or steps the run shall go on.")
     schedule = more.lr_schedule or settings.train.lr_schedule
@@ -134,7 +134,7 @@ def apply_extension(settings: Settings, more: Extension) -> Settings:
 
 
 def add_extension(folder: RunDir, more: Extension) -> None:
-    """Note that the run, which nobody works on, goes on for so much longer; raises `RunError` where it can't."""
+    """Record an extension of an idle run; raise `RunError` if it can't be extended."""
     apply_extension(folder.settings(), more)
     if not folder.has_state:
         raise RunError(f"{folder.label} has nothing saved to go on from; start a new run from its model instead.")
@@ -142,7 +142,7 @@ def add_extension(folder: RunDir, more: Extension) -> None:
 
 
 def describe_extension(settings: Settings, more: Extension) -> str:
-    """Describe an extension in a sentence, for the person who asks for it."""
+    """Return a sentence that describes the extension to the user."""
     train = apply_extension(settings, more).train
     amounts = [
         format_duration(60 * more.minutes) if more.minutes else "",
@@ -157,7 +157,7 @@ def describe_extension(settings: Settings, more: Extension) -> str:
 
 
 def describe_parent(parent: ParentModel, new_characters: tuple[str, ...]) -> str:
-    """Return a sentence: which model the run begins from, and what was added to its vocabulary."""
+    """Return a sentence that names the parent model and the characters added to its vocabulary."""
     if not new_characters:
         return f"Begins from {parent.name}, which knows all characters of this text."
     shown = [
@@ -169,7 +169,7 @@ def describe_parent(parent: ParentModel, new_characters: tuple[str, ...]) -> str
 
 
 def resume_command(name: str, more: Extension) -> str:
-    """Return the command that adds `more` to the run `name`."""
+    """Return the command that extends the run `name` by `more`."""
     flags = [
         f"--more-minutes {more.minutes:g}" if more.minutes else "",
         f"--more-passes {more.passes:g}" if more.passes else "",

@@ -1,7 +1,7 @@
-"""What a run is asked, and what its worker answers: two small files of the run's folder, each replaced whole.
+"""Requests to a run's worker and its answers: two small files in the run's directory, each replaced atomically.
 
-control.json    written by whoever steers, under a lock, so that two who do it at once both are heard
-answer.json     written by the worker: what it has heard, and what is in effect
+control.json    written by the requester, under a lock, so that concurrent requests are merged
+answer.json     written by the worker: the requests it has seen and those in effect
 """
 
 import contextlib
@@ -31,24 +31,24 @@ class _Message(BaseModel):
 
 
 class Control(_Message):
-    """What a run is asked to do: all of it, not only the latest request."""
+    """The merged state of all requests to a run, not only of the latest one."""
 
     number: _Number = 0  # of the latest request; grows
     stop: bool = False
     pause: bool = False
     save: _Number = 0  # the number of the latest request to save
-    # of the learning rate; nobody has asked for any where it is `None`
+    # multiplies the learning rate; `None` if never requested
     rate_factor: float | None = Field(None, ge=SLOWEST_RATE, le=FASTEST_RATE)
 
 
 class WorkerStatus(_Message):
-    """What the worker says of it."""
+    """The worker's answer to the requests."""
 
-    number: _Number = 0  # of the latest request that it has heard
-    done: _Number = 0  # of the latest request that is in effect
+    number: _Number = 0  # of the latest request seen
+    done: _Number = 0  # of the latest request in effect
     is_paused: bool = False
-    is_halted: bool = False  # no step is to come, and all is saved; what is left is to measure the model
-    rate_factor: float = Field(1.0, ge=0, le=2 * FASTEST_RATE)  # as several processes pass it on, which is less exactly
+    is_halted: bool = False  # training is over and saved; only the final measurement is left
+    rate_factor: float = Field(1.0, ge=0, le=2 * FASTEST_RATE)  # several processes pass it on less exactly
     saved_step: int | None = Field(None, ge=0, le=10**12)
 
 
@@ -56,22 +56,22 @@ _Message_T = TypeVar("_Message_T", bound=_Message)
 
 
 class Mailbox:
-    """The two files, in a run's folder."""
+    """The two files in a run's directory."""
 
     def __init__(self, folder: Path) -> None:
         self.control_file = folder / "control.json"
         self.answer_file = folder / "answer.json"
 
     def control(self) -> Control:
-        """Read what the run is asked to do; nothing, where the file is damaged."""
+        """Return the requests to the run; the default, without any, if the file is missing or damaged."""
         return _read(self.control_file, Control)
 
     def worker_status(self) -> WorkerStatus:
-        """Read what its worker has heard and done."""
+        """Return the worker's answer."""
         return _read(self.answer_file, WorkerStatus)
 
     def write_request(self, control: Control) -> None:
-        """Replace what is asked; raises `OSError`."""
+        """Replace the requests; raises `OSError`."""
         _write(self.control_file, control)
 
     def write_status(self, answer: WorkerStatus) -> None:
@@ -86,7 +86,7 @@ class Mailbox:
         save: bool = False,
         rate_factor: float | None = None,
     ) -> int:
-        """Add to what is asked; returns the request's number. Raises `RunError` for a factor out of bounds."""
+        """Merge a request into the file and return its number; raise `RunError` for a factor out of bounds."""
         if rate_factor is not None and not SLOWEST_RATE <= rate_factor <= FASTEST_RATE:
             raise RunError(
                 f"the factor of the learning rate is {rate_factor:g}; it must be from {SLOWEST_RATE:g} to "
@@ -95,16 +95,16 @@ class Mailbox:
         try:
             with open_lock(self.control_file.with_suffix(".lock"), _LOCK_SECONDS):
                 before = self.control()
-                number = max(before.number + 1, time.time_ns() // 1000)  # so that old answers are never taken for new
-                asked = {"pause": pause, "stop": stop, "rate_factor": rate_factor, "save": number if save else None}
-                given = {name: value for name, value in asked.items() if value is not None}
+                number = max(before.number + 1, time.time_ns() // 1000)  # never a number that an old answer names
+                requested = {"pause": pause, "stop": stop, "rate_factor": rate_factor, "save": number if save else None}
+                given = {name: value for name, value in requested.items() if value is not None}
                 self.write_request(before.model_copy(update={"number": number, **given}))
         except (OSError, Timeout) as error:
             raise RunError(f"the run can't be asked anything ({error}); check its folder.") from None
         return number
 
     def clear(self) -> None:
-        """Forget request and answer: all has been done, or nobody wants it any more."""
+        """Delete requests and answer, which are done or obsolete."""
         for file in (self.control_file, self.answer_file):
             with contextlib.suppress(OSError):
                 file.unlink()
@@ -118,15 +118,15 @@ def _read(path: Path, kind: type[_Message_T]) -> _Message_T:
 
 
 def _write(path: Path, message: _Message) -> None:
-    with atomic_write(path, is_durable=False) as temporary:  # a power cut ends the run that it is for, too
+    with atomic_write(path, is_durable=False) as temporary:  # need not outlive a power cut, which ends the run too
         temporary.write_text(message.model_dump_json(), encoding="utf-8")
 
 
-_HEAR_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 
 class RequestListener:
-    """Hears requests as long as its block lasts."""
+    """A context manager that acknowledges requests in a background thread."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
@@ -134,11 +134,11 @@ class RequestListener:
         self._answering = threading.Lock()
         self._is_over = threading.Event()
         self._looked = -1e9
-        self.control = Control()  # as of the last look
+        self.control = Control()  # as of the last poll
 
     def __enter__(self) -> "RequestListener":
-        self.answer(number=self._mailbox.control().number)  # also in place of what a killed worker said
-        self._thread = threading.Thread(target=self._listen, name="ear", daemon=True)
+        self.answer(number=self._mailbox.control().number)  # also replaces the answer of a killed worker
+        self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
         self._thread.start()
         return self
 
@@ -148,11 +148,11 @@ class RequestListener:
         self._mailbox.clear()
 
     def _listen(self) -> None:
-        while not self._is_over.wait(_HEAR_SECONDS):
+        while not self._is_over.wait(_POLL_SECONDS):
             self.answer(number=self._mailbox.control().number)
 
     def poll(self, at_most_every: float) -> Control:
-        """Return the present requests, read again unless that was done within `at_most_every` seconds."""
+        """Return the requests, re-read from the file if the last read was `at_most_every` seconds ago or earlier."""
         now = time.monotonic()
         if now - self._looked >= at_most_every:
             self._looked = now
@@ -160,12 +160,12 @@ class RequestListener:
         return self.control
 
     def wait(self) -> Control:
-        """Return the requests of a moment later."""
-        self._is_over.wait(_HEAR_SECONDS)
+        """Wait for the polling interval, then return the requests."""
+        self._is_over.wait(_POLL_SECONDS)
         return self.poll(0.0)
 
     def answer(self, **changes: Any) -> None:
-        """Publish `changes` of the answer, if they are any. A folder that can't be written is met elsewhere."""
+        """Publish `changes` of the answer, if any; an unwritable directory is reported elsewhere."""
         with self._answering:
             answer = self._answer.model_copy(update=changes)
             if answer != self._answer or not self._mailbox.answer_file.exists():
@@ -177,9 +177,9 @@ class RequestListener:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Turn signals that end a process into requests inside the block; a second Ctrl-C interrupts at once.
+    """Turn terminating signals inside the block into a stop request; a second Ctrl-C interrupts at once.
 
-    Signals belong to a process's main thread; another one is asked through the folder alone.
+    Only a process's main thread can handle signals; in another thread, requests arrive through the directory alone.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -191,7 +191,7 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         received.append(number)
 
-    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a polite kill, a closed terminal; Windows lacks the last
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, kill, a closed terminal; Windows lacks the last
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {number: signal.signal(number, handle) for number in numbers}
     try:

@@ -1,6 +1,6 @@
-"""The text of a run that lies elsewhere than when the run began: tidied away, or on another machine.
+"""The location of a run's text, which may be moved or deleted after the run began, or lie on another machine.
 
-Starts without torch.
+Imports no torch.
 """
 
 import glob
@@ -13,7 +13,7 @@ from charlstm.runs.run_dir import RunDir
 
 
 def require_text(folder: RunDir, place: str) -> None:
-    """Raise `CorpusError` if the file at `place`, which the run learns from, is gone."""
+    """Raise `CorpusError` if the run's training text at `place` is gone."""
     is_path = Path(place).is_absolute() or PureWindowsPath(place).is_absolute()  # else a corpus by name
     if is_path and not folder.corpus_file.exists() and not _is_there(place):
         raise CorpusError(
@@ -23,7 +23,7 @@ def require_text(folder: RunDir, place: str) -> None:
 
 
 def _is_there(place: str) -> bool:
-    """Return whether `place` is a file, a folder, a pattern that matches, or a list of paths that all exist."""
+    """Return whether `place`, a file, directory, glob pattern or list of paths, exists."""
     if Path(place).exists():
         return True
     parts = [each for each in place.split(os.pathsep) if each]
@@ -31,7 +31,7 @@ def _is_there(place: str) -> bool:
 
 
 def save_corpus_path(folder: RunDir, place: str) -> None:
-    """Have the run's settings name `place` as its text; when the run was begun stays known."""
+    """Set `place` as the run's text in its settings, keeping the file's times, which date the run."""
     settings, before = folder.settings(), folder.settings_file.stat()
     train = settings.train.model_copy(update={"corpus": place})
     folder.save_settings(settings.model_copy(update={"train": train}))

@@ -1,4 +1,4 @@
-"""The file of a run's records, `events.jsonl`: appended by one writer, read while it grows by any number of readers."""
+"""A run's log of records, `events.jsonl`: appended by one writer, read while it grows by any number of readers."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from charlstm.events import Record, parse_record
 
 
 class EventWriter:
-    """Records, appended a whole line at a time, by any thread; `on_record` sees each after it is written."""
+    """Thread-safe appender of records, one line each; calls `on_record` with each record after it is written."""
 
     def __init__(self, path: Path, on_record: Callable[[Record], None] | None = None) -> None:
         self._file = path.open("ab")
@@ -34,12 +34,12 @@ class EventWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with contextlib.suppress(OSError):  # closing writes what a full disk refused; `append` has said so
+        with contextlib.suppress(OSError):  # closing retries what a full disk refused; `append` has raised that already
             self._file.close()
 
 
 def _drop_broken_line(path: Path) -> None:
-    """Cut off what a killed worker left of its last line, so that the next record starts on a line of its own."""
+    """Truncate a partial last line left by a killed worker, so that the next record starts on a new line."""
     data = path.read_bytes()
     whole = data.rfind(b"\n") + 1
     if whole < len(data):
@@ -47,14 +47,14 @@ def _drop_broken_line(path: Path) -> None:
 
 
 class EventTail:
-    """The end of a run's records: each look reads what was added since the one before."""
+    """Incremental reader of a run's records: each call reads what was added since the previous one."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
 
     def was_rewritten(self) -> bool:
-        """Return whether the file became shorter: another run of this name has begun, and `read_new` reads it all."""
+        """Return whether the file has shrunk, because a new run replaced it; `read_new` then starts at the top."""
         try:
             is_shorter = self._path.stat().st_size < self._offset
         except OSError:
@@ -64,7 +64,7 @@ class EventTail:
         return is_shorter
 
     def read_new(self) -> Iterator[tuple[int, Record]]:
-        """Read new records, and the offset of each. Whole lines only: one without its newline is being written."""
+        """Yield each new record with its byte offset; a line without its newline is still being written."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
@@ -78,7 +78,7 @@ class EventTail:
             return
 
     def at(self, offset: int) -> Record | None:
-        """Return the record that has so many bytes before it."""
+        """Return the record at the byte `offset`, or `None`."""
         try:
             with self._path.open("rb") as file:
                 file.seek(offset)

@@ -1,7 +1,7 @@
-"""Whether a process holds a lock: what tells a run that goes on from one whose process is gone, also after a reboot.
+"""Locks between processes, which tell a live run from one whose process is gone, also after a reboot.
 
-A lock is `flock` where the file system has it. Where it has not (Lustre, some network mounts) it is a marker: a file
-beside the lock's that names its holder, who touches it now and then.
+A lock is a `flock` if the file system supports it. Otherwise (Lustre, some network mounts) it is a marker: a file
+beside the lock file that names its holder, which touches it periodically.
 """
 
 import contextlib
@@ -33,38 +33,38 @@ _NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 
 
 class Lock(Protocol):
-    """What one process at a time holds, from `acquire` or the beginning of a block to the block's end."""
+    """A lock held by one process at a time, from `acquire` or the start of a block to the end of the block."""
 
     def acquire(self) -> Any:
-        """Wait for it, and raise `Timeout` if that is in vain; returns what releases it at the end of a block."""
+        """Wait for the lock or raise `Timeout`; return a context manager that releases it."""
 
     def __enter__(self) -> Any:
-        """Acquire it."""
+        """Acquire the lock."""
 
     def __exit__(self, *error: Any) -> None:
-        """Release it."""
+        """Release the lock."""
 
 
 def open_lock(lock_file: Path, timeout: float) -> Lock:
-    """Return the lock at `lock_file`; acquiring it waits for `timeout` seconds."""
+    """Return the lock at `lock_file`, which waits up to `timeout` seconds to be acquired."""
     if _has_flock(lock_file.parent) and not _is_marked(lock_file):
         return FileLock(lock_file, timeout=timeout)
     return _MarkerLock(lock_file, timeout)
 
 
 def is_locked(lock_file: Path) -> bool:
-    """Return whether somebody holds the lock at `lock_file`; make no file."""
+    """Return whether a process holds the lock at `lock_file`, without creating the file."""
     if _is_marked(lock_file):
         return True
     if sys.platform == "win32":
         return _is_held_on_windows(lock_file)
     try:
         with lock_file.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: those who only look don't see each other
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: concurrent checks don't see each other
             return False
     except BlockingIOError:
         return True
-    except OSError:  # no lock yet, or a folder that can't be read: it has no worker
+    except OSError:  # no lock file, or an unreadable directory: no worker
         return False
 
 
@@ -72,7 +72,7 @@ def _is_held_on_windows(lock_file: Path) -> bool:
     if not lock_file.exists():
         return False
     try:
-        # tried for a while: whoever else is only looking holds it for a fraction of a millisecond
+        # retry for a while: a concurrent check holds the lock for a fraction of a millisecond
         with FileLock(lock_file).acquire(timeout=_LOOK_SECONDS, poll_interval=_LOOK_SECONDS / 10):
             return False
     except Timeout:
@@ -83,7 +83,7 @@ def _is_held_on_windows(lock_file: Path) -> bool:
 
 def _has_flock(folder: Path) -> bool:
     if sys.platform == "win32":
-        return True  # which has locks of its own
+        return True  # filelock uses the system's own locks there
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,7 +93,7 @@ def _has_flock(folder: Path) -> bool:
 
 
 class _Holder(NamedTuple):
-    """A process: the machine (or container) it runs in, and its number and time of start there."""
+    """A process: its machine (or container), and its process id and start time there."""
 
     place: str
     process: int
@@ -104,28 +104,28 @@ class _Holder(NamedTuple):
         return cls(_place(), os.getpid(), _start_of(os.getpid()))
 
     def is_alive(self, seconds_since_touched: float) -> bool:
-        """Return whether the process is alive; on another machine only the marker's age tells."""
+        """Return whether the process is alive; of a process elsewhere, only its touches tell."""
         if self.place != _place():
             return seconds_since_touched < _FRESH_SECONDS
         try:
             os.kill(self.process, 0)
         except ProcessLookupError:
             return False
-        except OSError:  # somebody else's
+        except OSError:  # another user's process
             pass
         return _start_of(self.process) == self.started
 
 
 def _place() -> str:
     parts = [platform.node()]
-    with contextlib.suppress(OSError):  # Linux alone tells boots and containers apart
+    with contextlib.suppress(OSError):  # only Linux distinguishes boots and containers
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
         parts.append(str(Path("/proc/self/ns/pid").readlink()))
     return " ".join(parts)
 
 
 def _start_of(process: int) -> str:
-    """Return when a process was started, in the kernel's ticks; empty where the system does not say."""
+    """Return a process's start time in kernel ticks, or an empty string if unknown."""
     try:
         status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -142,7 +142,7 @@ def _is_marked(lock_file: Path) -> bool:
 
 
 def _is_live(marker: Path) -> bool:
-    """Return whether the holder that a marker names is alive; an empty one is being written."""
+    """Return whether the holder that a marker names is alive; an incomplete marker is still being written."""
     try:
         age = time.time() - marker.stat().st_mtime
         holder = _Holder(**parse_json(read_small(marker)))
@@ -160,7 +160,7 @@ class _MarkerLock:
         self._is_ours = False
 
     def acquire(self) -> "_MarkerLock":
-        """Wait for it; raises `Timeout`, and `OSError` where no file can be made."""
+        """Wait for the lock; raise `Timeout`, or `OSError` if no marker can be created."""
         deadline = time.monotonic() + self._timeout
         while not self._take():
             if time.monotonic() > deadline:
@@ -186,12 +186,12 @@ class _MarkerLock:
         try:
             with self._marker.open("x", encoding="utf-8") as file:
                 file.write(json.dumps(_Holder.here()._asdict()))
-        except FileExistsError:  # somebody was faster
+        except FileExistsError:  # another process was faster
             return False
         return True
 
     def _remove_stale(self) -> None:
-        """Move the marker away first: of two who find it stale only one gets it, and the other may get the new one."""
+        """Remove a stale marker by renaming it first: only one process gets it; a live one is put back."""
         grave = self._marker.with_name(f".{self._marker.name}.{uuid.uuid4().hex}")
         try:
             self._marker.rename(grave)

@@ -1,7 +1,7 @@
-"""What a run has recorded, read while it grows: only what was added since the last look.
+"""A run's history, read incrementally from its growing log of records.
 
-`History` keeps the records themselves; `RunHistory` keeps what a page draws, in little memory however long the run is,
-and gives curves of a bounded number of points. Starts without torch.
+`RunHistory` keeps what a page draws, in little memory however long the run is, and returns curves of a bounded number
+of points. Imports no torch.
 """
 
 from array import array
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TELLING_FRACTION = 0.01  # of the planned run
-_MARKS = 50  # of each sort that are given
+_MARKS = 50  # of each sort, at most
 _DRAWN = (
     "train_loss",
     "smooth_loss",
@@ -52,7 +52,7 @@ CURVES = {
 
 
 class Curve(NamedTuple):
-    """Points of one curve, over three scales."""
+    """The points of one curve, on three horizontal scales."""
 
     steps: list[int]
     passes: list[float]
@@ -61,7 +61,7 @@ class Curve(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Something that happened, and where on the curve that is."""
+    """An event and its place on the curve."""
 
     kind: str
     step: int
@@ -71,7 +71,7 @@ class Mark(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What the model wrote at one moment, and how good it was."""
+    """A text sampled from the model at one step, with the losses at that step."""
 
     step: int
     passes: float
@@ -79,12 +79,12 @@ class Sample(NamedTuple):
     text: str
     temperature: float
     seed: int
-    val_loss: float | None  # of the last validation by then
+    val_loss: float | None  # of the last validation up to this step
     train_loss: float | None  # smoothed
 
 
 class _Points:
-    """Numbers that belong to growing steps."""
+    """Columns of numbers by increasing step."""
 
     def __init__(self, *names: str) -> None:
         self.steps = array("q")
@@ -96,14 +96,14 @@ class _Points:
             column.append(value)
 
     def cut(self, step: int) -> None:
-        """Forget what came after `step`."""
+        """Drop the points after `step`."""
         place = bisect_right(self.steps, step)
         del self.steps[place:]
         for column in self.columns.values():
             del column[place:]
 
     def at(self, step: int, name: str) -> float | None:
-        """Return the last value by then."""
+        """Return the last value up to `step`, or `None`."""
         place = bisect_right(self.steps, step)
         return self.columns[name][place - 1] if place else None
 
@@ -113,7 +113,7 @@ class _Points:
 
 
 class RunHistory:
-    """A run as a page draws it."""
+    """A run's curves, marks and samples."""
 
     def __init__(self, folder: RunDir) -> None:
         self.folder = folder
@@ -135,7 +135,7 @@ class RunHistory:
         self.failed: Failed | None = None
 
     def poll(self) -> bool:
-        """Read what was added; returns whether there was anything."""
+        """Read new records and return whether there were any."""
         before = self.version
         if self._tail.was_rewritten():
             self._clear()
@@ -172,7 +172,7 @@ class RunHistory:
             self._marks.append(record)
 
     def _roll_back(self, step: int) -> None:
-        """Drop what came after `step`."""
+        """Discard everything after `step`."""
         self.finished = self.failed = None
         for points in (self._points, self._validations, self._samples):
             points.cut(step)
@@ -207,7 +207,7 @@ class RunHistory:
     def series(
         self, max_points: int = 200, begin_step: int | None = None, end_step: int | None = None
     ) -> dict[str, Curve]:
-        """Return each curve by name, between two steps, in at most `max_points` points; spikes stay (`downsample`)."""
+        """Return each curve by name, between two steps, with at most `max_points` points, spikes kept."""
         part = self._points.between(begin_step, end_step)
         curves = {name: self._curve(self._points, column, part, max_points) for name, column in CURVES.items()}
         part = self._validations.between(begin_step, end_step)
@@ -227,17 +227,17 @@ class RunHistory:
         )
 
     def sparkline(self, num_points: int = 24) -> tuple[float, ...]:
-        """Return the smoothed loss at a few points from first to last, so that all runs can be shown at once."""
+        """Return the smoothed loss at up to `num_points` evenly spaced points, few enough to list all runs at once."""
         losses = self._points.columns["smooth_loss"]
         last = min(num_points, len(losses)) - 1
         return tuple(losses[place * (len(losses) - 1) // max(1, last)] for place in range(last + 1))
 
     def _passes(self, step: int) -> float:
-        """Return the passes over the text after `step` steps: each step is as long as any other."""
+        """Return the passes over the text after `step` steps, which are all equally long."""
         return step * self._passes_per_step
 
     def time_left(self) -> float | None:
-        """Return the seconds left to the planned end, at the pace of the present part; `None` while that is a guess."""
+        """Return the seconds left to the planned end at the current part's pace, or `None` while that is a guess."""
         if self.latest is None or self.latest.fraction < _TELLING_FRACTION:
             return None
         parts = [mark.elapsed_seconds for mark in self._marks if isinstance(mark, Extended)]
@@ -245,7 +245,7 @@ class RunHistory:
         return spent * (1 - self.latest.fraction) / self.latest.fraction
 
     def marks(self) -> list[Mark]:
-        """Return the last saves and the last of all other marks, in order, and the best validation."""
+        """Return the marks by step: the latest saves, the latest other events and the best validation."""
         saves = [record for record in self._marks if isinstance(record, Saved)][-_MARKS:]
         rest = [record for record in self._marks if not isinstance(record, Saved)][-_MARKS:]
         records: list[Record] = [*saves, *rest, *([self.best] if self.best else [])]
@@ -257,7 +257,7 @@ class RunHistory:
         return Mark(kind, record.step, _short(self._passes(record.step)), _short(seconds / 60), text)
 
     def progress(self) -> tuple[int, float]:
-        """Return the step of the last record, and the seconds of training until then."""
+        """Return the step of the last record and the seconds of training until then."""
         known = [record for record in (self.latest, self.last_validation, self.finished, *self._marks[-1:]) if record]
         latest = max(known, key=lambda record: record.step, default=None)
         return (latest.step, getattr(latest, "elapsed_seconds", 0.0)) if latest else (0, 0.0)
@@ -268,7 +268,7 @@ class RunHistory:
         return len(self._samples.steps)
 
     def sample(self, index: int) -> Sample | None:
-        """Read the sample at `index`, the latest for -1, from disk (memory holds none); `None` if there is none."""
+        """Read the sample at `index` from disk (-1: the latest), so that memory holds none; `None` if there is none."""
         if not -self.num_samples <= index < self.num_samples:
             return None
         record = self._tail.at(int(self._samples.columns["offset"][index]))
@@ -289,7 +289,7 @@ class RunHistory:
 
 
 def describe_event(record: Record) -> tuple[str, str]:
-    """Describe a record as a mark: its kind and a few words."""
+    """Return the kind of a record's mark and its short description."""
     if isinstance(record, LearningRateChanged):
         return "rate", f"learning rate × {record.rate_factor:g}, now {record.learning_rate:.2g}"
     if isinstance(record, Evaluated):
@@ -307,12 +307,11 @@ def describe_event(record: Record) -> tuple[str, str]:
 
 
 def downsample(values: "NDArray[np.float64]", max_points: int) -> "NDArray[np.int64]":
-    """Return indices of at most `max_points` (4 or more) of `values` (N,): least and greatest of each 2^k, and last.
+    """Return indices of at most `max_points` (4 or more) of `values` (N,): minimum and maximum per 2^k, and the last.
 
-    The same values give the same indices, and more values after them change none until k grows. What is no number, or
-    infinite, is left out.
+    Deterministic; appending values changes no index until k grows. NaN and infinite values are left out.
     """
-    import numpy as np  # a list of runs does without
+    import numpy as np  # not needed for a list of runs
 
     num, stride = len(values), 1
     if num <= max_points:
@@ -330,5 +329,5 @@ def downsample(values: "NDArray[np.float64]", max_points: int) -> "NDArray[np.in
 
 
 def _short(number: float) -> float:
-    """Round to five digits, which is more than a screen shows: every byte of a tick counts."""
+    """Round to five digits, more than a screen shows, to keep the page's periodic updates small."""
     return float(f"{number:.5g}")

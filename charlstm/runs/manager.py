@@ -1,9 +1,9 @@
-"""Starts, lists, steers and keeps runs. Each is a process of its own, so neither a page nor the app can take it down.
+"""Starts, lists, controls and deletes runs, each in its own process, which outlives the page and the app.
 
-The process does what a person would type (`python -m charlstm resume NAME` on a prepared folder), in its own
-session. Nothing about it is remembered here that is needed later: another manager finds the same runs on disk, and the
-same queue. A run waits with a ticket in its folder; whoever is alive (an app, a worker at its end) starts the next,
-one manager at a time. This module starts without torch.
+The process runs `python -m charlstm resume NAME` on a prepared directory, in its own session. The manager keeps no
+state of its own that is needed later: another manager finds the same runs and the same queue on disk. A queued run has
+a ticket in its directory; any live manager (of an app, or of a worker at its end) starts the next run, one manager at a
+time. Imports no torch.
 """
 
 import contextlib
@@ -34,11 +34,11 @@ from charlstm.runs.retention import Trash, TrashedRun, remove_abandoned, require
 from charlstm.runs.run_dir import ACTIVE, Extension, QueueTicket, RunDir, Status
 from charlstm.runs.store import RunStore
 
-# With `start_new_session` (which Windows ignores), what lets a run outlive this process, its terminal and its Ctrl-C.
+# Lets a run outlive this process, its terminal and its Ctrl-C on Windows, which ignores `start_new_session`.
 _DETACHED = 0
 if sys.platform == "win32":
     _DETACHED = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
-# As `-m charlstm`, which would also import a `token.py` or `random.py` from whatever folder the app was started in.
+# Like `-m charlstm`, but that would also import a `token.py` or `random.py` from the current directory.
 _WORKER = "import sys; sys.path[:] = filter(None, sys.path); from charlstm.cli import main; sys.exit(main())"
 _LOCK_SECONDS = 10
 _TEND_SECONDS = 1.0
@@ -46,21 +46,21 @@ _TEND_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run and the state it is in."""
+    """A run and its status, for a list."""
 
     folder: RunDir
     status: Status
-    queue_position: int  # in the queue, 1 for the next; 0 if it does not wait
+    queue_position: int  # 1 for the next; 0 if not queued
     label: str
-    owner: str  # the hash of a token, see `ownership`
+    owner: str  # the hash of a token, see `access`
     created_at: float  # seconds since 1970
     corpus: str
     size: str
-    parent: str  # the model it began from, if it did
+    parent: str  # the model it started from, if any
     step: int
     elapsed_seconds: float
     val_loss: float | None  # the best, in nats per character
-    problem: str  # why it failed, in a sentence
+    problem: str  # the reason of its failure, in a sentence
     sparkline: tuple[float, ...] = ()  # of its loss
 
     @property
@@ -70,15 +70,15 @@ class RunSummary:
 
 
 class RunManager:
-    """The runs in one checkpoints folder, `max_runs` of them going at a time ($CHARLSTM_MAX_RUNS, else 1)."""
+    """The runs in one checkpoints directory, up to `max_runs` of them at a time ($CHARLSTM_MAX_RUNS, else 1)."""
 
     def __init__(self, checkpoints_dir: Path, max_runs: int | None = None) -> None:
         self.store = RunStore(checkpoints_dir)
         self._trash = Trash(self.store)
         self._max_runs = max_runs or environment.max_runs()
-        self._children: dict[str, tuple[int, subprocess.Popen[bytes]]] = {}  # the ticket, and the worker started for it
+        self._children: dict[str, tuple[int, subprocess.Popen[bytes]]] = {}  # the ticket and the worker started for it
         self._histories: dict[str, RunHistory] = {}
-        self.reading = threading.RLock()  # held while histories are read, which any number of threads share
+        self.reading = threading.RLock()  # held while the histories, shared by threads, are read
 
     def start(
         self,
@@ -89,9 +89,9 @@ class RunManager:
         parent: Path | None = None,
         owner: str = "",
     ) -> RunDir:
-        """Start a new run in a process of its own, or queue it while enough are going.
+        """Start a new run in its own process, or queue it while `max_runs` are active.
 
-        `parent` is a model, folder or file, that it begins from instead of from nothing; `owner` see `ownership`.
+        `parent` is a model (directory or file) to start from; for `owner` see `access`.
         Raises `RunError` if the name is taken or the model can't be read.
         """
         if parent:
@@ -100,7 +100,7 @@ class RunManager:
         def prepare(folder: RunDir) -> None:
             if parent:
                 folder.save_parent(model_file(parent), parent.stem if parent.is_file() else parent.resolve().name)
-            atomic_write_text(folder.path / "owner", owner)  # also where nobody says: it tells a visitor's run
+            atomic_write_text(folder.path / "owner", owner)  # even if empty: the file marks a visitor's run
             folder.save_ticket(QueueTicket())
 
         self._require_place(owner)
@@ -111,7 +111,7 @@ class RunManager:
         return folder
 
     def resume(self, name: str) -> RunDir:
-        """Continue a run that was stopped, failed or was cut off, exactly where it was last saved."""
+        """Resume a stopped, failed or interrupted run exactly where it was last saved."""
         folder = self._get_idle(name)
         require_text(folder, folder.settings().train.corpus)
         if folder.is_completed():
@@ -123,7 +123,7 @@ class RunManager:
         return folder
 
     def extend(self, name: str, more: Extension) -> RunDir:
-        """Have a run that has ended go on for so much longer, from where it stands; see `parts` and `holdings`."""
+        """Extend an ended run by `more` from its saved state; see `continuation` and `quotas`."""
         folder = self._get_idle(name)
         require_text(folder, folder.settings().train.corpus)
         self._require_place(folder.owner)
@@ -137,7 +137,7 @@ class RunManager:
         require_queue_place((folder for _, folder in self._waiting(self.store.run_dirs())), owner)
 
     def _get_idle(self, name: str) -> RunDir:
-        """Return the run, if it neither goes on nor waits."""
+        """Return the run; raise `RunError` if it is active or queued."""
         folder = self.store.get(name)
         status = self.status(folder)
         if status == "queued":
@@ -155,26 +155,26 @@ class RunManager:
         save: bool = False,
         rate_factor: float | None = None,
     ) -> int:
-        """Ask something of a run that goes on; returns at once, with the request's number (see `control`)."""
+        """Send a request to an active run and return its number at once (see `control`)."""
         folder = self.store.get(name)
         if (status := self.status(folder)) not in ACTIVE:
             raise RunError(f"{folder.label} is not training ({status}); there is nothing to steer.")
         return folder.mailbox.request(pause=pause, stop=stop, save=save, rate_factor=rate_factor)
 
     def stop(self, name: str) -> int:
-        """Ask a run to save and stop, or take it out of the queue; a run that does neither stays as it is."""
+        """Ask an active run to save and stop, or dequeue a queued one; leave any other run as it is."""
         folder = self.store.get(name)
         with self._queue_lock():
             ticket = folder.ticket()
             if ticket and ticket.started_at is None:
                 if not folder.events_file.exists():
-                    folder.request(Control(stop=True))  # tells a run that never began from one that was cut off
+                    folder.request(Control(stop=True))  # distinguishes a run that never began from an interrupted one
                 folder.ticket_file.unlink(missing_ok=True)
                 return 0
         return self.steer(name, stop=True) if self.status(folder) in ACTIVE else 0
 
     def runs(self) -> list[RunSummary]:
-        """Return all runs, the newest first."""
+        """Return all runs, newest first."""
         folders = self.store.run_dirs()
         places = {folder.name: place for place, (_, folder) in enumerate(self._waiting(folders), start=1)}
         with self.reading:
@@ -184,18 +184,18 @@ class RunManager:
             return [self._summary(folder, places.get(folder.name, 0)) for folder in folders]
 
     def active(self) -> RunSummary | None:
-        """Return the run that is going on, if any."""
+        """Return the newest active run, or `None`."""
         return next((run for run in self.runs() if run.status in ACTIVE), None)
 
     def status(self, folder: RunDir) -> Status:
-        """Return the run's status; notice a child that ended before it could take its lock."""
+        """Return the status, which the directory tells, except that a worker ended before it took its lock."""
         (drawn, child), ticket = self._children.get(folder.name, (0, None)), folder.ticket()
         if child and ticket and ticket.drawn == drawn and child.poll() is not None:
             folder.ticket_file.unlink(missing_ok=True)
         return folder.status()
 
     def rename(self, name: str, label: str) -> None:
-        """Have people call a run something else; its id and folder stay."""
+        """Change the run's label; its id and directory stay."""
         folder = self.store.get(name)
         runs = [run for run in self.store.run_dirs() if run.name != name]
         others = [called for run in runs for called in {run.name, run.label}]
@@ -203,7 +203,7 @@ class RunManager:
         atomic_write_text(folder.path / "label.txt", label)
 
     def delete(self, name: str) -> str:
-        """Put a run that is not training among the deleted ones; returns what `restore` takes."""
+        """Move an inactive run to the trash and return its id there, for `restore`."""
         folder = self.store.get(name)
         with self._queue_lock():
             if self.status(folder) in ACTIVE:
@@ -212,20 +212,20 @@ class RunManager:
             return self._trash.add(folder)
 
     def trash(self) -> list[TrashedRun]:
-        """List the deleted runs that can be restored, the last deleted first."""
+        """Return the deleted runs that can be restored, last deleted first."""
         return self._trash.runs()
 
     def restore(self, trash_id: str) -> RunDir:
-        """Bring a deleted run back."""
+        """Restore a deleted run."""
         return self._trash.restore(trash_id)
 
     def start_queued(self) -> None:
-        """Start what waits and may go on, and forget what was deleted long ago; quick, to be called every second."""
+        """Start queued runs up to the limit and purge old deleted ones; cheap enough to call every second."""
         if self._trash.remove_expired():
             remove_abandoned(self.store)
         if not any(self.store.root.glob("*/queued.json")):
             return
-        with contextlib.suppress(Timeout), self._queue_lock():  # another manager is at it
+        with contextlib.suppress(Timeout), self._queue_lock():  # another manager is doing it
             folders = self.store.run_dirs()
             num_going = sum(self.status(folder) in ACTIVE for folder in folders)
             for ticket, folder in self._waiting(folders)[: max(0, self._max_runs - num_going)]:
@@ -233,7 +233,7 @@ class RunManager:
                 self._children[folder.name] = (ticket.drawn, self._spawn(folder))
 
     def start_scheduler(self) -> None:
-        """Start queued runs every second, in a thread of its own, as long as this process lives."""
+        """Call `start_queued` every second in a background thread, as long as this process lives."""
 
         def tend() -> None:
             pause = threading.Event()
@@ -244,7 +244,7 @@ class RunManager:
         threading.Thread(target=tend, name="queue", daemon=True).start()
 
     def _queue_lock(self) -> Lock:
-        """Return the lock that is held to start, dequeue or delete runs."""
+        """Return the lock to hold while starting, dequeuing or deleting runs."""
         return open_lock(self.store.root / ".queue.lock", _LOCK_SECONDS)
 
     def _waiting(self, folders: Iterable[RunDir]) -> list[tuple[QueueTicket, RunDir]]:
@@ -252,7 +252,7 @@ class RunManager:
         return sorted(tickets, key=lambda each: (each[0].drawn, each[1].name))
 
     def history(self, folder: RunDir) -> RunHistory:
-        """Return the one history of a run, to be polled and used while `reading` is held."""
+        """Return the shared history of a run, to be polled and used while `reading` is held."""
         return self._histories.get(folder.name) or self._histories.setdefault(folder.name, RunHistory(folder))
 
     def _summary(self, folder: RunDir, place: int) -> RunSummary:
@@ -280,7 +280,7 @@ class RunManager:
         command = [sys.executable, "-c", _WORKER, "resume", folder.name, "--quiet"]
         command += ["--checkpoints-dir", str(self.store.root.resolve())]
         package_home = Path(__file__).resolve().parents[2]
-        encoding = "utf-8:backslashreplace"  # as the log is read
+        encoding = "utf-8:backslashreplace"  # the log is read as UTF-8
         with folder.log_file.open("ab") as log:
             return subprocess.Popen(
                 command,
@@ -295,11 +295,11 @@ class RunManager:
 
 @lru_cache(maxsize=1024)
 def _facts(folder: RunDir, _begun_at: float) -> tuple[str, str, str]:
-    """Return text, size and parent of a run; its settings are written once more by autotune."""
+    """Return text, size and parent of a run, cached by its time of creation: planning rewrites the settings."""
     parent = folder.parent()
     try:
         settings = folder.settings()
-    except RunError:  # damaged: the rest of the list is shown all the same
+    except RunError:  # damaged settings must not hide the other runs
         return "", "", parent.name if parent else ""
-    corpus = printable(Path(settings.train.corpus).name, LONGEST_LABEL)  # a file's place is nobody's business
+    corpus = printable(Path(settings.train.corpus).name, LONGEST_LABEL)  # a file's directory stays private
     return corpus, f"{settings.model.num_layers} × {settings.model.hidden_size}", parent.name if parent else ""

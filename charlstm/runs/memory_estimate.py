@@ -1,8 +1,8 @@
-"""How much memory training a run will take, told before it is taken.
+"""An estimate, made before a run starts, of the memory that its training takes.
 
-An upper estimate: what is kept of each place of a window for the backward pass, of each parameter for the optimizer and
-for going back, and of each byte of the text. *Measured* peaks stand beside the estimates in `docs/bounds.md`. Starts
-without torch.
+An upper bound: it counts what the backward pass keeps of each position of a window, what the optimizer and rollbacks
+keep of each parameter, and each byte of the text. `docs/bounds.md` compares it with *measured* peaks. Imports no
+torch.
 """
 
 import math
@@ -15,27 +15,27 @@ from charlstm.errors import ConfigError
 
 _MB = 1e6
 _PROGRAM = 420e6  # Python, PyTorch and its threads
-_OF_PARAMETER = 4 * 15  # weights, gradient, two moments, average, and two copies of those: to go back to, to be saved
-_OF_UNIT = 4 * 14  # gates, hidden and cell states and their gradients, of each place and layer
-_OF_CHARACTER = 4 * 4  # logits, their gradients and what the softmax of them is made of, of each place
+_OF_PARAMETER = 4 * 15  # weights, gradient, two moments, average, and two copies of those: for rollback and saving
+_OF_UNIT = 4 * 14  # gates, hidden and cell states and their gradients, per position and layer
+_OF_CHARACTER = 4 * 4  # logits, their gradients and the softmax's intermediates, per position
 _OF_INPUT = 4 * 3  # one-hot or embedded
-_OF_TEXT = 16  # the text itself, as it was read, its tokens, and the tables of the 5-gram model
-_COUNTED_AT_MOST = 64e6  # bytes: longer texts are read from the disk, or in part
+_OF_TEXT = 16  # the text, the file as read, its tokens, and the tables of the 5-gram model
+_COUNTED_AT_MOST = 64e6  # bytes: longer texts are read from disk, or in part
 _VALIDATED_PLACES = 32 * 256
 _LOGITS_AT_ONCE = 1 << 24
-_MOST_BYTES = {"chars": 1, "bytes": 4}  # tokens of a character
-_KEPT_FREE = 0.9  # of what there is: the rest is for others
+_MOST_BYTES = {"chars": 1, "bytes": 4}  # tokens per character
+_KEPT_FREE = 0.9  # of the available memory: the rest is left to others
 
 
 def num_parameters(model: ModelConfig, vocab_size: int) -> int:
-    """Count the parameters of a network."""
+    """Return the number of parameters of the model."""
     size, below = model.hidden_size, model.embedding_dim or vocab_size
     layers = sum(4 * size * (inputs + size + 2) for inputs in [below, *[size] * (model.num_layers - 1)])
     return vocab_size * (model.embedding_dim + size + 1) + layers
 
 
 def needed_bytes(settings: Settings, vocab_size: int, num_chars: int) -> float:
-    """Estimate from above the memory that training on `num_chars` of `vocab_size` distinct ones takes, in bytes."""
+    """Return an upper estimate, in bytes, of the memory to train on `num_chars` of `vocab_size` distinct characters."""
     model, train = settings.model, settings.train
     stream = math.ceil(num_chars * _MOST_BYTES[model.level] * (1 - train.val_fraction) / train.batch_size)
     trained = train.batch_size * min(train.seq_len, stream)
@@ -52,7 +52,7 @@ def needed_bytes(settings: Settings, vocab_size: int, num_chars: int) -> float:
 
 
 def check_memory(settings: Settings, vocab_size: int, num_chars: int, there: float = 0) -> None:
-    """Raise `ConfigError` if training would take more memory than it may here, or than `there` is (bytes, if known)."""
+    """Raise `ConfigError` if training would exceed the memory limit here, or `there`, the free bytes (0 if unknown)."""
     needed, limit = needed_bytes(settings, vocab_size, num_chars), limits().max_memory_mb * _MB
     most = min(filter(None, (limit, _KEPT_FREE * there)), default=0)
     if most and needed > most:
@@ -65,7 +65,7 @@ def check_memory(settings: Settings, vocab_size: int, num_chars: int, there: flo
 
 
 def available_bytes() -> float:
-    """Return the bytes that a process may still take on this machine and in its container; 0 if unknown."""
+    """Return the bytes still available on this machine and in its container; 0 if unknown."""
     if sys.platform != "linux":
         return 0
     found = [_of_machine(), _of_container()]
@@ -81,7 +81,7 @@ def _of_machine() -> float:
 
 
 def _of_container() -> float:
-    """Return what the innermost control group leaves, of either version; its droppable cache counts as free."""
+    """Return the bytes left in the innermost control group (v1 or v2); its reclaimable cache counts as free."""
     for place, most, used in (
         ("/sys/fs/cgroup", "memory.max", "memory.current"),
         ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),

@@ -1,4 +1,4 @@
-"""What the limits of the place (`charlstm.environment`) mean for a run. Starts without torch."""
+"""Checks of runs against the limits of the deployment (`charlstm.hosting`). Imports no torch."""
 
 from collections.abc import Iterable, Iterator
 
@@ -12,14 +12,14 @@ _BYTES_OF_MB = 1e6
 
 
 def apply_limits(settings: Settings) -> Settings:
-    """Return `settings` with the longest time limit if they have none; raise `ConfigError` above a limit."""
+    """Return `settings` with the longest time allowed if they set none; raise `ConfigError` for a longer one."""
     most = limits().max_minutes
     if not most:
         return settings
-    asked = settings.train.max_minutes
-    if asked > most:
-        raise ConfigError(f"a run may train for at most {most:g} minutes here, not {asked:g}; choose fewer.")
-    train = settings.train.model_copy(update={"max_minutes": asked or most})
+    requested = settings.train.max_minutes
+    if requested > most:
+        raise ConfigError(f"a run may train for at most {most:g} minutes here, not {requested:g}; choose fewer.")
+    train = settings.train.model_copy(update={"max_minutes": requested or most})
     return settings.model_copy(update={"train": train})
 
 
@@ -33,14 +33,14 @@ def limit_size(text: str | Iterable[str]) -> Iterator[str]:
 
 
 def check_text(num_bytes: int) -> None:
-    """Raise `CorpusError` if a text of that size is more than may be learned here."""
+    """Raise `CorpusError` if a text of that size exceeds the limit."""
     most = limits().max_corpus_mb
     if most and num_bytes > most * _BYTES_OF_MB:
         raise CorpusError(f"a text may have at most {most:g} MB here; choose a shorter one.")
 
 
 def check_parameters(num_parameters: int) -> None:
-    """Raise `ConfigError` if a model of that size is more than may be trained here."""
+    """Raise `ConfigError` if a model of that size exceeds the limit."""
     most = limits().max_parameters
     if most and num_parameters > most:
         raise ConfigError(
@@ -53,7 +53,7 @@ _SHORTEST_MINUTES = 0.01  # worth a place in the queue
 
 
 def require_queue_place(waiting: Iterable[RunDir], owner: str) -> None:
-    """Refuse, with a `RunError`, a further run where enough `waiting` ones have a place in the queue."""
+    """Raise `RunError` if the `waiting` runs fill the queue, or the owner's share of it."""
     owners, bounds = [folder.owner for folder in waiting], limits()
     if bounds.max_queue and len(owners) >= bounds.max_queue:
         raise RunError(f"{len(owners)} runs wait already, as many as may here; try again when one of them has begun.")
@@ -64,7 +64,7 @@ def require_queue_place(waiting: Iterable[RunDir], owner: str) -> None:
 
 
 def minutes_left(folder: RunDir) -> float | None:
-    """Return how long the run may still train here, by what it has trained in all; `None` for no limit."""
+    """Return the minutes that the run may still train, given its total so far; `None` without a limit."""
     most = limits().max_minutes
     if not most:
         return None
@@ -74,7 +74,7 @@ def minutes_left(folder: RunDir) -> float | None:
 
 
 def limit_extension(folder: RunDir, more: Extension) -> Extension:
-    """Return `more` with a time limit that keeps the run within its minutes; raise `RunError` above them."""
+    """Return `more` with a time limit that keeps the run within its allowed minutes; raise `RunError` beyond them."""
     left = minutes_left(folder)
     if left is None:
         return more

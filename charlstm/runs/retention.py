@@ -1,8 +1,8 @@
-"""Making room: what visitors trained or pulled goes when it is old, and the oldest of it when that is too much.
+"""Disk retention: removes visitors' old runs and models, and the oldest ones when they exceed the limits.
 
-Only what this app made for a visitor goes: first deleted runs and the texts that were kept for a reload, then runs (one
-started from the page has an owner or a log) and pulled models (which say where they come from). What is bundled or was
-put there by hand stays, and so does whatever is in use. Starts without torch.
+Only what this app made for a visitor is removed: first deleted runs and uploads kept for a reload, then runs (one
+started from the page has an owner or a log) and pulled models (which record their origin). Bundled models, anything put
+there by hand and whatever is in use stay. Imports no torch.
 """
 
 import contextlib
@@ -20,17 +20,17 @@ from charlstm.files import replace_patiently
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
 
-UPLOADS = ".uploads"  # texts that visitors chose, a folder each
-ORIGIN_FILE = "pulled.json"  # of a pulled model: where it comes from
+UPLOADS = ".uploads"  # texts that visitors uploaded, a directory each
+ORIGIN_FILE = "pulled.json"  # the origin of a pulled model
 _BYTES_OF_MB = 1e6
-_ABANDONED_SECONDS = 3600  # a folder is prepared, and a file published, within far less
+_ABANDONED_SECONDS = 3600  # preparing a run and publishing a file take far less
 _GRAVE = re.compile(r"\.[0-9a-f]{32}")
-_MARKS = ("owner", "worker.log", ORIGIN_FILE)  # of a folder that was made for a visitor
+_MARKS = ("owner", "worker.log", ORIGIN_FILE)  # of a directory made for a visitor
 _SECONDS_OF_HOUR = 3600
 
 
 def visitor_runs(store: RunStore) -> list[RunDir]:
-    """Return the folders that were made for a visitor, the oldest first."""
+    """Return the directories made for visitors, oldest first."""
     try:
         folders = [RunDir(path) for path in store.root.iterdir() if not path.name.startswith(".")]
     except OSError:
@@ -40,12 +40,12 @@ def visitor_runs(store: RunStore) -> list[RunDir]:
 
 
 def last_modified(folder: RunDir) -> float:
-    """Return when anything in `folder` was last written, in seconds since 1970."""
+    """Return the time of the last write in `folder`, in seconds since 1970."""
     return max((stat[1] for stat in _files(folder.path)), default=0.0)
 
 
 def remove_expired(store: RunStore, may_go: Callable[[RunDir], bool] = lambda _: True) -> list[str]:
-    """Remove what is old or too much by the limits here, of runs and models what `may_go`; returns their names."""
+    """Remove what exceeds the limits on age and disk; return the names of removed runs and models, which `may_go`."""
     remove_abandoned(store)
     most, hours, most_runs = limits().max_disk_mb * _BYTES_OF_MB, limits().max_kept_hours, limits().max_kept_runs
     sizes = {folder: _size(folder.path) for folder in visitor_runs(store)}
@@ -53,7 +53,7 @@ def remove_expired(store: RunStore, may_go: Callable[[RunDir], bool] = lambda _:
     for folder, size in sizes.items():
         is_old = bool(hours) and time.time() - last_modified(folder) > hours * _SECONDS_OF_HOUR
         is_too_much = (most and used > most) or (most_runs and len(sizes) - len(removed) > most_runs)
-        is_used = folder.is_alive() or folder.ticket() is not None  # a run that waits has its turn first
+        is_used = folder.is_alive() or folder.ticket() is not None  # a queued run must not be removed before its turn
         if (is_old or is_too_much) and not is_used and may_go(folder):
             _remove(folder.path)
             used -= size
@@ -62,11 +62,11 @@ def remove_expired(store: RunStore, may_go: Callable[[RunDir], bool] = lambda _:
 
 
 def remove_abandoned(store: RunStore) -> None:
-    """Remove what was cut off by a kill: folders of runs that were not prepared to the end, and temporary files.
+    """Remove the remains of killed processes: directories of half-prepared runs, and temporary files.
 
-    Such a folder is in no list and keeps its name from others.
+    Such a directory is in no list, but blocks its name.
     """
-    with contextlib.suppress(OSError):  # no folder yet, or somebody else makes room
+    with contextlib.suppress(OSError):  # no directory yet, or a concurrent removal
         for path in store.root.iterdir():
             folder = RunDir(path)
             if (_GRAVE.fullmatch(path.name) or _is_unprepared(folder)) and _is_abandoned(path):
@@ -77,12 +77,12 @@ def remove_abandoned(store: RunStore) -> None:
 
 
 def _is_unprepared(folder: RunDir) -> bool:
-    """Return whether a run was being created in this folder, perhaps by a process that was killed."""
+    """Return whether a run is being prepared in this directory, or was until its process was killed."""
     try:
-        # an empty one may be a person's own where no strangers come
+        # on a private app, an empty one may be the user's own
         is_left_empty = is_public() and not folder.name.startswith(".") and not any(folder.path.iterdir())
         return not folder.exists and (folder.unprepared_file.exists() or is_left_empty)
-    except OSError:  # no folder
+    except OSError:  # no directory
         return False
 
 
@@ -92,7 +92,7 @@ def _is_abandoned(path: Path) -> bool:
 
 
 def require_disk(store: RunStore) -> None:
-    """Refuse, with a `RunError`, what would take more of the disk than there may be used here."""
+    """Raise `RunError` if the disk quota is used up."""
     most = limits().max_disk_mb * _BYTES_OF_MB
     if not most:
         return
@@ -102,7 +102,7 @@ def require_disk(store: RunStore) -> None:
 
 
 def _remove_leftovers(store: RunStore, used: int) -> int:
-    """Remove leftovers that are old or too much beside `used` bytes; return the bytes that stay."""
+    """Remove leftovers that are too old, or too large together with `used` bytes; return the bytes that remain."""
     most, hours = limits().max_disk_mb * _BYTES_OF_MB, limits().max_kept_hours
     left_over = _leftovers(store)
     sizes = {path: _size(path) for path in left_over}
@@ -116,18 +116,18 @@ def _remove_leftovers(store: RunStore, used: int) -> int:
 
 
 def _leftovers(store: RunStore) -> dict[Path, float]:
-    """List deleted runs, then kept texts, the oldest first, with when they came there (seconds since 1970)."""
+    """Return deleted runs, then uploads, each oldest first, with the time of deletion or upload (s since 1970)."""
     deleted = {store.root / TRASH / each.id: each.deleted_at for each in reversed(Trash(store).runs())}
     kept = {}
-    with contextlib.suppress(OSError):  # nothing was ever kept, or somebody else makes room
+    with contextlib.suppress(OSError):  # no uploads yet, or a concurrent removal
         kept = {path: path.stat().st_mtime for path in (store.root / UPLOADS).iterdir()}
     return {**deleted, **dict(sorted(kept.items(), key=lambda each: each[1]))}
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder from every list at once, then from the disk."""
+    """Remove `path` from every list at once by renaming it, then from disk."""
     grave = path.with_name(f".{uuid.uuid4().hex}")
-    with contextlib.suppress(OSError):  # somebody else was faster
+    with contextlib.suppress(OSError):  # another process was faster
         path.rename(grave)
     shutil.rmtree(grave, ignore_errors=True)
 
@@ -137,14 +137,14 @@ def _size(path: Path) -> int:
 
 
 def _files(path: Path) -> list[tuple[int, float]]:
-    """Return size and time of each file; one that goes away meanwhile is none."""
+    """Return size and modification time of each file, skipping those that vanish meanwhile."""
     found = []
     for each in path.rglob("*"):
         try:
             stat = each.stat()
         except OSError:
             continue
-        if each.is_file() and each.name != "run.lock":  # which every look at the run touches
+        if each.is_file() and each.name != "run.lock":  # touched by every status check
             found.append((stat.st_size, stat.st_mtime))
     return found
 
@@ -159,26 +159,26 @@ class TrashedRun(NamedTuple):
     id: str
     label: str
     deleted_at: float  # seconds since 1970
-    owner: str  # the hash of a token, see `ownership`
+    owner: str  # the hash of a token, see `access`
 
     @property
     def name(self) -> str:
-        """Of its folder, before it was deleted."""
+        """The name of the run's directory before deletion."""
         return _name(self.id)
 
 
 class Trash:
-    """The deleted runs of one checkpoints folder, in a folder `<name>.<milliseconds since 1970>` each."""
+    """The deleted runs of one checkpoints directory, each in a directory `<name>.<milliseconds since 1970>`."""
 
     def __init__(self, store: RunStore) -> None:
         self._store = store
         self._place = store.root / TRASH
         self._swept = -1e9
         self._kept_seconds = 86400 * TRASH_DAYS.read()
-        self._known: dict[str, TrashedRun] = {}  # nothing of a deleted run changes: each is read once
+        self._known: dict[str, TrashedRun] = {}  # deleted runs don't change: each is read once
 
     def add(self, folder: RunDir) -> str:
-        """Take a run that nobody works on out of the list; returns its id here."""
+        """Move an idle run to the trash and return its id there."""
         trash_id = f"{folder.name}.{time.time_ns() // 1_000_000}"
         try:
             self._place.mkdir(exist_ok=True)
@@ -188,10 +188,10 @@ class Trash:
         return trash_id
 
     def runs(self) -> list[TrashedRun]:
-        """List the runs that can be restored, the last deleted first."""
+        """Return the runs that can be restored, last deleted first."""
         try:
             paths = [path for path in self._place.iterdir() if path.name in self._known or RunDir(path).exists]
-        except OSError:  # nothing was deleted yet
+        except OSError:  # no trash yet
             return []
         known = self._known
         found = {path.name: known.get(path.name) or _parse_trashed(path) for path in paths}
@@ -199,7 +199,7 @@ class Trash:
         return sorted(found.values(), key=lambda each: each.deleted_at, reverse=True)
 
     def restore(self, trash_id: str) -> RunDir:
-        """Bring a run back, under another name where its own is taken since."""
+        """Restore a run, under a new name if its own is now taken."""
         if trash_id not in {each.id for each in self.runs()}:
             raise RunError("this run is not among the deleted ones any more; see the list.")
         name = _name(trash_id)
@@ -213,7 +213,7 @@ class Trash:
         return folder
 
     def remove_expired(self) -> bool:
-        """Remove for good what was deleted long ago; looks once an hour at most, and returns whether it did."""
+        """Purge runs deleted long ago, at most once an hour; return whether the check ran."""
         now = time.monotonic()
         if now - self._swept < _SWEEP_SECONDS:
             return False

@@ -1,23 +1,23 @@
-"""A run's folder: what is in it, how it is read while it grows, and what state the run is in.
+"""A run's directory: its files, how they are read and written, and the run's status.
 
     <checkpoints>/<run>/
         config.json         the run's settings, one flat object
         corpus.txt          the text, if it was pasted or uploaded
         events.jsonl        one record a line, appended by the worker
-        control.json        what the worker is asked to do; it takes it back in the end
-        answer.json         what of that it has heard and done
-        queued.json         its place in the queue, as long as it waits for its turn
-        more.json           for how much longer than planned it goes on
-        parent.safetensors  the model it began from, with parent.json, if it began from one
-        label.txt, owner    what people call it, and the hash of the token of whoever started it
-        run.lock            held by the worker as long as it lives
-        worker.log          what a worker started by the manager printed
-        job                 which torchrun made it, so that one whose processes died goes on with it
+        control.json        requests to the worker, which deletes them at its end
+        answer.json         the worker's answer to the requests
+        queued.json         its queue ticket, while it waits for its turn
+        more.json           its extensions beyond the plan
+        parent.safetensors  the model it started from, with parent.json, if any
+        label.txt, owner    its display name, and the hash of its owner's token
+        run.lock            held by the worker while it lives
+        worker.log          output of a worker started by the manager
+        job                 the torchrun job that created it, so that a restarted job continues it
         model.safetensors   the best model by validation
         last/               model.safetensors and training_state.safetensors of the last saved step
 
-The worker writes the rest, the manager what is before and around it. The state is derived from lock and records at
-every look, never stored. This module starts without torch.
+The manager writes config.json, corpus.txt, queued.json, label.txt and owner; the worker writes the results. The status
+is never stored, but derived from lock and records at every query. Imports no torch.
 """
 
 import hashlib
@@ -40,27 +40,27 @@ from charlstm.json_text import parse_as, parse_json, read_small
 from charlstm.runs.control import Control, Mailbox, WorkerStatus
 from charlstm.runs.file_lock import Lock, is_locked, open_lock
 
-Active = Literal["starting", "running", "paused", "stopping", "measuring"]  # it has a process, or is about to
+Active = Literal["starting", "running", "paused", "stopping", "measuring"]  # has a process, or is about to
 Status = Literal[Active, "queued", "completed", "stopped", "failed", "interrupted"]
 ACTIVE: tuple[Active, ...] = get_args(Active)
 
-_LOADING_SECONDS = 300  # a busy machine has been seen to take a minute until a worker has its lock
-_STARTING_SECONDS = 60  # a worker that has not taken its lock by then will not
+_LOADING_SECONDS = 300  # on a busy machine a worker was seen to take a minute to acquire its lock
+_STARTING_SECONDS = 60  # a worker without its lock by then won't come
 _LOCK_SECONDS = 10
-# A run's file holds every setting: one that is missing did not exist when the run began, and was then as good as this.
+# A run's file holds every setting; one missing was introduced later, and older runs behaved as with this value.
 _BEFORE = {"state_reset": 0.0}
 _SHOWN_CHARS = 400
 _TAIL_BYTES = 8192  # a last record (finished, failed) is far shorter
 
 
 class Extension(BaseModel):
-    """For how much longer a run goes on than it was planned to, from where it stands; 0 sets no limit."""
+    """An extension of a run beyond its plan, counted from where it stands; 0 sets no limit."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
     minutes: float = Field(0.0, ge=0, le=10**5)
     passes: float = Field(0.0, ge=0, le=10**6)
     steps: int = Field(0, ge=0, le=10**9)
-    learning_rate: float | None = Field(None, gt=0, le=1)  # at the peak of the added part
+    learning_rate: float | None = Field(None, gt=0, le=1)  # the peak of the extension
     lr_schedule: Schedule | None = None
 
 
@@ -68,15 +68,15 @@ class QueueTicket(BaseModel):
     """A place in the queue."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-    drawn: int = Field(default_factory=time.time_ns, ge=0, lt=2**63)  # the smallest is next
-    started_at: float | None = Field(None, ge=0, le=10**11)  # seconds since 1970, when its worker was started
+    drawn: int = Field(default_factory=time.time_ns, ge=0, lt=2**63)  # the smallest number is next
+    started_at: float | None = Field(None, ge=0, le=10**11)  # when its worker was started, in seconds since 1970
 
 
 class ParentModel(BaseModel):
-    """The model that a run begins from."""
+    """The model that a run starts from."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
-    name: str = Field(max_length=255)  # of a folder or a file
+    name: str = Field(max_length=255)  # of its directory or file
     sha256: str = Field(max_length=64)  # of its file
 
 
@@ -85,13 +85,13 @@ _EXTENSIONS: TypeAdapter[tuple[Extension, ...]] = TypeAdapter(tuple[Extension, .
 
 @dataclass(frozen=True)
 class RunDir:
-    """One run's folder."""
+    """One run's directory."""
 
     path: Path
 
     @property
     def name(self) -> str:
-        """The run's name: its folder's."""
+        """The run's name, which is its directory's."""
         return self.path.name
 
     @property
@@ -111,31 +111,31 @@ class RunDir:
 
     @property
     def log_file(self) -> Path:
-        """The output of a worker that the manager started."""
+        """The output of a worker started by the manager."""
         return self.path / "worker.log"
 
     @property
     def job_file(self) -> Path:
-        """The id of the torchrun job that made the run, if one did."""
+        """The id of the torchrun job that created the run, if any."""
         return self.path / "job"
 
     @property
     def state_file(self) -> Path:
-        """Everything needed to continue."""
+        """The saved training state, from which the run resumes."""
         return self.path / "last" / "training_state.safetensors"
 
     @property
     def exists(self) -> bool:
-        """Whether this is a run (and not, say, a model someone copied here)."""
+        """Whether this is a run and not, say, a copied model."""
         return self.settings_file.is_file()
 
     @property
     def unprepared_file(self) -> Path:
-        """There until the run's settings are."""
+        """A marker that exists until the run's settings are written."""
         return self.path / ".unprepared"
 
     def created_at(self) -> float:
-        """Return when the run was created, in seconds since 1970; 0 where there is none, or it can't be read."""
+        """Return the run's time of creation, in seconds since 1970; 0 if this is not a run or can't be read."""
         try:
             return self.settings_file.stat().st_mtime
         except OSError:
@@ -152,44 +152,44 @@ class RunDir:
             raise RunError(f"the settings of run {self.name} can't be read ({what}); start it anew.") from None
 
     def save_settings(self, settings: Settings) -> None:
-        """Publish the run's settings."""
+        """Write the run's settings."""
         atomic_write_text(self.settings_file, json.dumps(settings.flat(), indent=2, ensure_ascii=False) + "\n")
 
     def lock(self) -> Lock:
-        """Return the lock that a living worker holds; its timeout outlasts anyone who only checks it."""
+        """Return the lock that its live worker holds; the timeout outlasts concurrent checks of the lock."""
         return open_lock(self.path / "run.lock", _LOCK_SECONDS)
 
     @property
     def label(self) -> str:
-        """The name of the run that people see."""
+        """The run's display name."""
         return self._read_text("label.txt") or self.name
 
     @property
     def owner(self) -> str:
-        """The hash of the token of whoever started it; empty where nobody said."""
+        """The hash of the owner's token; empty if the run has no owner."""
         return self._read_text("owner")
 
     def _read_text(self, file: str) -> str:
         try:
-            said = read_small(self.path / file, _SHOWN_CHARS).decode("utf-8").strip()
+            text = read_small(self.path / file, _SHOWN_CHARS).decode("utf-8").strip()
         except (OSError, ValueError):
             return ""
-        return printable(said)
+        return printable(text)
 
     @property
     def parent_file(self) -> Path:
-        """A copy of the model that the run began from."""
+        """The copy of the model that the run started from."""
         return self.path / "parent.safetensors"
 
     def parent(self) -> ParentModel | None:
-        """Return the model that the run began from, if it did."""
+        """Return the model that the run started from, or `None`."""
         try:
             return parse_as(ParentModel, read_small(self.path / "parent.json"))
         except (OSError, ValueError):
             return None
 
     def save_parent(self, model: Path, name: str) -> None:
-        """Copy the model that the run shall begin from; raises `RunError` if it can't be read."""
+        """Copy the model to start from into the directory; raise `RunError` if it can't be read."""
         try:
             with atomic_write(self.parent_file) as temporary:
                 shutil.copyfile(model, temporary)
@@ -205,11 +205,11 @@ class RunDir:
 
     @property
     def extensions_file(self) -> Path:
-        """The extensions of the run."""
+        """The run's extensions, one JSON array."""
         return self.path / "more.json"
 
     def extensions(self) -> tuple[Extension, ...]:
-        """Read the extensions of the run in order; raise `RunError` if they can't be read."""
+        """Return the run's extensions, oldest first; raise `RunError` if they can't be read."""
         try:
             return _EXTENSIONS.validate_python(parse_json(read_small(self.extensions_file)))
         except FileNotFoundError:
@@ -218,17 +218,17 @@ class RunDir:
             raise RunError(f"how run {self.name} was extended can't be read; start from its model instead.") from None
 
     def save_extensions(self, more: Iterable[Extension]) -> None:
-        """Publish how the run was extended."""
+        """Write the run's extensions."""
         atomic_write_text(self.extensions_file, _EXTENSIONS.dump_json(tuple(more)).decode())
 
     @property
     def has_state(self) -> bool:
-        """Whether the run can go on from where it was."""
+        """Whether there is a saved state to resume from."""
         return self.state_file.is_file()
 
     @property
     def live_model(self) -> Path:
-        """The model as it was last saved, while the run goes on."""
+        """The latest saved model, while the run goes on."""
         return self.state_file.parent / "model.safetensors"
 
     def log_tail(self, max_chars: int = 4000) -> str:
@@ -237,7 +237,7 @@ class RunDir:
             text = self.log_file.read_bytes()[-4 * max_chars :].decode("utf-8", "replace")
         except OSError:
             return ""
-        text = text.replace(str(self.path.parent.resolve()), "/...")  # it may hold spaces
+        text = text.replace(str(self.path.parent.resolve()), "/...")  # a path with spaces escapes `without_places`
         return without_places(text)[-max_chars:]
 
     def is_alive(self) -> bool:
@@ -246,35 +246,35 @@ class RunDir:
 
     @property
     def mailbox(self) -> Mailbox:
-        """The files through which the worker is asked and answers."""
+        """The channel for requests to the worker and its answers."""
         return Mailbox(self.path)
 
     def control(self) -> Control:
-        """Read what the run is asked to do."""
+        """Return the requests to the run."""
         return self.mailbox.control()
 
     def worker_status(self) -> WorkerStatus:
-        """Read what its worker has heard and done of it."""
+        """Return the worker's answer to them."""
         return self.mailbox.worker_status()
 
     def request(self, control: Control) -> None:
-        """Replace what the run is asked to do; raises `RunError` if that can't be written."""
+        """Replace the requests to the run; raise `RunError` if they can't be written."""
         try:
             self.mailbox.write_request(control)
         except OSError as error:
             raise RunError(f"run {self.name} can't be asked anything ({error.strerror}); check its folder.") from None
 
     def clear_requests(self) -> None:
-        """Forget what the run was asked: it has been done, or whoever starts it again does not want it any more."""
+        """Delete the requests to the run, which are done or obsolete."""
         self.mailbox.clear()
 
     @property
     def ticket_file(self) -> Path:
-        """There while the run waits for its turn, or for its worker to take its lock."""
+        """The queue ticket, which exists until the run's worker has its lock."""
         return self.path / "queued.json"
 
     def ticket(self) -> QueueTicket | None:
-        """Return the run's place in the queue, if it waits; one whose worker did not come counts no longer."""
+        """Return the queue ticket, or `None` if there is none or its worker failed to appear in time."""
         try:
             ticket = parse_as(QueueTicket, read_small(self.ticket_file))
         except (OSError, ValueError):
@@ -283,12 +283,12 @@ class RunDir:
         return None if is_late else ticket
 
     def save_ticket(self, ticket: QueueTicket) -> None:
-        """Publish the run's place in the queue."""
+        """Write the queue ticket."""
         atomic_write_text(self.ticket_file, ticket.model_dump_json())
 
     def status(self) -> Status:
-        """Derive the status from lock, ticket and last record."""
-        ticket = self.ticket()  # looked up before the lock: its worker takes that first
+        """Return the status, derived from lock, ticket and last record."""
+        ticket = self.ticket()  # read before the lock: the worker acquires the lock before it deletes the ticket
         if self.is_alive():
             answer = self.worker_status()
             if answer.is_halted:
@@ -304,7 +304,7 @@ class RunDir:
         if isinstance(last, Failed):
             return "failed"
         if not self.events_file.exists() and self.control().stop:
-            return "stopped"  # taken out of the queue before it began
+            return "stopped"  # dequeued before it began
         return "starting" if self._is_starting() else "interrupted"
 
     def problem(self) -> str:
@@ -313,14 +313,14 @@ class RunDir:
         return last.message if isinstance(last, Failed) else ""
 
     def is_completed(self) -> bool:
-        """Return whether the run reached its planned end and there is nothing left to do."""
+        """Return whether the run reached its planned end, with no extension left to train."""
         last = self._last_record()
         return isinstance(last, Finished) and last.reason == "completed" and last.num_parts > len(self.extensions())
 
     def _is_starting(self) -> bool:
         try:
             is_new = time.time() - self.settings_file.stat().st_mtime < _STARTING_SECONDS
-            # the worker of a manager has a ticket instead, and a log
+            # a manager's worker has a ticket and a log instead
             return is_new and not self.events_file.exists() and not self.log_file.exists()
         except OSError:
             return False

@@ -1,4 +1,4 @@
-"""One worker's way through one run: it trains, records, saves, heeds requests, and measures the model in the end."""
+"""The training session of one worker: training, records, saves, requests, and the final measurement."""
 
 import contextlib
 import time
@@ -42,18 +42,18 @@ from charlstm.training import build_provenance, describe_hardware, with_validati
 from charlstm.training.clock import looking_at
 from charlstm.training.distributed import World
 
-_LOOK_SECONDS = 0.1  # between two looks at control.json
-_FIRST_SAVE_SECONDS = 3.0  # a run cut off early is not begun anew
-_SAVE_SHARE = 0.01  # of the time may go into saving
-_State = tuple[dict[str, Tensor], dict[str, Any]]  # what a trainer continues from
+_LOOK_SECONDS = 0.1  # between two reads of control.json
+_FIRST_SAVE_SECONDS = 3.0  # so that a run killed early need not restart from nothing
+_SAVE_SHARE = 0.01  # of the time, at most, is spent saving
+_State = tuple[dict[str, Tensor], dict[str, Any]]  # tensors and facts that a trainer continues from
 
 
 class _Halt(Exception):
-    """A stop was asked for amid a report, which need not be awaited: the state knows what is left of it."""
+    """Raised to stop amid a report, which need not finish: the saved state knows what is left of it."""
 
 
 class TrainingSession:
-    """One worker's way through one run."""
+    """The work of one worker on one run."""
 
     def __init__(
         self,
@@ -61,11 +61,12 @@ class TrainingSession:
         plan: RunPlan,
         corpus: Corpus,
         log: EventWriter,
-        ear: RequestListener,
+        listener: RequestListener,
         world: World,
         report: Report | None,
     ) -> None:
-        self.folder, self.plan, self.corpus, self.log, self.ear, self.world = folder, plan, corpus, log, ear, world
+        self.folder, self.plan, self.corpus, self.log = folder, plan, corpus, log
+        self.listener, self.world = listener, world
         self.record = log.append
         self.split, self.trainer, self.new_characters = build_trainer(
             folder, plan.effective_settings, corpus, world, report
@@ -74,17 +75,17 @@ class TrainingSession:
         self.evaluated: Evaluated | None = None
         self.sampled_step: int | None = None
         self.last_save = time.monotonic()
-        self.asked_factor, self.saved_for = 1.0, 0  # the factor asked for last, and the request to save done last
+        self.asked_factor, self.saved_for = 1.0, 0  # the last requested rate factor; the last fulfilled save request
         self.cause: SaveReason | None = None  # of the next save
         self.is_signalled: Callable[[], bool] = lambda: False
-        self.time = TimeHeld(lambda: self.trainer.elapsed_seconds, lambda: self.ear.poll(_LOOK_SECONDS).stop)
+        self.time = TimeHeld(lambda: self.trainer.elapsed_seconds, lambda: self.listener.poll(_LOOK_SECONDS).stop)
 
     def save_no_sooner_than(self, seconds: float) -> None:
-        """Set the seconds between two saves, more where a save is slow, less before the first."""
+        """Set the minimum interval between saves, which slow saves lengthen; the first save comes sooner."""
         self.shortest_wait, self.save_seconds = seconds, min(seconds, _FIRST_SAVE_SECONDS)
 
     def run(self) -> Finished:
-        """Start or resume, train, and finish."""
+        """Start or resume the run, train it, and return its last record."""
         if self.folder.state_file.exists():
             self._resume()
         else:
@@ -122,7 +123,7 @@ class TrainingSession:
         self.world.broadcast_state(tensors, facts)
         self.trainer.load_state_dict(tensors, facts)
         self.asked_factor = self.trainer.course.asked_factor
-        self.ear.answer(rate_factor=self.asked_factor, saved_step=self.trainer.step)
+        self.listener.answer(rate_factor=self.asked_factor, saved_step=self.trainer.step)
         self.record(Resumed(started_at=_now(), **self._position()))
         if begin_extension(self.trainer, self.plan.num_parts):
             self.record(self.plan.extension_event(self._position()))
@@ -132,7 +133,7 @@ class TrainingSession:
         return {"step": trainer.step, "elapsed_seconds": trainer.elapsed_seconds, "num_passes": trainer.num_passes}
 
     def _train(self) -> bool:
-        """Work the trainer's events off; returns whether the run was stopped before its planned end."""
+        """Process the trainer's events; return whether the run was stopped before its planned end."""
         if self.world.size == 1:
             self.trainer.on_tick = self._on_tick
         with contextlib.suppress(_Halt):
@@ -147,12 +148,12 @@ class TrainingSession:
                     elif isinstance(event, Sampled):
                         self.sampled_step = event.step
                     elif isinstance(event, RolledBack):
-                        self.evaluated = self.sampled_step = None  # of a step that no longer counts
+                        self.evaluated = self.sampled_step = None  # they belonged to a discarded step
         self.trainer.on_tick = lambda: None
         return self.trainer.fraction < 1
 
     def _should_stop(self) -> bool:
-        """Handle requests after a step, save if it is time, and return whether to stop, the same in all processes."""
+        """Handle requests and due saves after a step, the same one in every process; return whether to stop."""
         self._handle_requests(_LOOK_SECONDS)
         is_due = time.monotonic() - self.last_save > self.save_seconds
         stop, save = self.trainer.agree_on(self._stop_requested(), is_due or self.cause is not None)
@@ -161,7 +162,7 @@ class TrainingSession:
         return stop or (self.world.size == 1 and self._stop_requested())
 
     def _on_tick(self) -> None:
-        """Handle requests during a validation or a sample, which neither a pause nor a stop must wait for."""
+        """Handle requests amid a validation or sample, so that neither a pause nor a stop has to wait for it."""
         self._handle_requests(_LOOK_SECONDS)
         if self.cause:
             self._save_and_pause()
@@ -169,37 +170,37 @@ class TrainingSession:
             raise _Halt
 
     def _save_and_pause(self) -> None:
-        """Save for the cause there is, and wait if that is a pause."""
-        if self.trainer.step and self.trainer.is_finite():  # from before the first step it may as well begin anew
+        """Save for the pending cause, and wait while a pause is requested."""
+        if self.trainer.step and self.trainer.is_finite():  # before the first step there is nothing to save
             self._save_state(self.cause or "timer")
         self.cause = None
-        if self.ear.control.pause and not self._stop_requested():
+        if self.listener.control.pause and not self._stop_requested():
             self._pause()
-        self.ear.answer(done=self.ear.control.number)
+        self.listener.answer(done=self.listener.control.number)
 
     def _pause(self) -> None:
         self.record(Paused(**self._position()))
-        self.ear.answer(is_paused=True, done=self.ear.control.number)
-        began, began_by_trainer = time.monotonic(), self.trainer.clock()  # which may stand still meanwhile
-        while self.ear.wait().pause and not self._stop_requested():
+        self.listener.answer(is_paused=True, done=self.listener.control.number)
+        began, began_by_trainer = time.monotonic(), self.trainer.clock()  # which may stand still during the pause
+        while self.listener.wait().pause and not self._stop_requested():
             self._handle_requests(0.0)
             if self.time.has_paused(time.monotonic() - began):
                 break
             if self.cause in ("rate", "asked") and self.trainer.step:
                 self._save_state(self.cause)
             self.cause = None
-            self.ear.answer(done=self.ear.control.number)
+            self.listener.answer(done=self.listener.control.number)
         seconds = time.monotonic() - began
         self.time.paused_seconds += seconds
         self.trainer.exclude_pause(self.trainer.clock() - began_by_trainer)
         self.last_save += seconds
-        self.ear.answer(is_paused=False)
+        self.listener.answer(is_paused=False)
         self.record(Continued(paused_seconds=seconds, **self._position()))
 
     def _handle_requests(self, at_most_every: float) -> None:
-        """See what is asked for: sets the learning rate, and the cause to save."""
-        before = self.ear.control
-        control = self.ear.poll(at_most_every)
+        """Poll the requests; set the learning rate and the cause of the next save accordingly."""
+        before = self.listener.control
+        control = self.listener.poll(at_most_every)
         if control is before:
             return
         self._require_folder()
@@ -212,16 +213,16 @@ class TrainingSession:
             planned = self.trainer.next_learning_rate / self.trainer.course.asked_factor
             rates = {"rate_factor": self.asked_factor, "learning_rate": planned * self.asked_factor}
             self.trainer.set_lr_factor(self.asked_factor)
-            self.ear.answer(rate_factor=self.asked_factor)
+            self.listener.answer(rate_factor=self.asked_factor)
             self.record(LearningRateChanged(**rates, **self._position()))
-        if self.cause is None:  # as when a run is to go on that does
-            self.ear.answer(done=control.number)
+        if self.cause is None:  # nothing to do
+            self.listener.answer(done=control.number)
 
     def _stop_requested(self) -> bool:
-        return self.ear.control.stop or self.is_signalled() or self.time.is_over()
+        return self.listener.control.stop or self.is_signalled() or self.time.is_over()
 
     def _require_folder(self) -> None:
-        """Raise if the folder is gone: saving would make it anew without settings and records."""
+        """Raise `RunError` if the directory is gone: saving would recreate it without its settings."""
         if not self.folder.exists:
             raise RunError(f"the folder of run {self.folder.name} is gone, and the run with it; start it anew.")
 
@@ -249,20 +250,20 @@ class TrainingSession:
         self._publish(self.folder.state_file.parent)
         self.last_save = time.monotonic()
         self.record(Saved(cause=cause, **self._position()))
-        self.ear.answer(saved_step=self.trainer.step)
+        self.listener.answer(saved_step=self.trainer.step)
         self.save_seconds = max(self.shortest_wait, (self.last_save - began) / _SAVE_SHARE)
 
     def _halt(self, cause: SaveReason) -> None:
-        """Save after the last step, before anything is measured, so that nobody waits for that."""
+        """End training and save before the final measurement, so that the save need not wait for it."""
         self.time.begin_measuring()
         self.ended: _State | None = None
-        if self.trainer.step and self.trainer.is_finite():  # broken weights that no report has met are not for keeping
+        if self.trainer.step and self.trainer.is_finite():  # don't save broken weights that no report has caught
             self.ended = self._state()
             self._save_state(cause, self.ended)
-        self.ear.answer(is_halted=True)
+        self.listener.answer(is_halted=True)
 
     def _report_final_step(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Validate and sample the final step, and save a state that records both."""
+        """Validate and sample the last step unless that was done, and save the outcome in the state."""
         step, best = self.trainer.step, facts["best_val_loss"]
         is_validated = self.evaluated is not None and self.evaluated.step == step
         if not is_validated:
@@ -281,7 +282,9 @@ class TrainingSession:
             self.trainer.on_tick = self._on_validation_tick
             with contextlib.suppress(_Halt):
                 self._report_final_step(*self.ended)
-        if self.ended and not (self.folder.path / MODEL_FILE).exists():  # all measuring took too long: what there is
+        if (
+            self.ended and not (self.folder.path / MODEL_FILE).exists()
+        ):  # no validation was finished in time: publish the present weights
             self._publish(self.folder.path)
         val_stateful, val_windows = self._validate_final(is_stopped)
         finished = Finished(
@@ -300,12 +303,12 @@ class TrainingSession:
             raise _Halt
 
     def _validate_final(self, is_stopped: bool) -> tuple[float | None, float | None]:
-        """Return both figures of the best model, measured now if the run has come to its end."""
+        """Return both validation figures of the best model, measured now if the run reached its planned end."""
         if not (self.folder.path / MODEL_FILE).exists():
             return None, None  # stopped before anything was validated
         best = LanguageModel.load(self.folder.path)
         if not is_stopped:
-            with contextlib.suppress(_Halt):  # the figures of the run's own validations stay
+            with contextlib.suppress(_Halt):  # keep the figures measured during the run
                 best = with_validation(best, self.split.validation, self._on_validation_tick)
                 best.save(self.folder.path)
         origin = best.provenance

@@ -1,4 +1,4 @@
-"""What a worker has before the first step: its settings, where they are planned, text, weights and trainer."""
+"""Preparation of a worker before its first step: planned settings, text, weights and trainer."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ from charlstm.training.optim import resolve_device
 
 
 def remove_leftovers(folder: RunDir) -> None:
-    """Remove the run's queue ticket, and what killed workers left half written."""
+    """Remove the run's queue ticket and the temporary files of killed workers."""
     folder.ticket_file.unlink(missing_ok=True)
     for left in (*folder.path.glob(".*.safetensors.*.tmp"), *folder.state_file.parent.glob(".*.tmp")):
         left.unlink(missing_ok=True)
@@ -52,17 +52,17 @@ def build_trainer(
     world: World,
     report: Report | None = None,
 ) -> tuple[Split, Trainer, tuple[str, ...]]:
-    """Build split and trainer; return them and the characters that the model which the run begins from did not know."""
-    begun, seed = None, settings.train.seed
+    """Return text, trainer, and the characters that are new to the run's parent model, if it has one."""
+    start, seed = None, settings.train.seed
     new: tuple[str, ...] = ()
     if folder.parent_file.exists():
         parent = LanguageModel.load(folder.parent_file)
-        begun, new = with_characters(parent, (char for char, _ in corpus.frequencies), settings.model, seed)
-    split = corpus.split(settings.model, settings.train, begun.vocabulary if begun else None, report=report)
+        start, new = with_characters(parent, (char for char, _ in corpus.frequencies), settings.model, seed)
+    split = corpus.split(settings.model, settings.train, start.vocabulary if start else None, report=report)
     check_parameters(num_parameters(settings.model, len(split.vocabulary)))
     if resolve_device(settings.train.device).type == "cpu":
         check_memory(settings, len(split.vocabulary), corpus.num_chars, available_bytes())
-    language_model = begun or LanguageModel.create(split.vocabulary, settings.model, seed)
+    language_model = start or LanguageModel.create(split.vocabulary, settings.model, seed)
     if world.size > 1:
         trainer: Trainer = DistributedTrainer(language_model, split, settings.train, world=world)
     else:
@@ -71,7 +71,7 @@ def build_trainer(
 
 
 def begin_extension(trainer: Trainer, num_parts: int) -> bool:
-    """Begin the extension that was added since the run was saved, if one was; return whether it was."""
+    """Begin an extension added since the run was saved, if any; return whether there was one."""
     is_extended = trainer.course.num_parts < num_parts
     if is_extended:
         trainer.begin_extension(num_parts)
@@ -79,7 +79,7 @@ def begin_extension(trainer: Trainer, num_parts: int) -> bool:
 
 
 def resolve_autotune(folder: RunDir, plan: RunPlan, corpus: Corpus) -> tuple[RunPlan, tuple[str, ...]]:
-    """Choose the settings of a run that leaves them open and save them, so that it resumes alike; add a note on it."""
+    """Choose the settings that a run leaves open and save them for when it resumes; return the plan and a note."""
     if plan.settings.train.plan == "off":
         return plan, ()
     settings, note = autotune(plan.settings, corpus)
@@ -97,7 +97,7 @@ _OUT_OF_MEMORY = (
 
 
 def check_text_is_the_same(corpus: Corpus, facts: Mapping[str, Any]) -> None:
-    """Raise `CorpusError` unless `corpus` is what the run with these saved facts began with."""
+    """Raise `CorpusError` unless `corpus` is the text that these facts of a saved state name."""
     if facts.get("corpus_sha256") != corpus.sha256:
         raise CorpusError(
             f"{corpus.name} is not the text this run began with; bring that text back, name its new place with "
@@ -106,7 +106,7 @@ def check_text_is_the_same(corpus: Corpus, facts: Mapping[str, Any]) -> None:
 
 
 def describe_error(error: Exception, folder: RunDir) -> str:
-    """Describe an error for the records: one sentence, without the path of the checkpoints folder."""
+    """Return the error as one sentence for the records, without the path of the checkpoints directory."""
     if isinstance(error, OSError):
         return describe_write_error(error)
     if is_out_of_memory(error):
@@ -117,19 +117,19 @@ def describe_error(error: Exception, folder: RunDir) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out: PyTorch has a class for that on GPUs only, and words elsewhere."""
-    said = str(error).lower()
-    is_torchs = isinstance(error, RuntimeError) and any(words in said for words in _OUT_OF_MEMORY)
+    """Return whether memory ran out; off the GPU, PyTorch says so only in the message of a `RuntimeError`."""
+    message = str(error).lower()
+    is_torchs = isinstance(error, RuntimeError) and any(words in message for words in _OUT_OF_MEMORY)
     return isinstance(error, MemoryError) or is_torchs
 
 
 def describe_write_error(error: OSError) -> str:
-    """Describe, in a sentence, why the run's folder can't be written."""
+    """Return the message for a run directory that can't be written."""
     return f"the run's folder can't be written ({error.strerror or error}); free it up and resume the run."
 
 
 def load_corpus(folder: RunDir, settings: Settings, report: Report | None = None) -> Corpus:
-    """Open the text that a run learns from: its own copy, or the corpus of its settings."""
+    """Open the run's training text: its own copy, or the corpus in its settings."""
     train = settings.train
     if folder.corpus_file.exists():
         return open_file(folder.corpus_file, "utf-8", name=train.corpus, report=report)
@@ -138,7 +138,7 @@ def load_corpus(folder: RunDir, settings: Settings, report: Report | None = None
 
 
 def moved_text(folder: RunDir, place: str, report: Report | None = None) -> Corpus:
-    """Open the text of a run from the file or corpus `place`, which the run's settings name from then on.
+    """Open the run's text at its new location `place`, a file or corpus, and save that in the run's settings.
 
     Raises `CorpusError` unless it is the text that the run began with.
     """
@@ -151,7 +151,7 @@ def moved_text(folder: RunDir, place: str, report: Report | None = None) -> Corp
 
 
 def check_before_resuming(folder: RunDir) -> None:
-    """Raise `CorpusError` where a page can tell soon that a run can't go on; of a large text its worker finds out."""
+    """Raise `CorpusError` if the text is missing or changed; a large text is compared by the worker, not here."""
     settings = folder.settings()
     require_text(folder, settings.train.corpus)
     place = folder.corpus_file if folder.corpus_file.exists() else Path(settings.train.corpus)
@@ -169,7 +169,7 @@ _LAST_IN_LINE = 19  # as `nice` counts
 
 
 class BaselineThread:
-    """Records `Baselines` once in a run's life; what is not found when the block ends is left for the next worker."""
+    """A context manager whose thread records `Baselines` once per run; if cut short, the next worker starts over."""
 
     def __init__(self, folder: RunDir, split: Split, log: EventWriter) -> None:
         self._split, self._log = split, log
@@ -188,15 +188,15 @@ class BaselineThread:
         self.wait()
 
     def wait(self, is_wanted: Callable[[], bool] = lambda: True) -> None:
-        """Wait until the baselines are found, or not wanted any more."""
+        """Wait until the baselines are recorded or no longer wanted."""
         while self._thread and self._thread.is_alive() and is_wanted():
             self._thread.join(_LOOK_SECONDS)
 
     def _find(self) -> None:
-        if sys.platform == "linux":  # where a thread has a priority of its own
+        if sys.platform == "linux":  # only there has a thread its own priority
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LAST_IN_LINE)
         began = time.monotonic()
-        with contextlib.suppress(Cancelled, OSError):  # a disk that is full is met by the thread that trains
+        with contextlib.suppress(Cancelled, OSError):  # the training thread reports a full disk
             found = compute_baselines(self._split, lambda: not self._is_over.is_set())
             self._log.append(Baselines(step=0, seconds=round(time.monotonic() - began, 2), **found._asdict()))

@@ -1,4 +1,4 @@
-"""The folder of runs: names, creation, and the list of what is there. Starts without torch."""
+"""The directory of runs: naming, creation and listing. Imports no torch."""
 
 import re
 import shutil
@@ -15,20 +15,20 @@ _RESERVED = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]", re.IGNORECASE)  # l
 
 
 class RunStore:
-    """The folder of runs."""
+    """The directory of runs."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def get(self, name: str) -> RunDir:
-        """Return the run named `name`; raise `RunError` for a name that is none, or is not there."""
+        """Return the run named `name`; raise `RunError` for an invalid or unknown name."""
         folder = RunDir(self.root / (name if name in self._names() else _validate_name(name)))
         if not folder.exists:
             raise RunError(f"there is no run named {name}; see the list of runs.")
         return folder
 
     def find_by_job(self, job: str) -> RunDir | None:
-        """Return the run that this torchrun made before its processes were started anew."""
+        """Return the run that this torchrun job created before its processes were restarted, or `None`."""
         made = (folder for folder in self.run_dirs() if folder.job_file.is_file() and folder.exists)
         return next((folder for folder in made if folder.job_file.read_text(encoding="utf-8") == job), None)
 
@@ -40,9 +40,9 @@ class RunStore:
         job: str = "",
         prepare: Callable[[RunDir], None] = lambda _: None,
     ) -> RunDir:
-        """Prepare a run named `name`, with its own copy of `text` if it was pasted or uploaded.
+        """Create a run named `name`, with its own copy of `text` if it was pasted or uploaded.
 
-        `job` is what `of_job` finds it by; `prepare` may add files before anybody sees a run in the folder.
+        `find_by_job` finds it by `job`; `prepare` may add files before the run becomes visible.
         """
         folder = RunDir(self.root / _validate_name(name))
         try:
@@ -61,19 +61,19 @@ class RunStore:
             folder.save_settings(settings)
             folder.unprepared_file.unlink()
         except (OSError, UnicodeError) as error:
-            shutil.rmtree(folder.path, ignore_errors=True)  # or it would keep the name, and no list would show it
-            raise RunError(f"run {name} can't be prepared ({error}); free up its folder.") from None
-        except CharLSTMError:  # from the text, which may be a file that is read only now
+            shutil.rmtree(folder.path, ignore_errors=True)  # or it would block the name without being listed
+            raise RunError(f"run {name} can't be prepared ({error}); check its folder.") from None
+        except CharLSTMError:  # from the text, which may be an iterator over a file
             shutil.rmtree(folder.path, ignore_errors=True)
             raise
         return folder
 
     def is_free(self, name: str) -> bool:
-        """Return whether neither a run nor a model is called `name`; raise `RunError` for an invalid name."""
+        """Return whether no run or model is called `name`; raise `RunError` for an invalid name."""
         return not (self.root / _validate_name(name)).exists()
 
     def free_name(self, wish: str) -> str:
-        """Make `wish` a valid name that is not taken, with a number behind it if need be."""
+        """Return an unused name like `wish`: reduced to plain characters, with a number appended if needed."""
         plain = re.sub(r"[^A-Za-z0-9_-]+", "-", wish).strip("-_")[:48] or "run"
         plain = f"{plain}-run" if _RESERVED.fullmatch(plain) else plain
         name, number = plain, 1
@@ -83,13 +83,13 @@ class RunStore:
         return name
 
     def run_dirs(self) -> list[RunDir]:
-        """Return all runs, the newest first."""
+        """Return all runs, newest first."""
         runs = [RunDir(self.root / name) for name in self._names()]
         dated = [(run.created_at(), run.name, run) for run in runs]
         return [run for begun_at, _, run in sorted(dated, key=lambda row: row[:2], reverse=True) if begun_at]
 
     def _names(self) -> list[str]:
-        """List names of what may be runs, also those of a file manager, such as `novel (copy)`."""
+        """Return the names of possible runs, with those invalid for a new run: a file manager makes `novel (copy)`."""
         if not self.root.exists():
             return []
         try:
@@ -99,7 +99,7 @@ class RunStore:
 
 
 def _validate_name(name: str) -> str:
-    """Raise `RunError` for an invalid name; Windows has no folder named after a device or ending in a dot."""
+    """Return a valid `name`; Windows forbids device names, whatever their ending, and a dot at the end."""
     if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name.split(".")[0]) or name.endswith("."):
         raise RunError(
             f"{name[:80]!r} is no name for a run; use up to 64 letters, digits, dots, dashes and underscores, "

@@ -1,7 +1,7 @@
-"""The one place where trainer, files and control meet: it works a run's folder through to the end.
+"""The worker: trains the run in a directory to its end, connecting trainer, files and control.
 
-Runs in the process that a person's `charlstm train` or `charlstm resume` started, and is the folder's only writer.
-Where torchrun started several, the first of them does the work, and the others `run_helper_rank`.
+Runs in the process of `charlstm train` or `charlstm resume`, and is the directory's only writer. Under torchrun, rank 0
+calls `run_training` and the other ranks `run_helper_rank`.
 """
 
 import contextlib
@@ -48,14 +48,14 @@ def run_training(
     save_seconds: float = _SAVE_SECONDS,
     world: World = SINGLE_PROCESS,
 ) -> Finished:
-    """Train the run in `folder` from where it stands to its end, and return its last record.
+    """Train the run in `folder` from its saved state to its end, and return its last record.
 
-    `on_record` sees each record after it is written; `report` follows a download, or the reading of a large text;
-    `save_seconds` lie between two saves of the
-    training state, or more where a save is slow. Ctrl-C, SIGTERM and SIGHUP save first. Of a `world` of several
-    processes the first one calls this, the others `run_helper_rank`.
-    Raises `RunError` if another process works on it or it has completed, and, after recording it, whatever ends the
-    run early. What keeps a run that has something saved from going on at all is not recorded: it stays what it is.
+    `on_record` is called with each record after it is written; `report` receives the progress of a download, or of
+    reading a large text; `save_seconds` is the interval between saves of the training state, lengthened if saving is
+    slow. Ctrl-C, SIGTERM and SIGHUP save first. In a `world` of several processes rank 0 calls this, the others
+    `run_helper_rank`. Raises `RunError` if another process works on the run or it has completed, and re-raises, after
+    recording it, any error that ends the run early. An error that keeps a run with a saved state from resuming at all
+    is not recorded: the run's status stays as it was.
     """
     limit_torch_threads()
     try:
@@ -66,25 +66,25 @@ def run_training(
         raise RunError(describe_write_error(error)) from None
     with held, EventWriter(folder.events_file, on_record) as log, contextlib.ExitStack() as until_recorded:
         remove_leftovers(folder)
-        if folder.is_completed():  # a record of this refusal would make a failed run of it
+        if folder.is_completed():  # recording this error would mark the run as failed
             raise RunError(f"run {folder.name} has reached its planned end; give it more with --more-minutes.")
         try:
-            with RequestListener(folder.mailbox) as ear:
+            with RequestListener(folder.mailbox) as listener:
                 plan = RunPlan.load(folder)
                 with world.rank_zero_first():
                     corpus = corpus or load_corpus(folder, plan.settings, report)
                     plan, notes = resolve_autotune(folder, plan, corpus)
                 world.broadcast_object({"settings": plan.effective_settings.flat(), "num_parts": plan.num_parts})
                 with world.rank_zero_first():
-                    session = TrainingSession(folder, plan, corpus, log, ear, world, report)
+                    session = TrainingSession(folder, plan, corpus, log, listener, world, report)
                 session.notes += notes
                 session.save_no_sooner_than(save_seconds)
-                # Not taken back before an error is recorded: torchrun ends the first process once it misses another.
+                # Kept until an error is recorded: torchrun terminates rank 0 once another rank is gone.
                 session.is_signalled = until_recorded.enter_context(stop_signals())
                 return session.run()
         except Exception as error:
             if log.num_appended or not folder.has_state:
-                with contextlib.suppress(OSError):  # what keeps the run from writing may keep this record out too
+                with contextlib.suppress(OSError):  # whatever blocked writing may block this record too
                     log.append(Failed(step=log.step, message=describe_error(error, folder)))
             if isinstance(error, OSError) or is_out_of_memory(error):
                 raise RunError(describe_error(error, folder)) from error
@@ -92,13 +92,13 @@ def run_training(
 
 
 def run_helper_rank(folder: RunDir, opened: Callable[[], Corpus], world: World) -> None:
-    """Take this process's share of every step of a run that the first process of `world` works through.
+    """Compute this process's share of every step of a run that rank 0 of `world` drives.
 
-    Nothing is written or said. Raises `DistributedError` when another process ends early.
+    Writes and prints nothing. Raises `DistributedError` if another process ends early.
     """
     with world.rank_zero_first():
         corpus = opened()
-    plan = world.broadcast_object(None)  # as rank 0 has read and resolved it
+    plan = world.broadcast_object(None)  # as read and resolved by rank 0
     with world.rank_zero_first():
         _, trainer, _ = build_trainer(folder, Settings.from_flat(plan["settings"]), corpus, world)
     tensors, facts = world.broadcast_state()

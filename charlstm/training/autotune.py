@@ -1,8 +1,8 @@
-"""`plan`: what to train in the minutes given, from this text, on this machine.
+"""Automatic choice of settings (`plan`) for the given minutes, text and machine.
 
-A probe of a second or two measures how fast this machine learns. From that follow the size (more time pays for a larger
-network), how often the text will be read, and with that how much has to be dropped so that it is not learned by heart.
-The figures behind the rules stand in docs/results.md, "What helped and what did not".
+A probe of a second or two measures the training throughput. It determines the model size (more time pays for a larger
+network) and the number of passes over the text, which in turn determines the regularization against overfitting.
+docs/results.md, "What helped and what did not", has the figures behind the rules.
 """
 
 import time
@@ -22,9 +22,9 @@ _MOST_PASSES = 60  # *assumed*: beyond, a schedule as long as that would only le
 
 
 def autotune(settings: Settings, corpus: Corpus) -> tuple[Settings, str]:
-    """Choose size, batch, rates and dropout; return the settings and a sentence that says so.
+    """Return `settings` with size, batch, rates and dropout chosen, and a sentence that reports the choice.
 
-    Raises `CorpusError` if the text is too short for any of it.
+    Raises `CorpusError` if the text is too short.
     """
     rate, num_train_chars = measure_throughput(settings, corpus)
     minutes = settings.train.max_minutes
@@ -42,7 +42,7 @@ def _early(chosen: dict[str, float | int]) -> str:
 
 
 def choose_settings(minutes: float, rate: float, num_train_chars: int) -> dict[str, float | int]:
-    """Choose settings for `minutes` on a machine that learns `rate` characters per second at 1 x 384."""
+    """Return settings for `minutes` on a machine that trains on `rate` characters per second at 1 x 384."""
     budget = minutes * rate / _REFERENCE_RATE  # minutes of the reference machine
     largest = (_TIMES_THE_TEXT * num_train_chars / 4) ** 0.5  # a layer has 4 H^2 recurrent weights
     hidden_size = _rounded(min(320 * budget**0.3, largest, 1024))
@@ -67,12 +67,12 @@ def _rounded(size: float) -> int:
 
 
 def _batch_size(hidden_size: int, num_train_chars: int) -> int:
-    """Choose many small updates while there is little time; a short text can't be cut into many streams."""
+    """Return the batch size: small for many updates in little time; a short text can't be cut into many streams."""
     return max(1, min(8 if hidden_size < 512 else 16, num_train_chars // 256))
 
 
 def _against_overfitting(num_passes: float) -> dict[str, float]:
-    """Choose dropout by the number of passes: what is read often must be made hard to memorize."""
+    """Return regularization that grows with the number of passes over the text."""
     if num_passes < 5:
         return {"dropout": 0.0, "weight_dropout": 0.0, "weight_decay": 0.05, "weight_average": 0.0}
     if num_passes < 8:
@@ -83,7 +83,7 @@ def _against_overfitting(num_passes: float) -> dict[str, float]:
 
 
 def measure_throughput(settings: Settings, corpus: Corpus) -> tuple[float, int]:
-    """Measure the characters per second that this machine learns at 1 x 384; return them and the length of the text."""
+    """Return the characters per second of training at 1 x 384 on this machine, and the size of the training text."""
     flat = {**settings.flat(), **_PROBED, "plan": "off", "max_steps": 10**9, "max_minutes": 0.0, "max_passes": 0.0}
     split = corpus.split(settings.model, settings.train.model_copy(update={"batch_size": 1}))
     probe = Settings.from_flat({**flat, "batch_size": max(1, min(8, len(split.train) - 1))})

@@ -1,8 +1,8 @@
-"""The clock of training: it stands still while the process is suspended (Ctrl-Z, a machine that sleeps).
+"""The training clock, which stops while the process is suspended (Ctrl-Z, a sleeping machine).
 
-A suspended process uses no processor time, and one that is merely slow, because its machine is busy, uses as much as
-ever. So a gap between two looks that is far longer than its processor time has usually taken here counts as that long.
-What waits for nothing but a disk for many seconds counts no longer either.
+A suspended process uses no processor time; one slowed by a busy machine uses as much as ever. So a gap between two
+readings that is far longer than its processor time usually takes counts only as long as usual. A wait of many seconds
+for nothing but a disk is shortened in the same way.
 """
 
 import contextlib
@@ -10,17 +10,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-_NOTICED_SECONDS = 5.0  # shorter gaps count as they are
+_NOTICED_SECONDS = 5.0  # shorter gaps count in full
 _FAR_LONGER = 3.0
-_USUAL_SHARE = 0.2  # processor time per second before anything was seen: of a machine as busy as may be
+_USUAL_SHARE = 0.2  # initial processor time per second: that of a very busy machine
 _REMEMBERED_SECONDS = 20.0
 _LOOK_SECONDS = 0.25
 
 
 class AwakeClock:
-    """Seconds, as `clock` gives them, without those for which the process was suspended.
+    """A clock that returns the seconds of `clock` without those for which the process was suspended.
 
-    `processor` gives the processor time that the process has used.
+    `processor` returns the processor time used by the process.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class AwakeClock:
         self._seen_seconds, self._seen_used = 1.0, _USUAL_SHARE
 
     def __call__(self) -> float:
-        """Return the seconds since a fixed moment."""
+        """Return the seconds since an arbitrary moment."""
         with self._looking:
             return self._look()
 

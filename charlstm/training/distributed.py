@@ -1,7 +1,7 @@
-"""Several processes that train as one: `torchrun --nproc-per-node 2 -m charlstm train ...`.
+"""Data-parallel training: `torchrun --nproc-per-node 2 -m charlstm train ...`.
 
-Each process trains on some of the streams, and the gradients are added up, so that all make the same step. Rank 0 also
-writes, validates and reports. The only module that knows `torch.distributed`, which a single process never loads.
+Each process trains on its share of the streams, and an all-reduce sums the gradients, so that all take the same step.
+Rank 0 also writes, validates and reports. Only this module uses `torch.distributed`; a single process never loads it.
 """
 
 import contextlib
@@ -32,23 +32,23 @@ from charlstm.language_model import LanguageModel
 from charlstm.model import State
 from charlstm.training.trainer import Trainer
 
-# The others wait while the first one validates, samples and saves. Whoever waits in vain is told at once by a closed
-# connection, or ended by torchrun, so nothing depends on this.
+# The other ranks wait while rank 0 validates, samples and saves. If a process dies, a closed connection or torchrun
+# ends the wait at once, so the timeout need not be short.
 _PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes that train together, as one of them sees it; alone, every method does nothing.
+    """The processes that train together, seen from one of them; in a single process every method is a no-op.
 
-    Methods that say *all* must be called by all of them, in the same order. They raise `DistributedError` when a
-    process is no longer there.
+    Methods marked *collective* must be called by all processes in the same order. They raise `DistributedError` if a
+    process is gone.
     """
 
     rank: int = 0
     size: int = 1
-    job: str = ""  # the same for every process of a torchrun, restarted or not; empty without one
-    num_restarts: int = 0  # how often torchrun has started this job's processes anew because one of them died
+    job: str = ""  # the same in every process of a torchrun job, also after restarts; empty without torchrun
+    num_restarts: int = 0  # times that torchrun has restarted the processes because one died
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "World":
@@ -67,11 +67,11 @@ class World:
 
     @property
     def is_rank_zero(self) -> bool:
-        """Whether this process writes, validates and reports."""
+        """Whether this process is rank 0, which writes, validates and reports."""
         return self.rank == 0
 
     def shard(self, num_streams: int) -> slice:
-        """Return the streams of this process, an equal share up to one; raise `ConfigError` if some have none."""
+        """Return this process's streams, shared out evenly; raise `ConfigError` if a process would have none."""
         if self.size > num_streams:
             raise ConfigError(
                 f"{self.size} processes can't share {num_streams} streams; start at most {num_streams}, or raise "
@@ -85,20 +85,20 @@ class World:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Leave the group together; a process with an error leaves at once, which the others notice."""
+        """Leave the world (*collective*), or at once on an error, which the other processes notice."""
         if self.size > 1 and kind is None:
-            with contextlib.suppress(DistributedError):  # all is done
+            with contextlib.suppress(DistributedError):  # the work is done
                 self.barrier()
             torch.distributed.destroy_process_group()
 
     def barrier(self) -> None:
-        """Wait until *all* are here."""
+        """Wait for all processes (*collective*)."""
         if self.size > 1:
             self.all_reduce_sum_([torch.zeros(1, dtype=torch.float32, device="cpu")])
 
     @contextlib.contextmanager
     def rank_zero_first(self) -> Iterator[None]:
-        """Let rank 0 run the block before the others: it downloads or compiles for *all*."""
+        """Run the block (*collective*) in rank 0 first, so that it downloads or compiles for the others."""
         if not self.is_rank_zero:
             self.barrier()
         yield
@@ -107,13 +107,13 @@ class World:
 
     @torch.no_grad()
     def all_reduce_sum_(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each float32 tensor by its sum over *all* processes, the same bits everywhere.
+        """Replace each float32 tensor by its sum over all processes (*collective*), bit-identical everywhere.
 
-        What lies on one device travels in one piece: with small models it is the number of messages that costs.
+        Tensors on one device are sent in one message: with small models the number of messages dominates the cost.
         """
         if self.size == 1:
             return
-        for device in dict.fromkeys(tensor.device for tensor in tensors):  # in the same order everywhere
+        for device in dict.fromkeys(tensor.device for tensor in tensors):  # the same order in all processes
             here = [tensor for tensor in tensors if tensor.device == device]
             bucket = torch.cat([tensor.reshape(-1) for tensor in here])
             with _in_touch():
@@ -124,22 +124,22 @@ class World:
     def broadcast_state(
         self, tensors: Mapping[str, Tensor] | None = None, facts: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Broadcast tensors, which arrive on the CPU, and JSON facts from rank 0 to *all* processes."""
+        """Broadcast rank 0's tensors, received on the CPU, and JSON facts (*collective*)."""
         given = {name: tensor.detach().cpu().contiguous() for name, tensor in (tensors or {}).items()}
         layout = {name: (list(tensor.shape), str(tensor.dtype)) for name, tensor in given.items()}
-        layout, told = self.broadcast_object([layout, dict(facts or {})])
+        layout, received_facts = self.broadcast_object([layout, dict(facts or {})])
         if not self.is_rank_zero:
             types = {name: getattr(torch, dtype.removeprefix("torch.")) for name, (_, dtype) in layout.items()}
             given = {name: torch.empty(shape, dtype=types[name], device="cpu") for name, (shape, _) in layout.items()}
         for tensor in given.values():
             self._broadcast_(tensor)
-        return given, told
+        return given, received_facts
 
     def broadcast_object(self, value: Any) -> Any:
-        """Broadcast a JSON-serialisable value from rank 0 to *all* processes."""
+        """Broadcast rank 0's JSON value (*collective*)."""
         if self.size == 1:
             return value
-        text = bytearray(json.dumps(value).encode())  # not pickled: nothing here is
+        text = bytearray(json.dumps(value).encode())  # JSON rather than pickle, which could run code
         length = torch.tensor([len(text)], device="cpu")
         self._broadcast_(length)
         if self.is_rank_zero:
@@ -159,7 +159,7 @@ SINGLE_PROCESS = World()
 
 
 class DistributedTrainer(Trainer):
-    """A trainer that is one of several processes of `world`."""
+    """A trainer in one of the several processes of `world`."""
 
     def __init__(
         self,
@@ -183,20 +183,20 @@ class DistributedTrainer(Trainer):
     def agree_on(self, stop: bool, save: bool) -> tuple[bool, bool]:
         """Return whether to stop and whether to save after this step.
 
-        Processes hear each other's requests with the next step, so that all heed them after the same one.
+        Requests travel with the next step's gradients, so that all processes act on them after the same step.
         """
-        heard = self._agreed
-        self._requests = stop and not heard[0], save and not heard[1]
-        return heard
+        agreed = self._agreed
+        self._requests = stop and not agreed[0], save and not agreed[1]
+        return agreed
 
     def _own_streams(self) -> slice:
         return self.world.shard(self.config.batch_size)
 
     def _sync(self, nats: Tensor) -> Tensor:
-        """Add up the gradient and `nats`; the requests, and the time on the clock of rank 0, travel in the message."""
+        """Sum the gradient and `nats` over all processes; the same message carries requests and rank 0's time."""
         seconds = self.clock() - self._began if self.world.is_rank_zero else 0.0
         factor, self._next_factor = self._next_factor, 0.0
-        sent = [*self._requests, factor, seconds // 1, seconds % 1]  # one float32 would round a long time
+        sent = [*self._requests, factor, seconds // 1, seconds % 1]  # split, as one float32 would round a long time
         message = torch.tensor(sent, dtype=torch.float32, device="cpu")
         total = nats.clone()
         self.world.all_reduce_sum_([self._gradient, total, message])
@@ -209,7 +209,7 @@ class DistributedTrainer(Trainer):
         self.world.all_reduce_sum_(tensors)
 
     def _measure_time(self) -> None:
-        """Do nothing: the time came with the gradients."""
+        """Do nothing: the time arrived with the gradients."""
 
     def _gather_carried(self, carried: State) -> State:
         whole = self._model.initial_state(self.config.batch_size)

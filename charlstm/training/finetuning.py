@@ -1,4 +1,4 @@
-"""A trained model as the beginning of another run: its sizes stay, characters it does not know are added."""
+"""Fine-tuning: a trained model as the start of a new run, with the same sizes and new characters added."""
 
 from collections.abc import Iterable
 
@@ -12,10 +12,10 @@ from charlstm.vocabulary import Vocabulary
 def with_characters(
     parent: LanguageModel, characters: Iterable[str], config: ModelConfig, seed: int
 ) -> tuple[LanguageModel, tuple[str, ...]]:
-    """Return `parent` with `characters` in its vocabulary, and those of them that it did not know.
+    """Return `parent` with `characters` added to its vocabulary, and those of them that are new.
 
-    What it knows it keeps, at the ids it had. The input vectors of new characters are drawn as in a model that is
-    made anew; at the output each begins as the mean of all others, so it is neither likely nor ruled out.
+    Known characters keep their ids and weights. The input vectors of new ones are initialized as in a new model; their
+    output weights start as the mean of all others, so that they are neither likely nor impossible.
     """
     known = parent.vocabulary.characters
     new = () if parent.vocabulary.level == "bytes" else tuple(sorted(set(characters) - set(known)))
@@ -23,7 +23,7 @@ def with_characters(
     language_model = LanguageModel.create(vocabulary, config, seed)
     tensors = parent.model.state_dict()
     with torch.no_grad():
-        for name, tensor in language_model.model.state_dict().items():  # which are the parameters themselves
+        for name, tensor in language_model.model.state_dict().items():  # shares memory with the parameters
             old = tensors[name]
             tensor[tuple(slice(size) for size in old.shape)] = old
             if new and name.startswith("head."):

@@ -1,7 +1,7 @@
-"""Loss and gradients of one window, written out by hand around the compiled kernel.
+"""Hand-written forward and backward pass of one window, built on the compiled kernel.
 
-Autograd is right for everything else; at the small steps that learn fastest its operations, copies and fresh memory
-take as long as the arithmetic. Shapes: T = time, B = batch, H = hidden size, V = vocabulary size.
+Autograd is used everywhere else; at the small steps that learn fastest, its operations, copies and allocations take as
+long as the arithmetic. Shapes: T = time, B = batch, H = hidden size, V = vocabulary size.
 """
 
 import torch
@@ -14,7 +14,7 @@ from charlstm.model import CharLSTM, State
 
 
 def flat_gradient(model: nn.Module) -> Tensor:
-    """Make one tensor of all gradients, which every parameter's `grad` is a view of."""
+    """Make every parameter's `grad` a view of one tensor, so that one operation covers all; return that tensor."""
     flat = torch.zeros(
         sum(parameter.numel() for parameter in model.parameters()),
         dtype=torch.float32,
@@ -28,7 +28,7 @@ def flat_gradient(model: nn.Module) -> Tensor:
 
 
 class FusedBackward:
-    """Writes the gradients of the mean nats of a window into every parameter's `grad`; the model must be training."""
+    """Writer of the gradients of a window's mean nats into every parameter's `grad`; needs a model in train mode."""
 
     def __init__(self, model: CharLSTM, dtype: torch.dtype) -> None:
         self._model = model
@@ -37,7 +37,7 @@ class FusedBackward:
 
     @torch.no_grad()
     def __call__(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
-        """Return the summed nats of the window, and the state after it."""
+        """Compute the gradients; return the summed nats of the window and the state after it."""
         model, memory = self._model, self._memories[-1]
         h, c = state or model.initial_state(len(batch.tokens))
         layers: list[_FirstLayer | _UpperLayer] = []
@@ -61,7 +61,7 @@ class FusedBackward:
 
 
 class _Layer:
-    """What the first layer and those above it have in common: the recurrence and both dropouts."""
+    """Base of all layers: the recurrence and both kinds of dropout."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class _Layer:
             self.hidden = self.hidden * self._unit_mask
 
     def _gates_backward(self, dhidden: Tensor) -> Tensor:
-        """Compute the gradients (T, B, 4H) of what came into the gates; write those of the recurrent weights."""
+        """Write the gradient of the recurrent weights; return those (T, B, 4H) of the gate inputs."""
         if self._unit_mask is not None:
             dhidden = dhidden * self._unit_mask
         dgates = kernel.backward(self._trace, dhidden, self._memory)
@@ -105,14 +105,14 @@ class _Layer:
 
 
 class _FirstLayer(_Layer):
-    """Reads characters: a table says what each adds to the gates, as that depends on nothing else."""
+    """The first layer, which looks up each token's gate inputs in a table."""
 
     def __init__(self, model: CharLSTM, tokens: Tensor, before: State, dtype: torch.dtype, memory: Workspace) -> None:
         weight_ih, _, bias_ih, bias_hh = model.lstm.all_weights[0]
         self._embedding: Tensor | None = None if model.embedding is None else model.embedding.weight
         self._vectors: Tensor = weight_ih.t() if self._embedding is None else self._embedding
         self._ids, rows = None, tokens
-        if not model.uses_input_table(tokens.numel()):  # only those characters that occur
+        if not model.uses_input_table(tokens.numel()):  # only the tokens that occur
             self._ids, rows = torch.unique(tokens, return_inverse=True)
             self._vectors = self._vectors[self._ids]
         bias = bias_ih + bias_hh
@@ -120,7 +120,7 @@ class _FirstLayer(_Layer):
         super().__init__(model, 0, table.to(dtype), rows, before, memory)
 
     def backward(self, dhidden: Tensor) -> Tensor:
-        """Write the layer's gradients; its input were characters, so there is nothing to hand on."""
+        """Write the layer's gradients; its inputs are tokens, which get none."""
         dgates = self._gates_backward(dhidden)
         dtable = kernel.sum_rows(self._trace.rows, dgates, len(self._vectors), self._memory)
         self._biases_backward(dtable.sum(0))
@@ -139,7 +139,7 @@ class _FirstLayer(_Layer):
 
 
 class _UpperLayer(_Layer):
-    """Reads the hidden states of the layer below."""
+    """A layer that reads the hidden states of the layer below."""
 
     def __init__(self, model: CharLSTM, index: int, below: Tensor, before: State, memory: Workspace) -> None:
         weight_ih, _, bias_ih, bias_hh = model.lstm.all_weights[index]
@@ -160,7 +160,7 @@ class _UpperLayer(_Layer):
 
 
 def _product(left: Tensor, right: Tensor, target: Tensor, memory: Workspace) -> None:
-    """Multiply matrices into a float32 gradient."""
+    """Write a matrix product into a float32 gradient."""
     if left.dtype == target.dtype:
         torch.mm(left, right, out=target)
     else:

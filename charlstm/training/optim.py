@@ -1,4 +1,4 @@
-"""What a run computes with: the device, the type of number, the optimiser, and the state a window starts from."""
+"""The device, dtype and optimizer of a run, and the state from which a window starts."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,24 +16,24 @@ from charlstm.model import CharLSTM, State
 
 _Item = TypeVar("_Item")
 
-# Windows of each stream that are reset in the first steps, beyond the share: a short run has few windows to learn from,
+# Extra resets per stream in the first steps, beyond the configured share: a short run has few windows to learn from,
 # and in a long one they cost nothing (docs/results.md, "The state that writing starts from").
 _EARLY_RESETS = 20
 
 
 def resolve_device(wanted: Device) -> torch.device:
-    """Return the device that `wanted` means on this machine; raise `ConfigError` where there is none."""
-    has_gpu = torch.cuda.is_available() and not is_zero_gpu()  # which shows a GPU that background processes lack
+    """Return the device that `wanted` selects on this machine; raise `ConfigError` if there is none."""
+    has_gpu = torch.cuda.is_available() and not is_zero_gpu()  # ZeroGPU shows a GPU that background processes lack
     if wanted == "cuda" and not has_gpu:
         raise ConfigError("device is cuda and this machine has no CUDA GPU to train on; choose cpu or auto.")
     return torch.device("cuda" if has_gpu and wanted != "cpu" else "cpu")
 
 
 def resolve_dtype(wanted: Precision, device: torch.device, hidden_size: int) -> torch.dtype:
-    """Return the dtype that `wanted` means on `device`.
+    """Return the dtype that `wanted` selects on `device`.
 
-    `auto` takes bfloat16 only where it pays: on a GPU that has it, and on processors with its instructions through
-    the compiled recurrence.
+    `auto` selects bfloat16 only where it is faster: on a GPU that supports it, and on processors with bfloat16
+    instructions through the compiled kernel.
     """
     if wanted != "auto":
         return torch.bfloat16 if wanted == "bfloat16" else torch.float32
@@ -43,7 +43,7 @@ def resolve_dtype(wanted: Precision, device: torch.device, hidden_size: int) -> 
 
 
 def make_optimizer(model: CharLSTM, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
-    """Make a fused AdamW, since small steps are bound by the number of operations; only matrices decay."""
+    """Return AdamW that decays weight matrices only; fused, as small steps are bound by the number of operations."""
     matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
     vectors = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -53,10 +53,10 @@ def make_optimizer(model: CharLSTM, weight_decay: float, betas: tuple[float, flo
 def reset_streams(carried: State | None, config: TrainConfig, step: int, share: slice) -> State | None:
     """Return the carried state, each (L, B, H), with a few streams of this process's `share` set to zero.
 
-    Writing starts from the zero state. A network that meets it only where its streams begin has not learned to go on
-    from it: *measured* after 574 steps of preset `minute`, 23 of 24 texts after `ROMEO:` were capitals for ever, and
-    none with some windows reset (docs/results.md, "The state that writing starts from"). Which streams follows
-    from (seed, step) alone, so a resumed run, and one of several processes, resets the same ones.
+    Sampling starts from the zero state. A network that sees it only where its streams begin has not learned to continue
+    from it: *measured* after 574 steps of preset `minute`, 23 of 24 texts after `ROMEO:` were endless capitals, and
+    none with some windows reset (docs/results.md, "The state that writing starts from"). The choice of streams
+    depends on (seed, step) alone, so a resumed or distributed run resets the same ones.
     """
     if carried is None or not config.state_reset:
         return carried
@@ -73,9 +73,9 @@ def reset_streams(carried: State | None, config: TrainConfig, step: int, share: 
 
 @contextlib.contextmanager
 def seeded(seed: int, step: int, device: torch.device) -> Iterator[None]:
-    """Seed random numbers from these alone inside the block: no generator's state is kept or disturbed.
+    """Seed PyTorch inside the block from `seed` and `step` alone, so that no generator state need be saved.
 
-    The CPU's generator heeds the low 32 bits only; Knuth's multiplier keeps the seeds' steps far apart there.
+    The CPU's generator uses the low 32 bits only; Knuth's multiplier keeps the seeds' steps far apart there.
     """
     number = (seed * 2_654_435_761 + step) % 2**32
     is_cuda = device.type == "cuda"
@@ -87,7 +87,7 @@ def seeded(seed: int, step: int, device: torch.device) -> Iterator[None]:
 
 
 def with_gradients(events: Iterator[_Item]) -> Iterator[_Item]:
-    """Yield `events`, each computed with gradients enabled, whatever the consumer's block says of them."""
+    """Yield `events`, computing each with gradients enabled, whatever the mode of the consumer's block."""
     while True:
         with torch.inference_mode(False), torch.enable_grad():
             try:
@@ -98,21 +98,21 @@ def with_gradients(events: Iterator[_Item]) -> Iterator[_Item]:
 
 
 def strip_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return those of `tensors` whose names begin with `prefix`, named without it."""
+    """Return the `tensors` whose names begin with `prefix`, with the prefix removed."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def optimizer_entries(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    """Return an optimiser's state by parameter, out of tensors called `optimizer.<parameter>.<what>`."""
+    """Return an optimizer's state by parameter, from tensors named `optimizer.<parameter>.<key>`."""
     entries: dict[int, dict[str, Tensor]] = {}
     for name, tensor in strip_prefix("optimizer.", tensors).items():
         index, key = name.split(".")
-        entries.setdefault(int(index), {})[key] = tensor.clone()  # the optimiser keeps and changes what it is given
+        entries.setdefault(int(index), {})[key] = tensor.clone()  # the optimizer updates its tensors in place
     return entries
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put a saved state's moments into `optimizer`; raises `ValueError` if they are those of another model."""
+    """Load a saved state's moments into `optimizer`; raise `ValueError` if they belong to another model."""
     entries = optimizer_entries(tensors)
     groups = optimizer.state_dict()["param_groups"]
     shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]

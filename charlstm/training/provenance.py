@@ -1,4 +1,4 @@
-"""Learning: `Trainer` is the loop, `train` runs it in this process, `provenance` tells where weights come from."""
+"""In-process training with `train`, and the provenance of trained weights."""
 
 import copy
 import platform
@@ -28,8 +28,8 @@ def train(
 ) -> LanguageModel:
     """Train on `text` in this process and return the best model by validation, in memory.
 
-    Nothing is written, but for the compiled recurrence in the user's cache. `on_event` sees every event. Raises
-    `CorpusError` for a text too short, `TrainingDiverged`.
+    Writes nothing but the compiled kernel in the user's cache. `on_event` is called with every event. Raises
+    `CorpusError` if the text is too short, and `TrainingDiverged`.
     """
     corpus = text if isinstance(text, Corpus) else Corpus("text", text)
     settings = Settings(model=model_config or ModelConfig(), train=train_config or TrainConfig())
@@ -48,7 +48,7 @@ def train(
 
 
 def build_provenance(trainer: Trainer, corpus: Corpus, evaluated: Evaluated | None) -> Provenance:
-    """Describe where the trainer's present weights come from. Of a file's path only the name travels."""
+    """Return the provenance of the trainer's current weights, with a corpus file's name but not its path."""
     precision = str(trainer.dtype).removeprefix("torch.")
     chosen = {"corpus": corpus.name, "precision": precision, "device": trainer.device.type}
     config = trainer.config.model_copy(update=chosen)
@@ -71,9 +71,9 @@ def build_provenance(trainer: Trainer, corpus: Corpus, evaluated: Evaluated | No
 def with_validation(
     language_model: LanguageModel, validation: Tokens, on_tick: Callable[[], None] = lambda: None
 ) -> LanguageModel:
-    """Measure both validation figures, and return the same model with them in its provenance.
+    """Return the model with both validation figures, measured on the whole validation text, in its provenance.
 
-    `on_tick` is called every fraction of a second, and may raise to end it.
+    `on_tick` is called several times a second and may raise to abort.
     """
     assert language_model.provenance is not None
     stateful, windows, method = final_validation(language_model.model, validation, on_tick)
@@ -82,6 +82,6 @@ def with_validation(
 
 
 def describe_hardware() -> str:
-    """Describe the processor and how much of it is used, for example `x86_64, 2 threads of 2 cores, AVX512`."""
+    """Return a description of the processor and its use, for example `x86_64, 2 threads of 2 cores, AVX512`."""
     capability = torch.backends.cpu.get_cpu_capability()
     return f"{platform.machine()}, {torch.get_num_threads()} threads of {available_cpus()} cores, {capability}"

@@ -1,4 +1,4 @@
-"""How far along a run is, and the learning rate there. Plain numbers in, plain numbers out."""
+"""Pure functions for a run's progress, its validation interval and its learning-rate schedule."""
 
 import math
 
@@ -6,7 +6,7 @@ from charlstm.config import TrainConfig
 
 
 def planned_steps(config: TrainConfig, windows_per_pass: int) -> int | None:
-    """Return the number of updates after which the run ends, or `None` if only the clock ends it."""
+    """Return the number of updates in the run, or `None` if only time limits it."""
     limits = []
     if config.max_steps:
         limits.append(config.max_steps)
@@ -17,27 +17,27 @@ def planned_steps(config: TrainConfig, windows_per_pass: int) -> int | None:
 
 
 def eval_period(config: TrainConfig, num_val_chars: int) -> int:
-    """Return the steps between two validations of `num_val_chars` characters.
+    """Return the number of steps between two validations of `num_val_chars` characters.
 
-    Left to itself a run spends about a twentieth of its time on them: reading a character takes a third of the work of
-    learning it, so 20 / 3 characters are learned for one that is validated. By count, not by the clock: the same run
-    records the same losses again.
+    By default a run spends about a twentieth of its time on validation: reading a character takes a third of the work
+    of training on it, so 20 / 3 characters are trained on for each one validated. The interval is counted in steps, not
+    seconds, so that a repeated run records the same losses.
     """
     num_chars = config.batch_size * config.seq_len
     return config.eval_every or max(1, math.ceil(20 / 3 * num_val_chars / num_chars))
 
 
 def fraction_done(config: TrainConfig, num_steps: int | None, step: int, elapsed_seconds: float) -> float:
-    """Return the fraction of the planned run that is done, 0 to 1; the nearest limit counts."""
+    """Return the fraction of the planned run that is done, 0 to 1, by the limit that is closest."""
     by_steps = step / num_steps if num_steps else 0.0
     by_time = elapsed_seconds / (60 * config.max_minutes) if config.max_minutes else 0.0
     return min(1.0, max(by_steps, by_time))
 
 
 def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
-    """Return the rate for the update after `step` completed ones.
+    """Return the learning rate for the update after `step` completed ones.
 
-    A linear rise over `warmup_steps`, times a constant, or a line or half a cosine from 1 down to 0 at `fraction` 1.
+    Linear warm-up over `warmup_steps`, times a constant, or a linear or half-cosine decay from 1 to 0 at `fraction` 1.
     A run limited by minutes follows the clock, so its schedule ends when its time does, on any machine.
     """
     warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0

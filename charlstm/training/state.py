@@ -1,4 +1,4 @@
-"""How a run has been steered off the course that its settings plan, and what else of its state is plain numbers."""
+"""The scalar part of a trainer's state: changes to the planned schedule, and counters."""
 
 import reprlib
 from collections.abc import Mapping
@@ -9,26 +9,26 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 _MOST_STEPS = 10**12
 _MOST_SECONDS = 10**10
-_LARGEST_LOSS = 1e30  # nats per character; a run that diverges comes by large ones
+_LARGEST_LOSS = 1e30  # nats per character; a diverging run reaches large ones
 
 
 @dataclass
 class ScheduleState:
-    """Factors of the planned learning rate, and where the present part of the run began."""
+    """Factors of the planned learning rate, and the start of the current part of the run."""
 
-    asked_factor: float = 1.0  # by whoever steers
+    asked_factor: float = 1.0  # requested by the user
     rate_factor: float = 1.0  # 1/2 after the run diverged once
     part_step: int = 0
     part_seconds: float = 0.0
-    num_parts: int = 1  # the run as planned, and how often it was extended
+    num_parts: int = 1  # the planned part and the extensions
 
     def facts(self) -> dict[str, Any]:
-        """Return what a run's state keeps of it."""
+        """Return the fields to save in a run's state."""
         return asdict(self)
 
 
 class StateFacts(BaseModel):
-    """The facts of a trainer's state, within bounds as settings are; one of an earlier version knows fewer."""
+    """The validated facts of a trainer's saved state; states of earlier versions have fewer."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
     step: int = Field(ge=0, le=_MOST_STEPS)
@@ -46,7 +46,7 @@ class StateFacts(BaseModel):
 
     @classmethod
     def read(cls, facts: Mapping[str, Any]) -> "StateFacts":
-        """Read the facts; raise `ValueError`, in a few words, for those that are missing or out of bounds."""
+        """Validate `facts`; raise `ValueError`, in a few words, for any missing or out of bounds."""
         try:
             return cls(**facts)
         except ValidationError as error:
@@ -57,5 +57,5 @@ class StateFacts(BaseModel):
 
     @property
     def course(self) -> ScheduleState:
-        """The factors and beginnings that the run was steered to."""
+        """The state of the run's schedule."""
         return ScheduleState(**{name: getattr(self, name) for name in asdict(ScheduleState())})

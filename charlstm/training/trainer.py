@@ -1,10 +1,10 @@
-"""The training loop, as a generator of events: it knows no file, console, network or page.
+"""The training loop, a generator of events, independent of files, console, network and page.
 
     for event in Trainer(language_model, split, config).run():
         ...                       # record it, draw it, or stop by leaving the loop
 
-Whoever consumes it decides what to do with an event, and may take `state_dict()` at every `StepDone`.
-Shapes: B = batch_size streams, T = characters of a window, V = vocabulary size.
+The consumer decides what to do with an event, and may call `state_dict()` at every `StepDone`.
+Shapes: B = batch_size streams, T = characters in a window, V = vocabulary size.
 """
 
 import contextlib
@@ -32,8 +32,8 @@ from charlstm.training.schedule import eval_period, fraction_done, learning_rate
 from charlstm.training.state import ScheduleState, StateFacts
 
 _SMOOTHING = 0.99  # per step: the smoothed loss follows the last hundred steps or so
-_STEPS_TO_KEEP = 200  # between two copies of a state to go back to: each takes about as long as half a step
-_VALIDATED_AT_MOST = 1 << 17  # characters, during the run: the figures after it are of more
+_STEPS_TO_KEEP = 200  # between two rollback copies of the state: each takes about as long as half a step
+_VALIDATED_AT_MOST = 1 << 17  # characters, during the run; the final figures use more
 
 
 class Trainer:
@@ -70,27 +70,27 @@ class Trainer:
         self._fused_gradients = FusedBackward(self._model, self.dtype) if is_fused else None
         self._carried: State | None = None
         self.clock = clock or AwakeClock()
-        self.on_tick: Callable[[], None] = lambda: None  # called amid reports, when `state_dict()` may be taken too
+        self.on_tick: Callable[[], None] = lambda: None  # called amid reports, when `state_dict()` is valid too
         self.course = ScheduleState()
-        self._num_pending = 0  # 2 while the present step is validated, 1 while it is sampled from
-        self._rested_seconds = 0.0  # while somebody had the run pause
+        self._num_pending = 0  # 2 while the current step is being validated, 1 while it is being sampled
+        self._rested_seconds = 0.0  # total of the requested pauses
         self._smooth_loss = math.log(len(split.vocabulary))  # an untrained model guesses: ln V
         self._nats = torch.zeros((), device=self.device, dtype=torch.float32)  # since the last point of the curve
         self._num_targets = 0
-        self._num_untimed = 0  # those of them that were learned before `run` began, so on another clock
+        self._num_untimed = 0  # of those, the ones trained before `run` began, on another clock
         self._num_steps_logged = 0
         self._grad_norm = torch.zeros((), device=self.device, dtype=torch.float32)
         self._learning_rate = 0.0
 
     @property
     def fraction(self) -> float:
-        """Share of the planned run that is done."""
+        """The fraction of the planned run that is done, 0 to 1."""
         step, seconds = self.step - self.course.part_step, self.elapsed_seconds - self.course.part_seconds
         return fraction_done(self.config, self._num_steps, step, seconds)
 
     @property
     def num_passes(self) -> float:
-        """Passes over the training text so far."""
+        """The number of passes over the training text so far."""
         return self.step / self._batches.windows_per_pass
 
     @property
@@ -99,7 +99,7 @@ class Trainer:
 
     @property
     def next_learning_rate(self) -> float:
-        """Of the next update."""
+        """The learning rate of the next update."""
         return self._rate_factor * learning_rate(self.config, self.step, self.fraction)
 
     def set_lr_factor(self, factor: float) -> None:
@@ -107,21 +107,21 @@ class Trainer:
         self.course.asked_factor = factor
 
     def agree_on(self, stop: bool, save: bool) -> tuple[bool, bool]:
-        """Return whether to stop and whether to save after this step: what is asked for, in a process on its own."""
+        """Return whether to stop and whether to save after this step; a single process does what is requested."""
         return stop, save
 
     def exclude_pause(self, seconds: float) -> None:
-        """Exclude `seconds` that the consumer waited, at a `StepDone` or in `on_tick`, from the training time."""
+        """Exclude `seconds` from the training time: the consumer paused, at a `StepDone` or in `on_tick`."""
         self._began += seconds
         self._interval_began += seconds
         self._rested_seconds += seconds
 
     def begin_extension(self, num_parts: int) -> None:
-        """Begin the last of `num_parts` parts of the run, whose config this trainer has."""
+        """Start the last of `num_parts` parts of the run, whose limits and schedule count from this step."""
         self.course = replace(self.course, part_step=self.step, part_seconds=self.elapsed_seconds, num_parts=num_parts)
 
     def run(self) -> Iterator[Event]:
-        """Train to the planned end. Each step's reports come first, its `StepDone` last."""
+        """Train to the planned end, yielding each step's reports and then its `StepDone`."""
         return optim.with_gradients(self._events())
 
     def _events(self) -> Iterator[Event]:
@@ -135,7 +135,7 @@ class Trainer:
                 raise TrainingDiverged("the loss is no number before anything was learned: begin from other weights.")
             yield first
             yield from self._report(is_last=False)
-        elif self._num_pending:  # the state is one of amid its reports
+        elif self._num_pending:  # the state was saved amid reports
             yield from self._evaluate_and_sample(self.fraction >= 1, self._num_pending)
             yield StepDone(self.step)
         while self.fraction < 1:
@@ -144,14 +144,14 @@ class Trainer:
             is_last = self.fraction >= 1
             if any(self._is_due(is_last)) and not self.is_finite():
                 yield self._roll_back()
-                is_last = self.fraction >= 1  # gone back, but the time is over
+                is_last = self.fraction >= 1  # rolled back, but out of time
                 if not is_last:
                     continue
             yield from self._report(is_last)
             yield StepDone(self.step)
 
     def _update(self, batch: Batch) -> None:
-        """Make one optimizer update on one window; nothing is read back from the device."""
+        """Make one optimizer update on one window, without reading anything back from the device."""
         self._learning_rate = self._rate_factor * learning_rate(self.config, self.step, self.fraction)
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate
@@ -180,22 +180,22 @@ class Trainer:
         return nats.detach(), carried
 
     def _clip_gradient(self) -> Tensor:
-        """Shorten the gradient to `max_grad_norm`; returns how long it was."""
+        """Clip the gradient to `max_grad_norm`; return its norm before clipping."""
         norm: Tensor = torch.linalg.vector_norm(self._gradient)
         if self.config.max_grad_norm:
             self._gradient.mul_((self.config.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
-    # What training in several processes (`DistributedTrainer`) does otherwise --------------------------------------
+    # Hooks that `DistributedTrainer` overrides ----------------------------------------------------------------------
 
-    _is_reporter = True  # whether this process validates and samples
+    _is_reporter = True  # validates and samples
 
     def _own_streams(self) -> slice:
         """Return which streams of the batch this process trains on."""
         return slice(0, self.config.batch_size)
 
     def _sync(self, nats: Tensor) -> Tensor:
-        """Add up the gradient, and `nats`, over all processes."""
+        """Sum the gradient and `nats` over all processes; return the nats."""
         return nats
 
     def _sum_over_processes(self, tensors: Sequence[Tensor]) -> None:
@@ -211,7 +211,7 @@ class Trainer:
 
     @torch.no_grad()
     def _average_weights(self) -> None:
-        """Move the average towards the weights: the mean of all at first, exponential from then on."""
+        """Update the average of the weights: the mean of all at first, exponential later."""
         if self._average is not None:
             share = max(1 - self.config.weight_average, 1 / (self.step + 1))
             torch._foreach_lerp_(list(self._average.parameters()), list(self._model.parameters()), share)
@@ -223,7 +223,7 @@ class Trainer:
         return logs, evaluates, samples or evaluates
 
     def _report(self, is_last: bool) -> Iterator[Event]:
-        """Yield what is due after this step; its time does not count against characters per second."""
+        """Yield the reports due after this step; their time does not count towards characters per second."""
         if self._is_due(is_last)[0] and self._num_targets:
             yield self._progress()
             if self.step - self._good[1]["step"] >= _STEPS_TO_KEEP:
@@ -243,7 +243,7 @@ class Trainer:
         self._interval_began += self.clock() - began - (self._rested_seconds - rested)
 
     def _initial_progress(self) -> Progress:
-        """Measure the loss of the untrained model on the first window: near ln V."""
+        """Return the point of the untrained model's loss on the first window, near ln V."""
         batch = self._batches[0]
         with evaluating(self._model):
             nats = summed_loss(self._model(batch.tokens)[0], batch.targets)
@@ -251,7 +251,7 @@ class Trainer:
         return self._point(nats.item() / batch.num_targets, chars_per_second=0.0)
 
     def is_finite(self) -> bool:
-        """Return whether the loss is finite and the last gradient left no NaN in the weights."""
+        """Return whether the loss is finite, and the weights too if the last gradient was not."""
         if not math.isfinite(self._nats.item()):
             return False
         if math.isfinite(self._grad_norm.item()):
@@ -259,7 +259,7 @@ class Trainer:
         return all(bool(parameter.isfinite().all()) for parameter in self._model.parameters())
 
     def _roll_back(self) -> RolledBack:
-        """Go back to the last good state at half the learning rate; raises `TrainingDiverged` the second time."""
+        """Roll back to the last good state at half the learning rate; raise `TrainingDiverged` the second time."""
         if self.course.rate_factor < 1:
             longest = self.config.max_grad_norm
             clip = f"lower max_grad_norm (now {longest:g})" if longest else "set max_grad_norm to 1"
@@ -270,7 +270,7 @@ class Trainer:
         diverged, spent, best = self.step, self.elapsed_seconds, self.best_val_loss
         course = replace(self.course, rate_factor=0.5)
         self.load_state_dict(*self._good)
-        # what was best stays so: whoever published it since must not replace it by something worse
+        # keep the best figure: a published model must not be replaced by a worse one
         self.elapsed_seconds, self.best_val_loss, self.course = spent, best, course
         self._good = self.state_dict()
         return RolledBack(step=self.step, diverged_step=diverged, rate_factor=course.rate_factor)
@@ -300,18 +300,18 @@ class Trainer:
         )
 
     def evaluate(self) -> Evaluated:
-        """Validate the present weights, or their average; touches no training state but the best figure so far."""
+        """Validate the current weights or their average; changes no training state but the best figure."""
         loss, method = evaluate_batched(self.language_model.model, self._validation, self.dtype, self.on_tick)
         if self._is_part:
             method = f"{method}, first {len(self._validation):,} characters"
         is_best = loss.nats < self.best_val_loss
-        self.best_val_loss = min(self.best_val_loss, loss.nats)  # in this order it stays a number
+        self.best_val_loss = min(self.best_val_loss, loss.nats)  # in this order NaN does not replace it
         return Evaluated(
             step=self.step, val_loss=loss.nats, method=method, is_best=is_best, elapsed_seconds=self.elapsed_seconds
         )
 
     def sample(self) -> Sampled:
-        """Write a sample with the same prompt and seed every time: samples differ by what was learned alone."""
+        """Sample a text, always with the same prompt and seed, so that samples differ only by the training."""
         config, prompt = self.config, self.config.sample_prompt
         how = SampleConfig(num_chars=config.sample_chars, temperature=config.sample_temperature, seed=config.seed)
         text = prompt
@@ -322,7 +322,7 @@ class Trainer:
 
     @torch.inference_mode(False)
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Copy the tensors, and JSON facts, from which `load_state_dict` continues exactly; call it at a `StepDone`.
+        """Return copied tensors and JSON facts from which `load_state_dict` continues exactly; call it at a `StepDone`.
 
         All processes of a group take it together, and get what one process alone would.
         """
@@ -348,7 +348,7 @@ class Trainer:
 
     @torch.inference_mode(False)
     def load_state_dict(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Continue from `state_dict()`; raises `CheckpointError` if it belongs to another model."""
+        """Load a `state_dict()`; raise `CheckpointError` if it belongs to another model."""
         try:
             known = StateFacts.read(facts)
             self._model.load_state_dict(optim.strip_prefix("model.", tensors), strict=True)
