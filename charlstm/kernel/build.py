@@ -33,7 +33,7 @@ _APPLES_COMPILERS = Path("/usr/bin")
 
 @lru_cache(maxsize=1)
 def load_library() -> ctypes.CDLL | None:
-    """The compiled kernel, or `None` where it can't be had. `CHARLSTM_KERNEL=off` does without it.
+    """Return the compiled kernel, or `None` if it is unavailable or disabled with `CHARLSTM_KERNEL=off`.
 
     The first call on a machine compiles, which takes a few seconds.
     """
@@ -57,7 +57,7 @@ def load_library() -> ctypes.CDLL | None:
 
 
 def compiler_note() -> str:
-    """What to do about a missing compiler, in a sentence; empty where there is one, or where none is wanted."""
+    """Return advice about a missing compiler, in a sentence; empty if there is one or the kernel is disabled."""
     if os.environ.get("CHARLSTM_KERNEL", "").lower() == "off" or _compiler():
         return ""
     return (
@@ -86,7 +86,7 @@ def _is_stub(found: str) -> bool:
 
 
 def _fingerprint(compiler: tuple[str, ...]) -> str:
-    """Changes with the sources, the flags, the compiler and the processor's features."""
+    """Return a hash of the sources, the flags, the compiler and the processor's features."""
     digest = hashlib.sha256(repr((compiler, _FLAGS, platform.machine(), _features())).encode())
     for name in _SOURCES:
         digest.update((_CSRC / name).read_bytes())
@@ -94,7 +94,7 @@ def _fingerprint(compiler: tuple[str, ...]) -> str:
 
 
 def _features() -> str:
-    """A cache folder may be shared by machines whose processors differ."""
+    """Return the processor's features, as machines with different processors may share a cache folder."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -103,7 +103,7 @@ def _features() -> str:
 
 
 def _load_kept(compiler: tuple[str, ...], path: Path) -> ctypes.CDLL:
-    """The library at `path`, in a private folder; compiled anew unless it is what its digest says."""
+    """Load the library at `path` in a private folder, recompiling it unless it matches its digest."""
     if not _is_whole(path):
         # Two processes may be at it at once: what one compiler makes of the same sources is the same.
         with atomic_write(path, is_private=True) as temporary:

@@ -57,7 +57,7 @@ class _Writing(ctypes.Structure):
 
 
 class DecodedTokens(NamedTuple):
-    """What was written, and what the model (temperature 1, no filter) thought there."""
+    """Tokens written, with the model's own probabilities there (temperature 1, no filter)."""
 
     ids: NDArray[np.int32]  # (B, T)
     surprises: NDArray[np.float32]  # (B, T) nats
@@ -167,7 +167,7 @@ class DecoderState:
     def write(
         self, config: SampleConfig, num_chars: int, positions: int | Sequence[int], num_likeliest: int = 0
     ) -> DecodedTokens:
-        """The next `num_chars` of every text, of which `positions`, (B,) or the same for all, have been written before.
+        """Write the next `num_chars` of every text, `positions` of which, (B,) or one for all, were written before.
 
         Text number b draws what (seed, b, position) say. Lengths and the like in `config` are not looked at.
         """
@@ -181,7 +181,7 @@ class DecoderState:
         return written
 
     def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> DecodedTokens:
-        """As if `ids` (B, T) had been written: what the model thought of each."""
+        """Score given `ids` (B, T) as if they had been written."""
         job, written = self._begun(ids, num_likeliest)
         job.is_given = True
         self._run(job)

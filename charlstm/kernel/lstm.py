@@ -1,8 +1,6 @@
-"""One LSTM layer over a window of characters, forward and backward, faster than a library's at small batches.
+"""One LSTM layer over a window of characters, forward and backward, faster than PyTorch's at small batches.
 
-`lstm_layer` is for use with autograd; a hand-written backward pass takes `forward`, `output_loss`, `backward` and
-`sum_rows`.
-`is_available` says whether this machine has them for a type of number.
+`lstm_layer` works with autograd; a hand-written backward pass uses `forward`, `output_loss`, `backward` and `sum_rows`.
 Shapes: T = time, B = batch, H = hidden size; gates in PyTorch's order i, f, g, o.
 """
 
@@ -22,7 +20,7 @@ from charlstm.kernel.build import load_library
 _UNITS = 16  # hidden sizes must be a multiple of the longest vector
 _FEWEST_ITEMS = 4  # streams (or tiles) in a part: the weights are read once for all of them
 _FEWEST_UNITS = 64  # for each of the threads that share a layer's: they wait for each other at every character
-_PACK_FORWARD, _PACK, _FORWARD, _BACKWARD, _ADD_ROWS, _HEAD, _THIN = range(7)
+_PACK_FORWARD, _PACK, _FORWARD, _BACKWARD, _ADD_ROWS, _HEAD, _DROP = range(7)
 
 
 class _Job(ctypes.Structure):
@@ -48,6 +46,55 @@ class _Job(ctypes.Structure):
     )
 
 
+class _PackArrays(NamedTuple):
+    """`enum PackArray` in kernel.c, as the following are the enums of the other tasks."""
+
+    matrix: Tensor
+    packed: Tensor
+
+
+class _ForwardArrays(NamedTuple):
+    packed: Tensor
+    inputs: Tensor
+    rows: Tensor
+    h: Tensor
+    c: Tensor
+    gates: Tensor | None
+    bias: Tensor | None
+
+
+class _BackwardArrays(NamedTuple):
+    packed: Tensor
+    dh: Tensor
+    gates: Tensor
+    c: Tensor
+    dc: Tensor
+    dgates: Tensor
+
+
+class _AddRowsArrays(NamedTuple):
+    rows: Tensor | None
+    dgates: Tensor
+    sums: Tensor
+
+
+class _HeadArrays(NamedTuple):
+    hidden: Tensor
+    to_logits: Tensor
+    to_hidden: Tensor
+    bias: Tensor
+    targets: Tensor
+    logits: Tensor
+    dlogits: Tensor
+    dhidden: Tensor
+    nats: Tensor
+
+
+class _DropArrays(NamedTuple):
+    source: Tensor
+    target: Tensor
+
+
 class _Sizes(NamedTuple):
     """The sizes in `Job`, as far as a task needs them."""
 
@@ -61,7 +108,7 @@ class _Sizes(NamedTuple):
 
 
 def is_available(dtype: torch.dtype, hidden_size: int) -> bool:
-    """Whether `lstm_layer` works on this machine, in float32 or bfloat16, for layers of this size."""
+    """Return whether `lstm_layer` supports this dtype (float32 or bfloat16) and layer size on this machine."""
     if hidden_size % _UNITS or dtype not in (torch.float32, torch.bfloat16):
         return False  # before anything is compiled
     kernel = load_library()
@@ -84,7 +131,7 @@ def lstm_layer(
 
 
 class SavedActivations(NamedTuple):
-    """What a forward pass through a window leaves for the way back."""
+    """The activations of a window that its backward pass needs."""
 
     rows: Tensor  # (T, B)
     weight_hh: Tensor  # (4H, H)
@@ -103,7 +150,7 @@ class Workspace:
         self._kept: dict[tuple[str, tuple[int, ...], torch.dtype], Tensor] = {}
 
     def __call__(self, name: str, *shape: int, dtype: torch.dtype) -> Tensor:
-        """A tensor with whatever it held before."""
+        """Return the tensor of that key, with its previous content."""
         key = (name, shape, dtype)
         if key not in self._kept:
             self._kept[key] = torch.empty(shape, dtype=dtype, device="cpu")
@@ -120,7 +167,7 @@ def forward(
     is_kept: bool = True,
     bias: Tensor | None = None,
 ) -> SavedActivations:
-    """`lstm_layer` without autograd; nothing to go back with unless `is_kept`.
+    """Run `lstm_layer` without autograd; keep the activations for `backward` only if `is_kept`.
 
     `bias` (4H) float32 is added to the gates of every place, where it is not in the inputs.
     """
@@ -137,14 +184,14 @@ def forward(
     )
     trace.h[0], trace.c[0] = h, c
     sizes = _Sizes(steps, batch, size)
-    _run(_PACK_FORWARD, sizes, size // _lanes(), (weight_hh, packed))
-    arrays = (packed, inputs, rows, trace.h, trace.c, trace.gates, bias)
-    _run_in_time(_FORWARD, sizes, size // _lanes(), arrays, memory)
+    _run(_PACK_FORWARD, sizes, size // _lanes(), _PackArrays(weight_hh, packed))
+    arrays = _ForwardArrays(packed, inputs, rows, trace.h, trace.c, trace.gates, bias)
+    _run_sequence(_FORWARD, sizes, size // _lanes(), arrays, memory)
     return trace
 
 
 def backward(trace: SavedActivations, dhidden: Tensor, memory: Workspace | None = None) -> Tensor:
-    """Gradients (T, B, 4H) of what came into the gates, from those (T, B, H) of the hidden states.
+    """Return gradients (T, B, 4H) of the gate inputs from those (T, B, H) of the hidden states.
 
     The state after the window gets none: it is detached there, which is what truncates back-propagation.
     """
@@ -157,27 +204,27 @@ def backward(trace: SavedActivations, dhidden: Tensor, memory: Workspace | None 
     dc = memory("dc", batch, size, dtype=torch.float32)
     sizes = _Sizes(steps, batch, size)
     num_tiles = _pack(trace.weight_hh, packed, _num_owners(batch, size))
-    arrays = (packed, dhidden.contiguous(), trace.gates, trace.c, dc, dgates)
-    _run_in_time(_BACKWARD, sizes, num_tiles, arrays, memory)
+    arrays = _BackwardArrays(packed, dhidden.contiguous(), trace.gates, trace.c, dc, dgates)
+    _run_sequence(_BACKWARD, sizes, num_tiles, arrays, memory)
     return dgates
 
 
 def sum_rows(rows: Tensor | None, dgates: Tensor, num_rows: int, memory: Workspace | None = None) -> Tensor:
-    """(num_rows, 4H) float32: what the places (T, B) of each row sum to; without `rows`, all of them to the first.
+    """Return sums (num_rows, 4H) float32 over the positions (T, B) of each row; without `rows`, of all in the first.
 
     *Measured*: of 8,192 places of 4 x 512 in bfloat16 `torch.sum` takes six times as long.
     """
     memory = memory or Workspace()
     steps, batch, width = dgates.shape
     sums = memory("row sums", num_rows, width, dtype=torch.float32).zero_()
-    _run(_ADD_ROWS, _Sizes(steps, batch, width // 4), width // _lanes(), (rows, dgates, sums))
+    _run(_ADD_ROWS, _Sizes(steps, batch, width // 4), width // _lanes(), _AddRowsArrays(rows, dgates, sums))
     return sums
 
 
 def output_loss(
     hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float, memory: Workspace | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The last layer and its loss: nats summed over the targets, and the gradients of `scale` times that sum.
+    """Return the summed nats of the output layer, and the gradients of `scale` times that sum.
 
     hidden (N, H) in float32 or bfloat16; weight (V, H), bias (V) float32; targets (N) int64, below 0 where there is
     none. Returns the nats, the gradients (N, V) of the logits and (N, H) of the hidden states.
@@ -196,7 +243,7 @@ def output_loss(
     nats = memory("nats", num_places, 2, dtype=torch.float32)
     dlogits = memory("dlogits", num_places, width, dtype=dtype)
     dhidden = memory("dhidden", num_places, size, dtype=dtype)
-    arrays = (hidden, to_logits, to_hidden, biases, targets, logits, dlogits, dhidden, nats)
+    arrays = _HeadArrays(hidden, to_logits, to_hidden, biases, targets, logits, dlogits, dhidden, nats)
     _run(_HEAD, _Sizes(num_places, 1, size, width, scale), num_places, arrays)
     return nats[:, 0].log().add_(nats[:, 1]).sum(), dlogits[:, :vocab], dhidden
 
@@ -209,23 +256,23 @@ def drop_weights(source: Tensor, target: Tensor, share: float, seed: int) -> Ten
     """
     threshold = round(256 * share)
     sizes = _Sizes(0, 0, 0, scale=256 / (256 - threshold), seed=seed, threshold=threshold)
-    _run(_THIN, sizes, source.numel() // 64, (source, target))
+    _run(_DROP, sizes, source.numel() // 64, _DropArrays(source, target))
     return target
 
 
 def _pack(matrix: Tensor, packed: Tensor, num_owners: int = 0) -> int:
-    """Arrange a matrix (K, N) for products with rows of K numbers; how many tiles that makes, as many for each."""
+    """Arrange a matrix (K, N) for products with rows of K numbers; return the number of tiles."""
     height, width = matrix.shape
     num_vectors = width // _lanes()
     num_tiles = -(-num_vectors // 4)
     if num_owners:
         num_tiles = min(-(-num_tiles // num_owners) * num_owners, num_vectors)
-    _run(_PACK, _Sizes(0, 0, width, height), num_tiles, (matrix, packed), num_tiles)
+    _run(_PACK, _Sizes(0, 0, width, height), num_tiles, _PackArrays(matrix, packed), num_tiles)
     return num_tiles
 
 
 def _num_owners(batch: int, size: int) -> int:
-    """How many threads share the hidden units of every step, or 0 where each takes streams of its own.
+    """Return how many threads share the hidden units of every step, or 0 if each thread takes streams.
 
     They share them where there are too few streams for all: the weights would be read anew for every few. *Measured* on
     2 threads, streams over units in time: 1.2 to 1.5 for 4 and fewer streams of 256 and 512 units, 0.9 to 1.0 for 8.
@@ -235,7 +282,7 @@ def _num_owners(batch: int, size: int) -> int:
     return owners if owners > 1 and batch < _FEWEST_ITEMS * threads else 0
 
 
-def _run_in_time(
+def _run_sequence(
     task: int, sizes: _Sizes, num_tiles: int, arrays: tuple[Tensor | None, ...], memory: Workspace
 ) -> None:
     owners = _num_owners(sizes.B, sizes.H)
@@ -286,7 +333,7 @@ def _run(
     num_tiles: int = 0,
     turns: Tensor | None = None,
 ) -> None:
-    """Let as many threads as PyTorch uses work off `num_items` independent items; which takes which changes no bit.
+    """Run `num_items` independent items on as many threads as PyTorch uses; the assignment changes no bit.
 
     With `turns` (T, owners + 1, 16), zeros, they share the tiles of every step instead, an item for each thread.
     """
@@ -304,14 +351,14 @@ def _run(
     job.seed[:], job.threshold = divmod(sizes.seed, 2**32), sizes.threshold
     job.arrays[: len(arrays)] = pointers
     if threads == 1:
-        kernel.work(ctypes.byref(job))
+        kernel.run_job(ctypes.byref(job))
     else:
         _team()(kernel, job, threads)
 
 
 @lru_cache(maxsize=1)
 def _team() -> Callable[[ctypes.CDLL, _Job, int], None]:
-    """How threads are had: PyTorch's own OpenMP team where its library is found, else Python's threads.
+    """Return a runner of threads: PyTorch's own OpenMP team if its library is found, else Python's threads.
 
     *Measured*: a second team beside PyTorch's, whose idle threads spin, takes 1.5 times as long on 2 cores.
     """
@@ -321,7 +368,7 @@ def _team() -> Callable[[ctypes.CDLL, _Job, int], None]:
     parallel = ctypes.CDLL(str(found[0])).GOMP_parallel
 
     def run(kernel: ctypes.CDLL, job: _Job, threads: int) -> None:
-        parallel(ctypes.cast(kernel.work, ctypes.c_void_p), ctypes.byref(job), threads, 0)
+        parallel(ctypes.cast(kernel.run_job, ctypes.c_void_p), ctypes.byref(job), threads, 0)
 
     return run
 
@@ -330,8 +377,8 @@ def _python_threads() -> Callable[[ctypes.CDLL, _Job, int], None]:
     pool = ThreadPoolExecutor(thread_name_prefix="charlstm-kernel")
 
     def run(kernel: ctypes.CDLL, job: _Job, threads: int) -> None:
-        helping = [pool.submit(kernel.work, ctypes.byref(job)) for _ in range(threads - 1)]
-        kernel.work(ctypes.byref(job))
+        helping = [pool.submit(kernel.run_job, ctypes.byref(job)) for _ in range(threads - 1)]
+        kernel.run_job(ctypes.byref(job))
         for each in helping:
             each.result()
 

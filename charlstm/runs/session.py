@@ -222,7 +222,7 @@ class TrainingSession:
         return self.listener.control.stop or self.is_signalled() or self.time.is_over()
 
     def _require_folder(self) -> None:
-        """Raise `RunError` if the directory is gone: saving would recreate it without settings, for no one to resume."""
+        """Raise `RunError` if the directory is gone: saving would recreate it without settings, unresumable."""
         if not self.folder.exists:
             raise RunError(f"the folder of run {self.folder.name} is gone, and the run with it; start it anew.")
 

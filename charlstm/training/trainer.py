@@ -322,7 +322,7 @@ class Trainer:
 
     @torch.inference_mode(False)
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return copied tensors and JSON facts to continue from bit for bit with `load_state_dict`; call at a `StepDone`.
+        """Return copied tensors and JSON facts to continue from bit for bit; call at a `StepDone`.
 
         All processes of a group take it together, and get what one process alone would.
         """

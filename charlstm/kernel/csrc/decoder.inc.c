@@ -53,10 +53,10 @@ typedef struct {
 } Ranked;
 
 INLINE void step_cell(const Vector *sums, float *c, float *h) {
-    Vector i = sigmoid(sums[0]), f = sigmoid(sums[1]), g = hyperbolic_tangent(sums[2]), o = sigmoid(sums[3]);
+    Vector i = sigmoid(sums[0]), f = sigmoid(sums[1]), g = vtanh(sums[2]), o = sigmoid(sums[3]);
     Vector cell = f * load_float(c) + i * g;
     store_float(c, cell);
-    store_float(h, o * hyperbolic_tangent(cell));
+    store_float(h, o * vtanh(cell));
 }
 
 /* `num_rows` rows, LANES units; `given[row]` is what the gates get beside the product. */
