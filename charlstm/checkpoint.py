@@ -29,10 +29,10 @@ from charlstm.errors import CheckpointError, ConfigError, VocabularyError, print
 from charlstm.files import atomic_write
 from charlstm.json_text import parse_json
 from charlstm.model import CharLSTM
+from charlstm.model_files import MODEL_FILE
 from charlstm.tensor_files import Header, LfsPointer, read_header
 from charlstm.vocabulary import Vocabulary
 
-MODEL_FILE = "model.safetensors"
 FORMAT_VERSION = "1"
 _HEADER_KEYS = ("format_version", "config", "vocabulary", "provenance")
 _STATE_KEY = "training_state"

@@ -1,16 +1,17 @@
 """`LanguageModel`: weights, vocabulary and provenance together, which is all it takes to write text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from charlstm.checkpoint import MODEL_FILE, Provenance, load_model, save_model
+from charlstm.checkpoint import Provenance, load_model, save_model
 from charlstm.config import ModelConfig, SampleConfig
 from charlstm.errors import ConfigError
 from charlstm.generation.stream import Score, TextChunk, score, stream
 from charlstm.model import CharLSTM
+from charlstm.model_files import model_file
 from charlstm.places import find_model
 from charlstm.vocabulary import Vocabulary
 
@@ -36,7 +37,7 @@ class LanguageModel:
 
         What is not there may be the name of one of the user's models or of a bundled one, such as `tiny-shakespeare`.
         """
-        return cls(*load_model(_model_file(find_model(Path(path)))))
+        return cls(*load_model(model_file(find_model(Path(path)))))
 
     @classmethod
     def from_pretrained(cls, repo_id: str, revision: str | None = None) -> "LanguageModel":
@@ -50,7 +51,7 @@ class LanguageModel:
 
     def save(self, path: str | Path) -> Path:
         """Publish to a folder or a `.safetensors` file; returns the file's path."""
-        file = _model_file(path)
+        file = model_file(Path(path))
         save_model(file, self.model, self.vocabulary, self.provenance)
         return file
 
@@ -85,7 +86,22 @@ class LanguageModel:
         """Measure how well the model predicts `text`; see `charlstm.generation.stream.score`."""
         return score(self.model, self.vocabulary, text, num_likeliest)
 
+    def with_characters(
+        self, characters: Iterable[str], config: ModelConfig, seed: int
+    ) -> tuple["LanguageModel", tuple[str, ...]]:
+        """Return this model with `characters` added to its vocabulary, and those of them that are new.
 
-def _model_file(path: str | Path) -> Path:
-    path = Path(path)
-    return path if path.suffix == ".safetensors" and not path.is_dir() else path / MODEL_FILE
+        Known characters keep their ids and weights. The input vectors of new ones are initialized as in a new model;
+        their output weights start as the mean of all others, so that they are neither likely nor impossible.
+        """
+        known, level = self.vocabulary.characters, self.vocabulary.level
+        new = () if level == "bytes" else tuple(sorted(set(characters) - set(known)))
+        extended = LanguageModel.create(Vocabulary(known + new, level), config, seed)
+        tensors = self.model.state_dict()
+        with torch.no_grad():
+            for name, tensor in extended.model.state_dict().items():  # shares memory with the parameters
+                old = tensors[name]
+                tensor[tuple(slice(size) for size in old.shape)] = old
+                if new and name.startswith("head."):
+                    tensor[len(known) :] = old.mean(dim=0)
+        return extended, new

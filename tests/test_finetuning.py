@@ -20,7 +20,6 @@ from charlstm.runs.continuation import add_extension, describe_extension, inheri
 from charlstm.runs.run_dir import Extension, RunDir
 from charlstm.runs.store import RunStore
 from charlstm.runs.worker import run_training
-from charlstm.training import with_characters
 from charlstm.vocabulary import Vocabulary
 
 TINY: dict[str, Any] = {
@@ -63,7 +62,7 @@ class TestNewCharacters:
     ):
         config = ModelConfig(hidden_size=8, embedding_dim=embedding_dim, num_layers=num_layers)
         parent = LanguageModel.create(Vocabulary.from_text("abcde"), config, seed=1)
-        child, new = with_characters(parent, "cafée", config, seed=2)
+        child, new = parent.with_characters("cafée", config, seed=2)
         assert new == ("f", "é")
         assert child.vocabulary.characters == ("a", "b", "c", "d", "e", "f", "é")
         text = torch.tensor([[0, 3, 4, 1, 1, 2]])
@@ -77,7 +76,7 @@ class TestNewCharacters:
     def test_bytes_are_all_known(self):
         config = ModelConfig(hidden_size=8, level="bytes")
         parent = LanguageModel.create(Vocabulary.from_text("", "bytes"), config, seed=1)
-        child, new = with_characters(parent, "日本", config, seed=1)
+        child, new = parent.with_characters("日本", config, seed=1)
         assert new == ()
         assert child.vocabulary == parent.vocabulary
 

@@ -14,8 +14,9 @@ from charlstm.config import PRESETS, PresetName, Settings
 from charlstm.errors import ConfigError
 from charlstm.formatting import format_duration, own_command
 from charlstm.json_text import parse_json, read_small
+from charlstm.model_files import model_file, model_name
 from charlstm.places import find_model
-from charlstm.runs.continuation import add_extension, inherit_sizes, resolve_model
+from charlstm.runs.continuation import add_extension, inherit_sizes
 from charlstm.runs.manager import RunManager
 from charlstm.runs.run_dir import Extension, RunDir
 from charlstm.runs.store import RunStore
@@ -56,7 +57,6 @@ def train(flags: Flat[Train]) -> None:
     from charlstm.corpus import DATASETS, absolute, is_address, open_corpus
     from charlstm.cpus import limit_torch_threads
     from charlstm.language_model import LanguageModel
-    from charlstm.training import with_characters
     from charlstm.training.distributed import World
 
     RunManager(flags.checkpoints_dir)  # a variable that is no number is refused before anything begins
@@ -80,7 +80,7 @@ def train(flags: Flat[Train]) -> None:
         if flags.parent:
             characters = (char for char, _ in corpus.frequencies)
             parent = LanguageModel.load(flags.parent)
-            vocabulary = with_characters(parent, characters, settings.model, settings.train.seed)[0].vocabulary
+            vocabulary = parent.with_characters(characters, settings.model, settings.train.seed)[0].vocabulary
         # a text that can't be used is refused before a folder is made
         corpus.check(settings.model, settings.train, vocabulary)
         name = world.broadcast_object(_create_run(flags, settings, world, corpus).name if world.is_rank_zero else "")
@@ -98,7 +98,7 @@ def _create_run(flags: Train, settings: Settings, world: "World", corpus: "Corpu
 
     def prepare(folder: RunDir) -> None:
         if flags.parent:
-            folder.save_parent(*resolve_model(flags.parent))
+            folder.save_parent(model_file(flags.parent), model_name(flags.parent))
 
     text = corpus.pieces() if is_address(flags.train.corpus) else None
     return store.create(settings, name, text, job=world.job, prepare=prepare)

@@ -12,12 +12,13 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
 
 from charlstm import __version__
-from charlstm.checkpoint import FORMAT_VERSION, MODEL_FILE, Provenance
+from charlstm.checkpoint import FORMAT_VERSION, Provenance
 from charlstm.config import SampleConfig
 from charlstm.formatting import format_duration
 from charlstm.hub.markdown import code, fenced
 from charlstm.hub.recipe import make_recipe
 from charlstm.language_model import LanguageModel
+from charlstm.model_files import MODEL_FILE
 
 LIBRARY = "charlstm"
 CURVE_FILE = "loss.png"

@@ -29,7 +29,7 @@ from huggingface_hub.errors import (
 )
 from tqdm import tqdm
 
-from charlstm.checkpoint import MODEL_FILE, load_model
+from charlstm.checkpoint import load_model
 from charlstm.environment import is_public, limits
 from charlstm.errors import CheckpointError, HubError
 from charlstm.files import atomic_write, atomic_write_text
@@ -37,6 +37,7 @@ from charlstm.hub.client import Progress, Report, hub_call, read_token
 from charlstm.hub.digests import discard, is_whole
 from charlstm.hub.error_messages import HubAway, httpx
 from charlstm.hub.repo_names import describe_kind, parse_repo
+from charlstm.model_files import MODEL_FILE
 from charlstm.runs.retention import ORIGIN_FILE, require_disk
 from charlstm.runs.store import RunStore
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, constants
 
-from charlstm.checkpoint import MODEL_FILE, Provenance
+from charlstm.checkpoint import Provenance
 from charlstm.errors import HubError
 from charlstm.hub.card import CURVE_FILE, LICENSE, CardFacts, card_text, config_json
 from charlstm.hub.client import Progress, Report, commit_files, hub_call
 from charlstm.hub.loss_plot import loss_plot_png
 from charlstm.hub.repo_names import parse_repo, validate_repo_id
 from charlstm.language_model import LanguageModel
+from charlstm.model_files import MODEL_FILE, model_file
 from charlstm.runs.history import RunHistory
 from charlstm.runs.retention import ORIGIN_FILE
 
@@ -56,7 +57,7 @@ def build_files(
         )
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,49}", licence):
         raise HubError(f"{licence[:40]!r} is no licence as the Hub names them; use one such as mit or cc-by-4.0.")
-    file = model if model.suffix == ".safetensors" else model / MODEL_FILE
+    file = model_file(model)
     language_model = LanguageModel.load(file)
     picture = loss_plot_png(history) if history else None
     base = _base_model(file.parent.parent, language_model.provenance)

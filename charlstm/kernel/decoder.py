@@ -57,7 +57,7 @@ class _Writing(ctypes.Structure):
 
 
 class DecodedTokens(NamedTuple):
-    """What was written, and what the model (temperature 1, no filter) thought there."""
+    """Tokens written, with the model's own probabilities there (temperature 1, no filter)."""
 
     ids: NDArray[np.int32]  # (B, T)
     surprises: NDArray[np.float32]  # (B, T) nats

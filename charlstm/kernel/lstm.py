@@ -1,8 +1,6 @@
-"""One LSTM layer over a window of characters, forward and backward, faster than a library's at small batches.
+"""One LSTM layer over a window of characters, forward and backward, faster than PyTorch's at small batches.
 
-`lstm_layer` is for use with autograd; a hand-written backward pass takes `forward`, `output_loss`, `backward` and
-`sum_rows`.
-`is_available` says whether this machine has them for a type of number.
+`lstm_layer` works with autograd; a hand-written backward pass uses `forward`, `output_loss`, `backward` and `sum_rows`.
 Shapes: T = time, B = batch, H = hidden size; gates in PyTorch's order i, f, g, o.
 """
 
@@ -22,7 +20,7 @@ from charlstm.kernel.build import load_library
 _UNITS = 16  # hidden sizes must be a multiple of the longest vector
 _FEWEST_ITEMS = 4  # streams (or tiles) in a part: the weights are read once for all of them
 _FEWEST_UNITS = 64  # for each of the threads that share a layer's: they wait for each other at every character
-_PACK_FORWARD, _PACK, _FORWARD, _BACKWARD, _ADD_ROWS, _HEAD, _THIN = range(7)
+_PACK_FORWARD, _PACK, _FORWARD, _BACKWARD, _ADD_ROWS, _HEAD, _DROP = range(7)
 
 
 class _Job(ctypes.Structure):
@@ -46,6 +44,55 @@ class _Job(ctypes.Structure):
         ("threshold", ctypes.c_uint32),
         ("arrays", ctypes.c_void_p * 9),
     )
+
+
+class _PackArrays(NamedTuple):
+    """`enum PackArray` in kernel.c, as the following are the enums of the other tasks."""
+
+    matrix: Tensor
+    packed: Tensor
+
+
+class _ForwardArrays(NamedTuple):
+    packed: Tensor
+    inputs: Tensor
+    rows: Tensor
+    h: Tensor
+    c: Tensor
+    gates: Tensor | None
+    bias: Tensor | None
+
+
+class _BackwardArrays(NamedTuple):
+    packed: Tensor
+    dh: Tensor
+    gates: Tensor
+    c: Tensor
+    dc: Tensor
+    dgates: Tensor
+
+
+class _AddRowsArrays(NamedTuple):
+    rows: Tensor | None
+    dgates: Tensor
+    sums: Tensor
+
+
+class _HeadArrays(NamedTuple):
+    hidden: Tensor
+    to_logits: Tensor
+    to_hidden: Tensor
+    bias: Tensor
+    targets: Tensor
+    logits: Tensor
+    dlogits: Tensor
+    dhidden: Tensor
+    nats: Tensor
+
+
+class _DropArrays(NamedTuple):
+    source: Tensor
+    target: Tensor
 
 
 class _Sizes(NamedTuple):
@@ -84,7 +131,7 @@ def lstm_layer(
 
 
 class SavedActivations(NamedTuple):
-    """What a forward pass through a window leaves for the way back."""
+    """The activations of a window that its backward pass needs."""
 
     rows: Tensor  # (T, B)
     weight_hh: Tensor  # (4H, H)
@@ -137,9 +184,9 @@ def forward(
     )
     trace.h[0], trace.c[0] = h, c
     sizes = _Sizes(steps, batch, size)
-    _run(_PACK_FORWARD, sizes, size // _lanes(), (weight_hh, packed))
-    arrays = (packed, inputs, rows, trace.h, trace.c, trace.gates, bias)
-    _run_in_time(_FORWARD, sizes, size // _lanes(), arrays, memory)
+    _run(_PACK_FORWARD, sizes, size // _lanes(), _PackArrays(weight_hh, packed))
+    arrays = _ForwardArrays(packed, inputs, rows, trace.h, trace.c, trace.gates, bias)
+    _run_sequence(_FORWARD, sizes, size // _lanes(), arrays, memory)
     return trace
 
 
@@ -157,8 +204,8 @@ def backward(trace: SavedActivations, dhidden: Tensor, memory: Workspace | None 
     dc = memory("dc", batch, size, dtype=torch.float32)
     sizes = _Sizes(steps, batch, size)
     num_tiles = _pack(trace.weight_hh, packed, _num_owners(batch, size))
-    arrays = (packed, dhidden.contiguous(), trace.gates, trace.c, dc, dgates)
-    _run_in_time(_BACKWARD, sizes, num_tiles, arrays, memory)
+    arrays = _BackwardArrays(packed, dhidden.contiguous(), trace.gates, trace.c, dc, dgates)
+    _run_sequence(_BACKWARD, sizes, num_tiles, arrays, memory)
     return dgates
 
 
@@ -170,7 +217,7 @@ def sum_rows(rows: Tensor | None, dgates: Tensor, num_rows: int, memory: Workspa
     memory = memory or Workspace()
     steps, batch, width = dgates.shape
     sums = memory("row sums", num_rows, width, dtype=torch.float32).zero_()
-    _run(_ADD_ROWS, _Sizes(steps, batch, width // 4), width // _lanes(), (rows, dgates, sums))
+    _run(_ADD_ROWS, _Sizes(steps, batch, width // 4), width // _lanes(), _AddRowsArrays(rows, dgates, sums))
     return sums
 
 
@@ -196,7 +243,7 @@ def output_loss(
     nats = memory("nats", num_places, 2, dtype=torch.float32)
     dlogits = memory("dlogits", num_places, width, dtype=dtype)
     dhidden = memory("dhidden", num_places, size, dtype=dtype)
-    arrays = (hidden, to_logits, to_hidden, biases, targets, logits, dlogits, dhidden, nats)
+    arrays = _HeadArrays(hidden, to_logits, to_hidden, biases, targets, logits, dlogits, dhidden, nats)
     _run(_HEAD, _Sizes(num_places, 1, size, width, scale), num_places, arrays)
     return nats[:, 0].log().add_(nats[:, 1]).sum(), dlogits[:, :vocab], dhidden
 
@@ -209,18 +256,18 @@ def drop_weights(source: Tensor, target: Tensor, share: float, seed: int) -> Ten
     """
     threshold = round(256 * share)
     sizes = _Sizes(0, 0, 0, scale=256 / (256 - threshold), seed=seed, threshold=threshold)
-    _run(_THIN, sizes, source.numel() // 64, (source, target))
+    _run(_DROP, sizes, source.numel() // 64, _DropArrays(source, target))
     return target
 
 
 def _pack(matrix: Tensor, packed: Tensor, num_owners: int = 0) -> int:
-    """Arrange a matrix (K, N) for products with rows of K numbers; how many tiles that makes, as many for each."""
+    """Arrange a matrix (K, N) for products with rows of K numbers; return the number of tiles."""
     height, width = matrix.shape
     num_vectors = width // _lanes()
     num_tiles = -(-num_vectors // 4)
     if num_owners:
         num_tiles = min(-(-num_tiles // num_owners) * num_owners, num_vectors)
-    _run(_PACK, _Sizes(0, 0, width, height), num_tiles, (matrix, packed), num_tiles)
+    _run(_PACK, _Sizes(0, 0, width, height), num_tiles, _PackArrays(matrix, packed), num_tiles)
     return num_tiles
 
 
@@ -235,7 +282,7 @@ def _num_owners(batch: int, size: int) -> int:
     return owners if owners > 1 and batch < _FEWEST_ITEMS * threads else 0
 
 
-def _run_in_time(
+def _run_sequence(
     task: int, sizes: _Sizes, num_tiles: int, arrays: tuple[Tensor | None, ...], memory: Workspace
 ) -> None:
     owners = _num_owners(sizes.B, sizes.H)
@@ -286,7 +333,7 @@ def _run(
     num_tiles: int = 0,
     turns: Tensor | None = None,
 ) -> None:
-    """Let as many threads as PyTorch uses work off `num_items` independent items; which takes which changes no bit.
+    """Run `num_items` independent items on as many threads as PyTorch uses; the assignment changes no bit.
 
     With `turns` (T, owners + 1, 16), zeros, they share the tiles of every step instead, an item for each thread.
     """
@@ -304,7 +351,7 @@ def _run(
     job.seed[:], job.threshold = divmod(sizes.seed, 2**32), sizes.threshold
     job.arrays[: len(arrays)] = pointers
     if threads == 1:
-        kernel.work(ctypes.byref(job))
+        kernel.run_job(ctypes.byref(job))
     else:
         _team()(kernel, job, threads)
 
@@ -321,7 +368,7 @@ def _team() -> Callable[[ctypes.CDLL, _Job, int], None]:
     parallel = ctypes.CDLL(str(found[0])).GOMP_parallel
 
     def run(kernel: ctypes.CDLL, job: _Job, threads: int) -> None:
-        parallel(ctypes.cast(kernel.work, ctypes.c_void_p), ctypes.byref(job), threads, 0)
+        parallel(ctypes.cast(kernel.run_job, ctypes.c_void_p), ctypes.byref(job), threads, 0)
 
     return run
 
@@ -330,8 +377,8 @@ def _python_threads() -> Callable[[ctypes.CDLL, _Job, int], None]:
     pool = ThreadPoolExecutor(thread_name_prefix="charlstm-kernel")
 
     def run(kernel: ctypes.CDLL, job: _Job, threads: int) -> None:
-        helping = [pool.submit(kernel.work, ctypes.byref(job)) for _ in range(threads - 1)]
-        kernel.work(ctypes.byref(job))
+        helping = [pool.submit(kernel.run_job, ctypes.byref(job)) for _ in range(threads - 1)]
+        kernel.run_job(ctypes.byref(job))
         for each in helping:
             each.result()
 

@@ -17,6 +17,7 @@ from charlstm.errors import RunError
 from charlstm.events import Extended
 from charlstm.formatting import format_duration
 from charlstm.json_text import parse_json
+from charlstm.model_files import model_file
 from charlstm.runs.run_dir import Extension, ParentModel, RunDir
 from charlstm.tensor_files import LfsPointer, read_header
 
@@ -48,17 +49,6 @@ def inherit_sizes(settings: Settings, model: Path) -> Settings:
         raise RunError(f"{model.name} is no model that can be gone on with; choose another one.")
     sizes = {name: value for name, value in config.items() if name not in ("dropout", "weight_dropout")}
     return Settings.from_flat({**settings.flat(), **sizes, "plan": "off"})
-
-
-def model_file(model: Path) -> Path:
-    """Return the file of a model given as directory or file."""
-    return model if model.suffix == ".safetensors" and not model.is_dir() else model / "model.safetensors"
-
-
-def resolve_model(model: Path) -> tuple[Path, str]:
-    """Return the file of a model given as folder or file, and what to call it."""
-    file = model_file(model)
-    return file, model.resolve().name if file != model else model.stem
 
 
 def parts_done(folder: RunDir) -> int:

@@ -22,8 +22,9 @@ from charlstm import environment
 from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, RunError, printable
 from charlstm.files import atomic_write_text
+from charlstm.model_files import model_file, model_name
 from charlstm.places import BUNDLED
-from charlstm.runs.continuation import add_extension, inherit_sizes, model_file
+from charlstm.runs.continuation import add_extension, inherit_sizes
 from charlstm.runs.control import Control
 from charlstm.runs.corpus_location import require_text
 from charlstm.runs.file_lock import Lock, open_lock
@@ -99,7 +100,7 @@ class RunManager:
 
         def prepare(folder: RunDir) -> None:
             if parent:
-                folder.save_parent(model_file(parent), parent.stem if parent.is_file() else parent.resolve().name)
+                folder.save_parent(model_file(parent), model_name(parent))
             atomic_write_text(folder.path / "owner", owner)  # even if empty: the file marks a visitor's run
             folder.save_ticket(QueueTicket())
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from charlstm.checkpoint import MODEL_FILE, load_training_state, save_training_state
+from charlstm.checkpoint import load_training_state, save_training_state
 from charlstm.corpus import Corpus, Report
 from charlstm.errors import RunError
 from charlstm.events import (
@@ -27,6 +27,7 @@ from charlstm.events import (
     StepDone,
 )
 from charlstm.language_model import LanguageModel
+from charlstm.model_files import MODEL_FILE
 from charlstm.runs.continuation import RunPlan, describe_parent
 from charlstm.runs.control import RequestListener
 from charlstm.runs.event_log import EventWriter

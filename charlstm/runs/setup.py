@@ -32,7 +32,7 @@ from charlstm.runs.event_log import EventWriter
 from charlstm.runs.memory_estimate import available_bytes, check_memory, num_parameters
 from charlstm.runs.quotas import check_parameters
 from charlstm.runs.run_dir import RunDir
-from charlstm.training import Trainer, with_characters
+from charlstm.training import Trainer
 from charlstm.training.autotune import autotune
 from charlstm.training.distributed import DistributedTrainer, World
 from charlstm.training.optim import resolve_device
@@ -57,7 +57,7 @@ def build_trainer(
     new: tuple[str, ...] = ()
     if folder.parent_file.exists():
         parent = LanguageModel.load(folder.parent_file)
-        start, new = with_characters(parent, (char for char, _ in corpus.frequencies), settings.model, seed)
+        start, new = parent.with_characters((char for char, _ in corpus.frequencies), settings.model, seed)
     split = corpus.split(settings.model, settings.train, start.vocabulary if start else None, report=report)
     check_parameters(num_parameters(settings.model, len(split.vocabulary)))
     if resolve_device(settings.train.device).type == "cpu":

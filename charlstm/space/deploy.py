@@ -10,13 +10,14 @@ from typing import Any
 from huggingface_hub import HfApi, SpaceCard, constants
 from huggingface_hub.errors import HfHubHTTPError
 
-from charlstm.checkpoint import MODEL_FILE, load_model
+from charlstm.checkpoint import load_model
 from charlstm.environment import BACKUP_REPO, SPACE_LIMITS, VARIABLES, Limits, env_name, with_overrides
 from charlstm.errors import ConfigError, HubError
 from charlstm.files import atomic_write
 from charlstm.hub.client import Progress, Report, commit_files, hub_call
 from charlstm.hub.repo_names import validate_repo_id
 from charlstm.json_text import parse_json, read_small
+from charlstm.model_files import MODEL_FILE
 from charlstm.runs.retention import ORIGIN_FILE
 
 _HOME = Path(__file__).resolve().parents[2]

@@ -1,14 +1,7 @@
 """Training: `train` runs in this process and returns a model; `Trainer` is the loop, a generator of events."""
 
-from charlstm.training.finetuning import with_characters
-from charlstm.training.provenance import build_provenance, describe_hardware, train, with_validation
+from charlstm.training.in_process import train
+from charlstm.training.provenance import build_provenance, describe_hardware, with_validation
 from charlstm.training.trainer import Trainer
 
-__all__ = [
-    "Trainer",
-    "build_provenance",
-    "describe_hardware",
-    "train",
-    "with_characters",
-    "with_validation",
-]
+__all__ = ["Trainer", "build_provenance", "describe_hardware", "train", "with_validation"]

@@ -10,12 +10,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from charlstm.checkpoint import MODEL_FILE
 from charlstm.config import SampleConfig
 from charlstm.corpus import DATASETS, Corpus, is_available_offline, open_corpus, open_file
 from charlstm.environment import is_public
 from charlstm.errors import CharLSTMError, CheckpointError
 from charlstm.language_model import LanguageModel
+from charlstm.model_files import MODEL_FILE
 from charlstm.places import BUNDLED
 from charlstm.runs.access import can_read, is_space_owner
 from charlstm.runs.run_dir import RunDir

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charlstm.checkpoint import MODEL_FILE
 from charlstm.errors import RunError
+from charlstm.model_files import MODEL_FILE
 from charlstm.places import BUNDLED
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary

@@ -10,9 +10,9 @@ from typing import Any
 
 import gradio as gr
 
-from charlstm.checkpoint import MODEL_FILE
 from charlstm.errors import CharLSTMError, RunError
 from charlstm.formatting import error_text
+from charlstm.model_files import MODEL_FILE
 from charlstm.places import BUNDLED
 from charlstm.runs.access import can_control, is_space_owner, require_control
 from charlstm.runs.manager import RunSummary

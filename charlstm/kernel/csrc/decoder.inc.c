@@ -53,10 +53,10 @@ typedef struct {
 } Ranked;
 
 INLINE void step_cell(const Vector *sums, float *c, float *h) {
-    Vector i = sigmoid(sums[0]), f = sigmoid(sums[1]), g = hyperbolic_tangent(sums[2]), o = sigmoid(sums[3]);
+    Vector i = sigmoid(sums[0]), f = sigmoid(sums[1]), g = vtanh(sums[2]), o = sigmoid(sums[3]);
     Vector cell = f * load_float(c) + i * g;
     store_float(c, cell);
-    store_float(h, o * hyperbolic_tangent(cell));
+    store_float(h, o * vtanh(cell));
 }
 
 /* `num_rows` rows, LANES units; `given[row]` is what the gates get beside the product. */
@@ -210,7 +210,7 @@ static void step_head(const Writing *job, int first, int last) {
     }
 }
 
-static uint64_t step_mixed(uint64_t x) { /* the finaliser of SplitMix64 (Steele, Lea and Flood 2014) */
+static uint64_t step_hash64(uint64_t x) { /* the finaliser of SplitMix64 (Steele, Lea and Flood 2014) */
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
     x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
     return x ^ (x >> 31);
@@ -219,8 +219,8 @@ static uint64_t step_mixed(uint64_t x) { /* the finaliser of SplitMix64 (Steele,
 /* In [0, 1): number `position` of the SplitMix64 generator whose state follows from seed and sample. */
 double step_uniform(uint64_t seed, uint64_t sample, uint64_t position) {
     const uint64_t golden = 0x9E3779B97F4A7C15u;
-    uint64_t state = step_mixed(step_mixed(seed + golden) + sample);
-    return (double)(step_mixed(state + (position + 1) * golden) >> 11) * 0x1p-53;
+    uint64_t state = step_hash64(step_hash64(seed + golden) + sample);
+    return (double)(step_hash64(state + (position + 1) * golden) >> 11) * 0x1p-53;
 }
 
 static int step_by_logit(const void *left, const void *right) {

@@ -2,19 +2,19 @@
  *
  *     NUMBER        the type that weights, activations and gradients are kept in; sums and cell states are float
  *     NAMED(name)   the name of a function for this type
- *     GROUP         how many products one lane sums in one instruction (2 for bfloat16, 1 for float)
- *     Weights, load_weights, spread, multiply_add, load_numbers, store_numbers, store_rows
+ *     GROUP         products that one lane sums in one instruction (2 for bfloat16, 1 for float)
+ *     Weights, load_weights, broadcast, multiply_add, load_numbers, store_numbers, store_rows
  *
- * Shapes: T = time, B = batch, H = hidden size (a multiple of 16), V = vocabulary size, filled up to whole vectors;
+ * Shapes: T = time, B = batch, H = hidden size (a multiple of 16), V = vocabulary size, padded to whole vectors;
  * gates in PyTorch's order i, f, g, o.
- *     rows (T, B)             which row of `inputs` belongs to each place
- *     inputs (., 4H)          what the layer below adds to the gates, biases included
+ *     rows (T, B)             the row of `inputs` for each position
+ *     inputs (., 4H)          the gate inputs from the layer below, biases included
  *     h, c (T + 1, B, H)      states; the first is the initial one
  *     gates, dgates (T, B, 4H)
- * Each step takes some streams and some tiles of the hidden units; see `in_time` for who takes what.
+ * Each step covers some streams and some tiles of the hidden units, as `run_sequence` and `run_units_parallel` divide them.
  */
 
-/* weight_hh (4H, H) -> [H / LANES][H / GROUP][gate][LANES][GROUP], so that forward reads it from front to back. */
+/* weight_hh (4H, H) -> [H / LANES][H / GROUP][gate][LANES][GROUP], in the order in which forward reads it. */
 static void NAMED(pack_forward)(const float *weight, int H, NUMBER *packed, int first, int last) {
     for (int tile = first; tile < last; tile++)
         for (int block = 0; block < H; block += 16) /* a cache line of every row, and few enough lines of the target */
@@ -43,7 +43,7 @@ static void NAMED(pack)(const float *matrix, int K, int N, NUMBER *packed, int n
     }
 }
 
-/* sums += rows of `a` (K numbers each, `stride` apart) times a packed tile: the one loop where the time goes. */
+/* sums += rows of `a` (K numbers each, `stride` apart) times a packed tile: the loop that takes most of the time. */
 INLINE void NAMED(multiply)(int num_rows, int vectors, int K, const NUMBER *weight, const NUMBER *a, size_t stride,
                             Vector sums[MAX_ROWS][4]) {
     for (int k = 0; k < K; k += GROUP, weight += vectors * LANES * GROUP) {
@@ -51,7 +51,7 @@ INLINE void NAMED(multiply)(int num_rows, int vectors, int K, const NUMBER *weig
         for (int v = 0; v < vectors; v++) w[v] = load_weights(weight + v * LANES * GROUP);
 #pragma GCC unroll 6
         for (int row = 0; row < num_rows; row++) {
-            Weights factor = spread(a + row * stride + k);
+            Weights factor = broadcast(a + row * stride + k);
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++) sums[row][v] = multiply_add(sums[row][v], factor, w[v]);
         }
@@ -70,10 +70,10 @@ INLINE void NAMED(forward_tile)(int num_rows, int H, const NUMBER *weight, const
     for (int row = 0; row < num_rows; row++) {
         size_t place = (size_t)row * H + unit;
         Vector i = sigmoid(sums[row][0]), f = sigmoid(sums[row][1]);
-        Vector g = hyperbolic_tangent(sums[row][2]), o = sigmoid(sums[row][3]);
+        Vector g = vtanh(sums[row][2]), o = sigmoid(sums[row][3]);
         Vector cell = f * load_float(c_before + place) + i * g;
         store_float(c + place, cell);
-        store_numbers(h + place, o * hyperbolic_tangent(cell));
+        store_numbers(h + place, o * vtanh(cell));
         if (gates) {
             NUMBER *kept = gates + (size_t)row * 4 * H + unit;
             store_numbers(kept, i);
@@ -84,13 +84,13 @@ INLINE void NAMED(forward_tile)(int num_rows, int H, const NUMBER *weight, const
     }
 }
 
-/* One character of streams first to last, in tiles begin to end; `gates` may be NULL where no gradient is asked. */
+/* Run one forward step of streams first to last, tiles begin to end; `gates` may be NULL if no gradient is needed. */
 static void NAMED(forward_step)(const Job *job, int t, int first, int last, int begin, int end) {
-    const NUMBER *packed = job->arrays[0], *inputs = job->arrays[1];
-    const int64_t *rows = job->arrays[2];
-    NUMBER *h_all = job->arrays[3], *gates_all = job->arrays[5];
-    float *c_all = job->arrays[4];
-    const float *bias = job->arrays[6]; /* or NULL */
+    const NUMBER *packed = job->arrays[FORWARD_PACKED], *inputs = job->arrays[FORWARD_INPUTS];
+    const int64_t *rows = job->arrays[FORWARD_ROWS];
+    NUMBER *h_all = job->arrays[FORWARD_H], *gates_all = job->arrays[FORWARD_GATES];
+    float *c_all = job->arrays[FORWARD_C];
+    const float *bias = job->arrays[FORWARD_BIAS]; /* or NULL */
     const int B = job->B, H = job->H, num_blocks = (last - first + MAX_ROWS - 1) / MAX_ROWS;
     for (int tile = begin; tile < end; tile++)
         for (int block = 0; block < num_blocks; block++) {
@@ -126,7 +126,7 @@ INLINE void NAMED(backward_tile)(int num_rows, int vectors, int H, const NUMBER 
             NUMBER *target = dgates + (size_t)row * 4 * H + v * LANES;
             Vector i = load_numbers(kept), f = load_numbers(kept + H);
             Vector g = load_numbers(kept + 2 * H), o = load_numbers(kept + 3 * H);
-            Vector squashed = hyperbolic_tangent(load_float(c + place));
+            Vector squashed = vtanh(load_float(c + place));
             Vector cell = sums[row][v] * o * (one - squashed * squashed);
             if (!is_last) cell += load_float(dc + place);
             store_float(dc + place, cell * f);
@@ -137,13 +137,14 @@ INLINE void NAMED(backward_tile)(int num_rows, int vectors, int H, const NUMBER 
         }
 }
 
-/* One character of streams first to last, going back, in tiles begin to end. The state after the window gets no
- * gradient: it is detached there, which is what truncates back-propagation. */
+/* Run one backward step of streams first to last, tiles begin to end. The state after the window gets no gradient: it is
+ * detached, which truncates back-propagation. */
 static void NAMED(backward_step)(const Job *job, int t, int first, int last, int begin, int end) {
-    const NUMBER *packed = job->arrays[0], *dh_all = job->arrays[1], *gates_all = job->arrays[2];
-    const float *c_all = job->arrays[3];
-    float *dc = job->arrays[4];
-    NUMBER *dgates_all = job->arrays[5];
+    const NUMBER *packed = job->arrays[BACKWARD_PACKED], *dh_all = job->arrays[BACKWARD_DH];
+    const NUMBER *gates_all = job->arrays[BACKWARD_GATES];
+    const float *c_all = job->arrays[BACKWARD_C];
+    float *dc = job->arrays[BACKWARD_DC];
+    NUMBER *dgates_all = job->arrays[BACKWARD_DGATES];
     const int B = job->B, H = job->H, num_blocks = (last - first + MAX_ROWS - 1) / MAX_ROWS;
     for (int tile = begin; tile < end; tile++) {
         int column = share(H / LANES, tile, job->num_tiles) * LANES;
@@ -170,12 +171,11 @@ static void NAMED(backward_step)(const Job *job, int t, int first, int last, int
     }
 }
 
-/* Columns first to last (in vectors) of sums (., 4H): each place's gradient is added to the row it came from; without
- * rows, to the first. */
+/* Add each position's gradient to its row of sums (., 4H), or to the first without rows; columns first to last, in vectors. */
 static void NAMED(add_rows)(const Job *job, int first, int last) {
-    const int64_t *rows = job->arrays[0];
-    const NUMBER *dgates = job->arrays[1];
-    float *sums = job->arrays[2];
+    const int64_t *rows = job->arrays[ADD_ROWS_ROWS];
+    const NUMBER *dgates = job->arrays[ADD_ROWS_DGATES];
+    float *sums = job->arrays[ADD_ROWS_SUMS];
     for (size_t place = 0; place < (size_t)job->T * job->B; place++)
         for (int column = first * LANES; column < last * LANES; column += LANES) {
             float *target = sums + (rows ? (size_t)rows[place] * 4 * job->H : 0) + column;
@@ -218,14 +218,15 @@ static void NAMED(product)(int num_rows, int K, int N, const NUMBER *packed, con
     }
 }
 
-/* Places first to last: logits, nats of the targets, and the gradients of `scale` times their sum. What fills the
- * vocabulary up has a bias so low that it gets no probability to speak of. */
+/* Compute logits, nats of the targets and the gradients of `scale` times their sum, for positions first to last. The
+ * vocabulary's padding has a bias so low that its probability is negligible. */
 static void NAMED(head)(const Job *job, int first, int last) {
-    const NUMBER *hidden = job->arrays[0], *to_logits = job->arrays[1], *to_hidden = job->arrays[2];
-    const float *bias = job->arrays[3];
-    const int64_t *targets = job->arrays[4];
-    float *logits_all = job->arrays[5], *nats = job->arrays[8]; /* nats (places, 2): -log p = log of the first + the second */
-    NUMBER *dlogits_all = job->arrays[6], *dhidden = job->arrays[7];
+    const NUMBER *hidden = job->arrays[HEAD_HIDDEN];
+    const NUMBER *to_logits = job->arrays[HEAD_TO_LOGITS], *to_hidden = job->arrays[HEAD_TO_HIDDEN];
+    const float *bias = job->arrays[HEAD_BIAS];
+    const int64_t *targets = job->arrays[HEAD_TARGETS];
+    float *logits_all = job->arrays[HEAD_LOGITS], *nats = job->arrays[HEAD_NATS];
+    NUMBER *dlogits_all = job->arrays[HEAD_DLOGITS], *dhidden = job->arrays[HEAD_DHIDDEN];
     const int H = job->H, V = job->V, num_blocks = (last - first + MAX_ROWS - 1) / MAX_ROWS;
     for (int block = 0; block < num_blocks; block++) {
         int begin = first + (last - first) * block / num_blocks;
@@ -249,7 +250,7 @@ static void NAMED(head)(const Job *job, int first, int last) {
                 sum += likely;
             }
             for (int lane = 0; lane < LANES; lane++) total += sum[lane];
-            float share = target < 0 ? 0.0f : job->scale / total; /* a place without a target teaches nothing */
+            float share = target < 0 ? 0.0f : job->scale / total; /* a position without a target has no gradient */
             nats[2 * (begin + row)] = target < 0 ? 1.0f : total;
             nats[2 * (begin + row) + 1] = target < 0 ? 0.0f : highest - own;
             if (target >= 0) logits[target] -= total;
@@ -261,10 +262,12 @@ static void NAMED(head)(const Job *job, int first, int last) {
 
 static void NAMED(part)(const Job *job, int first, int last) {
     switch (job->task) {
-        case PACK_FORWARD: NAMED(pack_forward)(job->arrays[0], job->H, job->arrays[1], first, last); break;
-        case PACK: NAMED(pack)(job->arrays[0], job->V, job->H, job->arrays[1], job->num_tiles, first, last); break;
-        case FORWARD: in_time(job, NAMED(forward_step), first, last); break;
-        case BACKWARD: in_time(job, NAMED(backward_step), first, last); break;
+        case PACK_FORWARD: NAMED(pack_forward)(job->arrays[PACK_MATRIX], job->H, job->arrays[PACK_PACKED], first, last); break;
+        case PACK:
+            NAMED(pack)(job->arrays[PACK_MATRIX], job->V, job->H, job->arrays[PACK_PACKED], job->num_tiles, first, last);
+            break;
+        case FORWARD: run_sequence(job, NAMED(forward_step), first, last); break;
+        case BACKWARD: run_sequence(job, NAMED(backward_step), first, last); break;
         case ADD_ROWS: NAMED(add_rows)(job, first, last); break;
         case HEAD: NAMED(head)(job, first, last); break;
     }

@@ -1,6 +1,6 @@
-/* Short vectors for whatever processor this is compiled on, and the few functions an LSTM cell needs.
+/* Short vectors for the target processor, and the elementary functions of an LSTM cell.
  *
- * GNU vector extensions (GCC and Clang) carry everything but bfloat16, which has instructions of its own on AVX512-BF16.
+ * GNU vector extensions (GCC and Clang) cover everything but bfloat16, which needs AVX512-BF16 intrinsics.
  */
 #ifndef CHARLSTM_VECTORS_H
 #define CHARLSTM_VECTORS_H
@@ -52,7 +52,7 @@ INLINE Vector select_where(Ints mask, Vector yes, Vector no) {
 }
 
 /* e^x for |x| <= 60, and e^60 or e^-60 beyond: 2^n times a polynomial of degree 6 on [-1/2, 1/2].
- * What is no number passes both comparisons and stays none, or broken weights would go unnoticed. */
+ * NaN passes both comparisons unchanged, so that broken weights don't go unnoticed. */
 INLINE Vector exponential(Vector x) {
     const Vector magic = splat(12582912.0f); /* 1.5 x 2^23: adding it rounds to the nearest whole number */
     x = select_where(x > splat(60.0f), splat(60.0f), x);
@@ -81,7 +81,7 @@ INLINE Vector reciprocal(Vector x) {
 
 INLINE Vector sigmoid(Vector x) { return reciprocal(splat(1.0f) + exponential(-x)); }
 
-INLINE Vector hyperbolic_tangent(Vector x) {
+INLINE Vector vtanh(Vector x) {
     return splat(1.0f) - splat(2.0f) * reciprocal(splat(1.0f) + exponential(x + x));
 }
 

@@ -1,0 +1,15 @@
+"""Where a model given as a folder or a file lies, and what to call it. Starts without torch."""
+
+from pathlib import Path
+
+MODEL_FILE = "model.safetensors"
+
+
+def model_file(model: Path) -> Path:
+    """Return the file of a model that is given as a folder or a file."""
+    return model if model.suffix == ".safetensors" and not model.is_dir() else model / MODEL_FILE
+
+
+def model_name(model: Path) -> str:
+    """Return what to call a model that is given as a folder or a file."""
+    return model.stem if model_file(model) == model else model.resolve().name
