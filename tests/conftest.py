@@ -29,9 +29,9 @@ _LONGEST = (
     "tests/ui/",
     "tests/attack/",
     "tests/test_packaging.py",
-    "tests/test_torchrun.py",
+    "tests/training/test_torchrun.py",
     "tests/integration/",
-    "tests/test_distributed.py",
+    "tests/training/test_distributed.py",
 )
 _ALONE = "board|compare|leaving|request_body|request_guard|server|sessions|tabs|views|writing"
 _PAGE = re.compile(rf"tests/ui/(?!test_({_ALONE})\.py)")  # the others open none

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from page_app import App
 
 from charlstm import LanguageModel, SampleConfig
-
-from conftest import App  # isort: skip  tests/ui/conftest.py
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests" / "integration"))

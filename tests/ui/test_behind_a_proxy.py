@@ -11,9 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 from gradio_client import Client
+from page_app import free_port
 from waiting import wait_until
-
-from conftest import free_port  # isort: skip  tests/ui/conftest.py
 
 NGINX, OPENSSL = shutil.which("nginx"), shutil.which("openssl")
 pytestmark = pytest.mark.skipif(not (NGINX and OPENSSL), reason="needs nginx and openssl")

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from page_app import App
 from playwright.sync_api import Browser, Page, expect
 
 from charlstm.runs.access import token_hash
-
-from conftest import App  # isort: skip  tests/ui/conftest.py
 
 pytestmark = pytest.mark.browser
 

@@ -1,11 +1,10 @@
 """Writing and looking into what was written, by keyboard alone, in a real browser."""
 
 import pytest
+from page_app import REPOSITORY, App
 from playwright.sync_api import BrowserContext, Dialog, Locator, Page, expect
 
 from charlstm import LanguageModel, SampleConfig
-
-from conftest import REPOSITORY, App  # isort: skip  tests/ui/conftest.py
 
 pytestmark = pytest.mark.browser
 MODEL = "tiny-shakespeare"

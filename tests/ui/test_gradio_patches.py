@@ -14,6 +14,7 @@ import pytest
 from gradio import networking, queueing, state_holder
 from gradio.blocks import BlocksConfig
 from gradio.state_holder import SessionState, StateHolder
+from page_app import App, free_port
 from playwright.sync_api import Browser, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from uvicorn.server import ServerState
@@ -21,8 +22,7 @@ from uvicorn.server import ServerState
 from charlstm.ui import gradio_patches
 from charlstm.ui.assets import first_script
 
-from conftest import App, free_port  # isort: skip  tests/ui/conftest.py
-from waiting import run_async  # isort: skip  tests/waiting.py
+from waiting import run_async  # isort: skip  tests/support/waiting.py
 
 DELETE = "Gradio no longer needs this patch: delete it"
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import App, served
 from loopback import OWNER, Fault, LoopbackHub
+from page_app import App, served
 from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.browser

@@ -1,9 +1,8 @@
 """The address of what is shown can be copied, also where the browser does not show it or offers no clipboard."""
 
 import pytest
+from page_app import App
 from playwright.sync_api import BrowserContext, Page, expect
-
-from conftest import App  # isort: skip  tests/ui/conftest.py
 
 pytestmark = pytest.mark.browser
 _NO_CLIPBOARD = "Object.defineProperty(navigator, 'clipboard', { value: undefined })"  # as over plain http

@@ -6,9 +6,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from page_app import App
 from playwright.sync_api import Browser, Page, expect
-
-from conftest import App  # isort: skip  tests/ui/conftest.py
 
 pytestmark = pytest.mark.browser
 

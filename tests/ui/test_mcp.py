@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from page_app import App
 
 from charlstm import LanguageModel, SampleConfig
-
-from conftest import App  # isort: skip  tests/ui/conftest.py
 
 mcp = pytest.importorskip("mcp", reason="comes with gradio[mcp]")
 MODEL = "tiny-shakespeare"

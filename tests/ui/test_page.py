@@ -4,9 +4,8 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from page_app import App, end_workers
 from playwright.sync_api import Browser, Locator, Page, expect
-
-from conftest import App, end_workers  # isort: skip  tests/ui/conftest.py
 
 pytestmark = pytest.mark.browser
 

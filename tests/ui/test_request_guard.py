@@ -17,7 +17,7 @@ from charlstm.ui.request_body import MOST_JSON_BYTES
 from charlstm.ui.request_guard import RequestGuard
 from charlstm.ui.trusted_hosts import TrustedHosts
 
-from waiting import run_async  # isort: skip  tests/waiting.py
+from waiting import run_async  # isort: skip  tests/support/waiting.py
 
 VARIABLES = ("CHARLSTM_ALLOWED_HOSTS", "GRADIO_ROOT_PATH", "GRADIO_SHARE", "SPACE_ID", "SPACE_HOST")
 JSON = {"Content-Type": "application/json"}

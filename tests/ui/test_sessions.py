@@ -9,7 +9,7 @@ from gradio import state_holder
 
 from charlstm.ui.sessions import OpenPages, SessionStates
 
-from waiting import run_async  # isort: skip  tests/waiting.py
+from waiting import run_async  # isort: skip  tests/support/waiting.py
 
 
 def test_a_flood_of_names_takes_no_session_from_an_open_page(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from page_app import App, end_workers
 from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, expect
 from waiting import wait_until
 
 from charlstm.runs.manager import RunManager
-
-from conftest import App, end_workers  # isort: skip  tests/ui/conftest.py
 
 pytestmark = pytest.mark.browser
 

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(
     reason="there is no torchrun with gloo",
 )
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 TWO = ["--standalone", "--nproc-per-node", "2"]
 AS_TYPED = [sys.executable, "-m", "torch.distributed.run", *TWO, "-m", "charlstm"]
 FORKED = ["--start-method", "fork", "--run-path"]  # torchrun's own way to save its processes the imports
@@ -122,7 +122,7 @@ def train_command(text_file: Path, place: Path, **values: object) -> list[str]:
 
 
 def environment_of(**more: str) -> dict[str, str]:
-    paths = os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "tests")))
+    paths = os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "tests" / "support")))
     # Should one be aborted, as was seen once at an exit, it tells where.
     return {"CHARLSTM_KERNEL": "off", "PYTHONPATH": paths, "PYTHONFAULTHANDLER": "1", **more}
 

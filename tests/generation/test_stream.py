@@ -1,4 +1,4 @@
-"""Writing, against loops through `forward` written here; how a character is chosen has tests/test_choosing.py."""
+"""Writing, against loops through `forward` written here; tests of choosing a character are in test_sampling.py."""
 
 import math
 from collections.abc import Iterator

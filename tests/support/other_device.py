@@ -20,7 +20,7 @@ from charlstm.config import ModelConfig
 from charlstm.language_model import LanguageModel
 from charlstm.training import Trainer
 
-from training_runs import RHYME, config, split_of  # isort: skip  tests/training_runs.py
+from training_runs import RHYME, config, split_of  # isort: skip  tests/support/training_runs.py
 
 _NAME = "elsewhere"
 UNKNOWN = 77  # exit status where PyTorch knows no device that is made in Python
