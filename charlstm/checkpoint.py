@@ -1,4 +1,4 @@
-"""The two files a run leaves behind, both safetensors: never a pickle, never half written, never half loaded.
+"""Checkpoints: models and training states as safetensors, written atomically and read strictly.
 
 `model.safetensors` is sufficient alone. Its header holds, as JSON texts:
     format_version   "1"
@@ -241,12 +241,12 @@ def _check_tensors(path: Path, header: Header, model: CharLSTM) -> None:
         if expected.get(name) != found.get(name):
             raise CheckpointError(
                 f"{path} does not fit its own settings: {printable(name, _SHOWN_CHARS)} is "
-                f"{_described(found.get(name))} and should be {_described(expected.get(name))}; fetch or train the "
+                f"{_describe(found.get(name))} and should be {_describe(expected.get(name))}; fetch or train the "
                 "model again."
             )
 
 
-def _described(entry: tuple[tuple[int, ...], str] | None) -> str:
+def _describe(entry: tuple[tuple[int, ...], str] | None) -> str:
     return "absent" if entry is None else f"{entry[1]} {'x'.join(map(str, entry[0]))}"
 
 

@@ -1,4 +1,4 @@
-"""Every setting: its name, default, bounds, unit and meaning, in one place.
+"""Settings: name, default, bounds, unit and meaning of every one, in one place.
 
 The command line's flags, the page's controls, the saved JSON and the table in docs/settings.md are made from them.
 `ModelConfig` and `TrainConfig` share no name, so a run's settings are one flat JSON object.
@@ -268,7 +268,7 @@ class TrainConfig(Config):
 
 
 class SampleConfig(Config):
-    """How text is written."""
+    """Settings of text generation."""
 
     num_chars: Annotated[int, Unit("characters")] = Field(
         500, ge=0, le=10**7, description="Characters to write; 0 goes on until it is stopped"
@@ -296,7 +296,7 @@ class SampleConfig(Config):
 
 
 class Settings(Config):
-    """What a run needs to know: kept as one flat JSON object in its `config.json`."""
+    """Settings of a run, kept as one flat JSON object in its `config.json`."""
 
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()

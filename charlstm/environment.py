@@ -1,4 +1,4 @@
-"""Every environment variable that the package reads, and the limits of the place that some of them set.
+"""Environment variables: every one that the package reads, and the limits that some of them set.
 
 Each is a `Variable`, read through it alone; `VARIABLES` lists them all, as `docs/variables.md` does, and `deploy` takes
 those of them that suit a Space. Starts without torch.
@@ -193,7 +193,7 @@ _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Limits(BaseModel):
-    """What a visitor may ask for; 0 is no limit. Each field is overridden by the variable CHARLSTM_<FIELD>."""
+    """Limits of what a visitor may ask for; 0 is no limit. The variable CHARLSTM_<FIELD> overrides a field."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     max_parameters: int = Field(0, ge=0, description="Parameters of a model")

@@ -1,4 +1,4 @@
-"""Every error a user can cause, as one tree.
+"""Errors that a user can cause, as one tree.
 
     CharLSTMError
     ├── ConfigError         a setting is unknown, of the wrong kind or out of bounds

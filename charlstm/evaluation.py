@@ -1,4 +1,4 @@
-"""How well a model predicts a text: nats per character, summed and counted, divided once.
+"""Evaluation: nats per character, summed and counted, divided once.
 
 *stateful*: one pass over the whole text, the state carried from the first character to the last.
 *windows*: cold windows of 256 characters, the way nanoGPT evaluates, here all of them instead of a random few.
@@ -51,7 +51,7 @@ def evaluate_stateful(model: CharLSTM, tokens: Tokens, on_tick: Callable[[], Non
     """
     window = max(1, min(1024, _LOGITS_AT_ONCE // model.vocab_size))  # bounds memory and pieces: the state is carried
     batches = StreamBatches(tokens, 1, window, model.device)
-    return _carried(model, _attended(batches, on_tick), None)
+    return _carry(model, _call_between(batches, on_tick), None)
 
 
 def evaluate_windows(model: CharLSTM, tokens: Tokens, on_tick: Callable[[], None] = _nothing) -> Loss:
@@ -86,12 +86,12 @@ def evaluate_batched(
     window = max(1, min(256, _LOGITS_AT_ONCE // (num_streams * model.vocab_size)))  # the state is carried across
     batches = StreamBatches(tokens, num_streams, window, model.device)
     state = _warmed_up_state(model, tokens, batches, dtype) if num_streams > 1 else None
-    loss = _carried(model, _attended(batches, on_tick), state, dtype)
+    loss = _carry(model, _call_between(batches, on_tick), state, dtype)
     streams = f"stateful, {num_streams} streams" if num_streams > 1 else "stateful"
     return loss, streams if dtype in (None, torch.float32) else f"{streams}, {str(dtype).removeprefix('torch.')}"
 
 
-def _attended(batches: StreamBatches, on_tick: Callable[[], None]) -> Iterator[Batch]:
+def _call_between(batches: StreamBatches, on_tick: Callable[[], None]) -> Iterator[Batch]:
     for index in range(batches.windows_per_pass):
         with torch.inference_mode(False):  # a state taken meanwhile may be trained on
             on_tick()
@@ -108,7 +108,7 @@ def _warmed_up_state(model: CharLSTM, tokens: Tokens, batches: StreamBatches, dt
     return h, c
 
 
-def _carried(model: CharLSTM, batches: Iterable[Batch], state: State | None, dtype: torch.dtype | None = None) -> Loss:
+def _carry(model: CharLSTM, batches: Iterable[Batch], state: State | None, dtype: torch.dtype | None = None) -> Loss:
     total, count = 0.0, 0
     with evaluating(model):
         for batch in batches:

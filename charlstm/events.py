@@ -1,4 +1,4 @@
-"""What a training run reports: one class per kind, one JSON line each in a run's `events.jsonl`.
+"""Events of a training run: one class per kind, one JSON line each in a run's `events.jsonl`.
 
 `step` is the number of completed optimiser updates; losses are nats per character; times are seconds of the run.
 """
@@ -139,7 +139,7 @@ class Extended(_Moment):
 
 
 class Baselines(_Record):
-    """What simple models reach on this run's own text, in nats per character; step 0, since they learn nothing."""
+    """Losses of simple models on this run's own text, in nats per character; step 0, since they learn nothing."""
 
     kind: Literal["references"] = "references"
     uniform: float

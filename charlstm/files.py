@@ -1,4 +1,4 @@
-"""Publishing a file so that a crash at any instant leaves either the old one or the new one, whole."""
+"""Atomic file writes: a crash at any instant leaves either the old file or the new one, whole."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""Words that the command line and the page share."""
+"""Formatting for people: durations, losses, HTML escapes, paths removed from messages."""
 
 import html
 import math

@@ -1,4 +1,4 @@
-"""JSON that somebody else may have written: by hand, in another program's encoding, or to do harm."""
+"""JSON text that somebody else may have written: by hand, in another program's encoding, or to do harm."""
 
 import codecs
 import json

@@ -1,4 +1,4 @@
-"""Where a model given as a folder or a file lies, and what to call it. Starts without torch."""
+"""Files of models given as a folder or a file, and the names to call them. Starts without torch."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Folders whose content nobody but this user can have written: what is loaded as code, or believed, lies in one.
+"""Private folders: nobody but this user can have written what is in them, so it may be loaded as code.
 
 Everything here raises `OSError` where there can be none: a place taken by somebody else, a link, a parent that others
 may write to, a file system that knows no permissions. On Windows a user's folders are private as they come.

@@ -1,4 +1,4 @@
-"""Preparing the process for libraries: a home, places for caches and uploads, proxies and variables they can read.
+"""Setup of the process before libraries are imported: home, caches, uploads, proxies and variables.
 
 What they read when they are imported is settled before that; each of them would end with a traceback otherwise.
 """

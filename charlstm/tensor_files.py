@@ -1,4 +1,4 @@
-"""What a safetensors file says of itself, read without torch: 8 bytes of length, then JSON, then numbers.
+"""Headers of safetensors files, read without torch: 8 bytes of length, then JSON, then numbers.
 
 The library would map the file: if somebody copies another one over it meanwhile, the whole process ends (SIGBUS). What
 is read here is bytes, and how many is known, and checked against the file's size, before any number is read.

@@ -136,7 +136,7 @@ class Vocabulary:
         if not self.find_unknown(text):
             return text
         plain = plain_lines(text)
-        for composed in (str, _composed):
+        for composed in (str, _compose):
             fitted = "".join(self._equivalent(char) for char in composed(plain))
             unknown = self.find_unknown(fitted)
             if not unknown:
@@ -169,7 +169,7 @@ _BYTES = tuple(map(chr, range(256)))
 _MARKS_AT_MOST = 30  # on one letter
 
 
-def _composed(text: str) -> str:
+def _compose(text: str) -> str:
     """Compose characters (NFC), but not of a text that no script writes: thousands of marks take quadratic time.
 
     *Measured*: 3.6 s for 40,000 marks on one letter, during which no other thread goes on. Unicode's stream-safe format

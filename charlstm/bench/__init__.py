@@ -1,1 +1,1 @@
-"""How fast this package is here and now, each figure beside the way others do the same, measured in the same run."""
+"""Benchmarks: how fast this package is here and now, each figure beside a baseline measured in the same run."""

@@ -1,4 +1,4 @@
-"""The yardsticks: an LSTM over characters the way tutorials and nanoGPT's descendants write it, in plain PyTorch.
+"""Baselines: an LSTM over characters the way tutorials and nanoGPT's descendants write it, in plain PyTorch.
 
 Nothing of this package's own model, batches, optimiser or sampling is in here.
 Shapes: B = streams or windows, T = characters of a window, V = vocabulary size.

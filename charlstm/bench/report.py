@@ -1,4 +1,4 @@
-"""What is asked of a benchmark, what it finds, and the table for people. Starts without torch."""
+"""Benchmark reports: their configuration, results, and the table for people. Starts without torch."""
 
 from collections.abc import Callable
 from typing import Annotated, Literal
@@ -16,7 +16,7 @@ FLOPS = "6 x weights that are multiplied (all matrices but that of the one-hot i
 
 
 class BenchConfig(Config):
-    """How long and on how much of the machine."""
+    """Settings of a benchmark: its time and threads."""
 
     seconds: Annotated[float, Unit("seconds")] = Field(
         5.0, gt=0, le=3600, description="Seconds for each measurement, over all its rounds"
@@ -31,7 +31,7 @@ class _Found(BaseModel):
 
 
 class Baseline(_Found):
-    """What a figure is compared with, in the same unit."""
+    """A figure to compare with, in the same unit."""
 
     name: str
     value: float
@@ -48,14 +48,14 @@ class Result(_Found):
 
 
 class Skipped(_Found):
-    """What could not be measured here, and why."""
+    """A measurement that was not possible here, and the reason."""
 
     name: str
     why: str
 
 
 class Environment(_Found):
-    """What the figures depend on, and nothing that tells whose machine it is."""
+    """The machine and versions behind the figures, and nothing that tells whose machine it is."""
 
     processor: str
     features: tuple[str, ...]  # of the processor, those that matter here
@@ -69,7 +69,7 @@ class Environment(_Found):
 
 
 class BenchReport(_Found):
-    """What a suite found."""
+    """Results of a suite."""
 
     suite: SuiteName
     environment: Environment
@@ -99,9 +99,9 @@ def table(report: BenchReport) -> str:
 
 def _row(result: Result) -> tuple[str, ...]:
     beside = result.yardstick
-    compared = (_shown(beside.value), f"{result.ratio:.2f}", beside.name) if beside else ("", "", "")
-    return (result.name, _shown(result.value), result.unit, *compared)
+    compared = (_format_value(beside.value), f"{result.ratio:.2f}", beside.name) if beside else ("", "", "")
+    return (result.name, _format_value(result.value), result.unit, *compared)
 
 
-def _shown(value: float) -> str:
+def _format_value(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""How long a person waits for a command: each measurement is a process of its own."""
+"""Startup times of commands: each measurement is a process of its own."""
 
 import subprocess
 import sys

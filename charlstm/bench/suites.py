@@ -1,4 +1,4 @@
-"""The suites: what is measured, on which sizes, beside which yardstick."""
+"""Benchmark suites: what is measured, on which sizes, beside which baseline."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,7 +61,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything; the defaults are those of the published figures."""
+    """Sizes of the measurements; the defaults are those of the published figures."""
 
     vocab_size: int = 65  # as tiny-shakespeare's, and so is the length
     text_chars: int = 1_115_394

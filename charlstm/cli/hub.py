@@ -92,7 +92,7 @@ def push(flags: Flat[Push]) -> None:
         return
     token = write_token()
     followed = BackgroundCall(lambda report: send(parcel, token, not flags.public, flags.revision, report))
-    print(_shown(followed))
+    print(_wait_with_progress(followed))
 
 
 def pull(flags: Flat[Pull]) -> None:
@@ -101,7 +101,9 @@ def pull(flags: Flat[Pull]) -> None:
     from charlstm.hub.pull import pull as fetch
 
     store = RunStore(flags.checkpoints_dir)
-    name = _shown(BackgroundCall(lambda report: fetch(flags.repo, store, flags.name, flags.revision, report)))
+    name = _wait_with_progress(
+        BackgroundCall(lambda report: fetch(flags.repo, store, flags.name, flags.revision, report))
+    )
     print(f"write with it: {own_command()} generate {shlex.quote(str(flags.checkpoints_dir / name))}")
 
 
@@ -128,10 +130,10 @@ def deploy(flags: Flat[Deploy]) -> None:
         print(f"nothing was sent; the files lie in {folder}")
         return
     token = write_token()
-    print(_shown(BackgroundCall(lambda report: send(plan, token, flags.private, report))))
+    print(_wait_with_progress(BackgroundCall(lambda report: send(plan, token, flags.private, report))))
 
 
-def _shown(followed: "BackgroundCall[_T]") -> _T:
+def _wait_with_progress(followed: "BackgroundCall[_T]") -> _T:
     with StepBar() as bar:
         for step in followed:
             bar.show(step.words, step.num_bytes, step.total_bytes)

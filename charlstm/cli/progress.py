@@ -1,4 +1,4 @@
-"""What a terminal shows while something goes on, and what is shown where there is none. Nothing here prints."""
+"""Progress of downloads, training and exchanges: bars on a terminal, plain lines elsewhere. Nothing here prints."""
 
 import contextlib
 import os

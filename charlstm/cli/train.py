@@ -107,7 +107,7 @@ def _create_run(flags: Train, settings: Settings, world: "World", corpus: "Corpu
 def resume(flags: Flat[Resume]) -> None:
     """Continue a run that was stopped or cut off, exactly where it was last saved."""
     from charlstm.cpus import limit_torch_threads
-    from charlstm.runs.setup import moved_text
+    from charlstm.runs.setup import open_moved_corpus
     from charlstm.training.distributed import World
 
     RunManager(flags.checkpoints_dir)
@@ -128,7 +128,7 @@ def resume(flags: Flat[Resume]) -> None:
             if world.is_rank_zero and not folder.is_alive():  # which the worker will say
                 if flags.corpus:
                     with BytesBar() as bar:
-                        corpus = moved_text(folder, flags.corpus, bar.report)
+                        corpus = open_moved_corpus(folder, flags.corpus, bar.report)
                 opened.enter_context(temporary_extension(folder, more))
                 clear_stale_requests(folder)
         _train_here(folder, corpus, world, flags.quiet)

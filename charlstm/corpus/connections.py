@@ -1,4 +1,4 @@
-"""Which hosts of the network a text may be fetched from, and a connection that goes there and nowhere else.
+"""Network connections for fetching a text: to hosts of the public internet only, at the address that was judged.
 
 The name is resolved once, what it resolves to is judged, and that very address is connected to: a name that answers
 otherwise the second time (DNS rebinding) gains nothing.
@@ -25,7 +25,7 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Place(NamedTuple):
-    """Where an address of the web leads."""
+    """A web address, parsed."""
 
     scheme: str
     host: str

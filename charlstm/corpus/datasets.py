@@ -1,4 +1,4 @@
-"""The named corpora: one that is fetched once and checked, and two that every Python brings along."""
+"""Named datasets: one that is fetched once and verified, and two that every Python brings along."""
 
 import hashlib
 import http.client

@@ -1,4 +1,4 @@
-"""What is wrong with a file that can't be read as UTF-8, and what to do about it, in one sentence."""
+"""Decode errors: what is wrong with a file that can't be read as UTF-8, and what to do, in one sentence."""
 
 import codecs
 import re
@@ -59,7 +59,7 @@ def _looks_like_text(head: bytes) -> bool:
 
 
 class _Scan:
-    """What one way through a file finds."""
+    """Statistics of one scan of a file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.num_good, self.num_foreign = 0, 0  # characters outside of ASCII; bytes that belong to none

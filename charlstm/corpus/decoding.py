@@ -1,4 +1,4 @@
-"""Bytes to text, for any file a person may bring, piece by piece: a file of any size takes the same memory."""
+"""Decoding of any file a person may bring, in chunks: a file of any size takes the same memory."""
 
 import codecs
 import hashlib
@@ -58,7 +58,7 @@ def decode(data: bytes, name: str, encoding: Encoding = "auto") -> tuple[str, tu
 
 
 class _Form(NamedTuple):
-    """How bytes become characters."""
+    """A file's encoding and its byte-order mark."""
 
     mark: bytes  # byte-order mark at the beginning, which is no part of the text
     codec: str
@@ -148,7 +148,7 @@ class TextChunks:
 
 @dataclass
 class _Found:
-    """What was met on the way through a file."""
+    """Findings of one reading of a file."""
 
     is_empty: bool = True
     is_ascii: bool = True
@@ -240,7 +240,7 @@ class TextFile:
         shown = shown or path.name
         with open_text(path, shown) as file:
             pieces = TextChunks(file, path.name, encoding)
-            facts = compute_stats(_reported(pieces, file, report))
+            facts = compute_stats(_report_progress(pieces, file, report))
         return cls(path, encoding, shown, facts, pieces.notes)
 
     def pieces(self, report: Report | None = None) -> Iterator[str]:
@@ -250,7 +250,7 @@ class TextFile:
         """
         digest = hashlib.sha256()
         with open_text(self.path, self.shown) as file:
-            for piece in _reported(TextChunks(file, self.path.name, self.encoding), file, report):
+            for piece in _report_progress(TextChunks(file, self.path.name, self.encoding), file, report):
                 digest.update(as_utf8(piece))
                 yield piece
         if digest.hexdigest() != self.facts.sha256:
@@ -261,7 +261,7 @@ class TextFile:
         return CorpusError(f"{self.shown} has changed since it was first read; leave it alone and start again.")
 
 
-def _reported(pieces: TextChunks, file: BinaryIO, report: Report | None) -> Iterator[str]:
+def _report_progress(pieces: TextChunks, file: BinaryIO, report: Report | None) -> Iterator[str]:
     """Yield `pieces` of `file`, calling `report(bytes_so_far, bytes_in_all)` after each."""
     num_bytes = os.fstat(file.fileno()).st_size
     for piece in pieces:

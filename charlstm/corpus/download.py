@@ -1,4 +1,4 @@
-"""Texts at an address: of the web, or in a dataset on the Hub. Fetched within limits, kept, and used again offline."""
+"""Downloads of texts, from the web or from a dataset on the Hub: within limits, cached, and used again offline."""
 
 import hashlib
 import http.client

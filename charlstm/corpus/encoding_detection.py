@@ -1,4 +1,4 @@
-"""Which encoding bytes that are not UTF-8 were probably written in: advice for a person, never a silent choice.
+"""Detection of the encoding of bytes that are not UTF-8: advice for a person, never a silent choice.
 
 Each candidate is judged by what its characters look like together: the letters that its languages use most, and whether
 they stand beside Latin letters (as accents do) or among themselves (as another script does).
@@ -55,7 +55,7 @@ _CLEARLY = 1.05  # by how much the best must be ahead of another that would give
 def detect_wide(head: bytes) -> str | None:
     """Detect UTF-16 or UTF-32 without a byte-order mark; return `None` for anything else."""
     for codec in _WIDE:
-        text = _decoded(head, codec)
+        text = _decode(head, codec)
         if text and re.search("[ \n]", text) and all(char.isprintable() or char in "\t\n\r\f\xa0　" for char in text):
             return codec
     return None
@@ -66,7 +66,7 @@ def detect_encoding(head: bytes) -> str | None:
     scores: dict[str, float] = {}
     texts: dict[str, str] = {}
     for codec, score in _candidates():
-        text = _decoded(head, codec)
+        text = _decode(head, codec)
         if text is not None and (value := score(text)) > scores.get(codec, 0):
             scores[codec], texts[codec] = value, text
     if not scores:
@@ -89,7 +89,7 @@ def _candidates() -> list[tuple[str, Callable[[str], float]]]:
     return [*found, *_EASTERN.items()]
 
 
-def _decoded(head: bytes, codec: str) -> str | None:
+def _decode(head: bytes, codec: str) -> str | None:
     """Return the characters of `head`, whose last one may be cut; `None` if the codec can't read them."""
     try:
         text = codecs.getincrementaldecoder(codec)().decode(head)

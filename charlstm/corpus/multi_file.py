@@ -38,13 +38,13 @@ def find_files(named: str) -> Joined | None:
     path = expand(Path(named))
     try:
         if path.is_dir():
-            return _checked(named, path.iterdir())
+            return _check_files(named, path.iterdir())
         if path.exists():
             return None
     except (OSError, ValueError):  # a whole text in place of a path
         return None
     if re.search(r"[*?\[]", named):
-        return _checked(named, (Path(each) for each in glob.iglob(str(path), recursive=True)))  # noqa: PTH207  an absolute pattern
+        return _check_files(named, (Path(each) for each in glob.iglob(str(path), recursive=True)))  # noqa: PTH207  an absolute pattern
     if os.pathsep in named:
         return Joined(tuple(expand(Path(each)) for each in named.split(os.pathsep) if each), 0)
     return None
@@ -57,7 +57,7 @@ def absolute(named: str) -> str:
     return str(expand(Path(named)).resolve())
 
 
-def _checked(named: str, found: Iterator[Path]) -> Joined:
+def _check_files(named: str, found: Iterator[Path]) -> Joined:
     every = sorted((path for path in found if path.is_file()), key=_natural)
     kept = tuple(path for path in every if not path.name.startswith(".") and not _is_binary(path))
     if not kept:

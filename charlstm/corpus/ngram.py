@@ -1,4 +1,4 @@
-"""What models without a network reach on a text: figures that a loss can be read against.
+"""N-gram baselines: what models without a network reach on a text, as figures to read a loss against.
 
 *uniform*: every character is as likely as any other, ln V. *frequencies*: characters come as often as they do in the
 training text, each counted once more than it occurs. *5-gram*: the next character follows from the four before it;
@@ -96,7 +96,7 @@ class _NGrams(NamedTuple):
         keys = self.at_train[:-1].astype(np.int64)
         keys *= size
         keys += train[len(train) - num_places :]
-        distinct, lasts, at_train = _numbered(keys)
+        distinct, lasts, at_train = _number_keys(keys)
         before = self.at_validation[:-1]
         asked = before.astype(np.int64) * size + validation[len(validation) - len(before) :]
         places = np.minimum(np.searchsorted(distinct, asked), max(0, len(distinct) - 1))
@@ -111,7 +111,7 @@ class _NGrams(NamedTuple):
         return np.bincount(self.at_train[1:][longer.lasts], minlength=len(self.prefixes))
 
 
-def _numbered(keys: _Ids) -> tuple[_Ids, _Numbers, _Numbers]:
+def _number_keys(keys: _Ids) -> tuple[_Ids, _Numbers, _Numbers]:
     """Assign numbers to `keys` (N,): return the distinct ones in order, a place of each, and each place's number.
 
     `numpy.unique` gives the same with several times the memory, and sorts places where this sorts numbers: key and

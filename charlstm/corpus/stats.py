@@ -1,4 +1,4 @@
-"""What is known of a text after one reading, gathered piece by piece."""
+"""Text statistics, computed in one reading: length, hash, character counts, common line beginnings."""
 
 import hashlib
 import re

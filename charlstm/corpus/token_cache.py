@@ -1,4 +1,4 @@
-"""The ids of a text too large to be held, in a file of the user's cache: written once, then mapped.
+"""Cache of the token ids of a text too large for memory: a file written once, then mapped.
 
 A file is named after what its ids follow from (text, vocabulary, level), so a resumed run finds it again. It ends in a
 checksum, and one that is damaged is written anew. Together the files take up `KEPT_BYTES` or less, unless the latest

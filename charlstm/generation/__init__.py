@@ -1,1 +1,1 @@
-"""Writing text with a model: choosing a character, inference engines, streams of text, copies of training text."""
+"""Text generation: sampling a token, inference engines, streams of text, matches with the training text."""

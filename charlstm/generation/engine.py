@@ -60,7 +60,7 @@ def start_session(model: CharLSTM, beginnings: Sequence[NDArray[np.int32]], conf
 
 @dataclass
 class _Known:
-    """What was made of a model's weights while they were `version`."""
+    """Packed weights of a model, valid while its weights are `version`."""
 
     version: object = None
     gains: bool = False  # from 8 bits

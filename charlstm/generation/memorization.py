@@ -1,4 +1,4 @@
-"""Did it copy? The longest stretch of a text that stands word for word in another one.
+"""Memorization: the longest stretch of a text that stands word for word in the training text.
 
 A suffix array of both together lists all places in the order of what follows them. The corpus's place that is nearest
 to one of the text, before or after it in that order, shares the longest stretch with it; from one place of the text to

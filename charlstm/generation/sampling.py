@@ -1,4 +1,4 @@
-"""How the next character is chosen: guard, temperature, top-k, top-p, and the draw; the reference for `decoder.inc.c`.
+"""Sampling of the next token: repeat guard, temperature, top-k, top-p, draw; the reference for `decoder.inc.c`.
 
 Shapes: V = vocabulary size. Everything is about one text at a time, and depends on nothing but what is given.
 """
@@ -20,11 +20,11 @@ def counter_uniform(seed: int, sample: int, position: int) -> float:
     Number `position` of the SplitMix64 generator whose state is mix(mix(seed + golden) + sample), its upper 53 bits.
     So a text is the same alone, beside others, as one of several, and when it is continued.
     """
-    state = _mixed(_mixed(seed + _GOLDEN) + sample)
-    return (_mixed(state + (position + 1) * _GOLDEN) >> 11) * 2.0**-53
+    state = _hash64(_hash64(seed + _GOLDEN) + sample)
+    return (_hash64(state + (position + 1) * _GOLDEN) >> 11) * 2.0**-53
 
 
-def _mixed(x: int) -> int:
+def _hash64(x: int) -> int:
     """Apply the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
     x &= _MASK
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK

@@ -1,4 +1,4 @@
-"""Writing text: `stream` yields what is written, piece by piece.
+"""Streams of generated text, piece by piece, and the score of a given text.
 
 Surprise is the negative log-probability, in nats, that the model itself (temperature 1, no filter) gave to what was
 written. At level `bytes` a character's surprise is that of all its bytes.
@@ -56,7 +56,7 @@ def stream(
     `num_chars` counts from there. With `num_chars` 0 there is no end: leaving the iterator is stopping.
     Raises `VocabularyError` before anything is written if the prompt can't be read.
     """
-    config = config.model_copy(update={"stop": _fitted(config.stop, vocabulary)})
+    config = config.model_copy(update={"stop": _normalize_stop(config.stop, vocabulary)})
     opening = vocabulary.encode(vocabulary.normalize(prompt) or default_prompt(vocabulary)).astype(np.int32)
     before = [vocabulary.encode(text).astype(np.int32) for text in written] or [opening[:0]] * config.num_samples
     assert len(before) == config.num_samples, "a text for each sample"
@@ -67,7 +67,7 @@ def stream(
     yield from _written(texts, config, samples, [len(each) for each in before], num_likeliest)
 
 
-def _fitted(stop: str, vocabulary: Vocabulary) -> str:
+def _normalize_stop(stop: str, vocabulary: Vocabulary) -> str:
     """Normalize `stop` to the characters that the model writes; one that it can't write ends nothing."""
     try:
         return vocabulary.normalize(stop)

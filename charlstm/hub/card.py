@@ -1,6 +1,6 @@
 """The model card: `card_template.md`, filled with what the run recorded and with what the model writes.
 
-The template is Jinja; text of the user's enters it through `code` and `fenced` alone, where it stays text.
+The template is Jinja; text of the user's enters it through `code` and `fence` alone, where it stays text.
 """
 
 import json
@@ -15,7 +15,7 @@ from charlstm import __version__
 from charlstm.checkpoint import FORMAT_VERSION, Provenance
 from charlstm.config import SampleConfig
 from charlstm.formatting import format_duration
-from charlstm.hub.markdown import code, fenced
+from charlstm.hub.markdown import code, fence
 from charlstm.hub.recipe import make_recipe
 from charlstm.language_model import LanguageModel
 from charlstm.model_files import MODEL_FILE
@@ -31,7 +31,7 @@ _SAMPLES = tuple(SampleConfig(num_chars=300, temperature=each, seed=1) for each 
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card is made of."""
+    """Contents of a card."""
 
     repo_id: str
     language_model: LanguageModel
@@ -77,7 +77,7 @@ def card_text(facts: CardFacts) -> str:
         base_model=facts.base_model,
         model_file=MODEL_FILE,
         known_text=ascii(_known_text(model)),
-        measured=_measured(origin) if origin else [],
+        measured=_validation_figures(origin) if origin else [],
         validation_split=_validation_split(origin) if origin else "",
         has_curve=facts.has_curve,
         curve_file=CURVE_FILE,
@@ -87,7 +87,7 @@ def card_text(facts: CardFacts) -> str:
         citation_key=re.sub(r"[^A-Za-z0-9]+", "-", facts.repo_id).strip("-"),
         charlstm_version=__version__,
         code=code,
-        fenced=fenced,
+        fence=fence,
         duration=format_duration,
         number="{:,}".format,
         bits=lambda nats: nats / math.log(2),
@@ -115,7 +115,7 @@ def _metadata(facts: CardFacts) -> ModelCardData:
     )
 
 
-def _measured(origin: Provenance) -> list[tuple[str, float]]:
+def _validation_figures(origin: Provenance) -> list[tuple[str, float]]:
     """Return names that say the method, and nats per character."""
     exact = origin.val_stateful_method or "stateful"
     rows = [(exact, origin.val_stateful), ("cold windows of 256 characters", origin.val_windows)]
@@ -136,7 +136,7 @@ def _results(origin: Provenance) -> list[EvalResult]:
             metric_name=f"validation, {unit} per character ({method})",
             metric_value=round(nats if unit == "nats" else nats / math.log(2), 4),
         )
-        for method, nats in _measured(origin)
+        for method, nats in _validation_figures(origin)
         for unit in ("nats", "bits")
     ]
 

@@ -1,4 +1,4 @@
-"""The door to the Hub: whose login acts, which host it may travel to, how long to wait, and what a failure means.
+"""Client of the Hub: tokens, hosts they may travel to, time limits, retries, commits.
 
 `huggingface_hub` waits without end where it is not told otherwise, sleeps as long as a server asks it to, and takes
 whatever login it finds. Inside `talking` it does none of that, and whatever goes wrong is a `HubError` of one sentence.
@@ -42,7 +42,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an exchange with the Hub is."""
+    """Progress of an exchange with the Hub."""
 
     words: str
     num_bytes: int = 0
@@ -53,7 +53,7 @@ Report = Callable[[Progress], None]
 
 
 class _Exchange:
-    """What goes on between the beginning and the end of `talking`."""
+    """State of the calls inside one `hub_call`."""
 
     def __init__(self, report: Report) -> None:
         self.report = report

@@ -1,4 +1,4 @@
-"""Whether a file that was downloaded is the one that the Hub names; its cache looks at nothing but the length."""
+"""Digests of downloads: whether a file is the one that the Hub names."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""What a failure of an exchange with the Hub means for a person, in one sentence.
+"""Error messages: what a failure of an exchange with the Hub means for a person, in one sentence.
 
 What the Hub says of its reason is passed on: cleaned and shortened, since whoever answers may be anybody.
 """

@@ -1,4 +1,4 @@
-"""The loss curve of a run as a picture: PNG, which every model page shows, drawn with Pillow (which Gradio brings)."""
+"""The loss plot of a run, as a PNG for the model card, drawn with Pillow (which Gradio brings)."""
 
 import io
 import math
@@ -19,7 +19,7 @@ _MAX_POINTS = 500
 
 
 class _Frame(NamedTuple):
-    """Which part of the plane is drawn."""
+    """The part of the plane that is drawn."""
 
     last_step: float
     low: float

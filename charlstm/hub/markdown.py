@@ -1,9 +1,9 @@
-"""Texts of anybody's in Markdown, where they can be nothing but text."""
+"""Markdown that holds other people's texts as text."""
 
 import re
 
 
-def fenced(text: str, language: str = "") -> str:
+def fence(text: str, language: str = "") -> str:
     """Make a block of code that no text can end: its fence is longer than any inside."""
     longest = max((len(found) for found in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)

@@ -1,4 +1,4 @@
-"""Fetching a model: safetensors only, checked before it is used, kept in the Hub's cache and usable offline."""
+"""Pulling a model: safetensors only, checked before it is used, cached and usable offline."""
 
 import contextlib
 import hashlib
@@ -235,7 +235,7 @@ def _digest(file: Path) -> str | None:
 
 
 class DownloadBar(tqdm):  # type: ignore[misc]
-    """Where the client would draw a bar: tells the bytes instead, and ends a file longer than it was said to be."""
+    """A progress bar that reports bytes in place of drawing, and ends a file longer than announced."""
 
     at_most: int  # bytes; 0 for no limit
     tell: Callable[[int, int], None]  # bytes so far, bytes in all

@@ -1,4 +1,4 @@
-"""Publishing a model: four files that are shown first, then sent as one commit."""
+"""Pushing a model: four files that are shown first, then sent as one commit."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from charlstm.runs.retention import ORIGIN_FILE
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """What is sent, and nothing else: names in the repository and contents, ready to be shown."""
+    """Files to send, and nothing else: names in the repository and contents, ready to be shown."""
 
     repo_id: str
     files: dict[str, bytes]

@@ -1,4 +1,4 @@
-"""The commands that train a model again, from what its run recorded."""
+"""The recipe of a model: commands that train it again, from what its run recorded."""
 
 import shlex
 from typing import NamedTuple
@@ -18,7 +18,7 @@ _RUN, _PULLED = "again", "base"
 
 
 class Recipe(NamedTuple):
-    """How to train a model again."""
+    """Commands that train a model again."""
 
     commands: list[str]
     has_named_text: bool  # whether the command line gets at the text by its name
@@ -42,7 +42,7 @@ def _recipe_commands(language_model: LanguageModel, origin: Provenance, base_mod
         words += ["--from", parent]
     if origin.more:
         words += ["--name", _RUN]
-    return [*commands, shlex.join(words), *(resume_command(_RUN, more) for more in _added(origin))]
+    return [*commands, shlex.join(words), *(resume_command(_RUN, more) for more in _extensions_of(origin))]
 
 
 def _train_words(language_model: LanguageModel, origin: Provenance) -> list[str]:
@@ -76,7 +76,7 @@ def _is_named(origin: Provenance) -> bool:
     return origin.corpus in DATASETS
 
 
-def _added(origin: Provenance) -> list[Extension]:
+def _extensions_of(origin: Provenance) -> list[Extension]:
     try:
         return [Extension(**each) for each in origin.more]
     except ValidationError:  # of a file that others wrote
@@ -84,4 +84,4 @@ def _added(origin: Provenance) -> list[Extension]:
 
 
 def _ends_by_time(origin: Provenance) -> bool:
-    return bool(origin.train_config.get("max_minutes")) or any(each.minutes for each in _added(origin))
+    return bool(origin.train_config.get("max_minutes")) or any(each.minutes for each in _extensions_of(origin))

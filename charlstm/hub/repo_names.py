@@ -1,4 +1,4 @@
-"""What a repository is called: the plain name, or an address of it as a browser, `git` or a file system shows it."""
+"""Repository names: plain, or an address as a browser, `git` or a file system shows it."""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _LONGEST = 2000  # characters of an address; longer ones are not taken apart
 
 @dataclass(frozen=True)
 class RepoName:
-    """What an address says."""
+    """A repository's name, parsed from an address."""
 
     repo_id: str
     kind: Kind | None = None  # none: it does not say

@@ -1,4 +1,4 @@
-"""Compiles `kernel.c` for this processor at first use, and keeps the result in the user's cache.
+"""Build of the kernel: compiled for this processor at first use, and kept in the user's cache.
 
 It lies in a private folder, with its SHA-256 beside it, and is compiled anew where either is in doubt: whoever could
 put a library there would run code of theirs in this process.

@@ -1,4 +1,4 @@
-"""Writing character after character without leaving C in between: the Python side of `decoder.inc.c`.
+"""Token-by-token decoding in C: the Python side of `decoder.inc.c`.
 
 `Network` holds a model's weights the way a step reads them, `Texts` the states of some texts that grow side by side.
 Shapes: B = texts, T = characters, V = vocabulary size, L = layers, H = hidden size, P = H rounded up to 16.
@@ -67,7 +67,7 @@ class DecodedTokens(NamedTuple):
 
 def is_available(vocab_size: int, hidden_size: int, num_layers: int) -> bool:
     """Return whether the kernel is compiled and a table with a row for each character is affordable."""
-    is_small = vocab_size * 4 * _padded(hidden_size) <= _LARGEST_TABLE and num_layers <= _MAX_LAYERS
+    is_small = vocab_size * 4 * _pad(hidden_size) <= _LARGEST_TABLE and num_layers <= _MAX_LAYERS
     return is_small and load_library() is not None
 
 
@@ -88,16 +88,16 @@ class PackedWeights:
         """
         size, vocab_size = layers[0][0].shape[1], len(table)
         self.hidden_size, self.num_layers, self.vocab_size, self.is_int8 = size, len(layers), vocab_size, is_int8
-        self.padded_size = _padded(size)
+        self.padded_size = _pad(size)
         self._kept: list[Tensor] = []  # the structure holds addresses only
         self._c = _Network(is_int8, vocab_size, self.padded_size, len(layers))
-        self._c.table = self._address(_padded_gates(table))
+        self._c.table = self._address(_pad_gates(table))
         for index, (weight, bias) in enumerate(layers):
-            self._c.biases[index] = self._address(_padded_gates(bias[None])[0])
+            self._c.biases[index] = self._address(_pad_gates(bias[None])[0])
             padded = torch.cat(
-                [_padded_columns(part, self.padded_size) for part in torch.split(weight, size, dim=1)], dim=1
+                [_pad_columns(part, self.padded_size) for part in torch.split(weight, size, dim=1)], dim=1
             )
-            self._add(index, _padded_gates(padded.t()).t())
+            self._add(index, _pad_gates(padded.t()).t())
         weight, bias = head
         blocks = -(-vocab_size // lanes())
         padded = torch.zeros(blocks * lanes(), self.padded_size, dtype=torch.float32, device="cpu")
@@ -242,15 +242,15 @@ def lanes() -> int:
     return int(kernel.lanes())
 
 
-def _padded(size: int) -> int:
+def _pad(size: int) -> int:
     return -(-size // _UNITS) * _UNITS
 
 
-def _padded_columns(weight: Tensor, size: int) -> Tensor:
+def _pad_columns(weight: Tensor, size: int) -> Tensor:
     return torch.nn.functional.pad(weight, (0, size - weight.shape[1]))
 
 
-def _padded_gates(rows: Tensor) -> Tensor:
+def _pad_gates(rows: Tensor) -> Tensor:
     """Pad (N, 4H) to (N, 4P) with zeros after each gate's units."""
     gates = rows.view(len(rows), 4, -1)
-    return _padded_columns(gates.flatten(0, 1), _padded(gates.shape[2])).view(len(rows), -1)
+    return _pad_columns(gates.flatten(0, 1), _pad(gates.shape[2])).view(len(rows), -1)

@@ -1,1 +1,1 @@
-"""Training runs on disk: `store` knows their folders, `worker` does the work, `manager` starts and stops it."""
+"""Training runs on disk: directories, workers, history, control, quotas and retention."""

@@ -34,7 +34,7 @@ def num_parameters(model: ModelConfig, vocab_size: int) -> int:
     return vocab_size * (model.embedding_dim + size + 1) + layers
 
 
-def needed_bytes(settings: Settings, vocab_size: int, num_chars: int) -> float:
+def estimate_bytes(settings: Settings, vocab_size: int, num_chars: int) -> float:
     """Return an upper estimate, in bytes, of the memory to train on `num_chars` of `vocab_size` distinct characters."""
     model, train = settings.model, settings.train
     stream = math.ceil(num_chars * _MOST_BYTES[model.level] * (1 - train.val_fraction) / train.batch_size)
@@ -53,7 +53,7 @@ def needed_bytes(settings: Settings, vocab_size: int, num_chars: int) -> float:
 
 def check_memory(settings: Settings, vocab_size: int, num_chars: int, there: float = 0) -> None:
     """Raise `ConfigError` if training would exceed the memory limit here, or `there`, the free bytes (0 if unknown)."""
-    needed, limit = needed_bytes(settings, vocab_size, num_chars), limits().max_memory_mb * _MB
+    needed, limit = estimate_bytes(settings, vocab_size, num_chars), limits().max_memory_mb * _MB
     most = min(filter(None, (limit, _KEPT_FREE * there)), default=0)
     if most and needed > most:
         whose = f"at most {most / _MB:,.0f} MB may be taken here" if most == limit else f"{most / _MB:,.0f} MB are free"

@@ -137,7 +137,7 @@ def load_corpus(folder: RunDir, settings: Settings, report: Report | None = None
     return open_corpus(train.corpus, train.encoding, report)
 
 
-def moved_text(folder: RunDir, place: str, report: Report | None = None) -> Corpus:
+def open_moved_corpus(folder: RunDir, place: str, report: Report | None = None) -> Corpus:
     """Open the run's text at its new location `place`, a file or corpus, and save that in the run's settings.
 
     Raises `CorpusError` unless it is the text that the run began with.

@@ -1,4 +1,4 @@
-"""What the app does on a Space while nobody looks: keep visitors' runs in a repository of the owner's, and make room.
+"""Backup of visitors' runs in a repository of the Space's owner, and removal of what is old.
 
 The owner names a repository in CHARLSTM_BACKUP_REPO and gives the Space a secret HF_TOKEN that may write there. It acts
 for the owner alone, here and nowhere else.
@@ -58,7 +58,7 @@ class Backup:
 
     def restore(self) -> list[str]:
         """Bring back the runs that are not here, but for deleted ones; returns their names. Raises `HubError`."""
-        brought, deleted = [], self._deleted()
+        brought, deleted = [], self._find_deleted()
         with hub_call(self.repo_id):
             api = HfApi(constants.ENDPOINT, token=self._token)
             api.create_repo(self.repo_id, private=True, exist_ok=True)
@@ -118,14 +118,14 @@ class Backup:
                 commit_files(api, {"repo_id": self.repo_id}, files, f"Keep {folder.name}", lambda _: None)
             self._kept[folder.name], self._sent[folder.name] = written, time.monotonic()
             sent.append(folder.name)
-        for name in self._deleted() & self._kept.keys():
+        for name in self._find_deleted() & self._kept.keys():
             with hub_call(self.repo_id):
                 api = HfApi(constants.ENDPOINT, token=self._token)
                 api.delete_folder(f"{_PLACE}/{name}", self.repo_id, commit_message=f"Forget {name}")
             del self._kept[name]
         return sent
 
-    def _deleted(self) -> set[str]:
+    def _find_deleted(self) -> set[str]:
         """Return the names of runs that somebody has deleted, and that no other run has taken since."""
         return {each.name for each in Trash(self._store).runs() if self._is_free(each.name)}
 

@@ -1,4 +1,4 @@
-"""The app as a Space: its own files, the chosen models, front matter and variables, sent as one commit."""
+"""Deployment of the app as a Space: its files, chosen models, front matter and variables, as one commit."""
 
 import json
 import re
@@ -33,7 +33,7 @@ _NEEDED_THERE = {"torch": "torch>=2.8,<=2.11.0", "gradio": "gradio[mcp,oauth]"} 
 
 @dataclass(frozen=True)
 class SpacePlan:
-    """What a Space is made of: ready to be shown, written to a folder, or sent."""
+    """Contents of a Space: ready to be shown, written to a folder, or sent."""
 
     repo_id: str
     files: dict[str, bytes]

@@ -1,4 +1,4 @@
-"""Declaration that a ZeroGPU Space requires before launch: one function decorated with `spaces.GPU`.
+"""The decorated function that a ZeroGPU Space demands before it starts, declared before launch.
 
 The Space trains and writes on its CPU: a small model gains little from a GPU that is lent by the minute.
 """

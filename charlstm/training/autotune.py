@@ -1,4 +1,4 @@
-"""Automatic choice of settings (`plan`) for the given minutes, text and machine.
+"""Autotune: size, batch, rates and dropout for the given minutes, text and machine.
 
 A probe of a second or two measures the training throughput. It determines the model size (more time pays for a larger
 network) and the number of passes over the text, which in turn determines the regularization against overfitting.
@@ -45,7 +45,7 @@ def choose_settings(minutes: float, rate: float, num_train_chars: int) -> dict[s
     """Return settings for `minutes` on a machine that trains on `rate` characters per second at 1 x 384."""
     budget = minutes * rate / _REFERENCE_RATE  # minutes of the reference machine
     largest = (_TIMES_THE_TEXT * num_train_chars / 4) ** 0.5  # a layer has 4 H^2 recurrent weights
-    hidden_size = _rounded(min(320 * budget**0.3, largest, 1024))
+    hidden_size = _round(min(320 * budget**0.3, largest, 1024))
     num_passes = 60 * minutes * rate * (384 / hidden_size) ** 2 / num_train_chars
     return {
         "hidden_size": hidden_size,
@@ -62,7 +62,7 @@ def choose_settings(minutes: float, rate: float, num_train_chars: int) -> dict[s
     }
 
 
-def _rounded(size: float) -> int:
+def _round(size: float) -> int:
     return max(_UNITS, round(size / _UNITS) * _UNITS)
 
 

@@ -72,7 +72,7 @@ def reset_streams(carried: State | None, config: TrainConfig, step: int, share: 
 
 
 @contextlib.contextmanager
-def seeded(seed: int, step: int, device: torch.device) -> Iterator[None]:
+def seed_random(seed: int, step: int, device: torch.device) -> Iterator[None]:
     """Seed PyTorch inside the block from `seed` and `step` alone, so that no generator state need be saved.
 
     The CPU's generator uses the low 32 bits only; Knuth's multiplier keeps the seeds' steps far apart there.

@@ -5,7 +5,7 @@ import math
 from charlstm.config import TrainConfig
 
 
-def planned_steps(config: TrainConfig, windows_per_pass: int) -> int | None:
+def num_planned_steps(config: TrainConfig, windows_per_pass: int) -> int | None:
     """Return the number of updates in the run, or `None` if only time limits it."""
     limits = []
     if config.max_steps:

@@ -28,7 +28,7 @@ from charlstm.model import State, evaluating
 from charlstm.training import optim
 from charlstm.training.clock import AwakeClock
 from charlstm.training.fused_backward import FusedBackward, flat_gradient
-from charlstm.training.schedule import eval_period, fraction_done, learning_rate, planned_steps
+from charlstm.training.schedule import eval_period, fraction_done, learning_rate, num_planned_steps
 from charlstm.training.state import ScheduleState, StateFacts
 
 _SMOOTHING = 0.99  # per step: the smoothed loss follows the last hundred steps or so
@@ -62,7 +62,7 @@ class Trainer:
         self._validation = split.validation[:_VALIDATED_AT_MOST]
         self._is_part = len(self._validation) < len(split.validation)
         self._batches = StreamBatches(split.train, config.batch_size, config.seq_len, self.device, self._streams)
-        self._num_steps = planned_steps(config, self._batches.windows_per_pass)
+        self._num_steps = num_planned_steps(config, self._batches.windows_per_pass)
         self._eval_every = eval_period(config, len(self._validation))
         self._optimizer = optim.make_optimizer(self._model, config.weight_decay, (config.adam_beta1, config.adam_beta2))
         self._gradient = flat_gradient(self._model)
@@ -158,7 +158,7 @@ class Trainer:
         self._model.train()
         state = None if batch.is_first else optim.reset_streams(self._carried, self.config, self.step, self._streams)
         has_dropout = self._model.config.dropout or self._model.config.weight_dropout
-        with optim.seeded(self.config.seed, self.step, self.device) if has_dropout else contextlib.nullcontext():
+        with optim.seed_random(self.config.seed, self.step, self.device) if has_dropout else contextlib.nullcontext():
             nats, self._carried = self._compute_gradient(batch, state)
         nats = self._sync(nats)
         self._grad_norm = self._clip_gradient()

@@ -1,4 +1,4 @@
-"""Public API of the page, for programs: `generate`, `score`, `models`. Their docstrings are its documentation."""
+"""Public API of the page, for programs: `generate`, `score`, `models`. Docstrings are its documentation."""
 
 from collections.abc import Iterator
 from typing import Any

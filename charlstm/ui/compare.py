@@ -1,4 +1,4 @@
-"""Comparisons below the text: with the corpus, with a text of the visitor's own, and with a second model."""
+"""Comparison below the text: copied passages, the score of one's own text, another model side by side."""
 
 import secrets
 from collections.abc import Iterator

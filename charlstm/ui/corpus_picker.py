@@ -1,4 +1,4 @@
-"""The text that a visitor chooses to train on: opening it, summarising it, and keeping uploads."""
+"""The corpus picker: the text that a visitor chooses to learn from, uploads, and a summary of it."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ _LINES_SHOWN, _CHARS_SHOWN = 3, 200
 _SHARE_KEPT = 0.1  # for validation, by default
 
 
-def selected_corpus(kind: str, file: str | None, pasted: str | None, encoding: Encoding, report: Any = None) -> Corpus:
+def select_corpus(kind: str, file: str | None, pasted: str | None, encoding: Encoding, report: Any = None) -> Corpus:
     """Open the text chosen in the form: a named corpus, an upload, pasted text or an address, never a typed path.
 
     Raises `CorpusError`.
@@ -64,7 +64,7 @@ def corpus_summary(kind: str, file: str | None, pasted: str | None, encoding: En
     if kind == ADDRESS:
         return "<p>The text is fetched when you press Start training.</p>"
     try:
-        return _summary_html("", selected_corpus(kind, file, pasted, encoding))
+        return _summary_html("", select_corpus(kind, file, pasted, encoding))
     except CharLSTMError as error:
         return f"<p>{escape_html(error_text(error))}</p>"
 

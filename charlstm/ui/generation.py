@@ -1,4 +1,4 @@
-"""Text generation for visitors: requests are checked, texts are sent in frames, and a link reproduces a text.
+"""Generation requests of visitors: checked, written in throttled updates, and shared by link.
 
 Arguments are untrusted: the settings' own bounds apply, and models are given by name, never by path.
 """

@@ -1,4 +1,4 @@
-"""Registry of the models that visitors can use: folders in the checkpoints folder, loaded on first use.
+"""Registry of the models a visitor can write with, loaded when first asked for.
 
 Visitors give a model by its folder's name, never by a path.
 """

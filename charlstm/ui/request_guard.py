@@ -1,4 +1,4 @@
-"""Checks of every request before Gradio sees it: its origin, the host it names, and its size.
+"""Guard of every request before Gradio sees it: origin, host name, content type and size.
 
 Any page in a browser may send requests to any address, the visitor's own machine included; Gradio would run them and
 only withhold the answer. Here such a request is refused with one sentence. Programs send none of a browser's headers,

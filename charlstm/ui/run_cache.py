@@ -1,4 +1,4 @@
-"""Cache of the runs' state for all visitors: the disk is read once, however many pages are open.
+"""Cache of runs for all visitors: what is on disk is read once, however many pages are open.
 
 The state is divided into sections. Each has a tag that changes with its contents: a page is sent only what it lacks.
 """
@@ -39,7 +39,7 @@ class VersionedPart:
     num_bytes: int
 
 
-def versioned_part(value: Any) -> VersionedPart:
+def tag_part(value: Any) -> VersionedPart:
     """Tag a value by its contents, so that tags stay valid when the app is restarted."""
     data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     return VersionedPart(f"{zlib.crc32(data):x}", value, len(data))
@@ -70,11 +70,11 @@ class CachedRun:
         if history is not self.history:  # another run has taken the name
             self.history, self._version = history, -1
         history.poll()
-        self.sections["state"] = versioned_part(self._state())
+        self.sections["state"] = tag_part(self._state())
         if self.history.version != self._version:
             self._version = self.history.version
-            self.sections["refs"] = versioned_part(run_view.baseline_lines(self.history))
-            self.sections["marks"] = versioned_part(run_view.chart_marks(self.history))
+            self.sections["refs"] = tag_part(run_view.baseline_lines(self.history))
+            self.sections["marks"] = tag_part(run_view.chart_marks(self.history))
             self._read_samples()
 
     def _state(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class CachedRun:
             self._lines_version[is_overlaid] = self._version
             lines = run_view.overlaid_chart_lines(self.history) if is_overlaid else run_view.chart_lines(self.history)
             self._clock = run_view.step_to_time(self.history)
-            tag = versioned_part([lines, self._clock]).tag
+            tag = tag_part([lines, self._clock]).tag
             kept[tag] = lines
             kept.move_to_end(tag)
             while len(kept) > _LINES_KEPT:
@@ -112,7 +112,7 @@ class CachedRun:
         if tag == tag_of_page:
             return VersionedPart(tag, None, 0)
         value = {"clock": self._clock, "lines": run_view.delta(kept.get(tag_of_page), lines)}
-        return VersionedPart(tag, value, versioned_part(value).num_bytes)
+        return VersionedPart(tag, value, tag_part(value).num_bytes)
 
     def samples(self, epoch_of_page: Any, count_of_page: Any) -> VersionedPart:
         """Return the timeline of samples as a difference from the rows that the page has."""
@@ -123,8 +123,8 @@ class CachedRun:
         is_whole = keep + len(add) == count
         text = self._latest_text if is_whole and len(self._latest_text.encode()) < _SHORT_TEXT_BYTES else None
         value = {"epoch": epoch, "keep": keep, "add": add, "count": count, "latest": text}
-        tag = f"{epoch}/{keep + len(add)}/{versioned_part([add[-2:], text]).tag}"
-        return VersionedPart(tag, value, versioned_part(value).num_bytes)
+        tag = f"{epoch}/{keep + len(add)}/{tag_part([add[-2:], text]).tag}"
+        return VersionedPart(tag, value, tag_part(value).num_bytes)
 
     def texts(self, index: int) -> list[str]:
         """Return the texts of samples from `index` on, as many as fit into one answer."""

@@ -1,4 +1,4 @@
-"""Server functions of the page for reading runs and controlling them.
+"""Endpoints of the page's scripts: what they ask about runs, and ask to be done to them.
 
 They answer the page's own scripts, but anyone can call them with any value, so every argument is checked here.
 """
@@ -19,7 +19,7 @@ from charlstm.runs.manager import RunSummary
 from charlstm.runs.run_dir import ACTIVE, Extension
 from charlstm.runs.setup import check_before_resuming
 from charlstm.ui import run_view
-from charlstm.ui.run_cache import RunCache, VersionedPart, versioned_part
+from charlstm.ui.run_cache import RunCache, VersionedPart, tag_part
 
 _BUDGET_BYTES = 16_000  # per answer; a page that is far behind asks again at once
 _FRAME_BYTES = 16  # quotes, brackets and the like around a section
@@ -62,7 +62,7 @@ class RunEndpoints:
             sections = self._sections(shown, request, tags)
         # The page hides the controls; `_act` refuses them as well.
         may = shown is not None and can_control(shown, str(request.get("visitor")), is_owner)
-        sections["may"] = versioned_part(may)
+        sections["may"] = tag_part(may)
         sent: dict[str, list[Any]] = {}
         num_bytes = 0
         is_more = False
@@ -90,9 +90,9 @@ class RunEndpoints:
     ) -> dict[str, VersionedPart]:
         active = self.cache.active()
         status_line = run_view.header_status(active, self.cache.cached_run(active).history if active else None)
-        sections = {"house": versioned_part(status_line)}
+        sections = {"house": tag_part(status_line)}
         if shown is None:
-            sections["state"] = versioned_part(None)
+            sections["state"] = tag_part(None)
         else:
             cached_run = self.cache.cached_run(shown)
             sections |= cached_run.sections
@@ -101,10 +101,10 @@ class RunEndpoints:
             sections["samples"] = (
                 cached_run.samples(*has) if isinstance(has, list) and len(has) == 2 else cached_run.samples("", 0)
             )
-        sections["runs"] = versioned_part([run.name for run in self.cache.runs()])
+        sections["runs"] = tag_part([run.name for run in self.cache.runs()])
         for run in self.cache.runs():
-            sections[f"row/{run.name}"] = versioned_part(run_view.table_row(run, run.name in BUNDLED))
-        sections["trash"] = versioned_part(self._trash(request.get("deleted")))
+            sections[f"row/{run.name}"] = tag_part(run_view.table_row(run, run.name in BUNDLED))
+        sections["trash"] = tag_part(self._trash(request.get("deleted")))
         for run in self._compared_runs(request, shown):
             cached_run = self.cache.cached_run(run)
             sections[f"curves/{run.name}"] = cached_run.curves(True, str(tags.get(f"curves/{run.name}")))

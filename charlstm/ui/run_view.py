@@ -1,4 +1,4 @@
-"""Presentation of a run: turns its records into figures, sentences and curve points, without Gradio or torch.
+"""View of a run: its records in; numbers, words and points out. Uses neither Gradio nor torch.
 
 All results are JSON, which the page's scripts insert as text, never as HTML.
 """

@@ -1,4 +1,4 @@
-"""Component that shows a text with each character's surprise, its likeliest alternatives, and a way to branch there.
+"""Text with surprisal: each character's surprise, its alternatives, and where to branch.
 
 A person's or a model's text enters the document through `textContent` only; the template is constant. A value only
 grows while a text is written, so that Gradio sends only the difference. Each character has one character of `surprise`,

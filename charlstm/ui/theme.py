@@ -1,4 +1,4 @@
-"""How the page looks: a quiet reading room, one accent colour for what is alive, no fonts from elsewhere."""
+"""Theme: a quiet reading room, one accent colour for what is alive, no fonts from elsewhere."""
 
 import gradio as gr
 

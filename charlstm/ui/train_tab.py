@@ -127,7 +127,7 @@ def _start(cache: RunCache, registry: ModelRegistry, progress: gr.Progress, *val
     *of_form, visitor = values
     chosen = FormValues.of(tuple(of_form))
     try:
-        corpus = corpus_picker.selected_corpus(
+        corpus = corpus_picker.select_corpus(
             chosen.corpus,
             chosen.file,
             chosen.pasted,

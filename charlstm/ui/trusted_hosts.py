@@ -1,4 +1,4 @@
-"""Host names under which the page is served, and origins of other sites that may use it.
+"""Trusted hosts: names under which the page may be asked for, and other sites that may use it.
 
 A browser sends whatever requests a page asks for, and a name can be made to point at any machine (DNS rebinding): so a
 request is accepted only under a host name known to be this app's, and from a page of this app or of an origin that its

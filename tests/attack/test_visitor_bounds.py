@@ -16,7 +16,7 @@ from charlstm.events import Progress
 from charlstm.model import CharLSTM
 from charlstm.runs.access import token_hash
 from charlstm.runs.manager import RunManager
-from charlstm.runs.memory_estimate import check_memory, needed_bytes, num_parameters
+from charlstm.runs.memory_estimate import check_memory, estimate_bytes, num_parameters
 from charlstm.runs.retention import remove_abandoned, remove_expired, require_disk, visitor_runs
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.time_budget import TimeHeld
@@ -190,7 +190,7 @@ class TestMemory:
     def test_what_there_is_bounds_a_run_where_no_limit_does(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CHARLSTM_MAX_MEMORY_MB", "0")
         settings = Settings.preset("minute")
-        needed = needed_bytes(settings, 65, 10**6)
+        needed = estimate_bytes(settings, 65, 10**6)
         check_memory(settings, 65, 10**6, there=2 * needed)
         with pytest.raises(ConfigError, match="MB are free"):
             check_memory(settings, 65, 10**6, there=needed)

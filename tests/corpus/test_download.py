@@ -145,7 +145,7 @@ def test_strangers_reach_nothing_but_the_public_internet(address: str, monkeypat
     connected: list[object] = []
     monkeypatch.setattr(socket, "create_connection", lambda *each, **_: connected.append(each))
     with pytest.raises(CorpusError):
-        corpus_picker.selected_corpus(corpus_picker.ADDRESS, None, address, "auto")
+        corpus_picker.select_corpus(corpus_picker.ADDRESS, None, address, "auto")
     assert connected == []
 
 
@@ -198,7 +198,7 @@ def test_a_run_keeps_the_text_that_was_fetched_for_it(tmp_path: Path) -> None:
 def test_the_page_takes_addresses_and_no_paths(tmp_path: Path) -> None:
     (tmp_path / "secret.txt").write_text("a secret")
     with pytest.raises(CorpusError, match="give an address such as"):
-        corpus_picker.selected_corpus(corpus_picker.ADDRESS, None, str(tmp_path / "secret.txt"), "auto")
+        corpus_picker.select_corpus(corpus_picker.ADDRESS, None, str(tmp_path / "secret.txt"), "auto")
     assert "when you press Start" in corpus_picker.corpus_summary(corpus_picker.ADDRESS, None, "https://host/x", "auto")
 
 

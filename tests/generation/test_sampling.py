@@ -178,7 +178,7 @@ def test_the_mixer_is_that_of_splitmix64() -> None:
     state, outputs = 1234567, []
     for _ in range(3):
         state += 0x9E3779B97F4A7C15
-        outputs.append(sampling._mixed(state))
+        outputs.append(sampling._hash64(state))
     assert outputs == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
 

@@ -10,7 +10,7 @@ from charlstm.config import ModelConfig, Settings, TrainConfig
 from charlstm.errors import ConfigError, CorpusError, RunError
 from charlstm.runs.store import RunStore
 from charlstm.training import train
-from charlstm.ui.corpus_picker import selected_corpus
+from charlstm.ui.corpus_picker import select_corpus
 
 _QUICK = ["--max-minutes", "0", "--max-steps", "5", "--hidden-size", "8", "--sample-chars", "5"]
 
@@ -82,11 +82,11 @@ def test_training_that_would_never_end_is_refused_through_the_api_too() -> None:
 )
 def test_pasted_text_gets_the_sentences_a_file_gets(pasted: str, words: str) -> None:
     with pytest.raises(CorpusError, match=words):
-        selected_corpus("pasted", None, pasted, "auto")
+        select_corpus("pasted", None, pasted, "auto")
 
 
 def test_pasted_line_ends_become_plain_newlines() -> None:
-    assert selected_corpus("pasted", None, "a\r\nb\rc", "auto").text == "a\nb\nc"
+    assert select_corpus("pasted", None, "a\r\nb\rc", "auto").text == "a\nb\nc"
 
 
 def test_a_run_that_can_not_be_prepared_leaves_its_name_free(tmp_path: Path) -> None:

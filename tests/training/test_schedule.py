@@ -5,7 +5,7 @@ import math
 import pytest
 
 from charlstm.config import TrainConfig
-from charlstm.training.schedule import fraction_done, learning_rate, planned_steps
+from charlstm.training.schedule import fraction_done, learning_rate, num_planned_steps
 
 
 def config(**values: object) -> TrainConfig:
@@ -27,7 +27,7 @@ def config(**values: object) -> TrainConfig:
     ],
 )
 def test_the_nearest_limit_in_steps_is_planned(limits: dict[str, object], expected: int | None) -> None:
-    assert planned_steps(config(**limits), windows_per_pass=30) == expected
+    assert num_planned_steps(config(**limits), windows_per_pass=30) == expected
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_shares_of_a_pass_are_not_rounded_up_by_floating_point(
     max_passes: float, windows_per_pass: int, expected: int
 ) -> None:
     """0.07 * 100 is 7.000000000000001."""
-    assert planned_steps(config(max_passes=max_passes), windows_per_pass) == expected
+    assert num_planned_steps(config(max_passes=max_passes), windows_per_pass) == expected
 
 
 @pytest.mark.parametrize(
