@@ -233,6 +233,8 @@ class RunManager:
                 folder.save_ticket(ticket.model_copy(update={"started_at": time.time()}))
                 self._children[folder.name] = (ticket.drawn, self._spawn(folder))
 
+    tend = start_queued  # its name for scripts that are older than this one
+
     def start_scheduler(self) -> None:
         """Call `start_queued` every second in a background thread, as long as this process lives."""
 
