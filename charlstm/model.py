@@ -16,7 +16,6 @@ from charlstm.config import ModelConfig
 from charlstm.kernel import lstm as kernel
 
 State = tuple[Tensor, Tensor]
-_Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # of one layer, as nn.LSTM orders and names them
 _FEWEST_STREAMS = 8  # below, a matrix-vector product per time step is bound by memory, and PyTorch's is as good
 
 

@@ -1,7 +1,7 @@
 """Client of the Hub: tokens, hosts they may travel to, time limits, retries, commits.
 
 `huggingface_hub` waits without end where it is not told otherwise, sleeps as long as a server asks it to, and takes
-whatever login it finds. Inside `talking` it does none of that, and whatever goes wrong is a `HubError` of one sentence.
+whatever login it finds. Inside `hub_call` it does none of that, and a failure is a `HubError` of one sentence.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Checks of runs against the limits of the deployment (`charlstm.hosting`). Imports no torch."""
+"""Checks of runs against the limits of the deployment (`charlstm.environment`). Imports no torch."""
 
 from collections.abc import Iterable, Iterator
 

@@ -1,7 +1,7 @@
 """The time that a worker may hold a training slot: training, pauses and the final measurement.
 
-A run's settings plan its end. These bounds belong to the deployment (`charlstm.hosting`) and end what a plan does not
-cover: a pause that nobody ends, or a report that takes longer than the training did.
+A run's settings plan its end. These bounds belong to the deployment (`charlstm.environment`) and end what a plan does
+not cover: a pause that nobody ends, or a report that takes longer than the training did.
 """
 
 import time

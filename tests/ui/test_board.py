@@ -12,6 +12,7 @@ import pytest
 
 from charlstm.config import Settings
 from charlstm.events import Evaluated, Progress, Sampled
+from charlstm.runs import event_log
 from charlstm.runs.access import token_hash
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager
@@ -234,14 +235,19 @@ def test_samples_that_no_longer_count_are_taken_back_from_the_page(cache: RunCac
 def test_five_pages_read_a_run_once(cache: RunCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charlstm.ui.run_cache._REFRESH_SECONDS", 3600.0)
     polled: list[str] = []
-    poll = RunHistory.poll
+    parsed: list[bytes] = []
+    poll, parse = RunHistory.poll, event_log.parse_record
     monkeypatch.setattr(RunHistory, "poll", lambda self: (polled.append(self.folder.name), poll(self))[1])
-    _long(_make(cache, "one"), 100)
+    monkeypatch.setattr(event_log, "parse_record", lambda line: (parsed.append(line), parse(line))[1])
+    folder = _make(cache, "one")
+    _long(folder, 100)
     pages = [Page(cache) for _ in range(5)]
     for page in pages:
         page.catch_up()
     assert all(page.lines == pages[0].lines for page in pages)
     assert len(polled) == 2  # the list of runs, and what is drawn
+    points = [line for line in folder.events_file.read_bytes().splitlines(keepends=True) if b'"progress"' in line]
+    assert [line for line in parsed if b'"progress"' in line] == points, "the list and the page share one history"
 
 
 @pytest.mark.parametrize("asked", [None, [], "x", {"run": ["one"]}, {"tags": 5, "compared": [{}], "samples": "all"}])
