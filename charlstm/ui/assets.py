@@ -6,7 +6,17 @@ from importlib.resources import files
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_SCRIPTS = ("dom.js", "chart.js", "page_state.js", "samples.js", "run_panel.js", "run_table.js")  # in this order
+_SCRIPTS = (  # in this order
+    "dom.js",
+    "chart.js",
+    "page_state.js",
+    "files.js",
+    "run_curves.js",
+    "samples.js",
+    "film.js",
+    "run_table.js",
+    "run_panel.js",
+)
 _FOLDER = "static"
 _WORTH_IT = 4000  # bytes: an answer of a tick is smaller, once a page has the run
 

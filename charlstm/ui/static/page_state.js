@@ -28,7 +28,7 @@
     shown: null, // the run that is displayed
     sections: {}, // name -> latest value from the server
     compared: readStored(KEYS.chosen, {}), // run -> index of its colour
-    view: { x: 'step', unit: 'nats', ...readStored(KEYS.view, {}) },
+    view: { x: 'minutes', unit: 'nats', y: 'focus', ...readStored(KEYS.view, {}) },
     tags: {},
     listeners: [],
     deleted: 0, // index of the first deleted run listed
@@ -78,6 +78,8 @@
       try { return listener(changed) !== false; } catch (error) { console.error(error); return true; }
     });
   };
+
+  store.notify = notify;
 
   // Lists arrive as the number of entries to keep and the entries to append.
   const mergeList = (before, { keep, add }) => (before || []).slice(0, keep).concat(add);

@@ -1,6 +1,6 @@
 // The status line above the tabs, and the table of all runs: the shown one, the compared ones, the deleted ones.
 (() => {
-  const { h, setText, setVisible, store } = window.charlstm;
+  const { h, setText, setVisible, ask, copyLink, store } = window.charlstm;
 
   window.charlstm.statusLine = (element) => {
     const sign = h('span', { 'aria-hidden': 'true' }), link = h('button', { type: 'button', class: 'status-link' });
@@ -23,65 +23,135 @@
     });
   };
 
-  const COLUMNS = ['Compare', 'Name', 'Curve', 'Text', 'Size', 'Minutes', 'Best validation', 'State'];
+  const COLUMNS = [['', 'Compare'], ['name', 'Name'], ['', 'Curve'], ['text', 'Text'], ['', 'Size'], ['minutes', 'Minutes'], ['loss', 'Validation'], ['', 'State'], ['', 'More']];
+  const CELLS = ['Text', 'Size', 'Minutes', 'Validation', 'State'];
 
   const PAGE = 30; // deleted runs per page
 
   const SVG = 'http://www.w3.org/2000/svg', TINY = { width: 72, height: 20 };
+  const DATE = new Intl.DateTimeFormat('en', { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+
+  // The run that was deleted last, in whose place the panel offers to bring it back until another run is chosen.
+  store.removed = null;
+  store.showRemoved = (removed) => {
+    store.removed = removed;
+    store.notify(new Set(['removed']));
+  };
+  const show = store.show;
+  store.show = (run) => {
+    if (store.removed) store.showRemoved(null);
+    show(run);
+  };
+  const removeRun = async (run, label, tell) => {
+    const isShown = run === store.shown, answer = await store.call('act', { run, action: 'delete' });
+    tell(answer === undefined ? 'The app does not answer; try again in a moment.' : answer.problem || '');
+    if (!answer || answer.problem) return;
+    if (isShown) store.showRemoved({ id: answer.deleted, label });
+    window.charlstm.toast?.(`${label} was deleted.`, { action: 'Undo', onAction: async () => tell(await store.act('restore', { run: answer.deleted })) });
+    store.refresh();
+  };
+  const renameRun = async (run, label, tell) => {
+    const values = await ask('Rename', '', [['label', 'Name', { type: 'text', maxlength: 80, value: label, required: true }]], 'Rename');
+    if (values) tell(await store.act('rename', { run, label: values.label }));
+  };
+
+  // Menus close when something else is pressed, or with Escape.
+  document.addEventListener('click', (event) => {
+    for (const menu of document.querySelectorAll('details.menu[open]')) if (!menu.contains(event.target)) menu.open = false;
+  });
+  document.addEventListener('keydown', (event) => {
+    const menu = event.key === 'Escape' && event.target.closest?.('details.menu[open]');
+    if (!menu) return;
+    menu.open = false;
+    menu.querySelector('summary').focus();
+  });
 
   class Row {
     constructor(id, problem) {
+      const tell = (text) => setText(problem, text);
       this.box = h('input', { type: 'checkbox', onchange: () => {
         const isChecked = this.box.checked;
         const isFirst = isChecked && !Object.keys(store.compared).length && store.shown && store.shown !== id;
         if (isFirst) store.compare(store.shown, true);
         if (!store.compare(id, isChecked)) {
           this.box.checked = false;
-          setText(problem, 'Six curves are laid over each other already; take one away first.');
-        } else setText(problem, '');
+          tell('Six curves are laid over each other already; take one away first.');
+        } else tell('');
       } });
       this.key = h('i', { class: 'run-key' });
       this.name = h('button', { type: 'button', class: 'run-name', onclick: () => store.show(id) });
+      this.about = h('small', { class: 'run-about' });
+      this.bar = h('progress', { class: 'share', max: 1, 'aria-label': 'share of the planned run' });
       this.curve = document.createElementNS(SVG, 'polyline');
       const small = document.createElementNS(SVG, 'svg');
       small.setAttribute('viewBox', `-1 -1 ${TINY.width + 2} ${TINY.height + 2}`);
       small.setAttribute('aria-hidden', 'true'); // its figures are in the same row
       small.append(this.curve);
-      this.cells = COLUMNS.slice(3).map((title) => h('td', { 'data-title': title }));
-      this.element = h('tr', {}, h('td', { 'data-title': COLUMNS[0] }, h('label', {}, this.box, this.key)), h('th', { scope: 'row' }, this.name), h('td', { class: 'tiny', 'data-title': COLUMNS[2] }, small), ...this.cells);
+      this.cells = CELLS.map((title) => h('td', { 'data-title': title }));
+      this.changing = [h('button', { type: 'button', onclick: () => renameRun(id, this.row.label, tell) }, 'Rename'), h('button', { type: 'button', onclick: () => removeRun(id, this.row.label, tell) }, 'Delete')];
+      this.menu = h('summary', {}, '⋯');
+      const menu = h('details', { class: 'menu' }, this.menu, h('div', { class: 'menu-items' },
+        h('button', { type: 'button', onclick: (event) => copyLink(event.target, '', `run=${encodeURIComponent(id)}`) }, 'Copy link'), ...this.changing));
+      this.element = h('tr', {}, h('td', { 'data-title': 'Compare' }, h('label', {}, this.box, this.key)), h('th', { scope: 'row' }, this.name, this.about),
+        h('td', { class: 'tiny', 'data-title': 'Curve' }, small), ...this.cells, h('td', { 'data-title': 'More' }, menu));
+      this.state = h('span');
+      this.cells[4].append(this.state, this.bar);
       this.id = id;
     }
 
     draw(row) {
+      this.row = row;
       const colour = store.compared[this.id];
       this.box.checked = colour !== undefined;
       this.box.setAttribute('aria-label', `Compare ${row.label}`);
+      this.menu.setAttribute('aria-label', `More about ${row.label}`);
       this.key.className = colour === undefined ? 'run-key' : `run-key run-colour-${colour}`;
       setText(this.name, row.label);
-      const isShown = this.id === store.shown;
+      setText(this.about, [row.started ? DATE.format(new Date(1000 * row.started)) : '', row.changes || ''].filter(Boolean).join(' · '));
+      const isShown = this.id === store.shown && !store.removed;
       this.element.classList.toggle('is-shown', isShown);
       if (isShown) this.name.setAttribute('aria-current', 'true'); else this.name.removeAttribute('aria-current');
       const points = row.curve.map((y, i) => `${Math.round((i * TINY.width) / (row.curve.length - 1))},${TINY.height - y}`).join(' ');
       if (this.curve.getAttribute('points') !== points) this.curve.setAttribute('points', points);
-      row.cells.forEach((text, i) => setText(this.cells[i], text));
-      const state = this.cells[this.cells.length - 1];
-      state.className = `is-${row.status}`;
+      row.cells.slice(0, 4).forEach((text, i) => setText(this.cells[i], text));
+      setText(this.state, row.cells[4]);
+      this.cells[4].className = `is-${row.status}`;
+      const isLive = ['running', 'paused'].includes(row.status) && typeof row.fraction === 'number';
+      setVisible(this.bar, isLive);
+      if (isLive) this.bar.value = row.fraction;
+      for (const button of this.changing) setVisible(button, row.cells[4] !== 'bundled');
     }
   }
+
+  // Return the rows in the chosen order; the newest first is the order in which they come.
+  const sorted = (rows, { by, isDown } = {}) => {
+    const keys = { name: (row) => row.label.toLowerCase(), text: (row) => row.cells[0].toLowerCase(), minutes: (row) => Number(row.cells[2]) || 0, loss: (row) => Number(row.cells[3]) || Infinity };
+    if (!keys[by]) return rows;
+    const compare = (a, b) => (keys[by](a) < keys[by](b) ? -1 : keys[by](a) > keys[by](b) ? 1 : 0);
+    return [...rows].sort((a, b) => (isDown ? -compare(a, b) : compare(a, b)));
+  };
+
+  window.charlstm.removeRun = removeRun;
 
   window.charlstm.runs = (element) => {
     const body = h('tbody'), rows = new Map();
     const problem = h('p', { class: 'problem', role: 'status' });
     const empty = h('p', { class: 'notes' }, 'No run yet.');
-    const table = h('table', { class: 'runs' }, h('caption', {}, 'Runs'),
-      h('thead', {}, h('tr', {}, ...COLUMNS.map((title) => h('th', { scope: 'col' }, title)))), body);
+    const sortBy = (by) => {
+      const { sort } = store.view;
+      store.setView({ sort: sort?.by !== by ? { by, isDown: false } : sort.isDown ? null : { by, isDown: true } });
+    };
+    const heads = COLUMNS.map(([by, title]) => h('th', { scope: 'col', 'data-by': by }, by ? h('button', { type: 'button', class: 'sort', onclick: () => sortBy(by) }, title) : title));
+    const table = h('table', { class: 'runs' }, h('caption', {}, 'Runs'), h('thead', {}, h('tr', {}, ...heads)), body);
     const trash = h('ul'), others = h('div', { class: 'buttons' }), bin = h('details', { class: 'trash' }, h('summary', {}, 'Deleted runs'), trash, others);
     element.replaceChildren(table, empty, problem, bin);
 
-    let known = null;
-
     const drawRows = () => {
-      const list = (store.sections.runs || []).map((id) => store.sections[`row/${id}`]).filter(Boolean);
+      const list = sorted((store.sections.runs || []).map((id) => store.sections[`row/${id}`]).filter(Boolean), store.view.sort);
+      for (const head of heads) {
+        const isSorted = head.dataset.by && head.dataset.by === store.view.sort?.by;
+        if (isSorted) head.setAttribute('aria-sort', store.view.sort.isDown ? 'descending' : 'ascending'); else head.removeAttribute('aria-sort');
+      }
       for (const [id, row] of rows) if (!list.some((each) => each.id === id)) { row.element.remove(); rows.delete(id); }
       list.forEach((each, i) => {
         if (!rows.has(each.id)) rows.set(each.id, new Row(each.id, problem));
@@ -95,8 +165,6 @@
     const drawTrash = () => {
       const { first, list, count } = store.sections.trash || { first: 0, list: [], count: 0 };
       setVisible(bin, count > 0);
-      if (known !== null && count > known) bin.open = true; // one was just deleted: show how to restore it
-      if (store.sections.trash) known = count;
       const pageButton = (text, begin) => h('button', { type: 'button', onclick: () => store.showDeleted(begin) }, text);
       others.replaceChildren(...(first > 0 ? [pageButton('Deleted later', Math.max(0, first - PAGE))] : []),
         ...(first + list.length < count ? [pageButton('Deleted earlier', first + list.length)] : []));
@@ -105,7 +173,7 @@
     };
     store.onChange((changed) => {
       if (!element.isConnected && changed !== null) return false;
-      if (changed === null || [...changed].some((name) => ['runs', 'shown', 'compared'].includes(name) || name.startsWith('row/'))) drawRows();
+      if (changed === null || [...changed].some((name) => ['runs', 'shown', 'compared', 'view', 'removed'].includes(name) || name.startsWith('row/'))) drawRows();
       if (changed === null || changed.has('trash')) drawTrash();
       return true;
     });

@@ -1,80 +1,172 @@
-// The timeline of samples: a slider from the first sample to the latest, and its playback. Texts are fetched once.
+// What the model wrote at one moment of the run, and the film of all these moments. Texts are fetched once.
 (() => {
-  const { h, setText, setVisible, store } = window.charlstm;
+  const { h, setText, setVisible, store, formatClock, chartMargins } = window.charlstm;
   const FRAME = 700, REDUCED_MOTION_FRAME = 1500;  // milliseconds
+  const PAGE = 5;  // samples for the keys Page Up and Page Down
 
-  window.charlstm.samples = (host) => {
-    const slider = h('input', { type: 'range', min: 0, max: 0, step: 1, value: 0, 'aria-label': 'Sample' });
-    const play = h('button', { type: 'button' }, 'Play');
-    const origin = h('span', { class: 'origin', 'aria-live': 'off' });
-    const text = h('div', {
-      class: 'sheet', role: 'textbox', 'aria-readonly': 'true', 'aria-multiline': 'true', tabindex: 0, 'aria-label': 'Sample text',
-    });
-    const empty = h('p', { class: 'notes' }, 'The model writes here as soon as a run begins.');
-    host.replaceChildren(h('div', { class: 'timeline' }, play, slider, origin), empty, text);
-    let at = null; // null: always the latest
-    let playback = 0, run = null;
+  // Divide a sample into the last line of its opening, which the model was given, and what it wrote.
+  const divide = (text, promptChars) => {
+    const chars = Array.from(text), given = chars.slice(0, promptChars || 0).join('');
+    const lines = given.replace(/\n+$/, '').split('\n'), tail = given.slice(given.replace(/\n+$/, '').length);
+    return { opening: given ? lines[lines.length - 1] + tail : '', written: chars.slice(promptChars || 0).join('') };
+  };
 
-    const list = () => store.sections.samples?.list || [];
-    const reducesMotion = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
+  class Samples {
+    // `onShow(step or null)` reports the step of the sample on screen while an earlier one than the latest was chosen.
+    constructor(host, chart, onShow) {
+      Object.assign(this, { chart, onShow, at: null, preview: null, playback: 0, run: null });  // at null: always the latest
+      this.play = h('button', { type: 'button', id: 'film-play', class: 'film-play' }, '▶ Play');
+      this.origin = h('span', { class: 'origin', 'aria-live': 'off' });
+      this.words = h('span', { class: 'words' });
+      this.opening = h('b');
+      this.written = document.createTextNode('');
+      this.text = h('div', {
+        class: 'sheet sample', role: 'textbox', 'aria-readonly': 'true', 'aria-multiline': 'true', tabindex: 0, 'aria-label': 'Sample text',
+      }, this.opening, this.written);
+      this.empty = h('p', { class: 'notes' }, 'The model writes here as soon as a run begins.');
+      host.replaceChildren(h('div', { class: 'sample-head' }, this.play, this.origin, this.words), this.empty, this.text);
+      this.slider = h('div', { class: 'chart-slider', role: 'slider', tabindex: 0, 'aria-label': 'Sample', 'aria-valuemin': 1 }, h('span', { class: 'chart-thumb' }));
+      chart.main.host.append(this.slider);
+      this.listen(host);
+    }
 
-    const fetchTexts = async (number) => {
-      const shown = store.shown, epoch = store.sections.samples?.epoch;
+    listen(host) {
+      this.play.addEventListener('click', () => (this.playback ? this.stop() : this.start()));
+      this.slider.addEventListener('keydown', (event) => {
+        const last = this.list.length - 1, now = this.at ?? last;
+        const to = { ArrowLeft: now - 1, ArrowDown: now - 1, ArrowRight: now + 1, ArrowUp: now + 1, PageDown: now - PAGE, PageUp: now + PAGE, Home: 0, End: last }[event.key];
+        if (to === undefined) return;
+        event.preventDefault();
+        event.stopPropagation();
+        this.choose(Math.max(0, Math.min(last, to)));
+      });
+      const choose = (event) => {
+        const number = this.nearestTo(event.clientX);
+        if (number !== null) this.choose(number);
+      };
+      this.slider.addEventListener('pointerdown', (event) => {
+        if (event.button) return;
+        event.stopPropagation();
+        this.slider.setPointerCapture(event.pointerId);
+        choose(event);
+      });
+      this.slider.addEventListener('pointermove', (event) => { if (this.slider.hasPointerCapture(event.pointerId)) choose(event); });
+      new ResizeObserver(() => this.place()).observe(this.chart.main.host);
+      store.onChange((changed) => {
+        if (!host.isConnected && changed !== null) return false;
+        if (store.shown !== this.run || (this.at !== null && this.at >= this.list.length)) { this.run = store.shown; this.at = this.preview = null; this.stop(); }
+        if (changed === null || ['samples', 'shown', 'state', 'view'].some((name) => changed.has(name)) || [...changed].some((name) => name.startsWith('curves/'))) this.draw();
+        return true;
+      });
+    }
+
+    get list() { return store.sections.samples?.list || []; }
+
+    // Return the number of the sample at a horizontal position on the screen.
+    nearestTo(left) {
+      const { main } = this.chart, inside = left - main.svg.getBoundingClientRect().left;
+      return this.list.length && main.x ? this.nearestStep(this.chart.stepAt(main.value(inside))) : null;
+    }
+
+    nearestStep(step) {
+      let found = 0;
+      this.list.forEach(([each], i) => { if (Math.abs(each - step) < Math.abs(this.list[found][0] - step)) found = i; });
+      return found;
+    }
+
+    choose(number) {
+      this.stop();
+      store.pin();
+      this.at = number >= this.list.length - 1 ? null : number;
+      this.draw();
+    }
+
+    // Show the sample nearest to `step` while the cursor is in the chart; null shows the chosen one again.
+    glance(step) {
+      const number = step === null || !this.list.length ? null : this.nearestStep(step);
+      if (number === this.preview || this.playback) return;
+      this.preview = number;
+      this.draw();
+    }
+
+    async fetchTexts(number) {
+      const { shown } = store, epoch = store.sections.samples?.epoch;
       if (store.texts.has(number)) return;
       const answer = await store.call('samples', { run: shown, number });
       if (answer?.texts && shown === store.shown && epoch === store.sections.samples?.epoch) {
         answer.texts.forEach((each, i) => store.texts.set(number + i, each));
       }
-    };
+    }
 
-    const draw = () => {
-      const all = list(), last = all.length - 1, number = at ?? last;
-      setVisible(empty, last < 0);
-      for (const each of [play, slider, text]) setVisible(each, last >= 0);
-      slider.max = Math.max(0, last);
-      if (Number(slider.value) !== Math.max(0, number)) slider.value = Math.max(0, number);
-      if (last < 0) { setText(origin, ''); setText(text, ''); return; }
-      const [step, train, validation] = all[number];
-      const losses = [validation !== null && `validation ${validation.toFixed(2)}`, train !== null && `training ${train.toFixed(2)}`];
-      const words = [`step ${step.toLocaleString('en')}`, ...losses.filter(Boolean).slice(0, 1)].join(' · ');
-      setText(origin, words);
-      slider.setAttribute('aria-valuetext', `${words}, sample ${number + 1} of ${all.length}`);
-      const latest = store.sections.samples.latest;
-      const known = store.texts.get(number) ?? (number === last ? latest : undefined);
-      if (known !== undefined) setText(text, known);
-      else fetchTexts(number).then(() => { if ((at ?? list().length - 1) === number && store.texts.has(number)) setText(text, store.texts.get(number)); });
-      text.classList.toggle('is-code', Boolean(store.sections.state?.is_code));
-    };
+    draw() {
+      const all = this.list, last = all.length - 1, number = this.preview ?? this.at ?? last;
+      setVisible(this.empty, last < 0);
+      for (const each of [this.play, this.text, this.slider]) setVisible(each, last >= 0);
+      if (last < 0) { setText(this.origin, ''); setText(this.words, ''); this.write('', 0); this.onShow(null); return; }
+      const [step, train, validation, seconds, share, promptChars] = all[number];
+      const when = typeof seconds === 'number' ? ` · ${formatClock(seconds / 60)}` : '';
+      const loss = validation !== null ? ` · validation ${validation.toFixed(2)}` : train !== null ? ` · training ${train.toFixed(2)}` : '';
+      const origin = `step ${step.toLocaleString('en')}${when}${loss}`;
+      setText(this.origin, origin);
+      setText(this.words, typeof share === 'number' ? `${Math.round(100 * share)} % real words` : '');
+      this.slider.setAttribute('aria-valuemax', all.length);
+      this.slider.setAttribute('aria-valuenow', number + 1);
+      this.slider.setAttribute('aria-valuetext', `${origin}, sample ${number + 1} of ${all.length}`);
+      const known = store.texts.get(number) ?? (number === last ? store.sections.samples.latest : undefined);
+      if (known !== undefined && known !== null) this.write(known, promptChars);
+      else this.fetchTexts(number).then(() => { if ((this.preview ?? this.at ?? this.list.length - 1) === number && store.texts.has(number)) this.write(store.texts.get(number), promptChars); });
+      this.text.classList.toggle('is-code', Boolean(store.sections.state?.is_code));
+      this.place();
+      this.onShow(number === last && !this.playback ? null : step);
+    }
 
-    const stop = () => {
-      clearInterval(playback);
-      playback = 0;
-      setText(play, 'Play');
-    };
-    const start = async () => {
+    write(text, promptChars) {
+      const { opening, written } = divide(text, promptChars);
+      setText(this.opening, opening);
+      if (this.written.data !== written) this.written.data = written;
+    }
+
+    // Lay the slider over the chart's lane of samples, its thumb at the sample on screen.
+    place() {
+      const { main } = this.chart;
+      if (!main.x || !this.list.length) return;
+      const { LEFT } = chartMargins, at = main.x(this.chart.toAxis(this.list[this.preview ?? this.at ?? this.list.length - 1][0]));
+      Object.assign(this.slider.style, { left: `${LEFT - 8}px`, right: `${main.right - 8}px` });
+      this.slider.firstChild.style.left = `${Math.max(0, Math.min(at, main.width - main.right + 4) - LEFT + 8)}px`;
+    }
+
+    stop() {
+      clearInterval(this.playback);
+      this.playback = 0;
+      setText(this.play, '▶ Play');
+    }
+
+    async start() {
       store.pin();
-      if (at === null || at >= list().length - 1) at = 0;
-      setText(play, 'Pause film');
-      draw();
-      playback = setInterval(async () => {
-        if (!host.isConnected || at === null || at >= list().length - 1) { at = null; stop(); draw(); return; }
-        if (!store.texts.has(at + 1)) { await fetchTexts(at + 1); return; }
-        at += 1;
-        draw();
-      }, reducesMotion() ? REDUCED_MOTION_FRAME : FRAME);
-    };
-    play.addEventListener('click', () => (playback ? stop() : start()));
-    slider.addEventListener('input', () => {
-      stop();
-      store.pin();
-      at = Number(slider.value) >= list().length - 1 ? null : Number(slider.value);
-      draw();
-    });
-    store.onChange((changed) => {
-      if (!host.isConnected && changed !== null) return false;
-      if (store.shown !== run || (at !== null && at >= list().length)) { run = store.shown; at = null; stop(); }
-      if (changed === null || ['samples', 'shown', 'state'].some((name) => changed.has(name))) draw();
-      return true;
-    });
-  };
+      this.preview = null;
+      if (this.at === null || this.at >= this.list.length - 1) this.at = 0;
+      setText(this.play, '‖ Stop');
+      const reducesMotion = matchMedia('(prefers-reduced-motion: reduce)').matches;
+      this.playback = setInterval(async () => {
+        if (!this.text.isConnected || this.at === null || this.at >= this.list.length - 1) { this.at = null; this.stop(); this.draw(); return; }
+        if (!store.texts.has(this.at + 1)) { await this.fetchTexts(this.at + 1); return; }
+        this.at += 1;
+        this.draw();
+      }, reducesMotion ? REDUCED_MOTION_FRAME : FRAME);
+      this.draw();
+    }
+
+    // Return every sample with its text, for the film.
+    async all() {
+      for (let number = 0; number < this.list.length; number += 1) {
+        if (number === this.list.length - 1 && store.sections.samples.latest) continue;
+        for (let tries = 0; !store.texts.has(number) && tries < 3; tries += 1) await this.fetchTexts(number);
+      }
+      return this.list.map(([step, , validation, seconds, share, promptChars], number) => ({
+        step, validation, seconds, share, ...divide(store.texts.get(number) ?? store.sections.samples.latest ?? '', promptChars),
+      }));
+    }
+  }
+
+  window.charlstm = Object.assign(window.charlstm, { Samples });
 })();
