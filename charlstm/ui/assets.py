@@ -6,7 +6,16 @@ from importlib.resources import files
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_SCRIPTS = ("dom.js", "chart.js", "page_state.js", "samples.js", "run_panel.js", "run_table.js")  # in this order
+_SCRIPTS = (  # in this order
+    "dom.js",
+    "toast.js",
+    "info.js",
+    "chart.js",
+    "page_state.js",
+    "samples.js",
+    "run_panel.js",
+    "run_table.js",
+)
 _FOLDER = "static"
 _WORTH_IT = 4000  # bytes: an answer of a tick is smaller, once a page has the run
 
@@ -19,8 +28,9 @@ def head() -> str:
 
 @cache
 def css() -> str:
-    """Return the style sheet of what the scripts build."""
-    return _read("train.css")
+    """Return the style sheets beside the scripts, by name."""
+    names = sorted(each.name for each in (files("charlstm.ui") / _FOLDER).iterdir() if each.name.endswith(".css"))
+    return "\n".join(map(_read, names))
 
 
 @cache
