@@ -72,11 +72,11 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
             gr.HTML(_TITLE)
             build_status_line(watch)
         with gr.Tabs() as tabs:
-            with gr.Tab("Generate", id=_GENERATE) as generate_tab:
+            with gr.Tab("Write", id=_GENERATE) as generate_tab:
                 generate = build_generate_tab(shelf)
             with gr.Tab("Train", id="train"):
                 train = build_train_tab(watch, shelf)
-            with gr.Tab("Hub", id="hub") as hub_shown:
+            with gr.Tab("Share", id="hub") as hub_shown:
                 hub = build_hub_tab(shelf, manager.store)
         if note := owner_note():
             gr.HTML(escape_html(note), elem_id="compiler-note")

@@ -8,6 +8,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 _SCRIPTS = (  # in this order
     "dom.js",
+    "toast.js",
+    "info.js",
     "chart.js",
     "page_state.js",
     "files.js",
@@ -29,8 +31,9 @@ def head() -> str:
 
 @cache
 def css() -> str:
-    """Return the style sheet of what the scripts build."""
-    return _read("train.css")
+    """Return the style sheets beside the scripts, by name."""
+    names = sorted(each.name for each in (files("charlstm.ui") / _FOLDER).iterdir() if each.name.endswith(".css"))
+    return "\n".join(map(_read, names))
 
 
 @cache

@@ -149,7 +149,7 @@ def _build_fetch(store: RunStore) -> None:
             call = BackgroundCall(lambda report: pull((repo_id or "")[:_LONGEST], store, None, name, report))
             for step in call:
                 yield [_step_html(step), gr.skip()]
-            here = f"<b>{escape_html(call.result)}</b> is among your models now; choose it in the tab Generate."
+            here = f"<b>{escape_html(call.result)}</b> is among your models now; choose it in the tab Write."
             yield [f'<div class="hub-said" role="status">{here}</div>', gr.update(interactive=True)]
         except CharLSTMError as error:
             yield [_problem(error), gr.update(interactive=True)]

@@ -31,7 +31,7 @@ def opened(browser: Browser, app: App) -> Iterator[Page]:
 @pytest.fixture
 def page(opened: Page, hub: LoopbackHub) -> Iterator[Page]:
     hub.faults.clear()
-    opened.get_by_role("tab", name="Hub").click()
+    opened.get_by_role("tab", name="Share").click()
     expect(opened.get_by_label("Model to publish")).to_have_value("tiny-shakespeare")
     yield opened
     assert OWNER not in opened.content()
@@ -97,7 +97,7 @@ def test_a_model_is_fetched_and_offered(page: Page, app: App, hub: LoopbackHub) 
     page.get_by_role("button", name="Fetch").click()
     expect(page.locator("#fetch-said")).to_contain_text("plays is among your models now")
     assert (app.checkpoints_dir / "plays" / "model.safetensors").read_bytes() == data
-    page.get_by_role("tab", name="Generate").click()
+    page.get_by_role("tab", name="Write").click()
     page.get_by_role("combobox", name="Model").click()
     expect(page.get_by_role("option", name="plays")).to_be_visible()
 

@@ -21,7 +21,7 @@ _UNNAMED = """() => [...document.querySelectorAll('button, input, textarea, sele
 def _open(page: Page, tab: str) -> None:
     """Open the tab, and wait for what belongs there."""
     page.get_by_role("tab", name=tab).click()
-    if tab == "Generate":
+    if tab == "Write":
         expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
     elif tab == "Train":
         expect(page.get_by_role("button", name="Start training")).to_be_visible()
@@ -42,7 +42,7 @@ def test_nothing_scrolls_sideways_all_controls_have_names_axe_agrees_and_no_othe
     context.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
     page = context.new_page()
     page.goto(f"{app.url}?__theme={theme}", wait_until="load")
-    for tab in ("Generate", "Hub", "Train"):
+    for tab in ("Write", "Share", "Train"):
         page.set_viewport_size({"width": 1280, "height": 800})
         _open(page, tab)
         for width in (390, 1280):

@@ -94,6 +94,6 @@ def test_an_unknown_character_in_the_prompt_is_named(page: Page) -> None:
 def test_a_model_made_meanwhile_is_offered_when_the_tab_is_opened(page: Page, app: App) -> None:
     _open_train(page)
     shutil.copytree(app.checkpoints_dir / "tiny-shakespeare", app.checkpoints_dir / "brought-by-hand")
-    page.get_by_role("tab", name="Generate").click()
+    page.get_by_role("tab", name="Write").click()
     page.get_by_role("combobox", name="Model").click()
     expect(page.get_by_role("option", name="brought-by-hand")).to_be_visible()

@@ -39,10 +39,11 @@
 
   // A reloaded page opens its last tab, but an address that asks for a text opens the first tab, and one that names a run
   // the tab of runs.
+  const RENAMED = { Generate: 'Write', Hub: 'Share' }; // tabs, as older pages stored them
   const tabs = () => [...document.querySelectorAll('button[role="tab"]')];
   const openTab = (name) => { // waits for the tabs, which are created later
     const found = tabs();
-    if (found.length) found.find((each) => each.textContent.trim() === name)?.click();
+    if (found.length) found.find((each) => each.textContent.trim() === (RENAMED[name] ?? name))?.click();
     else requestAnimationFrame(() => openTab(name));
   };
   const lastTab = () => { try { return sessionStorage.getItem(KEYS.tab); } catch { return null; } };
