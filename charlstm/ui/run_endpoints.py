@@ -52,7 +52,10 @@ class RunEndpoints:
         def download(request: Any) -> Any:
             return self._download(_as_mapping(request))
 
-        return [tick, act, samples, zoom, download]
+        def settings(request: Any) -> Any:
+            return self._settings(_as_mapping(request))
+
+        return [tick, act, samples, zoom, download, settings]
 
     def _tick(self, request: Mapping[str, Any], is_owner: bool) -> Any:
         """Return the sections that the page lacks, as many as fit into one answer; `None` if nothing is new."""
@@ -128,24 +131,24 @@ class RunEndpoints:
     def _act(self, request: Mapping[str, Any], is_owner: bool) -> dict[str, Any]:
         """Perform an action on a run; a refusal is returned as one sentence."""
         try:
-            show = self._perform(request, str(request.get("action")), is_owner)
+            done = self._perform(request, str(request.get("action")), is_owner)
         except CharLSTMError as error:
             return {"problem": error_text(error)}
         except (TypeError, ValueError):
             return {"problem": "This can't be done with these values; check them and try again."}
         self.cache.runs(is_fresh=True)
-        answer: dict[str, Any] = {"problem": "", "show": show}
+        answer: dict[str, Any] = {"problem": "", **done}
         if request.get("action") not in ("delete", "restore"):
             with self.cache.lock:
                 state = self.cache.cached_run(self.cache.summary(request.get("run")), is_fresh=True).sections["state"]
             answer["sections"] = {"state": [state.tag, state.value]}
         return answer
 
-    def _perform(self, request: Mapping[str, Any], action: str, is_owner: bool) -> str | None:
-        """Perform an action; return the run to show afterwards, if it is another one. Raises `CharLSTMError`."""
+    def _perform(self, request: Mapping[str, Any], action: str, is_owner: bool) -> dict[str, str]:
+        """Perform an action; return the run to `show` next or the id of the `deleted` one. Raises `CharLSTMError`."""
         manager, visitor = self.cache.manager, str(request.get("visitor"))
         if action == "restore":
-            return self._restore(str(request.get("run")), visitor, is_owner)
+            return {"show": self._restore(str(request.get("run")), visitor, is_owner)}
         run = self.cache.summary(request.get("run"))
         require_control(run, visitor, is_owner)
         name = run.name
@@ -167,8 +170,8 @@ class RunEndpoints:
         }
         if action not in acts:
             raise RunError(f"a run can't be asked to {action[:20]!r}.")
-        acts[action]()
-        return None
+        done = acts[action]()
+        return {"deleted": str(done)} if action == "delete" else {}
 
     def _continue_training(self, run: RunSummary, begin: Callable[[], object]) -> None:
         if run.status not in (*ACTIVE, "queued"):  # for which the manager has a message of its own
@@ -202,6 +205,14 @@ class RunEndpoints:
             except RunError as error:
                 return {"problem": error_text(error)}
             return {"lines": run_view.delta(None, run_view.chart_lines(history, *steps))}
+
+    def _settings(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings of a run as one flat object, as a new run takes them."""
+        try:
+            run = self.cache.summary(request.get("run"))
+            return {"settings": run.folder.settings().flat() | {"corpus": run.corpus}}
+        except CharLSTMError as error:
+            return {"problem": error_text(error)}
 
     def _download(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return a piece of the run's model in base64; the page joins the pieces."""
