@@ -1,0 +1,185 @@
+"""The stage of a run, in a real browser, on a run whose records were written by hand."""
+
+import base64
+import csv
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from page_app import App
+from playwright.sync_api import BrowserContext, Download, Page, expect
+from records import STARTED, append, lines
+
+from charlstm.config import Settings
+from charlstm.runs.access import token_hash
+from charlstm.runs.run_dir import RunDir
+from charlstm.runs.store import RunStore
+
+pytestmark = pytest.mark.browser
+
+_VISITOR = "ab" * 24
+_OPENING = "Before we proceed\nROMEO:\n"
+_LAST = 2000  # steps, 50 of them a second
+_SAMPLED = (0, 8, 64, 512, _LAST)
+_VIDEO = """async (data) => {
+  const video = document.createElement('video');
+  video.muted = true;
+  video.src = URL.createObjectURL(new Blob([Uint8Array.from(atob(data), (char) => char.charCodeAt(0))]));
+  await new Promise((resolve) => { video.onloadedmetadata = resolve; });
+  video.currentTime = 1e9;  // a recording has no length of its own until its end was looked for
+  await new Promise((resolve) => { video.onseeked = resolve; });
+  return [video.videoWidth, video.videoHeight, video.currentTime];
+}"""
+
+
+def _loss(step: int) -> float:
+    return 1.5 + 2.67 / (1 + step / 100)
+
+
+def _records() -> Iterator[dict[str, object]]:
+    yield {**STARTED, "num_train_chars": 900, "num_val_chars": 100, "num_distinct": 65}
+    yield {"kind": "references", "step": 0, "uniform": math.log(65), "frequencies": 3.35, "fivegram": 1.58} | {
+        "method": "counted", "num_train_chars": 900, "num_val_chars": 100, "seconds": 0.1}  # fmt: skip
+    for step in range(0, _LAST + 1, 100):
+        yield {
+            "kind": "progress", "step": step, "train_loss": _loss(step), "smooth_loss": _loss(step) + 0.01, "learning_rate": 0.005,
+            "grad_norm": 1.0, "num_passes": step / 500, "chars_per_second": 25600.0, "elapsed_seconds": step / 50, "fraction": step / _LAST,
+        }  # fmt: skip
+        if step in (0, 1000, _LAST):
+            yield {"kind": "evaluated", "step": step, "val_loss": _loss(step) + 0.1, "method": "all", "is_best": True, "elapsed_seconds": step / 50}  # fmt: skip
+        for sampled in _SAMPLED:
+            if step - 100 < sampled <= step or (step == 0 and sampled == 0):
+                yield {
+                    "kind": "sampled", "step": sampled, "text": f"{_OPENING}written at {sampled} " + "<b>words</b> " * 20, "temperature": 1.0,
+                    "seed": 1, "prompt_chars": len(_OPENING), "elapsed_seconds": sampled / 50, "quick_loss": None, "num_words": 400, "num_real_words": 100,
+                }  # fmt: skip
+    yield {
+        "kind": "finished",
+        "step": _LAST,
+        "reason": "completed",
+        "elapsed_seconds": 40.0,
+        "val_stateful": _loss(_LAST) + 0.1,
+    }
+
+
+@pytest.fixture
+def run(app: App) -> Iterator[RunDir]:
+    """A completed run of the visitor's."""
+    folder = RunStore(app.checkpoints_dir).create(Settings.preset("minute"), "by-hand")
+    (folder.path / "owner").write_text(token_hash(_VISITOR), encoding="utf-8")
+    append(folder, lines(*_records()))
+    yield folder
+    shutil.rmtree(folder.path, ignore_errors=True)
+
+
+@pytest.fixture
+def stage(context: BrowserContext, app: App, run: RunDir) -> Page:
+    """The visitor's page, which shows that run."""
+    page = context.new_page()
+    page.add_init_script(f"localStorage.setItem('charlstm-visitor', JSON.stringify('{_VISITOR}'))")
+    page.goto(f"{app.url}#run={run.name}", wait_until="load")
+    expect(page.locator("#run-state b")).to_have_text(run.name)
+    return page
+
+
+def _saved(page: Page, name: str) -> Download:
+    page.locator("#stage .files summary").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name=name).click()
+    return download.value
+
+
+def test_curve_and_samples_share_an_axis_and_a_cursor(stage: Page) -> None:
+    slider, origin, text = (
+        stage.get_by_role("slider", name="Sample"),
+        stage.locator(".origin"),
+        stage.get_by_label("Sample text"),
+    )
+    expect(slider).to_have_attribute("aria-valuemax", str(len(_SAMPLED)))
+    expect(text.locator("b")).to_have_text("ROMEO:\n")  # only the last line of the opening, in bold
+    expect(text).to_contain_text(f"written at {_LAST} <b>words</b>")
+    slider.press("Home")
+    expect(origin).to_contain_text("step 0 · 0:00")
+    playhead = stage.locator(".chart-playhead").first
+    width = stage.locator(".chart svg").first.bounding_box()["width"]  # type: ignore[index]
+    assert float(playhead.get_attribute("x1") or 0) == pytest.approx(46, abs=0.5)
+    slider.press("ArrowRight")
+    slider.press("ArrowRight")
+    slider.press("ArrowRight")
+    expect(origin).to_contain_text("step 512 · 0:10")
+    share = (float(playhead.get_attribute("x1") or 0) - 46) / (width - 46 - 138)
+    assert share == pytest.approx(512 / _LAST, abs=0.01)
+    box = stage.locator(".chart svg").first.bounding_box()
+    assert box is not None
+    stage.mouse.move(box["x"] + 46 + 0.03 * (box["width"] - 184), box["y"] + 80)  # step 60: the sample at 64 is nearest
+    expect(origin).to_contain_text("step 64 ·")
+    expect(stage.locator(".chart-tip")).to_contain_text("learning rate 0.005")
+    stage.mouse.move(box["x"] + 100, box["y"] - 300)
+    expect(origin).to_contain_text("step 512 ·")
+    stage.get_by_role("button", name="Play").click()
+    expect(origin).to_contain_text(f"step {_LAST:,}")  # it ends with the last one
+
+
+def test_axes_focus_units_and_smoothing_follow_the_choice(stage: Page) -> None:
+    names = stage.locator(".chart-names")
+    expect(stage.locator(".chart-cut")).to_have_text("4.3 ↑")  # the validation of the untrained model
+    expect(names.first).to_contain_text("5-gram 1.58")
+    stage.get_by_text("Axes, smoothing").click()
+    stage.get_by_label("Vertical").select_option("all")
+    expect(stage.locator(".chart-cut")).to_have_count(0)
+    expect(names.first).to_contain_text("guessing 4.17")
+    stage.get_by_label("Unit").select_option("bits")
+    expect(names.first).to_contain_text(f"guessing {math.log2(65):.2f}")
+    stage.get_by_label("Unit").select_option("nats")
+    stage.get_by_label("Smoothing").fill("0.5")
+    mean, weight = 0.0, 0.0
+    for step in range(0, _LAST + 1, 100):
+        mean, weight = 0.5 * mean + 0.5 * _loss(step), 0.5 * weight + 0.5
+    expect(stage.locator(".legend").first).to_contain_text(f"training, smoothed {mean / weight:.2f}")
+    stage.get_by_label("Horizontal").select_option("log")
+    expect(stage.locator(".chart-grid").first).to_contain_text("1,000")
+
+
+def test_the_run_is_taken_away_as_film_picture_values_and_settings(stage: Page) -> None:
+    picture = Path(_saved(stage, "Chart as PNG").path()).read_bytes()
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    assert int.from_bytes(picture[16:20], "big") > 1000
+    drawing = Path(_saved(stage, "Chart as SVG").path()).read_text(encoding="utf-8")
+    assert "5-gram 1.58" in drawing
+    rows = list(csv.DictReader(Path(_saved(stage, "Values as CSV").path()).read_text(encoding="utf-8").splitlines()))
+    assert [float(row["training"]) for row in rows if row["step"] == "500"] == [pytest.approx(_loss(500), rel=1e-4)]
+    settings = json.loads(Path(_saved(stage, "Settings as JSON").path()).read_text(encoding="utf-8"))
+    assert Settings.from_flat(settings) == Settings.preset("minute")
+    with stage.expect_download() as download:
+        stage.get_by_role("button", name="Save the film").click()
+    film = Path(download.value.path()).read_bytes()
+    assert len(film) < 3_000_000
+    width, height, seconds = stage.evaluate(_VIDEO, base64.b64encode(film).decode())
+    assert (width, height) == (1080, 1080)
+    assert 10 <= seconds <= 20
+
+
+def test_a_second_click_deletes_no_other_run_and_undo_brings_the_run_back(stage: Page, run: RunDir) -> None:
+    button = stage.locator("#stage").get_by_role("button", name="Delete", exact=True)
+    box = button.bounding_box()
+    assert box is not None
+    place = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    stage.mouse.click(*place)
+    expect(stage.locator("#stage")).to_contain_text("by-hand was deleted.")
+    assert not run.path.exists()
+    stage.mouse.click(*place)
+    expect(stage.get_by_role("button", name="tiny-shakespeare", exact=True)).to_be_visible()
+    stage.locator("#stage").get_by_role("button", name="Undo").click()
+    expect(stage.locator("#run-state b")).to_have_text("by-hand")
+    assert run.events_file.exists()
+    row = stage.locator("#runs tr", has_text="by-hand")
+    row.locator("summary").click()
+    row.get_by_role("button", name="Rename").click()
+    stage.get_by_role("dialog").get_by_label("Name").fill("<i>aaa</i>")
+    stage.get_by_role("dialog").get_by_role("button", name="Rename").click()
+    stage.get_by_role("button", name="Name", exact=True).click()
+    expect(stage.locator("#runs tbody tr").first).to_contain_text("<i>aaa</i>")  # sorted by name
+    expect(stage.locator("#run-state b")).to_have_text("<i>aaa</i>")
