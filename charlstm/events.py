@@ -62,9 +62,9 @@ class RolledBack(_Record):
 
 
 class Progress(_Record):
-    """A point of the loss curve; `train_loss` is the mean since the previous point.
+    """A point of the loss curve; `train_loss` is the mean since the previous point, `smooth_loss` a decaying mean.
 
-    At step 0 it is the loss of the untrained model on the first window.
+    At step 0 both are the loss of the untrained model on the first window.
     """
 
     kind: Literal["progress"] = "progress"
@@ -79,22 +79,35 @@ class Progress(_Record):
 
 
 class Evaluated(_Record):
-    """Validation: the whole validation text, read as `method` says."""
+    """Validation: the whole validation text, read as `method` says.
+
+    `quick_loss` is what the quick estimate (see `Sampled`) gives at the same step, to calibrate the other estimates.
+    """
 
     kind: Literal["evaluated"] = "evaluated"
     val_loss: float
     method: str
     is_best: bool
     elapsed_seconds: float
+    quick_loss: float | None = None
 
 
 class Sampled(_Record):
-    """Text written by the model at this step; `text` includes the prompt."""
+    """Text written by the model at this step; `text` begins with the prompt, `prompt_chars` long.
+
+    `quick_loss` estimates the validation loss from a part of the validation text. `num_words` are the whole words
+    after the prompt, `num_real_words` those of them that the training text has; both are 0 where words aren't counted.
+    """
 
     kind: Literal["sampled"] = "sampled"
     text: str
     temperature: float
     seed: int
+    prompt_chars: int = 0
+    quick_loss: float | None = None
+    elapsed_seconds: float = 0.0
+    num_words: int = 0
+    num_real_words: int = 0
 
 
 class Saved(_Moment):

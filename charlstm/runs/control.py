@@ -50,6 +50,8 @@ class WorkerStatus(_Message):
     is_halted: bool = False  # training is over and saved; only the final measurement is left
     rate_factor: float = Field(1.0, ge=0, le=2 * FASTEST_RATE)  # several processes pass it on less exactly
     saved_step: int | None = Field(None, ge=0, le=10**12)
+    stages: tuple[Annotated[str, Field(max_length=20)], ...] = Field((), max_length=10)  # of its preparation
+    stage: str = Field("", max_length=20)  # the present one; "training" afterwards
 
 
 _Message_T = TypeVar("_Message_T", bound=_Message)

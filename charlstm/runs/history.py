@@ -4,9 +4,9 @@
 of points. Imports no torch.
 """
 
-from array import array
-from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from datetime import datetime
+from typing import NamedTuple
 
 from charlstm.events import (
     Baselines,
@@ -26,13 +26,13 @@ from charlstm.events import (
 )
 from charlstm.formatting import format_duration
 from charlstm.runs.event_log import EventTail
+from charlstm.runs.phases import WordShare, find_phases, pool_words
+from charlstm.runs.points import Curve, Points, downsample
+from charlstm.runs.points import round_digits as _short
 from charlstm.runs.run_dir import RunDir
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-_TELLING_FRACTION = 0.01  # of the planned run
+TELLING_FRACTION = 0.01  # of the planned run
+_SPEEDS = 1000  # points, at most, that a typical speed is taken from
 _MARKS = 50  # of each sort, at most
 _DRAWN = (
     "train_loss",
@@ -51,15 +51,6 @@ CURVES = {
 }
 
 
-class Curve(NamedTuple):
-    """The points of one curve, on three horizontal scales."""
-
-    steps: list[int]
-    passes: list[float]
-    minutes: list[float]
-    values: list[float]
-
-
 class Mark(NamedTuple):
     """An event and its place on the curve."""
 
@@ -75,45 +66,30 @@ class Sample(NamedTuple):
 
     step: int
     passes: float
-    minutes: float
+    seconds: float
     text: str
     temperature: float
     seed: int
-    val_loss: float | None  # of the last validation up to this step
+    val_loss: float | None  # of the last validation up to this step, or of a quick estimate
     train_loss: float | None  # smoothed
+    prompt_chars: int  # at the beginning of the text
+    words: WordShare | None  # of this sample and the ones before it
 
 
-class _Points:
-    """Columns of numbers by increasing step."""
+class Validation(NamedTuple):
+    """A point of the validation curve."""
 
-    def __init__(self, *names: str) -> None:
-        self.steps = array("q")
-        self.columns = {name: array("d") for name in names}
-
-    def append(self, step: int, *values: float) -> None:
-        self.steps.append(step)
-        for column, value in zip(self.columns.values(), values, strict=True):
-            column.append(value)
-
-    def cut(self, step: int) -> None:
-        """Drop the points after `step`."""
-        place = bisect_right(self.steps, step)
-        del self.steps[place:]
-        for column in self.columns.values():
-            del column[place:]
-
-    def at(self, step: int, name: str) -> float | None:
-        """Return the last value up to `step`, or `None`."""
-        place = bisect_right(self.steps, step)
-        return self.columns[name][place - 1] if place else None
-
-    def between(self, begin: int | None, end: int | None) -> slice:
-        first = bisect_left(self.steps, begin) if begin is not None else 0
-        return slice(first, bisect_right(self.steps, end) if end is not None else len(self.steps))
+    step: int
+    loss: float
+    is_quick: bool  # an estimate from a part of the text
 
 
 class RunHistory:
-    """A run's curves, marks and samples."""
+    """A run's curves, marks and samples.
+
+    The validation curve holds the full validations and, between them, the quick estimates that come with the samples:
+    each of those is shifted by what the estimate was off at the latest full validation before it.
+    """
 
     def __init__(self, folder: RunDir) -> None:
         self.folder = folder
@@ -122,8 +98,10 @@ class RunHistory:
         self._clear()
 
     def _clear(self) -> None:
-        self._points, self._validations = _Points(*_DRAWN), _Points("val_loss", "elapsed_seconds")
-        self._samples = _Points("offset")
+        self._points = Points(*_DRAWN)
+        self._validations = Points("val_loss", "elapsed_seconds", "shift")  # the full ones alone
+        self._validation_curve = Points("val_loss", "elapsed_seconds", "is_quick")
+        self._samples = Points("offset", "elapsed_seconds", "num_words", "num_real_words")
         self._marks: list[Record] = []
         self._passes_per_step = 0.0
         self.started: Started | None = None
@@ -154,12 +132,11 @@ class RunHistory:
             self.latest = record
             self._passes_per_step = record.num_passes / record.step if record.step else self._passes_per_step
         elif isinstance(record, Evaluated):
-            self._validations.append(record.step, record.val_loss, record.elapsed_seconds)
-            self.last_validation = record
+            self._add_validation(record)
             if self.best is None or record.val_loss < self.best.val_loss:
                 self.best = record
         elif isinstance(record, Sampled):
-            self._samples.append(record.step, offset)
+            self._add_sample(record, offset)
         elif isinstance(record, Baselines):
             self.references = record
         elif isinstance(record, Finished):
@@ -171,10 +148,30 @@ class RunHistory:
                 self._roll_back(record.step)
             self._marks.append(record)
 
+    def _add_validation(self, record: Evaluated) -> None:
+        self.last_validation = record
+        shift = self._shift if record.quick_loss is None else record.val_loss - record.quick_loss
+        self._validations.append(record.step, record.val_loss, record.elapsed_seconds, shift)
+        self._validation_curve.put(record.step, record.val_loss, record.elapsed_seconds, False)
+
+    def _add_sample(self, record: Sampled, offset: int) -> None:
+        seconds = record.elapsed_seconds or self._points.at(record.step, "elapsed_seconds") or 0.0
+        self._samples.append(record.step, offset, seconds, record.num_words, record.num_real_words)
+        if record.quick_loss is not None and not self._is_validated(record.step):
+            self._validation_curve.put(record.step, record.quick_loss + self._shift, seconds, True)
+
+    def _is_validated(self, step: int) -> bool:
+        """Return whether there is a full validation of this step."""
+        return bool(self._validations.steps) and self._validations.steps[-1] == step
+
+    @property
+    def _shift(self) -> float:
+        return self._validations.last("shift") or 0.0
+
     def _roll_back(self, step: int) -> None:
         """Discard everything after `step`."""
         self.finished = self.failed = None
-        for points in (self._points, self._validations, self._samples):
+        for points in (self._points, self._validations, self._validation_curve, self._samples):
             points.cut(step)
         self._marks = [mark for mark in self._marks if mark.step <= step]
         if self.latest and self.latest.step > step:
@@ -186,10 +183,24 @@ class RunHistory:
 
     @property
     def val_loss(self) -> float | None:
-        """Validation loss in nats per character: the final exact figure, or until then the best quick estimate."""
+        """Validation loss in nats per character: the final exact figure, or until then the best full validation.
+
+        Before the first full validation beyond step 0, the latest quick estimate.
+        """
         if self.finished and self.finished.val_stateful is not None:
             return self.finished.val_stateful
+        latest = self.latest_validation
+        if latest and latest.is_quick and not any(self._validations.steps[-1:]):
+            return latest.loss
         return self.best.val_loss if self.best else None
+
+    @property
+    def latest_validation(self) -> Validation | None:
+        """The last point of the validation curve."""
+        curve = self._validation_curve
+        if not curve.steps:
+            return None
+        return Validation(curve.steps[-1], curve.columns["val_loss"][-1], bool(curve.columns["is_quick"][-1]))
 
     def _best_validation(self) -> Evaluated | None:
         losses = self._validations.columns["val_loss"]
@@ -210,10 +221,10 @@ class RunHistory:
         """Return each curve by name, between two steps, with at most `max_points` points, spikes kept."""
         part = self._points.between(begin_step, end_step)
         curves = {name: self._curve(self._points, column, part, max_points) for name, column in CURVES.items()}
-        part = self._validations.between(begin_step, end_step)
-        return {**curves, "validation": self._curve(self._validations, "val_loss", part, max_points)}
+        part = self._validation_curve.between(begin_step, end_step)
+        return {**curves, "validation": self._curve(self._validation_curve, "val_loss", part, max_points)}
 
-    def _curve(self, points: _Points, column: str, part: slice, max_points: int) -> Curve:
+    def _curve(self, points: Points, column: str, part: slice, max_points: int) -> Curve:
         import numpy as np
 
         values = np.array(points.columns[column][part])
@@ -236,20 +247,83 @@ class RunHistory:
         """Return the passes over the text after `step` steps, which are all equally long."""
         return step * self._passes_per_step
 
+    @property
+    def last_extension(self) -> Extended | None:
+        """The last extension of the run, if it was extended."""
+        return next((mark for mark in reversed(self._marks) if isinstance(mark, Extended)), None)
+
+    @property
+    def saved_step(self) -> int | None:
+        """The step of the last save."""
+        return next((mark.step for mark in reversed(self._marks) if isinstance(mark, Saved)), None)
+
+    @property
+    def started_at(self) -> float:
+        """The time at which the run began, in seconds since 1970; 0 if that is unknown."""
+        try:
+            return datetime.fromisoformat(self.started.started_at).timestamp() if self.started else 0.0
+        except (ValueError, OverflowError, OSError):
+            return 0.0
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether the run's size and rates were chosen for it when it began."""
+        return self.started is not None and any(note.startswith("Planned for ") for note in self.started.notes)
+
+    @property
+    def vocabulary_size(self) -> int | None:
+        """The number of tokens that the model chooses among, as far as the records tell it."""
+        if self.references is not None:
+            return round(math.exp(self.references.uniform))
+        return self.started.num_distinct if self.started else None
+
     def time_left(self) -> float | None:
         """Return the seconds left to the planned end at the current part's pace, or `None` while that is a guess."""
-        if self.latest is None or self.latest.fraction < _TELLING_FRACTION:
+        if self.latest is None or self.latest.fraction < TELLING_FRACTION:
             return None
-        parts = [mark.elapsed_seconds for mark in self._marks if isinstance(mark, Extended)]
-        spent = self.latest.elapsed_seconds - (parts[-1] if parts else 0.0)
+        extension = self.last_extension
+        spent = self.latest.elapsed_seconds - (extension.elapsed_seconds if extension else 0.0)
         return spent * (1 - self.latest.fraction) / self.latest.fraction
 
+    def typical_speed(self) -> float | None:
+        """Return the median speed in characters per second, or `None` before the first point beyond step 0."""
+        speeds = self._points.columns["chars_per_second"]
+        stride = max(1, len(speeds) // _SPEEDS)
+        known = sorted(speed for speed in speeds[1::stride] if math.isfinite(speed))
+        return known[len(known) // 2] if known else None
+
     def marks(self) -> list[Mark]:
-        """Return the marks by step: the latest saves, the latest other events and the best validation."""
+        """Return the marks by step: the latest saves, the latest other events, the best validation and the phases."""
         saves = [record for record in self._marks if isinstance(record, Saved)][-_MARKS:]
         rest = [record for record in self._marks if not isinstance(record, Saved)][-_MARKS:]
         records: list[Record] = [*saves, *rest, *([self.best] if self.best else [])]
-        return [self._mark(record) for record in sorted(records, key=lambda record: record.step)]
+        marks = [*(self._mark(record) for record in records), *self.phases()]
+        return sorted(marks, key=lambda mark: mark.step)
+
+    def phases(self) -> list[Mark]:
+        """Return the marks of the run's phases, see `phases`."""
+        curve, samples = self._validation_curve, self._samples
+        losses = list(zip(curve.steps, curve.columns["val_loss"], strict=True))
+        words = [
+            (step, each.share)
+            for index, step in enumerate(samples.steps)
+            if (each := self.words(index - len(samples.steps)))
+        ]
+        return [
+            Mark("phase", step, _short(self._passes(step)), _short(self._seconds_at(step) / 60), text)
+            for step, text in find_phases(losses, words, self.references)
+        ]
+
+    def words(self, index: int = -1) -> WordShare | None:
+        """Return the share of real words in the sample at `index` and those before it; `None` if they are too few."""
+        columns = self._samples.columns
+        place = index if index >= 0 else self.num_samples + index
+        return pool_words(columns["num_words"], columns["num_real_words"], place)
+
+    def _seconds_at(self, step: int) -> float:
+        """Return the seconds of training at a step, as the last record up to it tells."""
+        known = (points.at(step, "elapsed_seconds") for points in (self._validation_curve, self._points, self._samples))
+        return max((each for each in known if each is not None), default=0.0)
 
     def _mark(self, record: Record) -> Mark:
         kind, text = describe_event(record)
@@ -275,16 +349,17 @@ class RunHistory:
         if not isinstance(record, Sampled):
             return None
         step = record.step
-        seconds = self._validations.at(step, "elapsed_seconds"), self._points.at(step, "elapsed_seconds")
         return Sample(
             step=step,
             passes=_short(self._passes(step)),
-            minutes=_short(max((each for each in seconds if each is not None), default=0.0) / 60),
+            seconds=_short(self._seconds_at(step)),
             text=record.text,
             temperature=record.temperature,
             seed=record.seed,
-            val_loss=self._validations.at(step, "val_loss"),
+            val_loss=self._validation_curve.at(step, "val_loss"),
             train_loss=self._points.at(step, "smooth_loss"),
+            prompt_chars=record.prompt_chars,
+            words=self.words(index),
         )
 
 
@@ -304,30 +379,3 @@ def describe_event(record: Record) -> tuple[str, str]:
         return "paused", "paused"
     paused_seconds = getattr(record, "paused_seconds", None)
     return record.kind, record.kind if paused_seconds is None else f"continued after {format_duration(paused_seconds)}"
-
-
-def downsample(values: "NDArray[np.float64]", max_points: int) -> "NDArray[np.int64]":
-    """Return indices of at most `max_points` (4 or more) of `values` (N,): minimum and maximum per 2^k, and the last.
-
-    Deterministic; appending values changes no index until k grows. NaN and infinite values are left out.
-    """
-    import numpy as np  # not needed for a list of runs
-
-    num, stride = len(values), 1
-    if num <= max_points:
-        return np.flatnonzero(np.isfinite(values))
-    while 2 * -(-num // stride) + 1 > max_points:
-        stride *= 2
-    padded = np.full(-(-num // stride) * stride, np.nan)
-    padded[:num] = np.where(np.isfinite(values), values, np.nan)
-    buckets = padded.reshape(-1, stride)
-    begins = np.arange(0, len(padded), stride)
-    least = begins + np.argmin(np.where(np.isnan(buckets), np.inf, buckets), axis=1)
-    greatest = begins + np.argmax(np.where(np.isnan(buckets), -np.inf, buckets), axis=1)
-    kept: NDArray[np.int64] = np.unique(np.concatenate([least, greatest, np.array([num - 1])]))
-    return np.asarray(kept[np.isfinite(padded[kept])], np.int64)
-
-
-def _short(number: float) -> float:
-    """Round to five digits, more than a screen shows, to keep the page's periodic updates small."""
-    return float(f"{number:.5g}")

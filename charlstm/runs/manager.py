@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from filelock import Timeout
 
@@ -24,6 +25,7 @@ from charlstm.errors import CharLSTMError, RunError, printable
 from charlstm.files import atomic_write_text
 from charlstm.model_files import model_file, model_name
 from charlstm.places import BUNDLED
+from charlstm.runs.changes import describe_changes
 from charlstm.runs.continuation import add_extension, inherit_sizes
 from charlstm.runs.control import Control
 from charlstm.runs.corpus_location import require_text
@@ -63,6 +65,9 @@ class RunSummary:
     val_loss: float | None  # the best, in nats per character
     problem: str  # the reason of its failure, in a sentence
     sparkline: tuple[float, ...] = ()  # of its loss
+    started_at: float = 0.0  # seconds since 1970; 0 before it began
+    changes: str = ""  # from its preset, in words
+    fraction: float = 0.0  # of the planned run
 
     @property
     def name(self) -> str:
@@ -260,7 +265,7 @@ class RunManager:
 
     def _summary(self, folder: RunDir, place: int) -> RunSummary:
         history, status = self._histories[folder.name], self.status(folder)
-        corpus, size, parent = _facts(folder, folder.created_at())
+        facts = _facts(folder, folder.created_at(), history.is_planned)
         step, elapsed_seconds = history.progress()
         return RunSummary(
             folder=folder,
@@ -269,14 +274,17 @@ class RunManager:
             label=folder.label,
             owner=folder.owner,
             created_at=folder.created_at(),
-            corpus=corpus,
-            size=size,
-            parent=parent,
+            corpus=facts.corpus,
+            size=facts.size,
+            parent=facts.parent,
             step=step,
             elapsed_seconds=elapsed_seconds,
             val_loss=history.val_loss,
             problem=folder.problem() if status == "failed" else "",
             sparkline=history.sparkline(),
+            started_at=history.started_at,
+            changes=facts.changes,
+            fraction=history.latest.fraction if history.latest else 0.0,
         )
 
     def _spawn(self, folder: RunDir) -> "subprocess.Popen[bytes]":
@@ -296,13 +304,22 @@ class RunManager:
             )
 
 
+class _Facts(NamedTuple):
+    corpus: str
+    size: str
+    parent: str
+    changes: str
+
+
 @lru_cache(maxsize=1024)
-def _facts(folder: RunDir, _begun_at: float) -> tuple[str, str, str]:
-    """Return text, size and parent of a run, cached by its time of creation: planning rewrites the settings."""
-    parent = folder.parent()
+def _facts(folder: RunDir, _begun_at: float, is_planned: bool) -> _Facts:
+    """Return what a run's settings tell of it, cached by its time of creation: planning rewrites them."""
+    found = folder.parent()
+    parent = found.name if found else ""
     try:
         settings = folder.settings()
     except RunError:  # damaged settings must not hide the other runs
-        return "", "", parent.name if parent else ""
+        return _Facts("", "", parent, "")
     corpus = printable(Path(settings.train.corpus).name, LONGEST_LABEL)  # a file's directory stays private
-    return corpus, f"{settings.model.num_layers} × {settings.model.hidden_size}", parent.name if parent else ""
+    size = f"{settings.model.num_layers} × {settings.model.hidden_size}"
+    return _Facts(corpus, size, parent, describe_changes(settings, is_planned))

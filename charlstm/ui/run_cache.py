@@ -8,18 +8,21 @@ import time
 import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from charlstm.config import TrainConfig
 from charlstm.errors import RunError
 from charlstm.model_files import MODEL_FILE
 from charlstm.places import BUNDLED
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary
-from charlstm.runs.run_dir import ACTIVE
+from charlstm.runs.run_dir import ACTIVE, RunDir
 from charlstm.ui import run_view
 from charlstm.ui.models import uses_code_font
-from charlstm.ui.run_view import Lines, Requests
+from charlstm.ui.run_story import Requests, Waiting
+from charlstm.ui.run_view import Lines
 
 _REFRESH_SECONDS = 0.4  # age up to which cached state is served
 _HURRY_SECONDS = 0.1  # while a request to a run is not in effect yet
@@ -28,6 +31,7 @@ _LINES_KEPT = 8  # versions of each run: a page a few versions behind is sent on
 _SAMPLES_SENT = 300  # rows of the timeline per answer
 _SHORT_TEXT_BYTES = 5000  # a latest sample up to this length is sent with the tick
 _TEXTS_BYTES = 16_000
+_LIVE = tuple(status for status in ACTIVE if status != "measuring")  # then the best model is written with
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,10 @@ class CachedRun:
         self._latest_text = ""
         self._num_rewinds = 0
 
-    def refresh(self, summary: RunSummary, manager: RunManager, is_fresh: bool = False) -> None:
-        """Read new records, unless that was done a moment ago."""
+    def refresh(
+        self, summary: RunSummary, manager: RunManager, is_fresh: bool = False, waiting: Waiting | None = None
+    ) -> None:
+        """Read new records, unless that was done a moment ago; `waiting` is the run that this one is queued behind."""
         now = time.monotonic()
         if not is_fresh and now - self._read_at < _REFRESH_SECONDS and summary is self.summary and not self.is_asked:
             return
@@ -70,18 +76,19 @@ class CachedRun:
         if history is not self.history:  # another run has taken the name
             self.history, self._version = history, -1
         history.poll()
-        self.sections["state"] = tag_part(self._state())
+        self.sections["state"] = tag_part(self._state(waiting))
         if self.history.version != self._version:
             self._version = self.history.version
             self.sections["refs"] = tag_part(run_view.baseline_lines(self.history))
             self.sections["marks"] = tag_part(run_view.chart_marks(self.history))
             self._read_samples()
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self, waiting: Waiting | None) -> dict[str, Any]:
         run, folder = self.summary, self.summary.folder
         asked = Requests(folder.control(), folder.worker_status()) if run.status in ACTIVE else Requests()
         has_model = (folder.path / MODEL_FILE).is_file()
-        state = run_view.run_state(run, self.history, asked, has_model, run.name in BUNDLED)
+        train = _train_settings(folder, run.created_at)
+        state = run_view.run_state(run, self.history, asked, has_model, run.name in BUNDLED, train, waiting)
         self.is_asked = state["is_asked"]
         return {**state, "is_code": uses_code_font(run.corpus)}
 
@@ -93,7 +100,7 @@ class CachedRun:
             self._num_rewinds += 1
         for index in range(max(0, len(self._samples) - 1), self.history.num_samples):
             if (sample := self.history.sample(index)) is not None:
-                self._samples[index:] = [[sample.step, _round_loss(sample.train_loss), _round_loss(sample.val_loss)]]
+                self._samples[index:] = [run_view.sample_row(sample)]
                 self._latest_text = sample.text
 
     def curves(self, is_overlaid: bool, tag_of_page: str) -> VersionedPart:
@@ -136,8 +143,13 @@ class CachedRun:
         return texts
 
 
-def _round_loss(loss: float | None) -> float | None:
-    return loss if loss is None else round(loss, 3)
+@lru_cache(maxsize=_MAX_HISTORIES)
+def _train_settings(folder: RunDir, _created_at: float) -> TrainConfig | None:
+    """Return the settings of a run's first part; `None` if they can't be read."""
+    try:
+        return folder.settings().train
+    except RunError:
+        return None
 
 
 class RunCache:
@@ -174,8 +186,16 @@ class RunCache:
             self._cached_runs[summary.name] = cached  # least recently used ones are dropped first
             while len(self._cached_runs) > _MAX_HISTORIES:
                 self._cached_runs.popitem(last=False)
-            cached.refresh(summary, self.manager, is_fresh)
+            cached.refresh(summary, self.manager, is_fresh, self._waiting_for(summary))
             return cached
+
+    def _waiting_for(self, summary: RunSummary) -> Waiting | None:
+        """Return the run that will make place for a queued one."""
+        active = self.active() if summary.status == "queued" else None
+        if active is None:
+            return None
+        history = self.manager.history(active.folder)
+        return Waiting(active.label, history.time_left() if active.status == "running" else None)
 
     def active(self) -> RunSummary | None:
         """Return the run in progress, if any."""
@@ -190,11 +210,11 @@ class RunCache:
 
     def live_models(self) -> dict[str, Path]:
         """Return the files of models in training, as last saved, by the names that visitors know them by."""
-        active = (run for run in self.runs() if run.status in ACTIVE)
+        active = (run for run in self.runs() if run.status in _LIVE)
         return {f"live: {run.label}": run.folder.live_model for run in active if run.folder.live_model.is_file()}
 
     def model_of(self, run_name: str) -> str:
         """Return the name of a run's model: the live one while there is one, else the run's name."""
-        active = (run for run in self.runs(is_fresh=True) if run.name == run_name and run.status in ACTIVE)
+        active = (run for run in self.runs(is_fresh=True) if run.name == run_name and run.status in _LIVE)
         live = (f"live: {run.label}" for run in active)
         return next((name for name in live if name in self.live_models()), run_name)

@@ -6,14 +6,17 @@ All results are JSON, which the page's scripts insert as text, never as HTML.
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from charlstm.events import Progress
-from charlstm.formatting import capitalize, format_duration, without_places
-from charlstm.runs.control import Control, WorkerStatus
-from charlstm.runs.history import Curve, RunHistory
+from charlstm.config import TrainConfig
+from charlstm.formatting import format_duration
+from charlstm.runs.history import RunHistory, Sample
 from charlstm.runs.manager import RunSummary
+from charlstm.runs.plan_end import planned_end
+from charlstm.runs.points import Curve
 from charlstm.runs.run_dir import ACTIVE, Status
+from charlstm.ui import run_story
+from charlstm.ui.run_story import Requests, Waiting
 
 Lines = dict[str, tuple[list[int], list[float]]]  # steps and values of each curve
 STATE_WORDS: dict[Status, tuple[str, str]] = {  # a sign and a word, so that nothing depends on colour alone
@@ -44,37 +47,53 @@ LOSSES, OTHERS = ("training", "smoothed", "validation"), ("learning_rate", "grad
 OVERLAID = ("smoothed", "validation")
 _TINY = 20
 _IN_PROGRESS = ("running", "paused")
+_PLANNED = ("queued", "starting", "running", "paused", "stopping", "interrupted")
 _LOSS_POINTS, _OTHER_POINTS, _OVERLAID_POINTS, _CLOCK_POINTS = 240, 120, 160, 60  # together far below 20 kB
 
 
-class Requests(NamedTuple):
-    """Requests to a run, and its worker's answer to them."""
-
-    control: Control = Control()
-    answer: WorkerStatus = WorkerStatus()
-
-
 def run_state(
-    run: RunSummary, history: RunHistory, requests: Requests, has_model: bool, is_bundled: bool
+    run: RunSummary,
+    history: RunHistory,
+    requests: Requests,
+    has_model: bool,
+    is_bundled: bool,
+    train: TrainConfig | None = None,
+    waiting: Waiting | None = None,
 ) -> dict[str, Any]:
-    """Return the run's state in words, its figures, and the actions available now."""
+    """Return the run's state in words, its figures, and the actions available now.
+
+    `train` are its settings, `waiting` is the run it is queued behind.
+    """
     sign, word = (STATE_WORDS[run.status][0], "recorded") if is_bundled else STATE_WORDS[_shown_status(run, history)]
     is_asked = run.status in ACTIVE and requests.control.number > requests.answer.done
-    progress = history.latest
+    best, words = history.best, history.words()
+    end = planned_end(history, train) if run.status in _PLANNED else None
     return {
         "label": run.label,
         "status": run.status,
         "sign": sign,
         "word": word,
-        "story": _status_text(run, history, requests if is_asked else None),
+        "story": run_story.status_text(run, history, requests if is_asked else None, waiting),
         "is_asked": is_asked,
         "rate_factor": requests.answer.rate_factor,
-        "fraction": 1.0 if run.status == "completed" else round(progress.fraction, 4) if progress else 0.0,
+        "fraction": _fraction(run, history),
         "figures": _figures(run, history),
         "facts": _facts(history),
         "can": _available_actions(run, has_model, is_bundled),
         "log": run.folder.log_tail() if run.status == "failed" else "",
+        "plan_end": end._asdict() if end else {"minutes": None, "steps": None, "passes": None},
+        "preparation": run_story.preparation(run, history, requests.answer),
+        "summary": run_story.summary(run, history),
+        "warning": run_story.warning(history),
+        "words": {"share": round(words.share, 3), "count": words.num_words} if words else None,
+        "vocabulary": history.vocabulary_size,
+        "best": {"step": best.step, "loss": round(best.val_loss, 4)} if best else None,
     }
+
+
+def _fraction(run: RunSummary, history: RunHistory) -> float:
+    """Return the share of the planned run that is done."""
+    return 1.0 if run.status == "completed" else round(history.latest.fraction, 4) if history.latest else 0.0
 
 
 def _shown_status(run: RunSummary, history: RunHistory) -> Status:
@@ -86,8 +105,6 @@ def _shown_status(run: RunSummary, history: RunHistory) -> Status:
 
 def _available_actions(run: RunSummary, has_model: bool, is_bundled: bool) -> list[str]:
     """Return the actions available in the run's present state."""
-    if run.status == "measuring":  # its best model may be replaced in a moment
-        has_model = False
     needs_state = {"resume", "extend"} if run.status != "failed" else {"extend"}
     possible = [action for action in _ACTIONS[run.status] if action not in needs_state or run.folder.has_state]
     if run.status in ("stopped", "interrupted") and "resume" not in possible:
@@ -97,63 +114,52 @@ def _available_actions(run: RunSummary, has_model: bool, is_bundled: bool) -> li
     return [*possible, *(("write", "adapt", "download") if has_model else ()), "duplicate"]
 
 
-def _status_text(run: RunSummary, history: RunHistory, requests: Requests | None) -> str:
-    """Describe how far the run is, and the requests that are not in effect yet."""
-    reached, _ = history.progress()
-    step = f"step {reached:,}" if reached or history.latest else ""
-    if run.status == "queued":
-        return "next in the queue" if run.queue_position == 1 else f"place {run.queue_position} in the queue"
-    if run.status == "failed":
-        return capitalize(without_places(run.problem))
-    if run.status == "interrupted" and not run.folder.has_state:
-        return " · ".join(filter(None, (step, "its process ended before anything was saved; Resume begins it anew")))
-    if run.status == "interrupted":
-        return f"{step} · its process ended without a word; Resume continues from what was saved last".removeprefix(
-            " · "
-        )
-    if run.status == "starting":
-        return f"the trainer is loading{', and stops then' if requests and requests.control.stop else ''}"
-    if run.status == "stopped" and not run.folder.has_state:
-        return "stopped before anything was saved; Resume begins it anew"
-    if run.status in ("completed", "stopped"):
-        return f"{step} · after {format_duration(run.elapsed_seconds)}".removeprefix(" · ")
-    if run.status == "measuring":
-        return " · ".join(filter(None, (step, "saved; its model is being measured")))
-    waits = "waits until it is continued" if run.status == "paused" else ""
-    return " · ".join(
-        filter(None, (step or "reading the text", waits, *(_pending_requests(requests) if requests else ())))
-    )
-
-
-def _pending_requests(requests: Requests) -> list[str]:
-    """Return the requests that are not in effect yet, in words."""
-    control, answer = requests
-    if control.stop:
-        return ["stops as soon as this step is done"]
-    pending = [
-        (control.pause and not answer.is_paused, "pausing"),
-        (not control.pause and answer.is_paused, "continuing"),
-        (control.save > answer.done, "saving"),
-        ((control.rate_factor or 1.0) != answer.rate_factor, "changing the learning rate"),
-    ]
-    return [words for is_pending, words in pending if is_pending]
-
-
 def _figures(run: RunSummary, history: RunHistory) -> list[list[str]]:
-    progress, loss = history.latest, history.val_loss
+    """Return rows of title, value, unit and the term that explains them."""
+    words, progress, is_over = (
+        history.words(),
+        history.latest,
+        run.status not in (*_IN_PROGRESS, "starting", "stopping"),
+    )
+    speed = history.typical_speed() if is_over else progress.chars_per_second if progress and progress.step else None
+    rows = [_loss_figure(run, history)]
+    if words:
+        rows.append(
+            ["real words", f"{words.share:.0%}".replace("%", " %"), f"of the last {words.num_words:,}", "real-words"]
+        )
+    rows.append(["speed", f"{speed:,.0f}" if speed is not None else "–", "characters per second", ""])
+    rows.append(_time_figure(run, history, is_over))
+    rows.append(["read the text", _times(progress.num_passes) if progress else "–", "", "pass"])
+    return rows
+
+
+def _loss_figure(run: RunSummary, history: RunHistory) -> list[str]:
+    """Return the validation loss, or before there is one of a trained model the training loss."""
+    latest, progress = history.latest_validation, history.latest
+    is_going = run.status in _IN_PROGRESS
+    if is_going and progress and progress.step and (latest is None or latest.step == 0):
+        return ["training loss", f"{progress.smooth_loss:.2f}", "nats per character, not validated yet", "nats"]
+    loss = latest.loss if is_going and latest else history.val_loss
+    if loss is None:
+        return ["validation", "–", "nats per character", "validation"]
+    quick = ", quick estimate" if is_going and latest and latest.is_quick else ""
+    bits = "" if quick else f" ({loss / math.log(2):.2f} bits)"
+    return ["validation", f"{loss:.2f}", f"nats per character{bits}{quick}", "validation"]
+
+
+def _time_figure(run: RunSummary, history: RunHistory, is_over: bool) -> list[str]:
+    _, seconds = history.progress()
+    if is_over:
+        return ["took", format_duration(seconds) if history.latest else "–", "of training", ""]
     left = history.time_left() if run.status in _IN_PROGRESS else None
-    rate = f"{progress.chars_per_second:,.0f}" if progress and progress.step else "–"
-    bits = f"nats per character ({loss / math.log(2):.2f} bits)" if loss is not None else "nats per character"
-    return [
-        ["best validation", f"{loss:.3f}" if loss is not None else "–", bits],
-        ["speed", rate, "characters per second"],
-        ["time left", format_duration(left) if left is not None else "–", _elapsed_text(progress)],
-        ["passes", f"{progress.num_passes:.2f}" if progress else "–", "over the training text"],
-    ]
+    so_far = f"{format_duration(seconds)} so far" if history.latest else "not begun"
+    return ["time left", format_duration(left) if left is not None else "–", so_far, ""]
 
 
-def _elapsed_text(progress: Progress | None) -> str:
-    return f"{format_duration(progress.elapsed_seconds)} gone" if progress else "not begun"
+def _times(number: float) -> str:
+    """Format how often the text was read."""
+    shown = f"{number:,.0f}" if number >= 100 else f"{number:.1f}"
+    return "once" if shown == "1.0" else f"{shown} times"
 
 
 def _facts(history: RunHistory) -> str:
@@ -171,25 +177,36 @@ def _facts(history: RunHistory) -> str:
 def header_status(active: RunSummary | None, history: RunHistory | None) -> dict[str, Any]:
     """Return the status line above the tabs: idle, or the run in progress and how far it is."""
     if active is None:
-        return {"run": None, "status": "idle", "sign": "○", "text": "idle"}
+        return {"run": None, "status": "idle", "sign": "○", "text": "idle", "fraction": 0.0}
     sign, word = STATE_WORDS[active.status]
     parts = [f"{word} {active.label}"]
     progress = history.latest if history else None
     if progress:
         parts.append(f"step {progress.step:,}")
-    if history and history.val_loss is not None:
-        parts.append(f"validation {history.val_loss:.2f}")
+    if history and (loss := _loss_words(history)):
+        parts.append(loss)
     if history and active.status in _IN_PROGRESS and (left := history.time_left()) is not None:
         parts.append(f"{format_duration(left)} left")
-    return {"run": active.name, "status": active.status, "sign": sign, "text": " · ".join(parts)}
+    fraction = _fraction(active, history) if history else 0.0
+    return {"run": active.name, "status": active.status, "sign": sign, "text": " · ".join(parts), "fraction": fraction}
+
+
+def _loss_words(history: RunHistory) -> str:
+    """Return the latest loss for the line on top, as what it is."""
+    latest, progress = history.latest_validation, history.latest
+    if progress and progress.step and (latest is None or latest.step == 0):
+        return f"training loss {progress.smooth_loss:.2f} nats"
+    if latest is None:
+        return ""
+    return f"{'quick estimate' if latest.is_quick else 'validation'} {latest.loss:.2f} nats"
 
 
 def table_row(run: RunSummary, is_bundled: bool) -> dict[str, Any]:
     """Return the run's row in the table of runs."""
     sign, word = STATE_WORDS[run.status]
     place = f", place {run.queue_position}" if run.status == "queued" else ""
-    state = "comes with the app" if is_bundled else f"{sign} {word}{place}"
-    loss = f"{run.val_loss:.3f}" if run.val_loss is not None else "–"
+    state = "bundled" if is_bundled else f"{sign} {word}{place}"
+    loss = f"{run.val_loss:.2f}" if run.val_loss is not None else "–"
     minutes = f"{run.elapsed_seconds / 60:.1f}"
     return {
         "id": run.name,
@@ -197,6 +214,12 @@ def table_row(run: RunSummary, is_bundled: bool) -> dict[str, Any]:
         "status": run.status,
         "cells": [run.corpus, run.size.replace("x", "×"), minutes, loss, state],
         "curve": _small_curve(run.sparkline),
+        "started": round(run.started_at or run.created_at),
+        "changes": run.changes,
+        "corpus": run.corpus,
+        "val": run.val_loss if run.val_loss is None else round(run.val_loss, 4),
+        "fraction": 1.0 if run.status == "completed" else round(run.fraction, 4),
+        "seconds": round(run.elapsed_seconds, 1),
     }
 
 
@@ -213,12 +236,17 @@ def format_deleted_at(seconds: float) -> str:
 
 
 def baseline_lines(history: RunHistory) -> list[dict[str, Any]]:
-    """Return the baselines of the loss, with their names."""
+    """Return the baselines of the loss: a name, the value in nats, and what it is in words."""
     found = history.references
     if found is None:
         return []
-    lines = (("guessing", found.uniform), ("letter frequencies", found.frequencies), ("5-gram", found.fivegram))
-    return [{"name": f"{name} {value:.2f}", "value": value} for name, value in lines if value is not None]
+    size = history.vocabulary_size or 0
+    lines = (
+        ("guessing", found.uniform, f"guessing among all {size:,} characters alike"),
+        ("letter frequencies", found.frequencies, "knowing only how often each letter comes"),
+        ("5-gram", found.fivegram, "guessing from the four letters before, as counted in the text"),
+    )
+    return [{"name": name, "value": value, "phrase": phrase} for name, value, phrase in lines if value is not None]
 
 
 def chart_marks(history: RunHistory) -> list[dict[str, Any]]:
@@ -235,6 +263,17 @@ def chart_lines(history: RunHistory, begin_step: int | None = None, end_step: in
 def overlaid_chart_lines(history: RunHistory) -> Lines:
     """Return the two curves of a run that is compared with the shown one."""
     return _lines(history.series(_OVERLAID_POINTS), OVERLAID)
+
+
+def sample_row(sample: Sample) -> list[float | None]:
+    """Return a sample's row of the timeline: step, losses, seconds of training, share of real words, prompt length."""
+    share = round(sample.words.share, 3) if sample.words else None
+    losses = (_round_loss(sample.train_loss), _round_loss(sample.val_loss))
+    return [sample.step, *losses, round(sample.seconds, 2), share, sample.prompt_chars]
+
+
+def _round_loss(loss: float | None) -> float | None:
+    return loss if loss is None else round(loss, 3)
 
 
 def _lines(curves: Mapping[str, Curve], names: Sequence[str]) -> Lines:

@@ -12,7 +12,8 @@ import pytest
 
 from charlstm.config import Settings
 from charlstm.events import Evaluated, Extended, Paused, Progress, Record, Resumed, RolledBack, Sampled, Saved, Started
-from charlstm.runs.history import RunHistory, downsample
+from charlstm.runs.history import RunHistory
+from charlstm.runs.points import downsample
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
 
