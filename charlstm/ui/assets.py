@@ -6,7 +6,8 @@ from importlib.resources import files
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_SCRIPTS = ("dom.js", "chart.js", "page_state.js", "samples.js", "run_panel.js", "run_table.js")  # in this order
+_SCRIPTS = ("dom.js", "chart.js", "page_state.js", "samples.js", "run_panel.js", "run_table.js",
+            "settings_sheet.js", "train_form.js")  # in this order
 _FOLDER = "static"
 _WORTH_IT = 4000  # bytes: an answer of a tick is smaller, once a page has the run
 
@@ -20,7 +21,7 @@ def head() -> str:
 @cache
 def css() -> str:
     """Return the style sheet of what the scripts build."""
-    return _read("train.css")
+    return _read("train.css") + _read("train_form.css")
 
 
 @cache
