@@ -18,6 +18,8 @@ _SCRIPTS = (  # in this order
     "film.js",
     "run_table.js",
     "run_panel.js",
+    "settings_sheet.js",
+    "train_form.js",
 )
 _FOLDER = "static"
 _WORTH_IT = 4000  # bytes: an answer of a tick is smaller, once a page has the run

@@ -8,7 +8,7 @@ import shutil
 import time
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
@@ -22,18 +22,20 @@ from charlstm.runs.retention import UPLOADS
 
 UPLOAD, PASTE, ADDRESS = "file", "pasted", "address"
 _LONGEST_NAME = 80
-_RAREST_SHOWN = 8
 _LINES_SHOWN, _CHARS_SHOWN = 3, 200
-_SHARE_KEPT = 0.1  # for validation, by default
+_LEAST_KEPT = 2  # to test a text, as training does
+_MOST_COUNTED = 100  # characters kept, from which on their share is said
 
 
-def select_corpus(kind: str, file: str | None, pasted: str | None, encoding: Encoding, report: Any = None) -> Corpus:
+def select_corpus(kind: str | None, file: str | None, pasted: str | None, encoding: Encoding, report: Any = None) -> Corpus:
     """Open the text chosen in the form: a named corpus, an upload, pasted text or an address, never a typed path.
 
     Raises `CorpusError`.
     """
     if kind in DATASETS:
         return open_corpus(kind, report=report)
+    if kind is None:
+        raise CorpusError("no text is chosen yet; choose one.")
     if kind == UPLOAD:
         if not file:
             raise CorpusError("no file is chosen yet; drop a text file into the box.")
@@ -55,42 +57,53 @@ def _open_address(address: str, encoding: Encoding, report: Any) -> Corpus:
     return open_corpus(address, encoding, report)
 
 
-def corpus_summary(kind: str, file: str | None, pasted: str | None, encoding: Encoding) -> str:
-    """Summarise the chosen text as HTML: length, alphabet, rarest characters, split, first lines; or its problem."""
+class TextDescription(NamedTuple):
+    """What the form says about the chosen text, as HTML, and what it knows of it."""
+
+    html: str
+    name: str = ""
+    num_chars: int = 0  # 0 where it is not known
+    is_unreadable: bool = False
+
+
+def describe_text(
+    kind: str | None, file: str | None, pasted: str | None, encoding: Encoding, val_fraction: Any = 0.1
+) -> TextDescription:
+    """Describe the chosen text: its length, alphabet and split, the first lines of an own one; or what is wrong."""
+    share = val_fraction if isinstance(val_fraction, int | float) and 0 < val_fraction <= 1 else 0.1
     if kind in DATASETS:
-        return dataset_summary(kind)
-    if (kind == UPLOAD and not file) or (kind == PASTE and not pasted):
-        return ""
+        return _describe_dataset(kind, share)
+    if (kind == UPLOAD and not file) or (kind == PASTE and not pasted) or kind is None:
+        return TextDescription("")
     if kind == ADDRESS:
-        return "<p>The text is fetched when you press Start training.</p>"
+        return TextDescription("<p>The text is fetched when you press Start.</p>")
     try:
-        return _summary_html("", select_corpus(kind, file, pasted, encoding))
+        corpus = select_corpus(kind, file, pasted, encoding)
+        facts = f"<p>{escape_html(_statistics(corpus, share))}</p>{_first_lines(corpus)}"
     except CharLSTMError as error:
-        return f"<p>{escape_html(error_text(error))}</p>"
-
-
-def dataset_summary(name: str) -> str:
-    """Describe a named corpus as HTML, with its statistics unless it would have to be fetched for them."""
-    description = capitalize(DATASETS[name])
-    return _dataset_facts(name, description) if is_available_offline(name) else f"<p>{escape_html(description)}.</p>"
+        is_unreadable = kind == UPLOAD and bool(file) and Path(str(file)).stat().st_size > 0
+        return TextDescription(f'<p class="problem">{escape_html(error_text(error))}</p>', is_unreadable=is_unreadable)
+    return TextDescription(facts, "" if kind == PASTE else corpus.name, corpus.num_chars)
 
 
 @lru_cache
-def _dataset_facts(name: str, description: str) -> str:
-    return _summary_html(f"{description}: ", open_corpus(name))
+def _describe_dataset(name: str, val_fraction: float) -> TextDescription:
+    """Describe a named corpus, without its statistics if it would have to be fetched for them."""
+    description = capitalize(DATASETS[name])
+    if not is_available_offline(name):
+        return TextDescription(f"<p>{escape_html(description)}.</p>", name)
+    corpus = open_corpus(name)
+    what = description.split(" (", 1)[0]
+    return TextDescription(f"<p>{escape_html(f'{what}: {_statistics(corpus, val_fraction)}')}</p>", name, corpus.num_chars)
 
 
-def _summary_html(description: str, corpus: Corpus) -> str:
-    return f"<p>{escape_html(description + _statistics(corpus))}</p>{_first_lines(corpus)}"
-
-
-def _statistics(corpus: Corpus) -> str:
-    rare = [char for char, _ in corpus.frequencies[::-1][:_RAREST_SHOWN]]
-    rarest = " ".join(char if char.isprintable() else repr(char)[1:-1] for char in rare)
-    facts = f"{corpus.num_chars:,} characters, {len(corpus.frequencies):,} distinct; the rarest: {rarest}."
-    kept = round(corpus.num_chars * _SHARE_KEPT)
-    split = f"The last {kept:,} are kept for validation."
-    return " ".join((facts, split, *corpus.notes))
+def _statistics(corpus: Corpus, val_fraction: float) -> str:
+    number = corpus.num_chars
+    length = f"{number / 1e6:.1f} million" if number >= 10**6 else f"{number:,}"
+    kept = max(_LEAST_KEPT, round(number * val_fraction))
+    share = f"{val_fraction:.0%}".replace("%", " %") if kept >= _MOST_COUNTED else f"{kept}"
+    facts = f"{length} characters, {len(corpus.frequencies):,} different; the last {share} are kept to test it."
+    return " ".join((facts, *corpus.notes))
 
 
 def _first_lines(corpus: Corpus) -> str:

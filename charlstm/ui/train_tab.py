@@ -4,28 +4,40 @@ Training never happens in this process: the manager starts a worker, and the pag
 that worker has reported.
 """
 
+import contextlib
+import json
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from charlstm.config import Settings
 from charlstm.corpus import DATASETS
-from charlstm.errors import CharLSTMError
+from charlstm.errors import CharLSTMError, RunError
 from charlstm.formatting import error_text, escape_html
 from charlstm.runs.access import token_hash
 from charlstm.runs.memory_estimate import check_memory, num_parameters
 from charlstm.runs.quotas import check_parameters
-from charlstm.ui import corpus_picker, train_form
+from charlstm.runs.run_dir import RunDir
+from charlstm.ui import corpus_picker
 from charlstm.ui import train_form as forms
-from charlstm.ui.components import PRIVATE, VISITOR, has_sign_in
+from charlstm.ui.components import PRIVATE, has_sign_in
 from charlstm.ui.corpus_picker import Uploads
+from charlstm.ui.form_marks import first_problem
+from charlstm.ui.form_view import FormView
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.run_endpoints import RunEndpoints
+from charlstm.ui.setting_words import run_label
+from charlstm.ui.settings_sheet import NEW_MODEL
 from charlstm.ui.train_form import Form, FormValues
 
 _EMPTY_TEMPLATE = "<div></div>"  # filled by the page's scripts
+_MOST_ALIKE = 20  # runs of one text and preset begun in one minute
+_VISITOR_AND_CLOCK = """(...values) => [...values.slice(0, -2), window.charlstm.store.visitor,
+  new Date().toTimeString().slice(0, 5)]"""
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,7 @@ class TrainTab:
     stage: gr.HTML  # its events write, adapt and duplicate carry the name of a run
     cache: RunCache
     uploads: Uploads
+    view: FormView
 
     def restored(self, kept_json: str) -> list[Any]:
         """Return updates of `restores` from what the browser kept."""
@@ -59,62 +72,61 @@ def build_status_line(cache: RunCache) -> gr.HTML:
 
 def build_train_tab(cache: RunCache, registry: ModelRegistry) -> TrainTab:
     """Lay out the tab and connect its events."""
-    with gr.Row():
-        with gr.Column(scale=1, min_width=300):
-            uploads = Uploads(cache.manager.store.root)
-            form = forms.build_form(cache, uploads)
-            if has_sign_in():
-                gr.LoginButton("Sign in to steer as the Space's owner", size="sm")
-        with gr.Column(scale=2, min_width=300):
-            stage = gr.HTML(
-                html_template=_EMPTY_TEMPLATE,
-                js_on_load="window.charlstm.stage(element, trigger, ['write', 'adapt', 'duplicate']);",
-                elem_id="stage",
-            )
+    uploads, view = Uploads(cache.manager.store.root), FormView(cache)
+    form = forms.build_form(view, uploads)
+    if has_sign_in():
+        gr.LoginButton("Sign in to steer as the Space's owner", size="sm")
+    stage = gr.HTML(
+        html_template=_EMPTY_TEMPLATE,
+        js_on_load="window.charlstm.stage(element, trigger, ['write', 'adapt', 'duplicate']);",
+        elem_id="stage",
+    )
     gr.HTML(html_template=_EMPTY_TEMPLATE, js_on_load="window.charlstm.runs(element);", elem_id="runs")
-    tab = TrainTab(form, stage, cache, uploads)
+    tab = TrainTab(form, stage, cache, uploads, view)
     _wire(tab, registry)
     return tab
 
 
 def _wire(tab: TrainTab, registry: ModelRegistry) -> None:
-    form, cache = tab.form, tab.cache
-    started = gr.Textbox(visible=False)  # the run just started, which the page then shows
-    visitor = gr.Textbox(visible=False)
+    form, cache, view = tab.form, tab.cache, tab.view
+    started = gr.Textbox(visible=False)  # id of the run just started, and whether it waits, which the page then shows
+    visitor, clock = gr.Textbox(visible=False), gr.Textbox(visible=False)
 
     def start(*values: Any, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008  Gradio looks for it here
         return _start(cache, registry, progress, *values)
 
-    # First, because no later handler is called once the validator has refused a value.
-    form.start.click(forms.first_error, form.values, [form.problem, form.more], queue=False, **PRIVATE)
     form.start.click(
         start,
-        [*form.values, visitor],
-        [form.problem, started],
-        js=VISITOR,
-        validator=lambda *values: [*forms.validate_fields(*values[:-1]), gr.validate(True, "")],
+        [*form.values, visitor, clock],
+        [form.problem, form.notice, started],
+        js=_VISITOR_AND_CLOCK,
         show_progress_on=[form.facts],
         api_visibility="private",
     )
-    started.change(None, started, None, js="(run) => { if (run) window.charlstm.store.show(run); }", **PRIVATE)
+    started.change(None, started, None, js="(run) => { window.charlstm.runStarted(run); }", **PRIVATE)
 
     def duplicate(event: gr.EventData) -> list[Any]:
         try:
-            return [*forms.fill(cache.summary(run_of(event)).folder.settings()), ""]
+            filled = forms.fill(cache.summary(run_of(event)).folder.settings())
         except CharLSTMError as error:
-            return [*[gr.skip()] * len(forms.restorable(form)), escape_html(error_text(error))]
+            return [*[gr.skip()] * len(forms.restorable(form)), "", escape_html(error_text(error))]
+        return [*filled, f"The form holds the settings of {escape_html(view.label_of(run_of(event)))}.", ""]
 
     def adapt(event: gr.EventData) -> list[Any]:
-        return [
-            gr.update(choices=[forms.NEW_MODEL, *registry.names()], value=run_of(event)),
-            gr.update(open=True),
-            escape_html(f"{run_of(event)} will go on learning: choose another text above, then press Start training."),
-        ]
+        run = run_of(event)
+        notice = f"{escape_html(view.label_of(run))} will go on learning. Choose the text that it is to learn, then press Start."
+        return [view.parent_update(registry.names(), run), None, notice, ""]
 
-    tab.stage.duplicate(duplicate, None, [*forms.restorable(form), form.problem], queue=False, **PRIVATE)
-    tab.stage.adapt(adapt, None, [form.parent, form.more, form.problem], queue=False, **PRIVATE)
-    names = lambda: gr.update(choices=[forms.NEW_MODEL, *registry.names()])  # noqa: E731
-    form.parent.focus(names, None, form.parent, queue=False, **PRIVATE)
+    told = [form.notice, form.problem]
+    to_form = "() => { window.charlstm.showForm(); }"
+    tab.stage.duplicate(duplicate, None, [*forms.restorable(form), *told], queue=False, **PRIVATE).then(
+        None, None, None, js=to_form, queue=False, **PRIVATE
+    )
+    tab.stage.adapt(adapt, None, [form.parent, form.corpus, *told], queue=False, **PRIVATE).then(
+        None, None, None, js="() => { window.charlstm.showForm(true); }", queue=False, **PRIVATE
+    )
+    names = lambda chosen: view.parent_update(registry.names(), chosen)  # noqa: E731
+    form.parent.focus(names, form.parent, form.parent, queue=False, **PRIVATE)
 
 
 def run_of(event: gr.EventData) -> str:
@@ -124,8 +136,10 @@ def run_of(event: gr.EventData) -> str:
 
 def _start(cache: RunCache, registry: ModelRegistry, progress: gr.Progress, *values: Any) -> list[Any]:
     """Check the text, start or queue the run, and show it; on a problem, show that and start nothing."""
-    *of_form, visitor = values
+    *of_form, visitor, clock = values
     chosen = FormValues.of(tuple(of_form))
+    if words := first_problem(chosen.settings):
+        return [words, "", gr.skip()]
     try:
         corpus = corpus_picker.select_corpus(
             chosen.corpus,
@@ -134,16 +148,16 @@ def _start(cache: RunCache, registry: ModelRegistry, progress: gr.Progress, *val
             chosen.encoding,
             lambda done, total: progress((done, total), unit="bytes"),
         )
-        settings = Settings.from_flat({**chosen.flat(), "corpus": corpus.name})
+        settings = Settings.from_flat({**chosen.settings, "corpus": corpus.name})
         parent = None
-        if chosen.parent and chosen.parent != forms.NEW_MODEL:
+        if chosen.parent and chosen.parent != NEW_MODEL:
             parent = registry.path(chosen.parent)
         vocabulary = corpus.check(settings.model, settings.train)
         if parent is None and settings.train.plan == "off":  # else the worker checks, which knows the sizes
             check_parameters(num_parameters(settings.model, len(vocabulary)))
             check_memory(settings, len(vocabulary), corpus.num_chars)
-        name = train_form.new_run_name(cache.manager.store, corpus.name, chosen.name())
-        cache.manager.start(
+        name = cache.manager.store.free_name(f"{Path(corpus.name).stem}-{chosen.folder_word()}")
+        folder = cache.manager.start(
             settings,
             name,
             None if chosen.corpus in DATASETS else corpus.pieces(),
@@ -151,6 +165,26 @@ def _start(cache: RunCache, registry: ModelRegistry, progress: gr.Progress, *val
             owner=token_hash(str(visitor)) if visitor else "",
         )
     except CharLSTMError as error:
-        return [escape_html(error_text(error)), gr.skip()]
+        return [escape_html(error_text(error)), "", gr.skip()]
+    _label(cache, name, run_label(corpus.name, chosen.preset, chosen.is_changed, clock_time(clock)))
     cache.runs(is_fresh=True)
-    return ["", name]
+    is_waiting = cache.manager.status(folder) == "queued"
+    return ["", _queue_notice(folder) if is_waiting else "", json.dumps([name, is_waiting])]
+
+
+def _label(cache: RunCache, name: str, label: str) -> None:
+    """Give a new run the first name like `label` that no other run has; without one it is called as its folder."""
+    for attempt in range(1, _MOST_ALIKE + 1):
+        with contextlib.suppress(RunError):
+            cache.manager.rename(name, label if attempt == 1 else f"{label} ({attempt})")
+            return
+
+
+def clock_time(told: Any) -> str:
+    """Return the visitor's time of day, which the browser tells: `14:05`; empty for anything else."""
+    return told if isinstance(told, str) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", told) else ""
+
+
+def _queue_notice(folder: RunDir) -> str:
+    show = f'<button type="button" class="to-run" data-run="{escape_html(folder.name)}">Show it</button>'
+    return f"{escape_html(folder.label)} is in the queue and starts by itself. {show}"

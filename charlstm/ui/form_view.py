@@ -1,0 +1,108 @@
+"""What the form of a new run says about the values in it: the sentence below, the marks, and the label of Start."""
+
+import json
+from typing import Any
+
+import gradio as gr
+
+from charlstm.config import PRESETS, Settings
+from charlstm.environment import max_runs
+from charlstm.formatting import escape_html
+from charlstm.places import BUNDLED
+from charlstm.runs.run_dir import ACTIVE
+from charlstm.ui.corpus_picker import TextDescription
+from charlstm.ui.form_marks import changed_values, flat_settings, marks
+from charlstm.ui.models import uses_code_font
+from charlstm.ui.preset_summary import ChosenText, preset_summary, small_text_warning
+from charlstm.ui.run_cache import RunCache
+from charlstm.ui.setting_words import PRESET_LABELS, TEXT_LABELS
+from charlstm.ui.settings_sheet import ADVANCED, NEW_MODEL
+
+BY_THE_CLOCK = ("auto", "minute")  # presets that end after minutes
+_DEFAULT_PRESET = "minute"
+_CODE_MODEL = "python-stdlib"  # the bundled model that knows code
+
+
+def pack_text(described: TextDescription) -> str:
+    """Return name and length of the chosen text for the page to send back."""
+    return json.dumps([described.name, described.num_chars])
+
+
+def _unpack_text(packed: Any) -> ChosenText:
+    """Return what `pack_text` packed; a visitor may send anything."""
+    try:
+        name, num_chars = json.loads(packed)
+    except (TypeError, ValueError, RecursionError):
+        return ChosenText("")
+    return ChosenText(str(name), num_chars if isinstance(num_chars, int) and num_chars > 0 else 0)
+
+
+class FormView:
+    """Sentences and marks of the form, which depend on the runs so far."""
+
+    def __init__(self, cache: RunCache) -> None:
+        self._cache = cache
+
+    def reflect(self, *state: Any) -> list[Any]:
+        """Return updates of `Form.shown` for the values of `Form.state`."""
+        packed, preset, parent, *numbers = state
+        preset = preset if preset in PRESETS else _DEFAULT_PRESET
+        text, settings = _unpack_text(packed), flat_settings(numbers)
+        changed, runs = changed_values(preset, settings), self._cache.runs()
+        is_full = sum(run.status in ACTIVE for run in runs) >= max_runs()
+        is_new = parent in (None, "", NEW_MODEL)
+        is_marked = bool(changed) or not is_new
+        choices = [
+            (f"{label}, changed" if is_marked and name == preset else label, name)
+            for name, label in PRESET_LABELS.items()
+        ]
+        summary = preset_summary(preset, settings, changed, text, runs)
+        beginning = "" if is_new else self.label_of(parent)
+        if text.is_small:
+            summary += f' <strong class="warning">{small_text_warning(text, beginning)}</strong>'
+        elif beginning:
+            summary += escape_html(f" It begins with {beginning}, and with its size and layers.")
+        model = self._bundled_for(text) if text.is_small and is_new else ""
+        return [
+            gr.update(choices=choices),
+            gr.update(visible=preset in BY_THE_CLOCK or bool(settings["max_minutes"])),
+            summary,
+            gr.update(value="Add to queue" if is_full else "Start"),
+            gr.update(visible=bool(model), value=f"Begin with the {TEXT_LABELS.get(model, model)} model"),
+            json.dumps({"fields": marks(preset, settings), "is_full": is_full, "has_parent": not is_new}),
+        ]
+
+    def refresh(self, *state: Any) -> list[Any]:
+        """Return what `reflect` does, with the runs as they are at this moment."""
+        self._cache.runs(is_fresh=True)
+        return self.reflect(*state)
+
+    def adopt(self, *state: Any) -> list[Any]:
+        """Return updates of `[Form.parent, *Form.shown]` that begin the run with a bundled model."""
+        packed, preset, _, *numbers = state
+        model = self._bundled_for(_unpack_text(packed)) or NEW_MODEL
+        return [self.parent_update([model], model), *self.reflect(packed, preset, model, *numbers)]
+
+    def reset(self, name: Any, *state: Any) -> list[Any]:
+        """Return updates of `[Form.parent, *Form.numbers, *Form.shown]`: setting `name` as in the preset, or all."""
+        packed, preset, parent, *numbers = state
+        own = Settings.preset(preset if preset in PRESETS else _DEFAULT_PRESET).flat()
+        names = ("max_minutes", *ADVANCED)
+        numbers = [own[each] if name in (each, None) else value for each, value in zip(names, numbers, strict=True)]
+        parent = NEW_MODEL if name in ("parent", None) else parent
+        return [parent, *numbers, *self.reflect(packed, preset, parent, *numbers)]
+
+    def parent_update(self, names: list[str], chosen: str) -> Any:
+        """Return an update of `Form.parent` with the models to begin with, under the labels that people read."""
+        saved = [name for name in dict.fromkeys((*names, chosen)) if not name.startswith("live: ") and name != NEW_MODEL]
+        return gr.update(choices=[NEW_MODEL, *((self.label_of(name), name) for name in saved)], value=chosen)
+
+    def label_of(self, name: str) -> str:
+        """Return the label of a run that has this name, else the name."""
+        return next((run.label for run in self._cache.runs() if run.name == name), str(name))
+
+    def _bundled_for(self, text: ChosenText) -> str:
+        """Return the bundled model that fits a text, if it is there."""
+        there = {run.name for run in self._cache.runs()}
+        fitting = sorted(BUNDLED, key=lambda name: (name == _CODE_MODEL) != uses_code_font(text.name))
+        return next((name for name in fitting if name in there), "")

@@ -1,0 +1,129 @@
+"""Words of the form of a new run: labels of texts, presets and settings, and what a field asks for."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+from annotated_types import Gt, Lt
+from pydantic.fields import FieldInfo
+
+from charlstm.config import ModelConfig, TrainConfig, bounds_of, describe_bounds, suggestions_of
+from charlstm.errors import printable
+from charlstm.formatting import capitalize
+
+PRESET_LABELS = {
+    "auto": "Auto (3 min)",
+    "minute": "Quick (1 min)",
+    "best": "Best (about 1 h)",
+    "blog": "As in the blog post",
+}
+_PRESET_WORDS = {"auto": "auto", "minute": "quick", "best": "best", "blog": "blog post"}
+TEXT_LABELS = {
+    "tiny-shakespeare": "Shakespeare",
+    "python-reference": "Python's reference",
+    "python-stdlib": "Python's library",
+}
+LABELS = {
+    "level": "Reads the text as",
+    "embedding_dim": "Input vector size",
+    "hidden_size": "Hidden size",
+    "num_layers": "Layers",
+    "dropout": "Dropout",
+    "weight_dropout": "Dropout of recurrent weights",
+    "forget_bias": "Forget-gate bias",
+    "recurrent_init": "Recurrent weights at the start",
+    "val_fraction": "Kept for testing",
+    "batch_size": "Batch size",
+    "seq_len": "Window",
+    "state_reset": "Windows from a fresh state",
+    "learning_rate": "Learning rate",
+    "lr_schedule": "Learning-rate schedule",
+    "warmup_steps": "Warm-up steps",
+    "weight_decay": "Weight decay",
+    "adam_beta1": "Adam β₁",
+    "adam_beta2": "Adam β₂",
+    "weight_average": "Average of the weights",
+    "max_grad_norm": "Longest gradient",
+    "plan": "Sizes chosen at the start",
+    "max_steps": "Stop after steps",
+    "max_passes": "Stop after passes",
+    "max_minutes": "Stop after minutes",
+    "log_every": "Steps between points of the curve",
+    "eval_every": "Steps between tests",
+    "sample_every": "Steps between samples",
+    "sample_chars": "Characters in a sample",
+    "sample_temperature": "Temperature of samples",
+    "sample_prompt": "Samples continue",
+    "seed": "Seed",
+    "precision": "Arithmetic",
+    "device": "Trained on",
+}
+_GROUPS: dict[str, tuple[str, ...]] = {
+    "Network": tuple(ModelConfig.model_fields),
+    "Learning": (
+        *("learning_rate", "lr_schedule", "warmup_steps", "batch_size", "seq_len", "state_reset", "weight_decay"),
+        *("adam_beta1", "adam_beta2", "weight_average", "max_grad_norm", "plan", "seed", "precision", "device"),
+    ),
+    "Stopping": ("max_passes", "max_steps"),
+}
+_OUTSIDE = ("corpus", "encoding", "max_minutes")  # stand above the sheet
+_LONGEST_TEXT_NAME = 40
+GROUPS = {
+    **_GROUPS,
+    "Reporting": tuple(name for name in TrainConfig.model_fields if name not in (*_OUTSIDE, *sum(_GROUPS.values(), ()))),
+}
+
+
+def setting_label(name: str) -> str:
+    """Return the label of setting `name`."""
+    return LABELS.get(name) or name.replace("_", " ").capitalize()
+
+
+def setting_field(name: str) -> FieldInfo:
+    """Return the declaration of setting `name`."""
+    return ModelConfig.model_fields.get(name) or TrainConfig.model_fields[name]
+
+
+def explanation(name: str) -> str:
+    """Return what setting `name` means, its bounds, and its flag on the command line."""
+    field = setting_field(name)
+    meaning = str(field.description).removesuffix(f" ({describe_bounds(field)})")
+    bounds = capitalize(f"{_interval(field)} · ") if bounds_of(field)[0] is not None else ""
+    return f"{meaning}. {bounds}--{name.replace('_', '-')}"
+
+
+def wanted_value(name: str, is_fractional: bool = False) -> str:
+    """Return what to enter for setting `name`: `enter a number from 1 to 4,096`.
+
+    `is_fractional` tells that what was entered lies between whole numbers.
+    """
+    field = setting_field(name)
+    if choices := get_args(field.annotation):
+        return f"choose {' or '.join(map(str, choices))}"
+    if suggestions_of(field):
+        return "enter the name of an encoding, such as utf-8 or cp1252"
+    if bounds_of(field)[0] is None:
+        return "enter a shorter text"
+    kind = "a whole number" if is_fractional and field.annotation is int else "a number"
+    return f"enter {kind} {_interval(field)}"
+
+
+def _interval(field: FieldInfo) -> str:
+    """Return the bounds of a number in words: `from 0 to below 1`."""
+    lower, upper = bounds_of(field)
+    above = "above" if any(isinstance(item, Gt) for item in field.metadata) else "from"
+    below = "to below" if any(isinstance(item, Lt) for item in field.metadata) else "to"
+    return f"{above} {lower:,} {below} {upper:,}"
+
+
+def shown_value(value: Any) -> str:
+    """Return a setting's value as people read it."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:,}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:g}"
+    return str(value) or "empty"
+
+
+def run_label(text: str, preset: str, is_changed: bool, clock: str) -> str:
+    """Return the name that people read of a new run: `Shakespeare, quick, 14:05`."""
+    named = TEXT_LABELS.get(text) or printable(Path(text).stem.strip(), _LONGEST_TEXT_NAME) or "text"
+    how = f"{_PRESET_WORDS.get(preset, 'own settings')}{' changed' if is_changed else ''}"
+    return ", ".join(filter(None, (named, how, clock)))

@@ -1,0 +1,83 @@
+// The sheet of all settings of a new run: a dialog around Gradio's own fields, with a search and a reset for each field.
+(() => {
+  const { h, setText, setVisible } = window.charlstm;
+  const fieldOf = (name) => document.getElementById(`field-${name}`);
+  const inputOf = (block) => block?.querySelector('input:not([type=hidden]), textarea');
+  const labelOf = (block) => block?.querySelector('[data-testid="block-info"]')?.textContent.trim() || '';
+
+  class Sheet {
+    constructor(trigger) {
+      this.trigger = trigger;
+      this.marks = { fields: {} };
+      const column = document.getElementById('settings-sheet');
+      this.search = h('input', { type: 'search', placeholder: 'Find a setting', 'aria-label': 'Find a setting', oninput: () => this.filter() });
+      this.resetAll = h('button', { type: 'button', onclick: () => trigger('reset', { name: null }) }, 'Reset all');
+      this.count = h('span', { class: 'sheet-count', role: 'status' });
+      this.nothing = h('p', { hidden: true, role: 'status' }, 'No setting is called so.');
+      this.dialog = h('dialog', { id: 'sheet-dialog', 'aria-labelledby': 'sheet-title' },
+        h('div', { class: 'sheet-head' }, h('h2', { id: 'sheet-title' }, 'All settings'), this.search, this.count, this.resetAll,
+          h('button', { type: 'button', class: 'main', onclick: () => this.dialog.close() }, 'Done')), this.nothing);
+      column.before(this.dialog);
+      this.dialog.append(column);
+      this.dialog.addEventListener('click', (event) => { if (event.target === this.dialog) this.dialog.close(); });
+      this.blocks = [...column.querySelectorAll('[id^="field-"]')];
+    }
+
+    // Open it, at one field if `name` is given.
+    open(name = '') {
+      this.search.value = '';
+      this.filter();
+      if (!this.dialog.open) this.dialog.showModal();
+      const input = name && inputOf(fieldOf(name));
+      (input || this.search).focus();
+      input?.scrollIntoView({ block: 'center' });
+    }
+
+    filter() {
+      const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
+      for (const block of this.blocks) {
+        const text = `${block.textContent} ${block.id.slice(6)}`.toLowerCase();
+        block.classList.toggle('is-left-out', !words.every((word) => text.includes(word)));
+      }
+      const groups = [...this.dialog.querySelectorAll('.sheet-group')];
+      const hasFields = (group) => Boolean(group.querySelector('[id^="field-"]:not(.is-left-out)'));
+      for (const group of groups) group.classList.toggle('is-left-out', !hasFields(group));
+      setVisible(this.nothing, !groups.some(hasFields));
+    }
+
+    // Write beside each field what its preset says and what is wrong with it.
+    mark(marks) {
+      this.marks = marks;
+      const fields = { ...marks.fields, ...(marks.has_parent ? { parent: { preset: 'a new model' } } : {}) };
+      for (const block of document.querySelectorAll('[id^="field-"]')) this.markField(block, fields[block.id.slice(6)] || {});
+      const number = Object.values(fields).filter((each) => each.preset !== undefined).length;
+      setText(this.count, number ? `${number} changed` : '');
+      this.resetAll.disabled = !number;
+    }
+
+    markField(block, { preset, problem }) {
+      const name = block.id.slice(6), isChanged = preset !== undefined;
+      block.classList.toggle('is-changed', isChanged);
+      block.classList.toggle('is-wrong', Boolean(problem));
+      let mark = block.querySelector('.field-mark');
+      if (!mark && (isChanged || problem)) {
+        mark = h('div', { class: 'field-mark', id: `mark-${name}` }, h('span', { class: 'problem', role: 'alert' }), h('span'),
+          h('button', { type: 'button', onclick: () => this.trigger('reset', { name }) }, 'Reset'));
+        block.append(mark);
+      }
+      if (!mark) return;
+      const [wrong, own, reset] = mark.children;
+      setVisible(mark, isChanged || Boolean(problem));
+      setText(wrong, problem ? `${problem}.` : '');
+      setText(own, isChanged ? `Preset: ${preset}` : '');
+      setVisible(reset, isChanged);
+      reset.setAttribute('aria-label', `Reset ${labelOf(block)} to ${preset}`);
+      const input = inputOf(block);
+      input?.toggleAttribute('aria-invalid', Boolean(problem));
+      if (problem) input?.setAttribute('aria-invalid', 'true');
+      input?.setAttribute('aria-describedby', mark.id);
+    }
+  }
+
+  window.charlstm.settingsSheet = (trigger) => new Sheet(trigger);
+})();

@@ -1,0 +1,116 @@
+// The form of a new run: what is marked in it, the queue, a file dropped anywhere, and the way to the stage and back.
+(() => {
+  const { h, setText, setVisible, store } = window.charlstm;
+  const PATIENCE = 5000; // milliseconds for a field that is about to be shown
+  const byId = (id) => document.getElementById(id);
+  const scrollTo = (element) => {
+    const isStill = matchMedia('(prefers-reduced-motion: reduce)').matches;
+    element?.scrollIntoView({ behavior: isStill ? 'auto' : 'smooth', block: 'start' });
+  };
+
+  // Resolve to what `find` returns, as soon as it returns something.
+  const appearing = (find) => new Promise((resolve) => {
+    const until = Date.now() + PATIENCE;
+    const look = () => {
+      const found = find();
+      if (found || Date.now() > until) resolve(found);
+      else requestAnimationFrame(look);
+    };
+    look();
+  });
+
+  // A run that waits for its turn stays where it is, and the one in progress in view; any other one is shown.
+  window.charlstm.runStarted = (told) => {
+    if (!told) return;
+    const [run, isWaiting] = JSON.parse(told);
+    if (isWaiting && store.shown !== null) { store.refresh(); return; }
+    store.show(run);
+    scrollTo(byId('stage'));
+  };
+
+  // Scroll to the form, and to the choice of a text if that is asked for.
+  window.charlstm.showForm = (isTextWanted = false) => {
+    scrollTo(byId('train-form'));
+    const corpus = byId('corpus');
+    corpus.classList.toggle('is-asked', isTextWanted);
+    if (isTextWanted) corpus.querySelector('input')?.focus({ preventScroll: true });
+    corpus.addEventListener('focusout', () => corpus.classList.remove('is-asked'), { once: true });
+  };
+
+  const acceptDrops = (panel, trigger) => {
+    const hasFiles = (event) => [...(event.dataTransfer?.types || [])].includes('Files');
+    const isInBox = (event) => Boolean(event.target.closest?.('#text-file'));
+    panel.addEventListener('dragover', (event) => {
+      if (!hasFiles(event) || isInBox(event)) return;
+      event.preventDefault();
+      panel.classList.add('is-drop-target');
+    });
+    panel.addEventListener('dragleave', (event) => { if (!panel.contains(event.relatedTarget)) panel.classList.remove('is-drop-target'); });
+    panel.addEventListener('drop', async (event) => {
+      panel.classList.remove('is-drop-target');
+      if (!hasFiles(event) || isInBox(event)) return;
+      event.preventDefault();
+      const taken = new DataTransfer();
+      if (event.dataTransfer.files.length) taken.items.add(event.dataTransfer.files[0]);
+      trigger('dropped');
+      const box = await appearing(() => byId('text-file'));
+      box?.querySelector('button[aria-label="Clear"], button[aria-label="Remove this file"]')?.click();
+      const input = await appearing(() => byId('text-file')?.querySelector('input[type=file]'));
+      if (!input) return;
+      input.files = taken.files;
+      input.dispatchEvent(new Event('change', { bubbles: true }));
+    });
+  };
+
+  // Tell beside Start what a run that is started now waits for; empty while nothing trains.
+  const queueWords = () => {
+    const { run, text = '' } = store.sections.house || {};
+    if (!run) return '';
+    const name = store.sections[`row/${run}`]?.label || 'the run in progress';
+    const left = text.match(/([^·]+) left/)?.[1].trim();
+    return `A new run starts when ${name} is done${left ? `, in about ${left}` : ''}.`;
+  };
+
+  // The events of `trigger` are named where this is called, as Gradio wants.
+  window.charlstm.trainForm = (element, props, watch, trigger) => {
+    const sheet = window.charlstm.settingsSheet(trigger);
+    window.charlstm.openSheet = () => sheet.open();
+    const queue = h('p', { class: 'queue-note' });
+    element.replaceChildren(queue);
+    let isFull = false, lastRun = store.sections.house?.run;
+
+    const draw = () => {
+      let marks = null;
+      try { marks = JSON.parse(props.value || 'null'); } catch { /* the value of an older page */ }
+      if (!marks) return;
+      isFull = marks.is_full;
+      if (!queue.isConnected) element.replaceChildren(queue);
+      sheet.mark(marks);
+      drawQueue();
+    };
+    const drawQueue = () => {
+      const words = isFull ? queueWords() : '';
+      setText(queue, words);
+      setVisible(queue, Boolean(words));
+    };
+    watch('value', draw);
+    draw();
+    trigger('refresh');
+    store.onChange((changed) => {
+      if (!queue.isConnected && !element.isConnected) return false;
+      const run = store.sections.house?.run;
+      if (changed?.has('house') && run !== lastRun) {
+        lastRun = run;
+        trigger('refresh');
+      }
+      drawQueue();
+      return true;
+    });
+    document.addEventListener('click', (event) => {
+      const toRun = event.target.closest?.('#train-form .to-run'), toField = event.target.closest?.('#train-form .to-field');
+      if (toRun) { store.show(toRun.dataset.run); scrollTo(byId('stage')); }
+      if (toField) sheet.open(toField.dataset.field);
+    });
+    acceptDrops(byId('train-form').closest('[role=tabpanel]') || byId('train-form'), trigger);
+  };
+})();
