@@ -17,7 +17,7 @@ from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
 from charlstm.space.backup import BackupThread
 from charlstm.space.zero_gpu import declare_gpu_function
-from charlstm.ui import assets, hub_tab, server, surprisal_text
+from charlstm.ui import assets, hub_tab, link_preview, server, surprisal_text
 from charlstm.ui.components import PRIVATE
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.gradio_patches import LAUNCH_OPTIONS, freeze_startup_objects, patch_page
@@ -27,11 +27,11 @@ from charlstm.ui.run_cache import RunCache
 from charlstm.ui.sessions import MOST_SESSIONS
 from charlstm.ui.theme import CSS, THEME
 from charlstm.ui.train_form import KEPT
-from charlstm.ui.train_tab import build_status_line, build_train_tab, run_of
+from charlstm.ui.top_line import TITLE, build_top_line
+from charlstm.ui.train_tab import build_train_tab, run_of
 
 _GENERATE = "generate"
 _QUEUE = 256  # events waiting; a Space on shared hardware would otherwise allow one
-_TITLE = """<h1>charlstm</h1><p>Train a character LSTM in front of your eyes, and write with it</p>"""
 
 
 def launch_options() -> dict[str, Any]:
@@ -40,7 +40,7 @@ def launch_options() -> dict[str, Any]:
         "theme": THEME,
         "css": CSS + surprisal_text.CSS + hub_tab.CSS + assets.css(),
         "head": assets.head(),
-        "footer_links": ["api", "gradio", "settings"],
+        "footer_links": ["api"],
         "max_file_size": "200mb",
         "enable_monitoring": False,
         "run_history": False,  # or each text would be kept a second time, in the browser
@@ -48,7 +48,7 @@ def launch_options() -> dict[str, Any]:
         "mcp_server": importlib.util.find_spec("mcp") is not None,  # comes with gradio[mcp]
         "state_session_capacity": MOST_SESSIONS,
         "max_threads": 100,  # of writers, each of which sits in one
-        "app_kwargs": {"middleware": [Middleware(assets.Compressed)]},
+        "app_kwargs": {"middleware": [Middleware(assets.Compressed)], "routes": [*assets.routes(), link_preview.route()]},
         **LAUNCH_OPTIONS,
     }
 
@@ -66,11 +66,9 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
         # No daemon: a thread that Python ends inside PyTorch takes the process down with an abort.
         threading.Thread(target=_warm_up, args=(shelf,)).start()
     declare_gpu_function()
-    page = gr.Blocks(title="charlstm", analytics_enabled=False, delete_cache=(3600, 86400))
+    page = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400))
     with page:
-        with gr.Row(elem_id="top"):
-            gr.HTML(_TITLE)
-            build_status_line(watch)
+        build_top_line(shelf, watch)
         with gr.Tabs() as tabs:
             with gr.Tab("Write", id=_GENERATE) as generate_tab:
                 generate = build_generate_tab(shelf)
@@ -94,7 +92,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
         hub_shown.select(hub.refreshed, hub.model, hub.model, queue=False, **PRIVATE)
         train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
     page.queue(max_size=_QUEUE)
-    patch_page(page, assets.first_script(), server.start_server)
+    patch_page(page, assets.first_script(), server.start_server, link_preview.replace_tags)
     return page
 
 

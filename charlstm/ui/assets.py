@@ -2,18 +2,25 @@
 
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _SCRIPTS = (  # in this order
     "dom.js",
     "toast.js",
     "info.js",
+    "shortcuts.js",
     "chart.js",
     "page_state.js",
     "files.js",
     "run_curves.js",
+    "run_sign.js",
+    "top_line.js",
     "samples.js",
     "film.js",
     "run_table.js",
@@ -21,7 +28,10 @@ _SCRIPTS = (  # in this order
     "settings_sheet.js",
     "train_form.js",
 )
+_FIRST_SCRIPTS = ("idle_frames.js", "theme_choice.js")
+_LATER_SCRIPTS = ("how.js",)  # fetched by the others once they are needed
 _FOLDER = "static"
+_ADDRESS = "/charlstm"  # of what the page fetches later
 _WORTH_IT = 4000  # bytes: an answer of a tick is smaller, once a page has the run
 
 
@@ -40,8 +50,18 @@ def css() -> str:
 
 @cache
 def first_script() -> str:
-    """Return the script that must run before Gradio's, which keep the functions of the window that they find."""
-    return _read("idle_frames.js")
+    """Return the scripts that must run before Gradio's, which keep the functions of the window that they find."""
+    return "\n".join(map(_read, _FIRST_SCRIPTS))
+
+
+def routes() -> list[Route]:
+    """Return the routes of the scripts that the page fetches later."""
+    return [Route(f"{_ADDRESS}/{name}", _script) for name in _LATER_SCRIPTS]
+
+
+async def _script(request: Request) -> FileResponse:
+    place = Path(__file__).with_name(_FOLDER) / Path(request.url.path).name  # one of `_LATER_SCRIPTS`
+    return FileResponse(place, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
 
 
 class Compressed:
@@ -54,8 +74,9 @@ class Compressed:
         self._app, self._compressed = app, GZipMiddleware(app, minimum_size=_WORTH_IT, compresslevel=4)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Compress the page and large answers; pass streams and whole files as they are."""
-        is_worth_it = scope["type"] == "http" and scope["path"].endswith(("/", "/component_server"))
+        """Compress the page, its scripts and large answers; pass streams and whole files as they are."""
+        endings = ("/", "/component_server", *_LATER_SCRIPTS)
+        is_worth_it = scope["type"] == "http" and scope["path"].endswith(endings)
         await (self._compressed if is_worth_it else self._app)(scope, receive, send)
 
 

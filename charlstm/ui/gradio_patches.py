@@ -23,11 +23,16 @@ LAUNCH_OPTIONS: dict[str, Any] = {"_frontend": False}
 _IDLE_POLL_SECONDS = 0.01
 
 
-def patch_page(page: Blocks, first_script: str, start_server: Callable[..., Any]) -> None:
-    """Apply what concerns a page before it is launched; `first_script` runs before Gradio's own scripts."""
+def patch_page(
+    page: Blocks, first_script: str, start_server: Callable[..., Any], edit_template: Callable[[str], str]
+) -> None:
+    """Apply what concerns a page before it is launched; `first_script` runs before Gradio's own scripts.
+
+    `edit_template` returns a template of Gradio's with the page's own tags in its head.
+    """
     poll_queue_less_often(page._queue)
     cache_component_configs()
-    insert_first_script(first_script)
+    change_head(first_script, edit_template)
     use_server(start_server)
 
 
@@ -50,15 +55,16 @@ def cache_component_configs() -> None:
         BlocksConfig.config_for_block = ConfigCache(BlocksConfig.config_for_block)  # type: ignore[assignment,method-assign]
 
 
-def insert_first_script(script: str) -> None:
-    """Begin the head of every page of this process with `script`; `launch(head=...)` comes after Gradio's own.
+def change_head(script: str, edit: Callable[[str], str] = str) -> None:
+    """Begin the head of every page of this process with `script`, and `edit` the rest of its template.
 
-    Needed by `idle_frames.js`, which must replace `requestAnimationFrame` before Gradio's scripts keep it. *Measured*:
-    an open page that nobody touched drew 60 frames a second and took 100 ms (96 to 104) of each second of a processor,
-    app and Chromium together; with this one frame and 41 ms (34 to 42).
+    `launch(head=...)` comes after Gradio's own scripts and tags. `idle_frames.js` must replace `requestAnimationFrame`
+    before they keep it. *Measured*: an open page that nobody touched drew 60 frames a second and took 100 ms (96 to
+    104) of each second of a processor, app and Chromium together; with this one frame and 41 ms (34 to 42).
+    Previews of links take the first tags they find, which name Gradio.
     """
-    if not isinstance(templates.env.loader, _ScriptInserter):
-        templates.env.loader = _ScriptInserter(templates.env.loader, script)
+    if not isinstance(templates.env.loader, _HeadEditor):
+        templates.env.loader = _HeadEditor(templates.env.loader, script, edit)
 
 
 def use_server(start_server: Callable[..., Any]) -> None:
@@ -106,13 +112,13 @@ class ConfigCache:
         return {**config, "props": {**config["props"]}}
 
 
-class _ScriptInserter(BaseLoader):
-    """Templates of another loader, with a script at the beginning of their heads."""
+class _HeadEditor(BaseLoader):
+    """Templates of another loader, edited, with a script at the beginning of their heads."""
 
-    def __init__(self, loader: BaseLoader | None, script: str) -> None:
-        self._loader, self._script = loader or BaseLoader(), script
+    def __init__(self, loader: BaseLoader | None, script: str, edit: Callable[[str], str]) -> None:
+        self._loader, self._script, self._edit = loader or BaseLoader(), script, edit
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str | None, Callable[[], bool] | None]:
         source, path, is_current = self._loader.get_source(environment, template)
         script = f"<script>\n{{% raw %}}{self._script}{{% endraw %}}</script>"
-        return source.replace("<head>", f"<head>\n{script}", 1), path, is_current
+        return self._edit(source).replace("<head>", f"<head>\n{script}", 1), path, is_current

@@ -14,17 +14,30 @@ _EXAMPLE = SampleConfig(temperature=0.8, seed=1)
 _UNSURE = 0.5  # chance of the likeliest letter where an example is most instructive
 
 
-def bundled_facts(registry: ModelRegistry) -> dict[str, Any]:
-    """Return figures of the first model, for explanations beside which there is no other; empty without one."""
-    name = next(iter(registry.names()), None)
-    if name is None:
-        return {}
-    try:
-        language_model, prompts = registry.load(name), registry.prompts(name)
-        facts = {"name": name, **_settings(language_model), **_choices(language_model, next(iter(prompts), ""))}
-        return facts | _recorded(RunDir(registry.path(name)))
-    except CharLSTMError:  # one that is damaged or just deleted is reported where it is chosen
-        return {}
+class ExampleFacts:
+    """Figures of the first model of `registry`, for explanations beside which there is no other."""
+
+    def __init__(self, registry: ModelRegistry) -> None:
+        self._registry = registry
+        self._known: tuple[LanguageModel, dict[str, Any]] | None = None  # of the model as it was last loaded
+
+    def get(self) -> dict[str, Any]:
+        """Return the figures; empty without a model, or with one that can't be read (as is told where it is chosen)."""
+        name = next(iter(self._registry.names()), None)
+        if name is None:
+            return {}
+        try:
+            language_model = self._registry.load(name)
+            if self._known is None or self._known[0] is not language_model:
+                self._known = language_model, self._compute(name, language_model)
+        except CharLSTMError:
+            return {}
+        return self._known[1]
+
+    def _compute(self, name: str, language_model: LanguageModel) -> dict[str, Any]:
+        prompt = next(iter(self._registry.prompts(name)), "")
+        choices = _choices(language_model, prompt)
+        return {"name": name, **_settings(language_model), **choices, **_recorded(RunDir(self._registry.path(name)))}
 
 
 def _settings(language_model: LanguageModel) -> dict[str, Any]:
@@ -68,9 +81,12 @@ def _choices(language_model: LanguageModel, prompt: str) -> dict[str, Any]:
         [seed, language_model.generate(text[:place], continued.model_copy(update={"seed": seed}))] for seed in (1, 2)
     ]
     shown = text[:place].rpartition("\n")[2]
+    opening = shown if len(shown) > 1 else text[:place]
+    ids = language_model.vocabulary.encode(opening)
     following = zip(chunk.likeliest[place], chunk.probabilities[place], strict=True)
     return {
-        "opening": shown if len(shown) > 1 else text[:place],
+        "opening": opening,
+        "ids": [[letter, int(number)] for letter, number in zip(opening, ids, strict=False)],  # a byte is no letter
         "next": [[letter, round(float(chance), 5)] for letter, chance in following],
         "seeds": seeds,
     }

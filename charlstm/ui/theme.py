@@ -49,11 +49,6 @@ CSS = """
 .gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
 :root { --alive: #b4532a; --good: #2e6b34; --bad: #a4262c; }
 .dark { --alive: #f0a07a; --good: #8fd19a; --bad: #ff9a94; }
-#top { align-items: baseline; }
-#top h1 { font-size: 1.25rem; margin: 0; font-weight: 650; display: inline; }
-#top p { margin: 0 0 0 0.75rem; display: inline; opacity: 0.85; }
-#top { display: grid; grid-template-columns: auto 1fr; }
-#status-line { text-align: right; }
 footer a, footer button { color: var(--body-text-color) !important; }  /* Gradio's own grey is too pale to read */
 .status-line { display: inline-flex; gap: 0.4em; align-items: baseline; }
 .status-line { font-size: 0.9rem; font-variant-numeric: tabular-nums; }
@@ -67,9 +62,4 @@ footer a, footer button { color: var(--body-text-color) !important; }  /* Gradio
 .examples { flex-wrap: nowrap !important; }
 .examples button { min-width: 0 !important; }
 #status-line .status-line * { color: inherit; }
-@media (max-width: 640px) {
-  #top { grid-template-columns: 1fr; }
-  #top p { display: block; margin: 0; }
-  #status-line { text-align: left; }
-}
 """

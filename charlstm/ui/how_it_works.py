@@ -1,0 +1,49 @@
+"""What *How it works* shows beside its pictures: the lines of code that do each thing, and numbers of a real model."""
+
+import inspect
+import textwrap
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from charlstm import evaluation
+from charlstm.generation import sampling
+from charlstm.model import CharLSTM
+from charlstm.training.trainer import Trainer
+from charlstm.ui import addresses
+from charlstm.vocabulary import Vocabulary
+
+_ROOT = Path(__file__).resolve().parents[2]
+_PARTS: dict[str, Callable[..., Any]] = {  # in the order of the pictures
+    "letters": Vocabulary.encode,
+    "cell": CharLSTM.step,
+    "guess": sampling.filter_probabilities,
+    "loss": evaluation.summed_loss,
+    "update": Trainer._update,
+}
+
+
+class Passage(NamedTuple):
+    """Lines of this program's code; `address` is '' where nobody publishes it."""
+
+    part: str
+    file: str
+    first_line: int
+    last_line: int
+    code: str
+    address: str
+
+
+@cache
+def passages() -> tuple[Passage, ...]:
+    """Return the passage of each picture, read from the code that runs."""
+    return tuple(_read(part, function) for part, function in _PARTS.items())
+
+
+def _read(part: str, function: Callable[..., Any]) -> Passage:
+    lines, first = inspect.getsourcelines(function)
+    file = Path(inspect.getfile(function)).resolve().relative_to(_ROOT).as_posix()
+    last = first + len(lines) - 1
+    code = textwrap.dedent("".join(lines)).rstrip("\n")
+    return Passage(part, file, first, last, code, addresses.file_address(file, first, last))
