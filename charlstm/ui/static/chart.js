@@ -209,11 +209,12 @@
     drawGrid(inner, columns, rows) {
       const digits = decimals(rows), end = LEFT + inner.width;
       this.grid.replaceChildren();
+      this.isCut = this.data.focus && !this.zoom && this.peak > this.data.focus[1];
       if (!this.data.series.some((series) => series.points.length)) return;
       for (const y of rows) {
         const at = this.y(y);
         node('line', { x1: LEFT, x2: end, y1: at, y2: at }, this.grid);
-        textNode(this.data.formatY(y, digits), { x: LEFT - 6, y: at + 4, 'text-anchor': 'end' }, this.grid);
+        if (at > TOP + 12 || !this.isCut) textNode(this.data.formatY(y, digits), { x: LEFT - 6, y: at + 4, 'text-anchor': 'end' }, this.grid);
       }
       const title = this.hasLanes ? this.bottom + 15 : this.height - 3, half = 3.5 * this.data.xTitle.length;
       for (const x of columns) {
@@ -223,9 +224,7 @@
       }
       if (this.hasLanes && this.right > 2 * half) textNode(this.data.xTitle, { x: this.width - 4, y: title, 'text-anchor': 'end' }, this.grid);
       else if (!this.hasLanes) textNode(this.data.xTitle, { x: end, y: title, 'text-anchor': 'end' }, this.grid);
-      if (this.data.focus && !this.zoom && this.peak > this.data.focus[1]) {
-        textNode(`${this.data.formatY(this.peak, 1)} ↑`, { class: 'chart-cut', x: LEFT + 4, y: TOP + 8 }, this.grid);
-      }
+      if (this.isCut) textNode(`${this.data.formatY(this.peak, 1)} ↑`, { class: 'chart-cut', x: LEFT - 6, y: TOP + 2, 'text-anchor': 'end' }, this.grid);
     }
 
     // Names of reference lines and last values of compared lines stand at the right ends, moved apart where they meet.

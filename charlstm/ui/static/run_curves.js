@@ -8,6 +8,7 @@
   const TITLES = { minutes: '', step: 'steps', passes: 'passes', log: 'steps' };
   const SIGNS = { resumed: '↻', rewound: '↶', rate: '×', paused: '‖', continued: '▸', extended: '+', phase: '◆' };
   const SPANS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];  // seconds between two labels
+  const EARLY = 0.05;  // share of a run
   const FOCUS_BELOW = 0.05, FOCUS_ABOVE = 0.04;  // nats around what the focused axis shows
 
   // Return a function from steps to positions on an axis, interpolated between the clock's entries.
@@ -86,7 +87,7 @@
         this.onMoment(x === null ? null : this.stepAt(x));
       };
       const handlers = { onMove, onZoom: (zoom) => this.zoom(zoom) };
-      this.main = new Chart(this.plot, { height: 268, label: 'Loss', hasLanes: true, strip: (head, rows) => this.drawStrip(head, rows), ...handlers });
+      this.main = new Chart(this.plot, { height: 248, label: 'Loss', hasLanes: true, strip: (head, rows) => this.drawStrip(head, rows), ...handlers });
       this.minis = SMALL.map(([, name]) => {
         const box = h('div');
         this.small.append(h('h3', {}, name), box);
@@ -112,6 +113,8 @@
     get own() { return store.sections[`curves/${store.shown}`]; }
 
     get axis() { return store.view.x in AXES ? store.view.x : 'minutes'; }
+
+    get isOver() { return !['starting', 'running', 'paused', 'queued'].includes(store.sections.state?.status); }
 
     get toAxis() { return stepToAxis(this.own?.clock || [], this.axis); }
 
@@ -173,7 +176,7 @@
       this.main.set({
         ...common, series, refs, focus: store.view.y === 'all' ? null : this.focus(series, refs, scale), formatY: (y, digits) => y.toFixed(digits),
         samples: isOverlaid ? [] : (store.sections.samples?.list || []).map(([step]) => toAxis(step)),
-        star: best && !isOverlaid ? [toAxis(best.step), best.loss / scale] : null, details: (x) => this.details(x, own, toAxis),
+        star: best?.step && !isOverlaid ? [toAxis(best.step), best.loss / scale] : null, details: (x) => this.details(x, own, toAxis),
       });
       setText(this.note, compared.length > names.length ? 'Runs on other texts are left out: their losses can’t be compared with these.' : '');
       if (!this.small.open) return;
@@ -185,29 +188,31 @@
 
     // Return the end of the horizontal axis: where the run will end, or has.
     plannedEnd(isOverlaid, toAxis, series, marks) {
-      const planned = store.sections.state?.plan_end || {}, isOver = !['starting', 'running', 'paused', 'queued'].includes(store.sections.state?.status);
+      const planned = store.sections.state?.plan_end || {};
       const end = { minutes: planned.minutes, passes: planned.passes, step: planned.steps, log: planned.steps && Math.log10(planned.steps) }[this.axis];
       const last = isOverlaid ? 0 : toAxis(this.own?.lines.training.steps.at(-1) || 0);
       const ends = series.map(({ points }) => (points.length ? points[points.length - 1][0] : 0));
-      return Math.max(0, last, isOver ? 0 : end || 0, ...ends, ...marks.map(({ x }) => x));
+      return Math.max(0, last, this.isOver ? 0 : end || 0, ...ends, ...marks.map(({ x }) => x));
     }
 
     // Return the range of y from a little below the best value to the loss of knowing letters' frequencies alone, or null
-    // while nothing is below that.
+    // while nothing is below that. Once a run is over, its first twentieth no longer counts: most of it happened below.
     focus(series, refs, scale) {
-      const top = refs.find(({ plain }) => plain === 'letter frequencies')?.y;
+      const letters = refs.find(({ plain }) => plain === 'letter frequencies')?.y, five = refs.find(({ plain }) => plain === '5-gram')?.y;
       let least = Infinity;
       for (const { points } of series) for (const [, y] of points) if (y < least) least = y;
-      const five = refs.find(({ plain }) => plain === '5-gram')?.y ?? Infinity;
-      if (top === undefined || !(least < top)) return null;
-      return [Math.min(least, five < top ? five : Infinity) - FOCUS_BELOW / scale, top + FOCUS_ABOVE / scale];
+      if (letters === undefined || !(least < letters)) return null;
+      const end = Math.max(...series.map(({ points }) => (points.length ? points[points.length - 1][0] : 0)));
+      const later = series.flatMap(({ points, isRough }) => (isRough ? [] : points.filter(([x, y]) => x >= EARLY * end && Number.isFinite(y)).map(([, y]) => y)));
+      const top = !this.isOver || this.axis === 'log' ? letters : Math.max(...later, five < letters ? five : -Infinity);
+      return [Math.min(least, five < letters ? five : Infinity) - FOCUS_BELOW / scale, Math.min(top, letters) + FOCUS_ABOVE / scale];
     }
 
     ownSeries(own, toAxis, unit) {
       const pointsOf = (name) => this.toPoints(own?.lines[name], toAxis, unit);
       const { smoothing } = store.view;
       return Object.entries(LINES).map(([id, name]) => ({
-        id, name, look: `line-${id}`, hasDots: id === 'validation' && (own?.lines[id].steps.length || 0) < 80,
+        id, name, look: `line-${id}`, isRough: id === 'training', hasDots: id === 'validation' && (own?.lines[id].steps.length || 0) < 80,
         points: id === 'smoothed' && typeof smoothing === 'number' ? smooth(pointsOf('training'), smoothing) : pointsOf(id),
       }));
     }
