@@ -245,13 +245,15 @@ class TrainConfig(Config):
     eval_every: Annotated[int, Unit("steps")] = Field(
         0, ge=0, le=10**9, description="Steps between two validations; 0 spends about a twentieth of the time on them"
     )
-    sample_every: Annotated[int, Unit("steps")] = Field(500, ge=1, le=10**9, description="Steps between two samples")
+    sample_every: Annotated[int, Unit("steps")] = Field(
+        0, ge=0, le=10**9, description="Steps between two samples; 0 takes many early on, in 1.5 % of the time at most"
+    )
     sample_chars: Annotated[int, Unit("characters")] = Field(
         500, ge=1, le=10_000, description="Length of those samples"
     )
     sample_temperature: float = Field(1.0, ge=0, le=2, description="Temperature of those samples")
     sample_prompt: Annotated[str, AfterValidator(plain_lines)] = Field(
-        "", max_length=1000, description="Text that those samples continue"
+        "", max_length=1000, description="Text that those samples continue; empty takes the validation text's beginning"
     )
     seed: int = Field(1, ge=0, le=2**31 - 1, description="Seed of the initial weights, dropout and samples")
     precision: Precision = Field(
@@ -345,7 +347,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "max_minutes": 1.0,
         "log_every": 50,
         "eval_every": 1250,
-        "sample_every": 1250,
         "sample_chars": 300,
     },
     "best": {
@@ -364,7 +365,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "max_passes": 22.0,  # not minutes: the same result on any machine
         "max_minutes": 0.0,
         "log_every": 50,
-        "sample_every": 1500,
     },
     "blog": {
         "hidden_size": 250,

@@ -56,6 +56,14 @@ def load_library() -> ctypes.CDLL | None:
         return None
 
 
+def is_built() -> bool:
+    """Return whether `load_library` finds a compiled kernel, or has none to compile."""
+    compiler = _compiler()
+    if compiler is None or is_kernel_off():
+        return True
+    return (Path(platformdirs.user_cache_dir("charlstm")) / "kernels" / f"lstm-{_fingerprint(compiler)}.so").exists()
+
+
 def compiler_note() -> str:
     """Return advice on a missing compiler, in a sentence; empty where there is one, or where none is wanted."""
     if is_kernel_off() or _compiler():

@@ -89,7 +89,9 @@ class TrainingSession:
         """Start or resume the run, train it, and return its last record."""
         if self.folder.state_file.exists():
             self._resume()
+            self.listener.answer(stage="training")
         else:
+            self.listener.answer(stage="writing")
             if self.world.size > 1:
                 self.world.broadcast_state(*self._state())
             self.record(self._started_event())

@@ -25,6 +25,7 @@ from charlstm.corpus.corpus import HELD_BYTES
 from charlstm.corpus.ngram import Cancelled, compute_baselines
 from charlstm.errors import CharLSTMError, CorpusError
 from charlstm.events import Baselines
+from charlstm.kernel.build import is_built
 from charlstm.language_model import LanguageModel
 from charlstm.runs.continuation import RunPlan, read_model_header
 from charlstm.runs.corpus_location import require_text, save_corpus_path
@@ -68,6 +69,13 @@ def build_trainer(
     else:
         trainer = Trainer(language_model, split, settings.train)
     return split, trainer, new
+
+
+def preparation_stages(plan: RunPlan) -> tuple[str, ...]:
+    """Return the stages that a worker goes through before it trains, for its answer."""
+    compiling = () if is_built() else ("compiling",)
+    choosing = ("choosing",) if plan.settings.train.plan == "on" else ()
+    return (*compiling, "reading", *choosing, "building")
 
 
 def begin_extension(trainer: Trainer, num_parts: int) -> bool:

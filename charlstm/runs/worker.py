@@ -19,6 +19,7 @@ from charlstm.events import (
     Record,
     StepDone,
 )
+from charlstm.kernel.build import load_library
 from charlstm.runs.continuation import RunPlan
 from charlstm.runs.control import RequestListener, stop_signals
 from charlstm.runs.event_log import EventWriter
@@ -32,6 +33,7 @@ from charlstm.runs.setup import (
     describe_write_error,
     is_out_of_memory,
     load_corpus,
+    preparation_stages,
     remove_leftovers,
     resolve_autotune,
 )
@@ -71,9 +73,16 @@ def run_training(
         try:
             with RequestListener(folder.mailbox) as listener:
                 plan = RunPlan.load(folder)
+                stages = preparation_stages(plan)
+                listener.answer(stages=stages, stage=stages[0])
                 with world.rank_zero_first():
+                    load_library()
+                    listener.answer(stage="reading")
                     corpus = corpus or load_corpus(folder, plan.settings, report)
+                    if plan.settings.train.plan == "on":
+                        listener.answer(stage="choosing")
                     plan, notes = resolve_autotune(folder, plan, corpus)
+                    listener.answer(stage="building")
                 world.broadcast_object({"settings": plan.effective_settings.flat(), "num_parts": plan.num_parts})
                 with world.rank_zero_first():
                     session = TrainingSession(folder, plan, corpus, log, listener, world, report)

@@ -193,14 +193,16 @@ class DistributedTrainer(Trainer):
         return self.world.shard(self.config.batch_size)
 
     def _sync(self, nats: Tensor) -> Tensor:
-        """Sum the gradient and `nats` over all processes; the same message carries requests and rank 0's time."""
+        """Sum the gradient and `nats` over all processes; the same message carries requests and rank 0's times."""
         seconds = self.clock() - self._began if self.world.is_rank_zero else 0.0
         factor, self._next_factor = self._next_factor, 0.0
-        sent = [*self._requests, factor, seconds // 1, seconds % 1]  # split, as one float32 would round a long time
+        sampling = self.samples.sampling_seconds if self.world.is_rank_zero else 0.0
+        # split, as one float32 would round a long time
+        sent = [*self._requests, factor, sampling, seconds // 1, seconds % 1]
         message = torch.tensor(sent, dtype=torch.float32, device="cpu")
         total = nats.clone()
         self.world.all_reduce_sum_([self._gradient, total, message])
-        stops, saves, factor, whole, rest = message.tolist()
+        stops, saves, factor, self.samples.sampling_seconds, whole, rest = message.tolist()
         self._agreed, self.elapsed_seconds = (stops > 0, saves > 0), whole + rest
         self.course.asked_factor = factor or self.course.asked_factor
         return total

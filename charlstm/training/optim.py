@@ -71,6 +71,14 @@ def reset_streams(carried: State | None, config: TrainConfig, step: int, share: 
     return h * keep, c * keep
 
 
+def clip(gradient: Tensor, max_norm: float) -> Tensor:
+    """Shorten `gradient` to `max_norm`, if that is not 0; return its norm before."""
+    norm: Tensor = torch.linalg.vector_norm(gradient)
+    if max_norm:
+        gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
+    return norm
+
+
 @contextlib.contextmanager
 def seed_random(seed: int, step: int, device: torch.device) -> Iterator[None]:
     """Seed PyTorch inside the block from `seed` and `step` alone, so that no generator state need be saved.
@@ -120,3 +128,15 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor])
         if any(tensor.dim() and tensor.shape != shapes[index] for tensor in entry.values()):
             raise ValueError(f"the moments of parameter {index} have another shape")
     optimizer.load_state_dict({"state": entries, "param_groups": groups})
+
+
+def load_carried(
+    tensors: dict[str, Tensor], expected: torch.Size, streams: slice, device: torch.device
+) -> State | None:
+    """Return the `streams` of a saved carried state, if there is one; raise `ValueError` for another shape."""
+    if "carried.h" not in tensors:
+        return None
+    state = tensors["carried.h"].to(device), tensors["carried.c"].to(device)
+    if any(tensor.shape != expected for tensor in state):
+        raise ValueError(f"its carried state is not {'x'.join(map(str, expected))}: batch_size was another")
+    return state[0][:, streams].contiguous(), state[1][:, streams].contiguous()

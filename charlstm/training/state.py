@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from charlstm.training.samples import SampleState
+
 _MOST_STEPS = 10**12
 _MOST_SECONDS = 10**10
 _LARGEST_LOSS = 1e30  # nats per character; a diverging run reaches large ones
@@ -43,6 +45,9 @@ class StateFacts(BaseModel):
     part_step: int = Field(0, ge=0, le=_MOST_STEPS)
     part_seconds: float = Field(0.0, ge=0, le=_MOST_SECONDS)
     num_parts: int = Field(1, ge=1, le=10**6)
+    num_samples: int = Field(0, ge=0, le=_MOST_STEPS)
+    sampled_seconds: float = Field(0.0, ge=0, le=_MOST_SECONDS)
+    sampling_seconds: float = Field(0.0, ge=0, le=_MOST_SECONDS)
 
     @classmethod
     def read(cls, facts: Mapping[str, Any]) -> "StateFacts":
@@ -59,3 +64,8 @@ class StateFacts(BaseModel):
     def course(self) -> ScheduleState:
         """The state of the run's schedule."""
         return ScheduleState(**{name: getattr(self, name) for name in asdict(ScheduleState())})
+
+    @property
+    def samples(self) -> SampleState:
+        """The state of the run's samples."""
+        return SampleState(**{name: getattr(self, name) for name in asdict(SampleState())})

@@ -17,17 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from charlstm.config import SampleConfig, TrainConfig
+from charlstm.config import TrainConfig
 from charlstm.corpus import Split, StreamBatches
 from charlstm.corpus.batches import Batch
 from charlstm.errors import CheckpointError, TrainingDiverged
-from charlstm.evaluation import evaluate_batched, summed_loss
+from charlstm.evaluation import evaluate_batched, evaluate_quickly, summed_loss
 from charlstm.events import Evaluated, Event, Progress, RolledBack, Sampled, StepDone
 from charlstm.language_model import LanguageModel
 from charlstm.model import State, evaluating
 from charlstm.training import optim
 from charlstm.training.clock import AwakeClock
 from charlstm.training.fused_backward import FusedBackward, flat_gradient
+from charlstm.training.samples import Sampler, SampleState
 from charlstm.training.schedule import eval_period, fraction_done, learning_rate, num_planned_steps
 from charlstm.training.state import ScheduleState, StateFacts
 
@@ -72,9 +73,13 @@ class Trainer:
         self.clock = clock or AwakeClock()
         self.on_tick: Callable[[], None] = lambda: None  # called amid reports, when `state_dict()` is valid too
         self.course = ScheduleState()
+        self.samples = SampleState()  # of the automatic schedule alone
+        self._sampler = Sampler(split, config)
+        self._quick: tuple[int, float] | None = None  # the step of the last quick estimate, and the estimate
         self._num_pending = 0  # 2 while the current step is being validated, 1 while it is being sampled
         self._rested_seconds = 0.0  # total of the requested pauses
-        self._smooth_loss = math.log(len(split.vocabulary))  # an untrained model guesses: ln V
+        self._guess = math.log(len(split.vocabulary))  # the loss of an untrained model: ln V
+        self._smooth_loss = self._guess  # a decaying mean that begins there; see `_unbiased`
         self._nats = torch.zeros((), device=self.device, dtype=torch.float32)  # since the last point of the curve
         self._num_targets = 0
         self._num_untimed = 0  # of those, the ones trained before `run` began, on another clock
@@ -161,7 +166,7 @@ class Trainer:
         with optim.seed_random(self.config.seed, self.step, self.device) if has_dropout else contextlib.nullcontext():
             nats, self._carried = self._compute_gradient(batch, state)
         nats = self._sync(nats)
-        self._grad_norm = self._clip_gradient()
+        self._grad_norm = optim.clip(self._gradient, self.config.max_grad_norm)
         self._optimizer.step()
         self._nats += nats
         self._num_targets += batch.num_targets
@@ -178,13 +183,6 @@ class Trainer:
         nats = summed_loss(logits, batch.targets)
         (nats / batch.num_targets).backward()  # type: ignore[no-untyped-call]
         return nats.detach(), carried
-
-    def _clip_gradient(self) -> Tensor:
-        """Clip the gradient to `max_grad_norm`; return its norm before clipping."""
-        norm: Tensor = torch.linalg.vector_norm(self._gradient)
-        if self.config.max_grad_norm:
-            self._gradient.mul_((self.config.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
-        return norm
 
     # Hooks that `DistributedTrainer` overrides ----------------------------------------------------------------------
 
@@ -217,10 +215,16 @@ class Trainer:
             torch._foreach_lerp_(list(self._average.parameters()), list(self._model.parameters()), share)
 
     def _is_due(self, is_last: bool) -> tuple[bool, bool, bool]:
-        """Return whether a point of the curve, a validation and a sample are due after this step."""
-        periods = (self.config.log_every, self._eval_every, self.config.sample_every)
-        logs, evaluates, samples = (is_last or self.step % period == 0 for period in periods)
-        return logs, evaluates, samples or evaluates
+        """Return whether a point of the curve, a validation and a sample are due after this step.
+
+        All processes of a group must get the same answer, so it follows from what they share.
+        """
+        every = self.config.sample_every
+        logs, evaluates = (is_last or self.step % period == 0 for period in (self.config.log_every, self._eval_every))
+        if every:
+            return logs, evaluates, evaluates or self.step % every == 0
+        part = self.course.part_seconds
+        return logs, evaluates, is_last or self.samples.is_due(self.step, self.elapsed_seconds, self.fraction, part)
 
     def _report(self, is_last: bool) -> Iterator[Event]:
         """Yield the reports due after this step; their time does not count towards characters per second."""
@@ -233,14 +237,24 @@ class Trainer:
     def _evaluate_and_sample(self, is_last: bool, num_pending: int = 2) -> Iterator[Event]:
         _, evaluates, samples = self._is_due(is_last)
         began, rested = self.clock(), self._rested_seconds
+        if samples and self.step == 0:  # something to look at while the untrained model is validated
+            yield from self._report_sample()
         if evaluates and self._is_reporter and num_pending == 2:
             self._num_pending = 2
             yield self.evaluate()
-        if samples and self._is_reporter:
-            self._num_pending = 1
-            yield self.sample()
+        if samples and self.step:
+            yield from self._report_sample()
         self._num_pending = 0
         self._interval_began += self.clock() - began - (self._rested_seconds - rested)
+
+    def _report_sample(self) -> Iterator[Sampled]:
+        self._num_pending = 1
+        began, rested = self.clock(), self._rested_seconds
+        if self._is_reporter:
+            yield self.sample()
+        if not self.config.sample_every:
+            spent = self.clock() - began - (self._rested_seconds - rested) if self._is_reporter else 0.0
+            self.samples.add(self.elapsed_seconds, spent)
 
     def _initial_progress(self) -> Progress:
         """Return the point of the untrained model's loss on the first window, near ln V."""
@@ -248,7 +262,8 @@ class Trainer:
         with evaluating(self._model):
             nats = summed_loss(self._model(batch.tokens)[0], batch.targets)
             self._sum_over_processes([nats])
-        return self._point(nats.item() / batch.num_targets, chars_per_second=0.0)
+        loss = nats.item() / batch.num_targets
+        return self._point(loss, smooth_loss=loss, chars_per_second=0.0)
 
     def is_finite(self) -> bool:
         """Return whether the loss is finite, and the weights too if the last gradient was not."""
@@ -268,10 +283,11 @@ class Trainer:
                 f"learning_rate (now {self.config.learning_rate:g}) or {clip}, and train again."
             )
         diverged, spent, best = self.step, self.elapsed_seconds, self.best_val_loss
-        course = replace(self.course, rate_factor=0.5)
+        course, samples = replace(self.course, rate_factor=0.5), self.samples
         self.load_state_dict(*self._good)
         # keep the best figure: a published model must not be replaced by a worse one
-        self.elapsed_seconds, self.best_val_loss, self.course = spent, best, course
+        self.elapsed_seconds, self.best_val_loss, self.course, self.samples = spent, best, course, samples
+        self._quick = None
         self._good = self.state_dict()
         return RolledBack(step=self.step, diverged_step=diverged, rate_factor=course.rate_factor)
 
@@ -280,17 +296,23 @@ class Trainer:
         kept = _SMOOTHING**self._num_steps_logged
         self._smooth_loss = kept * self._smooth_loss + (1 - kept) * train_loss
         now = self.clock()
-        point = self._point(train_loss, (self._num_targets - self._num_untimed) / max(now - self._interval_began, 1e-9))
+        speed = (self._num_targets - self._num_untimed) / max(now - self._interval_began, 1e-9)
+        point = self._point(train_loss, self._unbiased(), speed)
         self._interval_began = now
         self._nats = torch.zeros((), device=self.device, dtype=torch.float32)
         self._num_targets = self._num_untimed = self._num_steps_logged = 0
         return point
 
-    def _point(self, train_loss: float, chars_per_second: float) -> Progress:
+    def _unbiased(self) -> float:
+        """Return the smoothed loss without its beginning: the weighted mean of the measured losses alone."""
+        left = _SMOOTHING**self.step
+        return (self._smooth_loss - left * self._guess) / (1 - left)
+
+    def _point(self, train_loss: float, smooth_loss: float, chars_per_second: float) -> Progress:
         return Progress(
             step=self.step,
             train_loss=train_loss,
-            smooth_loss=self._smooth_loss,
+            smooth_loss=smooth_loss,
             learning_rate=self._learning_rate,
             grad_norm=self._grad_norm.item(),
             num_passes=self.num_passes,
@@ -306,19 +328,21 @@ class Trainer:
             method = f"{method}, first {len(self._validation):,} characters"
         is_best = loss.nats < self.best_val_loss
         self.best_val_loss = min(self.best_val_loss, loss.nats)  # in this order NaN does not replace it
-        return Evaluated(
-            step=self.step, val_loss=loss.nats, method=method, is_best=is_best, elapsed_seconds=self.elapsed_seconds
-        )
+        figures = {"val_loss": loss.nats, "quick_loss": self._quick_loss(), "elapsed_seconds": self.elapsed_seconds}
+        return Evaluated(step=self.step, method=method, is_best=is_best, **figures)
 
     def sample(self) -> Sampled:
-        """Sample a text, always with the same prompt and seed, so that samples differ only by the training."""
-        config, prompt = self.config, self.config.sample_prompt
-        how = SampleConfig(num_chars=config.sample_chars, temperature=config.sample_temperature, seed=config.seed)
-        text = prompt
-        for chunk in self.language_model.stream(prompt, how):
-            text += chunk.text
-            self.on_tick()
-        return Sampled(step=self.step, text=text, temperature=how.temperature, seed=how.seed)
+        """Sample a text, always with the same prompt and seed, and estimate the validation loss quickly."""
+        sampled = self._sampler.write(self.language_model, self.on_tick)
+        figures = {"quick_loss": self._quick_loss(), "elapsed_seconds": self.elapsed_seconds}
+        return sampled.model_copy(update={"step": self.step, **figures})
+
+    def _quick_loss(self) -> float:
+        """Return the quick estimate of this step's validation loss."""
+        if self._quick is None or self._quick[0] != self.step:
+            loss = evaluate_quickly(self.language_model.model, self._validation, self.dtype)
+            self._quick = self.step, loss.nats
+        return self._quick[1]
 
     @torch.inference_mode(False)
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -339,6 +363,7 @@ class Trainer:
             "elapsed_seconds": self.elapsed_seconds,
             "best_val_loss": self.best_val_loss if math.isfinite(self.best_val_loss) else None,
             **self.course.facts(),
+            **self.samples.facts(),
             "num_pending": self._num_pending,
             "smooth_loss": self._smooth_loss,
             "num_targets": self._num_targets,
@@ -355,9 +380,11 @@ class Trainer:
             if self._average is not None:
                 self._average.load_state_dict(optim.strip_prefix("average.", tensors), strict=True)
             optim.load_optimizer(self._optimizer, tensors)
-            self._carried = self._read_carried(tensors)
+            expected = self._model.initial_state(self.config.batch_size)[0].shape
+            self._carried = optim.load_carried(tensors, expected, self._streams, self.device)
             self._nats = tensors["nats"].clone().to(self.device)
             self.step, self.elapsed_seconds, self.course = known.step, known.elapsed_seconds, known.course
+            self.samples, self._quick = known.samples, None
             self.best_val_loss = math.inf if known.best_val_loss is None else known.best_val_loss
             self._num_pending, self._smooth_loss = known.num_pending, known.smooth_loss
             self._num_targets, self._num_steps_logged = known.num_targets, known.num_steps_logged
@@ -365,12 +392,3 @@ class Trainer:
             raise CheckpointError(
                 f"the training state does not fit this run ({str(error).splitlines()[0][:200]}); start the run anew."
             ) from None
-
-    def _read_carried(self, tensors: dict[str, Tensor]) -> State | None:
-        if "carried.h" not in tensors:
-            return None
-        expected = self._model.initial_state(self.config.batch_size)[0].shape
-        state = tensors["carried.h"].to(self.device), tensors["carried.c"].to(self.device)
-        if any(tensor.shape != expected for tensor in state):
-            raise ValueError(f"its carried state is not {'x'.join(map(str, expected))}: batch_size was another")
-        return state[0][:, self._streams].contiguous(), state[1][:, self._streams].contiguous()

@@ -99,7 +99,8 @@ def preparation(run: RunSummary, history: RunHistory, answer: WorkerStatus) -> l
         return []
     started, validated = history.started, history.last_validation
     names = [name for name in _STAGES if name in answer.stages or name == "reading"]
-    at = names.index(answer.stage) if answer.stage in names else len(names) if started else -1
+    is_built = started is not None or answer.stage == "writing"
+    at = names.index(answer.stage) if answer.stage in names else len(names) if is_built else -1
     read = f"{started.num_chars:,} characters" if started else ""
     items = [("starting the trainer", run.status == "running", "")]
     items += [(_STAGES[name], place < at, read if name == "reading" else "") for place, name in enumerate(names)]

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus, Split
-from charlstm.events import Evaluated, Event, Progress, StepDone
+from charlstm.events import Evaluated, Event, Progress, Sampled, StepDone
 from charlstm.language_model import LanguageModel
 from charlstm.training import Trainer
 
@@ -58,7 +58,7 @@ def timeless(event: Event) -> Event:
     """Without what the clock says."""
     if isinstance(event, Progress):
         return event.model_copy(update={"elapsed_seconds": 0.0, "chars_per_second": 0.0})
-    if isinstance(event, Evaluated):
+    if isinstance(event, Evaluated | Sampled):
         return event.model_copy(update={"elapsed_seconds": 0.0})
     return event
 

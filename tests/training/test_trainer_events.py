@@ -16,6 +16,7 @@ from training_runs import (
     loss_of_streams,
     of,
     split_of,
+    timeless,
     trainer_of,
     weights,
 )
@@ -48,9 +49,8 @@ def test_each_steps_reports_come_before_its_step_done() -> None:
     events = list(trainer_of(config(max_steps=5, log_every=1, eval_every=1, sample_every=1)).run())
     order = [(event.step, type(event).__name__) for event in events]
     kinds = ["Progress", "Evaluated", "Sampled", "StepDone"]
-    assert order == [(step, kind) for step in range(6) for kind in kinds][:3] + [
-        (step, kind) for step in range(1, 6) for kind in kinds
-    ]
+    first = [(0, "Progress"), (0, "Sampled"), (0, "Evaluated")]  # something to look at while that is measured
+    assert order == first + [(step, kind) for step in range(1, 6) for kind in kinds]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_samples_hold_the_prompt_and_the_asked_characters_and_differ_by_learning
     )
     samples = of(Sampled, list(trainer_of(settings).run()))
     again = of(Sampled, list(trainer_of(settings).run()))
-    assert samples == again
+    assert list(map(timeless, samples)) == list(map(timeless, again))
     for sample in samples:
         assert isinstance(sample, Sampled)
         assert sample.text.startswith("the ")

@@ -1,0 +1,105 @@
+"""Samples during training: when one is due, the opening that it continues, and what is counted in it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from charlstm.config import SampleConfig, TrainConfig
+from charlstm.corpus import Split
+from charlstm.corpus.words import RealWords
+from charlstm.events import Sampled
+from charlstm.language_model import LanguageModel
+
+_FIRST_STEPS = frozenset(1 << power for power in range(3, 11))  # 8, 16, 32 ... 1,024
+_LEAST_GAP = 3.0  # seconds
+_GROWTH = 0.1  # of the training time: the gap beyond half a minute
+_SHARE = 0.015  # of the planned time, at most, is spent on samples
+_FRONT_LOADED = 0.25  # the exponent of the part of the run by which a part of that may be spent: more is new early on
+_FREE = 3  # samples at the start that the share does not limit
+_OPENING_CHARS = 200
+_SEARCHED_CHARS = 1000  # of the validation text, for an opening
+
+
+@dataclass
+class SampleState:
+    """The samples so far, as far as the automatic schedule needs them."""
+
+    num_samples: int = 0
+    sampled_seconds: float = 0.0  # the training time at the last one
+    sampling_seconds: float = 0.0  # spent on all
+
+    def facts(self) -> dict[str, Any]:
+        """Return the fields to save in a run's state."""
+        return asdict(self)
+
+    def add(self, elapsed_seconds: float, spent_seconds: float) -> None:
+        """Count a sample written at the training time `elapsed_seconds`, which took `spent_seconds`."""
+        self.num_samples += 1
+        self.sampled_seconds = elapsed_seconds
+        self.sampling_seconds += spent_seconds
+
+    def is_due(self, step: int, elapsed_seconds: float, fraction: float, part_seconds: float) -> bool:
+        """Return whether a sample is due after `step`, where `fraction` of the part begun at `part_seconds` is done.
+
+        Due are the steps 0, 8, 16, 32 ... 1,024, and otherwise the moment when the last sample is 3 seconds old and a
+        tenth of the training time; each only while all samples together take at most 1.5 % of the planned time, of
+        which the more is granted the earlier it is. The first three are always granted, and soon.
+        """
+        if self.num_samples == 0 or step == 0:
+            return True
+        age = elapsed_seconds - self.sampled_seconds
+        gap = max(min(_LEAST_GAP, self.num_samples), _GROWTH * self.sampled_seconds)
+        if step not in _FIRST_STEPS and age < gap:
+            return False
+        return self.num_samples < _FREE or self._is_granted(elapsed_seconds, fraction, part_seconds)
+
+    def _is_granted(self, elapsed_seconds: float, fraction: float, part_seconds: float) -> bool:
+        spent = self.sampling_seconds * (1 + 1 / self.num_samples)  # with another one
+        planned = part_seconds + (elapsed_seconds - part_seconds) / fraction if fraction else elapsed_seconds
+        done = min(1.0, elapsed_seconds / planned) if planned else 0.0
+        return spent <= _SHARE * planned * math.pow(done, _FRONT_LOADED)
+
+
+class Sampler:
+    """Writes the samples of one run, always with the same prompt and dice, so that only the training tells in them."""
+
+    def __init__(self, split: Split, config: TrainConfig) -> None:
+        self._config = config
+        self.prompt = config.sample_prompt or find_opening(split)
+        self._words = RealWords(split.vocabulary, split.train)
+
+    def write(self, language_model: LanguageModel, on_tick: Callable[[], None]) -> Sampled:
+        """Write a sample of the model, to be completed by step, time and loss; `on_tick` is called amid it."""
+        config, text = self._config, ""
+        how = SampleConfig(num_chars=config.sample_chars, temperature=config.sample_temperature, seed=config.seed)
+        for chunk in language_model.stream(self.prompt, how):
+            text += chunk.text
+            on_tick()
+        num_words, num_real_words = self._words.count(self.prompt, text)
+        return Sampled(
+            step=0,
+            text=self.prompt + text,
+            temperature=how.temperature,
+            seed=how.seed,
+            prompt_chars=len(self.prompt),
+            num_words=num_words,
+            num_real_words=num_real_words,
+        )
+
+
+def find_opening(split: Split) -> str:
+    """Return about 200 characters from the beginning of the validation text: whole lines, if it has any.
+
+    They begin at the beginning of a line, and end with one that another follows without a blank line between, so that
+    it is amid a passage that the model goes on. Without lines they end with a word.
+    """
+    text = split.vocabulary.decode(split.validation[: 4 * _SEARCHED_CHARS]).strip("\ufffd")[:_SEARCHED_CHARS]
+    begin = text.find("\n") + 1
+    text = text[begin:].lstrip("\n") if begin <= _OPENING_CHARS else text
+    ends = [place + 1 for place, char in enumerate(text[: 2 * _OPENING_CHARS]) if char == "\n"]
+    amid = [end for end in ends if text[end : end + 1] not in ("", "\n") and text[end - 2 : end - 1] != "\n"]
+    if amid or ends:
+        return text[: min(amid or ends, key=lambda end: abs(end - _OPENING_CHARS))]
+    text = text[:_OPENING_CHARS]
+    return text[: text.rfind(" ")] if text.rfind(" ") > _OPENING_CHARS // 2 else text
