@@ -6,7 +6,10 @@ from importlib.resources import files
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_SCRIPTS = ("dom.js", "chart.js", "page_state.js", "samples.js", "run_panel.js", "run_table.js")  # in this order
+_SCRIPTS = (  # in this order
+    *("dom.js", "chart.js", "page_state.js", "samples.js", "run_panel.js", "run_table.js"),
+    *("reader_card.js", "reader.js", "next_letter.js", "writing.js"),
+)
 _FOLDER = "static"
 _WORTH_IT = 4000  # bytes: an answer of a tick is smaller, once a page has the run
 
@@ -20,7 +23,7 @@ def head() -> str:
 @cache
 def css() -> str:
     """Return the style sheet of what the scripts build."""
-    return _read("train.css")
+    return "".join(map(_read, ("train.css", "reader.css", "write.css")))
 
 
 @cache
