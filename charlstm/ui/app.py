@@ -87,7 +87,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
         def write_with(event: gr.EventData) -> list[Any]:
             return [gr.Tabs(selected=_GENERATE), *generate.show_model(watch.model_of(run_of(event)))]
 
-        loaded = page.load(open_page, None, [*generate.outputs, *generate.form], **PRIVATE)
+        loaded = page.load(open_page, None, [*generate.outputs, *generate.form], queue=False, **PRIVATE)
         generate.start_if_linked(loaded)
         page.load(train.restored, train.form.kept, train.restores, js=KEPT, **PRIVATE)
         generate_tab.select(generate.show_model, generate.model, generate.outputs, queue=False, **PRIVATE)

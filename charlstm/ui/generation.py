@@ -216,7 +216,7 @@ def _frames(
 
 
 def _update(builder: TextBuilder, rate: str, note: str, is_writing: bool) -> Update:
-    caption = f"{rate}\n{note}".strip()
+    caption = f"{rate} · {note}" if note else rate
     return Update(builder.page(is_writing, caption=caption, is_live=True), rate, note)
 
 

@@ -23,9 +23,10 @@ _SWITCHES = """<label class="reader-switch"><input type="checkbox" class="reader
  aria-label="Colours in {label}">Colours</label>
 <label class="reader-switch"><input type="checkbox" class="reader-fast">As fast as it can</label>
 <div class="reader-legend"><span>expected</span><i class="s0"></i><i class="s1"></i><i class="s2"></i><i class="s3"></i>
-<i class="s4"></i><i class="s5"></i><span>astonishing (chance 60 % … under ½ %)</span></div>"""
-_HINT = """<p class="reader-hint">Touch a letter to see what else it might have been; or walk with the arrow keys and
-press Enter.</p>"""
+<i class="s4"></i><i class="s5"></i>
+<span>astonishing <span class="reader-chances">(chance 60 % … under ½ %)</span></span></div>"""
+_HINT = """<p class="reader-hint">Touch a letter to see what else it might have been<span class="reader-keys">;
+or walk with the arrow keys and press Enter</span>.</p>"""
 _TEMPLATE = """
 <div class="reader-head"><span class="reader-label" data-label="{label}">{label}</span>{switches}</div>
 <div class="reader-frame"><div class="reader" role="textbox" aria-readonly="true" aria-multiline="true"
@@ -72,22 +73,26 @@ def build_surprisal_text(label: str, placeholder: str, elem_id: str, is_main: bo
 
     The main text of a page has the switches that hold for all of them.
     """
-    template = _TEMPLATE.format(
-        label=label,
-        placeholder=placeholder,
-        switches=_SWITCHES.format(label=label) if is_main else "",
-        rate_id='id="generate-rate"' if is_main else "",
-        hint=_HINT if is_main else "",
-    )
     return gr.HTML(
         TextBuilder("").page(),
-        html_template=template,
+        html_template=html_template(label, placeholder, is_main),
         js_on_load=_SCRIPT % ("true" if is_main else "false"),
         apply_default_css=False,
         container=True,
         padding=True,
         elem_id=elem_id,
         elem_classes="reader-block",
+    )
+
+
+def html_template(label: str, placeholder: str, is_main: bool = False) -> str:
+    """Return the constant HTML of the component."""
+    return _TEMPLATE.format(
+        label=label,
+        placeholder=placeholder,
+        switches=_SWITCHES.format(label=label) if is_main else "",
+        rate_id='id="generate-rate"' if is_main else "",
+        hint=_HINT if is_main else "",
     )
 
 

@@ -8,7 +8,7 @@ import gradio as gr
 from charlstm.config import SampleConfig, describe_bounds
 from charlstm.errors import ConfigError
 from charlstm.ui.components import GROWING
-from charlstm.ui.generation import SETTINGS
+from charlstm.ui.generation import MOST_CHARS, SETTINGS
 
 LABELS = {
     "num_chars": "Length",
@@ -21,7 +21,7 @@ LABELS = {
     "seed": "Seed",
 }
 _NO_REPEAT = [("off", 0), ("10 characters", 10), ("20 characters", 20)]
-_ENDLESS = "0 goes on until you press Stop"
+_LENGTHS = f"a whole number from 1 to {MOST_CHARS:,}, or 0 for a text without end"
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,5 @@ def _check_value(name: str, value: Any) -> None:
     try:
         SampleConfig(**{name: value})
     except ConfigError:
-        bounds = describe_bounds(SampleConfig.model_fields[name])
-        more = f"; {_ENDLESS}" if name == "num_chars" else ""
-        raise ConfigError(f"{LABELS[name]}: enter {bounds}{more}.") from None
+        bounds = _LENGTHS if name == "num_chars" else describe_bounds(SampleConfig.model_fields[name])
+        raise ConfigError(f"{LABELS[name]}: enter {bounds}.") from None

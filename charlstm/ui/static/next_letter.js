@@ -1,6 +1,6 @@
 // The bars of the next letter: where a text is being written, where a person points, or after a prompt as it is typed.
 (() => {
-  const { h, setText, setVisible, describeChar, percent } = window.charlstm;
+  const { h, setText, setVisible, describeChar, quoteChar, percent } = window.charlstm;
   const SHOWN = 5, KEY = 'charlstm-typing';
   const isOff = () => { try { return localStorage.getItem(KEY) === '0'; } catch { return false; } };
 
@@ -50,7 +50,7 @@
       const isAmong = detail.options.some((each) => each.char === detail.char);
       setText(title, 'Next letter');
       fill(isAmong ? detail.options : [...detail.options, { char: detail.char, share: detail.share }], detail.char, detail.isBytes, false);
-      setText(about, `${describeChar(detail.char)} was chosen: ${detail.verdict}`);
+      setText(about, `${quoteChar(detail.char)} was chosen: ${detail.verdict}`);
     });
 
     // After a prompt -----------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@
       else if (target.closest?.('#temperature')) draw();
     });
     document.addEventListener('click', ({ target }) => { // an example fills the prompt, a model answers for itself
-      if (target.closest?.('#examples button')) setTimeout(ask, 150);
+      if (target.closest?.('#examples button:not(.facts-button, .info-button)')) setTimeout(ask, 150);
     });
     setVisible(element, true);
     setText(title, 'Next letter');

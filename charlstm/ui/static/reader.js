@@ -30,7 +30,7 @@
     const find = (name) => element.querySelector(name);
     const box = find('.reader'), frame = find('.reader-frame');
     let shownId = null, rows = [], copied = '', atEnd = true, last = null;
-    let timer = 0, before = 0, due = 0, letterAt = 0, isRushed = false, frozen = null, ended = null;
+    let timer = 0, before = 0, due = 0, letterAt = 0, letterOf = '', isRushed = false, frozen = null, ended = null;
     const value = () => props.value || {};
     const nats = (row, index) => (row.surprise.charCodeAt(index) - FIRST) / 10;
     const levelOf = (surprise) => EDGES.filter((edge) => surprise >= edge).length;
@@ -130,8 +130,10 @@
       if (isOn && atEnd && rows.length === 1) box.scrollTop = box.scrollHeight;
       markEdges();
       const row = rows[0], now = performance.now();
-      if (isMain && row?.shown && (now - letterAt >= LETTER_EVERY || !isOn)) {
+      const place = `${shownId} ${row?.shown}`;
+      if (isMain && row?.shown && place !== letterOf && (now - letterAt >= LETTER_EVERY || !isOn)) {
         letterAt = now;
+        letterOf = place;
         tell('letter', card.letterAt(row, row.shown - 1));
       }
       if (isOn && isBehind()) { timer ||= setInterval(advance, STEP); return; }

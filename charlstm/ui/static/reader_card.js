@@ -14,9 +14,10 @@
     if (isBytes && code > 127) return `byte ${code.toString(16).toUpperCase()}`;
     return NAMES[char] || (code < 32 || code === 127 ? `U+${code.toString(16).toUpperCase().padStart(4, '0')}` : char);
   };
+  const quoteChar = (char) => (NAMES[char] ? NAMES[char][0] : `“${describeChar(char)}”`); // in a sentence
   const percent = (share) => {
     const number = 100 * share;
-    return `${number >= 10 ? number.toFixed(0) : number >= 1 ? number.toFixed(1) : number >= 0.01 ? number.toFixed(2) : 'under 0.01'} %`;
+    return `${number >= 10 ? number.toFixed(0) : number >= 1 ? number.toFixed(1) : number >= 0.01 ? number.toFixed(2) : '< 0.01'} %`;
   };
 
   const readerCard = ({ frame, box, card, cursor, rows, value, nats, levelOf, isActive, showAll, branch, tell }) => {
@@ -101,7 +102,7 @@
         button.append(make('span', '', describeChar(char, letter.isBytes)), line, make('span', 'odds', percent(share)));
         return button;
       });
-      card.replaceChildren(make('p', '', `${describeChar(letter.char)} had a chance of ${percent(letter.share)}: ${letter.verdict}`), ...items);
+      card.replaceChildren(make('p', '', `${quoteChar(letter.char)} had a chance of ${percent(letter.share)}: ${letter.verdict}`), ...items);
       if (canBranch && pin) card.append(make('p', '', 'Choose one to go on from there.'));
       card.classList.toggle('is-pinned', pin);
       card.hidden = cursor.hidden = false;
@@ -201,5 +202,5 @@
     return { close, letterAt, scrolled: () => { if (at && !card.hidden) { if (isPinned) close(); else cursor.hidden = card.hidden = true; } } };
   };
 
-  window.charlstm = Object.assign(window.charlstm || {}, { readerCard, describeChar, percent });
+  window.charlstm = Object.assign(window.charlstm || {}, { readerCard, describeChar, quoteChar, percent });
 })();

@@ -58,7 +58,7 @@
         window.charlstm.toast?.('Went on from another letter.', { action: 'Undo', onAction: () => history.back(), seconds: 8 });
       }
       kind = null;
-    } else if (history.state?.text === page.id) history.replaceState(state, '', address);
+    } else if (history.state?.text === page.id && new URL(address, location).href !== location.href) history.replaceState(state, '', address);
   };
 
   // Show a text as it was. While one is being written, that one ends first.
@@ -118,12 +118,23 @@
     update();
     if (!isBusy) keep(detail);
   });
+  // Show where the problem is: its sentence begins with the name of a field, if it is about one.
+  const mark = (problem) => {
+    for (const field of document.querySelectorAll('#write-tab .is-wrong')) field.classList.remove('is-wrong');
+    if (!problem) return;
+    const name = problem.split(':')[0];
+    const title = [...document.querySelectorAll('#write-tab [data-testid="block-info"]')].find((each) => each.textContent.trim() === name);
+    title?.closest('.block')?.classList.add('is-wrong');
+    find('#generate-problem')?.scrollIntoView({ block: 'nearest' });
+  };
+  document.addEventListener('input', ({ target }) => target.closest?.('.is-wrong')?.classList.remove('is-wrong'));
+
   // The server has ended, with a text or a problem.
   const done = (problem) => {
     isBusy = false;
     text()?.settle();
     update();
-    if (problem) find('#generate-problem')?.scrollIntoView({ block: 'nearest' });
+    mark(problem);
     const next = waiting;
     waiting = null;
     next?.();
@@ -159,6 +170,15 @@
     element.replaceChildren(strip);
     drawStrip();
     update();
+    explain();
+  };
+  // An explanation beside each word that needs one, where the page has explanations.
+  const explain = () => {
+    const terms = { '#temperature': 'temperature', '#top-p': 'top-p', '#top-k': 'top-k', '#seed': 'seed' };
+    for (const [place, term] of Object.entries(terms)) {
+      const head = find(`${place} label`);
+      if (head && window.charlstm.infoButton && !find(`${place} .info-button`)) head.after(window.charlstm.infoButton(term));
+    }
   };
 
   window.charlstm = Object.assign(window.charlstm || {}, { writing: { arrive, writeNow, done, earlier } });
