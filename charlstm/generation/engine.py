@@ -3,6 +3,7 @@
 Shapes: B = texts, N = characters read, V = vocabulary size.
 """
 
+import copy
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -37,6 +38,10 @@ class DecodeSession(Protocol):
 
     def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> DecodedTokens:
         """Score `ids` (B, T) as if they had been written."""
+        ...
+
+    def copy(self) -> "DecodeSession":
+        """Return a session that goes on from here by itself."""
         ...
 
 
@@ -146,6 +151,11 @@ class _TorchTexts:
 
     def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> DecodedTokens:
         return self._taken(ids.shape[1], num_likeliest, lambda text, at, _: int(ids[text, at]))
+
+    def copy(self) -> "_TorchTexts":
+        other = copy.copy(self)  # a step replaces states and histories, and changes none
+        other._states, other._histories = [*self._states], [*self._histories]
+        return other
 
     def _taken(
         self, num_chars: int, num_likeliest: int, choose: Callable[[int, int, sampling.Numbers], int]

@@ -28,7 +28,7 @@ _LONGEST_PIECE = 1024
 _PIECE_SECONDS = 0.01  # pieces grow until they take this long: rare enough to cost nothing, and soon stopped
 # Who writes takes turns, and leaves a core to who serves: *measured*, with 32 threads that compute at once on 2 cores a
 # web server's own thread waited for seconds.
-_turns = threading.BoundedSemaphore(max(1, available_cpus() - 1))
+turns = threading.BoundedSemaphore(max(1, available_cpus() - 1))
 
 
 class TextChunk(NamedTuple):
@@ -61,7 +61,7 @@ def stream(
     before = [vocabulary.encode(text).astype(np.int32) for text in written] or [opening[:0]] * config.num_samples
     assert len(before) == config.num_samples, "a text for each sample"
     whole = [np.concatenate([opening, each]) for each in before] if written else [opening] * config.num_samples
-    with _turns:
+    with turns:
         texts = start_session(model, whole, config)
     samples = [_Sample(vocabulary, number, config, text) for number, text in enumerate(written or [""] * len(whole))]
     yield from _written(texts, config, samples, [len(each) for each in before], num_likeliest)
@@ -81,7 +81,7 @@ def _written(
     done, size = 0, _FIRST_PIECE
     while (not config.num_chars or done < config.num_chars) and not all(sample.is_over for sample in samples):
         size = min(size, config.num_chars - done) if config.num_chars else size
-        with _turns:
+        with turns:
             began = time.perf_counter()
             piece = texts.write(config, size, [each + done for each in before], num_likeliest)
             elapsed = time.perf_counter() - began

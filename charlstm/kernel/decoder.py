@@ -188,6 +188,10 @@ class DecoderState:
         self._remember(written)
         return written
 
+    def copy(self) -> "DecoderState":
+        """Return these texts as they are now, which go on by themselves."""
+        return DecoderState.together([self])
+
     def _begun(self, ids: NDArray[np.int32], num_likeliest: int) -> tuple[_Writing, DecodedTokens]:
         num_likeliest = min(num_likeliest, self._network.vocab_size)
         history = np.concatenate([self._history, ids], axis=1, dtype=np.int32)

@@ -17,7 +17,7 @@ from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
 from charlstm.space.backup import BackupThread
 from charlstm.space.zero_gpu import declare_gpu_function
-from charlstm.ui import assets, hub_tab, link_preview, server, surprisal_text
+from charlstm.ui import assets, hub_tab, link_preview, server
 from charlstm.ui.components import PRIVATE
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.gradio_patches import LAUNCH_OPTIONS, freeze_startup_objects, patch_page
@@ -38,7 +38,7 @@ def launch_options() -> dict[str, Any]:
     """Return the options for `launch` of the page, here and in tests."""
     return {
         "theme": THEME,
-        "css": CSS + surprisal_text.CSS + hub_tab.CSS + assets.css(),
+        "css": CSS + hub_tab.CSS + assets.css(),
         "head": assets.head(),
         "footer_links": ["api"],
         "max_file_size": "200mb",
@@ -85,12 +85,13 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
         def write_with(event: gr.EventData) -> list[Any]:
             return [gr.Tabs(selected=_GENERATE), *generate.show_model(watch.model_of(run_of(event)))]
 
-        loaded = page.load(open_page, None, [*generate.outputs, *generate.form], **PRIVATE)
+        loaded = page.load(open_page, None, [*generate.outputs, *generate.form], queue=False, **PRIVATE)
         generate.start_if_linked(loaded)
         page.load(train.restored, train.form.kept, train.restores, js=KEPT, **PRIVATE)
         generate_tab.select(generate.show_model, generate.model, generate.outputs, queue=False, **PRIVATE)
         hub_shown.select(hub.refreshed, hub.model, hub.model, queue=False, **PRIVATE)
-        train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
+        with_it = train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
+        with_it.then(None, js="() => window.charlstm.writing.writeNow()", queue=False, **PRIVATE)
     page.queue(max_size=_QUEUE)
     patch_page(page, assets.first_script(), server.start_server, link_preview.replace_tags)
     return page

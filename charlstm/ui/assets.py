@@ -27,6 +27,10 @@ _SCRIPTS = (  # in this order
     "run_panel.js",
     "settings_sheet.js",
     "train_form.js",
+    "reader_card.js",
+    "reader.js",
+    "next_letter.js",
+    "writing.js",
 )
 _FIRST_SCRIPTS = ("idle_frames.js", "theme_choice.js")
 _LATER_SCRIPTS = ("how.js",)  # fetched by the others once they are needed

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 from charlstm.config import SampleConfig, plain_lines
 from charlstm.errors import CharLSTMError, ConfigError
+from charlstm.formatting import format_duration
 from charlstm.generation.stream import default_prompt
 from charlstm.language_model import LanguageModel
 from charlstm.ui.models import ModelRegistry, describe_model
@@ -55,7 +56,7 @@ class Update(NamedTuple):
     @property
     def caption(self) -> str:
         """Text below the page: the rate and the note."""
-        return f"{self.rate}\n{self.note}".strip()
+        return self.page["caption"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class GenerationRequest:
     prompt: str
     config: SampleConfig
     page: Any = None  # the page to continue, as the browser sent it
+    has_chosen_opening: bool = False  # the prompt is not the visitor's
 
     @classmethod
     def of(cls, model: Any, prompt: Any, values: Mapping[str, Any], page: Any = None) -> "GenerationRequest":
@@ -183,6 +185,8 @@ def generate(
     if not texts and not request.prompt:
         how = f"begins with {prompt!r}, the most frequent beginning of a line" if prompt else "begins a new line"
         note = f"The prompt was empty: the text {how}."
+    elif request.has_chosen_opening:
+        note = f"Opening chosen for you: “{prompt.strip().replace(chr(10), ' ↵ ')}”"
     with active_requests.register() as has_begun:
         pace = _FrameThrottle(began_at, active_requests, is_over, audience, has_begun)
         yield from _frames(language_model, prompt, config, texts, builder, pace, note)
@@ -204,11 +208,16 @@ def _frames(
         if pace.is_over() or builder.num_chars >= room:
             break
         if pace.is_time(builder.num_chars):
-            yield Update(builder.page(is_writing=True), pace.rate(builder.num_chars, config.seed), note)
+            yield _update(builder, pace.rate(builder.num_chars, config.seed), note, is_writing=True)
         pace.wait(builder.num_chars)
     if builder.num_chars >= room:
         note = f"A page holds {MOST_CHARS:,} characters: download the text, and go on from its end with a new prompt."
-    yield Update(builder.page(), pace.rate(builder.num_chars, config.seed), note)
+    yield _update(builder, pace.rate(builder.num_chars, config.seed), note, is_writing=False)
+
+
+def _update(builder: TextBuilder, rate: str, note: str, is_writing: bool) -> Update:
+    caption = f"{rate} · {note}" if note else rate
+    return Update(builder.page(is_writing, caption=caption, is_live=True), rate, note)
 
 
 def _continued_texts(request: GenerationRequest) -> list[str]:
@@ -257,10 +266,12 @@ class _FrameThrottle:
 
     def rate(self, num_chars: int, seed: int) -> str:
         elapsed = time.monotonic() - self.began_at
-        first = (
-            f" · the first after {1000 * (self.first_at - self.began_at):.0f} ms" if self.first_at is not None else ""
-        )
-        return f"{num_chars:,} characters · {num_chars / max(elapsed, 1e-6):,.0f} per second{first} · seed {seed}"
+        return f"{num_chars:,} characters in {_format_seconds(elapsed)} · seed {seed}"
+
+
+def _format_seconds(seconds: float) -> str:
+    """Format the time that a text took: `0.03 s`, or `2 min 13 s`."""
+    return f"{seconds:.2f} s" if seconds < 10 else format_duration(seconds)
 
 
 def prompt_note(prompt: str, vocabulary: Vocabulary) -> str:

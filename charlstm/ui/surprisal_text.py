@@ -6,7 +6,6 @@ grows while a text is written, so that Gradio sends only the difference. Each ch
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TypedDict
 
 import gradio as gr
@@ -20,24 +19,26 @@ _FIRST = 33  # '!', the first visible character, is code 0
 _NATS_STEPS, _NATS_MOST = 10, 93
 _ODDS_BASE = 90
 _ODDS_MOST = _ODDS_BASE**2 - 1
-_HERE = Path(__file__).parent
-TEMPLATE = """
-<div class="reader-head"><span class="reader-label">{label}</span>
-<label class="reader-switch"><input type="checkbox" class="reader-tint" aria-label="Show surprise in {label}">
-Show surprise</label>
-<button type="button" class="reader-copy" aria-label="Copy {label}">Copy</button>
-<button type="button" class="reader-link" aria-label="Copy a link that writes {label} again" hidden>Copy link</button>
-<button type="button" class="reader-save" aria-label="Download {label} as .txt">Download</button></div>
-<div class="reader-legend" hidden><span>surprise in nats</span><i class="s0">below 0.5</i><i class="s1">1</i>
-<i class="s2">2</i><i class="s3">3</i><i class="s4">4.5</i><i class="s5">6 and more</i>
-<span class="reader-hint">point at a character, or move with the arrow keys and press Enter</span></div>
+_SWITCHES = """<label class="reader-switch"><input type="checkbox" class="reader-tint" checked
+ aria-label="Colours in {label}">Colours</label>
+<label class="reader-switch"><input type="checkbox" class="reader-fast">As fast as it can</label>
+<div class="reader-legend"><span>expected</span><i class="s0"></i><i class="s1"></i><i class="s2"></i><i class="s3"></i>
+<i class="s4"></i><i class="s5"></i>
+<span>astonishing <span class="reader-chances">(chance 60 % … under ½ %)</span></span></div>"""
+_HINT = """<p class="reader-hint">Touch a letter to see what else it might have been<span class="reader-keys">;
+or walk with the arrow keys and press Enter</span>.</p>"""
+_TEMPLATE = """
+<div class="reader-head"><span class="reader-label" data-label="{label}">{label}</span>{switches}</div>
 <div class="reader-frame"><div class="reader" role="textbox" aria-readonly="true" aria-multiline="true"
  aria-label="{label}" tabindex="0" data-placeholder="{placeholder}"></div>
 <div class="reader-cursor" hidden></div>
 <div class="reader-card" role="group" aria-label="What else it might have been" aria-live="polite" hidden></div></div>
+<div class="reader-foot"><span class="reader-rate" {rate_id}></span>
+<button type="button" class="reader-link" aria-label="Copy a link that writes {label} again" hidden>Copy link</button>
+<button type="button" class="reader-copy" aria-label="Copy {label}" disabled>Copy</button>
+<button type="button" class="reader-save" aria-label="Download {label} as .txt" disabled>Download</button></div>{hint}
 """
-CSS = (_HERE / "surprisal_text.css").read_text(encoding="utf-8")
-SCRIPT = (_HERE / "surprisal_text.js").read_text(encoding="utf-8")
+_SCRIPT = "window.charlstm.reader(element, props, watch, trigger, { isMain: %s });"
 
 
 class CodedText(TypedDict):
@@ -62,18 +63,36 @@ class Page(TypedDict):
     can_branch: bool
     copied: list[list[int]]  # begin and end of each text's stretch that is in the corpus
     link: str  # the query of an address that reproduces the texts; empty for none
+    is_live: bool  # written while a person watches: shown at a pace that can be followed
+    title: str  # in place of the component's label; empty for that
+    caption: str  # below the text
 
 
-def build_surprisal_text(label: str, placeholder: str, elem_id: str) -> gr.HTML:
-    """Build the component; `label` and `placeholder` must be constants. Its event `select` asks for a branch."""
+def build_surprisal_text(label: str, placeholder: str, elem_id: str, is_main: bool = False) -> gr.HTML:
+    """Build the component; `label` and `placeholder` must be constants. Its event `select` asks for a branch.
+
+    The main text of a page has the switches that hold for all of them.
+    """
     return gr.HTML(
         TextBuilder("").page(),
-        html_template=TEMPLATE.format(label=label, placeholder=placeholder),
-        js_on_load=SCRIPT,
+        html_template=html_template(label, placeholder, is_main),
+        js_on_load=_SCRIPT % ("true" if is_main else "false"),
         apply_default_css=False,
         container=True,
         padding=True,
         elem_id=elem_id,
+        elem_classes="reader-block",
+    )
+
+
+def html_template(label: str, placeholder: str, is_main: bool = False) -> str:
+    """Return the constant HTML of the component."""
+    return _TEMPLATE.format(
+        label=label,
+        placeholder=placeholder,
+        switches=_SWITCHES.format(label=label) if is_main else "",
+        rate_id='id="generate-rate"' if is_main else "",
+        hint=_HINT if is_main else "",
     )
 
 
@@ -89,6 +108,9 @@ class TextBuilder:
             "can_branch": False,
             "copied": [],
             "link": "",
+            "is_live": False,
+            "title": "",
+            "caption": "",
             **facts,
         }
         self._texts = [CodedText(text=[], surprise=[], likeliest=[], odds=[]) for _ in range(num_texts)]

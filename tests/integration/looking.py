@@ -14,14 +14,14 @@ from typing import Any
 from playwright.sync_api import CDPSession, Page, sync_playwright
 
 from charlstm.generation.stream import TextChunk
-from charlstm.ui import surprisal_text
+from charlstm.ui import assets, surprisal_text
 
 _STEPS = 40
 _SETTLED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 # What Gradio gives to the page of text.
-_START = """([script, value]) => {
+_START = """(value) => {
   window.props = { value };
-  new Function('element', 'props', 'watch', 'trigger', script)(document.body, props, () => {}, () => {});
+  window.charlstm.reader(document.body, props, () => {}, () => {}, { isMain: true });
 }"""
 
 
@@ -39,10 +39,10 @@ def invented(num_chars: int) -> surprisal_text.Page:
 
 def open_page(page: Page, value: surprisal_text.Page) -> CDPSession:
     """Show it, tinted, and begin to count processor time."""
-    styles = ":root { --alive: #b45309; --background-fill-primary: white; }" + surprisal_text.CSS
-    page.set_content(f"<style>{styles}</style>" + surprisal_text.TEMPLATE.format(label="Text", placeholder=""))
-    page.evaluate(_START, [surprisal_text.SCRIPT, value])
-    page.get_by_label("Show surprise in Text").check()
+    styles = ":root { --alive: #b45309; --background-fill-primary: white; }" + assets.css()
+    text = surprisal_text.html_template("Text", "", is_main=True)
+    page.set_content(f"{assets.head()}<style>{styles}</style>{text}")
+    page.evaluate(_START, value)
     counting = page.context.new_cdp_session(page)
     counting.send("Performance.enable", {"timeDomain": "threadTicks"})
     return counting

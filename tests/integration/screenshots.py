@@ -31,7 +31,7 @@ _DOCS = REPOSITORY / "docs"
 
 def photograph_writing(page: Page) -> None:
     """Write with the bundled model and take the picture of the tinted text."""
-    page.get_by_label("Show surprise in Text").check()
+    page.get_by_label("Colours in Text").check()
     page.get_by_role("textbox", name="Prompt").fill("ROMEO:")
     page.get_by_role("button", name="Write", exact=True).click()
     expect(page.get_by_role("textbox", name="Text", exact=True)).to_have_text(_WHOLE_TEXT, timeout=60_000)

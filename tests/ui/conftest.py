@@ -54,8 +54,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A visitor of its own."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    """A visitor of its own, to whom a text is shown at once: at reading pace it would take seconds."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
     context.set_default_timeout(30_000)
     yield context
     context.close()

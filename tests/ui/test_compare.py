@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from charlstm.config import SampleConfig
-from charlstm.ui.compare import NO_MODEL, _Comparison
+from charlstm.ui.compare import NO_MODEL, _Comparison, verdict
 from charlstm.ui.generation import SETTINGS, ActiveRequests
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.surprisal_text import text_of
@@ -30,32 +31,52 @@ def values(**changed: Any) -> list[Any]:
 
 
 def test_two_models_continue_the_same_prompt_with_the_same_seed(registry: ModelRegistry, side: _Comparison) -> None:
-    *_, (first, second, first_line, second_line, problem) = side.write(SECOND, FIRST, "def ", *values())
-    for name, page, line in ((FIRST, first, first_line), (SECOND, second, second_line)):
+    *_, (_, first, second, problem) = side.write(SECOND, FIRST, "def ", *values())
+    for name, page in ((FIRST, first), (SECOND, second)):
         expected = registry.load(name).generate("def ", SampleConfig(num_chars=80, seed=3))
         assert [text_of(text) for text in page["texts"]] == [expected]
-        assert line.startswith(f"{name}: 80 characters")
-        assert "seed 3" in line
+        assert page["title"] == name
+        assert page["caption"].startswith("80 characters in ")
+        assert "seed 3" in page["caption"]
         assert not page["can_branch"]
     assert problem == ""
 
 
-def test_two_models_score_the_same_text(registry: ModelRegistry, side: _Comparison) -> None:
+def test_two_models_score_the_same_text_and_the_winner_is_named(registry: ModelRegistry, side: _Comparison) -> None:
     text = "import os\n"
-    first, second, *lines, problem = side.score(FIRST, SECOND, text)
-    for name, page, line in zip((FIRST, SECOND), (first, second), lines, strict=True):
-        figures = registry.load(name).score(text)
+    _, first, second, said, problem = side.score(FIRST, SECOND, text)
+    scores = {}
+    for name, update in ((FIRST, first), (SECOND, second)):
+        page, figures = update["value"], registry.load(name).score(text)
+        scores[name] = figures.nats
         assert text_of(page["texts"][0]) == text
-        assert line.startswith(f"{name}: {figures.nats:.3f} nats per character ({figures.bpc:.3f} bits)")
-        assert f"perplexity {figures.perplexity:.2f}" in line
+        assert page["title"] == name
+        assert f"among {figures.perplexity:.1f} letters" in page["caption"]
+        assert f"{figures.nats:.3f} nats per character ({figures.bpc:.3f} bits)" in page["caption"]
     assert problem == ""
-    assert lines[0] != lines[1]
+    assert said == verdict(scores)
+    assert said.startswith(f"{SECOND} gives each letter")
 
 
-def test_what_can_not_be_compared_is_said(side: _Comparison) -> None:
-    *_, (*_, problem) = side.write(NO_MODEL, FIRST, "def ", *values())
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ({"a": 1.217, "b": 1.952}, "a gives each letter twice the chance (1.217 against 1.952 nats)."),
+        ({"a": 1.952, "b": 1.077}, "b gives each letter 2.4 times the chance (1.077 against 1.952 nats)."),
+        ({"a": 1.217, "b": 1.22}, "Both expect this text about equally (1.217 against 1.220 nats)."),
+        ({"a": 1.217}, ""),
+    ],
+)
+def test_the_verdict_is_a_sentence(scores: dict[str, float], said: str) -> None:
+    assert verdict(scores) == said
+
+
+def test_what_can_not_be_compared_is_said_and_clears_nothing(side: _Comparison) -> None:
+    *_, (*kept, problem) = side.write(NO_MODEL, FIRST, "def ", *values())
     assert "Choose a second model" in problem
+    assert kept == [gr.skip()] * 3
     *_, (*_, problem) = side.write(SECOND, FIRST, "def ", *values(num_chars=0))
     assert "set a length" in problem
-    *_, problem = side.score(FIRST, "gone", "text")
+    *kept, problem = side.score(FIRST, "gone", "text")
     assert "no longer there" in problem
+    assert kept == [gr.skip()] * 4

@@ -1,10 +1,14 @@
 """Writing and looking into what was written, by keyboard alone, in a real browser."""
 
+import math
+import re
+
 import pytest
 from page_app import REPOSITORY, App
-from playwright.sync_api import BrowserContext, Dialog, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, expect
 
 from charlstm import LanguageModel, SampleConfig
+from charlstm.generation.prediction import Predictor
 
 pytestmark = pytest.mark.browser
 MODEL = "tiny-shakespeare"
@@ -27,6 +31,10 @@ def written(page: Page, number: int = 0) -> str:
             number,
         )
     )
+
+
+_SHOWS = """text => [...document.querySelectorAll('#text .reader-text span')]
+    .map(span => span.textContent).join('') === text"""
 
 
 def open_linked(context: BrowserContext, app: App, query: str, length: int) -> Page:
@@ -53,8 +61,7 @@ def test_by_keyboard_a_text_is_looked_into_branched_and_continued(
     text = known.generate("ROMEO:", SampleConfig(num_chars=150, seed=5))
     assert written(page) == text
     expect(page.locator("#generate-rate")).to_contain_text("seed 5")
-    page.get_by_label("Show surprise in Text").press("Space")
-    expect(page.locator("#text .reader-legend")).to_be_visible()
+    expect(page.locator("#prompt textarea")).to_have_value("ROMEO:")
     colours = page.evaluate(
         "() => new Set([...document.querySelectorAll('#text .reader-text span')]"
         ".map(span => getComputedStyle(span).backgroundColor)).size"
@@ -65,14 +72,13 @@ def test_by_keyboard_a_text_is_looked_into_branched_and_continued(
         page.keyboard.press("ArrowRight")
     place = 11  # the first press goes to the first character
     likeliest = known.score(f"ROMEO:{text}", 5).chunk.likeliest[6 + place]
-    expect(card_of(page)).to_contain_text("came as a surprise of")
+    expect(card_of(page)).to_contain_text("had a chance of")
     expect(card_of(page).get_by_role("button")).to_have_count(5)
     page.keyboard.press("Enter")
     page.keyboard.press("ArrowDown")
     assert page.evaluate("document.activeElement.choice") == likeliest[1]
     page.keyboard.press("Enter")
     prompt = f"ROMEO:{text[:place]}{likeliest[1]}"
-    expect(page.get_by_label("Prompt")).to_have_value(prompt)
     page.wait_for_function(
         "([prompt, length]) => document.querySelector('#text b').textContent === prompt"
         " && document.querySelector('#text .reader-text').textContent.length === length",
@@ -80,6 +86,11 @@ def test_by_keyboard_a_text_is_looked_into_branched_and_continued(
     )
     branch = known.generate(prompt, SampleConfig(num_chars=300, seed=5))
     assert written(page) == branch[:150]
+    expect(page.locator("#prompt textarea")).to_have_value("ROMEO:")  # the visitor's own
+    page.go_back()  # undoes the branch
+    page.wait_for_function(_SHOWS, arg=text)
+    page.locator(".earlier-text").first.click()
+    page.wait_for_function(_SHOWS, arg=branch[:150])
     expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
     page.get_by_role("button", name="Continue").press("Enter")
     page.wait_for_function(
@@ -88,8 +99,10 @@ def test_by_keyboard_a_text_is_looked_into_branched_and_continued(
     )
     assert written(page) == branch
     page.wait_for_url("**num_chars=300**")
-    page.get_by_role("button", name="Copied from the corpus?").press("Enter")
-    expect(page.locator("#copied")).not_to_be_empty()
+    page.get_by_role("button", name="Is it copied?").press("Enter")
+    expect(page.locator("#copied")).to_contain_text("copied")
+    page.get_by_role("button", name="Another").press("Enter")
+    expect(page.locator("#copied .prose")).to_be_empty()
 
 
 def test_markup_from_an_address_appears_as_itself(context: BrowserContext, app: App) -> None:
@@ -112,13 +125,61 @@ def test_several_texts_stand_below_each_other_and_two_models_side_by_side(
     texts = known.generate_samples("A", SampleConfig(num_chars=60, num_samples=3, seed=2))
     page.wait_for_function("() => document.querySelectorAll('#text .reader-text').length === 3")
     assert [written(page, number) for number in range(3)] == texts
-    page.get_by_role("button", name="Score your own text, or compare two models").click()
+    assert page.locator("#text .reader").evaluate("text => text.scrollTop") == 0  # the first text is in view
+    page.get_by_role("button", name="How surprised is the model by your text?").click()
     page.get_by_label("Your text").fill("To be, or not to be")
     page.get_by_role("button", name="Score this text").click()
     figures = known.score("To be, or not to be")
-    expect(page.locator("#view-line-0")).to_contain_text(
-        f"{figures.nats:.3f} nats per character ({figures.bpc:.3f} bits)"
-    )
-    expect(page.locator("#view-line-0")).to_contain_text(f"perplexity {figures.perplexity:.2f}")
+    expect(page.locator("#view-0 .reader-rate")).to_contain_text(f"among {figures.perplexity:.1f} letters")
     page.get_by_role("button", name="Write with both").click()
     expect(page.locator("#compare-problem")).to_contain_text("Choose a second model")
+    expect(page.locator("#view-0 .reader-rate")).to_contain_text("letters")  # what was scored stays
+
+
+def test_on_arrival_a_text_writes_itself_at_reading_pace_with_bars_and_stop_cuts_it(browser: Browser, app: App) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.goto(app.url, wait_until="load")
+    shown = (
+        "() => [...document.querySelectorAll('#text .reader-text span')].map(span => span.textContent).join('').length"
+    )
+    page.wait_for_function(f"({shown})() >= 40")
+    assert page.evaluate(shown) < 400  # the server sends all 500 at once
+    expect(page.locator("#next-letter .bars-row.is-taken")).to_have_count(1)
+    expect(page.locator("#generate-rate")).to_contain_text("500 characters in ")
+    box = page.locator("#stop-writing").bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] < 400
+    page.locator("#stop-writing").click()
+    expect(page.locator("#generate-rate")).to_contain_text("stopped after")
+    length = page.evaluate(shown)
+    assert 40 <= length < 500
+    page.get_by_role("button", name="Continue").click()
+    page.wait_for_function(f"({shown})() > {length}")
+    page.locator("#text .reader").click()
+    page.wait_for_function(f"({shown})() === {length} + 500")
+    page.get_by_label("As fast as it can").check()
+    page.get_by_label("Length").fill("-5")
+    page.locator("#write").click()
+    expect(page.locator("#generate-problem")).to_contain_text("Length: enter a whole number from 1 to 1,000,000")
+    expect(page.locator("#length")).to_have_class(re.compile("is-wrong"))
+    assert page.get_by_test_id("toast-body").count() == 0
+    context.close()
+
+
+def test_the_bars_follow_the_prompt_and_the_temperature(page: Page, known: LanguageModel) -> None:
+    expect(page.locator("#generate-rate")).to_contain_text("500 characters")
+    page.locator("#prompt textarea").press_sequentially("ROME")
+    bars = page.locator("#next-letter .bars-row")
+    first = known.model, known.vocabulary, "ROME", 65
+    found = Predictor().predict(*first)
+    for temperature in (0.8, 1.0):
+        page.locator("#temperature input[type=number]").fill(str(temperature))
+        shares = [math.exp(log / temperature) for log in found.logs]
+        expect(bars.first).to_contain_text(found.characters[0])
+        expect(bars.first).to_contain_text(f"{100 * shares[0] / sum(shares):.0f} %")
+    bars.first.click()  # adds the letter
+    expect(page.locator("#prompt textarea")).to_have_value(f"ROME{found.characters[0]}")
+    page.locator("#model input").focus()  # its list closes when one goes on
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("option")).to_have_count(0)

@@ -31,8 +31,8 @@ def _text(page: Page) -> str:
 def test_the_link_to_a_text_writes_it_again(page: Page, context: BrowserContext, app: App) -> None:
     page.goto(app.url, wait_until="load")
     link = page.get_by_role("button", name="Copy a link that writes Text again")
-    expect(link).to_be_hidden()  # nothing was written
-    page.get_by_label("Length (characters)").fill("60")
+    expect(page.locator("#generate-rate")).to_contain_text("500 characters")  # written on arrival
+    page.get_by_label("Length").fill("60")
     page.get_by_role("button", name="Write", exact=True).click()
     expect(page.locator("#generate-rate")).to_contain_text("60 characters")
     link.click()

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def page(browser: Browser, app: App) -> Iterator[Page]:
     """One visitor's page for all of them, as the one before left it: to open it costs more than most do on it."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
     context.set_default_timeout(30_000)
     page = context.new_page()
     page.goto(app.url, wait_until="load")
@@ -64,7 +64,7 @@ def _write_to_the_end(page: Page, num_chars: int) -> str:
     """Write another number of characters than before, so that the end is told from the last one's."""
     page.get_by_label("Length").fill(str(num_chars))
     _write(page)
-    expect(page.locator("#generate-rate")).to_contain_text(f"{num_chars} characters · ")
+    expect(page.locator("#generate-rate")).to_contain_text(f"{num_chars} characters in ")
     expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
     return _text(page).inner_text()
 

@@ -303,7 +303,13 @@ def test_what_was_copied_is_marked_and_said(registry: ModelRegistry, monkeypatch
     monkeypatch.setattr(registry, "corpus", lambda _: Corpus("a text", "first\nimport os\nlast"))
     page, said = mark_copied(registry, MODEL, growing.page())
     assert page["copied"] == [[3, 13], [0, 0]]
-    assert "1 of 2. The longest stretch that stands word for word in a text has 10 characters, 71.4%" in said
+    assert "1 of 2: Not copied: the longest passage found in the training text has 10 characters: “import os”" in said
+    monkeypatch.setattr(registry, "corpus", lambda _: Corpus("a text", "import os\n" * 6))
+    whole = TextBuilder("2", "", 1)
+    whole.add(TextChunk("import os\n" * 6, (0.0,) * 60, 0, ("x",) * 60, ((0.5,),) * 60))
+    assert mark_copied(registry, MODEL, whole.page())[1].startswith(
+        "Partly copied: a passage of 60 characters (100% of"
+    )
     monkeypatch.setattr(registry, "corpus", lambda _: None)
     with pytest.raises(CharLSTMError, match="not at hand"):
         mark_copied(registry, MODEL, growing.page())

@@ -1,0 +1,107 @@
+// The bars of the next letter: where a text is being written, where a person points, or after a prompt as it is typed.
+(() => {
+  const { h, setText, setVisible, describeChar, quoteChar, percent } = window.charlstm;
+  const SHOWN = 5, KEY = 'charlstm-typing';
+  const isOff = () => { try { return localStorage.getItem(KEY) === '0'; } catch { return false; } };
+
+  // Bend logarithms of probabilities by a temperature. `rest` is the probability of what is not among them.
+  const bend = (logs, rest, temperature) => {
+    if (temperature <= 0) return logs.map((_, index) => (index === 0 ? 1 : 0));
+    const weights = logs.map((log) => Math.exp((log - logs[0]) / temperature));
+    const sum = weights.reduce((total, each) => total + each, rest > 0 ? Math.exp((Math.log(rest) - logs[0]) / temperature) : 0);
+    return weights.map((each) => each / sum);
+  };
+
+  const nextLetter = (element, server) => {
+    const title = h('h3', {}), about = h('p', { class: 'bars-about' });
+    const rows = Array.from({ length: SHOWN + 1 }, () => {
+      const name = h('span', { class: 'bars-name' }), bar = h('span', { class: 'bar' }), share = h('span', { class: 'odds' });
+      const row = h('button', { type: 'button', class: 'bars-row', disabled: true, onclick: () => add(row.choice) },
+        name, h('span', { class: 'bars-track' }, bar), share);
+      return Object.assign(row, { name_: name, bar_: bar, share_: share });
+    });
+    const toggle = h('input', { type: 'checkbox', title: 'While you type a prompt, show what would come next', onchange: () => {
+      try { localStorage.setItem(KEY, toggle.checked ? '1' : '0'); } catch { /* a private window */ }
+      if (toggle.checked) ask();
+    } });
+    toggle.checked = !isOff();
+    element.replaceChildren(h('div', { class: 'bars', role: 'group', 'aria-label': 'Next letter' },
+      title, h('div', { class: 'bars-rows' }, ...rows), about,
+      h('label', { class: 'reader-switch' }, toggle, 'Type and see')));
+
+    const fill = (options, taken, isBytes, canAdd) => {
+      rows.forEach((row, index) => {
+        const option = options[index];
+        row.style.visibility = option ? '' : 'hidden';
+        if (!option) return;
+        row.choice = option.char;
+        row.disabled = !canAdd || (isBytes && option.char.codePointAt(0) > 127);
+        row.classList.toggle('is-taken', option.char === taken);
+        setText(row.name_, describeChar(option.char, isBytes));
+        row.bar_.style.width = `${100 * option.share}%`;
+        setText(row.share_, percent(option.share));
+      });
+    };
+
+    // In a text ----------------------------------------------------------------------------------------------------
+
+    document.addEventListener('charlstm:letter', ({ detail }) => {
+      isTyping = false;
+      const isAmong = detail.options.some((each) => each.char === detail.char);
+      setText(title, 'Next letter');
+      fill(isAmong ? detail.options : [...detail.options, { char: detail.char, share: detail.share }], detail.char, detail.isBytes, false);
+      setText(about, `${quoteChar(detail.char)} was chosen: ${detail.verdict}`);
+    });
+
+    // After a prompt -----------------------------------------------------------------------------------------------
+
+    let isTyping = false, isAsking = false, isStale = false, answer = null;
+    const prompt = () => document.querySelector('#prompt textarea');
+    const temperature = () => Number(document.querySelector('#temperature input')?.value ?? 1);
+    const draw = () => {
+      if (!isTyping || !answer) return;
+      setText(title, 'Next letter');
+      if (answer.problem) {
+        fill([], null, false, false);
+        setText(about, answer.problem);
+        return;
+      }
+      const heat = temperature(), shares = bend(answer.logs, answer.rest, heat);
+      fill(answer.characters.slice(0, SHOWN).map((char, index) => ({ char, share: shares[index] })), null, answer.is_bytes, true);
+      const others = answer.rest > 0 ? ' Beyond the likeliest 512 the rest counts as one.' : '';
+      setText(about, `after your prompt, at temperature ${heat}; press one to add it.${others}`);
+    };
+    // One question at a time: while one is on its way, only the newest text waits.
+    const ask = async () => {
+      if (!toggle.checked || !prompt()) return;
+      if (isAsking) { isStale = true; return; }
+      isAsking = true;
+      do {
+        isStale = false;
+        const model = document.querySelector('#model input')?.value || null;
+        try { answer = await server.next_letters({ model, prompt: prompt().value }); } catch { answer = null; }
+        isTyping = true;
+        draw();
+      } while (isStale);
+      isAsking = false;
+    };
+    const add = (char) => {
+      const field = prompt();
+      if (!field || char === undefined) return;
+      Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set.call(field, field.value + char);
+      field.dispatchEvent(new Event('input', { bubbles: true }));
+    };
+    document.addEventListener('input', ({ target }) => {
+      if (target.closest?.('#prompt')) ask();
+      else if (target.closest?.('#temperature')) draw();
+    });
+    document.addEventListener('click', ({ target }) => { // an example fills the prompt, a model answers for itself
+      if (target.closest?.('#examples button:not(.facts-button, .info-button)')) setTimeout(ask, 150);
+    });
+    setVisible(element, true);
+    setText(title, 'Next letter');
+    fill([], null, false, false);
+  };
+
+  window.charlstm = Object.assign(window.charlstm || {}, { nextLetter, bend });
+})();

@@ -1,0 +1,185 @@
+// Writing: Write and Stop, the text on arrival, Back and the strip of earlier texts, which the browser keeps.
+(() => {
+  const { h, setVisible } = window.charlstm;
+  const KEY = 'charlstm-texts', MOST_TEXTS = 8, LONGEST_STORED = 300000, EXCERPT = 28;
+  const BEGIN = '#write, #same-again, #another, #continue-writing';
+  const text = () => window.charlstm.text;
+  const find = (name) => document.querySelector(name);
+
+  // Texts --------------------------------------------------------------------------------------------------------------
+
+  const readTexts = () => {
+    try {
+      const stored = JSON.parse(localStorage.getItem(KEY));
+      return Array.isArray(stored) ? stored.filter((page) => typeof page?.id === 'string' && Array.isArray(page.texts)) : [];
+    } catch { return []; }
+  };
+  let texts = readTexts(); // the newest first
+  const keep = (page) => {
+    if (!page?.id || !page.texts?.some((each) => each.text.join(''))) return;
+    const kept = JSON.parse(JSON.stringify({ ...page, is_writing: false, is_live: false }));
+    const place = texts.findIndex((each) => each.id === page.id);
+    if (place >= 0) texts[place] = kept; else texts.unshift(kept);
+    texts = texts.slice(0, MOST_TEXTS + 1); // one of them is in view
+    const small = texts.filter((each) => JSON.stringify(each).length <= LONGEST_STORED);
+    try { localStorage.setItem(KEY, JSON.stringify(small)); } catch { /* a private window, or full storage */ }
+    drawStrip();
+  };
+
+  let strip = null;
+  const drawStrip = () => {
+    if (!strip?.isConnected) return;
+    const earlier = texts.filter((page) => page.id !== text()?.page()?.id).slice(0, MOST_TEXTS);
+    setVisible(strip, earlier.length > 0);
+    strip.replaceChildren(h('span', {}, 'Earlier:'), ...earlier.map((page) => {
+      const whole = ((page.given || '') + page.texts[0].text.join('').slice(0, 2 * EXCERPT)).replace(/\s+/g, ' ').trim();
+      const excerpt = whole.length > EXCERPT ? `${whole.slice(0, EXCERPT)}…` : whole;
+      return h('button', { type: 'button', class: 'earlier-text', title: page.caption || '', onclick: () => open(page.id, true) }, `“${excerpt}”`);
+    }));
+  };
+
+  // Addresses: each text is an entry of the browser's history, so that Back undoes a branch or a new text. -----------------
+
+  let kind = null, isOpening = false, waiting = null;
+  const addressOf = (page) => {
+    if (!page.link) return location.href;
+    const address = new URLSearchParams(page.link), now = new URLSearchParams(location.search);
+    for (const [name, each] of now) if (name.startsWith('__')) address.set(name, each);
+    return `${location.pathname}?${address}${location.hash}`;
+  };
+  const remember = (page, isNew) => {
+    if (!page.texts?.length || isOpening) return;
+    const how = kind, address = how === 'arrival' || history.state?.isArrival && !isNew ? location.href : addressOf(page);
+    const state = { ...history.state, text: page.id, isArrival: how === 'arrival' || (!isNew && Boolean(history.state?.isArrival)) };
+    if (isNew) {
+      const isFirst = !history.state?.text || how === 'arrival';
+      if (isFirst) history.replaceState(state, '', address); else history.pushState(state, '', address);
+      if (how === 'branch') {
+        window.charlstm.toast?.('Went on from another letter.', { action: 'Undo', onAction: () => history.back(), seconds: 8 });
+      }
+      kind = null;
+    } else if (history.state?.text === page.id && new URL(address, location).href !== location.href) history.replaceState(state, '', address);
+  };
+
+  // Show a text as it was. While one is being written, that one ends first.
+  const open = (id, isNewEntry) => {
+    const page = texts.find((each) => each.id === id);
+    if (!page) return;
+    if (isBusy) {
+      waiting = () => open(id, isNewEntry);
+      find('#stop-writing')?.click();
+      return;
+    }
+    text().stop();
+    text().settle();
+    keep(text().page());
+    if (isNewEntry) history.pushState({ ...history.state, text: id, isArrival: false }, '', addressOf(page));
+    isOpening = true;
+    text().open(page);
+    isOpening = false;
+    drawStrip();
+  };
+  window.addEventListener('popstate', (event) => {
+    if (event.state?.text && event.state.text !== text()?.page()?.id) open(event.state.text, false);
+  });
+
+  // Write and Stop -----------------------------------------------------------------------------------------------------
+
+  let isBusy = false; // the server is asked for a text
+  const update = () => {
+    find('#write-tab')?.classList.toggle('is-writing', isBusy || Boolean(text()?.isActive()));
+    const isEmpty = !text()?.page()?.texts?.some((each) => each.text.join(''));
+    for (const name of ['#continue-writing', '#check-copied']) if (find(name)) find(name).disabled = isEmpty;
+  };
+  const begin = (how) => {
+    isBusy = true;
+    kind = how;
+    text()?.begin();
+    update();
+  };
+  document.addEventListener('click', ({ target }) => {
+    const button = target.closest?.(BEGIN);
+    if (button) begin(kind === 'arrival' ? kind : 'button');
+    else if (target.closest?.('#stop-writing')) {
+      text()?.stop();
+      if (!isBusy) text()?.settle();
+      update();
+    }
+  }, true);
+  document.addEventListener('charlstm:branch', () => begin('branch'));
+  document.addEventListener('charlstm:left', ({ detail }) => keep(detail));
+  document.addEventListener('charlstm:page', ({ detail }) => {
+    remember(detail.page, detail.isNew);
+    if (detail.isNew) drawStrip();
+    if (isAwaited && !hasArrived) setTimeout(arrive, 0, '');
+    update();
+  });
+  document.addEventListener('charlstm:settled', ({ detail }) => {
+    update();
+    if (!isBusy) keep(detail);
+  });
+  // Show where the problem is: its sentence begins with the name of a field, if it is about one.
+  const mark = (problem) => {
+    for (const field of document.querySelectorAll('#write-tab .is-wrong')) field.classList.remove('is-wrong');
+    if (!problem) return;
+    const name = problem.split(':')[0];
+    const title = [...document.querySelectorAll('#write-tab [data-testid="block-info"]')].find((each) => each.textContent.trim() === name);
+    title?.closest('.block')?.classList.add('is-wrong');
+    find('#generate-problem')?.scrollIntoView({ block: 'nearest' });
+  };
+  document.addEventListener('input', ({ target }) => target.closest?.('.is-wrong')?.classList.remove('is-wrong'));
+
+  // The server has ended, with a text or a problem.
+  const done = (problem) => {
+    isBusy = false;
+    text()?.settle();
+    update();
+    mark(problem);
+    const next = waiting;
+    waiting = null;
+    next?.();
+  };
+
+  // On arrival a text writes itself: that of the address, or a new one.
+  const isForText = new URLSearchParams(location.search).has('seed');
+  let hasArrived = false, isAwaited = false;
+  const arrive = (problem) => {
+    if (problem || hasArrived || isBusy || text()?.page()?.texts?.length) return;
+    const button = find(isForText ? '#same-again' : '#write');
+    isAwaited = !button; // the tab has not been opened yet
+    if (!button) return;
+    hasArrived = true;
+    isAwaited = false;
+    kind = isForText ? null : 'arrival';
+    button.click();
+  };
+  // Write with the model that the form shows now, also where the tab has just been opened.
+  const writeNow = () => {
+    hasArrived = true;
+    const button = find('#write');
+    if (button) button.click(); else setTimeout(writeNow, 50);
+  };
+
+  // Gradio's dropdown takes Tab for typing, and opens its list again over the field that one goes to.
+  document.addEventListener('keydown', (event) => {
+    if (event.key === 'Tab' && event.target.matches?.('input[role="combobox"]')) event.stopPropagation();
+  }, true);
+
+  const earlier = (element) => {
+    strip = h('div', { class: 'earlier', role: 'group', 'aria-label': 'Earlier texts' });
+    element.replaceChildren(strip);
+    drawStrip();
+    update();
+    explain();
+  };
+  // An explanation beside each word that needs one, where the page has explanations.
+  const explain = () => {
+    const terms = { '#temperature': 'temperature', '#top-p': 'top-p', '#top-k': 'top-k', '#seed': 'seed' };
+    for (const [place, term] of Object.entries(terms)) {
+      const head = find(`${place} label`);
+      if (head && window.charlstm.infoButton && !find(`${place} .info-button`)) head.after(window.charlstm.infoButton(term));
+    }
+  };
+
+  window.charlstm = Object.assign(window.charlstm || {}, { writing: { arrive, writeNow, done, earlier } });
+})();
