@@ -395,6 +395,6 @@ PRESET_SUMMARIES: dict[str, str] = {
     "auto": "whatever learns most in the minutes given, from this text on this machine",
     "minute": "readable text within a minute",
     "best": "the lowest validation loss known here, in half an hour to an hour",
-    "blog": "the experiment of the post",
+    "blog": "the experiment of the post 'PyTorch is great'",
 }
 assert set(PRESETS) == set(PRESET_SUMMARIES) == set(get_args(PresetName))

@@ -22,12 +22,12 @@ def diagnose(file: BinaryIO, name: str, is_asked_for: bool) -> CorpusError:
         if wide := detect_wide(head):
             return CorpusError(f"{name} holds NUL bytes: it is {wide.upper()} without a mark; say encoding {wide}.")
         return CorpusError(
-            f"{name} holds NUL bytes: it is a binary file, or UTF-16 without a mark (then say encoding utf-16)."
+            f"{name} is not a text file: it holds NUL bytes; choose another one, or say encoding utf-16 if it is that."
         )
     if scan.num_good * _MOST_FOREIGN >= scan.num_foreign and scan.num_good:
         return _stray(name, scan)
     if not _looks_like_text(head):
-        return CorpusError(f"{name} looks like a binary file; choose a text file.")
+        return CorpusError(f"{name} is not a text file; choose another one.")
     return _other_encoding(name, scan, head)
 
 

@@ -25,6 +25,7 @@ _SCRIPTS = (  # in this order
     "film.js",
     "run_table.js",
     "run_panel.js",
+    "dropdowns.js",
     "settings_sheet.js",
     "train_form.js",
     "reader_card.js",

@@ -79,7 +79,7 @@ def describe_text(
         return TextDescription("<p>The text is fetched when you press Start.</p>")
     try:
         corpus = select_corpus(kind, file, pasted, encoding)
-        facts = f"<p>{escape_html(_statistics(corpus, share))}</p>{_first_lines(corpus)}"
+        facts = f"<p>{escape_html(_statistics(corpus, share))}</p>{_first_lines(corpus) if kind == UPLOAD else ''}"
     except CharLSTMError as error:
         is_unreadable = kind == UPLOAD and bool(file) and Path(str(file)).stat().st_size > 0
         return TextDescription(f'<p class="problem">{escape_html(error_text(error))}</p>', is_unreadable=is_unreadable)

@@ -15,7 +15,7 @@ from charlstm.ui.form_marks import changed_values, flat_settings, marks
 from charlstm.ui.models import uses_code_font
 from charlstm.ui.preset_summary import ChosenText, preset_summary, small_text_warning
 from charlstm.ui.run_cache import RunCache
-from charlstm.ui.setting_words import PRESET_LABELS, TEXT_LABELS
+from charlstm.ui.setting_words import CHANGED_LABELS, PRESET_LABELS, TEXT_LABELS
 from charlstm.ui.settings_sheet import ADVANCED, NEW_MODEL
 
 BY_THE_CLOCK = ("auto", "minute")  # presets that end after minutes
@@ -53,7 +53,7 @@ class FormView:
         is_new = parent in (None, "", NEW_MODEL)
         is_marked = bool(changed) or not is_new
         choices = [
-            (f"{label}, changed" if is_marked and name == preset else label, name)
+            (CHANGED_LABELS[name] if is_marked and name == preset else label, name)
             for name, label in PRESET_LABELS.items()
         ]
         summary = preset_summary(preset, settings, changed, text, runs)

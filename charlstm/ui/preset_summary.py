@@ -42,8 +42,8 @@ _LOSS_AFTER = {
     "auto": ((1 / 3, 1.4699), (1.0, 1.4088)),
 }
 _PURPOSES = {
-    "auto": "Chooses the network that learns most from this text in {minutes} on this machine",
-    "minute": "A small network learns for {minutes}",
+    "auto": "Chooses the network that learns most from this text on this machine, and trains it {minutes}",
+    "minute": "A small network learns {minutes}",
     "best": "A larger network reads the text 22 times: the lowest loss known here",
     "blog": "The experiment of the post “PyTorch is great”: one pass with a smaller network, one stream of text and a "
     "constant learning rate, without the other presets' dropout, warm-up and lower precision",
@@ -73,7 +73,7 @@ def preset_summary(
     purpose = _PURPOSES[preset].format(minutes=_in_minutes(values.get("max_minutes")))
     others = dict(changed)
     if "{minutes}" in _PURPOSES[preset] and (own := others.pop("max_minutes", None)):
-        purpose += f" instead of {own:g}"
+        purpose += f" instead of {own:g}" if values["max_minutes"] else ""
     if others:
         purpose += f". Changed: {_changes(values, others)}"
     seconds = _planned_seconds(preset, values, text.num_chars, _relative_speed(past) or 1.0)
@@ -101,7 +101,7 @@ def small_text_warning(text: ChosenText, parent: str) -> str:
 
 
 def _in_minutes(minutes: Any) -> str:
-    return f"{minutes:g} min" if isinstance(minutes, int | float) and minutes > 0 else "as long as no limit ends it"
+    return f"for {minutes:g} min" if isinstance(minutes, int | float) and minutes > 0 else "without a limit of minutes"
 
 
 def _changes(values: Mapping[str, Any], changed: Mapping[str, Any]) -> str:

@@ -16,6 +16,12 @@ PRESET_LABELS = {
     "best": "Best (about 1 h)",
     "blog": "As in the blog post",
 }
+CHANGED_LABELS = {
+    "auto": "Auto, changed",
+    "minute": "Quick, changed",
+    "best": "Best, changed",
+    "blog": "Blog post, changed",
+}
 _PRESET_WORDS = {"auto": "auto", "minute": "quick", "best": "best", "blog": "blog post"}
 TEXT_LABELS = {
     "tiny-shakespeare": "Shakespeare",
@@ -108,11 +114,12 @@ def wanted_value(name: str, is_fractional: bool = False) -> str:
 
 
 def _interval(field: FieldInfo) -> str:
-    """Return the bounds of a number in words: `from 0 to below 1`."""
+    """Return the bounds of a number in words: `from 0 to below 1`; no setting excludes both."""
     lower, upper = bounds_of(field)
-    above = "above" if any(isinstance(item, Gt) for item in field.metadata) else "from"
+    if any(isinstance(item, Gt) for item in field.metadata):
+        return f"above {lower:,}, up to {upper:,}"
     below = "to below" if any(isinstance(item, Lt) for item in field.metadata) else "to"
-    return f"{above} {lower:,} {below} {upper:,}"
+    return f"from {lower:,} {below} {upper:,}"
 
 
 def shown_value(value: Any) -> str:

@@ -27,6 +27,7 @@ _PASTED_INFO = "This browser keeps up to a million characters of it; choose a lo
 _ADDRESS_INFO = "https://host/text.txt, or hf://datasets/user/name/file.txt for a file of a dataset on the Hub"
 # Not a gr.BrowserState, which is still empty on page load in a tab that is not open.
 _KEEP = "(...values) => { window.charlstm.store.saveForm(values); }"
+_CHANGED = "() => { window.charlstm.formChanged?.(); }"
 KEPT = "() => [window.charlstm.store.storedForm()]"
 _SCRIPT = "window.charlstm.trainForm(element, props, watch, trigger, ['reset', 'refresh', 'dropped']);"
 
@@ -116,11 +117,11 @@ def build_form(view: FormView, uploads: Uploads) -> Form:
         with gr.Row(elem_id="train-bar"):
             top = _build_bar(preset, first)
         notes = {
-            "summary": gr.HTML(elem_classes="facts", elem_id="preset-facts"),
+            "summary": gr.HTML(elem_classes="facts", elem_id="preset-facts", padding=False),
             "marks": gr.HTML(html_template="<div></div>", js_on_load=_SCRIPT, elem_id="form-marks", padding=False),
             "adopt": gr.Button(visible=False, size="sm", elem_id="adopt"),
-            "notice": gr.HTML(elem_classes="notice", elem_id="train-notice"),
-            "problem": gr.HTML(elem_classes="problem", elem_id="train-problem"),
+            "notice": gr.HTML(elem_classes="notice", elem_id="train-notice", padding=False),
+            "problem": gr.HTML(elem_classes="problem", elem_id="train-problem", padding=False),
         }
         with gr.Column(elem_id="text-box", visible=False) as box:
             source = {
@@ -135,7 +136,7 @@ def build_form(view: FormView, uploads: Uploads) -> Form:
                 ),
             }
         described = corpus_picker.describe_text(first, None, None, "auto")
-        facts = gr.HTML(described.html, elem_classes="facts", elem_id="corpus-facts")
+        facts = gr.HTML(described.html, elem_classes="facts", elem_id="corpus-facts", padding=False)
         parent, advanced = build_sheet(preset)
         text = gr.Textbox(pack_text(described), visible=False)
         form = Form(
@@ -156,13 +157,13 @@ def _build_bar(preset: Settings, first: str) -> dict[str, Any]:
     presets = [(label, name) for name, label in PRESET_LABELS.items()]
     return {
         "corpus": gr.Dropdown(
-            label="Text", choices=texts, value=first, filterable=False, elem_id="corpus", scale=0, min_width=190
+            label="Text to learn", choices=texts, value=first, filterable=False, elem_id="corpus", scale=0, min_width=180
         ),
         "preset": gr.Radio(label="Preset", choices=presets, value=_FIRST_PRESET, elem_id="preset", scale=1),
         "minutes": build_setting(
-            preset, "max_minutes", label="Stop after (min)", info=None, scale=0, min_width=130
+            preset, "max_minutes", label="Stop after (min)", info=None, scale=0, min_width=115
         ),
-        "start": gr.Button("Start", variant="primary", elem_id="start", scale=0, min_width=120),
+        "start": gr.Button("Start", variant="primary", elem_id="start", scale=0, min_width=140),
         "more": gr.Button("Advanced…", elem_id="advanced-open", scale=0, min_width=120),
     }
 
@@ -181,14 +182,15 @@ def _wire(form: Form, view: FormView, uploads: Uploads) -> None:
 
     described = [form.facts, form.text, form.encoding]
     gr.on([*changes, share.change], describe, [*form.source, share], described, **PRIVATE)
-    form.pasted.input(None, None, form.problem, js="() => ''", queue=False, **PRIVATE)
+    form.pasted.input(None, None, form.problem, js="() => ['']", queue=False, **PRIVATE)
 
-    # At last: a preset changes all fields at once.
-    last = {"queue": False, "trigger_mode": "always_last", **PRIVATE}
-    triggers = [form.text.change, form.parent.change, *(each.change for each in form.numbers)]
-    gr.on(triggers, view.reflect, form.state, form.shown, **last)
-    form.marks.refresh(view.refresh, form.state, form.shown, **last)
-    gr.on([form.text.change, *(each.input for each in form.numbers)], None, None, form.problem, js="() => ''", queue=False, **PRIVATE)
+    # By the page's script, a moment after the last change: a preset changes many fields at once.
+    changes = [form.text.change, form.parent.change, *(each.change for each in form.numbers)]
+    gr.on(changes, None, None, None, js=_CHANGED, queue=False, **PRIVATE)
+    form.marks.refresh(
+        view.refresh, form.state, form.shown, queue=False, trigger_mode="always_last", **PRIVATE
+    )
+    gr.on([form.text.change, *(each.input for each in form.numbers)], None, None, form.problem, js="() => ['']", queue=False, **PRIVATE)
 
     def choose(*state: Any) -> list[Any]:
         numbers = values_of(Settings.preset(state[1]))
@@ -265,4 +267,5 @@ def _source_updates(kind: str | None) -> list[Any]:
         label="Address" if is_address else "Pasted text",
         info=_ADDRESS_INFO if is_address else _PASTED_INFO,
     )
-    return [gr.update(visible=is_file or is_typed), gr.update(visible=is_file), typed, "", ""]
+    notice = "" if kind else gr.skip()  # which asks for a text
+    return [gr.update(visible=is_file or is_typed), gr.update(visible=is_file), typed, notice, ""]

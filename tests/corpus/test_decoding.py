@@ -92,7 +92,7 @@ def test_latin1_gives_each_byte_its_character(data):
 @pytest.mark.parametrize("encoding", ["auto", "utf-8"])
 def test_latin1_is_not_offered_for_binary_garbage(encoding):
     message = refusal(decode, garbage(5000), "photo.jpg", encoding)
-    assert message == "photo.jpg looks like a binary file; choose a text file."
+    assert message == "photo.jpg is not a text file; choose another one."
 
 
 def test_a_text_with_a_few_control_characters_is_still_offered_as_latin1():

@@ -199,7 +199,8 @@ def test_the_page_takes_addresses_and_no_paths(tmp_path: Path) -> None:
     (tmp_path / "secret.txt").write_text("a secret")
     with pytest.raises(CorpusError, match="give an address such as"):
         corpus_picker.select_corpus(corpus_picker.ADDRESS, None, str(tmp_path / "secret.txt"), "auto")
-    assert "when you press Start" in corpus_picker.corpus_summary(corpus_picker.ADDRESS, None, "https://host/x", "auto")
+    described = corpus_picker.describe_text(corpus_picker.ADDRESS, None, "https://host/x", "auto")
+    assert "when you press Start" in described.html
 
 
 @pytest.mark.parametrize("login", ["", "user:p%40ss@"])

@@ -28,7 +28,7 @@ def _write(page: Page) -> None:
 
 def _open_train(page: Page) -> None:
     page.get_by_role("tab", name="Train").click()
-    expect(page.get_by_role("button", name="Start training")).to_be_visible()
+    expect(page.locator("#start")).to_be_visible()
     expect(page.locator("#run-state b")).not_to_have_text("")  # the page has looked at the runs
 
 

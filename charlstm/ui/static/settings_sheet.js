@@ -20,7 +20,6 @@
       column.before(this.dialog);
       this.dialog.append(column);
       this.dialog.addEventListener('click', (event) => { if (event.target === this.dialog) this.dialog.close(); });
-      this.blocks = [...column.querySelectorAll('[id^="field-"]')];
     }
 
     // Open it, at one field if `name` is given.
@@ -35,7 +34,7 @@
 
     filter() {
       const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
-      for (const block of this.blocks) {
+      for (const block of this.dialog.querySelectorAll('[id^="field-"]')) {
         const text = `${block.textContent} ${block.id.slice(6)}`.toLowerCase();
         block.classList.toggle('is-left-out', !words.every((word) => text.includes(word)));
       }
@@ -49,20 +48,23 @@
     mark(marks) {
       this.marks = marks;
       const fields = { ...marks.fields, ...(marks.has_parent ? { parent: { preset: 'a new model' } } : {}) };
-      for (const block of document.querySelectorAll('[id^="field-"]')) this.markField(block, fields[block.id.slice(6)] || {});
+      for (const block of document.querySelectorAll('[id^="field-"]')) {
+        const { preset, problem } = fields[block.id.slice(6)] || {};
+        this.markField(block, this.dialog.contains(block) ? preset : undefined, problem); // beside Start there is no room
+      }
       const number = Object.values(fields).filter((each) => each.preset !== undefined).length;
       setText(this.count, number ? `${number} changed` : '');
       this.resetAll.disabled = !number;
     }
 
-    markField(block, { preset, problem }) {
+    markField(block, preset, problem) {
       const name = block.id.slice(6), isChanged = preset !== undefined;
       block.classList.toggle('is-changed', isChanged);
       block.classList.toggle('is-wrong', Boolean(problem));
       let mark = block.querySelector('.field-mark');
       if (!mark && (isChanged || problem)) {
         mark = h('div', { class: 'field-mark', id: `mark-${name}` }, h('span', { class: 'problem', role: 'alert' }), h('span'),
-          h('button', { type: 'button', onclick: () => this.trigger('reset', { name }) }, 'Reset'));
+          h('button', { type: 'button', onclick: () => this.trigger('reset', { name }) }, 'Reset', h('span', { class: 'unseen' })));
         block.append(mark);
       }
       if (!mark) return;
@@ -71,7 +73,7 @@
       setText(wrong, problem ? `${problem}.` : '');
       setText(own, isChanged ? `Preset: ${preset}` : '');
       setVisible(reset, isChanged);
-      reset.setAttribute('aria-label', `Reset ${labelOf(block)} to ${preset}`);
+      setText(reset.lastChild, ` ${labelOf(block)} to ${preset}`);
       const input = inputOf(block);
       input?.toggleAttribute('aria-invalid', Boolean(problem));
       if (problem) input?.setAttribute('aria-invalid', 'true');

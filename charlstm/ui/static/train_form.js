@@ -2,6 +2,7 @@
 (() => {
   const { h, setText, setVisible, store } = window.charlstm;
   const PATIENCE = 5000; // milliseconds for a field that is about to be shown
+  const SETTLED = 120; // milliseconds without a change, after which the form is judged
   const byId = (id) => document.getElementById(id);
   const scrollTo = (element) => {
     const isStill = matchMedia('(prefers-reduced-motion: reduce)').matches;
@@ -95,6 +96,11 @@
     };
     watch('value', draw);
     draw();
+    let timer = 0;
+    window.charlstm.formChanged = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => trigger('refresh'), SETTLED);
+    };
     trigger('refresh');
     store.onChange((changed) => {
       if (!queue.isConnected && !element.isConnected) return false;
