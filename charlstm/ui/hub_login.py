@@ -4,6 +4,7 @@ On a Space visitors sign in and publish as themselves; on a person's own machine
 for requests from the machine itself.
 """
 
+import re
 from urllib.parse import urlsplit
 
 import gradio as gr
@@ -13,6 +14,7 @@ from charlstm.errors import CharLSTMError, HubError
 from charlstm.formatting import capitalize, error_text, escape_html
 from charlstm.hub.client import account_name, write_token
 
+_COMMAND = re.compile("&#96;([a-z ]+)&#96;")  # between backticks, as `escape_html` writes them
 _LOOPBACK = ("127.0.0.1", "::1")
 _PROXY_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
@@ -30,7 +32,8 @@ def describe_login(request: gr.Request, profile: gr.OAuthProfile | None, oauth: 
         token = token_for(request, oauth)
         name = profile.username if profile else account_name(token)
     except CharLSTMError as error:
-        return f'<div class="hub-login">{escape_html(capitalize(error_text(error)))}</div>'
+        told = _COMMAND.sub(r"<code>\1</code>", escape_html(capitalize(error_text(error))))
+        return f'<div class="hub-login">{told}</div>'
     whose = "" if is_public() else ", with the login of this machine"
     return f'<div class="hub-login">✓ Signed in as <b>{escape_html(name)}</b>{whose}.</div>'
 

@@ -77,16 +77,16 @@ def build_hub_tab(registry: ModelRegistry, store: RunStore) -> HubTab:
 
 
 def _build_publish(registry: ModelRegistry, store: RunStore) -> tuple[gr.HTML, gr.Dropdown]:
-    gr.HTML("<h2>Publish a model of yours</h2>", elem_classes="hub-title")
-    login = gr.HTML(elem_id="hub-login")
+    gr.HTML("<h2>Publish a model of yours</h2>", elem_classes="hub-title", padding=False)
+    login = gr.HTML(elem_id="hub-login", padding=False)
     if has_sign_in():
         gr.LoginButton(size="sm")
     form = _build_publish_form()
     with gr.Row():
         show = gr.Button("Show what will be sent")
         publish = gr.Button("Publish", variant="primary", interactive=False)
-    message = gr.HTML(elem_id="publish-said")
-    files = gr.HTML(elem_id="publish-files")
+    message = gr.HTML(elem_id="publish-said", padding=False)
+    files = gr.HTML(elem_id="publish-files", padding=False)
     card = build_card_viewer("card")
     shown = gr.State(_NO_DIGEST)
 
@@ -164,7 +164,7 @@ def _clear_preview() -> list[Any]:
 
 
 def _build_fetch(store: RunStore) -> None:
-    gr.HTML("<h2>Fetch a model</h2>", elem_classes="hub-title")
+    gr.HTML("<h2>Fetch a model</h2>", elem_classes="hub-title", padding=False)
     repo = gr.Textbox(
         label="Model on the Hub",
         placeholder="somebody/their-model",
@@ -177,7 +177,7 @@ def _build_fetch(store: RunStore) -> None:
             label="Revision", info="Branch, tag or commit; may stay empty", max_lines=1, max_length=_LONGEST
         )
     fetch = gr.Button("Fetch")
-    message = gr.HTML(elem_id="fetch-said")
+    message = gr.HTML(elem_id="fetch-said", padding=False)
 
     def bring(repo_id: str | None, wanted: str | None) -> Iterator[list[Any]]:
         yield [_step_html(Progress("asking the Hub")), gr.update(interactive=False)]
