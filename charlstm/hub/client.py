@@ -105,6 +105,12 @@ def read_token() -> str | bool:
     return _validate_token(token) if token else False
 
 
+def account_name(token: str) -> str:
+    """Ask the Hub whose `token` is; raises `HubError`."""
+    with hub_call("your login"):
+        return str(HfApi(constants.ENDPOINT, token=token, library_name="charlstm").whoami()["name"])
+
+
 def _validate_token(token: str) -> str:
     """Return `token` if it can be sent as one; raise `HubError`."""
     if token.isascii() and token.isprintable() and " " not in token:

@@ -17,7 +17,7 @@ from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
 from charlstm.space.backup import BackupThread
 from charlstm.space.zero_gpu import declare_gpu_function
-from charlstm.ui import assets, hub_tab, link_preview, server
+from charlstm.ui import assets, link_preview, server
 from charlstm.ui.components import PRIVATE
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.gradio_patches import LAUNCH_OPTIONS, freeze_startup_objects, patch_page
@@ -26,8 +26,8 @@ from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.sessions import MOST_SESSIONS
 from charlstm.ui.theme import CSS, THEME
-from charlstm.ui.train_form import KEPT
 from charlstm.ui.top_line import TITLE, build_top_line
+from charlstm.ui.train_form import KEPT
 from charlstm.ui.train_tab import build_train_tab, run_of
 
 _GENERATE = "generate"
@@ -38,7 +38,7 @@ def launch_options() -> dict[str, Any]:
     """Return the options for `launch` of the page, here and in tests."""
     return {
         "theme": THEME,
-        "css": CSS + hub_tab.CSS + assets.css(),
+        "css": CSS + assets.css(),
         "head": assets.head(),
         "footer_links": ["api"],
         "max_file_size": "200mb",
@@ -48,7 +48,10 @@ def launch_options() -> dict[str, Any]:
         "mcp_server": importlib.util.find_spec("mcp") is not None,  # comes with gradio[mcp]
         "state_session_capacity": MOST_SESSIONS,
         "max_threads": 100,  # of writers, each of which sits in one
-        "app_kwargs": {"middleware": [Middleware(assets.Compressed)], "routes": [*assets.routes(), link_preview.route()]},
+        "app_kwargs": {
+            "middleware": [Middleware(assets.Compressed)],
+            "routes": [*assets.routes(), link_preview.route()],
+        },
         **LAUNCH_OPTIONS,
     }
 
@@ -90,6 +93,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
         page.load(train.restored, train.form.kept, train.restores, js=KEPT, **PRIVATE)
         generate_tab.select(generate.show_model, generate.model, generate.outputs, queue=False, **PRIVATE)
         hub_shown.select(hub.refreshed, hub.model, hub.model, queue=False, **PRIVATE)
+        hub_shown.select(hub.describe_login, None, hub.login, queue=False, **PRIVATE)
         with_it = train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
         with_it.then(None, js="() => window.charlstm.writing.writeNow()", queue=False, **PRIVATE)
     page.queue(max_size=_QUEUE)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -34,23 +34,24 @@ _SCRIPTS = (  # in this order
     "writing.js",
 )
 _FIRST_SCRIPTS = ("idle_frames.js", "theme_choice.js")
-_LATER_SCRIPTS = ("how.js",)  # fetched by the others once they are needed
-_FOLDER = "static"
+_LATER_SCRIPTS = ("how.js", "card.js")  # fetched by the others once they are needed
+_FOLDER, _FRAME = "static", "shell.css"
 _ADDRESS = "/charlstm"  # of what the page fetches later
 _WORTH_IT = 4000  # bytes: an answer of a tick is smaller, once a page has the run
 
 
 @cache
 def head() -> str:
-    """Return the head of the page: its scripts."""
-    return "\n".join(f"<script>\n{_read(name)}</script>" for name in _SCRIPTS)
+    """Return the head of the page: its scripts, and the style sheet that Gradio must not rewrite."""
+    scripts = "\n".join(f"<script>\n{_read(name)}</script>" for name in _SCRIPTS)
+    return f"<style>\n{_read(_FRAME)}</style>\n{scripts}"
 
 
 @cache
 def css() -> str:
-    """Return the style sheets beside the scripts, by name."""
+    """Return the style sheets beside the scripts, by name, but for that of the frame."""
     names = sorted(each.name for each in (files("charlstm.ui") / _FOLDER).iterdir() if each.name.endswith(".css"))
-    return "\n".join(map(_read, names))
+    return "\n".join(_read(name) for name in names if name != _FRAME)
 
 
 @cache
@@ -60,8 +61,16 @@ def first_script() -> str:
 
 
 def routes() -> list[Route]:
-    """Return the routes of the scripts that the page fetches later."""
-    return [Route(f"{_ADDRESS}/{name}", _script) for name in _LATER_SCRIPTS]
+    """Return the routes of what the page fetches later.
+
+    Gradio's view of its API asks for figures that are not kept here; refusing them leaves an error in the console.
+    """
+    scripts = [Route(f"{_ADDRESS}/{name}", _script) for name in _LATER_SCRIPTS]
+    return [*scripts, Route("/monitoring/summary", _no_figures)]
+
+
+async def _no_figures(_request: Request) -> JSONResponse:
+    return JSONResponse({"functions": {}})
 
 
 async def _script(request: Request) -> FileResponse:

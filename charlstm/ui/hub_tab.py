@@ -1,8 +1,4 @@
-"""The Hub tab: publish a model after a preview of what will be sent, and fetch one.
-
-On a Space visitors sign in and publish as themselves; on a person's own machine that machine's login is used, and only
-for requests from the machine itself.
-"""
+"""The Share tab: publish a model to the Hub after a preview of what will be sent, and fetch one."""
 
 import base64
 import html
@@ -10,7 +6,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import gradio as gr
 
@@ -18,22 +13,21 @@ from charlstm.environment import is_public
 from charlstm.errors import CharLSTMError, HubError
 from charlstm.formatting import error_text, escape_html
 from charlstm.hub.card import CURVE_FILE
-from charlstm.hub.client import BackgroundCall, Progress, hub_address, write_token
+from charlstm.hub.client import BackgroundCall, Progress, hub_address
 from charlstm.hub.pull import pull
 from charlstm.hub.push import ModelFiles, build_files, push
 from charlstm.runs.history import RunHistory
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
+from charlstm.ui.card_viewer import EMPTY, Card, build_card_viewer
 from charlstm.ui.components import GROWING, PRIVATE, has_sign_in
+from charlstm.ui.hub_login import describe_login, token_for
 from charlstm.ui.models import ModelRegistry
-from charlstm.ui.text_viewer import build_text_viewer
 
 _PRIVATE, _PUBLIC = "private", "public"
 _CONCURRENCY = 4  # visitors who publish or fetch at the same time
 _LONGEST = 200  # characters of what is typed
 _NO_DIGEST = ""
-_LOOPBACK = ("127.0.0.1", "::1")
-_PROXY_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
 
 @dataclass(frozen=True)
@@ -41,12 +35,27 @@ class HubTab:
     """Components and handlers of the tab that the rest of the page uses."""
 
     registry: ModelRegistry
+    login: gr.HTML  # filled by `describe_login`
     model: gr.Dropdown  # filled by `refreshed`
 
     def refreshed(self, name: str | None) -> Any:
         """Return an update that offers the models available now, with `name` chosen if it is one, else the first."""
         names = self.registry.names()
         return gr.update(choices=names, value=name if name in names else next(iter(names), None))
+
+    @staticmethod
+    def describe_login(request: gr.Request, profile: gr.OAuthProfile | None, oauth: gr.OAuthToken | None) -> str:
+        """Describe who would publish now; asks the Hub, so it comes after what needs no network."""
+        return describe_login(request, profile, oauth)
+
+
+class _PublishForm(NamedTuple):
+    """Components of what is published, as whom, and for whom."""
+
+    model: gr.Dropdown
+    repo: gr.Textbox
+    visibility: gr.Radio
+    language: gr.Textbox
 
 
 class _Publication(NamedTuple):
@@ -61,32 +70,24 @@ def build_hub_tab(registry: ModelRegistry, store: RunStore) -> HubTab:
     """Lay out the tab and connect its events."""
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
-            model = _build_publish(registry, store)
+            login, model = _build_publish(registry, store)
         with gr.Column(scale=1, min_width=300):
             _build_fetch(store)
-    return HubTab(registry, model)
+    return HubTab(registry, login, model)
 
 
-def _build_publish(registry: ModelRegistry, store: RunStore) -> gr.Dropdown:
-    gr.HTML("<h2>Publish</h2>")
+def _build_publish(registry: ModelRegistry, store: RunStore) -> tuple[gr.HTML, gr.Dropdown]:
+    gr.HTML("<h2>Publish a model of yours</h2>", elem_classes="hub-title", padding=False)
+    login = gr.HTML(elem_id="hub-login", padding=False)
     if has_sign_in():
         gr.LoginButton(size="sm")
-    with gr.Row():
-        model = gr.Dropdown(label="Model to publish", choices=[], **GROWING)
-        repo = gr.Textbox(
-            label="Name on the Hub", placeholder="user/model", max_lines=1, max_length=_LONGEST, elem_id="hub-repo"
-        )
-    with gr.Row():
-        visibility = gr.Radio(label="Who sees it", choices=[_PRIVATE, _PUBLIC], value=_PRIVATE)
-        language = gr.Textbox(
-            label="Language of the text", info="A code such as en; may be empty", max_lines=1, max_length=12
-        )
+    form = _build_publish_form()
     with gr.Row():
         show = gr.Button("Show what will be sent")
         publish = gr.Button("Publish", variant="primary", interactive=False)
-    message = gr.HTML(elem_id="publish-said")
-    files = gr.HTML(elem_id="publish-files")
-    card = build_text_viewer("Model card", "What will be sent appears here before anything is.", elem_id="card")
+    message = gr.HTML(elem_id="publish-said", padding=False)
+    files = gr.HTML(elem_id="publish-files", padding=False)
+    card = build_card_viewer("card")
     shown = gr.State(_NO_DIGEST)
 
     def look(*publication: Any) -> list[Any]:
@@ -94,14 +95,14 @@ def _build_publish(registry: ModelRegistry, store: RunStore) -> gr.Dropdown:
             model_files = _build_files(registry, store, _Publication(*publication))
         except CharLSTMError as error:
             return [_problem(error), *_clear_preview()[1:]]
-        return ["", _files_html(model_files), model_files.card, model_files.digest, gr.update(interactive=True)]
+        return ["", _files_html(model_files), _card(model_files), model_files.digest, gr.update(interactive=True)]
 
     def send(
         request: gr.Request, oauth: gr.OAuthToken | None, digest: str, visible: str, *publication: Any
     ) -> Iterator[list[Any]]:
         yield [_step_html(Progress("packing")), gr.update(interactive=False)]
         try:
-            token = _token(request, oauth)
+            token = token_for(request, oauth)
             model_files = _build_files(registry, store, _Publication(*publication))
             if model_files.digest != digest:
                 raise HubError("this is not what was shown; press Show what will be sent, then Publish.")
@@ -112,41 +113,78 @@ def _build_publish(registry: ModelRegistry, store: RunStore) -> gr.Dropdown:
         except CharLSTMError as error:
             yield [_problem(error), gr.update(interactive=True)]
 
-    publication = [model, repo, language]
+    publication = [form.model, form.repo, form.language]
     previews = [message, files, card, shown, publish]
     show.click(look, publication, previews, **PRIVATE)
     publish.click(
-        send, [shown, visibility, *publication], [message, publish], concurrency_limit=_CONCURRENCY, **PRIVATE
+        send, [shown, form.visibility, *publication], [message, publish], concurrency_limit=_CONCURRENCY, **PRIVATE
     )
-    gr.on([model.change, repo.change, language.change], _clear_preview, None, previews, queue=False, **PRIVATE)
-    return model
+    gr.on(
+        [form.model.change, form.repo.change, form.language.change],
+        _clear_preview,
+        None,
+        previews,
+        queue=False,
+        **PRIVATE,
+    )
+    return login, form.model
+
+
+def _build_publish_form() -> _PublishForm:
+    with gr.Row():
+        model = gr.Dropdown(label="1 · Model to publish", choices=[], min_width=180, **GROWING)
+        repo = gr.Textbox(
+            label="2 · Name on the Hub",
+            placeholder="you/my-model",
+            max_lines=1,
+            max_length=_LONGEST,
+            min_width=180,
+            elem_id="hub-repo",
+        )
+        visibility = gr.Radio(
+            label="3 · Who sees it",
+            choices=[("Only you", _PRIVATE), ("Everyone", _PUBLIC)],
+            value=_PRIVATE,
+            min_width=180,
+        )
+    with gr.Accordion("Language of the text, for the card", open=False):
+        language = gr.Textbox(
+            label="Language",
+            placeholder="en",
+            info="A code such as en or de; may stay empty",
+            max_lines=1,
+            max_length=12,
+        )
+    return _PublishForm(model, repo, visibility, language)
 
 
 def _clear_preview() -> list[Any]:
     """Return updates that empty the preview and disable Publish: the form has changed since the preview was made."""
-    return ["", "", "", _NO_DIGEST, gr.update(interactive=False)]
+    return ["", "", EMPTY, _NO_DIGEST, gr.update(interactive=False)]
 
 
 def _build_fetch(store: RunStore) -> None:
-    gr.HTML("<h2>From the Hub</h2>")
+    gr.HTML("<h2>Fetch a model</h2>", elem_classes="hub-title", padding=False)
     repo = gr.Textbox(
         label="Model on the Hub",
-        placeholder="user/model",
+        placeholder="somebody/their-model",
         max_lines=1,
         max_length=_LONGEST,
         info="Public models only" if is_public() else "Its safetensors file is fetched, checked and kept here",
     )
-    revision = gr.Textbox(
-        label="Revision", info="Branch, tag or commit; may be empty", max_lines=1, max_length=_LONGEST
-    )
+    with gr.Accordion("A certain version", open=False):
+        revision = gr.Textbox(
+            label="Revision", info="Branch, tag or commit; may stay empty", max_lines=1, max_length=_LONGEST
+        )
     fetch = gr.Button("Fetch")
-    message = gr.HTML(elem_id="fetch-said")
+    message = gr.HTML(elem_id="fetch-said", padding=False)
 
     def bring(repo_id: str | None, wanted: str | None) -> Iterator[list[Any]]:
         yield [_step_html(Progress("asking the Hub")), gr.update(interactive=False)]
         try:
             name = (wanted or "").strip()[:_LONGEST] or None  # a program may omit the field
-            call = BackgroundCall(lambda report: pull((repo_id or "")[:_LONGEST], store, None, name, report))
+            asked_for = _require_name(repo_id)
+            call = BackgroundCall(lambda report: pull(asked_for, store, None, name, report))
             for step in call:
                 yield [_step_html(step), gr.skip()]
             here = f"<b>{escape_html(call.result)}</b> is among your models now; choose it in the tab Write."
@@ -159,28 +197,6 @@ def _build_fetch(store: RunStore) -> None:
     )
 
 
-def _token(request: gr.Request, oauth: gr.OAuthToken | None) -> str:
-    """Return the visitor's token on a Space, elsewhere this machine's; raises `HubError` for requests from others."""
-    if not is_public() and not _is_local(request):
-        raise HubError("the login of this machine acts only for whoever sits at it; publish from there.")
-    return write_token(oauth.token if oauth else None)
-
-
-def _is_local(request: gr.Request) -> bool:
-    """Return whether the request comes from this machine itself, as far as that can be recognised.
-
-    A proxy on this machine has a loopback address too. Most proxies name the client they act for, pass on the host that
-    was asked for, or speak HTTP/1.0 (nginx by default). One that does none of these can't be distinguished from a local
-    browser: its owner sets CHARLSTM_PUBLIC.
-    """
-    if request.client is None or request.client.host not in _LOOPBACK:
-        return False
-    headers = request.headers
-    asked_for = urlsplit(f"//{headers.get('host', '')}").hostname
-    is_direct = request.request is None or request.request.scope.get("http_version") != "1.0"
-    return is_direct and asked_for in (*_LOOPBACK, "localhost") and not any(name in headers for name in _PROXY_HEADERS)
-
-
 def _build_files(registry: ModelRegistry, store: RunStore, publication: _Publication) -> ModelFiles:
     """Build a model's files for the Hub; only a name in the registry opens anything, never a visitor's path."""
     registry.load(publication.model)
@@ -188,21 +204,33 @@ def _build_files(registry: ModelRegistry, store: RunStore, publication: _Publica
     history = RunHistory(folder)
     history.poll()
     try:
-        repo_id, language = (publication.repo_id or "")[:_LONGEST], (publication.language or "").strip() or None
+        repo_id, language = _require_name(publication.repo_id), (publication.language or "").strip() or None
         return build_files(folder.path, repo_id, history, language)
     except CharLSTMError as error:
         raise HubError(str(error).replace(f"{store.root}{os.sep}", "")) from None
+
+
+def _require_name(given: str | None) -> str:
+    """Return the name that was typed; raises `HubError` where there is none."""
+    name = (given or "").strip()[:_LONGEST]
+    if not name:
+        raise HubError("Enter a name such as you/my-model.")
+    return name
+
+
+def _card(model_files: ModelFiles) -> Card:
+    picture = model_files.files.get(CURVE_FILE)
+    encoded = f"data:image/png;base64,{base64.b64encode(picture).decode()}" if picture else ""
+    return Card(text=model_files.card, pictures={CURVE_FILE: encoded} if picture else {})
 
 
 def _files_html(model_files: ModelFiles) -> str:
     rows = "".join(
         f"<tr><td>{escape_html(name)}</td><td>{len(data):,} bytes</td></tr>" for name, data in model_files.files.items()
     )
-    picture = base64.b64encode(model_files.files.get(CURVE_FILE, b"")).decode()
-    drawn = f'<img src="data:image/png;base64,{picture}" alt="The loss curve that will be sent">' if picture else ""
     return (
         f'<table class="hub-files"><caption>To {escape_html(model_files.repo_id)}, these files and nothing else'
-        f"</caption><tbody>{rows}</tbody></table>{drawn}"
+        f"</caption><tbody>{rows}</tbody></table>"
     )
 
 
@@ -225,22 +253,3 @@ def _published_html(address: str) -> str:
 
 def _problem(error: Exception) -> str:
     return f'<div class="problem" role="alert">{escape_html(error_text(error))}</div>'
-
-
-CSS = """
-.gradio-container { width: 100%; }
-#publish-said, #fetch-said { min-height: 2.4em; overflow-wrap: anywhere; }
-.hub-said { font-size: 0.9rem; font-variant-numeric: tabular-nums; }
-#publish-files .hub-files { font-size: 0.9rem; font-variant-numeric: tabular-nums; border-collapse: collapse; border: 0;
-  width: min(100%, 26rem); }
-#publish-files caption { text-align: left; padding-bottom: 0.3rem; overflow-wrap: anywhere; }
-#publish-files tr { border: 0; }  /* Gradio gives tables of its Markdown a dark line around each row */
-#publish-files td { padding: 0.15rem 0; border: 0; border-bottom: 1px solid var(--border-color-primary); }
-#publish-files td:last-child { text-align: right; white-space: nowrap; }
-#publish-files img { width: min(100%, 26rem); margin: 0.8rem 0 0; border-radius: 0.3rem; }
-#card .sheet-head { display: flex; justify-content: space-between; align-items: baseline; font-size: 0.9rem; }
-#card button { font-size: 0.8rem; padding: 0.1rem 0.6rem; border: 1px solid var(--border-color-primary);
-  border-radius: 0.3rem; cursor: pointer; }
-#card .sheet { height: 24rem; max-width: 100%; border: 0; }
-#card .sheet:empty::before { content: attr(data-placeholder); opacity: 0.75; }
-"""

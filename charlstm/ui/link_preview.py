@@ -83,7 +83,12 @@ def preview_png() -> bytes:
     draw = ImageDraw.Draw(picture)
     draw.rectangle((0, 0, 14, _SIZE[1]), fill=_ALIVE)
     draw.text((80, 62), "charlstm", fill=_INK, font=ImageFont.load_default(76))
-    draw.text((80, 166), "Watch a small network learn to write, letter by letter", fill=_FAINT, font=ImageFont.load_default(36))
+    draw.text(
+        (80, 166),
+        "Watch a small network learn to write, letter by letter",
+        fill=_FAINT,
+        font=ImageFont.load_default(36),
+    )
     for number, stage in enumerate(_stages()):
         top = 258 + 108 * number
         draw.text((80, top), f"step {stage.step:,}", fill=_ALIVE, font=ImageFont.load_default(26))

@@ -50,6 +50,7 @@ CSS = """
 :root { --alive: #b4532a; --good: #2e6b34; --bad: #a4262c; }
 .dark { --alive: #f0a07a; --good: #8fd19a; --bad: #ff9a94; }
 footer a, footer button { color: var(--body-text-color) !important; }  /* Gradio's own grey is too pale to read */
+footer :is(img, .divider) { display: none; }
 .status-line { display: inline-flex; gap: 0.4em; align-items: baseline; }
 .status-line { font-size: 0.9rem; font-variant-numeric: tabular-nums; }
 .status-line:is(.is-running, .is-paused, .is-stopping, .is-measuring, .is-starting) { color: var(--alive); }

@@ -43,8 +43,9 @@ def _template() -> str:
     if not code:  # the program can still show its own
         links = '<button type="button" class="top-link" data-how="code">code</button>' + links
     return f"""<div class="top-words"><h1>{TITLE}</h1><p>{SENTENCE}</p>
-<nav aria-label="About this page"><button type="button" class="top-link" data-how="pictures">How it works</button>{links}
-<button type="button" class="top-sign" data-keys aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)">?</button>
+<nav aria-label="About this page">
+<button type="button" class="top-link" data-how="pictures">How it works</button>{links}
+<button type="button" class="top-sign" data-keys aria-label="Keyboard shortcuts" title="Keyboard (?)">?</button>
 <button type="button" class="top-sign" data-theme-toggle aria-label="Dark theme" aria-pressed="false"
  title="Light or dark">◐</button></nav></div>"""
 

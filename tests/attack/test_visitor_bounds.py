@@ -21,7 +21,7 @@ from charlstm.runs.retention import remove_abandoned, remove_expired, require_di
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.time_budget import TimeHeld
 from charlstm.ui.compare import mark_copied
-from charlstm.ui.hub_tab import _token
+from charlstm.ui.hub_login import token_for
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.run_endpoints import RunEndpoints
@@ -310,7 +310,7 @@ class TestLogins:
         signed_in = gr.OAuthToken(token="hf_owner", scope="", expires_at=4_000_000_000)
         for login in (None, signed_in):
             with pytest.raises(HubError, match="acts for no visitor"):
-                _token(self.request(), login)
+                token_for(self.request(), login)
 
     @pytest.mark.parametrize(
         "told",
@@ -323,8 +323,8 @@ class TestLogins:
         self, monkeypatch: pytest.MonkeyPatch, told: dict[str, str]
     ) -> None:
         monkeypatch.delenv("CHARLSTM_PUBLIC")
-        monkeypatch.setattr("charlstm.ui.hub_tab.write_token", lambda _: "hf_owner")
-        assert _token(self.request(), None) == "hf_owner"
+        monkeypatch.setattr("charlstm.ui.hub_login.write_token", lambda _: "hf_owner")
+        assert token_for(self.request(), None) == "hf_owner"
         headers = {name: value for name, value in told.items() if name != "http"}
         with pytest.raises(HubError, match="whoever sits at it"):
-            _token(self.request(http=told.get("http", "1.1"), **headers), None)
+            token_for(self.request(http=told.get("http", "1.1"), **headers), None)

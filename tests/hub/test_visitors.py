@@ -22,7 +22,7 @@ from loopback import OWNER, VISITOR, LoopbackHub
 from waiting import wait_until
 
 from charlstm.errors import HubError
-from charlstm.ui.hub_tab import _token
+from charlstm.ui.hub_login import token_for
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _SECRET = "of-the-oauth-app"
@@ -143,8 +143,8 @@ def test_at_home_the_login_of_the_machine_acts_only_for_whoever_sits_at_it(
         "Request", (), {"client": type("Client", (), {"host": host}), "headers": headers, "request": None}
     )
     if may:
-        assert _token(request, None) == OWNER
+        assert token_for(request, None) == OWNER
     else:
         with pytest.raises(HubError, match="whoever sits at it"):
-            _token(request, None)
+            token_for(request, None)
     assert hub.requests == []

@@ -33,6 +33,7 @@ def page(opened: Page, hub: LoopbackHub) -> Iterator[Page]:
     hub.faults.clear()
     opened.get_by_role("tab", name="Share").click()
     expect(opened.get_by_label("Model to publish")).to_have_value("tiny-shakespeare")
+    expect(opened.locator("#hub-login")).to_contain_text("Signed in as owner, with the login of this machine")
     yield opened
     assert OWNER not in opened.content()
 
@@ -47,12 +48,18 @@ def test_what_will_be_sent_is_shown_before_anything_is_and_then_sent_privately(p
     before = len(hub.requests)
     publish = page.get_by_role("button", name="Publish", exact=True)
     expect(publish).to_be_disabled()
+    page.get_by_role("button", name="Show what will be sent").click()
+    expect(page.locator("#publish-said")).to_have_text("Enter a name such as you/my-model.")
     page.get_by_label("Name on the Hub").fill("owner/my-model")
     page.get_by_role("button", name="Show what will be sent").click()
-    files = page.locator("#publish-files")
+    files, card = page.locator("#publish-files"), page.get_by_role("document", name="Model card")
     expect(files).to_contain_text("model.safetensors")
-    expect(page.get_by_role("textbox", name="Model card")).to_contain_text("library_name: charlstm")
-    expect(files.get_by_role("img")).to_be_visible()
+    expect(card.get_by_role("heading", name="my-model")).to_be_visible()
+    expect(card.get_by_role("cell", name="stateful")).to_be_visible()
+    assert card.get_by_role("img").evaluate("picture => picture.decode().then(() => picture.naturalWidth)") > 100
+    page.get_by_role("button", name="Source").click()
+    expect(card).to_be_hidden()
+    expect(page.get_by_role("textbox", name="Source of the model card")).to_contain_text("library_name: charlstm")
     rows = files.locator("tr").evaluate_all("rows => rows.map(row => getComputedStyle(row).borderStyle)")
     assert set(rows) == {"none"}  # lines below the cells alone, not Gradio's around each row
     assert [request for request in hub.requests[before:] if request.authorization] == []

@@ -30,9 +30,9 @@ const letters = ({ ids }) => {
 const gate = (x, y, sign) => [svg('circle', { cx: x, cy: y, r: 9, class: 'how-gate' }), text(x, y + 5, sign, 'how-sign')];
 const cell = () => picture('A memory runs through the cell; gates decide what it forgets, what is added, and what it shows',
   box(86, 10, 172, 112), arrow(6, 36, 334, 36, 'how-line is-alive'), text(42, 27, 'memory'), text(298, 27, 'memory'),
-  ...[['forget', 114], ['add', 164], ['show', 210]].flatMap(([name, x]) => [box(x - 22, 66, 44, 22, 'how-box is-alive'), text(x, 81, name)]),
-  line(114, 45, 114, 66), line(164, 45, 164, 66), ...gate(114, 36, '×'), ...gate(164, 36, '+'),
-  line(243, 36, 243, 68), line(232, 77, 234, 77), svg('path', { d: 'M243 86V104H258', class: 'how-line' }), ...gate(243, 77, '×'),
+  ...[['forget', 112], ['add', 160], ['show', 208]].flatMap(([name, x]) => [box(x - 21, 66, 42, 22, 'how-box is-alive'), text(x, 81, name)]),
+  line(112, 45, 112, 66), line(160, 45, 160, 66), ...gate(112, 36, '×'), ...gate(160, 36, '+'),
+  line(243, 36, 243, 68), line(229, 77, 234, 77), svg('path', { d: 'M243 86V104H258', class: 'how-line' }), ...gate(243, 77, '×'),
   arrow(258, 104, 334, 104), text(298, 96, 'output'), arrow(6, 104, 84, 104), text(42, 96, 'last output'), arrow(172, 147, 172, 125), text(182, 145, 'next letter', '', 'start'));
 
 const guess = ({ next, opening }) => {

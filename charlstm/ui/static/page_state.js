@@ -1,6 +1,7 @@
 // The page's state of the runs. Polls the server about once a second for changes, and notifies the listeners.
 (() => {
   const TICK = 1000, HURRY = 150, PATIENCE = 10000, PATIENCE_FOR_DATA = 60000, LOST_AFTER = 2;
+  const TICK_UNSEEN = 15000; // while a run goes on and nobody looks: for the page's title alone
   const OVERLAID = 6;
   const KEYS = { visitor: 'charlstm-visitor', chosen: 'charlstm-compared', view: 'charlstm-view', form: 'charlstm-form', tab: 'charlstm-tab' };
   const LONGEST_STORED = 1000000; // characters of a pasted text that the browser keeps
@@ -34,7 +35,9 @@
     deleted: 0, // index of the first deleted run listed
     texts: new Map(), // of samples, by number
     isLost: false,
+    missing: null, // the run that the address names, if there is no such run
   };
+  let addressed = store.run; // the run that the address names, until it has been seen
   let server = null, timer = 0, failures = 0, isAsking = false, isTickPending = false;
 
   // A reloaded page opens its last tab, but an address that asks for a text opens the first tab, and one that names a run
@@ -125,11 +128,23 @@
       for (const name of Object.keys(store.compared)) if (!existing.has(name)) delete store.compared[name];
       for (const name of Object.keys(store.tags)) if (name.startsWith('row/') && !existing.has(name.slice(4))) dropSection(name);
     }
-    if (store.run !== null && answer.run !== undefined && answer.run !== store.run) { // the run is gone
+    if (store.run !== null && answer.run !== undefined) checkRun(answer.run);
+    return changed;
+  };
+
+  // The chosen run may be gone. One that was shown has just been deleted; one that only the address names stays there, so
+  // that whoever followed a link can see what it was.
+  const checkRun = (run) => {
+    if (run === store.run) {
+      addressed = store.missing = null;
+    } else if (store.run !== addressed) {
       store.run = null;
       updateAddress();
+    } else if (store.missing !== store.run) {
+      store.missing = store.run;
+      const shown = run === null ? 'There is no run yet.' : `Shown instead: ${store.sections[`row/${run}`]?.label || run}.`;
+      window.charlstm.toast(`The run “${store.missing}” of this link is not here: it was deleted, or trained elsewhere. ${shown}`, { seconds: 0 });
     }
-    return changed;
   };
 
   const requestTick = () => store.call('tick', {
@@ -144,7 +159,7 @@
   async function tick() {
     clearTimeout(timer);
     if (isAsking) { isTickPending = true; return; }
-    if (document.hidden) return;
+    if (document.hidden && !store.sections.house?.run) return;
     isAsking = true;
     const began = Date.now(), run = store.run;
     const answer = await requestTick();
@@ -156,7 +171,7 @@
     if (answer && run === store.run) changed = applyAnswer(answer);
     if (wasLost !== store.isLost) changed.add('lost');
     if (changed.size) notify(changed);
-    const pause = isTickPending || answer?.more ? 0 : store.sections.state?.is_asked ? HURRY : TICK;
+    const pause = isTickPending || answer?.more ? 0 : document.hidden ? TICK_UNSEEN : store.sections.state?.is_asked ? HURRY : TICK;
     isTickPending = false;
     timer = setTimeout(tick, Math.max(0, pause - (Date.now() - began)));
   }
@@ -173,11 +188,12 @@
   store.show = (run) => {
     if (run === store.run) return;
     store.run = run;
+    addressed = store.missing = null;
     updateAddress();
     tick();
   };
   store.pin = () => { if (store.run === null && store.shown !== null) { store.run = store.shown; updateAddress(); } };
-  window.addEventListener('hashchange', () => { if (runInAddress() !== store.run) { store.run = runInAddress(); tick(); } });
+  window.addEventListener('hashchange', () => { if (runInAddress() !== store.run) { store.run = addressed = runInAddress(); store.missing = null; tick(); } });
 
   store.showDeleted = (begin) => {
     store.deleted = begin;
