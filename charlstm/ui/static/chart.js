@@ -261,7 +261,7 @@
       }
       for (const { at, marks } of groups) {
         const look = [...new Set(marks.map(({ kind }) => `is-${kind}`)), ...(marks.length > 1 ? ['is-several'] : [])].join(' ');
-        node('line', { class: `chart-mark ${look}`, x1: at, x2: at, y1: this.bottom, y2: top + 2 }, this.lane);
+        node('line', { class: `chart-mark ${look}`, x1: at, x2: at, y1: this.bottom, y2: this.bottom + 4 }, this.lane);
         textNode(marks.length > 1 ? String(marks.length) : marks[0].sign, { class: `chart-event ${look}`, x: at, y: top + 12, 'text-anchor': 'middle' }, this.lane);
       }
       const middle = top + 1.5 * LANE;

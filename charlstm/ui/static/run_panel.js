@@ -181,7 +181,7 @@
         this.curves.zoom(null);
         setText(this.problem, '');
       }
-      if (has('state', 'may', 'lost', 'shown', 'removed')) this.drawState();
+      if (has('state', 'may', 'lost', 'shown', 'removed', 'samples')) this.drawState();
       const isCurves = changed !== null && [...changed].some((name) => name.startsWith('curves/'));
       if (isCurves) this.curves.grow();
       else if (has('shown', 'view', 'compared', 'refs', 'marks', 'samples', 'state')) this.curves.draw();
