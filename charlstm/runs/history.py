@@ -333,7 +333,7 @@ class RunHistory:
     def progress(self) -> tuple[int, float]:
         """Return the step of the last record and the seconds of training until then."""
         known = [record for record in (self.latest, self.last_validation, self.finished, *self._marks[-1:]) if record]
-        latest = max(known, key=lambda record: record.step, default=None)
+        latest = max(known, key=lambda each: (each.step, getattr(each, "elapsed_seconds", 0.0)), default=None)
         return (latest.step, getattr(latest, "elapsed_seconds", 0.0)) if latest else (0, 0.0)
 
     @property

@@ -238,20 +238,20 @@ class Trainer:
         _, evaluates, samples = self._is_due(is_last)
         began, rested = self.clock(), self._rested_seconds
         if samples and self.step == 0:  # something to look at while the untrained model is validated
-            yield from self._report_sample()
+            yield from self._report_sample(is_last)
         if evaluates and self._is_reporter and num_pending == 2:
             self._num_pending = 2
             yield self.evaluate()
         if samples and self.step:
-            yield from self._report_sample()
+            yield from self._report_sample(is_last)
         self._num_pending = 0
         self._interval_began += self.clock() - began - (self._rested_seconds - rested)
 
-    def _report_sample(self) -> Iterator[Sampled]:
+    def _report_sample(self, is_last: bool) -> Iterator[Sampled]:
         self._num_pending = 1
         began, rested = self.clock(), self._rested_seconds
         if self._is_reporter:
-            yield self.sample()
+            yield self.sample(is_last)
         if not self.config.sample_every:
             spent = self.clock() - began - (self._rested_seconds - rested) if self._is_reporter else 0.0
             self.samples.add(self.elapsed_seconds, spent)
@@ -331,9 +331,9 @@ class Trainer:
         figures = {"val_loss": loss.nats, "quick_loss": self._quick_loss(), "elapsed_seconds": self.elapsed_seconds}
         return Evaluated(step=self.step, method=method, is_best=is_best, **figures)
 
-    def sample(self) -> Sampled:
+    def sample(self, is_last: bool = False) -> Sampled:
         """Sample a text, always with the same prompt and seed, and estimate the validation loss quickly."""
-        sampled = self._sampler.write(self.language_model, self.on_tick)
+        sampled = self._sampler.write(self.language_model, self.on_tick, is_last)
         figures = {"quick_loss": self._quick_loss(), "elapsed_seconds": self.elapsed_seconds}
         return sampled.model_copy(update={"step": self.step, **figures})
 

@@ -43,8 +43,8 @@ class RunEndpoints:
         def act(request: Any, profile: gr.OAuthProfile | None) -> Any:
             return self._act(_as_mapping(request), is_space_owner(profile.username if profile else None))
 
-        def samples(request: Any) -> Any:
-            return self._samples(_as_mapping(request))
+        def samples(request: Any, profile: gr.OAuthProfile | None) -> Any:
+            return self._samples(_as_mapping(request), is_space_owner(profile.username if profile else None))
 
         def zoom(request: Any) -> Any:
             return self._zoom(_as_mapping(request))
@@ -59,7 +59,7 @@ class RunEndpoints:
         tags = _as_mapping(request.get("tags"))
         with self.cache.lock:
             shown = self._shown_run(request.get("run"))
-            sections = self._sections(shown, request, tags)
+            sections = self._sections(shown, request, tags, is_owner)
         # The page hides the controls; `_act` refuses them as well.
         may = shown is not None and can_control(shown, str(request.get("visitor")), is_owner)
         sections["may"] = tag_part(may)
@@ -86,7 +86,7 @@ class RunEndpoints:
         return runs[requested] if requested else None
 
     def _sections(
-        self, shown: RunSummary | None, request: Mapping[str, Any], tags: Mapping[str, Any]
+        self, shown: RunSummary | None, request: Mapping[str, Any], tags: Mapping[str, Any], is_owner: bool
     ) -> dict[str, VersionedPart]:
         active = self.cache.active()
         status_line = run_view.header_status(active, self.cache.cached_run(active).history if active else None)
@@ -98,9 +98,9 @@ class RunEndpoints:
             sections |= cached_run.sections
             sections[f"curves/{shown.name}"] = cached_run.curves(False, str(tags.get(f"curves/{shown.name}")))
             has = request.get("samples")
-            sections["samples"] = (
-                cached_run.samples(*has) if isinstance(has, list) and len(has) == 2 else cached_run.samples("", 0)
-            )
+            epoch, count = has if isinstance(has, list) and len(has) == 2 else ("", 0)
+            hides_prompt = cached_run.hides_prompt(str(request.get("visitor")), is_owner)
+            sections["samples"] = cached_run.samples(epoch, count, hides_prompt)
         sections["runs"] = tag_part([run.name for run in self.cache.runs()])
         for run in self.cache.runs():
             sections[f"row/{run.name}"] = tag_part(run_view.table_row(run, run.name in BUNDLED))
@@ -182,14 +182,15 @@ class RunEndpoints:
         require_control(deleted, visitor, is_owner)
         return self.cache.manager.restore(trash_id).name
 
-    def _samples(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _samples(self, request: Mapping[str, Any], is_owner: bool) -> dict[str, Any]:
         number = request.get("number")
         with self.cache.lock:
             try:
                 cached_run = self.cache.cached_run(self.cache.summary(request.get("run")))
             except RunError as error:
                 return {"problem": error_text(error)}
-            return {"texts": cached_run.texts(number) if isinstance(number, int) and number >= 0 else []}
+            hides_prompt = cached_run.hides_prompt(str(request.get("visitor")), is_owner)
+            return {"texts": cached_run.texts(number, hides_prompt) if isinstance(number, int) and number >= 0 else []}
 
     def _zoom(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the curves between two steps, in as many points as the whole curves have."""
