@@ -368,7 +368,7 @@ def describe_event(record: Record) -> tuple[str, str]:
     if isinstance(record, LearningRateChanged):
         return "rate", f"learning rate × {record.rate_factor:g}, now {record.learning_rate:.2g}"
     if isinstance(record, Evaluated):
-        return "best", f"best validation, {record.val_loss:.4f} nats per character"
+        return "best", f"best validation, {record.val_loss:.2f} nats per character"
     if isinstance(record, RolledBack):
         return "rewound", f"the loss was no number at step {record.diverged_step:,}: on at half the learning rate"
     if isinstance(record, Extended):

@@ -218,6 +218,10 @@ class RunCache:
         own = [name for name in names if name not in BUNDLED]
         return next(iter((*own, *(name for name in BUNDLED if name in names))), None)
 
+    def labels(self) -> dict[str, str]:
+        """Return the names that people read, by run: a renamed run's model is listed under its new one."""
+        return {run.name: run.label for run in self.runs()}
+
     def live_models(self) -> dict[str, Path]:
         """Return the files of models in training, as last saved, by the names that visitors know them by."""
         active = (run for run in self.runs() if run.status in _LIVE)
