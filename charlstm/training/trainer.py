@@ -34,6 +34,7 @@ from charlstm.training.state import ScheduleState, StateFacts
 
 _SMOOTHING = 0.99  # per step: the smoothed loss follows the last hundred steps or so
 _STEPS_TO_KEEP = 200  # between two rollback copies of the state: each takes about as long as half a step
+_UNTRAINED, _UNTRAINED_CHARS = 0.1, 1 << 13  # nats below guessing, and how much is enough to tell that it guesses
 _VALIDATED_AT_MOST = 1 << 17  # characters, during the run; the final figures use more
 
 
@@ -323,9 +324,11 @@ class Trainer:
 
     def evaluate(self) -> Evaluated:
         """Validate the current weights or their average; changes no training state but the best figure."""
-        loss, method = evaluate_batched(self.language_model.model, self._validation, self.dtype, self.on_tick)
-        if self._is_part:
-            method = f"{method}, first {len(self._validation):,} characters"
+        is_untrained = self.step == 0 and self._quick_loss() > self._guess - _UNTRAINED
+        part = self._validation[:_UNTRAINED_CHARS] if is_untrained else self._validation
+        loss, method = evaluate_batched(self.language_model.model, part, self.dtype, self.on_tick)
+        if self._is_part or len(part) < len(self._validation):
+            method = f"{method}, first {len(part):,} characters"
         is_best = loss.nats < self.best_val_loss
         self.best_val_loss = min(self.best_val_loss, loss.nats)  # in this order NaN does not replace it
         figures = {"val_loss": loss.nats, "quick_loss": self._quick_loss(), "elapsed_seconds": self.elapsed_seconds}

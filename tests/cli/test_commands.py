@@ -123,7 +123,8 @@ class TestTrain:
         assert recorded[-1]["step"] == math.ceil((num_train - 1) / 100), "one pass in windows of 100"
         sizes = [len(line["text"]) - line["prompt_chars"] for line in recorded if line["kind"] == "sampled"]
         assert set(sizes) == {500}
-        assert re.findall(r"---- step ([\d,]+), quick estimate of validation \d\.\d\d ----", out) == ["0", str(recorded[-1]["step"])]
+        told = re.findall(r"---- step ([\d,]+), quick estimate of validation \d\.\d\d ----", out)
+        assert told == ["0", str(recorded[-1]["step"])]
         assert recorded[0]["num_parameters"] == 4 * 250 * (distinct + 250 + 2) + distinct * (250 + 1)
 
 
