@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-from charlstm.events import Record
+from charlstm.events import Record, Sampled
 from charlstm.runs.history import describe_event
 
 _BETWEEN_LINES_SECONDS = 5.0  # where there is no terminal
@@ -64,8 +64,17 @@ def _format_record(record: Record) -> str | None:
     if record.kind in ("paused", "continued", "extended", "ratechanged"):
         return f"step {record.step:,}: {describe_event(record)[1]}"
     if record.kind == "sampled":
-        return f"---- step {record.step:,} ----\n{escape_control_chars(record.text)}\n----"
+        return _format_sample(record)
     return None
+
+
+def _format_sample(sample: Sampled) -> str:
+    """Return the text with a head; of what it continues the last line alone, marked as quoted."""
+    prompt, text = sample.text[: sample.prompt_chars], sample.text[sample.prompt_chars :]
+    lines = [line for line in prompt.split("\n") if line.strip()]
+    quoted = f"> {escape_control_chars(lines[-1])}\n" if lines else ""
+    quick = "" if sample.quick_loss is None else f", quick estimate of validation {sample.quick_loss:.2f}"
+    return f"---- step {sample.step:,}{quick} ----\n{quoted}{escape_control_chars(text)}\n----"
 
 
 def escape_control_chars(text: str) -> str:

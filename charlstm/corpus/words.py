@@ -65,6 +65,9 @@ class RealWords:
         if num_words >= _FEWEST_WORDS and num_chars <= _LONGEST_MEAN * num_words and not _is_unspaced(letters):
             self._words = frozenset(known)
 
+    def __len__(self) -> int:
+        return len(self._words)
+
     def _split(self, text: str) -> list[str]:
         words = (word.strip("'") for word in text.casefold().translate(self._table).split())
         return [word for word in words if any(map(str.isalpha, word))]

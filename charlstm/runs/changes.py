@@ -20,7 +20,7 @@ def describe_changes(settings: Settings, is_planned: bool) -> str:
     `is_planned` tells that its size and rates were chosen for it, so that they are nobody's changes.
     """
     found = settings.flat()
-    if is_planned:
+    if is_planned or settings.train.plan == "on":
         changes = _changes(found, "auto", (*_TOLD_ELSEWHERE, *_CHOSEN))
     else:
         every = [_changes(found, name, _TOLD_ELSEWHERE) for name in PRESETS if PRESETS[name].get("plan") != "on"]

@@ -333,7 +333,7 @@ class RunHistory:
     def progress(self) -> tuple[int, float]:
         """Return the step of the last record and the seconds of training until then."""
         known = [record for record in (self.latest, self.last_validation, self.finished, *self._marks[-1:]) if record]
-        latest = max(known, key=lambda record: record.step, default=None)
+        latest = max(known, key=lambda each: (each.step, getattr(each, "elapsed_seconds", 0.0)), default=None)
         return (latest.step, getattr(latest, "elapsed_seconds", 0.0)) if latest else (0, 0.0)
 
     @property
@@ -368,7 +368,7 @@ def describe_event(record: Record) -> tuple[str, str]:
     if isinstance(record, LearningRateChanged):
         return "rate", f"learning rate × {record.rate_factor:g}, now {record.learning_rate:.2g}"
     if isinstance(record, Evaluated):
-        return "best", f"best validation, {record.val_loss:.4f} nats per character"
+        return "best", f"best validation, {record.val_loss:.2f} nats per character"
     if isinstance(record, RolledBack):
         return "rewound", f"the loss was no number at step {record.diverged_step:,}: on at half the learning rate"
     if isinstance(record, Extended):

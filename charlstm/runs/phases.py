@@ -3,7 +3,7 @@
 Only what was measured counts: a phase stands at the first measurement beyond its line. Imports no torch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from charlstm.events import Baselines
@@ -42,17 +42,27 @@ def pool_words(num_words: Sequence[float], num_real_words: Sequence[float], inde
 
 def find_phases(
     validation: Sequence[tuple[int, float]], words: Sequence[tuple[int, float]], references: Baselines | None
-) -> Iterator[Phase]:
-    """Yield the phases of a run, from its validation losses and shares of real words, each as (step, value)."""
+) -> list[Phase]:
+    """Return the phases of a run, from its validation losses and shares of real words, each as (step, value).
+
+    Of several lines that one measurement crosses the last alone is told.
+    """
+    found: list[Phase] = []
     if references is not None:
         lines = (
             (references.uniform - _MARGIN, _GUESSING),
             (references.frequencies - _MARGIN, _LETTERS),
             (references.fivegram, _FIVEGRAM),
         )
-        for line, text in lines:
-            if (step := next((step for step, loss in validation if step and loss < line), None)) is not None:
-                yield Phase(step, text)
-    for line, text in _WORDS:
-        if (step := next((step for step, share in words if step and share >= line), None)) is not None:
-            yield Phase(step, text)
+        found += _crossings(lines, validation)
+    return found + _crossings([(-line, text) for line, text in _WORDS], [(step, -share) for step, share in words])
+
+
+def _crossings(lines: Sequence[tuple[float, str]], values: Sequence[tuple[int, float]]) -> list[Phase]:
+    """Return the first step beyond 0 with a value at or below each of the `lines`, which descend."""
+    found: dict[int, Phase] = {}
+    for line, text in lines:
+        step = next((step for step, value in values if step and value <= line), None)
+        if step is not None:
+            found[step] = Phase(step, text)  # in place of a line that the same measurement crossed
+    return list(found.values())

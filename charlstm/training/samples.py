@@ -18,6 +18,7 @@ _SHARE = 0.015  # of the planned time, at most, is spent on samples
 _FRONT_LOADED = 0.25  # the exponent of the part of the run by which a part of that may be spent: more is new early on
 _FREE = 3  # samples at the start that the share does not limit
 _OPENING_CHARS = 200
+_COUNTED_CHARS = 2000  # some 350 words
 _SEARCHED_CHARS = 1000  # of the validation text, for an opening
 
 
@@ -43,8 +44,8 @@ class SampleState:
         """Return whether a sample is due after `step`, where `fraction` of the part begun at `part_seconds` is done.
 
         Due are the steps 0, 8, 16, 32 ... 1,024, and otherwise the moment when the last sample is 3 seconds old and a
-        tenth of the training time; each only while all samples together take at most 1.5 % of the planned time, of
-        which the more is granted the earlier it is. The first three are always granted, and soon.
+        tenth of the training time; each only while the samples together take at most 1.5 % of the planned time, of
+        which the more is granted the earlier it is. The first three come soon and are not counted in that.
         """
         if self.num_samples == 0 or step == 0:
             return True
@@ -55,7 +56,7 @@ class SampleState:
         return self.num_samples < _FREE or self._is_granted(elapsed_seconds, fraction, part_seconds)
 
     def _is_granted(self, elapsed_seconds: float, fraction: float, part_seconds: float) -> bool:
-        spent = self.sampling_seconds * (1 + 1 / self.num_samples)  # with another one
+        spent = self.sampling_seconds / self.num_samples * (self.num_samples + 1 - _FREE)  # with another one
         planned = part_seconds + (elapsed_seconds - part_seconds) / fraction if fraction else elapsed_seconds
         done = min(1.0, elapsed_seconds / planned) if planned else 0.0
         return spent <= _SHARE * planned * math.pow(done, _FRONT_LOADED)
@@ -69,17 +70,21 @@ class Sampler:
         self.prompt = config.sample_prompt or find_opening(split)
         self._words = RealWords(split.vocabulary, split.train)
 
-    def write(self, language_model: LanguageModel, on_tick: Callable[[], None]) -> Sampled:
-        """Write a sample of the model, to be completed by step, time and loss; `on_tick` is called amid it."""
+    def write(self, language_model: LanguageModel, on_tick: Callable[[], None], is_last: bool = False) -> Sampled:
+        """Write a sample of the model, to be completed by step, time and loss; `on_tick` is called amid it.
+
+        The words of the last sample of a run are counted in a longer text, so that they tell of its last model alone.
+        """
         config, text = self._config, ""
-        how = SampleConfig(num_chars=config.sample_chars, temperature=config.sample_temperature, seed=config.seed)
+        num_chars = max(config.sample_chars, _COUNTED_CHARS) if is_last and self._words else config.sample_chars
+        how = SampleConfig(num_chars=num_chars, temperature=config.sample_temperature, seed=config.seed)
         for chunk in language_model.stream(self.prompt, how):
             text += chunk.text
             on_tick()
         num_words, num_real_words = self._words.count(self.prompt, text)
         return Sampled(
             step=0,
-            text=self.prompt + text,
+            text=self.prompt + text[: config.sample_chars],
             temperature=how.temperature,
             seed=how.seed,
             prompt_chars=len(self.prompt),

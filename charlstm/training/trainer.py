@@ -34,6 +34,7 @@ from charlstm.training.state import ScheduleState, StateFacts
 
 _SMOOTHING = 0.99  # per step: the smoothed loss follows the last hundred steps or so
 _STEPS_TO_KEEP = 200  # between two rollback copies of the state: each takes about as long as half a step
+_UNTRAINED, _UNTRAINED_CHARS = 0.1, 1 << 13  # nats below guessing, and how much is enough to tell that it guesses
 _VALIDATED_AT_MOST = 1 << 17  # characters, during the run; the final figures use more
 
 
@@ -238,20 +239,20 @@ class Trainer:
         _, evaluates, samples = self._is_due(is_last)
         began, rested = self.clock(), self._rested_seconds
         if samples and self.step == 0:  # something to look at while the untrained model is validated
-            yield from self._report_sample()
+            yield from self._report_sample(is_last)
         if evaluates and self._is_reporter and num_pending == 2:
             self._num_pending = 2
             yield self.evaluate()
         if samples and self.step:
-            yield from self._report_sample()
+            yield from self._report_sample(is_last)
         self._num_pending = 0
         self._interval_began += self.clock() - began - (self._rested_seconds - rested)
 
-    def _report_sample(self) -> Iterator[Sampled]:
+    def _report_sample(self, is_last: bool) -> Iterator[Sampled]:
         self._num_pending = 1
         began, rested = self.clock(), self._rested_seconds
         if self._is_reporter:
-            yield self.sample()
+            yield self.sample(is_last)
         if not self.config.sample_every:
             spent = self.clock() - began - (self._rested_seconds - rested) if self._is_reporter else 0.0
             self.samples.add(self.elapsed_seconds, spent)
@@ -323,17 +324,19 @@ class Trainer:
 
     def evaluate(self) -> Evaluated:
         """Validate the current weights or their average; changes no training state but the best figure."""
-        loss, method = evaluate_batched(self.language_model.model, self._validation, self.dtype, self.on_tick)
-        if self._is_part:
-            method = f"{method}, first {len(self._validation):,} characters"
+        is_untrained = self.step == 0 and self._quick_loss() > self._guess - _UNTRAINED
+        part = self._validation[:_UNTRAINED_CHARS] if is_untrained else self._validation
+        loss, method = evaluate_batched(self.language_model.model, part, self.dtype, self.on_tick)
+        if self._is_part or len(part) < len(self._validation):
+            method = f"{method}, first {len(part):,} characters"
         is_best = loss.nats < self.best_val_loss
         self.best_val_loss = min(self.best_val_loss, loss.nats)  # in this order NaN does not replace it
         figures = {"val_loss": loss.nats, "quick_loss": self._quick_loss(), "elapsed_seconds": self.elapsed_seconds}
         return Evaluated(step=self.step, method=method, is_best=is_best, **figures)
 
-    def sample(self) -> Sampled:
+    def sample(self, is_last: bool = False) -> Sampled:
         """Sample a text, always with the same prompt and seed, and estimate the validation loss quickly."""
-        sampled = self._sampler.write(self.language_model, self.on_tick)
+        sampled = self._sampler.write(self.language_model, self.on_tick, is_last)
         figures = {"quick_loss": self._quick_loss(), "elapsed_seconds": self.elapsed_seconds}
         return sampled.model_copy(update={"step": self.step, **figures})
 

@@ -16,6 +16,7 @@ from charlstm.config import TrainConfig
 from charlstm.errors import RunError
 from charlstm.model_files import MODEL_FILE
 from charlstm.places import BUNDLED
+from charlstm.runs.access import can_read
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary
 from charlstm.runs.run_dir import ACTIVE, RunDir
@@ -121,26 +122,35 @@ class CachedRun:
         value = {"clock": self._clock, "lines": run_view.delta(kept.get(tag_of_page), lines)}
         return VersionedPart(tag, value, tag_part(value).num_bytes)
 
-    def samples(self, epoch_of_page: Any, count_of_page: Any) -> VersionedPart:
-        """Return the timeline of samples as a difference from the rows that the page has."""
+    def samples(self, epoch_of_page: Any, count_of_page: Any, hides_prompt: bool = False) -> VersionedPart:
+        """Return the timeline of samples as a difference from the rows that the page has.
+
+        `hides_prompt` leaves out what the samples continue, which comes from a text that not everybody may read.
+        """
         epoch, count = f"{self.summary.name}/{self._num_rewinds}", len(self._samples)
         has = count_of_page if epoch_of_page == epoch and isinstance(count_of_page, int) else 0
         keep = max(0, min(has, count) - 2)  # the losses of the last rows may have been recorded after them
-        add = self._samples[keep : keep + _SAMPLES_SENT]
+        rows = self._samples[keep : keep + _SAMPLES_SENT]
+        add = [[*row[:-1], 0] for row in rows] if hides_prompt else rows
         is_whole = keep + len(add) == count
-        text = self._latest_text if is_whole and len(self._latest_text.encode()) < _SHORT_TEXT_BYTES else None
+        latest = self._latest_text[int(rows[-1][-1] or 0) :] if hides_prompt and rows else self._latest_text
+        text = latest if is_whole and len(latest.encode()) < _SHORT_TEXT_BYTES else None
         value = {"epoch": epoch, "keep": keep, "add": add, "count": count, "latest": text}
         tag = f"{epoch}/{keep + len(add)}/{tag_part([add[-2:], text]).tag}"
         return VersionedPart(tag, value, tag_part(value).num_bytes)
 
-    def texts(self, index: int) -> list[str]:
-        """Return the texts of samples from `index` on, as many as fit into one answer."""
+    def texts(self, index: int, hides_prompt: bool = False) -> list[str]:
+        """Return the texts of samples from `index` on, as many as fit into one answer; for `hides_prompt` see above."""
         texts: list[str] = []
         num_bytes = 0
         while num_bytes < _TEXTS_BYTES and (sample := self.history.sample(index + len(texts))) is not None:
-            texts.append(sample.text)
+            texts.append(sample.text[sample.prompt_chars :] if hides_prompt else sample.text)
             num_bytes += len(sample.text.encode())
         return texts
+
+    def hides_prompt(self, visitor: str, is_owner: bool) -> bool:
+        """Return whether the visitor may not read the text that the run learns, nor what its samples continue."""
+        return not can_read(self.summary, self.summary.folder.corpus_file.exists(), visitor, is_owner)
 
 
 @lru_cache(maxsize=_MAX_HISTORIES)
@@ -207,6 +217,10 @@ class RunCache:
         names = [active.name] if active else [run.name for run in self.runs()]
         own = [name for name in names if name not in BUNDLED]
         return next(iter((*own, *(name for name in BUNDLED if name in names))), None)
+
+    def labels(self) -> dict[str, str]:
+        """Return the names that people read, by run: a renamed run's model is listed under its new one."""
+        return {run.name: run.label for run in self.runs()}
 
     def live_models(self) -> dict[str, Path]:
         """Return the files of models in training, as last saved, by the names that visitors know them by."""

@@ -25,6 +25,7 @@ _BUDGET_BYTES = 16_000  # per answer; a page that is far behind asks again at on
 _FRAME_BYTES = 16  # quotes, brackets and the like around a section
 _MOST_COMPARED = 6
 _PIECE_BYTES = 1 << 19  # per piece of a model download: arrives on a slow line before the page gives up
+_NAME_CHARS = 100  # of a name from an address, which may be anything
 _DELETED_SENT = 30  # deleted runs per answer
 
 
@@ -43,8 +44,8 @@ class RunEndpoints:
         def act(request: Any, profile: gr.OAuthProfile | None) -> Any:
             return self._act(_as_mapping(request), is_space_owner(profile.username if profile else None))
 
-        def samples(request: Any) -> Any:
-            return self._samples(_as_mapping(request))
+        def samples(request: Any, profile: gr.OAuthProfile | None) -> Any:
+            return self._samples(_as_mapping(request), is_space_owner(profile.username if profile else None))
 
         def zoom(request: Any) -> Any:
             return self._zoom(_as_mapping(request))
@@ -58,11 +59,14 @@ class RunEndpoints:
         return [tick, act, samples, zoom, download, settings]
 
     def _tick(self, request: Mapping[str, Any], is_owner: bool) -> Any:
-        """Return the sections that the page lacks, as many as fit into one answer; `None` if nothing is new."""
+        """Return the sections that the page lacks, as many as fit into one answer; `None` if nothing is new.
+
+        `gone` names the run that the page asked for, if there is no such run: another one is shown in its place.
+        """
         tags = _as_mapping(request.get("tags"))
         with self.cache.lock:
             shown = self._shown_run(request.get("run"))
-            sections = self._sections(shown, request, tags)
+            sections = self._sections(shown, request, tags, is_owner)
         # The page hides the controls; `_act` refuses them as well.
         may = shown is not None and can_control(shown, str(request.get("visitor")), is_owner)
         sections["may"] = tag_part(may)
@@ -81,7 +85,9 @@ class RunEndpoints:
         run = shown.name if shown else None
         if not sent and request.get("shown") == run:
             return None
-        return {"run": run, "sections": sent, "more": is_more or _is_cut(sent)}
+        requested = request.get("run")
+        gone = requested[:_NAME_CHARS] if isinstance(requested, str) and requested != run else None
+        return {"run": run, "sections": sent, "more": is_more or _is_cut(sent), "gone": gone}
 
     def _shown_run(self, name: Any) -> RunSummary | None:
         runs = {run.name: run for run in self.cache.runs()}
@@ -89,7 +95,7 @@ class RunEndpoints:
         return runs[requested] if requested else None
 
     def _sections(
-        self, shown: RunSummary | None, request: Mapping[str, Any], tags: Mapping[str, Any]
+        self, shown: RunSummary | None, request: Mapping[str, Any], tags: Mapping[str, Any], is_owner: bool
     ) -> dict[str, VersionedPart]:
         active = self.cache.active()
         status_line = run_view.header_status(active, self.cache.cached_run(active).history if active else None)
@@ -101,9 +107,9 @@ class RunEndpoints:
             sections |= cached_run.sections
             sections[f"curves/{shown.name}"] = cached_run.curves(False, str(tags.get(f"curves/{shown.name}")))
             has = request.get("samples")
-            sections["samples"] = (
-                cached_run.samples(*has) if isinstance(has, list) and len(has) == 2 else cached_run.samples("", 0)
-            )
+            epoch, count = has if isinstance(has, list) and len(has) == 2 else ("", 0)
+            hides_prompt = cached_run.hides_prompt(str(request.get("visitor")), is_owner)
+            sections["samples"] = cached_run.samples(epoch, count, hides_prompt)
         sections["runs"] = tag_part([run.name for run in self.cache.runs()])
         for run in self.cache.runs():
             sections[f"row/{run.name}"] = tag_part(run_view.table_row(run, run.name in BUNDLED))
@@ -185,14 +191,15 @@ class RunEndpoints:
         require_control(deleted, visitor, is_owner)
         return self.cache.manager.restore(trash_id).name
 
-    def _samples(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _samples(self, request: Mapping[str, Any], is_owner: bool) -> dict[str, Any]:
         number = request.get("number")
         with self.cache.lock:
             try:
                 cached_run = self.cache.cached_run(self.cache.summary(request.get("run")))
             except RunError as error:
                 return {"problem": error_text(error)}
-            return {"texts": cached_run.texts(number) if isinstance(number, int) and number >= 0 else []}
+            hides_prompt = cached_run.hides_prompt(str(request.get("visitor")), is_owner)
+            return {"texts": cached_run.texts(number, hides_prompt) if isinstance(number, int) and number >= 0 else []}
 
     def _zoom(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the curves between two steps, in as many points as the whole curves have."""

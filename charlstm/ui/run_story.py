@@ -9,6 +9,7 @@ from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunSummary
 
 _RISEN = 0.02  # nats per character above the best: learned by heart
+_TOO_SOON = 2  # seconds: not worth a number
 _ENDED = ("measuring", "completed", "stopped")
 _STAGES = {  # of a worker, in the order it goes through them
     "compiling": "compiling the kernel for this processor",
@@ -60,7 +61,7 @@ def _queue_text(run: RunSummary, waiting: Waiting | None) -> str:
         return f"place {run.queue_position} in the queue"
     if waiting is None:
         return "starts in a moment"
-    about = f", in about {_rounded(waiting.seconds)}" if waiting.seconds is not None else ""
+    about = f", in about {_rounded(waiting.seconds)}" if waiting.seconds and waiting.seconds > _TOO_SOON else ""
     return f"starts when {waiting.label} is done{about}"
 
 
@@ -129,13 +130,15 @@ def summary(run: RunSummary, history: RunHistory) -> str:
     if history.references and loss < history.references.fivegram:
         parts.append("better than a 5-gram")
     if words := history.words():
-        parts.append(f"{_tenths(words.share)} words are real")
+        parts.append(f"{_tenths(words.share)} real")
     return "; ".join(parts) + "."
 
 
 def _tenths(share: float) -> str:
     tenths = math.floor(10 * share + 0.5)
-    return "fewer than 1 of 10" if tenths == 0 else "nearly all" if tenths == 10 else f"{tenths} of 10"
+    if tenths == 1:
+        return "1 of 10 words is"
+    return "few words are" if tenths == 0 else "nearly all words are" if tenths == 10 else f"{tenths} of 10 words are"
 
 
 def warning(history: RunHistory) -> str:

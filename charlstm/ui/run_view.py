@@ -129,7 +129,7 @@ def _figures(run: RunSummary, history: RunHistory) -> list[list[str]]:
         )
     rows.append(["speed", f"{speed:,.0f}" if speed is not None else "–", "characters per second", ""])
     rows.append(_time_figure(run, history, is_over))
-    rows.append(["read the text", _times(progress.num_passes) if progress else "–", "", "pass"])
+    rows.append(["read the text", _times(progress.num_passes) if progress and progress.step else "–", "", "pass"])
     return rows
 
 
@@ -158,6 +158,8 @@ def _time_figure(run: RunSummary, history: RunHistory, is_over: bool) -> list[st
 
 def _times(number: float) -> str:
     """Format how often the text was read."""
+    if number < 0.995:
+        return f"{100 * number:.0f} % of it"
     shown = f"{number:,.0f}" if number >= 100 else f"{number:.1f}"
     return "once" if shown == "1.0" else f"{shown} times"
 

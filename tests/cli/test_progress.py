@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from charlstm.cli import progress
-from charlstm.cli.progress import StepBar
+from charlstm.cli.progress import StepBar, TrainingBar
+from charlstm.events import Sampled
 
 
 def _shown(monkeypatch: pytest.MonkeyPatch, seconds: list[float]) -> None:
@@ -14,6 +15,17 @@ def _shown(monkeypatch: pytest.MonkeyPatch, seconds: list[float]) -> None:
     with StepBar() as bar:
         for number, _ in enumerate(seconds):
             bar.show(f"sending a file ({number} s)", number * 1_000_000, 9_000_000)
+
+
+def test_of_what_a_sample_continues_the_last_line_is_shown_and_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    sample = Sampled(step=1024, text="First.\n\nROMEO:\nBut soft", temperature=1, seed=1)
+    with TrainingBar() as bar:
+        bar.show(sample.model_copy(update={"prompt_chars": 15, "quick_loss": 1.934}))
+        bar.show(sample)  # as older versions recorded it
+    lines = capsys.readouterr().out.splitlines()
+    head = "---- step 1,024, quick estimate of validation 1.93 ----"
+    assert lines[:4] == [head, "> ROMEO:", "But soft", "----"]
+    assert lines[4:] == ["---- step 1,024 ----", "First.", "", "ROMEO:", "But soft", "----"]
 
 
 def test_what_ends_soon_is_not_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,19 @@ import numpy as np
 import pytest
 
 from charlstm.config import Settings
-from charlstm.events import Evaluated, Extended, Paused, Progress, Record, Resumed, RolledBack, Sampled, Saved, Started
+from charlstm.events import (
+    Baselines,
+    Evaluated,
+    Extended,
+    Paused,
+    Progress,
+    Record,
+    Resumed,
+    RolledBack,
+    Sampled,
+    Saved,
+    Started,
+)
 from charlstm.runs.history import RunHistory
 from charlstm.runs.points import downsample
 from charlstm.runs.run_dir import RunDir
@@ -169,7 +181,7 @@ def test_samples_are_read_when_asked_for_with_the_losses_of_their_moment(folder:
     assert last is not None
     assert (first.text, first.step, first.val_loss, first.train_loss) == ("é\n<b>", 0, 4.5, 4.0)
     assert (last.text, last.step, last.val_loss, last.train_loss) == ("later", 40, 4.5, 2.0)
-    assert (last.passes, last.minutes) == (1.0, pytest.approx(0.4))
+    assert (last.passes, last.seconds, last.prompt_chars) == (1.0, pytest.approx(24), 0)
     assert history.sample(2) is None
     assert history.sample(-3) is None
 
@@ -213,3 +225,70 @@ def test_marks_are_few_and_the_rare_ones_are_not_crowded_out(folder: RunDir) -> 
     assert len(marks) <= 100
     assert [mark.kind for mark in marks].count("paused") == 1
     assert marks[-1].step == 999
+
+
+def quick(step: int, loss: float, **values: Any) -> Sampled:
+    return Sampled(step=step, text="x", temperature=1, seed=1, quick_loss=loss, elapsed_seconds=step * 0.6, **values)
+
+
+def full(step: int, loss: float, quick_loss: float) -> Evaluated:
+    return validation(step, loss).model_copy(update={"quick_loss": quick_loss})
+
+
+def test_quick_estimates_are_shifted_by_what_they_were_off_at_the_full_validation_before(folder: RunDir) -> None:
+    """By hand: off by 0.1 at step 0, by 0.25 at step 40; a full validation takes the place of its own estimate."""
+    append(folder, STARTED, quick(0, 4.1), full(0, 4.2, 4.1), point(0, 4.1), quick(8, 4.0), quick(16, 3.5))
+    history = RunHistory(folder)
+    history.poll()
+    assert history.val_loss == pytest.approx(3.6)
+    append(folder, full(40, 3.0, 2.75), quick(40, 2.75), quick(60, 2.0), point(60, 2.5))
+    history.poll()
+    curve = history.series()["validation"]
+    assert curve.steps == [0, 8, 16, 40, 60]
+    assert curve.values == pytest.approx([4.2, 4.1, 3.6, 3.0, 2.25])
+    assert curve.minutes == pytest.approx([0, 0.08, 0.16, 0.4, 0.6])
+    assert history.latest_validation == (60, pytest.approx(2.25), True)
+    assert history.best is not None
+    assert history.best.step == 40
+    assert history.val_loss == 3.0  # the best full one, whatever an estimate says
+    append(folder, Resumed(step=50, started_at=""), quick(55, 2.0))
+    history.poll()
+    assert history.series()["validation"].values == pytest.approx([4.2, 4.1, 3.6, 3.0, 2.25])
+    append(folder, RolledBack(step=20, diverged_step=60, rate_factor=0.5), quick(24, 2.0))
+    history.poll()
+    assert history.series()["validation"].values == pytest.approx([4.2, 4.1, 3.6, 2.1])
+
+
+def test_phases_stand_where_a_measurement_first_crossed_a_line(folder: RunDir) -> None:
+    """By hand: ln 65 is 4.17; of two lines that one measurement crosses the second alone is told."""
+    lines = {"uniform": math.log(65), "frequencies": 3.3, "fivegram": 1.9}
+    told = Baselines(step=0, **lines, method="", num_train_chars=1, num_val_chars=1, seconds=1)
+    append(folder, STARTED, full(0, 4.1, 4.1), quick(8, 4.15), quick(16, 4.0), quick(32, 3.2), quick(64, 2.0))
+    append(folder, quick(128, 1.85), quick(256, 1.95), quick(512, 1.5), full(600, 1.4, 1.4), told)
+    history = RunHistory(folder)
+    history.poll()
+    assert [(mark.step, mark.text) for mark in history.marks() if mark.kind == "phase"] == [
+        (16, "no longer guesses blindly"),
+        (32, "knows how often each letter comes"),
+        (128, "better than a 5-gram"),
+    ]
+    append(folder, Resumed(step=20, started_at=""), quick(30, 1.0))
+    history.poll()
+    assert [(mark.step, mark.text) for mark in history.phases()] == [
+        (16, "no longer guesses blindly"),
+        (30, "better than a 5-gram"),
+    ]
+
+
+def test_real_words_are_counted_over_the_last_samples_together_and_not_if_they_are_few(folder: RunDir) -> None:
+    """By hand, 100 words a sample: the first two are too few, the third counts 60 of 300, the fourth 150 of 300."""
+    append(folder, STARTED, *(quick(8 * i, 3.0, num_words=100, num_real_words=10 * i) for i in (0, 2, 4)))
+    append(folder, quick(80, 2.0, num_words=100, num_real_words=90), quick(99, 2.0, num_words=400, num_real_words=360))
+    history = RunHistory(folder)
+    history.poll()
+    found = [sample.words for index in range(5) if (sample := history.sample(index))]
+    assert found == [None, None, (0.2, 300), (0.5, 300), (0.9, 400)]
+    assert [(mark.step, mark.text) for mark in history.phases()] == [
+        (80, "every second word is real"),
+        (99, "9 of 10 words are real"),
+    ]

@@ -144,27 +144,28 @@ def test_a_second_pass_starts_from_zero_and_its_last_window_is_the_short_one() -
 # What the losses mean ------------------------------------------------------------------------------------------------
 
 
-def test_the_curve_starts_near_ln_v_and_the_smoothed_one_exactly_there() -> None:
+def test_the_curve_starts_near_ln_v_and_the_smoothed_one_with_it() -> None:
     trainer = trainer_of(config(max_steps=1), ModelConfig(hidden_size=64))
     first = next(trainer.run())
     assert isinstance(first, Progress)
     assert first.step == 0
     assert first.train_loss == pytest.approx(math.log(len(set(RHYME))), abs=0.1)
-    assert first.smooth_loss == math.log(len(set(RHYME)))
+    assert first.smooth_loss == first.train_loss
     assert (first.fraction, first.num_passes, first.elapsed_seconds) == (0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("log_every", [1, 3])
-def test_the_smoothed_loss_forgets_a_hundredth_every_step(log_every: int) -> None:
+def test_the_smoothed_loss_is_a_mean_that_forgets_a_hundredth_every_step(log_every: int) -> None:
+    """Of measured losses alone: the weights of those so far are made to sum to 1."""
     points = of(Progress, list(trainer_of(config(max_steps=10, log_every=log_every)).run()))
-    smooth, before = math.log(len(set(RHYME))), 0
+    losses: list[float] = []
     for point in points[1:]:
         assert isinstance(point, Progress)
-        for _ in range(point.step - before):
-            smooth = 0.99 * smooth + 0.01 * point.train_loss
-        before = point.step
-        assert point.smooth_loss == pytest.approx(smooth, rel=1e-12)
-    assert before == 10
+        losses += [point.train_loss] * (point.step - len(losses))
+        shares = [0.99 ** (len(losses) - 1 - index) for index in range(len(losses))]
+        mean = sum(share * loss for share, loss in zip(shares, losses, strict=True)) / sum(shares)
+        assert point.smooth_loss == pytest.approx(mean, rel=1e-12)
+    assert len(losses) == 10
 
 
 @pytest.mark.parametrize(("batch_size", "seq_len"), [(1, 10), (3, 7), (4, 600), (5, 1)])

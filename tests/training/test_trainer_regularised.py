@@ -15,6 +15,7 @@ from training_runs import (
     config,
     loss_of_streams,
     of,
+    split_of,
     timeless,
     trainer_of,
     weights,
@@ -27,6 +28,7 @@ from charlstm.kernel import lstm as kernel
 from charlstm.model import State
 from charlstm.training import Trainer, train
 from charlstm.training.optim import reset_streams
+from charlstm.training.samples import find_opening
 
 # All that adds noise or rounds at once; 16 units are for the compiled recurrence, in bfloat16 where there is one.
 EVERYTHING = ModelConfig(hidden_size=16, num_layers=2, dropout=0.3, weight_dropout=0.2)
@@ -80,7 +82,9 @@ def test_what_is_validated_sampled_and_given_away_is_the_average() -> None:
     assert validated == pytest.approx(loss_of_streams(trainer.language_model, validation, 1), abs=1e-5)
     assert abs(validated - loss_of_streams(raw, validation, 1)) > 0.01, "the average makes no difference here"
     how = SampleConfig(num_chars=40, temperature=0.7, seed=3)
-    assert of(Sampled, events)[-1].text == trainer.language_model.generate("", how) != raw.generate("", how)
+    prompt = find_opening(split_of(settings))
+    written = of(Sampled, events)[-1].text.removeprefix(prompt)
+    assert written == trainer.language_model.generate(prompt, how) != raw.generate(prompt, how)
     given = train(RHYME, settings, SMALL)
     for name, tensor in given.model.named_parameters():
         assert torch.equal(tensor, weights(trainer)[name]), name
@@ -229,6 +233,19 @@ def test_a_long_validation_text_is_cut_during_the_run_and_that_is_said(monkeypat
     event = trainer.evaluate()
     assert event.method == "stateful, first 40 characters"
     assert event.val_loss == pytest.approx(loss_of_streams(trainer.language_model, RHYME[-58:-18], 1), abs=1e-5)
+
+
+def test_an_untrained_model_is_validated_on_a_small_part_but_not_one_that_knows_better(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("charlstm.training.trainer._UNTRAINED_CHARS", 30)
+    trainer = trainer_of(config(max_steps=60, learning_rate=0.05))
+    first, last = of(Evaluated, list(trainer.run()))
+    assert isinstance(first, Evaluated)
+    assert isinstance(last, Evaluated)
+    assert (first.method, last.method) == ("stateful, first 30 characters", "stateful")
+    trainer.step, trainer._quick = 0, None  # as if it had been begun from these weights
+    assert trainer.evaluate().method == "stateful"
 
 
 @pytest.mark.skipif(not has_bfloat16, reason="this processor has no AVX512-BF16")

@@ -106,7 +106,7 @@ class Page:
         return sizes
 
     def call(self, name: str, **asked: Any) -> Any:
-        return self._functions[name](asked) if name != "act" else self._functions[name](asked, None)
+        return self._functions[name](asked, *((None,) if name in ("act", "samples") else ()))
 
 
 @pytest.fixture
@@ -230,6 +230,24 @@ def test_samples_that_no_longer_count_are_taken_back_from_the_page(cache: RunCac
     assert [row[0] for row in page.rows] == [0, 100, 200, 300, 350]
     assert page.call("samples", run="one", number=4)["texts"] == ["350 " + "ä" * 400]
     assert page.call("samples", run="one", number=-1)["texts"] == []
+
+
+def test_what_samples_continue_is_shown_to_those_alone_who_may_read_the_text(
+    cache: RunCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHARLSTM_PUBLIC", "1")
+    folder = _make(cache, "one", owner="mine")
+    folder.corpus_file.write_text("a secret", encoding="utf-8")
+    _append(folder, _sampled(0).replace('"prompt_chars":0', '"prompt_chars":12'), _sampled(8))
+    for visitor, text, length in (("mine", "0 " + "ä" * 400, 12), ("theirs", "ä" * 390, 0), ("", "ä" * 390, 0)):
+        page = Page(cache, visitor=visitor)
+        page.catch_up()
+        assert [row[5] for row in page.rows] == [length, 0]
+        assert page.call("samples", run="one", number=0, visitor=visitor)["texts"] == [text, "8 " + "ä" * 400]
+    _append(folder, _sampled(16).replace('"prompt_chars":0', '"prompt_chars":13'))
+    page = Page(cache, visitor="theirs")
+    page.catch_up()
+    assert page.sections["samples"]["latest"] == "ä" * 390
 
 
 def test_five_pages_read_a_run_once(cache: RunCache, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -256,7 +256,7 @@ def test_a_second_run_waits_its_turn_while_the_app_is_killed_and_then_the_first_
     expect(_state(page)).to_contain_text("training", timeout=_WATCHED)
     _advanced(page, Max_steps="50")
     second = _start(page)
-    expect(page.locator("#run-state")).to_contain_text("next in the queue")
+    expect(page.locator("#run-state")).to_contain_text(f"starts when {first} is done")
     _look_and_guess_as_a_stranger(browser, app, first)
 
     page.get_by_role("button", name=first, exact=True).click()

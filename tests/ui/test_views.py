@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from charlstm.config import Settings
-from charlstm.events import Baselines, Evaluated, Extended, Finished, Progress, Record
+from charlstm.events import Baselines, Evaluated, Extended, Finished, Progress, Record, Sampled, Saved
 from charlstm.formatting import escape_html, format_duration
 from charlstm.runs.control import Control, WorkerStatus
 from charlstm.runs.history import RunHistory
@@ -35,6 +35,10 @@ def _progress(step: int, **values: Any) -> Progress:
 
 def _evaluated(step: int, val_loss: float) -> Evaluated:
     return Evaluated(step=step, val_loss=val_loss, method="stateful", is_best=True, elapsed_seconds=1.0)
+
+
+def _sampled(step: int, **values: Any) -> Sampled:
+    return Sampled(step=step, text="It was", temperature=1.0, seed=1, **values)
 
 
 @pytest.fixture
@@ -132,13 +136,11 @@ def test_nothing_saved_means_nothing_to_go_on_from_but_an_interrupted_run_can_be
         assert "begins it anew" in state["story"]
 
 
-def test_who_stopped_a_run_sees_so_while_its_model_is_still_measured_and_may_do_nothing_to_that(
-    folder: RunDir,
-) -> None:
+def test_who_stopped_a_run_may_write_with_its_best_model_while_that_is_still_measured(folder: RunDir) -> None:
     for fraction, word in ((0.4, "stopped"), (1.0, "completed")):
         state = _state(_summary(folder, "measuring"), _history(folder, _progress(100, fraction=fraction)))
-        assert (state["word"], state["story"]) == (word, "step 100 · saved; its model is being measured")
-        assert set(state["can"]) == {"rename", "duplicate"}
+        assert (state["word"], state["story"]) == (word, "took 30 s · step 100 · its model is being measured")
+        assert set(state["can"]) == {"rename", "write", "adapt", "download", "duplicate"}
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,7 @@ def test_who_stopped_a_run_sees_so_while_its_model_is_still_measured_and_may_do_
         (Control(number=5), WorkerStatus(number=5, done=4, is_paused=True), "continuing"),
         (Control(number=5, save=5), WorkerStatus(number=5, done=4), "saving"),
         (Control(number=5, rate_factor=0.5), WorkerStatus(number=5, done=4), "changing the learning rate"),
-        (Control(number=5, stop=True), WorkerStatus(number=5, done=4), "stops as soon as this step is done"),
+        (Control(number=5, stop=True), WorkerStatus(number=5, done=4), "stopping"),
     ],
 )
 def test_what_was_asked_for_is_said_until_it_is_in_effect(
@@ -166,10 +168,10 @@ def test_what_was_asked_for_is_said_until_it_is_in_effect(
 def test_the_four_numbers_have_units(folder: RunDir) -> None:
     state = _state(_summary(folder, "running"), _history(folder, _progress(100), _evaluated(100, 2 * math.log(2))))
     assert state["figures"] == [
-        ["best validation", "1.386", "nats per character (2.00 bits)"],
-        ["speed", "1,000", "characters per second"],
-        ["time left", "1 min 30 s", "30 s gone"],
-        ["passes", "0.50", "over the training text"],
+        ["validation", "1.39", "nats per character (2.00 bits)", "validation"],
+        ["speed", "1,000", "characters per second", ""],
+        ["time left", "1 min 30 s", "30 s so far", ""],
+        ["read the text", "50 % of it", "", "pass"],
     ]
 
 
@@ -177,21 +179,136 @@ def test_a_completed_run_shows_the_figure_measured_at_its_end(folder: RunDir) ->
     finished = Finished(step=100, reason="completed", elapsed_seconds=60.0, val_stateful=1.5, val_windows=1.53)
     history = _history(folder, _evaluated(50, 1.6), _progress(100, fraction=0.9), finished)
     state = _state(_summary(folder, "completed"), history)
-    assert state["figures"][0][1] == "1.500"
+    assert state["figures"][0][1] == "1.50"
+    assert state["figures"][2] == ["took", "1 min", "of training", ""]
     assert state["fraction"] == 1.0
+
+
+def test_before_the_first_validation_the_loss_is_that_of_training_and_then_the_quick_estimate(folder: RunDir) -> None:
+    """Untrained 4.18, then a step without a figure, then an estimate that was 0.1 too low at step 0."""
+    run = _summary(folder, "running")
+    untrained = _evaluated(0, 4.2).model_copy(update={"quick_loss": 4.1})
+    begun = _history(folder, untrained, _progress(50, smooth_loss=2.01))
+    assert _state(run, begun)["figures"][0] == [
+        "training loss",
+        "2.01",
+        "nats per character, not validated yet",
+        "nats",
+    ]
+    assert "training loss 2.01 nats" in run_view.header_status(run, begun)["text"]
+    estimated = _history(folder, untrained, _progress(50), _sampled(64, quick_loss=2.3))
+    assert _state(run, estimated)["figures"][0] == [
+        *("validation", "2.40", "nats per character, quick estimate", "validation")
+    ]
+    assert "quick estimate 2.40 nats" in run_view.header_status(run, estimated)["text"]
+    assert estimated.val_loss == pytest.approx(2.4)
+
+
+def test_the_speed_of_a_run_that_is_over_is_the_usual_one(folder: RunDir) -> None:
+    speeds = (0.0, 900.0, 1000.0, 1100.0, 3.0)
+    history = _history(folder, *(_progress(step, chars_per_second=speed) for step, speed in enumerate(speeds)))
+    assert dict(row[:2] for row in _state(_summary(folder, "completed"), history)["figures"])["speed"] == "1,000"
+    assert dict(row[:2] for row in _state(_summary(folder, "running"), history)["figures"])["speed"] == "3"
+
+
+FACTS: dict[str, Any] = {"method": "", "num_train_chars": 1, "num_val_chars": 1, "seconds": 0.1}
+REFERENCES = Baselines(step=0, uniform=math.log(65), frequencies=3.35, fivegram=1.58, **FACTS)
+
+
+def test_the_end_is_told_in_one_sentence_of_what_was_measured(folder: RunDir) -> None:
+    records = (REFERENCES, _evaluated(0, 4.2), _evaluated(100, 1.44), _progress(100, elapsed_seconds=60.0))
+    run = _summary(folder, "completed")
+    first = "In 1 min: from 65 equally likely letters to about 4 (perplexity 4.2); better than a 5-gram"
+    assert _state(run, _history(folder, *records))["summary"] == f"{first}."
+    counted = _history(folder, *records, _sampled(100, num_words=320, num_real_words=285))
+    state = _state(run, counted)
+    assert state["summary"] == f"{first}; 9 of 10 words are real."
+    assert (state["words"], state["vocabulary"]) == ({"share": 0.891, "count": 320}, 65)
+    assert state["best"] == {"step": 100, "loss": 1.44}
+    assert _state(_summary(folder, "running"), counted)["summary"] == ""
+
+
+def test_weights_that_learned_nothing_or_too_much_are_told_of(folder: RunDir) -> None:
+    run = _summary(folder, "completed")
+    nothing = _state(run, _history(folder, _evaluated(0, 2.229), _evaluated(40, 2.6), _progress(40)))
+    assert "the untrained model is the one that is kept" in nothing["warning"]
+    assert nothing["summary"] == ""
+    risen = _history(folder, _evaluated(0, 4.2), _evaluated(40, 1.9), _evaluated(80, 1.93), _progress(80))
+    assert "the model of step 40 is kept" in _state(run, risen)["warning"]
+    steady = _history(folder, _evaluated(0, 4.2), _evaluated(40, 1.9), _evaluated(80, 1.91), _progress(80))
+    assert _state(run, steady)["warning"] == ""
+
+
+def test_preparing_is_a_list_that_ticks(folder: RunDir) -> None:
+    def shown(status: Status, *records: Record, **answer: Any) -> list[str]:
+        requests = Requests(answer=WorkerStatus(**answer))
+        rows = _state(_summary(folder, status), _history(folder, *records), requests)["preparation"]
+        return [f"{row['state']}: {row['text']} {row['detail']}".strip() for row in rows]
+
+    stages = {"stages": ("compiling", "reading", "building")}
+    assert shown("starting")[0] == "now: starting the trainer"
+    compiling = shown("running", stage="compiling", **stages)
+    assert compiling[:3] == [
+        "done: starting the trainer",
+        "now: compiling the kernel for this processor",
+        "next: reading the text",
+    ]
+    writing = shown("running", _sampled(0), stage="writing", **stages)
+    assert [row.split(":")[0] for row in writing] == ["done"] * 5 + ["now"]
+    measured = shown("running", _sampled(0), _evaluated(0, 4.18), stage="writing", **stages)
+    assert measured[-1] == "done: the untrained model is measured 4.18 nats per character"
+    assert shown("running", _progress(50), stage="writing", **stages) == []
+    assert shown("running", stage="training", **stages) == []
+
+
+def test_the_planned_end_is_there_before_the_first_step_and_stays(folder: RunDir) -> None:
+    run, train = _summary(folder, "running"), Settings.preset("minute").train
+
+    def ends(*records: Record) -> dict[str, float | None]:
+        found = run_view.run_state(run, _history(folder, *records), Requests(), True, False, train)["plan_end"]
+        assert isinstance(found, dict)
+        return found
+
+    assert ends() == {"minutes": 1.0, "steps": None, "passes": None}
+    assert ends(_progress(1000, elapsed_seconds=15.0, num_passes=0.4)) == {"minutes": 1.0, "steps": 4000, "passes": 1.6}
+    extension = {"minutes": 0.0, "passes": 2.0, "steps": 0, "learning_rate": 0.1, "lr_schedule": "linear"}
+    extended = Extended(step=4000, elapsed_seconds=60.0, num_passes=1.6, command="", note="", **extension)
+    assert ends(extended) == {"minutes": None, "steps": None, "passes": 3.6}
+    assert _state(_summary(folder, "stopped"), _history(folder, _progress(9)))["plan_end"]["minutes"] is None
 
 
 @pytest.mark.parametrize(
     ("status", "values", "story"),
     [
         ("failed", {"problem": "the loss is no number; lower the rate."}, "The loss is no number; lower the rate."),
-        ("queued", {"queue_position": 1}, "next in the queue"),
+        ("queued", {"queue_position": 1}, "starts in a moment"),
         ("queued", {"queue_position": 3}, "place 3 in the queue"),
-        ("completed", {}, "step 100 · after 1 min"),
+        ("completed", {}, "took 30 s · step 100"),
     ],
 )
 def test_the_state_is_told_in_a_sentence(folder: RunDir, status: Status, values: dict[str, Any], story: str) -> None:
     assert _state(_summary(folder, status, **values), _history(folder, _progress(100)))["story"] == story
+
+
+def test_a_queued_run_names_the_one_it_waits_for_and_a_cut_off_one_where_it_goes_on(folder: RunDir) -> None:
+    queued = _summary(folder, "queued", queue_position=1)
+    for seconds, end in ((38.0, ", in about 40 s"), (None, "")):
+        waiting = run_view.Waiting("minute-3", seconds)
+        state = run_view.run_state(queued, _history(folder), Requests(), False, False, None, waiting)
+        assert state["story"] == f"starts when minute-3 is done{end}"
+    folder.state_file.parent.mkdir()
+    folder.state_file.touch()
+    saved = _history(folder, _progress(120), Saved(step=120, cause="timer"), _progress(154))
+    told = "was cut off at step 154; Resume goes on from step 120"
+    assert _state(_summary(folder, "interrupted"), saved)["story"] == told
+
+
+def test_a_row_tells_when_a_run_began_and_what_was_changed(folder: RunDir) -> None:
+    folder.save_settings(Settings.preset("minute", learning_rate=0.01, seed=2, sample_every=100))
+    folder.events_file.write_text("", encoding="utf-8")
+    row = run_view.table_row(RunManager(folder.path.parent).runs()[0], is_bundled=False)
+    assert row["changes"] == "learning rate 0.01 · seed 2"
+    assert row["started"] == round(folder.created_at())
 
 
 def test_a_row_has_a_tiny_curve_of_its_own_scale(folder: RunDir) -> None:
@@ -206,18 +323,15 @@ def test_the_line_on_top_says_idle_or_what_is_trained(folder: RunDir) -> None:
     line = run_view.header_status(
         _summary(folder, "running"), _history(folder, _progress(1_240), _evaluated(1_000, 1.6149))
     )
-    assert line["text"] == "training <b>my run</b> · step 1,240 · validation 1.61 · 1 min 30 s left"
+    assert line["text"] == "training <b>my run</b> · step 1,240 · validation 1.61 nats · 1 min 30 s left"
     assert (line["sign"], line["run"]) == ("●", "my-run")
 
 
-def test_reference_lines_carry_name_and_value(folder: RunDir) -> None:
-    facts = {"method": "", "num_train_chars": 1, "num_val_chars": 1, "seconds": 0.1}
-    found = _history(folder, Baselines(step=0, uniform=4.174, frequencies=3.31, fivegram=1.89, **facts))
-    assert run_view.baseline_lines(found) == [
-        {"name": "guessing 4.17", "value": 4.174},
-        {"name": "letter frequencies 3.31", "value": 3.31},
-        {"name": "5-gram 1.89", "value": 1.89},
-    ]
+def test_reference_lines_carry_a_name_a_value_and_words(folder: RunDir) -> None:
+    found = _history(folder, Baselines(step=0, uniform=4.174, frequencies=3.31, fivegram=1.89, **FACTS))
+    lines = [(line["name"], line["value"]) for line in run_view.baseline_lines(found)]
+    assert lines == [("guessing", 4.174), ("letter frequencies", 3.31), ("5-gram", 1.89)]
+    assert run_view.baseline_lines(found)[0]["phrase"] == "guessing among all 65 characters alike"
     assert run_view.baseline_lines(RunHistory(folder)) == []
 
 

@@ -1,0 +1,198 @@
+"""When a sample is due, what it continues, and that neither changes what is learned."""
+
+import math
+from typing import Any
+
+import pytest
+from training_runs import NEVER, RHYME, SMALL, assert_same_weights, config, of, run_until, timeless, trainer_of, weights
+
+from charlstm.config import ModelConfig, TrainConfig
+from charlstm.corpus import Corpus, Split
+from charlstm.evaluation import evaluate_quickly
+from charlstm.events import Evaluated, Sampled
+from charlstm.training.samples import SampleState, find_opening
+from charlstm.vocabulary import Vocabulary
+
+AUTOMATIC: dict[str, Any] = {"sample_every": 0}
+
+
+def due(seconds_per_step: float, seconds_per_sample: float, minutes: float) -> list[tuple[int, float]]:
+    """Steps and seconds of the samples of a run limited by time, the last one left out."""
+    state, found, step, now = SampleState(), [(0, 0.0)], 0, 0.0
+    state.add(0.0, seconds_per_sample)
+    while now < 60 * minutes:
+        step, now = step + 1, now + seconds_per_step
+        if state.is_due(step, now, now / (60 * minutes), 0.0):
+            found.append((step, now))
+            state.add(now, seconds_per_sample)
+            now += seconds_per_sample
+    return found
+
+
+def naive(seconds_per_step: float, seconds_per_sample: float, minutes: float) -> list[tuple[int, float]]:
+    """The rule as the settings' text and the page tell it, written anew."""
+    found, step, now, whole = [(0, 0.0)], 0, 0.0, 60 * minutes
+    while now < whole:
+        step += 1
+        now += seconds_per_step
+        last = found[-1][1]
+        is_early = step in (8, 16, 32, 64, 128, 256, 512, 1024)
+        is_old = now - last >= [1, 2, 3][min(len(found), 3) - 1] and now - last >= last / 10
+        cost = (len(found) - 2) * seconds_per_sample
+        if (is_early or is_old) and (len(found) < 3 or cost <= 0.015 * whole * (now / whole) ** 0.25):
+            found.append((step, now))
+            now += seconds_per_sample
+    return found
+
+
+@pytest.mark.parametrize(
+    ("seconds_per_step", "seconds_per_sample", "minutes", "least", "most"),
+    [
+        (0.005, 0.035, 1, 20, 26),  # as preset `minute` on two quiet cores
+        (0.05, 0.35, 1, 5, 6),  # a machine slowed to a tenth
+        (0.5, 3.5, 1, 3, 3),
+        (0.03, 0.1, 60, 60, 150),
+        (0.005, 0.035, 600, 80, 150),
+    ],
+)
+def test_samples_are_many_early_on_and_within_their_share(
+    seconds_per_step: float, seconds_per_sample: float, minutes: float, least: int, most: int
+) -> None:
+    found = due(seconds_per_step, seconds_per_sample, minutes)
+    assert found == naive(seconds_per_step, seconds_per_sample, minutes)
+    assert least <= len(found) <= most
+    assert found[2][1] <= 3.5 + 2 * seconds_per_sample  # the third, wherever the first three are asked for at all
+    assert (len(found) - 3) * seconds_per_sample <= 0.015 * 60 * minutes
+
+
+def test_the_share_is_of_the_whole_run_where_a_part_was_added_and_of_the_past_where_no_end_is_known() -> None:
+    state = SampleState(num_samples=10, sampled_seconds=100.0, sampling_seconds=1.0)
+    assert state.is_due(5000, 130.0, 0.5, 100.0)  # 0.8 s of 160 s: 0.015 * 160 * (130 / 160) ** 0.25 = 2.28
+    assert not state.is_due(5000, 109.9, 0.5, 100.0), "a tenth of the training time is not over"
+    assert state.is_due(5000, 130.0, 0.0, 130.0)  # 0.015 * 130 = 1.95
+    spent = SampleState(num_samples=10, sampled_seconds=100.0, sampling_seconds=2.5)
+    assert not spent.is_due(5000, 130.0, 0.0, 130.0)  # 8 samples of 0.25 s: 2.0
+    assert spent.is_due(5000, 130.0, 0.5, 100.0)
+
+
+@pytest.mark.parametrize("slow", [0.0, 0.4])
+def test_weights_do_not_hang_on_samples(slow: float) -> None:
+    """By the clock, at every step and never; where every look at the clock costs time, and where none passes."""
+    model = ModelConfig(hidden_size=8, dropout=0.4)
+    ends, numbers = [], []
+    for every in (0, 1, NEVER):
+        trainer, now = trainer_of(config(max_steps=40, log_every=10, sample_every=every), model), [0.0]
+
+        def clock(now: list[float] = now) -> float:
+            now[0] += slow
+            return now[0]
+
+        trainer.clock = clock
+        numbers.append(len(of(Sampled, list(trainer.run()))))
+        ends.append(weights(trainer))
+    assert numbers[1:] == [41, 2]
+    assert numbers[0] >= 4  # at 0, 8 and 16 at the latest, and at the end
+    assert_same_weights(ends[0], ends[2])
+    assert_same_weights(ends[1], ends[2])
+
+
+@pytest.mark.parametrize("num_steps", [5, 8, 17])
+def test_a_resumed_run_samples_where_the_whole_one_does(num_steps: int) -> None:
+    """On a clock that counts how often it is read, so that both tell the same time."""
+
+    def steady(trainer: Any) -> Any:
+        trainer._measure_time = lambda: setattr(trainer, "elapsed_seconds", 0.5 * trainer.step)
+        return trainer
+
+    settings = config(max_steps=40, eval_every=10, **AUTOMATIC)
+    whole = steady(trainer_of(settings))
+    expected = [timeless(event) for event in whole.run()]
+    first = steady(trainer_of(settings))
+    before = run_until(first, num_steps)
+    tensors, facts = first.state_dict()
+    second = steady(trainer_of(settings))
+    second.load_state_dict(tensors, facts)
+    assert [timeless(event) for event in [*before, *second.run()]] == expected
+    assert len(of(Sampled, expected)) >= 4
+    older = {name: value for name, value in facts.items() if "sampl" not in name}
+    third = steady(trainer_of(settings))
+    third.load_state_dict(tensors, older)  # of a version before samples were counted
+    assert of(Sampled, list(third.run()))
+
+
+def test_a_sample_tells_its_prompt_its_time_and_a_quick_estimate() -> None:
+    trainer = trainer_of(config(max_steps=8, **AUTOMATIC))
+    samples = of(Sampled, list(trainer.run()))
+    assert [sample.step for sample in samples] == [0, 8]
+    last = samples[-1]
+    assert isinstance(last, Sampled)
+    assert last.text[: last.prompt_chars] == "the cat sat on the mat,\n" == find_opening(split_of(RHYME))
+    assert len(last.text) == last.prompt_chars + 5
+    assert last.elapsed_seconds == trainer.elapsed_seconds > 0
+    assert last.quick_loss == evaluate_quickly(trainer.language_model.model, trainer._validation).nats
+
+
+def test_a_validation_and_a_sample_at_one_step_have_one_estimate_and_it_is_close() -> None:
+    """Windows that are cold for 64 characters; *measured* on this text: 0.01 to 0.03 nats off after 200 steps."""
+    text = RHYME * 40
+    settings = config(max_steps=200, eval_every=100, sample_every=100, learning_rate=0.02)
+    events = list(trainer_of(settings, SMALL, text).run())
+    for sample, validation in zip(of(Sampled, events), of(Evaluated, events), strict=True):
+        assert isinstance(sample, Sampled)
+        assert isinstance(validation, Evaluated)
+        assert sample.quick_loss == validation.quick_loss
+        assert validation.quick_loss == pytest.approx(validation.val_loss, abs=0.1)
+
+
+@pytest.mark.parametrize("num_chars", [2, 3, 100, 129, 5000])
+def test_a_quick_estimate_needs_no_more_than_two_characters(num_chars: int) -> None:
+    vocabulary = Vocabulary.from_text("ab")
+    trainer = trainer_of(config(max_steps=1), SMALL, "ab" * 3000)
+    loss = evaluate_quickly(trainer.language_model.model, vocabulary.encode(("ab" * num_chars)[:num_chars]))
+    assert loss.nats == pytest.approx(math.log(2), abs=0.3)
+    assert 1 <= loss.num_chars <= num_chars
+
+
+# What samples continue -----------------------------------------------------------------------------------------------
+
+
+def split_of(text: str, level: str = "chars", num_val: int = 0) -> Split:
+    settings = TrainConfig(batch_size=1, val_fraction=num_val / len(text) if num_val else 0.1)
+    return Corpus("text", text).split(ModelConfig(hidden_size=8, level=level), settings)  # type: ignore[arg-type]
+
+
+def opening(validation: str, level: str = "chars") -> str:
+    return find_opening(split_of(validation + validation, level, len(validation)))
+
+
+def test_an_opening_is_some_two_hundred_characters_of_whole_lines_that_end_amid_a_passage() -> None:
+    lines = [f"line number {number} says a thing\n" for number in range(40)]
+    found = opening("of a line that was cut\n" + "".join(lines))
+    assert found == "".join(lines[:7])  # 7 lines of 29 characters
+    paragraphs = "cut\n" + "".join(f"NAME {number}:\nsays what is on its mind, at length\n\n" for number in range(20))
+    found = opening(paragraphs)
+    assert found.startswith("NAME 0:\n")
+    assert found.endswith(":\n"), "a blank line would end the passage"
+    assert abs(len(found) - 200) < 40
+
+
+@pytest.mark.parametrize(
+    ("validation", "expected"),
+    [
+        ("word " * 100, ("word " * 40)[:-1]),  # without lines it ends with a word
+        ("x" * 500, "x" * 200),  # nor with words
+        ("ab", "ab"),
+        ("a\nb", "b"),
+        ("a\n", ""),  # nothing is left: the model begins as if it had no prompt
+    ],
+)
+def test_a_text_without_lines_or_with_too_little_has_an_opening_too(validation: str, expected: str) -> None:
+    assert opening(validation) == expected
+
+
+def test_an_opening_of_bytes_begins_with_a_whole_character() -> None:
+    text = "äöü und so weiter, " * 100
+    found = find_opening(split_of(text, "bytes"))
+    assert "\ufffd" not in found
+    assert found in text
+    assert len(found) > 150
