@@ -33,10 +33,10 @@
       rows.forEach((row, index) => {
         const option = options[index];
         row.style.visibility = option ? '' : 'hidden';
+        row.classList.toggle('is-taken', Boolean(option) && option.char === taken);
         if (!option) return;
         row.choice = option.char;
         row.disabled = !canAdd || (isBytes && option.char.codePointAt(0) > 127);
-        row.classList.toggle('is-taken', option.char === taken);
         setText(row.name_, describeChar(option.char, isBytes));
         row.bar_.style.width = `${100 * option.share}%`;
         setText(row.share_, percent(option.share));

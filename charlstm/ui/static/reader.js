@@ -84,7 +84,11 @@
     const show = (row, end) => {
       const [from, to] = (value().copied || [])[row.number] || [0, 0];
       let text = '';
-      const close = () => { if (text) row.open.node.append(text); text = ''; };
+      const close = () => { // into one text node: places in it are counted in it
+        if (text && row.open.node.firstChild) row.open.node.firstChild.appendData(text);
+        else if (text) row.open.node.append(text);
+        text = '';
+      };
       for (; row.shown < end; row.shown += 1) {
         const index = row.shown, level = index < MAX_TINTED ? levelOf(nats(row, index)) : 0;
         const name = `s${level}${index >= from && index < to ? ' is-copied' : ''}`;
@@ -106,7 +110,7 @@
           row.open = null;
         }
       }
-      if (row.open) { close(); row.open.node.normalize(); } // one text node: places in it are counted in it
+      close();
     };
     const isPaced = () => Boolean(value().is_live) && !choices.isFast && !isRushed && !isStill();
     const isBehind = () => rows.some((row) => row.shown < row.chars.length);

@@ -124,7 +124,7 @@
     if (!problem) return;
     const name = problem.split(':')[0];
     const title = [...document.querySelectorAll('#write-tab [data-testid="block-info"]')].find((each) => each.textContent.trim() === name);
-    title?.closest('.block')?.classList.add('is-wrong');
+    title?.closest('.block.padded')?.classList.add('is-wrong');
     find('#generate-problem')?.scrollIntoView({ block: 'nearest' });
   };
   document.addEventListener('input', ({ target }) => target.closest?.('.is-wrong')?.classList.remove('is-wrong'));
