@@ -6,8 +6,17 @@ from importlib.resources import files
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_SCRIPTS = ("dom.js", "chart.js", "page_state.js", "samples.js", "run_panel.js", "run_table.js",
-            "dropdowns.js", "settings_sheet.js", "train_form.js")  # in this order
+_SCRIPTS = (
+    "dom.js",
+    "chart.js",
+    "page_state.js",
+    "samples.js",
+    "run_panel.js",
+    "run_table.js",
+    "dropdowns.js",
+    "settings_sheet.js",
+    "train_form.js",
+)  # in this order
 _FOLDER = "static"
 _WORTH_IT = 4000  # bytes: an answer of a tick is smaller, once a page has the run
 

@@ -54,7 +54,8 @@ def _fill(page: Page, text: str, steps: int) -> None:
     _choose_text(page, "Paste text")
     page.get_by_role("textbox", name="Pasted text").fill(text)
     page.get_by_label("Stop after (min)").fill("0")
-    _advanced(page, Hidden_size="24", Stop_after_steps=str(steps), Steps_between_samples="100", Steps_between_points="10")
+    values = {"Steps_between_samples": "100", "Steps_between_points": "10"}
+    _advanced(page, Hidden_size="24", Stop_after_steps=str(steps), **values)
 
 
 def _start(page: Page, app: App) -> str:
