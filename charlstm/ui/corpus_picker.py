@@ -27,7 +27,9 @@ _LEAST_KEPT = 2  # to test a text, as training does
 _MOST_COUNTED = 100  # characters kept, from which on their share is said
 
 
-def select_corpus(kind: str | None, file: str | None, pasted: str | None, encoding: Encoding, report: Any = None) -> Corpus:
+def select_corpus(
+    kind: str | None, file: str | None, pasted: str | None, encoding: Encoding, report: Any = None
+) -> Corpus:
     """Open the text chosen in the form: a named corpus, an upload, pasted text or an address, never a typed path.
 
     Raises `CorpusError`.
@@ -94,7 +96,9 @@ def _describe_dataset(name: str, val_fraction: float) -> TextDescription:
         return TextDescription(f"<p>{escape_html(description)}.</p>", name)
     corpus = open_corpus(name)
     what = description.split(" (", 1)[0]
-    return TextDescription(f"<p>{escape_html(f'{what}: {_statistics(corpus, val_fraction)}')}</p>", name, corpus.num_chars)
+    return TextDescription(
+        f"<p>{escape_html(f'{what}: {_statistics(corpus, val_fraction)}')}</p>", name, corpus.num_chars
+    )
 
 
 def _statistics(corpus: Corpus, val_fraction: float) -> str:

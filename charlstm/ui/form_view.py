@@ -94,7 +94,8 @@ class FormView:
 
     def parent_update(self, names: list[str], chosen: str) -> Any:
         """Return an update of `Form.parent` with the models to begin with, under the labels that people read."""
-        saved = [name for name in dict.fromkeys((*names, chosen)) if not name.startswith("live: ") and name != NEW_MODEL]
+        offered = (name for name in dict.fromkeys((*names, chosen)) if name and name != NEW_MODEL)
+        saved = [name for name in offered if not name.startswith("live: ")]
         return gr.update(choices=[NEW_MODEL, *((self.label_of(name), name) for name in saved)], value=chosen)
 
     def label_of(self, name: str) -> str:

@@ -91,8 +91,8 @@ def small_text_warning(text: ChosenText, parent: str) -> str:
     begin = f"{text.num_chars:,} characters are few"
     if parent:
         return escape_html(
-            f"{begin}, but {parent} can write already and takes on the manner of this text. After a while it learns the "
-            "text by heart: its validation then rises, and the best model before that is kept."
+            f"{begin}, but {parent} can write already and takes on the manner of this text. After a while it learns "
+            "the text by heart: its validation then rises, and the best model before that is kept."
         )
     return escape_html(
         f"{begin}: a new network learns them by heart. Its validation will rise after a few seconds, and readable new "

@@ -1,5 +1,7 @@
 """Words of the form of a new run: labels of texts, presets and settings, and what a field asks for."""
 
+import itertools
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -63,6 +65,7 @@ LABELS = {
     "precision": "Arithmetic",
     "device": "Trained on",
 }
+_NAMES = re.compile(rf"\b({'|'.join(name for name in LABELS if '_' in name)})\b")
 _GROUPS: dict[str, tuple[str, ...]] = {
     "Network": tuple(ModelConfig.model_fields),
     "Learning": (
@@ -73,10 +76,8 @@ _GROUPS: dict[str, tuple[str, ...]] = {
 }
 _OUTSIDE = ("corpus", "encoding", "max_minutes")  # stand above the sheet
 _LONGEST_TEXT_NAME = 40
-GROUPS = {
-    **_GROUPS,
-    "Reporting": tuple(name for name in TrainConfig.model_fields if name not in (*_OUTSIDE, *sum(_GROUPS.values(), ()))),
-}
+_GROUPED = {*_OUTSIDE, *itertools.chain(*_GROUPS.values())}
+GROUPS = {**_GROUPS, "Reporting": tuple(name for name in TrainConfig.model_fields if name not in _GROUPED)}
 
 
 def setting_label(name: str) -> str:
@@ -127,6 +128,11 @@ def shown_value(value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:,}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:g}"
     return str(value) or "empty"
+
+
+def name_as_labelled(message: str) -> str:
+    """Return a message with the labels of the settings that it names, which the page knows by no other name."""
+    return _NAMES.sub(lambda found: LABELS[found.group()], message)
 
 
 def run_label(text: str, preset: str, is_changed: bool, clock: str) -> str:

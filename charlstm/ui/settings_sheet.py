@@ -40,7 +40,7 @@ def build_sheet(preset: Settings) -> tuple[gr.Dropdown, dict[str, Any]]:
 
 
 def build_setting(preset: Settings, name: str, **overrides: Any) -> Any:
-    """Build the field of setting `name` with a preset's value; it accepts any value, and the form says what is wrong."""
+    """Build the field of setting `name` with a preset's value; it accepts any, and the form tells wrong ones."""
     config = preset.model if name in MODEL_FIELDS else preset.train
     shared = {"label": setting_label(name), "info": explanation(name), "elem_id": f"field-{name}"}
     return build_free_control(config, name, **{**shared, **overrides})

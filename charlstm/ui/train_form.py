@@ -16,7 +16,7 @@ from charlstm.ui import corpus_picker
 from charlstm.ui.components import PRIVATE, build_free_control
 from charlstm.ui.corpus_picker import Uploads, serve_copy
 from charlstm.ui.form_marks import changed_values, flat_settings, problem
-from charlstm.ui.form_view import BY_THE_CLOCK, FormView, pack_text
+from charlstm.ui.form_view import FormView, pack_text
 from charlstm.ui.setting_words import PRESET_LABELS, TEXT_LABELS
 from charlstm.ui.settings_sheet import ADVANCED, NEW_MODEL, build_setting, build_sheet
 
@@ -98,7 +98,8 @@ class FormValues:
     @classmethod
     def of(cls, values: tuple[Any, ...]) -> "FormValues":
         """Name the values of `Form.values`."""
-        return cls(*values[:6], settings=flat_settings(values[6:]))
+        corpus, file, pasted, encoding, preset, parent, *numbers = values
+        return cls(corpus, file, pasted, encoding, preset, parent, flat_settings(numbers))
 
     @property
     def is_changed(self) -> bool:
@@ -116,7 +117,7 @@ def build_form(view: FormView, uploads: Uploads) -> Form:
     with gr.Column(elem_id="train-form"):
         with gr.Row(elem_id="train-bar"):
             top = _build_bar(preset, first)
-        notes = {
+        notes: dict[str, Any] = {
             "summary": gr.HTML(elem_classes="facts", elem_id="preset-facts", padding=False),
             "marks": gr.HTML(html_template="<div></div>", js_on_load=_SCRIPT, elem_id="form-marks", padding=False),
             "adopt": gr.Button(visible=False, size="sm", elem_id="adopt"),
@@ -124,7 +125,7 @@ def build_form(view: FormView, uploads: Uploads) -> Form:
             "problem": gr.HTML(elem_classes="problem", elem_id="train-problem", padding=False),
         }
         with gr.Column(elem_id="text-box", visible=False) as box:
-            source = {
+            source: dict[str, Any] = {
                 "file": gr.File(label="Text file", visible=False, height=150, elem_id="text-file"),
                 "pasted": gr.Textbox(label="Pasted text", info=_PASTED_INFO, lines=4, max_lines=8, visible=False),
                 "encoding": build_free_control(
@@ -157,12 +158,16 @@ def _build_bar(preset: Settings, first: str) -> dict[str, Any]:
     presets = [(label, name) for name, label in PRESET_LABELS.items()]
     return {
         "corpus": gr.Dropdown(
-            label="Text to learn", choices=texts, value=first, filterable=False, elem_id="corpus", scale=0, min_width=180
+            label="Text to learn",
+            choices=texts,
+            value=first,
+            filterable=False,
+            elem_id="corpus",
+            scale=0,
+            min_width=180,
         ),
         "preset": gr.Radio(label="Preset", choices=presets, value=_FIRST_PRESET, elem_id="preset", scale=1),
-        "minutes": build_setting(
-            preset, "max_minutes", label="Stop after (min)", info=None, scale=0, min_width=115
-        ),
+        "minutes": build_setting(preset, "max_minutes", label="Stop after (min)", info=None, scale=0, min_width=115),
         "start": gr.Button("Start", variant="primary", elem_id="start", scale=0, min_width=140),
         "more": gr.Button("Advanced…", elem_id="advanced-open", scale=0, min_width=120),
     }
@@ -182,15 +187,13 @@ def _wire(form: Form, view: FormView, uploads: Uploads) -> None:
 
     described = [form.facts, form.text, form.encoding]
     gr.on([*changes, share.change], describe, [*form.source, share], described, **PRIVATE)
-    form.pasted.input(None, None, form.problem, js="() => ['']", queue=False, **PRIVATE)
 
     # By the page's script, a moment after the last change: a preset changes many fields at once.
     changes = [form.text.change, form.parent.change, *(each.change for each in form.numbers)]
     gr.on(changes, None, None, None, js=_CHANGED, queue=False, **PRIVATE)
-    form.marks.refresh(
-        view.refresh, form.state, form.shown, queue=False, trigger_mode="always_last", **PRIVATE
-    )
-    gr.on([form.text.change, *(each.input for each in form.numbers)], None, None, form.problem, js="() => ['']", queue=False, **PRIVATE)
+    form.marks.refresh(view.refresh, form.state, form.shown, queue=False, trigger_mode="always_last", **PRIVATE)
+    edits = [form.text.change, form.pasted.input, *(each.input for each in form.numbers)]
+    gr.on(edits, None, None, form.problem, js="() => ['']", queue=False, **PRIVATE)
 
     def choose(*state: Any) -> list[Any]:
         numbers = values_of(Settings.preset(state[1]))

@@ -30,7 +30,7 @@ from charlstm.ui.form_view import FormView
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.run_endpoints import RunEndpoints
-from charlstm.ui.setting_words import run_label
+from charlstm.ui.setting_words import name_as_labelled, run_label
 from charlstm.ui.settings_sheet import NEW_MODEL
 from charlstm.ui.train_form import Form, FormValues
 
@@ -114,8 +114,8 @@ def _wire(tab: TrainTab, registry: ModelRegistry) -> None:
 
     def adapt(event: gr.EventData) -> list[Any]:
         run = run_of(event)
-        notice = f"{escape_html(view.label_of(run))} will go on learning. Choose the text that it is to learn, then press Start."
-        return [view.parent_update(registry.names(), run), None, notice, ""]
+        notice = f"{view.label_of(run)} will go on learning. Choose the text that it is to learn, then press Start."
+        return [view.parent_update(registry.names(), run), None, escape_html(notice), ""]
 
     told = [form.notice, form.problem]
     to_form = "() => { window.charlstm.showForm(); }"
@@ -165,7 +165,7 @@ def _start(cache: RunCache, registry: ModelRegistry, progress: gr.Progress, *val
             owner=token_hash(str(visitor)) if visitor else "",
         )
     except CharLSTMError as error:
-        return [escape_html(error_text(error)), "", gr.skip()]
+        return [escape_html(name_as_labelled(error_text(error))), "", gr.skip()]
     _label(cache, name, run_label(corpus.name, chosen.preset, chosen.is_changed, clock_time(clock)))
     cache.runs(is_fresh=True)
     is_waiting = cache.manager.status(folder) == "queued"

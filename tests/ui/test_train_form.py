@@ -18,7 +18,7 @@ from charlstm.ui.form_marks import changed_values, first_problem, flat_settings,
 from charlstm.ui.form_view import FormView
 from charlstm.ui.preset_summary import ChosenText, preset_summary
 from charlstm.ui.run_cache import RunCache
-from charlstm.ui.setting_words import LABELS, explanation, run_label
+from charlstm.ui.setting_words import LABELS, explanation, name_as_labelled, run_label
 from charlstm.ui.settings_sheet import ADVANCED, MODEL_FIELDS, NEW_MODEL, TRAIN_FIELDS
 from charlstm.ui.train_tab import clock_time
 
@@ -61,6 +61,7 @@ def test_every_setting_has_a_label_and_an_explanation_without_its_unit_twice() -
     assert explanation("hidden_size") == "Units in each LSTM layer. From 1 to 4,096 · --hidden-size"
     assert explanation("adam_beta1").endswith("From 0 to below 1 · --adam-beta1")
     assert explanation("device").endswith("if there is one. --device")
+    assert name_as_labelled("lower batch_size, or hidden_sizes") == "lower Batch size, or hidden_sizes"
 
 
 def test_what_differs_from_the_preset_is_told_with_its_own_value() -> None:
@@ -128,9 +129,7 @@ def test_a_slower_machine_is_told_what_to_expect_and_how_long_passes_take_with_t
     )
 
 
-def test_changes_are_named_and_nothing_is_promised_then_or_to_a_small_text(
-    cache: RunCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_changes_are_named_and_nothing_is_promised_then_or_to_a_small_text(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _said("minute", SHAKESPEARE, [], max_minutes=3) == "A small network learns for 3 min instead of 1."
     many = {"hidden_size": 512, "num_layers": 2, "dropout": 0.25, "seed": 7, "seq_len": 32}
     assert _said("minute", SHAKESPEARE, [], **many) == (

@@ -24,7 +24,7 @@ _WATCHED = 60_000  # milliseconds for what a run does on a busy machine
 
 def _open(page: Page) -> None:
     page.get_by_role("tab", name="Train").click()
-    expect(page.get_by_role("button", name="Start training")).to_be_visible()
+    expect(page.locator("#start")).to_be_visible()
     expect(page.locator("#run-state .badge")).to_be_visible()
 
 
@@ -37,26 +37,39 @@ def _button(page: Page, name: str) -> Locator:
 
 
 def _advanced(page: Page, **values: str) -> None:
-    if not page.get_by_label("Hidden size").is_visible():
-        page.get_by_role("button", name="Advanced").press("Enter")  # a click misses while the form still moves
+    """Fill fields of the sheet of settings, and close it."""
+    page.get_by_role("button", name="Advanced").press("Enter")  # a click misses while the form still moves
     for label, value in values.items():
-        page.get_by_label(re.compile(label.replace("_", " "))).fill(value)
+        page.locator("#sheet-dialog").get_by_label(re.compile(label.replace("_", " "))).fill(value)
+    page.get_by_role("button", name="Done").click()
+
+
+def _choose_text(page: Page, name: str) -> None:
+    page.get_by_role("combobox", name="Text to learn").click()
+    page.get_by_role("option", name=name).click()
 
 
 def _fill(page: Page, text: str, steps: int) -> None:
     """The form of a small run on `text`."""
-    page.get_by_label("pasted text", exact=True).check()
+    _choose_text(page, "Paste text")
     page.get_by_role("textbox", name="Pasted text").fill(text)
-    page.get_by_label("Training time").fill("0")
-    _advanced(page, Hidden_size="24", Max_steps=str(steps), Sample_every="100", Log_every="10")
+    page.get_by_label("Stop after (min)").fill("0")
+    values = {"Steps_between_samples": "100", "Steps_between_points": "10"}
+    _advanced(page, Hidden_size="24", Stop_after_steps=str(steps), **values)
 
 
-def _start(page: Page) -> str:
-    """Start, and wait until the page shows a run that was not shown before; returns its name."""
-    shown = page.locator("#run-state b").inner_text()
-    page.get_by_role("button", name="Start training").press("Enter")
-    expect(page.locator("#run-state b")).not_to_have_text(shown)
-    return page.locator("#run-state b").inner_text()
+def _start(page: Page, app: App) -> str:
+    """Start, and wait until the page shows the new run, also one that waits; returns its id, which becomes its name."""
+    shown = page.evaluate("window.charlstm.store.shown")
+    waits = page.locator("#start").inner_text() == "Add to queue"
+    page.locator("#start").press("Enter")
+    if waits:
+        page.locator("#train-notice").get_by_role("button", name="Show it").click()
+    page.wait_for_function("shown => window.charlstm.store.shown !== shown", arg=shown)
+    run = str(page.evaluate("window.charlstm.store.shown"))
+    RunManager(app.checkpoints_dir).rename(run, run)
+    expect(page.locator("#run-state b")).to_have_text(run)
+    return run
 
 
 def _stop(page: Page) -> None:
@@ -79,9 +92,13 @@ def _answer(page: Page, button: str, **values: str) -> None:
 
 def test_two_clicks_start_a_run_that_is_paused_slowed_saved_stopped_and_found_again(page: Page) -> None:
     page.get_by_role("tab", name="Train").click()
-    page.get_by_role("button", name="Start training").click()
+    page.locator("#start").click()
     expect(_state(page)).to_contain_text("training", timeout=_WATCHED)
     name = page.locator("#run-state b").inner_text()
+    assert re.fullmatch(r"Shakespeare, quick, \d\d:\d\d", name)
+    expect(page.locator("#stage")).to_be_in_viewport(ratio=0.5)  # the page has scrolled there
+    expect(page.locator("#start")).to_have_text("Add to queue")
+    expect(page.locator("#form-marks")).to_contain_text(f"A new run starts when {name} is done")
     expect(page.locator("#status-line")).to_contain_text(f"training {name}")
     expect(page.get_by_label("Sample text")).not_to_be_empty()
     _button(page, "Pause").click()
@@ -110,26 +127,46 @@ def test_two_clicks_start_a_run_that_is_paused_slowed_saved_stopped_and_found_ag
 def test_a_wrong_value_is_refused_beside_its_field_and_what_was_chosen_survives_a_reload(page: Page, app: App) -> None:
     _open(page)
     runs = len(RunManager(app.checkpoints_dir).runs())
-    page.get_by_label("blog", exact=True).check()
-    expect(page.locator("#preset-facts")).to_contain_text("The experiment of the post")
-    expect(page.get_by_label("Training time")).to_have_value("0")
-    _advanced(page, Hidden_size="99999")
-    page.get_by_label("Hidden size").blur()
-    refused = page.get_by_text("It must be a whole number from 1 to 4,096 units.", exact=True)
-    expect(page.locator(".advanced label", has_text="Hidden size").locator(refused)).to_be_visible()
-    page.get_by_role("button", name="Start training").click()
-    expect(page.locator("#train-problem")).to_contain_text("Hidden size: It must be")
+    page.get_by_label("As in the blog post", exact=True).check()
+    expect(page.locator("#preset-facts")).to_contain_text("PyTorch is great")
+    expect(page.get_by_label("Stop after (min)")).to_be_hidden()
+    _advanced(page, Hidden_size="99999", Seed="7")
+    expect(page.locator("#preset")).to_contain_text("Blog post, changed")
+    expect(page.locator("#preset-facts")).to_contain_text("Hidden size 99,999 instead of 250, Seed 7 instead of 1")
+    page.locator("#start").click()
+    expect(page.locator("#train-problem")).to_contain_text("Hidden size: enter a number from 1 to 4,096.")
     page.reload(wait_until="load")
     _open(page)
-    expect(page.get_by_label("blog", exact=True)).to_be_checked()
-    page.get_by_role("button", name="Advanced").click()
-    expect(page.get_by_label("Hidden size")).to_have_value("99999")
-    page.get_by_label("pasted text", exact=True).check()
+    expect(page.get_by_label("Blog post, changed", exact=True)).to_be_checked()
+    page.get_by_role("button", name="Advanced").press("Enter")
+    field = page.locator("#field-hidden_size")
+    expect(field).to_contain_text("Enter a number from 1 to 4,096.")
+    expect(field).to_contain_text("Preset: 250")
+    expect(page.get_by_label("Hidden size")).to_have_attribute("aria-invalid", "true")
+    page.get_by_label("Find a setting").fill("window fresh")
+    expect(page.get_by_label("Windows from a fresh state")).to_be_visible()
+    expect(field).to_be_hidden()
+    page.get_by_label("Find a setting").fill("")
+    field.get_by_role("button", name="Reset Hidden size to 250").click()
+    expect(page.get_by_label("Hidden size")).to_have_value("250")
+    expect(page.get_by_text("1 changed")).to_be_visible()
+    page.get_by_label("Learning-rate schedule").focus()
+    page.keyboard.press("Escape")  # closes the list of that field
+    expect(page.locator("[role=option]")).to_have_count(0)
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page.get_by_role("button", name="Advanced")).to_be_focused()
+    _choose_text(page, "Paste text")
+    page.locator("#start").click()
+    expect(page.locator("#train-problem")).to_contain_text("The text is empty")
     page.get_by_role("textbox", name="Pasted text").fill("ab")
-    page.get_by_label("Hidden size").fill("24")
-    page.get_by_role("button", name="Start training").click()
+    expect(page.locator("#train-problem")).to_have_text("")
+    page.locator("#start").click()
     expect(page.locator("#train-problem")).to_contain_text("need at least 4")
     assert len(RunManager(app.checkpoints_dir).runs()) == runs
+    page.get_by_role("combobox", name="Text to learn").focus()
+    page.keyboard.press("Tab")
+    expect(page.locator("[role=option]")).to_have_count(0)
 
 
 def _posted(url: str, value: object) -> tuple[int, str]:
@@ -160,8 +197,8 @@ def trained(browser: Browser, app: App) -> Iterator[tuple[BrowserContext, str]]:
     page.goto(app.url, wait_until="load")
     _open(page)
     _fill(page, _TEXT, steps=300)
-    page.get_by_label("Seed", exact=True).fill("77")
-    name = _start(page)
+    _advanced(page, Seed="77")
+    name = _start(page, app)
     expect(_state(page)).to_contain_text("completed", timeout=_WATCHED)
     page.close()
     yield context, name
@@ -210,8 +247,7 @@ def test_a_run_is_filmed_laid_over_another_and_downloaded(shown: tuple[Page, str
 
 def test_a_run_is_used_again_deleted_brought_back_and_renamed(shown: tuple[Page, str], app: App) -> None:
     page, name = shown
-    page.get_by_role("button", name="Advanced").click()
-    page.get_by_label("Seed", exact=True).fill("1")
+    _advanced(page, Seed="1")
     _button(page, "Use its settings again").click()
     expect(page.get_by_label("Seed", exact=True)).to_have_value("77")
     _button(page, "Delete").click()
@@ -229,7 +265,7 @@ def test_a_run_is_used_again_deleted_brought_back_and_renamed(shown: tuple[Page,
     expect(page.locator("#run-state b")).to_have_text(name)
 
 
-def test_a_run_is_trained_longer_begun_from_and_written_with(shown: tuple[Page, str]) -> None:
+def test_a_run_is_trained_longer_begun_from_and_written_with(shown: tuple[Page, str], app: App) -> None:
     page, name = shown
     step = _step(page)
     _button(page, "Train longer").click()
@@ -238,9 +274,12 @@ def test_a_run_is_trained_longer_begun_from_and_written_with(shown: tuple[Page, 
     expect(_state(page)).to_contain_text("completed", timeout=_WATCHED)
     assert _step(page) > step
     _button(page, "Start from this model on another text").click()
-    expect(page.get_by_label("Begin with")).to_have_value(name)
+    expect(page.locator("#train-notice")).to_contain_text(f"{name} will go on learning")
+    expect(page.locator("#train-problem")).to_have_text("")
+    expect(page.get_by_role("combobox", name="Text to learn")).to_have_value("")
+    expect(page.locator("#preset-facts")).to_contain_text(f"It begins with {name}")
     _fill(page, "THE DOG!\n" * 100, steps=50)
-    second = _start(page)
+    second = _start(page, app)
     expect(_state(page)).to_contain_text("completed", timeout=_WATCHED)
     expect(page.locator("#stage")).to_contain_text("! D E G H O T")  # new to the model of a fox
     _button(page, "Write with it").click()
@@ -252,10 +291,10 @@ def test_a_second_run_waits_its_turn_while_the_app_is_killed_and_then_the_first_
 ) -> None:
     _open(page)
     _fill(page, _TEXT, steps=10**9)
-    first = _start(page)
+    first = _start(page, app)
     expect(_state(page)).to_contain_text("training", timeout=_WATCHED)
-    _advanced(page, Max_steps="50")
-    second = _start(page)
+    _advanced(page, Stop_after_steps="50")
+    second = _start(page, app)
     expect(page.locator("#run-state")).to_contain_text(f"starts when {first} is done")
     _look_and_guess_as_a_stranger(browser, app, first)
 
@@ -326,13 +365,13 @@ def test_a_page_without_runs_finds_the_one_another_visitor_starts_and_markup_nev
         page.get_by_role("tab", name="Train").click()
         expect(page.locator("#run-state")).to_contain_text("No run yet")
     hostile = '<img src=x onerror="alert(1)"> ${alert(2)} {{alert(3)}} <script>alert(4)</script>\n'
-    starter.get_by_label("a file of mine", exact=True).check()
+    _choose_text(starter, "Upload a file")
     starter.locator("input[type=file]").set_input_files(
         {"name": "a${alert(5)}<b>.txt", "mimeType": "text/plain", "buffer": (hostile * 60).encode()}
     )
-    expect(starter.locator("#corpus-facts")).to_contain_text("distinct; the rarest")
-    starter.get_by_label("Training time").fill("0.02")
-    starter.get_by_role("button", name="Start training").click()
+    expect(starter.locator("#corpus-facts")).to_contain_text("different; the last")
+    starter.get_by_label("Stop after (min)").fill("0.02")
+    starter.locator("#start").click()
     expect(_state(watcher)).to_contain_text("completed", timeout=_WATCHED)
     assert set(watcher.get_by_label("Sample text").inner_text()) <= set(hostile)
     assert not dialogs

@@ -52,15 +52,18 @@ def test_where_nothing_can_be_kept_nothing_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.browser
-def test_a_file_that_was_chosen_is_there_after_a_reload(page: Page) -> None:
+def test_a_file_dropped_anywhere_is_chosen_and_there_after_a_reload(page: Page) -> None:
     page.get_by_role("tab", name="Train").click()
-    page.get_by_label("a file of mine", exact=True).check()
-    page.locator("input[type=file]").set_input_files(
-        {"name": "of mice.txt", "mimeType": "text/plain", "buffer": b"the mice and the men\n" * 60}
-    )
+    expect(page.locator("#run-state .badge")).to_be_visible()
+    make = "new File([`${'the mice and the men\\n'.repeat(60)}`], 'of mice.txt', { type: 'text/plain' })"
+    dropped = page.evaluate_handle(f"() => {{ const data = new DataTransfer(); data.items.add({make}); return data; }}")
+    page.dispatch_event("#runs", "drop", {"dataTransfer": dropped})
     expect(page.locator("#corpus-facts")).to_contain_text("1,260 characters")
+    expect(page.locator("#preset-facts")).to_contain_text("1,260 characters are few")
+    page.get_by_role("button", name="Begin with the Shakespeare model").click()
+    expect(page.locator("#preset-facts")).to_contain_text("tiny-shakespeare can write already")
     page.wait_for_function("JSON.parse(localStorage.getItem('charlstm-form')).at(-1)")
     page.reload(wait_until="load")
     page.get_by_role("tab", name="Train").click()
-    expect(page.get_by_label("a file of mine", exact=True)).to_be_checked()
+    expect(page.get_by_role("combobox", name="Text to learn")).to_have_value("Upload a file")
     expect(page.locator("#corpus-facts")).to_contain_text("1,260 characters")

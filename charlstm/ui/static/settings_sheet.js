@@ -3,6 +3,11 @@
   const { h, setText, setVisible } = window.charlstm;
   const fieldOf = (name) => document.getElementById(`field-${name}`);
   const inputOf = (block) => block?.querySelector('input:not([type=hidden]), textarea');
+  const FLAG = / (--[a-z0-9-]+)$/; // at the end of an explanation; never cut by a line's end
+  const keepFlagWhole = (info) => {
+    const found = info?.childElementCount === 0 && info.textContent.match(FLAG);
+    if (found) info.replaceChildren(info.textContent.replace(FLAG, ' '), h('span', { class: 'flag' }, found[1]));
+  };
   const labelOf = (block) => block?.querySelector('[data-testid="block-info"]')?.textContent.trim() || '';
 
   class Sheet {
@@ -58,6 +63,7 @@
     }
 
     markField(block, preset, problem) {
+      keepFlagWhole(block.querySelector('.info-text'));
       const name = block.id.slice(6), isChanged = preset !== undefined;
       block.classList.toggle('is-changed', isChanged);
       block.classList.toggle('is-wrong', Boolean(problem));
