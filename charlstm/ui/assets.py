@@ -34,7 +34,7 @@ _SCRIPTS = (  # in this order
     "writing.js",
 )
 _FIRST_SCRIPTS = ("idle_frames.js", "theme_choice.js")
-_LATER_SCRIPTS = ("how.js", "card.js")  # fetched by the others once they are needed
+_LATER_SCRIPTS = ("how.js", "terms.js", "card.js")  # fetched by the others once they are needed
 _FOLDER, _FRAME = "static", "shell.css"
 _ADDRESS = "/charlstm"  # of what the page fetches later
 _WORTH_IT = 4000  # bytes: an answer of a tick is smaller, once a page has the run

@@ -46,6 +46,9 @@
     return copyFor(button, url.href);
   };
 
+  // Load a script that few need; resolves to what it exports.
+  const later = (name) => import(new URL(`charlstm/${name}`, document.baseURI).href);
+
   // Show a form in a modal dialog. `fields` are [name, label, attributes]; resolves to the values, or null.
   const ask = (title, text, fields, action) => new Promise((resolve) => {
     const inputs = fields.map(([name, label, attributes]) => [name, h('input', { ...attributes, name }), label]);
@@ -68,5 +71,5 @@
     inputs[0]?.[1].select?.();
   });
 
-  window.charlstm = Object.assign(window.charlstm || {}, { h, setText, setVisible, ask, copyText, copyFor, copyLink });
+  window.charlstm = Object.assign(window.charlstm || {}, { h, setText, setVisible, ask, copyText, copyFor, copyLink, later });
 })();

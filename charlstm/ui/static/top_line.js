@@ -2,7 +2,7 @@
 (() => {
   const asks = (location.hash === '#how' || new URLSearchParams(location.search).has('how'));
 
-  const later = (name) => import(new URL(`charlstm/${name}`, document.baseURI).href); // a script that few need
+  const { later } = window.charlstm;
 
   window.charlstm.topLine = (element, server) => {
     const { theme, showKeys, toast } = window.charlstm;
