@@ -141,6 +141,13 @@ def test_axes_focus_units_and_smoothing_follow_the_choice(stage: Page) -> None:
     expect(stage.locator(".legend").first).to_contain_text(f"training, smoothed {mean / weight:.2f}")
     stage.get_by_label("Horizontal").select_option("log")
     expect(stage.locator(".chart-grid").first).to_contain_text("1,000")
+    stage.get_by_role("checkbox", name="Compare tiny-shakespeare").check()
+    expect(stage.locator(".chart-line[class*=run-colour]")).to_have_count(4)  # of two runs, two each
+    expect(names.first).to_contain_text(f"{_loss(_LAST) + 0.1:.2f} by-hand")  # at the line's end
+    key = stage.get_by_role("checkbox", name="Compare by-hand").locator("xpath=following-sibling::i")
+    colour = (key.get_attribute("class") or "").split()[-1]
+    stage.reload(wait_until="load")
+    expect(stage.locator(f".chart-line.{colour}")).to_have_count(2)
 
 
 def test_the_run_is_taken_away_as_film_picture_values_and_settings(stage: Page) -> None:
