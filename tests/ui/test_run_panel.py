@@ -42,20 +42,47 @@ def _loss(step: int) -> float:
 def _records() -> Iterator[dict[str, object]]:
     yield {**STARTED, "num_train_chars": 900, "num_val_chars": 100, "num_distinct": 65}
     yield {"kind": "references", "step": 0, "uniform": math.log(65), "frequencies": 3.35, "fivegram": 1.58} | {
-        "method": "counted", "num_train_chars": 900, "num_val_chars": 100, "seconds": 0.1}  # fmt: skip
+        "method": "counted",
+        "num_train_chars": 900,
+        "num_val_chars": 100,
+        "seconds": 0.1,
+    }
     for step in range(0, _LAST + 1, 100):
         yield {
-            "kind": "progress", "step": step, "train_loss": _loss(step), "smooth_loss": _loss(step) + 0.01, "learning_rate": 0.005,
-            "grad_norm": 1.0, "num_passes": step / 500, "chars_per_second": 25600.0, "elapsed_seconds": step / 50, "fraction": step / _LAST,
-        }  # fmt: skip
+            "kind": "progress",
+            "step": step,
+            "train_loss": _loss(step),
+            "smooth_loss": _loss(step) + 0.01,
+            "learning_rate": 0.005,
+            "grad_norm": 1.0,
+            "num_passes": step / 500,
+            "chars_per_second": 25600.0,
+            "elapsed_seconds": step / 50,
+            "fraction": step / _LAST,
+        }
         if step in (0, 1000, _LAST):
-            yield {"kind": "evaluated", "step": step, "val_loss": _loss(step) + 0.1, "method": "all", "is_best": True, "elapsed_seconds": step / 50}  # fmt: skip
+            yield {
+                "kind": "evaluated",
+                "step": step,
+                "val_loss": _loss(step) + 0.1,
+                "method": "all",
+                "is_best": True,
+                "elapsed_seconds": step / 50,
+            }
         for sampled in _SAMPLED:
             if step - 100 < sampled <= step or (step == 0 and sampled == 0):
                 yield {
-                    "kind": "sampled", "step": sampled, "text": f"{_OPENING}written at {sampled} " + "<b>words</b> " * 20, "temperature": 1.0,
-                    "seed": 1, "prompt_chars": len(_OPENING), "elapsed_seconds": sampled / 50, "quick_loss": None, "num_words": 400, "num_real_words": 100,
-                }  # fmt: skip
+                    "kind": "sampled",
+                    "step": sampled,
+                    "text": f"{_OPENING}written at {sampled} " + "<b>words</b> " * 20,
+                    "temperature": 1.0,
+                    "seed": 1,
+                    "prompt_chars": len(_OPENING),
+                    "elapsed_seconds": sampled / 50,
+                    "quick_loss": None,
+                    "num_words": 400,
+                    "num_real_words": 100,
+                }
     yield {
         "kind": "finished",
         "step": _LAST,
