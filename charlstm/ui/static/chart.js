@@ -263,6 +263,8 @@
         const look = [...new Set(marks.map(({ kind }) => `is-${kind}`)), ...(marks.length > 1 ? ['is-several'] : [])].join(' ');
         node('line', { class: `chart-mark ${look}`, x1: at, x2: at, y1: this.bottom, y2: this.bottom + 4 }, this.lane);
         textNode(marks.length > 1 ? String(marks.length) : marks[0].sign, { class: `chart-event ${look}`, x: at, y: top + 12, 'text-anchor': 'middle' }, this.lane);
+        const phase = marks.filter(({ kind }) => kind === 'phase').pop(), next = groups[groups.findIndex((each) => each.at === at) + 1]?.at ?? this.width;
+        if (phase && at + 12 + 6 * phase.text.length < next - 8) textNode(phase.text, { class: 'chart-phase', x: at + 10, y: top + 12 }, this.lane);
       }
       const middle = top + 1.5 * LANE;
       node('line', { class: 'chart-rail', x1: LEFT, x2: end, y1: middle, y2: middle }, this.lane);

@@ -18,13 +18,14 @@
       this.play = h('button', { type: 'button', id: 'film-play', class: 'film-play' }, '▶ Play');
       this.origin = h('span', { class: 'origin', 'aria-live': 'off' });
       this.words = h('span', { class: 'words' });
+      this.phase = h('span', { class: 'phase' });
       this.opening = h('b');
       this.written = document.createTextNode('');
       this.text = h('div', {
         class: 'sheet sample', role: 'textbox', 'aria-readonly': 'true', 'aria-multiline': 'true', tabindex: 0, 'aria-label': 'Sample text',
       }, this.opening, this.written);
       this.empty = h('p', { class: 'notes' }, 'The model writes here as soon as a run begins.');
-      host.replaceChildren(h('div', { class: 'sample-head' }, this.play, this.origin, this.words), this.empty, this.text);
+      host.replaceChildren(h('div', { class: 'sample-head' }, this.play, this.origin, this.words, this.phase), this.empty, this.text);
       this.slider = h('div', { class: 'chart-slider', role: 'slider', tabindex: 0, 'aria-label': 'Sample', 'aria-valuemin': 1 }, h('span', { class: 'chart-thumb' }));
       chart.main.host.append(this.slider);
       this.listen(host);
@@ -55,7 +56,7 @@
       store.onChange((changed) => {
         if (!host.isConnected && changed !== null) return false;
         if (store.shown !== this.run || (this.at !== null && this.at >= this.list.length)) { this.run = store.shown; this.at = this.preview = null; this.stop(); }
-        if (changed === null || ['samples', 'shown', 'state', 'view'].some((name) => changed.has(name)) || [...changed].some((name) => name.startsWith('curves/'))) this.draw();
+        if (changed === null || ['samples', 'shown', 'state', 'view', 'marks'].some((name) => changed.has(name)) || [...changed].some((name) => name.startsWith('curves/'))) this.draw();
         return true;
       });
     }
@@ -102,13 +103,15 @@
       const all = this.list, last = all.length - 1, number = this.preview ?? this.at ?? last;
       setVisible(this.empty, last < 0);
       for (const each of [this.play, this.text, this.slider]) setVisible(each, last >= 0);
-      if (last < 0) { setText(this.origin, ''); setText(this.words, ''); this.write('', 0); this.onShow(null); return; }
+      if (last < 0) { setText(this.origin, ''); setText(this.words, ''); setText(this.phase, ''); this.write('', 0); this.onShow(null); return; }
       const [step, train, validation, seconds, share, promptChars] = all[number];
       const when = typeof seconds === 'number' ? ` · ${formatClock(seconds / 60)}` : '';
       const loss = validation !== null ? ` · validation ${validation.toFixed(2)}` : train !== null ? ` · training ${train.toFixed(2)}` : '';
       const origin = `step ${step.toLocaleString('en')}${when}${loss}`;
       setText(this.origin, origin);
       setText(this.words, typeof share === 'number' ? `${Math.round(100 * share)} % real words` : '');
+      const phases = (store.sections.marks || []).filter((mark) => mark.kind === 'phase' && mark.step <= step);
+      setText(this.phase, phases.length ? phases[phases.length - 1].text : '');
       this.slider.setAttribute('aria-valuemax', all.length);
       this.slider.setAttribute('aria-valuenow', number + 1);
       this.slider.setAttribute('aria-valuetext', `${origin}, sample ${number + 1} of ${all.length}`);
