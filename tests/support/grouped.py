@@ -57,7 +57,7 @@ def timed(world: World) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """A run of five minutes on the first one's clock; the other's runs backwards, and from elsewhere."""
     ticks = iter(range(10**6))
     pace = 1.0 if world.is_rank_zero else -7.0
-    return learned(world, clock=lambda: 1e6 + pace * next(ticks), max_minutes=5.0, max_steps=0)
+    return learned(world, clock=lambda: 1e6 + pace * next(ticks), max_minutes=5.0, max_steps=0, sample_every=0)
 
 
 def spoiled(world: World) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -104,7 +104,9 @@ def test_only_the_first_validates_and_samples(together: Path):
 def test_a_run_limited_by_time_goes_by_the_first_ones_clock(together: Path):
     ends = [found(together, "timed", rank)[0]["facts"] for rank in (0, 1)]
     assert ends[0]["step"] == ends[1]["step"] > 60
-    assert ends[0]["elapsed_seconds"] == ends[1]["elapsed_seconds"] == 300
+    assert 300 <= ends[0]["elapsed_seconds"] == ends[1]["elapsed_seconds"] < 320  # the last step's looks included
+    for shared in ("num_samples", "sampled_seconds"):  # or one of them would roll back alone
+        assert ends[0][shared] == ends[1][shared] > 3
 
 
 def test_both_go_back_when_one_of_them_meets_what_is_no_number(together: Path):
