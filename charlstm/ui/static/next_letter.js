@@ -34,6 +34,7 @@
         const option = options[index];
         row.style.visibility = option ? '' : 'hidden';
         row.classList.toggle('is-taken', Boolean(option) && option.char === taken);
+        row.setAttribute('aria-label', option ? `${describeChar(option.char, isBytes)}, ${percent(option.share)}` : 'none');
         if (!option) return;
         row.choice = option.char;
         row.disabled = !canAdd || (isBytes && option.char.codePointAt(0) > 127);

@@ -5,6 +5,7 @@
   const BLOCK = 2000; // characters after which a line end begins a new block: only the last block is laid out again
   const PACE = 80, STEP = 30; // characters a second that a person can follow; milliseconds between two looks
   const LETTER_EVERY = 90; // milliseconds between two letters that the bars show
+  const DRAW_EVERY = 150; // milliseconds
   const KEYS = { fast: 'charlstm-fast', plain: 'charlstm-plain' };
   const make = (tag, name, text) => {
     const node = document.createElement(tag);
@@ -30,7 +31,7 @@
     const find = (name) => element.querySelector(name);
     const box = find('.reader'), frame = find('.reader-frame');
     let shownId = null, rows = [], copied = '', atEnd = true, last = null;
-    let timer = 0, before = 0, due = 0, letterAt = 0, letterOf = '', isRushed = false, frozen = null, ended = null;
+    let timer = 0, before = 0, due = 0, letterAt = 0, letterOf = '', drawnAt = 0, soon = 0, isRushed = false, frozen = null, ended = null;
     const value = () => props.value || {};
     const nats = (row, index) => (row.surprise.charCodeAt(index) - FIRST) / 10;
     const levelOf = (surprise) => EDGES.filter((edge) => surprise >= edge).length;
@@ -131,8 +132,8 @@
       box.classList.toggle('is-empty', !page.given && !rows.some((row) => row.chars.length));
       box.classList.toggle('is-code', Boolean(page.is_code));
       box.classList.toggle('is-writing', isOn);
-      if (isOn && atEnd && rows.length === 1) box.scrollTop = box.scrollHeight;
-      markEdges();
+      if (isOn && atEnd && rows.length === 1) box.scrollTop = 1e9; // its event marks the edges
+      else if (!isOn) markEdges();
       const row = rows[0], now = performance.now();
       const place = `${shownId} ${row?.shown}`;
       if (isMain && row?.shown && place !== letterOf && (now - letterAt >= LETTER_EVERY || !isOn)) {
@@ -147,7 +148,16 @@
     };
     const showAll = () => { isRushed = true; advance(); };
 
+    // A text that is shown as fast as it comes is drawn a few times a second: a page that draws more reacts late to Stop.
     const draw = () => {
+      if (value().id === shownId && value().is_writing && !isPaced() && performance.now() - drawnAt < DRAW_EVERY) {
+        soon ||= setTimeout(drawNow, DRAW_EVERY);
+      } else drawNow();
+    };
+    const drawNow = () => {
+      clearTimeout(soon);
+      soon = 0;
+      drawnAt = performance.now();
       const page = value(), isNew = page.id !== shownId, isMarked = JSON.stringify(page.copied || []) !== copied;
       if (isNew || isMarked) restart(page);
       last = page;

@@ -16,7 +16,7 @@
   };
   let texts = readTexts(); // the newest first
   const keep = (page) => {
-    if (!page?.id || !page.texts?.some((each) => each.text.join(''))) return;
+    if (!page?.id || !page.texts?.some((each) => each.text[0])) return;
     const kept = JSON.parse(JSON.stringify({ ...page, is_writing: false, is_live: false }));
     const place = texts.findIndex((each) => each.id === page.id);
     if (place >= 0) texts[place] = kept; else texts.unshift(kept);
@@ -88,7 +88,7 @@
   let isBusy = false; // the server is asked for a text
   const update = () => {
     find('#write-tab')?.classList.toggle('is-writing', isBusy || Boolean(text()?.isActive()));
-    const isEmpty = !text()?.page()?.texts?.some((each) => each.text.join(''));
+    const isEmpty = !text()?.page()?.texts?.some((each) => each.text[0]);
     for (const name of ['#continue-writing', '#check-copied']) if (find(name)) find(name).disabled = isEmpty;
   };
   const begin = (how) => {
