@@ -29,7 +29,7 @@ _ADDRESS_INFO = "https://host/text.txt, or hf://datasets/user/name/file.txt for 
 _KEEP = "(...values) => { window.charlstm.store.saveForm(values); }"
 _CHANGED = "() => { window.charlstm.formChanged?.(); }"
 KEPT = "() => [window.charlstm.store.storedForm()]"
-_SCRIPT = "window.charlstm.trainForm(element, props, watch, trigger, ['reset', 'refresh', 'dropped']);"
+_SCRIPT = "window.charlstm.trainForm(element, props, watch, trigger, ['reset', 'refresh', 'dropped', 'edited']);"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Form:
     adopt: gr.Button  # begins with a bundled model
     parent: gr.Dropdown
     advanced: dict[str, Any]
-    marks: gr.HTML  # what the page's script marks; its events: reset, refresh, dropped
+    marks: gr.HTML  # what the page's script marks; its events: reset, refresh, dropped, edited
     text: gr.Textbox  # name and length of the chosen text, as JSON
     upload: gr.Textbox  # the id under which the file is kept
     kept: gr.Textbox  # the form's values kept by the browser, as JSON
@@ -192,8 +192,7 @@ def _wire(form: Form, view: FormView, uploads: Uploads) -> None:
     changes = [form.text.change, form.parent.change, *(each.change for each in form.numbers)]
     gr.on(changes, None, None, None, js=_CHANGED, queue=False, **PRIVATE)
     form.marks.refresh(view.refresh, form.state, form.shown, queue=False, trigger_mode="always_last", **PRIVATE)
-    edits = [form.text.change, form.pasted.input, *(each.input for each in form.numbers)]
-    gr.on(edits, None, None, form.problem, js="() => ['']", queue=False, **PRIVATE)
+    form.marks.edited(None, None, form.problem, js="() => ['']", queue=False, **PRIVATE)
 
     def choose(*state: Any) -> list[Any]:
         numbers = values_of(Settings.preset(state[1]))

@@ -112,6 +112,8 @@
       drawQueue();
       return true;
     });
+    // Gradio's own event of a text field passes over pasted text.
+    byId('train-form').addEventListener('input', () => { if (byId('train-problem').textContent.trim()) trigger('edited'); });
     document.addEventListener('click', (event) => {
       const toRun = event.target.closest?.('#train-form .to-run'), toField = event.target.closest?.('#train-form .to-field');
       if (toRun) { store.show(toRun.dataset.run); scrollTo(byId('stage')); }
