@@ -61,7 +61,7 @@ const update = () => {
   const places = [46, 86, 117, 143, 165, 192];
   return picture('Step by step the loss sinks into a valley', svg('path', { d: `M${curve.join('L')}`, class: 'how-curve' }),
     ...places.map((x, i) => svg('circle', { cx: x, cy: ball(x), r: i === places.length - 1 ? 6 : 4, class: 'how-dot' })),
-    text(50, 40, 'loss at first', '', 'start'), text(195, 146, 'loss after many steps'));
+    text(60, 16, 'loss at first', '', 'start'), text(195, 146, 'loss after many steps'));
 };
 
 const PARTS = [

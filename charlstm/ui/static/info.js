@@ -1,5 +1,6 @@
-// Explanations of the words of the field (terms.js). Every button of the class `info-button` opens one, with an example
-// computed from the figures in its `data-facts`, or, where these don't allow one, from those of the bundled model.
+// Explanations of the words of the field, whose texts are in terms.js.
+// Every button of the class `info-button` opens one, with an example computed from the figures in its `data-facts`, or,
+// where these don't allow one, from those of the bundled model.
 (() => {
   const { h } = window.charlstm;
   const SPELT = {

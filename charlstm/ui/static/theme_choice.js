@@ -1,5 +1,5 @@
-// Light or dark, as the visitor chose on this page; else as their system has it. Runs before Gradio's scripts, which ask
-// the browser once, so that the page is never first drawn in the other theme.
+// Light or dark, as the visitor chose on this page; else as their system has it.
+// Runs before Gradio's scripts, which ask the browser once, so that the page is never first drawn in the other theme.
 (() => {
   const KEY = 'charlstm-theme', QUERY = '(prefers-color-scheme: dark)';
   const native = window.matchMedia.bind(window), system = native(QUERY);

@@ -1,4 +1,4 @@
-// The line above the tabs: its links and buttons, and what the explanations ask the server for; and the view of a model card.
+// The line above the tabs: its links and buttons, and what the explanations ask the server; and a model card.
 (() => {
   const asks = (location.hash === '#how' || new URLSearchParams(location.search).has('how'));
 
