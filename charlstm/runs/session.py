@@ -275,7 +275,7 @@ class TrainingSession:
             self._record_evaluation(event)
             best = event.val_loss if event.is_best else best
         if self.sampled_step != step:
-            self.record(self.trainer.sample(is_last=True))
+            self.record(self.trainer.sample())
         elif is_validated:
             return
         self._save_state("end", (tensors, {**facts, "best_val_loss": best, "num_pending": 0}))
