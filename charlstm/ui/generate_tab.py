@@ -143,10 +143,12 @@ class _GenerateEvents:
                 named["seed"] = random.randrange(2**31)
             check_values(named)
             generation_request = self._request(model, prompt, named, page)
+            others: list[Any] = ["", generation_request.config.seed, ""]
             for frame in generate(
                 self._registry, generation_request, self._active_requests, lambda: visitor in self._asked_to_stop
             ):
-                yield [frame.page, "", generation_request.config.seed, ""]
+                yield [frame.page, *others]
+                others = [gr.skip()] * 3  # each update costs the page time
         except CharLSTMError as error:
             yield [gr.skip(), escape_html(error_text(error)), gr.skip(), gr.skip()]
         finally:

@@ -40,11 +40,13 @@ def test_the_bundled_model_writes_at_the_first_click(page: Page) -> None:
     expect(page.get_by_role("combobox", name="Model")).to_have_value("tiny-shakespeare")
     page.get_by_role("button", name="ROMEO:").click()
     expect(page.get_by_label("Prompt")).to_have_value("ROMEO:")
+    expect(page.locator("#generate-rate")).to_contain_text("500 characters")  # of the text that stood there on arrival
+    page.get_by_label("Length").fill("501")
     _write(page)
-    expect(page.locator("#generate-rate")).to_contain_text("500 characters")
+    expect(page.locator("#generate-rate")).to_contain_text("501 characters")
     text = _text(page).inner_text()
     assert text.startswith("ROMEO:")
-    assert len(text) == len("ROMEO:") + 500
+    assert len(text) == len("ROMEO:") + 501
     expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
 
 
