@@ -2,6 +2,7 @@
 
 import codecs
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,7 @@ def test_a_text_with_a_few_control_characters_is_still_offered_as_latin1():
 @pytest.mark.parametrize("encoding", ["auto", "utf-8", "utf-16", "latin-1"])
 def test_nul_bytes_are_refused_whatever_the_encoding(encoding):
     data = "text\0and more".encode("utf-16" if encoding == "utf-16" else "utf-8")
-    assert refusal(decode, data, "image.bin", encoding).startswith("image.bin holds NUL bytes")
+    assert re.match(r"image\.bin .*holds NUL bytes", refusal(decode, data, "image.bin", encoding))
 
 
 def test_a_real_binary_file_is_refused():
