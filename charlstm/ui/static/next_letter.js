@@ -39,8 +39,8 @@
         row.choice = option.char;
         row.disabled = !canAdd || (isBytes && option.char.codePointAt(0) > 127);
         setText(row.name_, describeChar(option.char, isBytes));
-        row.bar_.style.width = `${100 * option.share}%`;
-        setText(row.share_, percent(option.share));
+        row.bar_.style.transform = `scaleX(${option.share})`; // not its width, which would count as a shift of the layout
+        setText(row.share_, percent(option.share).padStart(7, '\u2007')); // figure spaces: its beginning stays where it is
       });
     };
 

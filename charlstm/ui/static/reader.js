@@ -4,6 +4,7 @@
   const MAX_TINTED = 20000; // characters with a colour; later ones have none
   const BLOCK = 2000; // characters after which a line end begins a new block: only the last block is laid out again
   const PACE = 80, STEP = 30; // characters a second that a person can follow; milliseconds between two looks
+  const LONGEST_WORD = 30; // characters, beyond which a word may break
   const LETTER_EVERY = 90; // milliseconds between two letters that the bars show
   const DRAW_EVERY = 150; // milliseconds
   const KEYS = { fast: 'charlstm-fast', plain: 'charlstm-plain' };
@@ -112,6 +113,15 @@
         }
       }
       close();
+      placeCaret(row);
+    };
+    // The caret holds the place of the rest of a word, so that no word jumps to the next line while it is written.
+    const placeCaret = (row) => {
+      let rest = '';
+      for (let index = row.shown; index < row.chars.length && rest.length < LONGEST_WORD && !/\s/.test(row.chars[index]); index += 1) rest += row.chars[index];
+      row.caret ||= make('span', 'caret');
+      row.caret.dataset.rest = rest;
+      if (row.block.lastChild !== row.caret) row.block.append(row.caret);
     };
     const isPaced = () => Boolean(value().is_live) && !choices.isFast && !isRushed && !isStill();
     const isBehind = () => rows.some((row) => row.shown < row.chars.length);

@@ -87,7 +87,7 @@
         this.onMoment(x === null ? null : this.stepAt(x));
       };
       const handlers = { onMove, onZoom: (zoom) => this.zoom(zoom) };
-      this.main = new Chart(this.plot, { height: 248, label: 'Loss', hasLanes: true, strip: (head, rows) => this.drawStrip(head, rows), ...handlers });
+      this.main = new Chart(this.plot, { height: 240, label: 'Loss', hasLanes: true, strip: (head, rows) => this.drawStrip(head, rows), ...handlers });
       this.minis = SMALL.map(([, name]) => {
         const box = h('div');
         this.small.append(h('h3', {}, name), box);

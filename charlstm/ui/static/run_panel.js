@@ -35,8 +35,8 @@
       this.film = h('div', { class: 'film-box' }, h('div', { class: 'moment' }, samples, figures), curves);
       element.replaceChildren(
         h('div', { class: 'run-head' }, h('div', { class: 'run-state', id: 'run-state' }, badge, name, story),
-          h('div', { class: 'buttons steering' }, ...this.buildControls(), rate)),
-        undo, summary, warning, this.problem, log, share, preparation, this.film, notes,
+          h('div', { class: 'buttons steering' }, ...this.buildControls())),
+        undo, h('div', { class: 'run-line' }, share, preparation, summary, rate), warning, this.problem, log, this.film, notes,
         h('div', { class: 'buttons belongings' }, ...this.buildOtherActions()));
       this.curves = new RunCurves(curves, (step) => this.samples?.glance(step));
       this.samples = new Samples(samples, this.curves, (step) => this.curves.point(step));
@@ -194,14 +194,15 @@
       this.element.firstChild.firstChild.className = `run-state is-${status}`;
       this.element.classList.toggle('is-bundled', state?.word === 'recorded');
       for (const each of [badge, this.link, this.files, share]) setVisible(each, Boolean(state));
-      setVisible(share, Boolean(state) && !['completed', 'stopped', 'failed', 'interrupted', 'measuring'].includes(status));
+      setVisible(share, Boolean(state) && !state.preparation?.length && !['completed', 'stopped', 'failed', 'interrupted', 'measuring'].includes(status));
       setVisible(undo, Boolean(store.removed));
       setVisible(this.film, Boolean(state));
       setVisible(this.wide, Boolean(state) && document.fullscreenEnabled);
       if (store.removed) setText(this.undoText, `${store.removed.label} was deleted.`);
       setText(name, state?.label || '');
+      const missing = store.missing ? 'The run of this address is not here; another one is shown.' : '';
       const nothing = state === null ? 'No run yet: choose a text and press Start.' : '';
-      setText(story, store.isLost ? 'The app does not answer; trying again.' : state ? state.story : nothing);
+      setText(story, store.isLost ? 'The app does not answer; trying again.' : state ? missing || state.story : nothing);
       setText(sign, state?.sign || '');
       setText(word, state?.word === 'recorded' ? 'recorded, not yours' : state?.word || '');
       setText(notes, state?.facts || '');
@@ -236,14 +237,14 @@
       if (key === this.stepsKey) return;
       this.stepsKey = key;
       preparation.replaceChildren(...steps.map(({ text, state, detail }) => h('li', { class: `is-${state}`, ...(state === 'now' ? { 'aria-current': 'step' } : {}) },
-        h('span', { 'aria-hidden': 'true' }, STATES[state] || ''), ' ', text, detail ? h('small', {}, ` ${detail}`) : '')));
+        h('span', { 'aria-hidden': 'true' }, STATES[state] || ''), ' ', text, ...(detail ? [' ', h('small', {}, detail)] : []))));
     }
 
     drawButtons(state) {
       const can = new Set(state?.can || []), may = store.sections.may !== false;
       for (const button of this.element.querySelectorAll('[data-action]')) {
         const { action } = button.dataset, isForAll = FOR_ALL.includes(action);
-        setVisible(button, can.has(action) && (may || isForAll));
+        setVisible(button, can.has(action) && (may || isForAll) && !(action === 'rate' && state.preparation?.length));
         if (button.tagName === 'BUTTON') button.disabled = !isForAll && Boolean(state?.is_asked) && !['stop', 'rename'].includes(action);
       }
       const isOver = Boolean(state) && !['queued', 'starting', 'running', 'paused', 'stopping'].includes(state.status);
