@@ -62,10 +62,13 @@ class TestTrain:
         assert "%|" not in out
         assert f"data has {len(pangrams):,} characters, {len(set(pangrams))} unique" in out
         recorded = lines_of(trained.model)
-        samples = {line["step"]: line["text"] for line in recorded if line["kind"] == "sampled"}
+        samples = {line["step"]: line for line in recorded if line["kind"] == "sampled"}
         assert list(samples) == [0, 20, 30, 40, 60]
-        for step, text in samples.items():
-            assert f"step {step} ----\n{text}\n" in out
+        for step, sample in samples.items():
+            opening, written = sample["text"][: sample["prompt_chars"]], sample["text"][sample["prompt_chars"] :]
+            last_line = opening.splitlines()[-1]
+            head = f"step {step}, quick estimate of validation {sample['quick_loss']:.2f} ----"
+            assert f"{head}\n> {last_line}\n{written}\n----" in out
         for line in recorded:
             if line["kind"] == "evaluated":
                 assert f"step {line['step']}: validation {line['val_loss']:.4f}" in out

@@ -153,7 +153,7 @@ def test_a_large_file_that_is_no_text_is_refused_like_a_small_one(tmp_path, monk
             open_file(tmp_path / "image.png")
         sentences.append(str(caught.value))
     assert sentences[0] == sentences[1]
-    assert sentences[0].startswith("image.png holds NUL bytes")
+    assert sentences[0].startswith("image.png is not a text file: it holds NUL bytes")
 
 
 # --- tokens ---

@@ -88,7 +88,7 @@ def victim(app: App) -> Iterator[Path]:
 def board(page: Page) -> int:
     """The component that runs are deleted through, as the page itself knows it."""
     config = page.evaluate("async () => await (await fetch('config')).json()")
-    numbers = [each["id"] for each in config["components"] if "act" in str(each["props"].get("server_fns"))]
+    numbers = [each["id"] for each in config["components"] if "act" in (each["props"].get("server_fns") or ())]
     return int(numbers[0])
 
 

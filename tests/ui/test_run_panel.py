@@ -198,6 +198,7 @@ def test_the_run_is_taken_away_as_film_picture_values_and_settings(stage: Page) 
 
 def test_a_second_click_deletes_no_other_run_and_undo_brings_the_run_back(stage: Page, run: RunDir) -> None:
     button = stage.locator("#stage").get_by_role("button", name="Delete", exact=True)
+    button.scroll_into_view_if_needed()
     box = button.bounding_box()
     assert box is not None
     place = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
