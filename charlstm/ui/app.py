@@ -64,7 +64,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
     manager = RunManager(checkpoints_dir)
     manager.start_scheduler()
     watch = RunCache(manager)
-    shelf = ModelRegistry(checkpoints_dir, watch.live_models)
+    shelf = ModelRegistry(checkpoints_dir, watch.live_models, watch.labels)
     if warms_up:
         # No daemon: a thread that Python ends inside PyTorch takes the process down with an abort.
         threading.Thread(target=_warm_up, args=(shelf,)).start()

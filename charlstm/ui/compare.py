@@ -34,7 +34,7 @@ def mark_copied(
     `CharLSTMError`.
     """
     if not registry.may_read(name, visitor, username):
-        raise CharLSTMError(f"{name} learned from somebody's own text; only they may compare with it.")
+        raise CharLSTMError(f"{registry.label(name)} learned from somebody's own text; only they may compare with it.")
     texts = parse_page(page, MOST_CHARS)
     if texts is None or not any(texts):
         raise CharLSTMError("there is no text here to compare: write one first.")
@@ -172,9 +172,9 @@ class _Comparison:
         try:
             for place, name in enumerate([first] if second in (NO_MODEL, None) else [first, second]):
                 builder, figures, _ = score_text(self._registry, name, text)
-                page = builder.page(title=name, caption=_figures_line(figures))
+                page = builder.page(title=self._registry.label(name), caption=_figures_line(figures))
                 pages[place] = gr.update(value=page, visible=True)
-                scores[name] = figures["nats"]
+                scores[self._registry.label(name)] = figures["nats"]
         except CharLSTMError as error:
             return [*[gr.skip()] * 4, escape_html(error_text(error))]
         return [gr.update(visible=True), *pages, escape_html(verdict(scores)), ""]
@@ -191,7 +191,7 @@ class _Comparison:
                 for frame in generate(
                     self._registry, GenerationRequest.of(name, prompt, named), self._active_requests, lambda: False
                 ):
-                    pages[place] = {**frame.page, "link": "", "can_branch": False, "title": name}
+                    pages[place] = {**frame.page, "link": "", "can_branch": False, "title": self._registry.label(name)}
                     yield [gr.update(visible=True), *pages, ""]
         except CharLSTMError as error:
             yield [*[gr.skip()] * 3, escape_html(error_text(error))]

@@ -36,10 +36,11 @@ class GenerateTab:
 
     def show_model(self, name: str | None) -> list[Any]:
         """Return updates that offer the models available now, with `name` chosen if it is one, else the first."""
-        names = self.registry.names()
-        chosen = name if name in names else next(iter(names), None)
-        second = gr.update(choices=[NO_MODEL, *names])
-        return [gr.update(choices=names, value=chosen), second, *_facts_updates(self.registry, chosen)]
+        choices, wanted = self.registry.choices(), self.registry.find(name)
+        names = [each for _, each in choices]
+        chosen = wanted if wanted in names else next(iter(names), None)
+        second = gr.update(choices=[NO_MODEL, *choices])
+        return [gr.update(choices=choices, value=chosen), second, *_facts_updates(self.registry, chosen)]
 
     def read_address(self, request: gr.Request) -> list[Any]:
         """Read the page's address; return updates of the model and its facts, then of the form."""
@@ -51,7 +52,8 @@ class GenerateTab:
         if generation_request is None:
             return [*self.show_model(None), *[gr.skip()] * len(self.form)]
         model, prompt, values = generation_request
-        problem = "" if model is None or model in self.registry.names() else "The model of this address is not here."
+        is_here = model is None or self.registry.find(model) in self.registry.names()
+        problem = "" if is_here else f"The model {str(model)[:80]} of this address is not here; another one is chosen."
         return [*self.show_model(model), prompt, *(values[name] for name in SETTINGS), escape_html(problem)]
 
     def start_if_linked(self, loaded: Any) -> None:

@@ -20,6 +20,7 @@ from charlstm.places import BUNDLED
 from charlstm.runs.access import can_read, is_space_owner
 from charlstm.runs.run_dir import RunDir
 
+LIVE = "live: "  # before the label of a run in training, whose model is the one last saved
 _LOADED_AT_ONCE = 4
 _CORPORA_AT_ONCE = 2
 _CODE_ENDINGS = (".py", ".js", ".ts", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".html", ".css", ".json")
@@ -38,15 +39,39 @@ PROMPTS = {
 class ModelRegistry:
     """Models in one checkpoints folder."""
 
-    def __init__(self, root: Path, live: Callable[[], Mapping[str, Path]] = dict) -> None:
-        """`live()` maps the names of models in training to their files, as last saved."""
-        self._root, self._live_models = root, live
+    def __init__(
+        self,
+        root: Path,
+        live: Callable[[], Mapping[str, Path]] = dict,
+        labels: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        """`live()` maps the names of models in training to their files, as last saved; `labels()` runs to their labels.
+
+        A model's name is that of its run's folder, which stays when the run is renamed; people read its label.
+        """
+        self._root, self._live_models, self._labels = root, live, labels
         self._load_model = lru_cache(maxsize=_LOADED_AT_ONCE)(_load_file)
         self._open_corpus = lru_cache(maxsize=_CORPORA_AT_ONCE)(_open_text)
 
     def names(self) -> list[str]:
         """Return the names of the models available now: bundled ones, then the newest first, then those in training."""
         return [*self._saved_names(), *self._live_models()]
+
+    def label(self, name: str | None) -> str:
+        """Return the name of a model that people read."""
+        return self._labels().get(name or "", name or "")
+
+    def choices(self) -> list[tuple[str, str]]:
+        """Return label and name of each model, in the order of `names`."""
+        labels = self._labels()
+        return [(labels.get(name, name), name) for name in self.names()]
+
+    def find(self, name: str | None) -> str | None:
+        """Return the name of the model that `name` means: a name, a label, or a run as it was called in training."""
+        if name is None or name in self.names():
+            return name
+        label = str(name).removeprefix(LIVE)
+        return next((run for run, each in self._labels().items() if each == label), name)
 
     def _saved_names(self) -> list[str]:
         try:
@@ -81,7 +106,7 @@ class ModelRegistry:
 
         `None` means the first one: a page sends it before the list of models has arrived.
         """
-        name = name if name is not None else next(iter(self.names()), None)
+        name = self.find(name) if name is not None else next(iter(self.names()), None)
         if name is None:
             raise CheckpointError("there is no model yet; train one first.")
         modified = self._modified_ns(name) if name in self.names() else None
@@ -101,7 +126,7 @@ class ModelRegistry:
 
     def corpus(self, name: str | None) -> Corpus | None:
         """Return the corpus of the model named `name`, identified by its hash; `None` if it is not available here."""
-        origin = self.load(name).provenance
+        origin, name = self.load(name).provenance, self.find(name)
         if origin is None or name is None:
             return None
         own = RunDir(self._root / name).corpus_file
@@ -118,7 +143,7 @@ class ModelRegistry:
 
         `visitor` is their token, `username` the account they are signed in with.
         """
-        name = name if name is not None else next(iter(self.names()), None)
+        name = self.find(name) if name is not None else next(iter(self.names()), None)
         if name is None or not is_public():
             return True
         place = self._file(str(name)).parent

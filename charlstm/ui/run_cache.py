@@ -21,7 +21,7 @@ from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary
 from charlstm.runs.run_dir import ACTIVE, RunDir
 from charlstm.ui import run_view
-from charlstm.ui.models import uses_code_font
+from charlstm.ui.models import LIVE, uses_code_font
 from charlstm.ui.run_story import Requests, Waiting
 from charlstm.ui.run_view import Lines
 
@@ -225,10 +225,10 @@ class RunCache:
     def live_models(self) -> dict[str, Path]:
         """Return the files of models in training, as last saved, by the names that visitors know them by."""
         active = (run for run in self.runs() if run.status in _LIVE)
-        return {f"live: {run.label}": run.folder.live_model for run in active if run.folder.live_model.is_file()}
+        return {f"{LIVE}{run.label}": run.folder.live_model for run in active if run.folder.live_model.is_file()}
 
     def model_of(self, run_name: str) -> str:
         """Return the name of a run's model: the live one while there is one, else the run's name."""
         active = (run for run in self.runs(is_fresh=True) if run.name == run_name and run.status in _LIVE)
-        live = (f"live: {run.label}" for run in active)
+        live = (f"{LIVE}{run.label}" for run in active)
         return next((name for name in live if name in self.live_models()), run_name)

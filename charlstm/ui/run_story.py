@@ -105,9 +105,10 @@ def preparation(run: RunSummary, history: RunHistory, answer: WorkerStatus) -> l
     read = f"{started.num_chars:,} characters" if started else ""
     items = [("starting the trainer", run.status == "running", "")]
     items += [(_STAGES[name], place < at, read if name == "reading" else "") for place, name in enumerate(names)]
-    items.append(("the untrained model writes", history.num_samples > 0, ""))
+    who = "the model it begins with" if run.parent else "the untrained model"
+    items.append((f"{who} writes", history.num_samples > 0, ""))
     loss = f"{validated.val_loss:.2f} nats per character" if validated else ""
-    items.append(("the untrained model is measured", validated is not None, loss))
+    items.append((f"{who} is measured", validated is not None, loss))
     rows = [{"text": text, "state": "done" if is_done else "next", "detail": detail} for text, is_done, detail in items]
     current = next((row for row in rows if row["state"] == "next"), None)
     if current is not None:
@@ -123,10 +124,10 @@ def summary(run: RunSummary, history: RunHistory) -> str:
     perplexity = math.exp(loss)
     about = f"{perplexity:.1f}" if perplexity < 2 else f"{perplexity:.0f}"
     _, seconds = history.progress()
-    parts = [
-        f"In {format_duration(seconds)}: from {size:,} equally likely letters to about {about} "
-        f"(perplexity {perplexity:.1f})"
-    ]
+    reached = f"from {size:,} equally likely letters to about {about}"
+    if run.parent:
+        reached = f"as if choosing among about {about} letters"
+    parts = [f"In {format_duration(seconds)}: {reached} (perplexity {perplexity:.1f})"]
     if history.references and loss < history.references.fivegram:
         parts.append("better than a 5-gram")
     if words := history.words():
@@ -141,15 +142,16 @@ def _tenths(share: float) -> str:
     return "few words are" if tenths == 0 else "nearly all words are" if tenths == 10 else f"{tenths} of 10 words are"
 
 
-def warning(history: RunHistory) -> str:
+def warning(run: RunSummary, history: RunHistory) -> str:
     """Return what a visitor should know before writing with the run's model, in one sentence; mostly empty."""
     best, last = history.best, history.last_validation
     if best is None or last is None or last.step == 0:
         return ""
     if best.step == 0:
+        who = "the model it began with" if run.parent else "the untrained model"
         return (
             f"Nothing it learned helps with the text kept for testing: validation went from {best.val_loss:.2f} to "
-            f"{last.val_loss:.2f}, so the untrained model is the one that is kept; give it more text."
+            f"{last.val_loss:.2f}, so {who} is the one that is kept; give it more text."
         )
     if last.val_loss > best.val_loss + _RISEN:
         return (

@@ -84,9 +84,11 @@ def run_state(
         "plan_end": end._asdict() if end else {"minutes": None, "steps": None, "passes": None},
         "preparation": run_story.preparation(run, history, requests.answer),
         "summary": run_story.summary(run, history),
-        "warning": run_story.warning(history),
+        "warning": run_story.warning(run, history),
         "words": {"share": round(words.share, 3), "count": words.num_words} if words else None,
         "vocabulary": history.vocabulary_size,
+        "characters": history.started.num_train_chars if history.started else None,
+        "passes": round(history.latest.num_passes, 2) if history.latest else None,
         "best": {"step": best.step, "loss": round(best.val_loss, 4)} if best else None,
     }
 
@@ -170,8 +172,8 @@ def _facts(history: RunHistory) -> str:
     if started is None:
         return ""
     facts = (
-        f"Learning from {started.num_train_chars:,} characters, validated on {started.num_val_chars:,}, "
-        f"{started.num_distinct:,} distinct; {started.num_parameters:,} parameters."
+        f"{started.num_train_chars:,} characters to learn from, {started.num_val_chars:,} kept to test it, "
+        f"{started.num_distinct:,} different; {started.num_parameters:,} parameters."
     )
     return " ".join((facts, *started.notes))
 

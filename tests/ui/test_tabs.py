@@ -136,6 +136,19 @@ def test_a_model_in_training_is_in_the_registry_while_its_run_goes_on(cache: Run
     assert "live: mine" not in registry.names()
 
 
+def test_a_model_is_offered_under_its_runs_label_and_found_by_it_or_by_what_it_was_called_in_training(
+    registry: ModelRegistry, cache: RunCache
+) -> None:
+    labelled = ModelRegistry(cache.manager.store.root, labels=lambda: {"another": "Shakespeare, quick, 14:05"})
+    assert labelled.choices() == [
+        ("tiny-shakespeare", "tiny-shakespeare"),
+        ("Shakespeare, quick, 14:05", "another"),
+    ]
+    for name in ("another", "Shakespeare, quick, 14:05", "live: Shakespeare, quick, 14:05"):
+        assert labelled.find(name) == "another"
+    assert registry.find("Shakespeare, quick, 14:05") not in registry.names()
+
+
 def test_a_missing_compiler_is_said_on_a_page_at_home_and_never_to_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charlstm.ui.app.compiler_note", lambda: "there is none")
     monkeypatch.setenv("CHARLSTM_PUBLIC", "1")

@@ -40,8 +40,8 @@
   let addressed = store.run; // the run that the address names, until it has been seen
   let server = null, timer = 0, failures = 0, isAsking = false, isTickPending = false;
 
-  // A reloaded page opens its last tab, but an address that asks for a text opens the first tab, and one that names a run
-  // the tab of runs.
+  // A reloaded page opens its last tab; an address that asks for a text opens the first one, and one that names a run the
+  // tab of runs.
   const RENAMED = { Generate: 'Write', Hub: 'Share' }; // tabs, as older pages stored them
   const tabs = () => [...document.querySelectorAll('button[role="tab"]')];
   const openTab = (name) => { // waits for the tabs, which are created later
@@ -51,7 +51,9 @@
   };
   const lastTab = () => { try { return sessionStorage.getItem(KEYS.tab); } catch { return null; } };
   const isForText = new URLSearchParams(location.search).has('prompt');
-  const initialTab = isForText ? null : lastTab() ?? (store.run === null ? null : 'Train');
+  const isReload = performance.getEntriesByType('navigation')[0]?.type === 'reload';
+  const addressedTab = isForText ? 'Write' : store.run === null ? null : 'Train';
+  const initialTab = isReload ? lastTab() ?? addressedTab : addressedTab ?? lastTab();
   window.addEventListener('pagehide', () => {
     const open = tabs().find((each) => each.getAttribute('aria-selected') === 'true');
     try { if (open) sessionStorage.setItem(KEYS.tab, open.textContent.trim()); } catch { /* a private window */ }
@@ -193,7 +195,7 @@
     tick();
   };
   store.pin = () => { if (store.run === null && store.shown !== null) { store.run = store.shown; updateAddress(); } };
-  window.addEventListener('hashchange', () => { if (runInAddress() !== store.run) { store.run = addressed = runInAddress(); store.missing = null; tick(); } });
+  window.addEventListener('hashchange', () => { if (runInAddress() !== store.run) { store.run = addressed = runInAddress(); store.missing = null; if (store.run !== null) openTab('Train'); tick(); } });
 
   store.showDeleted = (begin) => {
     store.deleted = begin;

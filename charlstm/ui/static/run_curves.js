@@ -4,7 +4,7 @@
   const LN2 = Math.log(2);
   const LINES = { training: 'training', smoothed: 'training, smoothed', validation: 'validation' };
   const SMALL = [['learning_rate', 'learning rate'], ['grad_norm', 'gradient norm'], ['chars_per_second', 'characters per second']];
-  const AXES = { minutes: 'time', step: 'steps', passes: 'passes', log: 'steps, each tenfold as wide' };
+  const AXES = { minutes: 'time', step: 'steps', passes: 'passes', log: 'steps, logarithmic' };
   const TITLES = { minutes: '', step: 'steps', passes: 'passes', log: 'steps' };
   const SIGNS = { resumed: '↻', rewound: '↶', rate: '×', paused: '‖', continued: '▸', extended: '+', phase: '◆' };
   const SPANS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];  // seconds between two labels
@@ -74,10 +74,10 @@
       this.note = h('p', { class: 'notes' });
       this.plot = h('div');
       this.small = h('details', { class: 'small-charts', ontoggle: () => this.draw() }, h('summary', {}, 'Learning rate, gradient, speed'));
-      const tools = h('div', { class: 'chart-tools' }, this.whole,
+      const tools = h('div', { class: 'chart-tools' },
         this.buildChoice('Horizontal', 'x', AXES), this.buildChoice('Vertical', 'y', { focus: 'where it learns', all: 'all values' }),
         this.buildChoice('Unit', 'unit', { nats: 'nats', bits: 'bits' }), this.buildSmoothing());
-      host.append(this.strip, this.plot, h('details', { class: 'chart-settings' }, h('summary', {}, 'Axes, smoothing'), tools), this.small, this.note);
+      host.append(h('div', { class: 'chart-head' }, this.strip, this.whole), this.plot, h('details', { class: 'chart-settings' }, h('summary', {}, 'Axes, smoothing'), tools), this.small, this.note);
       this.buildCharts();
     }
 
@@ -105,7 +105,7 @@
 
     buildSmoothing() {
       const slider = h('input', { type: 'range', min: 0, max: 0.99, step: 0.01, value: store.view.smoothing ?? 0.9, 'aria-label': 'Smoothing' });
-      const own = h('button', { type: 'button', class: 'quiet', onclick: () => store.setView({ smoothing: null }) }, 'as recorded');
+      const own = h('button', { type: 'button', class: 'quiet', onclick: () => { slider.value = 0.9; store.setView({ smoothing: null }); } }, 'Reset');
       slider.addEventListener('input', () => store.setView({ smoothing: Number(slider.value) }));
       return h('span', { class: 'smoothing' }, h('span', {}, 'Smoothing'), ' ', slider, ' ', own);
     }

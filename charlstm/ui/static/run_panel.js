@@ -81,7 +81,7 @@
       const form = h('form', { class: 'rate-form', onsubmit: (event) => { event.preventDefault(); set(this.factor.value); } },
         this.factor, h('button', { type: 'submit' }, 'Set'));
       const quick = RATES.map(([text, value]) => h('button', { type: 'button', 'aria-label': `Learning rate times ${value}`, onclick: () => set(value) }, text));
-      return h('div', { class: 'rate-box', 'data-action': 'rate', hidden: true }, h('span', {}, 'Learning rate ×'), ...quick, form, this.rateNow);
+      return h('div', { class: 'rate-box', 'data-action': 'rate', hidden: true }, h('span', {}, 'Learning rate ×'), ...quick, form, this.rateNow, infoButton('learning-rate'));
     }
 
     buildOtherActions() {
@@ -90,9 +90,9 @@
       this.link = h('button', { type: 'button', hidden: true, onclick: link }, 'Copy link');
       const saving = (text, onclick) => h('button', { type: 'button', onclick }, text);
       const { files } = window.charlstm;
-      this.files = h('details', { class: 'menu files' }, h('summary', {}, 'Save as'), h('div', { class: 'menu-items' },
+      this.files = h('details', { class: 'menu files' }, h('summary', {}, 'Export'), h('div', { class: 'menu-items' },
         saving('Chart as PNG', () => files.savePng(this.curves.main, this.title())), saving('Chart as SVG', () => files.saveSvg(this.curves.main, this.title())),
-        saving('Values as CSV', () => files.saveText(this.curves.toCsv(), `${store.shown}.csv`, 'text/csv')),
+        saving('Values as CSV', () => files.saveText(this.curves.toCsv(), `${this.title()}.csv`, 'text/csv')),
         saving('Settings as JSON', () => this.saveSettings())));
       this.files.addEventListener('click', (event) => { if (event.target.closest('button')) this.files.open = false; });
       this.wide = h('button', { type: 'button', onclick: () => (document.fullscreenElement ? document.exitFullscreen() : this.film.requestFullscreen?.()) }, 'Full screen');
@@ -122,7 +122,7 @@
 
     async saveSettings() {
       const answer = await store.call('settings', { run: store.shown });
-      if (answer?.settings) window.charlstm.files.saveText(`${JSON.stringify(answer.settings, null, 2)}\n`, `${store.shown}.json`, 'application/json');
+      if (answer?.settings) window.charlstm.files.saveText(`${JSON.stringify(answer.settings, null, 2)}\n`, `${this.title()}.json`, 'application/json');
       else setText(this.problem, answer?.problem || 'The app does not answer; try again in a moment.');
     }
 
@@ -134,7 +134,7 @@
         tell(0);
         const problem = await window.charlstm.saveFilm({
           title: this.title(), text: store.sections[`row/${store.shown}`]?.cells[0] || '', summary: state.summary || '', facts: state.facts, isCode: state.is_code,
-          samples: await this.samples.all(), own: curves.own, refs: store.sections.refs || [], name: store.shown,
+          samples: await this.samples.all(), own: curves.own, refs: store.sections.refs || [], name: this.title(),
         }, tell);
         setText(this.problem, problem);
       } finally {
@@ -171,7 +171,7 @@
         offset += bytes.length;
         setText(this.parts.story, `downloading: ${Math.round((100 * offset) / total)} %`);
       }
-      window.charlstm.files.save(new Blob(parts, { type: 'application/octet-stream' }), `${run}.safetensors`);
+      window.charlstm.files.save(new Blob(parts, { type: 'application/octet-stream' }), `${this.title()}.safetensors`);
       this.drawState();
     }
 
@@ -217,13 +217,14 @@
     }
 
     drawFigures(state) {
-      const { figures } = this.parts, rows = state?.figures || [], facts = JSON.stringify([state?.best?.loss, state?.vocabulary]);
-      const key = JSON.stringify([rows.map(([title, , , term]) => [title, term]), facts]);
-      if (key !== this.figuresKey) {
+      const { figures } = this.parts, rows = state?.figures || [], key = JSON.stringify(rows.map(([title, , , term]) => [title, term]));
+      if (key !== this.figuresKey) { // else the buttons stay, and with them the focus and an open explanation
         this.figuresKey = key;
-        const values = { loss: state?.best?.loss, vocabulary: state?.vocabulary };
-        figures.replaceChildren(...rows.map(([title, , , term]) => h('div', {}, h('dt', {}, title, ' ', ...(term ? [infoButton(term, values)] : [])), h('dd', {}, h('span'), h('small')))));
+        figures.replaceChildren(...rows.map(([title, , , term]) => h('div', {}, h('dt', {}, title, ' ', ...(term ? [infoButton(term)] : [])), h('dd', {}, h('span'), h('small')))));
       }
+      const { vocabulary, words, characters, passes } = state || {}, loss = Number.parseFloat(rows[0]?.[1]);
+      const facts = JSON.stringify({ ...(Number.isFinite(loss) ? { loss } : {}), ...(words ? { words } : {}), vocabulary, characters, passes });
+      for (const button of figures.querySelectorAll('.info-button')) button.dataset.facts = facts;
       rows.forEach(([, value, unit], i) => {
         const dd = figures.children[i].children[1];
         setText(dd.children[0], value);

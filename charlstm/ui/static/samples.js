@@ -106,7 +106,8 @@
       if (last < 0) { setText(this.origin, ''); setText(this.words, ''); setText(this.phase, ''); this.write('', 0); this.onShow(null); return; }
       const [step, train, validation, seconds, share, promptChars] = all[number];
       const when = typeof seconds === 'number' ? ` · ${formatClock(seconds / 60)}` : '';
-      const loss = validation !== null ? ` · validation ${validation.toFixed(2)}` : train !== null ? ` · training ${train.toFixed(2)}` : '';
+      const { unit } = store.view, inUnit = (nats) => `${(nats / (unit === 'bits' ? Math.LN2 : 1)).toFixed(2)} ${unit}`;
+      const loss = validation !== null ? ` · validation ${inUnit(validation)}` : train !== null ? ` · training ${inUnit(train)}` : '';
       const origin = `step ${step.toLocaleString('en')}${when}${loss}`;
       setText(this.origin, origin);
       setText(this.words, typeof share === 'number' ? `${Math.round(100 * share)} % real words` : '');
@@ -148,7 +149,7 @@
       store.pin();
       this.preview = null;
       if (this.at === null || this.at >= this.list.length - 1) this.at = 0;
-      setText(this.play, '‖ Stop');
+      setText(this.play, '‖ Pause');
       const reducesMotion = matchMedia('(prefers-reduced-motion: reduce)').matches;
       this.playback = setInterval(async () => {
         if (!this.text.isConnected || this.at === null || this.at >= this.list.length - 1) { this.at = null; this.stop(); this.draw(); return; }
@@ -166,7 +167,7 @@
         for (let tries = 0; !store.texts.has(number) && tries < 3; tries += 1) await this.fetchTexts(number);
       }
       return this.list.map(([step, , validation, seconds, share, promptChars], number) => ({
-        step, validation, seconds, share, ...divide(store.texts.get(number) ?? store.sections.samples.latest ?? '', promptChars),
+        step, validation, seconds, share, ...divide(store.texts.get(number) ?? (number === this.list.length - 1 ? store.sections.samples.latest : '') ?? '', promptChars),
       }));
     }
   }
