@@ -77,7 +77,7 @@
       const tools = h('div', { class: 'chart-tools' },
         this.buildChoice('Horizontal', 'x', AXES), this.buildChoice('Vertical', 'y', { focus: 'where it learns', all: 'all values' }),
         this.buildChoice('Unit', 'unit', { nats: 'nats', bits: 'bits' }), this.buildSmoothing());
-      host.append(h('div', { class: 'chart-head' }, this.strip, this.whole), this.plot, h('details', { class: 'chart-settings' }, h('summary', {}, 'Axes, smoothing'), tools), this.small, this.note);
+      host.append(h('div', { class: 'chart-head' }, this.strip, this.whole, h('span', { class: 'chart-terms' }, '5-gram ', window.charlstm.infoButton?.('five-gram') || '')), this.plot, h('details', { class: 'chart-settings' }, h('summary', {}, 'Axes, smoothing'), tools), this.small, this.note);
       this.buildCharts();
     }
 

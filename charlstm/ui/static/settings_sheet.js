@@ -8,6 +8,8 @@
     const found = info?.childElementCount === 0 && info.textContent.match(FLAG);
     if (found) info.replaceChildren(info.textContent.replace(FLAG, ' '), h('span', { class: 'flag' }, found[1]));
   };
+  const TERMS = { dropout: 'dropout', weight_dropout: 'dropout', learning_rate: 'learning-rate', seed: 'seed', sample_temperature: 'temperature', max_passes: 'pass', val_fraction: 'validation' };
+  const explain = (info, name) => { if (info && name in TERMS && !info.querySelector('.info-button')) info.append(' ', window.charlstm.infoButton(TERMS[name])); };
   const labelOf = (block) => block?.querySelector('[data-testid="block-info"]')?.textContent.trim() || '';
 
   class Sheet {
@@ -63,8 +65,9 @@
     }
 
     markField(block, preset, problem) {
-      keepFlagWhole(block.querySelector('.info-text'));
-      const name = block.id.slice(6), isChanged = preset !== undefined;
+      const name = block.id.slice(6), isChanged = preset !== undefined, info = block.querySelector('.info-text');
+      keepFlagWhole(info);
+      explain(info, name);
       block.classList.toggle('is-changed', isChanged);
       block.classList.toggle('is-wrong', Boolean(problem));
       let mark = block.querySelector('.field-mark');
