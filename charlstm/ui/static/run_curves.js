@@ -182,7 +182,7 @@
       if (!this.small.open) return;
       SMALL.forEach(([key, name], i) => this.minis[i].set({
         ...common, marks: [], hasZero: true, formatY: (y) => formatShort(y),
-        series: [{ id: key, name, look: 'line-small', points: this.toPoints(own?.lines[key], toAxis, 'nats') }],
+        series: [{ id: key, name, look: 'line-small', points: this.toPoints(own?.lines[key], toAxis, 'nats').filter(([x]) => x > 0) }], // before the first step nothing was measured
       }));
     }
 
