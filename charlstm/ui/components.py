@@ -16,7 +16,6 @@ PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private
 GROWING: dict[str, Any] = {"interactive": True, "allow_custom_value": True}
 # Fills the last input of an event with the visitor's token, see `runs.access`.
 VISITOR = "(...values) => [...values.slice(0, -1), window.charlstm.store.visitor]"
-_SLIDER_SPAN = 10  # a wider range needs a number field
 
 
 def has_sign_in() -> bool:
@@ -32,24 +31,6 @@ def field_label(config: BaseModel, name: str) -> str:
     unit = unit_of(type(config).model_fields[name])
     words = name.replace("_", " ").capitalize()
     return f"{words} ({unit})" if unit else words
-
-
-def build_control(config: BaseModel, name: str, **overrides: Any) -> Any:
-    """Build the component for field `name` with the value of `config`; it accepts only values within the bounds."""
-    field = type(config).model_fields[name]
-    lower, upper = bounds_of(field)
-    unit = unit_of(field)
-    if "label" in overrides and unit:
-        overrides["label"] = f"{overrides['label']} ({unit})"
-    shared = {"label": field_label(config, name), "info": field.description, "value": getattr(config, name)} | overrides
-    if choices := get_args(field.annotation):
-        return gr.Dropdown(choices=list(choices), **shared)
-    if lower is None or upper is None:
-        return gr.Textbox(**shared)
-    if field.annotation is float and upper - lower <= _SLIDER_SPAN:
-        return gr.Slider(minimum=lower, maximum=upper, step=0.05, **shared)
-    precision = 0 if field.annotation is int else None
-    return gr.Number(minimum=lower, maximum=upper, precision=precision, **shared)
 
 
 def build_free_control(config: BaseModel, name: str, **overrides: Any) -> Any:
