@@ -17,6 +17,7 @@ from charlstm.runs.points import Curve
 from charlstm.runs.run_dir import ACTIVE, Status
 from charlstm.ui import run_story
 from charlstm.ui.run_story import Requests, Waiting
+from charlstm.ui.setting_words import describe_changes
 
 Lines = dict[str, tuple[list[int], list[float]]]  # steps and values of each curve
 STATE_WORDS: dict[Status, tuple[str, str]] = {  # a sign and a word, so that nothing depends on colour alone
@@ -219,7 +220,7 @@ def table_row(run: RunSummary, is_bundled: bool) -> dict[str, Any]:
         "cells": [run.corpus, run.size.replace("x", "×"), minutes, loss, state],
         "curve": _small_curve(run.sparkline),
         "started": round(run.started_at or run.created_at),
-        "changes": run.changes,
+        "changes": describe_changes(run.changes),
         "fraction": 1.0 if run.status == "completed" else round(run.fraction, 4),
     }
 

@@ -11,7 +11,7 @@ from charlstm.events import Progress
 from charlstm.runs.manager import RunManager
 from charlstm.runs.run_dir import RunDir
 from charlstm.ui.app import owner_note
-from charlstm.ui.components import build_free_control
+from charlstm.ui.components import build_free_control, info_button
 from charlstm.ui.models import ModelRegistry, describe_model
 from charlstm.ui.run_cache import RunCache
 
@@ -34,6 +34,14 @@ def test_every_field_becomes_a_control_with_its_own_value_and_words(config: Mode
         made = build_free_control(config, name)
         assert made.info == help_text(field)
         assert made.value == getattr(config, name)
+
+
+def test_a_term_is_spelt_as_the_scripts_spell_it(repository: Path) -> None:
+    script = (repository / "charlstm" / "ui" / "static" / "info.js").read_text(encoding="utf-8")
+    for term, spelt in (("nats", "a nat"), ("parameters", "a parameter")):
+        assert f"{term}: '{spelt}'" in script
+        assert f'aria-label="What is {spelt}?"' in info_button(term, {"loss": 1.5})
+    assert 'aria-label="What is perplexity?"' in info_button("perplexity", {})
 
 
 @pytest.fixture

@@ -307,7 +307,7 @@ def test_a_row_tells_when_a_run_began_and_what_was_changed(folder: RunDir) -> No
     folder.save_settings(Settings.preset("minute", learning_rate=0.01, seed=2, sample_every=100))
     folder.events_file.write_text("", encoding="utf-8")
     row = run_view.table_row(RunManager(folder.path.parent).runs()[0], is_bundled=False)
-    assert row["changes"] == "learning rate 0.01 · seed 2"
+    assert row["changes"] == "Learning rate 0.01 · Seed 2"
     assert row["started"] == round(folder.created_at())
 
 
