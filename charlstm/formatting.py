@@ -1,7 +1,6 @@
 """Formatting for people: durations, losses, HTML escapes, paths removed from messages."""
 
 import html
-import math
 import re
 import sys
 from pathlib import Path
@@ -56,8 +55,3 @@ def error_text(error: Exception) -> str:
     """Return an error's message as a sentence of the page; a name it begins with keeps its letters."""
     message = without_places(str(error))
     return capitalize(message) if message.split(" ", 1)[0].isalpha() else message
-
-
-def format_nats(loss: float) -> str:
-    """Format a loss in nats and in bits per character."""
-    return f"{loss:.3f} nats per character ({loss / math.log(2):.2f} bits)"

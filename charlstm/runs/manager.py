@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from filelock import Timeout
 
@@ -25,7 +25,7 @@ from charlstm.errors import CharLSTMError, RunError, printable
 from charlstm.files import atomic_write_text
 from charlstm.model_files import model_file, model_name
 from charlstm.places import BUNDLED
-from charlstm.runs.changes import describe_changes
+from charlstm.runs.changes import changed_settings
 from charlstm.runs.continuation import add_extension, inherit_sizes
 from charlstm.runs.control import Control
 from charlstm.runs.corpus_location import require_text
@@ -66,7 +66,7 @@ class RunSummary:
     problem: str  # the reason of its failure, in a sentence
     sparkline: tuple[float, ...] = ()  # of its loss
     started_at: float = 0.0  # seconds since 1970; 0 before it began
-    changes: str = ""  # from its preset, in words
+    changes: tuple[tuple[str, Any], ...] = ()  # settings, with their values, that differ from its preset's
     fraction: float = 0.0  # of the planned run
 
     @property
@@ -308,7 +308,7 @@ class _Facts(NamedTuple):
     corpus: str
     size: str
     parent: str
-    changes: str
+    changes: tuple[tuple[str, Any], ...]
 
 
 @lru_cache(maxsize=1024)
@@ -319,7 +319,7 @@ def _facts(folder: RunDir, _begun_at: float, is_planned: bool) -> _Facts:
     try:
         settings = folder.settings()
     except RunError:  # damaged settings must not hide the other runs
-        return _Facts("", "", parent, "")
+        return _Facts("", "", parent, ())
     corpus = printable(Path(settings.train.corpus).name, LONGEST_LABEL)  # a file's directory stays private
     size = f"{settings.model.num_layers} × {settings.model.hidden_size}"
-    return _Facts(corpus, size, parent, describe_changes(settings, is_planned))
+    return _Facts(corpus, size, parent, tuple(changed_settings(settings, is_planned).items()))

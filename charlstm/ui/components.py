@@ -1,5 +1,7 @@
-"""Form controls made from config fields, which give label, unit, bounds, default and explanation."""
+"""Form controls made from config fields, which give label, unit, value and help; buttons that explain a term."""
 
+import json
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import gradio as gr
@@ -8,6 +10,7 @@ from pydantic import BaseModel
 
 from charlstm.config import bounds_of, help_text, suggestions_of, unit_of
 from charlstm.environment import OAUTH_CLIENT_ID, OAUTH_CLIENT_SECRET
+from charlstm.formatting import escape_html
 
 # For events of the page itself: not part of the API, and without the overlay on what they update.
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -16,7 +19,7 @@ PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private
 GROWING: dict[str, Any] = {"interactive": True, "allow_custom_value": True}
 # Fills the last input of an event with the visitor's token, see `runs.access`.
 VISITOR = "(...values) => [...values.slice(0, -1), window.charlstm.store.visitor]"
-_SLIDER_SPAN = 10  # a wider range needs a number field
+_SPELT = {"nats": "a nat", "parameters": "a parameter"}  # as in `static/info.js`
 
 
 def has_sign_in() -> bool:
@@ -27,29 +30,20 @@ def has_sign_in() -> bool:
     return bool(get_space() and OAUTH_CLIENT_ID.text() and OAUTH_CLIENT_SECRET.text())
 
 
+def info_button(term: str, facts: Mapping[str, float]) -> str:
+    """Return a button as HTML that explains `term` (`static/info.js`); `facts` are numbers of the model in question."""
+    packed = escape_html(json.dumps(dict(facts)))
+    return (
+        f'<button type="button" class="info-button" data-info="{term}" data-facts="{packed}"'
+        f' aria-label="What is {_SPELT.get(term, term)}?">ⓘ</button>'
+    )
+
+
 def field_label(config: BaseModel, name: str) -> str:
     """Return the label of the control for field `name`, such as `Hidden size (units)`."""
     unit = unit_of(type(config).model_fields[name])
     words = name.replace("_", " ").capitalize()
     return f"{words} ({unit})" if unit else words
-
-
-def build_control(config: BaseModel, name: str, **overrides: Any) -> Any:
-    """Build the component for field `name` with the value of `config`; it accepts only values within the bounds."""
-    field = type(config).model_fields[name]
-    lower, upper = bounds_of(field)
-    unit = unit_of(field)
-    if "label" in overrides and unit:
-        overrides["label"] = f"{overrides['label']} ({unit})"
-    shared = {"label": field_label(config, name), "info": field.description, "value": getattr(config, name)} | overrides
-    if choices := get_args(field.annotation):
-        return gr.Dropdown(choices=list(choices), **shared)
-    if lower is None or upper is None:
-        return gr.Textbox(**shared)
-    if field.annotation is float and upper - lower <= _SLIDER_SPAN:
-        return gr.Slider(minimum=lower, maximum=upper, step=0.05, **shared)
-    precision = 0 if field.annotation is int else None
-    return gr.Number(minimum=lower, maximum=upper, precision=precision, **shared)
 
 
 def build_free_control(config: BaseModel, name: str, **overrides: Any) -> Any:

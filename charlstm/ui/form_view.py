@@ -12,7 +12,7 @@ from charlstm.places import BUNDLED
 from charlstm.runs.run_dir import ACTIVE
 from charlstm.ui.corpus_picker import TextDescription
 from charlstm.ui.form_marks import changed_values, flat_settings, marks
-from charlstm.ui.models import uses_code_font
+from charlstm.ui.models import LIVE, uses_code_font
 from charlstm.ui.preset_summary import ChosenText, preset_summary, small_text_warning
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.setting_words import CHANGED_LABELS, PRESET_LABELS, TEXT_LABELS
@@ -95,7 +95,7 @@ class FormView:
     def parent_update(self, names: list[str], chosen: str) -> Any:
         """Return an update of `Form.parent` with the models to begin with, under the labels that people read."""
         offered = (name for name in dict.fromkeys((*names, chosen)) if name and name != NEW_MODEL)
-        saved = [name for name in offered if not name.startswith("live: ")]
+        saved = [name for name in offered if not name.startswith(LIVE)]
         return gr.update(choices=[NEW_MODEL, *((self.label_of(name), name) for name in saved)], value=chosen)
 
     def label_of(self, name: str) -> str:

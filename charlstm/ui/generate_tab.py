@@ -1,8 +1,7 @@
 """The Write tab: choose a model, write, stop, continue, inspect the text, branch."""
 
-import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import error_text, escape_html
 from charlstm.ui.api import build_api
 from charlstm.ui.compare import NO_MODEL, build_comparison, build_copied, model_of
-from charlstm.ui.components import PRIVATE
+from charlstm.ui.components import PRIVATE, info_button
 from charlstm.ui.generation import SETTINGS, ActiveRequests, GenerationRequest, generate, parse_link
 from charlstm.ui.models import Figure, ModelRegistry, describe_model
 from charlstm.ui.next_letter import build_next_letter
@@ -176,7 +175,7 @@ def _facts_updates(registry: ModelRegistry, name: str | None) -> list[Any]:
     """Return updates of what is said of model `name`, and of the buttons of its example prompts."""
     try:
         facts, prompts = describe_model(registry.load(name)), registry.prompts(name)
-        said = _facts_html(facts.sentence, facts.figures, json.dumps(dict(facts.explained)))
+        said = _facts_html(facts.sentence, facts.figures, facts.explained)
     except CharLSTMError as error:
         said, prompts = escape_html(error_text(error)), ()
     labels = [prompt.strip() for prompt in prompts]
@@ -185,16 +184,11 @@ def _facts_updates(registry: ModelRegistry, name: str | None) -> list[Any]:
     return [said, *shown, *hidden]
 
 
-def _facts_html(sentence: str, figures: tuple[Figure, ...], explained: str) -> str:
+def _facts_html(sentence: str, figures: tuple[Figure, ...], explained: Mapping[str, float]) -> str:
     """Return the sentence about a model, and a button that opens its figures, each with its explanation."""
     rows = []
     for title, value, term in figures:
-        button = (
-            f'<button type="button" class="info-button" data-info="{term}" data-facts="{escape_html(explained)}"'
-            f' aria-label="What is {term}?">ⓘ</button>'
-            if term
-            else ""
-        )
+        button = info_button(term, explained) if term else ""
         rows.append(f"<dt>{escape_html(title)}</dt><dd>{escape_html(value)} {button}</dd>")
     return (
         f"<span>{escape_html(sentence)}</span> "

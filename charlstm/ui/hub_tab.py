@@ -22,7 +22,7 @@ from charlstm.runs.store import RunStore
 from charlstm.ui.card_viewer import EMPTY, Card, build_card_viewer
 from charlstm.ui.components import GROWING, PRIVATE, has_sign_in
 from charlstm.ui.hub_login import describe_login, token_for
-from charlstm.ui.models import ModelRegistry
+from charlstm.ui.models import LIVE, ModelRegistry
 
 _PRIVATE, _PUBLIC = "private", "public"
 _CONCURRENCY = 4  # visitors who publish or fetch at the same time
@@ -39,8 +39,11 @@ class HubTab:
     model: gr.Dropdown  # filled by `refreshed`
 
     def refreshed(self, name: str | None) -> Any:
-        """Return an update that offers the models available now, with `name` chosen if it is one, else the first."""
-        names = self.registry.names()
+        """Return an update that offers the models that can be published, with `name` chosen if it is one of them.
+
+        A run in training has none. If `name` is not among them, the first is chosen.
+        """
+        names = [each for each in self.registry.names() if not each.startswith(LIVE)]
         return gr.update(choices=names, value=name if name in names else next(iter(names), None))
 
     @staticmethod

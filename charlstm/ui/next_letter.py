@@ -10,7 +10,7 @@ import gradio as gr
 from charlstm.config import plain_lines
 from charlstm.errors import CharLSTMError
 from charlstm.formatting import error_text
-from charlstm.generation.prediction import LONGEST_READ, Predictor
+from charlstm.generation.prediction import Predictor
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.surprisal_text import replace_surrogates
 
@@ -52,5 +52,4 @@ def predict_next(registry: ModelRegistry, predictor: Predictor, request: Any) ->
         "logs": [round(log, _DIGITS) for log in found.logs],
         "rest": found.rest,
         "is_bytes": language_model.vocabulary.level == "bytes",
-        "read": LONGEST_READ,
     }

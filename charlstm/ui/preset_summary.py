@@ -1,7 +1,6 @@
 """The sentence below the form of a new run: what the chosen preset does, what it takes here, and what it gives."""
 
 import bisect
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -12,6 +11,7 @@ from charlstm.config import Settings
 from charlstm.environment import limits
 from charlstm.formatting import escape_html, format_duration
 from charlstm.runs.manager import RunSummary
+from charlstm.ui.components import info_button
 from charlstm.ui.setting_words import setting_label, shown_value
 
 FEW_CHARS = 20_000  # a text below this is learned by heart before its language is
@@ -169,12 +169,7 @@ def _rounded(seconds: float) -> str:
 
 def _nats(loss: float) -> str:
     """Return a loss with its unit, and the button that explains it."""
-    facts = escape_html(json.dumps({"loss": round(loss, 3)}))
-    button = (
-        f'<button type="button" class="info-button" data-info="nats" data-facts="{facts}" '
-        'aria-label="What is nats?">ⓘ</button>'
-    )
-    return f"{loss:.2f} nats per character {button}"
+    return f"{loss:.2f} nats per character {info_button('nats', {'loss': round(loss, 3)})}"
 
 
 def _last_here(preset: str, text: str, runs: Iterable[RunSummary]) -> _Reference | None:

@@ -25,7 +25,6 @@ _BUDGET_BYTES = 16_000  # per answer; a page that is far behind asks again at on
 _FRAME_BYTES = 16  # quotes, brackets and the like around a section
 _MOST_COMPARED = 6
 _PIECE_BYTES = 1 << 19  # per piece of a model download: arrives on a slow line before the page gives up
-_NAME_CHARS = 100  # of a name from an address, which may be anything
 _DELETED_SENT = 30  # deleted runs per answer
 
 
@@ -61,7 +60,7 @@ class RunEndpoints:
     def _tick(self, request: Mapping[str, Any], is_owner: bool) -> Any:
         """Return the sections that the page lacks, as many as fit into one answer; `None` if nothing is new.
 
-        `gone` names the run that the page asked for, if there is no such run: another one is shown in its place.
+        `run` names the one that is shown: another than the page asked for, if there is no such run.
         """
         tags = _as_mapping(request.get("tags"))
         with self.cache.lock:
@@ -85,9 +84,7 @@ class RunEndpoints:
         run = shown.name if shown else None
         if not sent and request.get("shown") == run:
             return None
-        requested = request.get("run")
-        gone = requested[:_NAME_CHARS] if isinstance(requested, str) and requested != run else None
-        return {"run": run, "sections": sent, "more": is_more or _is_cut(sent), "gone": gone}
+        return {"run": run, "sections": sent, "more": is_more or _is_cut(sent)}
 
     def _shown_run(self, name: Any) -> RunSummary | None:
         runs = {run.name: run for run in self.cache.runs()}

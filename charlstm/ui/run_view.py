@@ -17,6 +17,7 @@ from charlstm.runs.points import Curve
 from charlstm.runs.run_dir import ACTIVE, Status
 from charlstm.ui import run_story
 from charlstm.ui.run_story import Requests, Waiting
+from charlstm.ui.setting_words import describe_changes
 
 Lines = dict[str, tuple[list[int], list[float]]]  # steps and values of each curve
 STATE_WORDS: dict[Status, tuple[str, str]] = {  # a sign and a word, so that nothing depends on colour alone
@@ -219,11 +220,8 @@ def table_row(run: RunSummary, is_bundled: bool) -> dict[str, Any]:
         "cells": [run.corpus, run.size.replace("x", "×"), minutes, loss, state],
         "curve": _small_curve(run.sparkline),
         "started": round(run.started_at or run.created_at),
-        "changes": run.changes,
-        "corpus": run.corpus,
-        "val": run.val_loss if run.val_loss is None else round(run.val_loss, 4),
+        "changes": describe_changes(run.changes),
         "fraction": 1.0 if run.status == "completed" else round(run.fraction, 4),
-        "seconds": round(run.elapsed_seconds, 1),
     }
 
 
@@ -240,17 +238,12 @@ def format_deleted_at(seconds: float) -> str:
 
 
 def baseline_lines(history: RunHistory) -> list[dict[str, Any]]:
-    """Return the baselines of the loss: a name, the value in nats, and what it is in words."""
+    """Return the baselines of the loss: a name, and the value in nats."""
     found = history.references
     if found is None:
         return []
-    size = history.vocabulary_size or 0
-    lines = (
-        ("guessing", found.uniform, f"guessing among all {size:,} characters alike"),
-        ("letter frequencies", found.frequencies, "knowing only how often each letter comes"),
-        ("5-gram", found.fivegram, "guessing from the four letters before, as counted in the text"),
-    )
-    return [{"name": name, "value": value, "phrase": phrase} for name, value, phrase in lines if value is not None]
+    lines = (("guessing", found.uniform), ("letter frequencies", found.frequencies), ("5-gram", found.fivegram))
+    return [{"name": name, "value": value} for name, value in lines if value is not None]
 
 
 def chart_marks(history: RunHistory) -> list[dict[str, Any]]:

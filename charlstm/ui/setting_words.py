@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -76,6 +77,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
 }
 _OUTSIDE = ("corpus", "encoding", "max_minutes")  # stand above the sheet
 _LONGEST_TEXT_NAME = 40
+_MOST_CHANGES = 3  # named in a row of the table of runs
 _GROUPED = {*_OUTSIDE, *itertools.chain(*_GROUPS.values())}
 GROUPS = {**_GROUPS, "Reporting": tuple(name for name in TrainConfig.model_fields if name not in _GROUPED)}
 
@@ -128,6 +130,13 @@ def shown_value(value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:,}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:g}"
     return str(value) or "empty"
+
+
+def describe_changes(changes: Sequence[tuple[str, Any]]) -> str:
+    """Return the settings that a run has changed, in a few words for a list of runs; empty where there are none."""
+    words = [f"{setting_label(name)} {shown_value(value)}" for name, value in changes[:_MOST_CHANGES]]
+    more = f"{len(changes) - _MOST_CHANGES} more" if len(changes) > _MOST_CHANGES else ""
+    return " · ".join(filter(None, (*words, more)))
 
 
 def name_as_labelled(message: str) -> str:

@@ -60,7 +60,5 @@ footer :is(img, .divider) { display: none; }
 .problem { color: var(--bad); font-weight: 600; }
 #train-problem .problem { min-height: 0; }
 #train-problem .html-container, .facts .html-container { padding-top: 0; padding-bottom: 0; }
-.examples { flex-wrap: nowrap !important; }
-.examples button { min-width: 0 !important; }
 #status-line .status-line * { color: inherit; }
 """

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from charlstm.config import ModelConfig, SampleConfig, Settings, TrainConfig, bounds_of
+from charlstm.config import ModelConfig, SampleConfig, Settings, TrainConfig, help_text
 from charlstm.errors import CheckpointError, RunError
 from charlstm.events import Progress
 from charlstm.runs.manager import RunManager
 from charlstm.runs.run_dir import RunDir
 from charlstm.ui.app import owner_note
-from charlstm.ui.components import build_control
+from charlstm.ui.components import build_free_control, info_button
 from charlstm.ui.models import ModelRegistry, describe_model
 from charlstm.ui.run_cache import RunCache
 
@@ -29,14 +29,19 @@ PROGRESS = {
 @pytest.mark.parametrize(
     "config", [ModelConfig(), TrainConfig(), SampleConfig()], ids=lambda config: type(config).__name__
 )
-def test_every_field_becomes_a_control_with_its_own_bounds_and_words(config: ModelConfig) -> None:
+def test_every_field_becomes_a_control_with_its_own_value_and_words(config: ModelConfig) -> None:
     for name, field in type(config).model_fields.items():
-        made = build_control(config, name)
-        assert made.info == field.description
+        made = build_free_control(config, name)
+        assert made.info == help_text(field)
         assert made.value == getattr(config, name)
-        lower, upper = bounds_of(field)
-        if lower is not None:
-            assert (made.minimum, made.maximum) == (lower, upper)
+
+
+def test_a_term_is_spelt_as_the_scripts_spell_it(repository: Path) -> None:
+    script = (repository / "charlstm" / "ui" / "static" / "info.js").read_text(encoding="utf-8")
+    for term, spelt in (("nats", "a nat"), ("parameters", "a parameter")):
+        assert f"{term}: '{spelt}'" in script
+        assert f'aria-label="What is {spelt}?"' in info_button(term, {"loss": 1.5})
+    assert 'aria-label="What is perplexity?"' in info_button("perplexity", {})
 
 
 @pytest.fixture

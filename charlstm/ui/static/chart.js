@@ -358,5 +358,5 @@
     }
   }
 
-  window.charlstm = Object.assign(window.charlstm || {}, { Chart, nearest, ticks, multiples, chartMargins: { LEFT, LANE } });
+  window.charlstm = Object.assign(window.charlstm || {}, { Chart, nearest, ticks, multiples, chartMargins: { LEFT } });
 })();

@@ -55,7 +55,7 @@
     const problem = h('p', { class: 'problem', role: 'alert' });
     const dialog = h('dialog', { class: 'ask', 'aria-label': title },
       h('form', { method: 'dialog' },
-        h('h2', {}, title), h('p', {}, text),
+        h('h2', {}, title), ...(text ? [h('p', {}, text)] : []),
         ...inputs.map(([, input, label]) => h('label', {}, h('span', {}, label), input)),
         problem,
         h('div', { class: 'buttons' },

@@ -8,10 +8,7 @@
   const TYPES = [['video/webm;codecs=vp9', 'webm'], ['video/webm;codecs=vp8', 'webm'], ['video/webm', 'webm'], ['video/mp4', 'mp4']];
   const FONTS = { serif: 'Georgia, "Noto Serif", serif', sans: 'system-ui, sans-serif', code: 'ui-monospace, Consolas, monospace' };
 
-  const coloursOf = () => {
-    const style = getComputedStyle(document.documentElement), name = (each) => style.getPropertyValue(each).trim();
-    return { paper: '#faf8f5', ink: '#292524', grey: '#78716c', alive: '#b4532a', line: name('--line-validation') || '#1f6f94', faint: '#d6d3d1' };
-  };
+  const COLOURS = { paper: '#faf8f5', ink: '#292524', grey: '#78716c', alive: '#b4532a', faint: '#d6d3d1' };
 
   // Break a text into lines that fit; `bold` characters at its beginning are the opening.
   const breakLines = (context, text, width) => {
@@ -31,7 +28,7 @@
 
   class Film {
     constructor(film, canvas) {
-      Object.assign(this, { film, colours: coloursOf(), context: canvas.getContext('2d') });
+      Object.assign(this, { film, context: canvas.getContext('2d') });
       const { samples } = film;
       this.seconds = Math.min(LONGEST, Math.max(SHORTEST, LAST + 0.45 * samples.length));
       this.times = window.charlstm.stepToAxis(film.own.clock, 'minutes');
@@ -52,16 +49,16 @@
     }
 
     draw(seconds) {
-      const { context, colours, film } = this, { number, minutes } = this.momentAt(seconds), sample = film.samples[number];
-      context.fillStyle = colours.paper;
+      const { context, film } = this, { number, minutes } = this.momentAt(seconds), sample = film.samples[number];
+      context.fillStyle = COLOURS.paper;
       context.fillRect(0, 0, SIZE, SIZE);
-      this.label(`A network learns ${film.text || 'a text'}, letter by letter`, 60, 84, 40, colours.ink, '650');
+      this.label(`A network learns ${film.text || 'a text'}, letter by letter`, 60, 84, 40, COLOURS.ink, '650');
       const words = typeof sample.share === 'number' ? ` · ${Math.round(100 * sample.share)} % real words` : '';
-      this.label(`${window.charlstm.formatClock(minutes)} · step ${sample.step.toLocaleString('en')}${words}`, 60, 138, 30, colours.alive, '600');
+      this.label(`${window.charlstm.formatClock(minutes)} · step ${sample.step.toLocaleString('en')}${words}`, 60, 138, 30, COLOURS.alive, '600');
       this.drawText(sample);
       this.drawCurve(minutes, sample);
       const isLast = seconds > this.seconds - LAST;
-      this.label(isLast && film.summary ? film.summary : film.facts, 60, 1030, 22, colours.grey, '400', 960);
+      this.label(isLast && film.summary ? film.summary : film.facts, 60, 1030, 22, COLOURS.grey, '400', 960);
     }
 
     label(text, x, y, size, colour, weight, width = 960) {
@@ -73,12 +70,12 @@
     }
 
     drawText({ opening, written }) {
-      const { context, colours, film } = this, { left, top, width, lines, height } = TEXT, size = film.isCode ? 29 : 34, font = film.isCode ? FONTS.code : FONTS.serif;
+      const { context, film } = this, { left, top, width, lines, height } = TEXT, size = film.isCode ? 29 : 34, font = film.isCode ? FONTS.code : FONTS.serif;
       context.font = `${size}px ${font}`;
       let rest = Array.from(opening).length;
       breakLines(context, opening + written, width).slice(0, lines).forEach((line, i) => {
         const chars = Array.from(line), bold = chars.slice(0, rest).join(''), plain = chars.slice(rest).join('');
-        context.fillStyle = colours.ink;
+        context.fillStyle = COLOURS.ink;
         context.font = `700 ${size}px ${font}`;
         context.fillText(bold, left, top + i * height);
         const used = bold ? context.measureText(bold).width : 0;
@@ -89,10 +86,10 @@
     }
 
     drawCurve(minutes, sample) {
-      const { context, colours, film } = this, { left, right, top, bottom } = PLOT;
+      const { context, film } = this, { left, right, top, bottom } = PLOT;
       const x = (value) => left + ((right - left) * value) / this.end, y = (value) => bottom - ((bottom - top) * (value - this.least)) / (this.most - this.least);
       for (const { name, value } of film.refs) {
-        context.strokeStyle = colours.faint;
+        context.strokeStyle = COLOURS.faint;
         context.lineWidth = 2;
         context.setLineDash([6, 8]);
         context.beginPath();
@@ -101,10 +98,10 @@
         context.stroke();
         context.setLineDash([]);
         context.textAlign = 'right';
-        this.label(name, right, y(value) - 6, 20, colours.grey, '400');
+        this.label(name, right, y(value) - 6, 20, COLOURS.grey, '400');
         context.textAlign = 'left';
       }
-      context.strokeStyle = colours.alive;
+      context.strokeStyle = COLOURS.alive;
       context.lineWidth = 5;
       context.lineJoin = 'round';
       context.beginPath();
@@ -116,12 +113,12 @@
       }
       context.stroke();
       if (!last) return;
-      context.fillStyle = colours.alive;
+      context.fillStyle = COLOURS.alive;
       context.beginPath();
       context.arc(x(last[0]), y(last[1]), 9, 0, 2 * Math.PI);
       context.fill();
       const loss = sample.validation ?? last[1];
-      this.label(`as if choosing among ${Math.exp(loss).toFixed(1)} letters`, left, top - 14, 24, colours.ink, '600');
+      this.label(`as if choosing among ${Math.exp(loss).toFixed(1)} letters`, left, top - 14, 24, COLOURS.ink, '600');
     }
   }
 

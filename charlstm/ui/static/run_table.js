@@ -166,8 +166,8 @@
       const { first, list, count } = store.sections.trash || { first: 0, list: [], count: 0 };
       setVisible(bin, count > 0);
       const pageButton = (text, begin) => h('button', { type: 'button', onclick: () => store.showDeleted(begin) }, text);
-      others.replaceChildren(...(first > 0 ? [pageButton('Deleted later', Math.max(0, first - PAGE))] : []),
-        ...(first + list.length < count ? [pageButton('Deleted earlier', first + list.length)] : []));
+      others.replaceChildren(...(first > 0 ? [pageButton('Newer', Math.max(0, first - PAGE))] : []),
+        ...(first + list.length < count ? [pageButton('Older', first + list.length)] : []));
       trash.replaceChildren(...list.map(({ id, label, when }) => h('li', {}, `${label} (deleted ${when}) `,
         h('button', { type: 'button', 'aria-label': `Restore ${label}`, onclick: async () => setText(problem, await store.act('restore', { run: id })) }, 'Restore'))));
     };
