@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+from xdist import is_xdist_controller, is_xdist_worker
 from xdist.scheduler import LoadFileScheduling
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+_SESSIONS_CACHE: list[Path] = []  # known once the session has begun
 
 _LONGEST = (
     "tests/ui/",
@@ -59,6 +61,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile before anything is imported that looks for the kernel, which would each compile one of its own."""
+    if is_xdist_controller(session):  # it runs no tests
+        return
+    base = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    cache = (base.parent if is_xdist_worker(session) else base) / "compiled"
+    os.environ["XDG_CACHE_HOME"] = str(cache)
+    with FileLock(cache.with_suffix(".lock")):
+        if not cache.exists():
+            code = "from charlstm.kernel.build import load_library; load_library()"
+            subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
+    _SESSIONS_CACHE.append(cache)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The repository's root."""
@@ -66,32 +82,17 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
-def _kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _kernels() -> Path:
     """The recurrence, compiled once for all processes of this session, those that are killed amid it included."""
-    is_one_of_many = "PYTEST_XDIST_WORKER" in os.environ
-    base = tmp_path_factory.getbasetemp()
-    cache = (base.parent if is_one_of_many else base) / "compiled"
-    with FileLock(cache.with_suffix(".lock")):
-        if not cache.exists():
-            code = "from charlstm.kernel.build import load_library; load_library()"
-            environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
-            subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=environment, check=True)
-    return cache / "charlstm" / "kernels"
+    return _SESSIONS_CACHE[0] / "charlstm" / "kernels"
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-    _kernels: Path,
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, _kernels: Path
 ) -> Iterator[None]:
     """A user cache of the test's own, so that nothing is found in or written to the person's."""
     monkeypatch.delenv("CHARLSTM_CORPUS_DIR", raising=False)
-    if request.module.__name__ == "test_kernel_build":  # whose subject is that cache
-        monkeypatch.setenv("XDG_CACHE_HOME", str(request.getfixturevalue("tmp_path") / "cache"))
-        yield
-        return
     cache = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     own = cache / "charlstm" / "kernels"

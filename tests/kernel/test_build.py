@@ -40,16 +40,28 @@ print(available)
 Ask = Callable[..., Forked]
 
 
-def quick_compiler(tmp_path: Path) -> Path:
-    """The compiler, told at the end to optimise nothing, which takes a fifth of the time."""
-    wrapper = tmp_path / "quick-compiler"
-    wrapper.write_text(f'#!/bin/sh\nexec {" ".join(build._compiler() or ())} "$@" -O0\n')
-    wrapper.chmod(0o755)
-    return wrapper
+@pytest.fixture
+def compiled(_kernels: Path) -> Path:
+    """What the compiler of this machine made of the sources as this session began."""
+    return _kernels / f"lstm-{build._fingerprint(build._compiler() or ())}.so"
 
 
 @pytest.fixture
-def ask(fork: Fork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
+def stand_in(compiled: Path, tmp_path: Path) -> Path:
+    """A compiler that takes no time: it notes what it was asked for, and hands out what a real one has made."""
+    script = tmp_path / "stand-in"
+    lines = (
+        f"echo \"$@\" >> '{tmp_path / 'asked'}'",
+        'while [ "$1" != -o ]; do shift; done',
+        f"cp '{compiled}' \"$2\"",
+    )
+    script.write_text("\n".join(("#!/bin/sh", *lines, "")))
+    script.chmod(0o755)
+    return script
+
+
+@pytest.fixture
+def ask(fork: Fork, tmp_path: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """Starts a process that looks for the kernel, in an environment of its own."""
     for name in ("CC", "CHARLSTM_KERNEL"):
         monkeypatch.delenv(name, raising=False)
@@ -58,7 +70,7 @@ def ask(fork: Fork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
         private = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TMPDIR": str(tmp_path / "tmp")}
         (tmp_path / "tmp").mkdir(exist_ok=True)
         if not {"PATH", "CC"} & environment.keys():
-            private["CC"] = str(quick_compiler(tmp_path))
+            private["CC"] = str(stand_in)
         return fork(ASK, **{**private, **environment})
 
     return start
@@ -75,8 +87,23 @@ def kernels(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "cache").rglob("*.so"))
 
 
+def asked(tmp_path: Path) -> list[str]:
+    """What the stand-in was called with, call by call."""
+    return (tmp_path / "asked").read_text(encoding="utf-8").splitlines()
+
+
+def test_what_the_compiler_of_this_machine_makes_is_loaded_and_computes(fork: Fork, compiled: Path):
+    before = compiled.stat()
+    assert before.st_size > 0
+    assert answer(fork(ASK, XDG_CACHE_HOME=str(compiled.parents[2])))
+    assert compiled.stat().st_mtime_ns == before.st_mtime_ns
+
+
 def test_it_is_compiled_once_and_then_only_loaded(ask: Ask, tmp_path: Path):
     assert answer(ask())
+    (call,) = asked(tmp_path)
+    assert call.startswith(" ".join(build._FLAGS))
+    assert call.endswith("kernel.c -lm")
     (compiled,) = kernels(tmp_path)
     os.utime(compiled, (1, 1))
     before = compiled.stat()
@@ -85,6 +112,7 @@ def test_it_is_compiled_once_and_then_only_loaded(ask: Ask, tmp_path: Path):
     assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
     assert kernels(tmp_path) == [compiled]
     assert {path.name for path in compiled.parent.iterdir()} == {compiled.name, f"{compiled.name}.sha256"}
+    assert asked(tmp_path) == [call]
 
 
 def test_two_processes_that_compile_at_once_both_work(ask: Ask, tmp_path: Path):
@@ -97,6 +125,7 @@ def test_a_cache_that_cannot_be_written_to_is_done_without(ask: Ask, tmp_path: P
     """A file where its folder should be holds off even a superuser."""
     (tmp_path / "file").write_text("")
     assert answer(ask(XDG_CACHE_HOME=str(tmp_path / "file")))
+    assert len(asked(tmp_path)) == 1
     assert list((tmp_path / "tmp").iterdir()) == [], "what it compiled for itself alone was left behind"
 
 
@@ -105,6 +134,8 @@ def test_a_damaged_file_in_the_cache_is_passed_over(ask: Ask, tmp_path: Path):
     (compiled,) = kernels(tmp_path)
     compiled.write_bytes(b"")
     assert answer(ask())
+    assert compiled.stat().st_size > 0
+    assert len(asked(tmp_path)) == 2
 
 
 @pytest.mark.parametrize(

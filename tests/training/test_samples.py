@@ -16,12 +16,20 @@ from charlstm.vocabulary import Vocabulary
 AUTOMATIC: dict[str, Any] = {"sample_every": 0}
 
 
+def later(now: float, seconds_per_step: float) -> float:
+    """The end of the next step that is looked at: beyond 2,000 steps, one in every two-thousandth of the time so far.
+
+    All of them would take half a minute; only the first 1,024 count by their number.
+    """
+    return now + max(seconds_per_step, now / 2000)
+
+
 def due(seconds_per_step: float, seconds_per_sample: float, minutes: float) -> list[tuple[int, float]]:
     """Steps and seconds of the samples of a run limited by time, the last one left out."""
     state, found, step, now = SampleState(), [(0, 0.0)], 0, 0.0
     state.add(0.0, seconds_per_sample)
     while now < 60 * minutes:
-        step, now = step + 1, now + seconds_per_step
+        step, now = step + 1, later(now, seconds_per_step)
         if state.is_due(step, now, now / (60 * minutes), 0.0):
             found.append((step, now))
             state.add(now, seconds_per_sample)
@@ -34,7 +42,7 @@ def naive(seconds_per_step: float, seconds_per_sample: float, minutes: float) ->
     found, step, now, whole = [(0, 0.0)], 0, 0.0, 60 * minutes
     while now < whole:
         step += 1
-        now += seconds_per_step
+        now = later(now, seconds_per_step)
         last = found[-1][1]
         is_early = step in (8, 16, 32, 64, 128, 256, 512, 1024)
         is_old = now - last >= [1, 2, 3][min(len(found), 3) - 1] and now - last >= last / 10
