@@ -9,6 +9,7 @@ from charlstm.formatting import capitalize, escape_html
 from charlstm.ui.setting_words import setting_label, shown_value, wanted_value
 from charlstm.ui.settings_sheet import ADVANCED
 
+BY_THE_CLOCK = ("auto", "minute")  # presets that end after minutes
 LIMITS = ("max_minutes", "max_passes", "max_steps")
 
 
@@ -42,19 +43,27 @@ def problem(name: str, value: Any) -> str:
     return ""
 
 
-def problems(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return the problems of the settings that have one, in the order of the settings."""
+def shows_minutes(preset: str, values: Mapping[str, Any]) -> bool:
+    """Return whether the form has a field for minutes, which presets that end by themselves do without."""
+    return preset in BY_THE_CLOCK or values["max_minutes"] != 0
+
+
+def problems(preset: str, values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the problems of the settings that have one, in the order of the settings; each field is in sight."""
     found = {name: words for name, value in values.items() if (words := problem(name, value))}
+    has_minutes = shows_minutes(preset, values)
     if not found and not any(values[name] for name in LIMITS):
-        found["max_minutes"] = "nothing would end this run; enter minutes, passes or steps above 0"
+        name, wanted = ("max_minutes", "minutes, passes") if has_minutes else ("max_passes", "passes")
+        found[name] = f"nothing would end this run; enter {wanted} or steps above 0"
     elif not found and values["plan"] == "on" and not values["max_minutes"]:
-        found["max_minutes"] = "the sizes are chosen for a number of minutes; enter one above 0"
+        wanted = "enter one above 0" if has_minutes else "this preset has none, so choose off"
+        found["max_minutes" if has_minutes else "plan"] = f"the sizes are chosen for a number of minutes; {wanted}"
     return found
 
 
-def first_problem(values: Mapping[str, Any]) -> str:
+def first_problem(preset: str, values: Mapping[str, Any]) -> str:
     """Return the first problem as HTML: a sentence that names its field, and the way there; empty if there is none."""
-    name, words = next(iter(problems(values).items()), ("", ""))
+    name, words = next(iter(problems(preset, values).items()), ("", ""))
     if not name:
         return ""
     said = escape_html(f"{setting_label(name)}: {words}.")
@@ -65,7 +74,7 @@ def first_problem(values: Mapping[str, Any]) -> str:
 
 def marks(preset: str, values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Return what to write beside each marked field: the preset's value, or what is wrong with the value entered."""
-    changed, wrong = changed_values(preset, values), problems(values)
+    changed, wrong = changed_values(preset, values), problems(preset, values)
     return {
         name: {
             **({"preset": shown_value(changed[name])} if name in changed else {}),

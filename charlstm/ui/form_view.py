@@ -11,14 +11,13 @@ from charlstm.formatting import escape_html
 from charlstm.places import BUNDLED
 from charlstm.runs.run_dir import ACTIVE
 from charlstm.ui.corpus_picker import TextDescription
-from charlstm.ui.form_marks import changed_values, flat_settings, marks
+from charlstm.ui.form_marks import changed_values, flat_settings, marks, shows_minutes
 from charlstm.ui.models import LIVE, uses_code_font
 from charlstm.ui.preset_summary import ChosenText, preset_summary, small_text_warning
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.setting_words import CHANGED_LABELS, PRESET_LABELS, TEXT_LABELS
 from charlstm.ui.settings_sheet import ADVANCED, NEW_MODEL
 
-BY_THE_CLOCK = ("auto", "minute")  # presets that end after minutes
 _DEFAULT_PRESET = "minute"
 _CODE_MODEL = "python-stdlib"  # the bundled model that knows code
 
@@ -65,7 +64,7 @@ class FormView:
         model = self._bundled_for(text) if text.is_small and is_new else ""
         return [
             gr.update(choices=choices),
-            gr.update(visible=preset in BY_THE_CLOCK or bool(settings["max_minutes"])),
+            gr.update(visible=shows_minutes(preset, settings)),
             summary,
             gr.update(value="Add to queue" if is_full else "Start"),
             gr.update(visible=bool(model), value=f"Begin with the {TEXT_LABELS.get(model, model)} model"),

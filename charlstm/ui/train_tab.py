@@ -138,7 +138,7 @@ def _start(cache: RunCache, registry: ModelRegistry, progress: gr.Progress, *val
     """Check the text, start or queue the run, and show it; on a problem, show that and start nothing."""
     *of_form, visitor, clock = values
     chosen = FormValues.of(tuple(of_form))
-    if words := first_problem(chosen.settings):
+    if words := first_problem(chosen.preset, chosen.settings):
         return [words, "", gr.skip()]
     try:
         corpus = corpus_picker.select_corpus(

@@ -14,7 +14,7 @@ from charlstm.runs.manager import RunManager, RunSummary
 from charlstm.runs.run_dir import RunDir
 from charlstm.ui import train_form as forms
 from charlstm.ui.corpus_picker import Uploads, describe_text
-from charlstm.ui.form_marks import changed_values, first_problem, flat_settings, marks, problem, problems
+from charlstm.ui.form_marks import changed_values, first_problem, flat_settings, marks, problem, problems, shows_minutes
 from charlstm.ui.form_view import FormView
 from charlstm.ui.preset_summary import ChosenText, preset_summary
 from charlstm.ui.run_cache import RunCache
@@ -94,14 +94,25 @@ def test_a_wrong_value_is_told_in_words(name: str, value: Any, words: str) -> No
 
 
 def test_the_first_problem_names_its_field_and_a_run_without_an_end_is_one() -> None:
-    wrong = first_problem(_settings("minute", hidden_size=99999, seed=-1))
+    wrong = first_problem("minute", _settings("minute", hidden_size=99999, seed=-1))
     assert wrong.startswith("Hidden size: enter a number from 1 to 4,096. <button")
     assert 'data-field="hidden_size"' in wrong
-    assert first_problem(_settings("best")) == ""
-    assert problems(_settings("minute", max_minutes=0)) == {
+    assert first_problem("best", _settings("best")) == ""
+    assert problems("minute", _settings("minute", max_minutes=0)) == {
         "max_minutes": "nothing would end this run; enter minutes, passes or steps above 0"
     }
-    assert set(problems(_settings("auto", max_minutes=0, max_steps=5))) == {"max_minutes"}
+    assert set(problems("auto", _settings("auto", max_minutes=0, max_steps=5))) == {"max_minutes"}
+
+
+@pytest.mark.parametrize("preset", ["best", "blog"])
+def test_a_preset_without_minutes_has_its_problems_at_fields_that_are_shown(preset: str) -> None:
+    endless = _settings(preset, max_passes=0)
+    assert problems(preset, endless) == {"max_passes": "nothing would end this run; enter passes or steps above 0"}
+    assert 'data-field="max_passes"' in first_problem(preset, endless)
+    assert set(problems(preset, _settings(preset, plan="on"))) == {"plan"}
+    emptied = _settings(preset, max_minutes=None)
+    assert shows_minutes(preset, emptied)
+    assert set(problems(preset, emptied)) == {"max_minutes"}
 
 
 def test_a_preset_says_what_it_reached_here_as_soon_as_it_has(cache: RunCache) -> None:
