@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
 from charlstm.config import ModelConfig, SampleConfig, Settings, TrainConfig, help_text
@@ -12,6 +13,7 @@ from charlstm.runs.manager import RunManager
 from charlstm.runs.run_dir import RunDir
 from charlstm.ui.app import owner_note
 from charlstm.ui.components import build_free_control, info_button
+from charlstm.ui.hub_tab import HubTab
 from charlstm.ui.models import ModelRegistry, describe_model
 from charlstm.ui.run_cache import RunCache
 
@@ -137,6 +139,8 @@ def test_a_model_in_training_is_in_the_registry_while_its_run_goes_on(cache: Run
         assert cache.model_of("mine") == "live: mine"
         with pytest.raises(CheckpointError, match="choose another"):
             registry.path("live: mine")
+        offered = HubTab(registry, gr.HTML(), gr.Dropdown()).refreshed("live: mine")
+        assert (offered["choices"], offered["value"]) == (["tiny-shakespeare", "another"], "tiny-shakespeare")
     assert cache.model_of("mine") == "mine"
     assert "live: mine" not in registry.names()
 
