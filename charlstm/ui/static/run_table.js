@@ -142,9 +142,11 @@
       store.setView({ sort: sort?.by !== by ? { by, isDown: false } : sort.isDown ? null : { by, isDown: true } });
     };
     const heads = COLUMNS.map(([by, title]) => h('th', { scope: 'col', 'data-by': by }, by ? h('button', { type: 'button', class: 'sort', onclick: () => sortBy(by) }, title) : title));
+    const order = h('select', { class: 'sort-by', 'aria-label': 'Sort by', onchange: () => store.setView({ sort: order.value ? { by: order.value, isDown: false } : null }) },
+      h('option', { value: '' }, 'Newest first'), ...COLUMNS.filter(([by]) => by).map(([by, title]) => h('option', { value: by }, `By ${title.toLowerCase()}`))); // for phones
     const table = h('table', { class: 'runs' }, h('caption', {}, 'Runs'), h('thead', {}, h('tr', {}, ...heads)), body);
     const trash = h('ul'), others = h('div', { class: 'buttons' }), bin = h('details', { class: 'trash' }, h('summary', {}, 'Deleted runs'), trash, others);
-    element.replaceChildren(table, empty, problem, bin);
+    element.replaceChildren(order, table, empty, problem, bin);
 
     const drawRows = () => {
       const list = sorted((store.sections.runs || []).map((id) => store.sections[`row/${id}`]).filter(Boolean), store.view.sort);
@@ -159,6 +161,8 @@
         row.draw(each);
         if (body.children[i] !== row.element) body.insertBefore(row.element, body.children[i] || null);
       });
+      order.value = store.view.sort?.by || '';
+      setVisible(order, list.length > 1);
       setVisible(table, list.length > 0);
       setVisible(empty, list.length === 0);
     };
