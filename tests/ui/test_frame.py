@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import quote
 from urllib.request import urlopen
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.browser
 
 _RING = """() => {
   const focused = document.activeElement, label = focused.closest('label') || focused;
-  if (focused === document.body) return null;
+  if (focused === document.body || focused.matches('dialog')) return null;
   const has = [focused, label].some((each) => parseFloat(getComputedStyle(each).outlineWidth) >= 2);
   return has || focused.outerHTML.slice(0, 200);
 }"""
@@ -47,6 +48,15 @@ def page(browser: Browser, app: App) -> Iterator[Page]:
 def _serious(page: Page) -> list[str]:
     found = Axe().run(page).response["violations"]
     return [each["id"] for each in found if each["impact"] in ("serious", "critical")]
+
+
+@contextmanager
+def _settings(page: Page) -> Iterator[None]:
+    """The dialog of a run's settings, open."""
+    page.get_by_role("button", name="Advanced").press("Enter")  # a click misses while the form still moves
+    expect(page.locator("#sheet-dialog").get_by_label("Hidden size")).to_be_visible()
+    yield
+    page.get_by_role("button", name="Done").click()
 
 
 def test_a_link_shows_our_title_and_picture_and_nothing_of_gradio(app: App) -> None:
@@ -89,7 +99,7 @@ def test_every_term_is_explained_with_an_example_beside_its_button(page: Page) -
     for term in _TERMS.split():
         facts = {"words": {"share": 0.9, "count": 400}} if term == "real-words" else {}
         page.evaluate("([t, f]) => document.querySelector('#top nav').append(charlstm.infoButton(t, f))", [term, facts])
-        button, bubble = page.locator(f"[data-info={term}]"), page.locator(".info-bubble")
+        button, bubble = page.locator(f"#top nav [data-info={term}]"), page.locator(".info-bubble")
         button.click()
         expect(bubble.locator(".info-example")).to_have_text(re.compile(r"\d"))
         assert button.get_attribute("aria-expanded") == "true"
@@ -172,9 +182,14 @@ def test_every_stop_of_the_tab_key_has_a_ring_and_the_view_of_the_api_reports_no
             if ring is None:
                 break
             assert ring is True
+    page.get_by_role("tab", name="Train").click()
+    with _settings(page):
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            assert page.evaluate(_RING) in (True, None)
     refused: list[str] = []
     page.on("response", lambda response: refused.append(response.url) if response.status >= 400 else None)
-    page.get_by_role("button", name="Use via API").click()
+    page.get_by_role("button", name="Use via API or MCP").click()
     expect(page.get_by_text("Choose one of the following ways")).to_be_visible()
     page.wait_for_load_state("load")
     assert refused == []
@@ -184,9 +199,12 @@ def test_targets_are_large_on_touch(browser: Browser, app: App) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page = context.new_page()
     page.goto(app.url, wait_until="load")
-    for tab, control in (("Write", "Write"), ("Train", "Start training"), ("Share", "Publish")):
+    for tab, control in (("Write", "Write"), ("Train", "Start"), ("Share", "Publish")):
         page.get_by_role("tab", name=tab).click()
         expect(page.get_by_role("button", name=control, exact=True)).to_be_visible()
+        assert page.evaluate(_SMALL) == []
+    page.get_by_role("tab", name="Train").click()
+    with _settings(page):
         assert page.evaluate(_SMALL) == []
     context.close()
 
