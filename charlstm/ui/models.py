@@ -19,16 +19,12 @@ from charlstm.model_files import MODEL_FILE
 from charlstm.places import BUNDLED
 from charlstm.runs.access import can_read, is_space_owner
 from charlstm.runs.run_dir import RunDir
+from charlstm.ui.setting_words import TEXT_LABELS
 
 LIVE = "live: "  # before the label of a run in training, whose model is the one last saved
 _LOADED_AT_ONCE = 4
 _CORPORA_AT_ONCE = 2
 _CODE_ENDINGS = (".py", ".js", ".ts", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".html", ".css", ".json")
-NAMES = {
-    "tiny-shakespeare": "Shakespeare",
-    "python-stdlib": "Python's standard library",
-    "python-reference": "Python's reference manual",
-}
 PROMPTS = {
     "tiny-shakespeare": ("ROMEO:", "First Citizen:\n", "To be, or "),
     "python-stdlib": ("def ", "class ", "import "),
@@ -207,10 +203,11 @@ def describe_model(language_model: LanguageModel) -> ModelFacts:
     num_parameters, num_characters = language_model.model.num_parameters, len(language_model.vocabulary)
     parts = [f"{config.num_layers} × {config.hidden_size} LSTM, {num_parameters:,} parameters"]
     layers = "layer" if config.num_layers == 1 else "layers"
+    kind = "bytes" if language_model.vocabulary.level == "bytes" else "characters"
     figures = [
         Figure("Network", f"LSTM, {config.num_layers} {layers} of {config.hidden_size:,} units"),
         Figure("Parameters", f"{num_parameters:,}", "parameters"),
-        Figure("Alphabet", f"{num_characters:,} {language_model.vocabulary.level}"),
+        Figure("Alphabet", f"{num_characters:,} different {kind}"),
     ]
     explained: dict[str, float] = {"vocabulary": num_characters, "parameters": num_parameters}
     if origin is None:
@@ -225,11 +222,12 @@ def describe_model(language_model: LanguageModel) -> ModelFacts:
             Figure("Perplexity", f"{math.exp(loss):.1f}: as if choosing among so many letters", "perplexity"),
         ]
     unit = "byte by byte" if language_model.vocabulary.level == "bytes" else "letter by letter"
+    text = TEXT_LABELS.get(origin.corpus, origin.corpus)
     return ModelFacts(
         " · ".join(parts),
         PROMPTS.get(origin.corpus, ()),
         uses_code_font(origin.corpus),
-        f"Learned {NAMES.get(origin.corpus, origin.corpus)} for {_format_minutes(origin.training_seconds)}, {unit}.",
+        f"Learned {text} for {_format_minutes(origin.training_seconds)}, {unit}.",
         tuple(figures),
         explained,
     )
