@@ -2,6 +2,7 @@
 (() => {
   const { h, setText, setVisible, describeChar, quoteChar, percent } = window.charlstm;
   const SHOWN = 5, KEY = 'charlstm-typing';
+  const STILL_TYPING = 2000; // milliseconds after a key
   const isOff = () => { try { return localStorage.getItem(KEY) === '0'; } catch { return false; } };
 
   // Bend logarithms of probabilities by a temperature. `rest` is the probability of what is not among them.
@@ -22,7 +23,7 @@
     });
     const toggle = h('input', { type: 'checkbox', title: 'While you type a prompt, show what would come next', onchange: () => {
       try { localStorage.setItem(KEY, toggle.checked ? '1' : '0'); } catch { /* a private window */ }
-      if (toggle.checked) ask();
+      if (toggle.checked) ask(); else isTyping = false;
     } });
     toggle.checked = !isOff();
     element.replaceChildren(h('div', { class: 'bars', role: 'group', 'aria-label': 'Next letter' },
@@ -44,9 +45,14 @@
       });
     };
 
+    let isTyping = false, isAsking = false, isStale = false, answer = null, typedAt = 0;
+    const prompt = () => document.querySelector('#prompt textarea');
+
     // In a text ----------------------------------------------------------------------------------------------------
 
     document.addEventListener('charlstm:letter', ({ detail }) => {
+      const isTypedNow = isTyping && document.activeElement === prompt() && Date.now() - typedAt < STILL_TYPING;
+      if (isTypedNow && window.charlstm.text?.isActive()) return; // who types looks at the prompt, not at the text that grows
       isTyping = false;
       const isAmong = detail.options.some((each) => each.char === detail.char);
       setText(title, 'Next letter');
@@ -56,8 +62,6 @@
 
     // After a prompt -----------------------------------------------------------------------------------------------
 
-    let isTyping = false, isAsking = false, isStale = false, answer = null;
-    const prompt = () => document.querySelector('#prompt textarea');
     const temperature = () => Number(document.querySelector('#temperature input')?.value ?? 1);
     const draw = () => {
       if (!isTyping || !answer) return;
@@ -93,12 +97,14 @@
       field.dispatchEvent(new Event('input', { bubbles: true }));
     };
     document.addEventListener('input', ({ target }) => {
-      if (target.closest?.('#prompt')) ask();
+      if (target.closest?.('#prompt')) { typedAt = Date.now(); ask(); }
       else if (target.closest?.('#temperature')) draw();
     });
     document.addEventListener('click', ({ target }) => { // an example fills the prompt, a model answers for itself
       if (target.closest?.('#examples button:not(.facts-button, .info-button)')) setTimeout(ask, 150);
     });
+    const askAnew = () => { if (isTyping) ask(); };
+    document.addEventListener('focusout', ({ target }) => { if (target.closest?.('#model')) setTimeout(askAnew, 150); }); // another model was chosen
     setVisible(element, true);
     setText(title, 'Next letter');
     fill([], null, false, false);

@@ -2,7 +2,9 @@
 (() => {
   const { h, setVisible } = window.charlstm;
   const KEY = 'charlstm-texts', MOST_TEXTS = 8, LONGEST_STORED = 300000, EXCERPT = 28;
+  const ARRIVALS = ['arrival', 'linked']; // a new text, or that of the address
   const BEGIN = '#write, #same-again, #another, #continue-writing';
+  const ANSWERS = ['#copied', '#generate-problem'];
   const text = () => window.charlstm.text;
   const find = (name) => document.querySelector(name);
 
@@ -14,10 +16,12 @@
       return Array.isArray(stored) ? stored.filter((page) => typeof page?.id === 'string' && Array.isArray(page.texts)) : [];
     } catch { return []; }
   };
-  let texts = readTexts(); // the newest first
+  let texts = readTexts().filter((page) => !page.is_arrival); // the newest first; nobody asked for those of earlier visits
+  let arrival = null; // the id of the text that wrote itself on arrival
   const keep = (page) => {
     if (!page?.id || !page.texts?.some((each) => each.text[0])) return;
-    const kept = JSON.parse(JSON.stringify({ ...page, is_writing: false, is_live: false }));
+    const kept = JSON.parse(JSON.stringify({ ...page, is_writing: false, is_live: false, is_arrival: page.id === arrival }));
+    texts = texts.filter((each) => each.id === page.id || !page.link || each.link !== page.link); // written again from its address
     const place = texts.findIndex((each) => each.id === page.id);
     if (place >= 0) texts[place] = kept; else texts.unshift(kept);
     texts = texts.slice(0, MOST_TEXTS + 1); // one of them is in view
@@ -52,7 +56,8 @@
     const how = kind, address = how === 'arrival' || history.state?.isArrival && !isNew ? location.href : addressOf(page);
     const state = { ...history.state, text: page.id, isArrival: how === 'arrival' || (!isNew && Boolean(history.state?.isArrival)) };
     if (isNew) {
-      const isFirst = !history.state?.text || how === 'arrival';
+      const isFirst = !history.state?.text || ARRIVALS.includes(how);
+      if (how === 'arrival') arrival = page.id;
       if (isFirst) history.replaceState(state, '', address); else history.pushState(state, '', address);
       if (how === 'branch') {
         window.charlstm.toast?.('Went on from another letter.', { action: 'Undo', onAction: () => history.back(), seconds: 8 });
@@ -74,13 +79,18 @@
     text().settle();
     keep(text().page());
     if (isNewEntry) history.pushState({ ...history.state, text: id, isArrival: false }, '', addressOf(page));
+    for (const answer of ANSWERS) find(answer)?.classList.add('is-stale'); // they were about the other text
     isOpening = true;
     text().open(page);
     isOpening = false;
     drawStrip();
   };
   window.addEventListener('popstate', (event) => {
-    if (event.state?.text && event.state.text !== text()?.page()?.id) open(event.state.text, false);
+    const id = event.state?.text;
+    if (!id || id === text()?.page()?.id) return;
+    if (!texts.some((each) => each.id === id)) { window.charlstm.toast?.('That text is no longer kept.'); return; }
+    window.charlstm.store.openTab('Write');
+    open(id, false);
   });
 
   // Write and Stop -----------------------------------------------------------------------------------------------------
@@ -99,7 +109,8 @@
   };
   document.addEventListener('click', ({ target }) => {
     const button = target.closest?.(BEGIN);
-    if (button) begin(kind === 'arrival' ? kind : 'button');
+    if (button || target.closest?.('#check-copied')) for (const answer of ANSWERS) find(answer)?.classList.remove('is-stale');
+    if (button) begin(ARRIVALS.includes(kind) ? kind : 'button');
     else if (target.closest?.('#stop-writing')) {
       text()?.stop();
       if (!isBusy) text()?.settle();
@@ -132,6 +143,7 @@
   // The server has ended, with a text or a problem.
   const done = (problem) => {
     isBusy = false;
+    if (problem) kind = null;
     text()?.settle();
     update();
     mark(problem);
@@ -150,7 +162,7 @@
     if (!button) return;
     hasArrived = true;
     isAwaited = false;
-    kind = isForText ? null : 'arrival';
+    kind = isForText ? 'linked' : 'arrival';
     button.click();
   };
   // Write with the model that the form shows now, also where the tab has just been opened.
@@ -171,6 +183,8 @@
     drawStrip();
     update();
     explain();
+    const more = find('#more'); // Gradio makes the fields of a fold once it is opened
+    if (more) new MutationObserver(explain).observe(more, { childList: true, subtree: true });
   };
   // An explanation beside each word that needs one, where the page has explanations.
   const explain = () => {
