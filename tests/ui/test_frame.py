@@ -26,7 +26,7 @@ _RING = """() => {
   return has || focused.outerHTML.slice(0, 200);
 }"""
 _SMALL = """() => [...document.querySelectorAll('button, select, input, summary, textarea')]
-  .filter((each) => each.checkVisibility() && each.getClientRects().length && !each.matches('.bars-row:disabled')) // bars: seen, not pressed
+  .filter((each) => each.checkVisibility() && each.getClientRects().length && !each.matches('.bars-row:disabled'))
   .map((each) => (['checkbox', 'radio'].includes(each.type) && each.closest('label')) || each)
   .filter((each) => Math.min(each.getBoundingClientRect().width, each.getBoundingClientRect().height) < 43.5)
   .map((each) => each.outerHTML.slice(0, 120))"""
