@@ -95,7 +95,7 @@ def test_two_clicks_start_a_run_that_is_paused_slowed_saved_stopped_and_found_ag
     page.locator("#start").click()
     expect(_state(page)).to_contain_text("training", timeout=_WATCHED)
     name = page.locator("#run-state b").inner_text()
-    assert re.fullmatch(r"Shakespeare, quick, \d\d:\d\d", name)
+    assert re.fullmatch(r"(Shakespeare|Python's reference), quick, \d\d:\d\d", name)  # the one that is at hand
     expect(page.locator("#stage")).to_be_in_viewport(ratio=0.5)  # the page has scrolled there
     expect(page.locator("#start")).to_have_text("Add to queue")
     expect(page.locator("#form-marks")).to_contain_text(f"A new run starts when {name} is done")
