@@ -2,6 +2,7 @@
 (() => {
   const { h, setVisible } = window.charlstm;
   const KEY = 'charlstm-texts', MOST_TEXTS = 8, LONGEST_STORED = 300000, EXCERPT = 28;
+  const PATIENCE = 15000; // milliseconds for the first letters
   const ARRIVALS = ['arrival', 'linked']; // a new text, or that of the address
   const BEGIN = '#write, #same-again, #another, #continue-writing';
   const ANSWERS = ['#copied', '#generate-problem'];
@@ -96,6 +97,7 @@
   // Write and Stop -----------------------------------------------------------------------------------------------------
 
   let isBusy = false; // the server is asked for a text
+  let turn = 0, isHeard = false; // the number of the question, and whether anything of its answer came
   const update = () => {
     find('#write-tab')?.classList.toggle('is-writing', isBusy || Boolean(text()?.isActive()));
     const isEmpty = !text()?.page()?.texts?.some((each) => each.text[0]);
@@ -103,9 +105,17 @@
   };
   const begin = (how) => {
     isBusy = true;
+    isHeard = false;
     kind = how;
     text()?.begin();
     update();
+    const own = ++turn;
+    setTimeout(() => { // a question that got lost must not hide Write for ever
+      if (!isBusy || isHeard || own !== turn) return;
+      isBusy = false;
+      kind = null;
+      update();
+    }, PATIENCE);
   };
   document.addEventListener('click', ({ target }) => {
     const button = target.closest?.(BEGIN);
@@ -120,6 +130,7 @@
   document.addEventListener('charlstm:branch', () => begin('branch'));
   document.addEventListener('charlstm:left', ({ detail }) => keep(detail));
   document.addEventListener('charlstm:page', ({ detail }) => {
+    isHeard = true;
     remember(detail.page, detail.isNew);
     if (detail.isNew) drawStrip();
     if (isAwaited && !hasArrived) setTimeout(arrive, 0, '');
