@@ -133,7 +133,7 @@
       try {
         tell(0);
         const problem = await window.charlstm.saveFilm({
-          title: this.title(), text: store.sections[`row/${store.shown}`]?.cells[0] || '', summary: state.summary || '', facts: state.facts, isCode: state.is_code,
+          text: store.sections[`row/${store.shown}`]?.cells[0] || '', summary: state.summary || '', facts: state.facts, isCode: state.is_code,
           samples: await this.samples.all(), own: curves.own, refs: store.sections.refs || [], name: this.title(),
         }, tell);
         setText(this.problem, problem);
