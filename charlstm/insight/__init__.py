@@ -1,1 +1,1 @@
-"""What a trained network keeps in mind: states, named units, held units, and the worth of earlier characters."""
+"""What a network has learned: its states, units with a meaning, what holding them does, and why a letter is likely."""
