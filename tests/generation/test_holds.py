@@ -53,6 +53,7 @@ def test_holds_are_read_and_written_the_same(text: str, holds: tuple[Hold, ...])
         ("1=1e999", "from -1000 to 1000"),
         ("1=2,0:1=3", "unit 1 is held twice"),
         (",".join(f"{unit}=1" for unit in range(65)), "more than the 64"),
+        (" " * 100_000, "100,000 characters"),
     ],
 )
 def test_what_holds_nothing_is_refused_in_a_sentence(text: str, said: str) -> None:
