@@ -172,13 +172,13 @@ def test_streams_side_by_side_are_one_long_one(
     length = -(-number // max(1, min(num_streams, number // max(1, burn_in))))
     is_first = np.arange(number) < length
     is_warm = is_first | (burn_in > 0)
-    limit = 1e-4 if not has_kernel or settings["hidden_size"] % 16 else 0.02
+    limit = 0.01 if has_kernel else 1e-4
     assert abs(found.cells - exact.cells)[is_warm].max() < limit
     assert abs(found.hidden - exact.hidden)[is_warm].max() < limit
     for window in whole:
         np.testing.assert_array_equal(window.cells, found.cells[window.places])
     if not burn_in:
-        assert abs(found.cells - exact.cells)[~is_first].max() > limit, "nothing is there to warm up"
+        assert abs(found.cells - exact.cells)[~is_first].max() > 0.02, "nothing is there to warm up"
 
 
 @pytest.mark.parametrize(
