@@ -9,6 +9,7 @@ import torch
 from charlstm.checkpoint import Provenance, load_model, save_model
 from charlstm.config import ModelConfig, SampleConfig
 from charlstm.errors import ConfigError
+from charlstm.generation.holds import Hold
 from charlstm.generation.stream import Score, TextChunk, score, stream
 from charlstm.model import CharLSTM
 from charlstm.model_files import model_file
@@ -61,24 +62,27 @@ class LanguageModel:
         config: SampleConfig | None = None,
         written: Sequence[str] = (),
         num_likeliest: int = 0,
+        holds: Sequence[Hold] = (),
     ) -> Iterator[TextChunk]:
         """Continue `prompt` piece by piece; see `charlstm.generation.stream.stream`."""
-        return stream(self.model, self.vocabulary, prompt, config or SampleConfig(), written, num_likeliest)
+        return stream(self.model, self.vocabulary, prompt, config or SampleConfig(), written, num_likeliest, holds)
 
-    def generate(self, prompt: str = "", config: SampleConfig | None = None) -> str:
+    def generate(self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = ()) -> str:
         """Return the text that continues `prompt`, without the prompt; raise `ConfigError` if it had no end.
 
-        Of several samples the first; `generate_samples` returns all.
+        Of several samples the first; `generate_samples` returns all. Units in `holds` are held while it writes.
         """
-        return self.generate_samples(prompt, config)[0]
+        return self.generate_samples(prompt, config, holds)[0]
 
-    def generate_samples(self, prompt: str = "", config: SampleConfig | None = None) -> list[str]:
+    def generate_samples(
+        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = ()
+    ) -> list[str]:
         """Write `num_samples` texts that continue `prompt`; raise `ConfigError` if they had no end."""
         config = config or SampleConfig()
         if not config.num_chars:
             raise ConfigError("nothing ends this text: set num_chars above 0, or take it piece by piece.")
         texts = [""] * config.num_samples
-        for chunk in self.stream(prompt, config):
+        for chunk in self.stream(prompt, config, holds=holds):
             texts[chunk.sample] += chunk.text
         return texts
 

@@ -16,6 +16,7 @@ from charlstm.config import ModelConfig
 from charlstm.kernel import lstm as kernel
 
 State = tuple[Tensor, Tensor]
+HeldUnits = dict[int, tuple[Tensor, Tensor]]  # layer -> units (N,) int64, and the cell states (N,) they keep
 _FEWEST_STREAMS = 8  # below, a matrix-vector product per time step is bound by memory, and PyTorch's is as good
 
 
@@ -182,16 +183,26 @@ class CharLSTM(nn.Module):
         seed = torch.randint(2**63 - 1, (), device="cpu", dtype=torch.int64)
         return max(1, round(256 * self.config.weight_dropout)) / 256, int(seed)
 
-    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, tokens: Tensor, state: State, held: HeldUnits | None = None) -> tuple[Tensor, State]:
         """Compute one step of each stream, without dropout: tokens (B,) -> logits (B, V) and the new state.
 
+        The cell states of units in `held` keep those values, and their hidden states follow by the output gate.
         Same numbers as `forward` in evaluation mode; what `charlstm.generation.engine` does where nothing is compiled.
         """
         below = self._inputs(tokens)
         h, c = [], []
         for layer, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(self.lstm.all_weights):
             before = (state[0][layer], state[1][layer])
-            below, cell = torch.lstm_cell(below, before, weight_ih, weight_hh, bias_ih, bias_hh)
+            inputs = below
+            below, cell = torch.lstm_cell(inputs, before, weight_ih, weight_hh, bias_ih, bias_hh)
+            if held and layer in held:
+                units, values = held[layer]
+                rows = 3 * self.config.hidden_size + units  # of the output gate, the last of four
+                output = functional.linear(inputs, weight_ih[rows], bias_ih[rows])
+                output = output + functional.linear(before[0], weight_hh[rows], bias_hh[rows])
+                below, cell = below.clone(), cell.clone()
+                cell[:, units] = values
+                below[:, units] = output.sigmoid() * values.tanh()
             h.append(below)
             c.append(cell)
         return self.head(below), (torch.stack(h), torch.stack(c))

@@ -6,7 +6,7 @@ Shapes: B = texts, N = characters read, V = vocabulary size.
 import copy
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from charlstm.config import REPEAT_WINDOW, SampleConfig
 from charlstm.generation import sampling
+from charlstm.generation.holds import Hold, held_cells
 from charlstm.kernel import decoder
 from charlstm.kernel.decoder import DecodedTokens, PackedWeights
-from charlstm.model import CharLSTM, State, evaluating
+from charlstm.model import CharLSTM, HeldUnits, State, evaluating
 
 _READ_AT_ONCE = 4096  # characters of a prompt: bounds the memory a long one takes
 _FEWEST_WEIGHTS = 1 << 17  # in layers: fewer are in the nearest cache as they are, and 8 bits would gain little
@@ -45,22 +46,34 @@ class DecodeSession(Protocol):
         ...
 
 
-def start_session(model: CharLSTM, beginnings: Sequence[NDArray[np.int32]], config: SampleConfig) -> DecodeSession:
+def start_session(
+    model: CharLSTM,
+    beginnings: Sequence[NDArray[np.int32]],
+    config: SampleConfig,
+    holds: Sequence[Hold] = (),
+    held_from: int | None = None,
+) -> DecodeSession:
     """Start a session of texts that begin with `beginnings`, each (N,) ids, N at least 1.
+
+    Units in `holds` are held after each character from place `held_from` of every beginning on, by default its last:
+    the first character that is written feels them. Raises `ConfigError` for units that the model lacks.
 
     At temperature 0 the arithmetic is float32, so that the likeliest is exactly the model's. Otherwise the weights of
     all but small layers are rounded to 8 bits where the processor has instructions for that: *measured* on 111,538
     and 199,999 characters of validation, the two bundled models then predict 0.00001 and 0.00015 nats worse.
     """
     config_ = model.config
+    held = held_cells(holds, config_)
     can = decoder.is_available(model.vocab_size, config_.hidden_size, config_.num_layers)
     if model.device.type != "cpu" or not can:
-        return _TorchTexts(model, beginnings)
+        return _TorchTexts(model, beginnings, held, held_from)
     is_exact = config.temperature == 0 or config.top_k == 1
     network = packed_weights(model, is_int8=None if not is_exact else False)
     if all(each is beginnings[0] for each in beginnings):
-        return decoder.DecoderState.after(network, beginnings[0], len(beginnings))
-    return decoder.DecoderState.together([decoder.DecoderState.after(network, each) for each in beginnings])
+        return decoder.DecoderState.after(network, beginnings[0], len(beginnings), held, held_from)
+    return decoder.DecoderState.together(
+        [decoder.DecoderState.after(network, each, 1, held, held_from) for each in beginnings]
+    )
 
 
 @dataclass
@@ -114,23 +127,46 @@ def _gains(model: CharLSTM) -> bool:
     return is_large and decoder.has_int8() and all(bool(weight.isfinite().all()) for weight in weights)
 
 
+def held_tensors(model: CharLSTM, held: Mapping[tuple[int, int], float]) -> HeldUnits:
+    """Return for each layer with held units their numbers and values, as `CharLSTM.step` takes them."""
+    by_layer: dict[int, dict[int, float]] = {}
+    for (layer, unit), value in held.items():
+        by_layer.setdefault(layer, {})[unit] = value
+    return {
+        layer: (
+            torch.tensor([*units], device=model.device),
+            torch.tensor([*units.values()], device=model.device, dtype=torch.float32),
+        )
+        for layer, units in by_layer.items()
+    }
+
+
 class _TorchTexts:
     """The same by `CharLSTM.step`, one text after another: in a batch PyTorch sums in another order."""
 
-    def __init__(self, model: CharLSTM, beginnings: Sequence[NDArray[np.int32]]) -> None:
-        self._model, self.num_texts = model, len(beginnings)
+    def __init__(
+        self,
+        model: CharLSTM,
+        beginnings: Sequence[NDArray[np.int32]],
+        held: Mapping[tuple[int, int], float],
+        held_from: int | None,
+    ) -> None:
+        self._model, self.num_texts, self._held = model, len(beginnings), held_tensors(model, held)
         self._states: list[State] = []
         self._histories = [each[-REPEAT_WINDOW:] for each in beginnings]
         with evaluating(model):
             for index, each in enumerate(beginnings):
                 is_same = index > 0 and each is beginnings[index - 1]
-                self._states.append(self._states[-1] if is_same else self._read(each[:-1]))
+                self._states.append(self._states[-1] if is_same else self._read(each[:-1], held_from))
 
-    def _read(self, ids: NDArray[np.int32]) -> State:
+    def _read(self, ids: NDArray[np.int32], held_from: int | None) -> State:
         state = self._model.initial_state(1)
-        for window in torch.split(self._tokens(ids)[None], _READ_AT_ONCE, dim=1):
+        free = len(ids) if held_from is None or not self._held else held_from
+        for window in torch.split(self._tokens(ids[:free])[None], _READ_AT_ONCE, dim=1):
             if window.numel():
                 _, state = self._model(window, state)
+        for token in self._tokens(ids[free:]):
+            _, state = self._model.step(token[None], state, self._held)
         return state
 
     def _tokens(self, ids: NDArray[np.int32]) -> Tensor:
@@ -182,5 +218,7 @@ class _TorchTexts:
     def _step(self, text: int) -> sampling.Numbers:
         """Compute the logits after the last character of a text, and advance its state."""
         with torch.inference_mode():
-            logits, self._states[text] = self._model.step(self._tokens(self._histories[text][-1:]), self._states[text])
+            logits, self._states[text] = self._model.step(
+                self._tokens(self._histories[text][-1:]), self._states[text], self._held
+            )
         return logits[0].double().cpu().numpy()

@@ -19,6 +19,7 @@ from charlstm.config import SampleConfig
 from charlstm.cpus import available_cpus
 from charlstm.errors import VocabularyError
 from charlstm.generation.engine import DecodeSession, start_session
+from charlstm.generation.holds import Hold
 from charlstm.kernel.decoder import DecodedTokens
 from charlstm.model import CharLSTM
 from charlstm.vocabulary import Decoder, Vocabulary
@@ -48,13 +49,16 @@ def stream(
     config: SampleConfig,
     written: Sequence[str] = (),
     num_likeliest: int = 0,
+    holds: Sequence[Hold] = (),
 ) -> Iterator[TextChunk]:
     """Continue `prompt`, yielding each piece as it is written (the prompt itself is not repeated).
 
     Same seed, same text: alone, beside others, and as one of several, the pieces of which take turns. `written` are
     texts, one a sample, that the same call has written before; they are continued as it would have gone on, and
     `num_chars` counts from there. With `num_chars` 0 there is no end: leaving the iterator is stopping.
-    Raises `VocabularyError` before anything is written if the prompt can't be read.
+    Units in `holds` are held from the end of the prompt on: the first character that is written feels them.
+    Raises `VocabularyError` before anything is written if the prompt can't be read, and `ConfigError` for units that
+    the model lacks.
     """
     config = config.model_copy(update={"stop": _normalize_stop(config.stop, vocabulary)})
     opening = vocabulary.encode(vocabulary.normalize(prompt) or default_prompt(vocabulary)).astype(np.int32)
@@ -62,7 +66,7 @@ def stream(
     assert len(before) == config.num_samples, "a text for each sample"
     whole = [np.concatenate([opening, each]) for each in before] if written else [opening] * config.num_samples
     with turns:
-        texts = start_session(model, whole, config)
+        texts = start_session(model, whole, config, holds, len(opening) - 1)
     samples = [_Sample(vocabulary, number, config, text) for number, text in enumerate(written or [""] * len(whole))]
     yield from _written(texts, config, samples, [len(each) for each in before], num_likeliest)
 

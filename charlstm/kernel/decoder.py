@@ -6,9 +6,11 @@ Shapes: B = texts, T = characters, V = vocabulary size, L = layers, H = hidden s
 
 import ctypes
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -51,7 +53,8 @@ class _Writing(ctypes.Structure):
         ("top_p", ctypes.c_double),
         ("seed", ctypes.c_uint64),
         ("positions", ctypes.c_void_p),
-        *((name, ctypes.c_void_p) for name in ("history", "h", "c", "inputs", "logits", "allowed", "shares", "ranked")),
+        *((name, ctypes.c_void_p) for name in ("history", "h", "c", "held", "hidden", "cells")),
+        *((name, ctypes.c_void_p) for name in ("inputs", "logits", "allowed", "shares", "ranked")),
         *((name, ctypes.c_void_p) for name in ("surprises", "likeliest", "probabilities")),
     )
 
@@ -75,6 +78,13 @@ def has_int8() -> bool:
     """Return whether the processor multiplies 8-bit integers (AVX512-VNNI)."""
     kernel = load_library()
     return kernel is not None and bool(kernel.step_has_int8())
+
+
+class RecordedStates(NamedTuple):
+    """States after each character that was read."""
+
+    cells: NDArray[np.float32]  # (B, T, L, H)
+    hidden: NDArray[np.float32]  # (B, T, L, H)
 
 
 class PackedWeights:
@@ -141,19 +151,41 @@ class DecoderState:
         width = -(-network.vocab_size // lanes()) * lanes()
         self._logits = torch.empty(3, num_texts, width, dtype=torch.float32, device="cpu")
         self._ranked = torch.empty(num_texts, network.vocab_size, 2, dtype=torch.float32, device="cpu")
+        self._held: Tensor | None = None  # (L, P), infinity for a unit that is free
 
     @classmethod
-    def after(cls, network: PackedWeights, ids: NDArray[np.int32], num_texts: int = 1) -> "DecoderState":
-        """Make `num_texts` texts that all begin with `ids` (N,), N at least 1, each a character of the vocabulary."""
+    def after(
+        cls,
+        network: PackedWeights,
+        ids: NDArray[np.int32],
+        num_texts: int = 1,
+        held: Mapping[tuple[int, int], float] = MappingProxyType({}),
+        held_from: int | None = None,
+    ) -> "DecoderState":
+        """Make `num_texts` texts that all begin with `ids` (N,), N at least 1, each a character of the vocabulary.
+
+        Units (layer, unit) in `held` keep that cell state after each character from place `held_from` of `ids` on, by
+        default the last, which is the first that is read when they go on.
+        """
         text = cls(network)
-        text._read(ids[:-1])
+        free = len(ids) - 1 if not held or held_from is None else min(held_from, len(ids) - 1)
+        text._read(ids[:free])
+        text._hold(held)
+        text._read(ids[free:-1])
         text._history[0, -len(ids) :] = ids[-REPEAT_WINDOW:]
         return text if num_texts == 1 else cls.together([text] * num_texts)
 
+    def _hold(self, held: Mapping[tuple[int, int], float]) -> None:
+        if held:
+            self._held = torch.full(self._c[:, 0].shape, math.inf, dtype=torch.float32, device="cpu")
+            for place, value in held.items():
+                self._held[place] = value
+
     @classmethod
     def together(cls, texts: Sequence["DecoderState"]) -> "DecoderState":
-        """Return all of `texts` as one."""
+        """Return all of `texts` as one; all hold the same units, if any."""
         whole = cls(texts[0]._network, sum(each.num_texts for each in texts))
+        whole._held = texts[0]._held  # never written to again
         whole._h, whole._c = (torch.cat([getattr(each, name) for each in texts], dim=1) for name in ("_h", "_c"))
         whole._history = np.concatenate([each._history for each in texts])
         return whole
@@ -182,11 +214,29 @@ class DecoderState:
 
     def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> DecodedTokens:
         """Score `ids` (B, T) as if they had been written."""
+        return self._follow(ids, num_likeliest)
+
+    def _follow(
+        self, ids: NDArray[np.int32], num_likeliest: int, states: RecordedStates | None = None
+    ) -> DecodedTokens:
         job, written = self._begun(ids, num_likeliest)
         job.is_given = True
+        if states is not None:
+            job.cells, job.hidden = states.cells.ctypes.data, states.hidden.ctypes.data
         self._run(job)
         self._remember(written)
         return written
+
+    def trace(self, ids: NDArray[np.int32]) -> tuple[DecodedTokens, RecordedStates]:
+        """Follow `ids` (B, T), recording states; the last character, as ever, is scored but not read yet.
+
+        So place 0 holds the states after the character before `ids`.
+        """
+        network = self._network
+        shape = (*ids.shape, network.num_layers, network.padded_size)
+        states = RecordedStates(np.empty(shape, np.float32), np.empty(shape, np.float32))
+        written = self._follow(ids, 0, states)
+        return written, RecordedStates(*(each[..., : network.hidden_size] for each in states))
 
     def copy(self) -> "DecoderState":
         """Return these texts as they are now, which go on by themselves."""
@@ -215,6 +265,7 @@ class DecoderState:
     def _job(self, num_chars: int) -> _Writing:
         job = _Writing(ctypes.pointer(self._network.structure), self.num_texts, num_chars)
         job.h, job.c, job.inputs = self._h.data_ptr(), self._c.data_ptr(), self._inputs.data_ptr()
+        job.held = None if self._held is None else self._held.data_ptr()
         job.logits, job.allowed, job.shares = (each.data_ptr() for each in self._logits)
         job.ranked = self._ranked.data_ptr()
         return job

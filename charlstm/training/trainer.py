@@ -66,7 +66,7 @@ class Trainer:
         self._batches = StreamBatches(split.train, config.batch_size, config.seq_len, self.device, self._streams)
         self._num_steps = num_planned_steps(config, self._batches.windows_per_pass)
         self._eval_every = eval_period(config, len(self._validation))
-        self._optimizer = optim.make_optimizer(self._model, config.weight_decay, (config.adam_beta1, config.adam_beta2))
+        self._optimizer = optim.AdamW(self._model, config.weight_decay, (config.adam_beta1, config.adam_beta2))
         self._gradient = flat_gradient(self._model)
         is_fused = self._model.is_fused(len(self._batches[0].tokens), self.dtype)
         self._fused_gradients = FusedBackward(self._model, self.dtype) if is_fused else None
@@ -159,8 +159,6 @@ class Trainer:
     def _update(self, batch: Batch) -> None:
         """Make one optimizer update on one window, without reading anything back from the device."""
         self._learning_rate = self._rate_factor * learning_rate(self.config, self.step, self.fraction)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._learning_rate
         self._model.train()
         state = None if batch.is_first else optim.reset_streams(self._carried, self.config, self.step, self._streams)
         has_dropout = self._model.config.dropout or self._model.config.weight_dropout
@@ -168,7 +166,7 @@ class Trainer:
             nats, self._carried = self._compute_gradient(batch, state)
         nats = self._sync(nats)
         self._grad_norm = optim.clip(self._gradient, self.config.max_grad_norm)
-        self._optimizer.step()
+        self._optimizer.step(self._learning_rate)
         self._nats += nats
         self._num_targets += batch.num_targets
         self._num_steps_logged += 1
@@ -356,8 +354,7 @@ class Trainer:
         tensors = {f"model.{name}": tensor for name, tensor in self._model.state_dict().items()}
         if self._average is not None:
             tensors |= {f"average.{name}": tensor for name, tensor in self._average.state_dict().items()}
-        for index, entry in self._optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{key}": tensor for key, tensor in entry.items()}
+        tensors |= self._optimizer.state_dict()
         if self._carried is not None:
             tensors["carried.h"], tensors["carried.c"] = self._gather_carried(self._carried)
         tensors["nats"] = self._nats
@@ -382,7 +379,7 @@ class Trainer:
             self._model.load_state_dict(optim.strip_prefix("model.", tensors), strict=True)
             if self._average is not None:
                 self._average.load_state_dict(optim.strip_prefix("average.", tensors), strict=True)
-            optim.load_optimizer(self._optimizer, tensors)
+            self._optimizer.load_state_dict(tensors)
             expected = self._model.initial_state(self.config.batch_size)[0].shape
             self._carried = optim.load_carried(tensors, expected, self._streams, self.device)
             self._nats = tensors["nats"].clone().to(self.device)

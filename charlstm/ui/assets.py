@@ -22,7 +22,6 @@ _SCRIPTS = (  # in this order
     "run_sign.js",
     "top_line.js",
     "samples.js",
-    "film.js",
     "run_table.js",
     "run_panel.js",
     "dropdowns.js",
@@ -34,8 +33,9 @@ _SCRIPTS = (  # in this order
     "writing.js",
 )
 _FIRST_SCRIPTS = ("idle_frames.js", "theme_choice.js")
-_LATER_SCRIPTS = ("how.js", "terms.js", "card.js")  # fetched by the others once they are needed
-_FOLDER, _FRAME = "static", "shell.css"
+_LATER_SCRIPTS = ("how.js", "terms.js", "card.js", "film.js")  # fetched by the others once they are needed
+_FOLDER, _FRAME, _INSIDE = "static", "shell.css", "inside"  # the last begins the names of all that *Look inside* needs
+_MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css"}
 _ADDRESS = "/charlstm"  # of what the page fetches later
 _WORTH_IT = 4000  # bytes: an answer of a tick is smaller, once a page has the run
 
@@ -50,7 +50,7 @@ def head() -> str:
 @cache
 def css() -> str:
     """Return the style sheets beside the scripts, by name, but for that of the frame."""
-    names = sorted(each.name for each in (files("charlstm.ui") / _FOLDER).iterdir() if each.name.endswith(".css"))
+    names = [name for name in _names() if name.endswith(".css") and not name.startswith(_INSIDE)]
     return "\n".join(_read(name) for name in names if name != _FRAME)
 
 
@@ -65,8 +65,18 @@ def routes() -> list[Route]:
 
     Gradio's view of its API asks for figures that are not kept here; refusing them leaves an error in the console.
     """
-    scripts = [Route(f"{_ADDRESS}/{name}", _script) for name in _LATER_SCRIPTS]
+    scripts = [Route(f"{_ADDRESS}/{name}", _script) for name in later_files()]
     return [*scripts, Route("/monitoring/summary", _no_figures)]
+
+
+@cache
+def later_files() -> tuple[str, ...]:
+    """Return the names of scripts and style sheets that the others fetch once they are needed."""
+    return (*_LATER_SCRIPTS, *(name for name in _names() if name.startswith(_INSIDE)))
+
+
+def _names() -> list[str]:
+    return sorted(each.name for each in (files("charlstm.ui") / _FOLDER).iterdir())
 
 
 async def _no_figures(_request: Request) -> JSONResponse:
@@ -74,8 +84,8 @@ async def _no_figures(_request: Request) -> JSONResponse:
 
 
 async def _script(request: Request) -> FileResponse:
-    place = Path(__file__).with_name(_FOLDER) / Path(request.url.path).name  # one of `_LATER_SCRIPTS`
-    return FileResponse(place, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+    place = Path(__file__).with_name(_FOLDER) / Path(request.url.path).name  # one of `later_files`
+    return FileResponse(place, media_type=_MEDIA_TYPES[place.suffix], headers={"Cache-Control": "no-cache"})
 
 
 class Compressed:
@@ -89,7 +99,7 @@ class Compressed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Compress the page, its scripts and large answers; pass streams and whole files as they are."""
-        endings = ("/", "/component_server", *_LATER_SCRIPTS)
+        endings = ("/", "/component_server", *later_files())
         is_worth_it = scope["type"] == "http" and scope["path"].endswith(endings)
         await (self._compressed if is_worth_it else self._app)(scope, receive, send)
 

@@ -142,9 +142,13 @@ class ModelRegistry:
         name = self.find(name) if name is not None else next(iter(self.names()), None)
         if name is None or not is_public():
             return True
-        place = self._file(str(name)).parent
-        folder = RunDir(place.parent if str(name) in self._live_models() else place)
+        folder = self.run_folder(str(name))
         return can_read(folder, folder.corpus_file.exists(), visitor, is_space_owner(username))
+
+    def run_folder(self, name: str) -> RunDir:
+        """Return the folder of the run whose model, in training or not, is named `name`."""
+        place = self._file(name).parent
+        return RunDir(place.parent if name in self._live_models() else place)
 
     def prompts(self, name: str | None) -> tuple[str, ...]:
         """Return example prompts of the model named `name`: chosen ones, else frequent beginnings of its lines."""

@@ -16,8 +16,7 @@ COMMAND = "import sys\nfrom charlstm.cli import main\nsys.exit(main(sys.argv[1:]
 
 _SERVER = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
 if sys.platform != "win32":
-    # `torch._dynamo` is what every optimizer imports, which takes as long as PyTorch itself
-    _SERVER.set_forkserver_preload(["torch.distributed", "torch._dynamo", "charlstm.cli", "charlstm.runs.worker"])
+    _SERVER.set_forkserver_preload(["torch.distributed", "charlstm.cli", "charlstm.runs.worker"])
 
 
 class Forked:

@@ -25,9 +25,9 @@ from charlstm.config import ModelConfig, SampleConfig, Settings
 from charlstm.corpus.batches import Batch
 from charlstm.events import Evaluated, Event, Progress, Sampled, StepDone
 from charlstm.kernel import lstm as kernel
-from charlstm.model import State
+from charlstm.model import CharLSTM, State
 from charlstm.training import Trainer, train
-from charlstm.training.optim import reset_streams
+from charlstm.training.optim import AdamW, reset_streams
 from charlstm.training.samples import find_opening
 
 # All that adds noise or rounds at once; 16 units are for the compiled recurrence, in bfloat16 where there is one.
@@ -282,3 +282,21 @@ def test_the_second_beta_is_the_share_kept_of_the_squared_gradients_mean(beta2: 
         assert parameter.grad is not None
         found = trainer._optimizer.state[parameter]["exp_avg_sq"]
         torch.testing.assert_close(found, (1 - beta2) * parameter.grad**2, rtol=1e-4, atol=1e-12)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_an_update_is_that_of_pytorchs_own_adamw_to_the_bit(weight_decay: float) -> None:
+    ours, theirs = (CharLSTM(5, ModelConfig(hidden_size=8)) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    matrices, vectors = ([each for each in theirs.parameters() if (each.dim() > 1) is of] for of in (True, False))
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    expected = torch.optim.AdamW(groups, lr=0.01, betas=(0.9, 0.95), fused=True)
+    found = AdamW(ours, weight_decay, (0.9, 0.95))
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(3):
+        for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            own.grad = torch.randn(own.shape, generator=generator)
+            other.grad = own.grad.clone()
+        found.step(0.01)
+        expected.step()
+    assert all(torch.equal(*pair) for pair in zip(ours.parameters(), theirs.parameters(), strict=True))

@@ -38,6 +38,8 @@ typedef struct {
     const int64_t *positions; /* (B) of the first character that is written, in its text */
     int32_t *history;
     float *h, *c;        /* (L, B, H) */
+    const float *held;   /* (L, H): cell states that units keep, infinity for those that are free; or NULL */
+    float *hidden, *cells; /* (B, T, L, H): states after each character that was read, or NULL */
     void *inputs;        /* (L, B, 2H) numbers, scratch */
     float *logits;       /* (B, blocks x LANES), scratch */
     float *allowed, *shares; /* (B, blocks x LANES), scratch */
@@ -52,16 +54,20 @@ typedef struct {
     int32_t id;
 } Ranked;
 
-INLINE void step_cell(const Vector *sums, float *c, float *h) {
+INLINE void step_cell(const Vector *sums, const float *held, float *c, float *h) {
     Vector i = sigmoid(sums[0]), f = sigmoid(sums[1]), g = vtanh(sums[2]), o = sigmoid(sums[3]);
     Vector cell = f * load_float(c) + i * g;
+    if (held) {
+        Vector kept = load_float(held);
+        cell = select_where(kept < splat(INFINITY), kept, cell);
+    }
     store_float(c, cell);
     store_float(h, o * vtanh(cell));
 }
 
 /* `num_rows` rows, LANES units; `given[row]` is what the gates get beside the product. */
 INLINE void step_tile_float(int num_rows, int H, int K, const float *weight, const float *x, const float *const *given,
-                            float *c, float *h) {
+                            const float *held, float *c, float *h) {
     Vector sums[ROWS][4];
     for (int row = 0; row < num_rows; row++)
         for (int gate = 0; gate < 4; gate++) sums[row][gate] = load_float(given[row] + gate * H);
@@ -72,7 +78,7 @@ INLINE void step_tile_float(int num_rows, int H, int K, const float *weight, con
 #pragma GCC unroll 4
             for (int gate = 0; gate < 4; gate++) sums[row][gate] += before * load_float(weight + gate * LANES);
         }
-    for (int row = 0; row < num_rows; row++) step_cell(sums[row], c + (size_t)row * H, h + (size_t)row * H);
+    for (int row = 0; row < num_rows; row++) step_cell(sums[row], held, c + (size_t)row * H, h + (size_t)row * H);
 }
 
 #if defined(__AVX512VNNI__)
@@ -103,11 +109,11 @@ INLINE void step_tile_float(int num_rows, int H, int K, const float *weight, con
         for (int gate = 0; gate < 4; gate++)                                                                           \
             sums[gate] = (Vector)_mm512_cvtepi32_ps(products[gate]) * load_float(scale + gate * H) +                   \
                          load_float(given[row] + gate * H);                                                            \
-        step_cell(sums, c + (size_t)row * H, h + (size_t)row * H);                                                     \
+        step_cell(sums, held, c + (size_t)row * H, h + (size_t)row * H);                                               \
     }
 #define STEP_TILE_INT8(n)                                                                                              \
     static void step_tile_int8_##n(int H, int K, const int8_t *weight, const uint8_t *x, const float *const *given,    \
-                                   const float *scale, const int32_t *offset, float *c, float *h) {                    \
+                                   const float *scale, const int32_t *offset, const float *held, float *c, float *h) { \
         __m512i start[4];                                                                                              \
         for (int gate = 0; gate < 4; gate++) start[gate] = _mm512_loadu_si512(offset + gate * H);                      \
         UP_TO_##n(BEGIN_ROW) for (int k = 0; k < K; k += 4, weight += 16 * LANES) {                                    \
@@ -135,18 +141,18 @@ static void step_layer(const Writing *job, int layer, int first, int last, const
             int num_rows = first + (last - first) * (block + 1) / num_blocks - begin;
             size_t weight = (size_t)unit * K * 4, x = ((size_t)layer * job->B * 2 * H) + (size_t)begin * K;
             size_t state = ((size_t)layer * job->B + begin) * H + unit;
-            const float *given[ROWS];
+            const float *held = job->held ? job->held + (size_t)layer * H + unit : NULL, *given[ROWS];
             for (int row = 0; row < num_rows; row++)
                 given[row] = (layer ? net->biases[layer] : net->table + (size_t)tokens[(begin + row) * stride] * 4 * H) + unit;
 #define FLOAT_ROWS(n)                                                                                                  \
     case n:                                                                                                            \
         step_tile_float(n, H, K, (const float *)net->weights[layer] + weight, (const float *)job->inputs + x, given,   \
-                        job->c + state, job->h + state);                                                               \
+                        held, job->c + state, job->h + state);                                                         \
         break;
 #define INT8_ROWS(n)                                                                                                   \
     case n:                                                                                                            \
         step_tile_int8_##n(H, K, (const int8_t *)net->weights[layer] + weight, (const uint8_t *)job->inputs + x, given, \
-                       net->scales[layer] + unit, net->offsets[layer] + unit, job->c + state, job->h + state);         \
+                       net->scales[layer] + unit, net->offsets[layer] + unit, held, job->c + state, job->h + state);   \
         break;
 #if defined(__AVX512VNNI__)
             if (net->is_int8) switch (num_rows) { INT8_ROWS(1) INT8_ROWS(2) INT8_ROWS(3) INT8_ROWS(4) INT8_ROWS(5) INT8_ROWS(6) }
@@ -329,6 +335,16 @@ static void step_write(const Writing *job, int row, int t, size_t stride) {
     job->surprises[place] = normaliser - logits[*end];
 }
 
+/* Keep the states of a row after the character that was read at place `t`. */
+static void step_record(const Writing *job, int row, int t) {
+    const size_t H = job->network->H;
+    for (int layer = 0; layer < job->network->L; layer++) {
+        size_t from = ((size_t)layer * job->B + row) * H, to = (((size_t)row * job->T + t) * job->network->L + layer) * H;
+        memcpy(job->hidden + to, job->h + from, H * sizeof *job->h);
+        memcpy(job->cells + to, job->c + from, H * sizeof *job->c);
+    }
+}
+
 /* Rows first to last, from the first character to the last. What was read or written last is left in `history` for the
  * next call, which begins by reading it. */
 void step_rows(const Writing *job, int32_t first, int32_t last) {
@@ -345,6 +361,7 @@ void step_rows(const Writing *job, int32_t first, int32_t last) {
                 if (layer + 1 < net->L) step_pass_on(job, layer, layer + 1, row);
             }
         }
+        for (int row = first; row < last && job->cells; row++) step_record(job, row, t);
         if (job->is_reading) continue;
         step_head(job, first, last);
         for (int row = first; row < last; row++) step_write(job, row, t, stride);

@@ -132,7 +132,8 @@
       const tell = (share) => setText(this.save, `Filming: ${Math.round(100 * share)} %`);
       try {
         tell(0);
-        const problem = await window.charlstm.saveFilm({
+        const { saveFilm } = await window.charlstm.later('film.js').catch(() => ({}));
+        const problem = !saveFilm ? 'The app does not answer; try again in a moment.' : await saveFilm({
           text: store.sections[`row/${store.shown}`]?.cells[0] || '', summary: state.summary || '', facts: state.facts, isCode: state.is_code,
           samples: await this.samples.all(), own: curves.own, refs: store.sections.refs || [], name: this.title(),
         }, tell);
