@@ -22,6 +22,7 @@ from charlstm.ui.components import PRIVATE
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.gradio_patches import LAUNCH_OPTIONS, freeze_startup_objects, patch_page
 from charlstm.ui.hub_tab import build_hub_tab
+from charlstm.ui.inside_tab import build_inside_tab
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.sessions import MOST_SESSIONS
@@ -77,6 +78,8 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
                 generate = build_generate_tab(shelf)
             with gr.Tab("Train", id="train"):
                 train = build_train_tab(watch, shelf)
+            with gr.Tab("Look inside", id="inside"):
+                build_inside_tab(shelf)
             with gr.Tab("Share", id="hub") as hub_shown:
                 hub = build_hub_tab(shelf, manager.store)
         if note := owner_note():

@@ -1,0 +1,120 @@
+"""Analyses that take seconds, in the background: one after another, each for as long as a page asks for it.
+
+A page asks again and again; what nobody has asked for in `_PATIENCE` seconds is given up. A finished analysis is kept.
+"""
+
+import contextlib
+import itertools
+import os
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from charlstm.errors import CharLSTMError
+from charlstm.formatting import error_text
+
+_PATIENCE = 10.0  # seconds; a page asks every 0.7, but a browser lets a hidden one ask once a minute only
+_MOST_WAITING = 16  # of all visitors
+_MOST_KEPT = 64
+_LAST_IN_LINE = 19  # as `nice` counts: a run in training, and whoever writes, come first
+
+Report = Callable[[float, str, Any], None]  # share done, stage, what is known so far; raises to give up
+
+
+class _GivenUpError(Exception):
+    """Nobody asks any more."""
+
+
+@dataclass
+class Job:
+    """One analysis: `working`, `done` or `failed`; `value` is what is known so far."""
+
+    work: Callable[[Report], Any]
+    state: str = "working"
+    progress: float = 0.0
+    stage: str = "waiting for another analysis"
+    value: Any = None
+    problem: str = ""
+    asked_at: float = field(default_factory=time.monotonic)
+
+    def run(self) -> None:
+        """Compute the value; raise `_GivenUpError` once nobody asks for it."""
+        self.report(0.0, "beginning")
+        try:
+            self.value = self.work(self.report)
+        except CharLSTMError as error:
+            self.state, self.problem = "failed", error_text(error)
+        else:
+            self.state, self.progress, self.stage = "done", 1.0, ""
+
+    def report(self, progress: float, stage: str, value: Any = None) -> None:
+        """Note how far the work is; raise `_GivenUpError` once nobody asks for it, or the program ends."""
+        if time.monotonic() - self.asked_at > _PATIENCE or not threading.main_thread().is_alive():
+            raise _GivenUpError
+        self.progress, self.stage = progress, stage
+        if value is not None:
+            self.value = value
+
+
+class Jobs:
+    """Analyses of all visitors by their keys; whoever asks for the same one shares it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Hashable, Job] = OrderedDict()  # done, at work or waiting, the oldest request first
+        self._thread: threading.Thread | None = None
+
+    def ask(self, key: Hashable, work: Callable[[Report], Any]) -> Job:
+        """Return the analysis named `key` as it stands, beginning it with `work` if it is new.
+
+        Raises `CharLSTMError` if too many wait already.
+        """
+        with self._lock:
+            job = self._kept.get(key)
+            if job is None:
+                waiting = [each for each in self._kept.values() if each.state == "working"]
+                if len(waiting) >= _MOST_WAITING:
+                    raise CharLSTMError("this server looks into many networks at the moment; try again in a minute.")
+                job = self._kept[key] = Job(work)
+                self._drop_oldest()
+            job.asked_at = time.monotonic()
+            self._kept.move_to_end(key)
+            if self._thread is None:
+                # No daemon: a thread that Python ends inside PyTorch takes the process down with an abort.
+                self._thread = threading.Thread(target=self._work, name="charlstm-inside")
+                self._thread.start()
+            return job
+
+    def _drop_oldest(self) -> None:
+        done = [key for key, each in self._kept.items() if each.state != "working"]
+        for key in itertools.islice(done, max(0, len(self._kept) - _MOST_KEPT)):
+            del self._kept[key]
+
+    def _work(self) -> None:
+        if sys.platform == "linux":  # only there has a thread its own priority
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LAST_IN_LINE)
+        while (found := self._next()) is not None:
+            key, job = found
+            try:
+                job.run()
+            except _GivenUpError:
+                with self._lock:
+                    self._kept.pop(key, None)
+            except Exception:
+                job.state, job.problem = "failed", "this could not be worked out; the log of the server says why."
+                with self._lock:
+                    self._thread = None  # the next one who asks begins another
+                raise
+
+    def _next(self) -> tuple[Hashable, Job] | None:
+        with self._lock:
+            for key, job in self._kept.items():
+                if job.state == "working":
+                    return key, job
+            self._thread = None
+            return None

@@ -1,0 +1,115 @@
+"""What *Look inside* needs of a model: the network as it is or was, its own passage, the text it is measured on."""
+
+import threading
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlstm.config import SampleConfig, TrainConfig, plain_lines
+from charlstm.errors import ConfigError
+from charlstm.generation.stream import default_prompt
+from charlstm.insight.states import Trace, trace
+from charlstm.language_model import LanguageModel
+from charlstm.runs.run_dir import RunDir
+from charlstm.ui.models import ModelRegistry
+
+LONGEST_TRACED = 1200  # characters
+_PASSAGE_CHARS = 1000
+_PASSAGE = SampleConfig(num_chars=_PASSAGE_CHARS, temperature=0.7, seed=7)
+_MEASURED_TOKENS = 1 << 17  # of the text kept for validation
+_WRITTEN_CHARS = 1 << 15  # by the model itself where there is no such text
+_KEPT_TRACES, _KEPT_MODELS = 6, 6
+
+
+class Passage(NamedTuple):
+    """A text as a model reads it."""
+
+    text: str
+    ids: NDArray[np.int32]  # (T,), of which `ends` are the places of the last one of each character
+    ends: NDArray[np.int64]  # (characters,)
+
+
+class InsideModels:
+    """Models of a registry, and what was computed of them last."""
+
+    def __init__(self, registry: ModelRegistry) -> None:
+        self.registry = registry
+        self._lock = threading.Lock()
+        self._passages: OrderedDict[Any, Passage] = OrderedDict()
+        self._traces: OrderedDict[Any, Trace] = OrderedDict()
+        self._written: OrderedDict[Any, str] = OrderedDict()
+
+    def load(self, name: Any, age: Any = None) -> LanguageModel:
+        """Return the model named `name`, as it was at step `age` if that is given; raise `CharLSTMError`."""
+        if not isinstance(name, str | None):
+            raise ConfigError("the model must be given by its name.")
+        whole = self.registry.load(name)
+        if age is None:
+            return whole
+        raise ConfigError("the network is not kept as it was then; choose another age.")
+
+    def folder(self, name: str | None) -> RunDir | None:
+        """Return the folder of the run whose model is named `name`; `None` if it has none."""
+        found = self.registry.find(name)
+        return self.registry.run_folder(found) if found else None
+
+    def passage(self, name: str | None) -> Passage:
+        """Return a text that the model wrote, which is the same at any age."""
+        whole = self.registry.load(name)
+
+        def write() -> Passage:
+            opening = self.registry.opening(name, 0) or default_prompt(whole.vocabulary)
+            written = opening + whole.generate(opening, _PASSAGE)
+            return self.read(whole, written)
+
+        passage: Passage = self._keep(self._passages, whole.model, write, _KEPT_MODELS)
+        return passage
+
+    def read(self, language_model: LanguageModel, text: Any) -> Passage:
+        """Return `text` as the model reads it; raise `CharLSTMError` where it can't."""
+        if not isinstance(text, str) or not text:
+            raise ConfigError("type at least one character to look at.")
+        vocabulary = language_model.vocabulary
+        shown = vocabulary.normalize(plain_lines(text))[:LONGEST_TRACED]
+        if vocabulary.level == "bytes":
+            lengths = [len(char.encode("utf-8", "surrogatepass")) for char in shown]
+        else:
+            lengths = [1] * len(shown)
+        return Passage(shown, vocabulary.encode(shown).astype(np.int32), np.cumsum(lengths) - 1)
+
+    def trace(self, language_model: LanguageModel, passage: Passage) -> Trace:
+        """Return the states after each token of a passage."""
+        key = language_model.model, passage.ids.tobytes()
+        found: Trace = self._keep(self._traces, key, lambda: trace(language_model, passage.ids), _KEPT_TRACES)
+        return found
+
+    def write(self, language_model: LanguageModel, prompt: str, config: SampleConfig) -> str:
+        """Return the continuation of a prompt, which the sliders of held units ask for again and again."""
+        key = language_model.model, prompt, config.model_dump_json()
+        return str(self._keep(self._written, key, lambda: language_model.generate(prompt, config), _KEPT_TRACES))
+
+    def measured_text(self, name: str | None) -> tuple[str, str]:
+        """Return a text to measure a model on, and where it comes from: kept for validation, or its own writing.
+
+        A text that strangers must not read is not looked at on a public server.
+        """
+        whole = self.registry.load(name)
+        corpus = self.registry.corpus(name) if self.registry.may_read(name) else None
+        if corpus is not None:
+            kept = corpus.split(whole.model.config, TrainConfig(batch_size=1), whole.vocabulary).validation
+            return whole.vocabulary.decode(kept[:_MEASURED_TOKENS]), "text kept for validation"
+        return whole.generate("", SampleConfig(num_chars=_WRITTEN_CHARS, seed=1)), "text it wrote itself"
+
+    def _keep(self, kept: "OrderedDict[Any, Any]", key: Any, make: Any, most: int) -> Any:
+        with self._lock:
+            if key in kept:
+                kept.move_to_end(key)
+                return kept[key]
+        made = make()
+        with self._lock:
+            kept[key] = made
+            while len(kept) > most:
+                kept.popitem(last=False)
+        return made
