@@ -61,13 +61,19 @@ class Trace:
             }
 
 
-@torch.inference_mode()
-def trace(lm: LanguageModel, ids: NDArray[np.integer], holds: Sequence[Hold] = (), is_exact: bool = True) -> Trace:
+def trace(
+    lm: LanguageModel,
+    ids: NDArray[np.integer],
+    holds: Sequence[Hold] = (),
+    is_exact: bool = True,
+    known: Trace | None = None,
+) -> Trace:
     """Read `ids` (T,) one after another from the all-zero state, and keep every state.
 
     Units in `holds` are held after each of them. The arithmetic is float32 or, unless `is_exact`, what a text is
     written with at a temperature above 0, which may be weights of 8 bits: a quarter of the time at 1 x 768. By the
-    compiled steps where this machine has them, else by PyTorch. Raises `ConfigError` for units that the model lacks.
+    compiled steps where this machine has them, else by PyTorch. `known` is a trace of the same kind of a text with the
+    same beginning, which is not read again. Raises `ConfigError` for units that the model lacks.
     """
     model, tokens = lm.model, np.ascontiguousarray(ids, np.int32)
     config = model.config
@@ -75,29 +81,63 @@ def trace(lm: LanguageModel, ids: NDArray[np.integer], holds: Sequence[Hold] = (
     if not len(tokens):
         empty = np.empty((0, config.num_layers, config.hidden_size), np.float32)
         return Trace(tokens, empty, empty, np.empty(0, np.float32))
+    begin = _shared(tokens, known.ids) - 1 if known else 0  # the last one they share is read for what it predicts
+    before = (known.cells[begin - 1], known.hidden[begin - 1]) if known and begin > 0 else None
+    rest = tokens[begin:] if before else tokens
     can = decoder.is_available(model.vocab_size, config.hidden_size, config.num_layers)
     if model.device.type == "cpu" and can:
-        network = engine.packed_weights(model, False if is_exact else None)
-        text = decoder.DecoderState.after(network, tokens[:1], 1, held)
-        read_all = np.append(tokens[1:], tokens[:1])[None]  # a character more, so that the last is read
-        followed, states = text.trace(read_all)
-        cells, hidden, surprises = states.cells[0], states.hidden[0], followed.surprises[0, :-1]
+        read = _trace_compiled(engine.packed_weights(model, False if is_exact else None), rest, held, before)
     else:
-        cells, hidden, surprises = _trace_by_torch(model, tokens, engine.held_tensors(model, held))
-    return Trace(tokens, cells, hidden, np.concatenate([np.full(1, np.nan, np.float32), surprises]))
+        read = _trace_by_torch(model, rest, engine.held_tensors(model, held), before)
+    if known is None or before is None:
+        return read
+    old = (known.cells[:begin], known.hidden[:begin], known.surprises[: begin + 1])
+    new = (read.cells, read.hidden, read.surprises[1:])
+    return Trace(tokens, *(np.concatenate(pair) for pair in zip(old, new, strict=True)))
 
 
-def _trace_by_torch(model: CharLSTM, ids: NDArray[np.int32], held: HeldUnits) -> tuple[Floats, Floats, Floats]:
+def _shared(first: NDArray[np.int32], second: NDArray[np.int32]) -> int:
+    """Return how many characters at the beginning are the same."""
+    length = min(len(first), len(second))
+    differs = np.flatnonzero(first[:length] != second[:length])
+    return int(differs[0]) if len(differs) else length
+
+
+def _trace_compiled(
+    network: decoder.PackedWeights,
+    ids: NDArray[np.int32],
+    held: dict[tuple[int, int], float],
+    before: tuple[Floats, Floats] | None,
+) -> Trace:
+    text = decoder.DecoderState.after(network, ids[:1], 1, held)
+    if before:
+        text.put(*before)
+    followed, states = text.trace(np.append(ids[1:], ids[:1])[None])  # a character more, so that the last is read
+    surprises = np.concatenate([np.full(1, np.nan, np.float32), followed.surprises[0, :-1]])
+    return Trace(ids, states.cells[0], states.hidden[0], surprises)
+
+
+@torch.inference_mode()
+def _trace_by_torch(
+    model: CharLSTM, ids: NDArray[np.int32], held: HeldUnits, before: tuple[Floats, Floats] | None
+) -> Trace:
+    h, c = model.initial_state(1)
+    if before:
+        c[:, 0], h[:, 0] = (torch.from_numpy(each).to(c) for each in before)
     cells, hidden, logits = [], [], []
-    state = model.initial_state(1)
     for token in torch.from_numpy(ids.astype(np.int64)).to(model.device):
-        scores, state = model.step(token[None], state, held)
-        hidden.append(state[0][:, 0])
-        cells.append(state[1][:, 0])
+        scores, (h, c) = model.step(token[None], (h, c), held)
+        hidden.append(h[:, 0])
+        cells.append(c[:, 0])
         logits.append(scores[0])
     targets = torch.from_numpy(ids[1:].astype(np.int64)).to(model.device)
-    surprises = functional.cross_entropy(torch.stack(logits)[:-1], targets, reduction="none")
-    return torch.stack(cells).cpu().numpy(), torch.stack(hidden).cpu().numpy(), surprises.cpu().numpy()
+    surprises = functional.cross_entropy(torch.stack(logits)[:-1], targets, reduction="none").cpu().numpy()
+    return Trace(
+        ids,
+        torch.stack(cells).cpu().numpy(),
+        torch.stack(hidden).cpu().numpy(),
+        np.concatenate([np.full(1, np.nan, np.float32), surprises]),
+    )
 
 
 class Streams(NamedTuple):
