@@ -145,10 +145,8 @@ class Sample:
         """Properties that come often enough to be judged, (F,)."""
         known, values = self.properties.known, self.properties.values
         half = self.size // 2
-        absent = [
-            count_stretches(~values[part], known[part]) for part in (slice(half), slice(half, None))
-        ]
-        return (np.minimum(self.stretches.min(0), np.min(absent, axis=0)) >= _FEWEST_STRETCHES)
+        absent = [count_stretches(~values[part], known[part]) for part in (slice(half), slice(half, None))]
+        return np.minimum(self.stretches.min(0), np.min(absent, axis=0)) >= _FEWEST_STRETCHES
 
     def context(self) -> NDArray[np.int64]:
         """Return the last four tokens at each place, (N, 4), the last one first."""
