@@ -258,7 +258,7 @@ def _add_names(found: Collection) -> None:
     name_lines = np.zeros(len(t.lines) + 1, bool)
     name_lines[t.line[starts]] = True
     name_lines[:-1] &= is_name
-    found.add("name", "a speaker's name", "whether this is the name of who speaks next", names)
+    found.add("name", "a speaker's name", "whether this is the name of who speaks next", t.matches(pattern, True) & ~t.line_feeds)
     colons = t.ahead(t.line_feeds) & name_lines[t.line] & t.among(":")
     since_lines = t.line - np.maximum.accumulate(np.where(name_lines[t.line], t.line, -(10**6)))
     spoken = since_lines > 0
