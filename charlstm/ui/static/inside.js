@@ -1,0 +1,181 @@
+// The tab Look inside: its frame, its screens as tabs, and what they share. Loaded when somebody opens it.
+//
+// A screen exports `build(h, element, server, context)`. It may return {shown(), hidden()}, called when its tab is opened
+// and left. The context:
+//   model() name | age() step, null for the network as it is | table() the last answer of `inside_units`, {} before
+//   units() its list of named units | unit() {layer, unit} that is looked at | text() what is read, '' before it has come
+//   isOwn() whether that is the network's own passage | place() of the character that is looked at | numbers() switch
+//   screen() name of the open tab | isVisible() whether anybody can see it
+//   setAge(age), setUnit(layer, unit), setText(text, isOwn), setPlace(place), show(screen)
+//   on(event, listener): 'model', 'age', 'units', 'unit', 'text', 'place', 'numbers', 'screen'; returns how to stop
+const ASK_EVERY = 700, LOOK_EVERY = 1500; // milliseconds, while units are being named; while the tab is out of sight
+const NUMBERS_KEY = 'charlstm-inside-numbers';
+const SCREENS = [
+  ['mind', 'What it keeps in mind', './inside_units.js'],
+  ['hold', 'Hold it', './inside_hold.js'],
+  ['why', 'Why this letter?', './inside_why.js'],
+  ['cell', 'The cell, explained', './inside_cell.js'],
+  ['birth', 'Being born', './inside_birth.js'],
+  ['moments', 'Moments like this', './inside_moments.js'],
+];
+const isStored = (key) => { try { return localStorage.getItem(key) === '1'; } catch { return false; } };
+const store = (key, isOn) => { try { localStorage.setItem(key, isOn ? '1' : '0'); } catch { /* a private window */ } };
+
+// What a visitor looks at; it outlives the elements, which Gradio makes anew when its tab is opened again.
+const kept = { model: null, age: null, layer: 0, unit: 0, place: 0, screen: 'mind' };
+
+const createContext = (element) => {
+  const listeners = new Map(), now = { table: {}, text: '', isOwn: true, numbers: isStored(NUMBERS_KEY) };
+  const tell = (event) => { for (const each of [...(listeners.get(event) || [])]) each(); };
+  const context = {
+    model: () => kept.model, age: () => kept.age, table: () => now.table, units: () => now.table.units || [],
+    unit: () => ({ layer: kept.layer, unit: kept.unit }), text: () => now.text, isOwn: () => now.isOwn, place: () => kept.place,
+    numbers: () => now.numbers, screen: () => kept.screen,
+    isVisible: () => element.isConnected && element.getClientRects().length > 0 && document.visibilityState === 'visible',
+    setModel(name) {
+      if (name === kept.model) return;
+      Object.assign(kept, { model: name, age: null, layer: 0, unit: 0, place: 0 });
+      Object.assign(now, { table: {}, text: '', isOwn: true });
+      for (const event of ['model', 'units']) tell(event);
+    },
+    setTable(table) { now.table = table; tell('units'); },
+    setAge(age) { if (age !== kept.age) { kept.age = age; tell('age'); } },
+    setUnit(layer, unit) {
+      if (layer === kept.layer && unit === kept.unit) return;
+      Object.assign(kept, { layer, unit });
+      tell('unit');
+    },
+    setText(text, isOwn) {
+      if (text === now.text && isOwn === now.isOwn) return;
+      Object.assign(now, { text, isOwn });
+      kept.place = Math.max(0, Math.min(kept.place, Array.from(text).length - 1));
+      tell('text');
+    },
+    setPlace(place) { if (place !== kept.place) { kept.place = place; tell('place'); } },
+    setNumbers(isOn) { now.numbers = isOn; store(NUMBERS_KEY, isOn); tell('numbers'); },
+    show(screen) { if (screen !== kept.screen) { kept.screen = screen; tell('screen'); } },
+    on(event, listener) {
+      if (!listeners.has(event)) listeners.set(event, new Set());
+      listeners.get(event).add(listener);
+      return () => listeners.get(event).delete(listener);
+    },
+  };
+  return context;
+};
+
+// Ask for the units until all are named; whoever looks away stops asking, and the server gives the search up.
+const followUnits = (element, server, context) => {
+  let round = 0;
+  const ask = async (mine) => {
+    if (mine !== round || !element.isConnected) return;
+    if (!context.isVisible()) { setTimeout(() => ask(mine), LOOK_EVERY); return; }
+    let table;
+    try { table = await server.inside_units({ model: context.model(), age: null }); } catch { table = null; }
+    if (mine !== round) return;
+    if (table) context.setTable(table.problem ? { state: 'failed', problem: table.problem, units: [] } : table);
+    if (!table || table.state === 'working') setTimeout(() => ask(mine), table ? ASK_EVERY : LOOK_EVERY);
+  };
+  const begin = () => { round += 1; if (context.model() !== null) ask(round); };
+  context.on('model', begin);
+  begin();
+};
+
+const screenTabs = (h, server, context) => {
+  const panels = new Map(), tabs = new Map(), built = new Map();
+  const build = async (name) => {
+    const panel = panels.get(name), file = SCREENS.find(([each]) => each === name)[2];
+    panel.setAttribute('aria-busy', 'true');
+    try {
+      const { build: make } = await import(file);
+      panel.replaceChildren();
+      built.set(name, make(h, panel, server, context) || {});
+    } catch (error) {
+      reportError(error);
+      panel.replaceChildren(h('p', { class: 'inside-problem', role: 'alert' }, 'This part could not be fetched. Reload the page to try again.'));
+      built.delete(name);
+    }
+    panel.removeAttribute('aria-busy');
+    if (context.screen() === name) built.get(name)?.shown?.();
+  };
+  let open = null;
+  const refresh = () => {
+    const name = context.screen();
+    if (name === open) return;
+    built.get(open)?.hidden?.();
+    open = name;
+    for (const [each, tab] of tabs) {
+      tab.setAttribute('aria-selected', String(each === name));
+      tab.tabIndex = each === name ? 0 : -1;
+      panels.get(each).hidden = each !== name;
+    }
+    tabs.get(name).scrollIntoView?.({ block: 'nearest', inline: 'nearest' });
+    if (!built.has(name)) { built.set(name, null); build(name); } else built.get(name)?.shown?.();
+  };
+  const onKey = (event) => {
+    const names = SCREENS.map(([name]) => name), at = names.indexOf(context.screen());
+    const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: names.length - 1 }[event.key];
+    if (to === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    context.show(names[(to + names.length) % names.length]);
+    tabs.get(context.screen()).focus();
+  };
+  for (const [name, label] of SCREENS) {
+    const panel = h('div', { role: 'tabpanel', id: `inside-${name}`, 'aria-labelledby': `inside-tab-${name}`, class: 'inside-panel', hidden: true }, 'Loading …');
+    tabs.set(name, h('button', { type: 'button', role: 'tab', id: `inside-tab-${name}`, 'aria-controls': `inside-${name}`, 'aria-selected': 'false', class: 'inside-tab', onclick: () => context.show(name) }, label));
+    panels.set(name, panel);
+  }
+  context.on('screen', refresh);
+  const list = h('div', { role: 'tablist', 'aria-label': 'Ways to look inside', class: 'inside-tabs', onkeydown: onKey }, ...tabs.values());
+  return { parts: [list, ...panels.values()], refresh };
+};
+
+const loadLook = () => new Promise((resolve) => {
+  if (document.querySelector('link[data-inside]')) { resolve(); return; }
+  const link = Object.assign(document.createElement('link'), { rel: 'stylesheet', href: new URL('./inside.css', import.meta.url).href, onload: resolve, onerror: resolve });
+  link.dataset.inside = '';
+  document.head.append(link);
+});
+
+const modelChoice = (h, context) => {
+  const select = h('select', { id: 'inside-model', onchange: () => context.setModel(select.value) });
+  const fill = (models) => {
+    select.replaceChildren(...models.map(({ name, label }) => h('option', { value: name }, label || name)));
+    if (kept.model !== null) select.value = kept.model;
+  };
+  return { select, fill };
+};
+
+export const open = async (h, element, server) => {
+  const context = createContext(element), choice = modelChoice(h, context), screens = screenTabs(h, server, context);
+  const numbers = h('input', { type: 'checkbox', onchange: () => context.setNumbers(numbers.checked) });
+  numbers.checked = context.numbers();
+  const listed = server.inside_models({}).catch(() => ({ problem: 'The models could not be listed. Reload the page to try again.' }));
+  await loadLook();
+  const { models = [], problem } = await listed;
+  element.removeAttribute('aria-busy');
+  if (!models.length) {
+    element.replaceChildren(h('p', { class: 'inside-problem', role: 'alert' }, problem || 'There is no model here yet: train one first, on the tab Train.'));
+    return;
+  }
+  const isKnown = (name) => models.some((each) => each.name === name);
+  if (!isKnown(kept.model)) {
+    const written = document.querySelector('#model input')?.value; // the one that the tab Write shows, by its label
+    const first = models.find(({ name, label }) => name === written || label === written) || models[0];
+    Object.assign(kept, { model: first.name, age: null, layer: 0, unit: 0, place: 0 });
+  }
+  choice.fill(models);
+  const shell = h('div', { class: 'inside-shell' },
+    h('div', { class: 'inside-head' },
+      h('p', { class: 'inside-lead' }, 'A network of numbers has read a text, letter by letter. See what it has learned to notice in it, and check that it is so.'),
+      h('div', { class: 'inside-choices' },
+        h('label', { class: 'inside-field' }, h('span', {}, 'Model'), choice.select),
+        h('label', { class: 'inside-switch', title: 'Scores, controls, intervals and tables for those who want them' }, numbers, h('span', {}, 'Numbers')))),
+    ...screens.parts);
+  const mark = () => shell.classList.toggle('has-numbers', context.numbers());
+  context.on('numbers', mark);
+  mark();
+  element.replaceChildren(shell);
+  followUnits(element, server, context);
+  screens.refresh();
+};

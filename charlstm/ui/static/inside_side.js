@@ -1,0 +1,88 @@
+// What is said of the unit that is shown: the claim and its evidence, how to leaf on, where it is strongest, figures.
+import { describe, names, unitName } from './inside_words.js';
+
+const MOST_PLACES = 6;
+const COLUMNS = [['property', 'label'], ['layer', 'layer'], ['unit', 'unit'], ['part', 'part'], ['sign', 'sign'], ['score', 'score'], ['untrained', 'twin'], ['last 4', 'last4'], ['keeps (chars)', 'memory'], ['0.5 %', 'low'], ['99.5 %', 'high'], ['effect (KL)', 'kl'], ['20 others', 'control_kl']];
+const cellOf = (unit, name) => (name in (unit.effect || {}) ? unit.effect[name] : unit[name]);
+const shown = (value) => (typeof value === 'number' ? String(Number(value.toFixed(Math.abs(value) < 0.1 ? 4 : 3))) : value ?? '');
+const csvCell = (value) => { const text = String(value ?? ''); return /[",\n]|^[=+@]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text; };
+
+export const createSide = (h, context, { choose, flip, server, quantity }) => {
+  const claim = h('p', { class: 'claim-text' }), evidence = h('p', { class: 'claim-evidence' }), acts = h('p', { class: 'claim-acts' });
+  const hold = h('button', { type: 'button', class: 'inside-button', onclick: () => context.show('hold') }, 'Hold it and see →');
+  const name = h('input', { type: 'text', maxlength: 60, 'aria-label': 'Your name for this unit', placeholder: 'your name for it', autocomplete: 'off' });
+  const naming = h('form', { class: 'naming', onsubmit: (event) => { event.preventDefault(); keep(); } }, name, h('button', { type: 'submit', class: 'inside-button' }, 'Call it so'));
+  const number = h('input', { type: 'number', min: 0, step: 1, 'aria-label': 'Unit', onchange: () => choose(context.unit().layer, Math.max(0, Math.min((context.table().hidden_size || 1) - 1, Math.round(Number(number.value)) || 0))) });
+  const layer = h('select', { 'aria-label': 'Layer', onchange: () => choose(Number(layer.value), context.unit().unit) }), of = h('span', {});
+  const corners = h('div', { class: 'corners' }), more = h('div', { class: 'more' });
+  const table = h('table', { class: 'numbers-table' }), numbers = h('section', { class: 'numbers', 'aria-label': 'Figures of all units with a name', hidden: true },
+    h('h3', {}, 'Figures'), h('p', { class: 'claim-evidence' }, 'Score: the share of pairs of places, one with the property and one without, that the unit puts in the right order; chosen on one half of the text, reported on the other. Untrained: the best unit of three untrained networks, chosen alike.'),
+    h('div', { class: 'numbers-scroll', tabindex: 0, role: 'region', 'aria-label': 'Table of the units' }, table), h('button', { type: 'button', class: 'inside-button', onclick: () => saveTable() }, 'Download as CSV'));
+
+  const keep = () => {
+    names.set(context.model(), context.unit(), name.value);
+    document.dispatchEvent(new Event('charlstm:unit-named'));
+    refresh();
+  };
+  const saveTable = () => {
+    const rows = [COLUMNS.map(([title]) => title), ...context.units().map((unit) => COLUMNS.map(([, field]) => cellOf(unit, field)))];
+    window.charlstm.files.save(new Blob([rows.map((row) => row.map(csvCell).join(',')).join('\n') + '\n'], { type: 'text/csv' }), `${context.model()}-units.csv`);
+  };
+  const quote = ({ before, at, after, value }) => h('li', {}, h('span', { class: 'corner-value' }, shown(value)), h('span', { class: 'corner-text' }, before.replaceAll('\n', '⏎'), h('mark', { class: value < 0 ? 'is-minus' : 'is-plus' }, at === '\n' ? '⏎' : at), after.replaceAll('\n', '⏎')));
+  let asked = 0, timer = 0;
+  // Where in the text it was measured on it is strongest; asked for once a unit has been looked at for a moment.
+  const findCorners = () => {
+    clearTimeout(timer);
+    const mine = ++asked;
+    timer = setTimeout(async () => {
+      let answer;
+      try { answer = await server.inside_corners({ model: context.model(), ...context.unit(), quantity: quantity() }); } catch { answer = {}; }
+      if (mine !== asked) return;
+      const places = answer.places || [], highest = places.filter(({ value }) => value > 0).sort((a, b) => b.value - a.value).slice(0, MOST_PLACES), lowest = places.filter(({ value }) => value <= 0).sort((a, b) => a.value - b.value).slice(0, MOST_PLACES);
+      corners.replaceChildren(...[['Where it is highest', highest], ['Where it is lowest', lowest]].flatMap(([title, rows]) => (rows.length ? [h('h4', {}, title), h('ol', {}, ...rows.map(quote))] : [])));
+      corners.hidden = !places.length;
+    }, 350);
+  };
+  const drawMore = () => {
+    const { keepers = [], absent = [], num_layers: numLayers } = context.table();
+    more.replaceChildren(
+      ...(keepers.length ? [h('details', {}, h('summary', {}, 'Units that keep longest'), h('div', { class: 'chips' }, ...keepers.slice(0, 12).map(([at, unit, count]) => h('button', { type: 'button', class: 'chip', onclick: () => choose(at, unit) }, `${unitName({ layer: at, unit }, numLayers)} · ${Math.round(count)} characters`))))] : []),
+      ...(absent.length ? [h('details', {}, h('summary', {}, 'Looked for, and not found'), h('p', { class: 'claim-evidence' }, 'No unit tells these well enough; that is a finding too.'), h('ul', {}, ...absent.map((each) => h('li', {}, each.sentence || each.label, h('span', { class: 'only-numbers' }, ` (best: ${shown(each.score)}, untrained: ${shown(each.twin)})`)))))] : []));
+  };
+  const drawTable = () => {
+    numbers.hidden = !context.numbers() || !context.units().length;
+    if (numbers.hidden) return;
+    table.replaceChildren(h('thead', {}, h('tr', {}, ...COLUMNS.map(([title]) => h('th', { scope: 'col' }, title)))),
+      h('tbody', {}, ...context.units().map((unit) => h('tr', {}, ...COLUMNS.map(([, field]) => h('td', {}, shown(cellOf(unit, field))))))));
+  };
+  const refresh = () => {
+    const found = describe(context.table(), context.unit()), own = names.get(context.model(), context.unit()), { unit } = context.unit();
+    claim.textContent = own && !found.isNamed ? `You call ${unitName(context.unit(), context.table().num_layers)} “${own}”.` : found.claim;
+    evidence.textContent = found.evidence;
+    acts.textContent = found.acts;
+    acts.hidden = !found.acts;
+    naming.hidden = found.isNamed;
+    if (document.activeElement !== name) name.value = own;
+    const { hidden_size: size, num_layers: numLayers = 1 } = context.table();
+    if (document.activeElement !== number) number.value = unit;
+    if (size) number.max = size - 1;
+    of.textContent = size ? `of ${size.toLocaleString('en')}` : '';
+    layer.hidden = numLayers < 2;
+    if (layer.options.length !== numLayers) layer.replaceChildren(...Array.from({ length: numLayers }, (_, i) => h('option', { value: i }, `layer ${i + 1}`)));
+    layer.value = context.unit().layer;
+  };
+  context.on('numbers', drawTable);
+  context.on('units', () => { drawTable(); drawMore(); refresh(); });
+  context.on('model', () => { corners.replaceChildren(); });
+  refresh();
+  return {
+    claim: h('div', { class: 'claim' }, claim, acts, evidence),
+    element: h('div', { class: 'side' },
+      h('div', { class: 'stepper', role: 'group', 'aria-label': 'Leaf through the units' },
+        h('button', { type: 'button', class: 'inside-button', 'aria-label': 'Previous unit', onclick: () => flip(-1) }, '‹'), h('label', { class: 'inside-field' }, h('span', {}, 'Unit'), number), of, layer,
+        h('button', { type: 'button', class: 'inside-button', 'aria-label': 'Next unit', onclick: () => flip(1) }, '›'), hold),
+      naming, corners, more),
+    numbers, refresh,
+    draw: () => findCorners(),
+  };
+};

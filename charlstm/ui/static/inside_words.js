@@ -1,0 +1,50 @@
+// The sentences about a unit, and the names that a visitor gives, which stay in the browser.
+const NAMES_KEY = 'charlstm-unit-names', LONGEST_NAME = 60;
+
+export const ofHundred = (score) => (score > 0.995 && score < 1 ? 'more than 99' : String(Math.round(100 * score)));
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+export const colourOf = (sign) => (sign > 0 ? 'orange' : 'blue');
+export const isSame = (a, b) => a.unit === b.unit && (a.layer ?? 0) === (b.layer ?? 0);
+
+const readNames = () => { try { return JSON.parse(localStorage.getItem(NAMES_KEY)) || {}; } catch { return {}; } };
+const keyOf = (model, { layer, unit }) => `${model}/${layer}/${unit}`;
+export const names = {
+  get: (model, unit) => { const name = readNames()[keyOf(model, unit)]; return typeof name === 'string' ? name.slice(0, LONGEST_NAME) : ''; },
+  set(model, unit, name) {
+    const all = readNames(), kept = name.trim().slice(0, LONGEST_NAME);
+    if (kept) all[keyOf(model, unit)] = kept; else delete all[keyOf(model, unit)];
+    try { localStorage.setItem(NAMES_KEY, JSON.stringify(all)); } catch { /* a private window */ }
+  },
+  // The units of a model that the visitor named, as [{layer, unit, name}].
+  all: (model) => Object.entries(readNames()).flatMap(([key, name]) => {
+    const [, owner, layer, unit] = /^(.*)\/(\d+)\/(\d+)$/s.exec(key) || [];
+    return owner === model && typeof name === 'string' ? [{ layer: Number(layer), unit: Number(unit), name: name.slice(0, LONGEST_NAME) }] : [];
+  }),
+};
+
+// What a unit is called on the page: "unit 710", with its layer where there are several.
+export const unitName = ({ layer, unit }, numLayers) => `unit ${unit}${numLayers > 1 ? ` of layer ${layer + 1}` : ''}`;
+
+// What is known of a unit, as {claim, evidence}: named, nearly so, or not.
+export const describe = (table, place) => {
+  const who = capital(unitName(place, table.num_layers)), keeper = (table.keepers || []).find(([layer, unit]) => layer === place.layer && unit === place.unit);
+  const named = (table.units || []).filter((each) => isSame(each, place)), nearly = (table.nearly || []).filter((each) => isSame(each, place));
+  const kept = keeper ? ` It is one of those that keep longest: about ${Math.round(keeper[2])} characters.` : '';
+  if (named.length) {
+    const [unit] = named, last4 = unit.last4 === null || unit.last4 === undefined ? '' : ` The last four characters alone: ${ofHundred(unit.last4)}.`;
+    return {
+      unit, isNamed: true,
+      claim: `${who} tells ${unit.sentence}: ${colourOf(unit.sign)} where it is so.`,
+      evidence: `Right for ${ofHundred(unit.score)} of 100 pairs of places it was not chosen on. The best unit of an untrained network: ${ofHundred(unit.twin)}.${last4} Guessing: 50.`,
+      acts: unit.acts === true ? 'Held fixed, it changes what is written.' : unit.acts === false ? 'Held fixed, it changes what is written no more than any other unit.' : '',
+      others: named.slice(1).map((each) => each.label),
+    };
+  }
+  if (nearly.length) {
+    const [unit] = nearly;
+    return { unit, isNamed: false, claim: `${who} goes some way with ${unit.sentence}: ${colourOf(unit.sign)} where it is so.`,
+      evidence: `Right for ${ofHundred(unit.score)} of 100 pairs of places; that is too little to call it so.${kept}`, acts: '', others: [] };
+  }
+  return { unit: null, isNamed: false, claim: `${who} has no name yet: what would you call it?`,
+    evidence: `Nothing that was looked for goes with it. See where it turns blue or orange.${kept}`, acts: '', others: [] };
+};
