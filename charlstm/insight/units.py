@@ -12,13 +12,14 @@ Shapes: N = places, L = layers, H = hidden size, C = 2 x L x H channels, F = pro
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from charlstm.errors import ConfigError
+from charlstm.insight.effects import Effect
 from charlstm.insight.properties import Properties, Property, find_properties
 from charlstm.insight.rows import Rows
 from charlstm.insight.scores import Codes, Coding, area, count_stretches, estimate_areas, score_context
@@ -56,7 +57,7 @@ class NamedUnit:
     high: float
     memory: float  # characters until 37 % (1/e) of its cell state are left, by its mean forget gate
     stretches: int  # of the property in both halves
-    effect: "Any | None" = None  # `charlstm.insight.effects.Effect` once it was tried
+    effect: Effect | None = None  # once it was tried
 
     @property
     def remembers(self) -> bool:
@@ -66,7 +67,7 @@ class NamedUnit:
     @property
     def acts(self) -> bool | None:
         """Whether holding it changes what is written; `None` if that was not tried."""
-        return None if self.effect is None else bool(self.effect.acts)
+        return None if self.effect is None else self.effect.acts
 
 
 class Absent(NamedTuple):
@@ -343,6 +344,12 @@ def name_units(lm: LanguageModel, text: str, seed: int = 1, report: Report | Non
     table = _Naming(lm, sample, reading, table, twin, last4, chosen).judge()
     tell(1.0, "", table)
     return table
+
+
+def with_effect(table: UnitTable, number: int, effect: Effect) -> UnitTable:
+    """Return `table` with what holding unit `number` of it changes."""
+    units = (*table.units[:number], replace(table.units[number], effect=effect), *table.units[number + 1 :])
+    return replace(table, units=units)
 
 
 def _find_keepers(forgets: NDArray[np.float32]) -> tuple[Keeper, ...]:
