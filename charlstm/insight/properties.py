@@ -51,6 +51,13 @@ class Collection:
         self._found.append(
             (Property(key, label, sentence), values.astype(bool), everywhere if known is None else known)
         )
+<<<<<<< HEAD
+=======
+
+    def has(self, key: str) -> bool:
+        """Tell whether a property was added."""
+        return any(name.key == key for name, _, _ in self._found)
+>>>>>>> i-naming
 
     def gathered(self) -> Properties:
         """Return all of them."""
@@ -68,7 +75,7 @@ def find_properties(text: str) -> Properties:
     from charlstm.insight.python_text import add_python, is_python
 
     found = Collection(text)
-    for add in (_add_letters, _add_words, _add_lines, _add_sentences, _add_names):
+    for add in (_add_letters, _add_words, _add_names, _add_lines, _add_sentences):
         add(found)
     if is_python(text):
         add_python(found)
@@ -214,6 +221,7 @@ def _add_lines(found: Collection) -> None:
         )
     block = t.line_of_block
     if block.max(initial=0) > 2:
+<<<<<<< HEAD
         found.add(
             "block-first",
             "the first line after a blank one",
@@ -235,7 +243,31 @@ def _add_lines(found: Collection) -> None:
             block > 5,
             block > 0,
         )
+=======
+>>>>>>> i-naming
         found.add("blank", "after a blank line", "whether a blank line has just ended", t.blank_lines)
+        found.add(
+            "block-deep",
+            "far from the last blank line",
+            "whether the last blank line is five lines back or more",
+            block > 5,
+            block > 0,
+        )
+    if block.max(initial=0) > 2 and not found.has("name"):
+        found.add(
+            "block-first",
+            "the first line after a blank one",
+            "whether this is the first line after a blank one",
+            block == 1,
+            block > 0,
+        )
+        found.add(
+            "block-second",
+            "the second line after a blank one",
+            "whether this is the second line after a blank one",
+            block == 2,
+            block > 0,
+        )
     for least in (1, 4, 8, 12):
         label = "an indented line" if least == 1 else f"indented by {least} or more"
         text = "whether the line is indented" + ("" if least == 1 else f" by {least} spaces or more")
@@ -313,7 +345,9 @@ def _add_names(found: Collection) -> None:
     name_lines = np.zeros(len(t.lines) + 1, bool)
     name_lines[t.line[starts]] = True
     name_lines[:-1] &= is_name
-    found.add("name", "a speaker's name", "whether this is the name of who speaks next", names)
+    found.add(
+        "name", "a speaker's name", "whether this is the line with the name of who speaks next", name_lines[t.line]
+    )
     colons = t.ahead(t.line_feeds) & name_lines[t.line] & t.among(":")
     since_lines = t.line - np.maximum.accumulate(np.where(name_lines[t.line], t.line, -(10**6)))
     spoken = since_lines > 0
