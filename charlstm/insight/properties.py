@@ -51,13 +51,10 @@ class Collection:
         self._found.append(
             (Property(key, label, sentence), values.astype(bool), everywhere if known is None else known)
         )
-<<<<<<< HEAD
-=======
 
     def has(self, key: str) -> bool:
         """Tell whether a property was added."""
         return any(name.key == key for name, _, _ in self._found)
->>>>>>> i-naming
 
     def gathered(self) -> Properties:
         """Return all of them."""
@@ -221,30 +218,6 @@ def _add_lines(found: Collection) -> None:
         )
     block = t.line_of_block
     if block.max(initial=0) > 2:
-<<<<<<< HEAD
-        found.add(
-            "block-first",
-            "the first line after a blank one",
-            "whether this is the first line after a blank one",
-            block == 1,
-            block > 0,
-        )
-        found.add(
-            "block-second",
-            "the second line after a blank one",
-            "whether this is the second line after a blank one",
-            block == 2,
-            block > 0,
-        )
-        found.add(
-            "block-deep",
-            "far from the last blank line",
-            "whether the last blank line is five lines back or more",
-            block > 5,
-            block > 0,
-        )
-=======
->>>>>>> i-naming
         found.add("blank", "after a blank line", "whether a blank line has just ended", t.blank_lines)
         found.add(
             "block-deep",
