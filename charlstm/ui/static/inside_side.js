@@ -1,4 +1,5 @@
 // What is said of the unit that is shown: the claim and its evidence, how to leaf on, where it is strongest, figures.
+import { formatValue } from './inside_scale.js';
 import { describe, names, unitName } from './inside_words.js';
 
 const MOST_PLACES = 6;
@@ -28,7 +29,7 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
     const rows = [COLUMNS.map(([title]) => title), ...context.units().map((unit) => COLUMNS.map(([, field]) => cellOf(unit, field)))];
     window.charlstm.files.save(new Blob([rows.map((row) => row.map(csvCell).join(',')).join('\n') + '\n'], { type: 'text/csv' }), `${context.model()}-units.csv`);
   };
-  const quote = ({ before, at, after, value }) => h('li', {}, h('span', { class: 'corner-value' }, shown(value)), h('span', { class: 'corner-text' }, before.replaceAll('\n', '⏎'), h('mark', { class: value < 0 ? 'is-minus' : 'is-plus' }, at === '\n' ? '⏎' : at), after.replaceAll('\n', '⏎')));
+  const quote = ({ before, at, after, value }) => h('li', {}, h('span', { class: 'corner-value' }, formatValue(value)), h('span', { class: 'corner-text' }, before.replaceAll('\n', '⏎'), h('mark', { class: value < 0 ? 'is-minus' : 'is-plus' }, at === '\n' ? '⏎' : at), after.replaceAll('\n', '⏎')));
   let asked = 0, timer = 0;
   // Where in the text it was measured on it is strongest; asked for once a unit has been looked at for a moment.
   const findCorners = () => {

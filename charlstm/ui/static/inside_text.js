@@ -73,10 +73,9 @@ export class TintedText {
         from += char.length;
         range.setEnd(node, from);
         const rects = range.getClientRects(), rect = rects[rects.length - 1], last = boxes[boxes.length - 1];
-        const isEnd = char === '\n', isSeen = rect && (rect.width > 0 || !last);
-        const left = isSeen ? rect.left - sheet.left : last ? last.left + last.width : 0;
-        const top = rect && (!isEnd || !last) ? rect.top - sheet.top : last?.top ?? 0, height = rect?.height || last?.height || 20;
-        boxes.push({ left, top: isEnd && rect && rect.width === 0 ? rect.top - sheet.top : top, width: isEnd ? NARROWEST : rect?.width ?? 0, height });
+        const top = rect ? rect.top - sheet.top : last?.top ?? 0, isNewLine = !last || Math.abs(top - last.top) > 2;
+        const left = rect && (rect.width > 0 || isNewLine) ? rect.left - sheet.left : last ? last.left + last.width : 0;
+        boxes.push({ left: isNewLine && char === '\n' ? this.text.offsetLeft : left, top, width: char === '\n' ? NARROWEST : rect?.width ?? 0, height: rect?.height || last?.height || 20 });
       }
     }
     boxes.forEach((box, i) => { // no seams: a box reaches to the next one of its line
