@@ -116,6 +116,9 @@ class Generate:
 
     model: _Model
     prompt: Annotated[str, tyro.conf.arg(help="Text to continue")] = ""
+    hold: Annotated[
+        str, tyro.conf.arg(help="Cell states to hold while it writes, as unit=value or layer:unit=value, with commas")
+    ] = ""
     sample: Flat[SampleConfig] = dataclasses.field(default_factory=SampleConfig)
 
 

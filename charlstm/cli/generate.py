@@ -16,9 +16,11 @@ def generate(flags: Flat[Generate]) -> None:
     """Write text with a model."""
     import torch
 
+    from charlstm.generation.holds import parse_holds
     from charlstm.kernel.build import compiler_note
     from charlstm.language_model import LanguageModel
 
+    holds = parse_holds(flags.hold)
     torch.set_num_threads(1)  # one text is read and written by one; the other cores are for others
 
     config, prompt = flags.sample, plain_lines(flags.prompt)
@@ -26,10 +28,10 @@ def generate(flags: Flat[Generate]) -> None:
     if (config.num_chars or _LONG_CHARS) >= _LONG_CHARS and (note := compiler_note()):
         print(note, file=sys.stderr)
     if config.num_samples > 1:
-        for number, text in enumerate(language_model.generate_samples(prompt, config), start=1):
+        for number, text in enumerate(language_model.generate_samples(prompt, config, holds), start=1):
             print(f"---- {number} of {config.num_samples} ----\n{escape_control_chars(prompt + text)}")
         return
-    chunks = language_model.stream(prompt, config)
+    chunks = language_model.stream(prompt, config, holds=holds)
     first = next(chunks)  # a prompt that can't be read is refused before it is printed
     print(escape_control_chars(prompt), end="")
     for chunk in itertools.chain([first], chunks):

@@ -13,6 +13,7 @@ from charlstm.config import ModelConfig
 from charlstm.errors import ConfigError
 
 MOST_HOLDS = 64
+_LONGEST = 4000  # characters
 LARGEST_VALUE = 1000.0  # either way; tanh is flat long before
 _HOLD = re.compile(
     r"\s*(?:(\d{1,6})\s*:)?\s*(\d{1,6})\s*=\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*", re.ASCII | re.I
@@ -32,6 +33,8 @@ def parse_holds(text: str) -> tuple[Hold, ...]:
 
     Raises `ConfigError` for anything else.
     """
+    if len(text) > _LONGEST:
+        raise ConfigError(f"{len(text):,} characters of units to hold are more than {_LONGEST:,}: hold fewer.")
     holds = []
     for part in text.split(",") if text.strip() else []:
         found = _HOLD.fullmatch(part)

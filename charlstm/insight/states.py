@@ -65,7 +65,7 @@ def trace(lm: LanguageModel, ids: NDArray[np.integer], holds: Sequence[Hold] = (
     """Read `ids` (T,) one after another from the all-zero state, and keep every state.
 
     Units in `holds` are held after each of them. The arithmetic is float32 or, unless `is_exact`, what a text is
-    written with at a temperature above 0, which may be weights of 8 bits: an eighth of the time at 1 x 768. By the
+    written with at a temperature above 0, which may be weights of 8 bits: a quarter of the time at 1 x 768. By the
     compiled steps where this machine has them, else by PyTorch. Raises `ConfigError` for units that the model lacks.
     """
     model, tokens = lm.model, np.ascontiguousarray(ids, np.int32)

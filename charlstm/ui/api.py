@@ -44,6 +44,7 @@ class _Functions:
         stop: str = _DEFAULTS.stop,
         num_samples: int = _DEFAULTS.num_samples,
         seed: int = _DEFAULTS.seed,
+        hold: str = "",
     ) -> Iterator[dict[str, Any]]:
         """Continue a prompt as a stream: each message holds the texts so far, the last one the complete texts.
 
@@ -58,6 +59,7 @@ class _Functions:
             stop: End a text as soon as it ends with this string; empty for none.
             num_samples: Number of texts, 1 to 8.
             seed: The same seed gives the same text; 0 to 2147483647.
+            hold: Cell states to hold while it writes, as unit=value or layer:unit=value, with commas: 710=3.1,1:20=-2.
 
         Returns:
             {"opening": the text used for an empty prompt, "texts": the continuations of it or of the prompt, one string
@@ -74,7 +76,7 @@ class _Functions:
             "seed": seed,
         }
         try:
-            request = GenerationRequest.of(model, prompt, values)
+            request = GenerationRequest.of(model, prompt, values, hold=hold)
             if not 0 < request.config.num_chars * request.config.num_samples <= _MOST_CHARS:
                 raise ConfigError(f"num_chars x num_samples must be from 1 to {_MOST_CHARS:,}.")
             for frame in generate(self._registry, request, self._active_requests, lambda: False, PROGRAM):

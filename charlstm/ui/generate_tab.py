@@ -1,5 +1,6 @@
 """The Write tab: choose a model, write, stop, continue, inspect the text, branch."""
 
+import dataclasses
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class GenerateTab:
     registry: ModelRegistry
     model: gr.Dropdown
     outputs: list[Any]  # what `show_model` fills
-    form: list[Any]  # what `read_address` fills: prompt, settings, problem
+    form: list[Any]  # what `read_address` fills: prompt, settings, held units, problem
 
     def show_model(self, name: str | None) -> list[Any]:
         """Return updates that offer the models available now, with `name` chosen if it is one, else the first."""
@@ -50,10 +51,10 @@ class GenerateTab:
             return [*self.show_model(None), *skipped, escape_html(f"The address can't be used: {error}")]
         if generation_request is None:
             return [*self.show_model(None), *[gr.skip()] * len(self.form)]
-        model, prompt, values = generation_request
+        model, prompt, values, hold = generation_request
         is_here = model is None or self.registry.find(model) in self.registry.names()
         problem = "" if is_here else f"The model {str(model)[:80]} of this address is not here; another one is chosen."
-        return [*self.show_model(model), prompt, *(values[name] for name in SETTINGS), escape_html(problem)]
+        return [*self.show_model(model), prompt, *(values[name] for name in SETTINGS), hold, escape_html(problem)]
 
     def start_if_linked(self, loaded: Any) -> None:
         """Write a text once the address has been read: that of the address, or a new one."""
@@ -84,7 +85,9 @@ def build_generate_tab(registry: ModelRegistry) -> GenerateTab:
             **PRIVATE,
         )
     events = _GenerateEvents(registry, active_requests)
-    inputs = [form.model, form.prompt, *form.settings]
+    form.model.input(None, None, form.held, js="() => ''", queue=False, **PRIVATE)  # its units are others
+    compared = [form.model, form.prompt, *form.settings]
+    inputs = [form.model, form.prompt, form.held, *form.settings]
     wired: dict[str, Any] = {
         "outputs": [text, form.problem, form.settings[-1], copied],
         "concurrency_limit": WRITERS_AT_ONCE,
@@ -101,8 +104,9 @@ def build_generate_tab(registry: ModelRegistry) -> GenerateTab:
     for event in begun:
         event.then(None, form.problem, None, js=_DONE, queue=False, **PRIVATE)
     form.stop.click(events.stop, queue=False, **PRIVATE)
-    second = build_comparison(registry, active_requests, form.model, inputs)
-    return GenerateTab(registry, form.model, [form.model, second, *shown], [form.prompt, *form.settings, form.problem])
+    second = build_comparison(registry, active_requests, form.model, compared)
+    filled = [form.prompt, *form.settings, form.held, form.problem]
+    return GenerateTab(registry, form.model, [form.model, second, *shown], filled)
 
 
 class _GenerateEvents:
@@ -138,12 +142,12 @@ class _GenerateEvents:
         visitor = str(request.session_hash)
         self._asked_to_stop.discard(visitor)
         try:
-            model, prompt, *values = inputs
+            model, prompt, hold, *values = inputs
             named = dict(zip(SETTINGS, values, strict=True))
             if is_new_seed:
                 named["seed"] = random.randrange(2**31)
             check_values(named)
-            generation_request = self._request(model, prompt, named, page)
+            generation_request = self._request(model, prompt, hold, named, page)
             others: list[Any] = ["", generation_request.config.seed, ""]
             for frame in generate(
                 self._registry, generation_request, self._active_requests, lambda: visitor in self._asked_to_stop
@@ -155,13 +159,13 @@ class _GenerateEvents:
         finally:
             self._asked_to_stop.discard(visitor)
 
-    def _request(self, model: Any, prompt: Any, named: dict[str, Any], page: Any) -> GenerationRequest:
+    def _request(self, model: Any, prompt: Any, hold: Any, named: dict[str, Any], page: Any) -> GenerationRequest:
         """Check the request; one without a prompt gets an opening that belongs to the model."""
         is_open = page is None and prompt == ""
         if is_open and isinstance(model, str | None):
             prompt = self._registry.opening(model, int(named["seed"]))
-        request = GenerationRequest.of(model, prompt, named, page)
-        return GenerationRequest(request.model, request.prompt, request.config, page, is_open and bool(prompt))
+        request = GenerationRequest.of(model, prompt, named, page, hold or "")
+        return dataclasses.replace(request, has_chosen_opening=is_open and bool(prompt))
 
 
 def _example(registry: ModelRegistry, name: str | None, number: int) -> Any:

@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 from charlstm.config import SampleConfig, plain_lines
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import format_duration
-from charlstm.generation.stream import default_prompt
-from charlstm.language_model import LanguageModel
+from charlstm.generation.holds import Hold, format_holds, parse_holds
+from charlstm.generation.stream import TextChunk, default_prompt
 from charlstm.ui.models import ModelRegistry, describe_model
 from charlstm.ui.surprisal_text import WIDTH, Page, TextBuilder, parse_page
 from charlstm.vocabulary import Vocabulary
@@ -66,15 +66,18 @@ class GenerationRequest:
     model: str | None
     prompt: str
     config: SampleConfig
+    holds: tuple[Hold, ...] = ()
     page: Any = None  # the page to continue, as the browser sent it
     has_chosen_opening: bool = False  # the prompt is not the visitor's
 
     @classmethod
-    def of(cls, model: Any, prompt: Any, values: Mapping[str, Any], page: Any = None) -> "GenerationRequest":
+    def of(
+        cls, model: Any, prompt: Any, values: Mapping[str, Any], page: Any = None, hold: Any = ""
+    ) -> "GenerationRequest":
         """Check the values of a form or an API call; raises `CharLSTMError` in one sentence."""
         config = SampleConfig(**values)
-        if not isinstance(prompt, str) or not isinstance(model, str | None):
-            raise ConfigError("model and prompt must be texts.")
+        if not isinstance(prompt, str) or not isinstance(model, str | None) or not isinstance(hold, str):
+            raise ConfigError("model, prompt and hold must be texts.")
         prompt = plain_lines(prompt)
         if len(prompt) > LONGEST_PROMPT:
             raise ConfigError(
@@ -85,7 +88,7 @@ class GenerationRequest:
                 f"{config.num_samples} x {config.num_chars:,} characters are more than the {MOST_CHARS:,} that are "
                 "written at once: ask for fewer."
             )
-        return cls(model, prompt, config, page)
+        return cls(model, prompt, config, parse_holds(hold), page)
 
     def link(self, written: int = 0) -> str:
         """Return the query of an address that reproduces the text; `written` characters of each text were there before.
@@ -99,19 +102,22 @@ class GenerationRequest:
             value = value + written if name == "num_chars" and value else value
             if value != getattr(defaults, name) or name == "seed":
                 values[name] = value
+        if self.holds:
+            values["hold"] = format_holds(self.holds)
         query = urlencode(values)
         return query if len(query) <= _LONGEST_LINK else ""
 
 
-def parse_link(query: Mapping[str, str]) -> tuple[str | None, str, dict[str, Any]] | None:
-    """Return model, prompt and all settings that an address asks for, or `None` if it asks for nothing.
+def parse_link(query: Mapping[str, str]) -> tuple[str | None, str, dict[str, Any], str] | None:
+    """Return model, prompt, all settings and held units that an address asks for, or `None` if it asks for nothing.
 
     Raises `ConfigError` for a value that its setting does not accept.
     """
     known = {name: query[name] for name in SETTINGS if name in query}
-    if not known and "prompt" not in query:
+    if not known and not {"prompt", "hold"} & set(query):
         return None
-    return query.get("model"), query.get("prompt", ""), SampleConfig(**known).model_dump()
+    hold = format_holds(parse_holds(query.get("hold", "")))
+    return query.get("model"), query.get("prompt", ""), SampleConfig(**known).model_dump(), hold
 
 
 class ActiveRequests:
@@ -170,6 +176,7 @@ def generate(
     prompt = request.page["given"] if texts else request.prompt or registry.default_prompt(request.model)
     config = request.config.model_copy(update={"num_samples": len(texts)}) if texts else request.config
     before = max(map(len, texts), default=0)
+    begun = prompt or default_prompt(language_model.vocabulary)
     builder = TextBuilder(
         request.page["id"] if texts else secrets.token_hex(8),
         prompt,
@@ -177,7 +184,7 @@ def generate(
         is_code=describe_model(language_model).is_code,
         is_bytes=language_model.vocabulary.level == "bytes",
         can_branch=True,
-        link=GenerationRequest(request.model, prompt or default_prompt(language_model.vocabulary), config).link(before),
+        link=GenerationRequest(request.model, begun, config, request.holds).link(before),
     )
     if texts:
         builder.restore(request.page)
@@ -189,30 +196,24 @@ def generate(
         note = f"Opening chosen for you: “{prompt.strip().replace(chr(10), ' ↵ ')}”"
     with active_requests.register() as has_begun:
         pace = _FrameThrottle(began_at, active_requests, is_over, audience, has_begun)
-        yield from _frames(language_model, prompt, config, texts, builder, pace, note)
+        pieces = language_model.stream(prompt, config, texts, audience.num_likeliest, request.holds)
+        room = MOST_CHARS - sum(map(len, texts))
+        yield from _frames(pieces, room, config.seed, builder, pace, note)
 
 
 def _frames(
-    language_model: LanguageModel,
-    prompt: str,
-    config: SampleConfig,
-    texts: list[str],
-    builder: TextBuilder,
-    pace: "_FrameThrottle",
-    note: str,
+    pieces: Iterator[TextChunk], room: int, seed: int, builder: TextBuilder, pace: "_FrameThrottle", note: str
 ) -> Iterator[Update]:
-    room = MOST_CHARS - sum(map(len, texts))
-    pieces = language_model.stream(prompt, config, texts, pace.audience.num_likeliest)
     for piece in pieces:
         builder.add(piece)
         if pace.is_over() or builder.num_chars >= room:
             break
         if pace.is_time(builder.num_chars):
-            yield _update(builder, pace.rate(builder.num_chars, config.seed), note, is_writing=True)
+            yield _update(builder, pace.rate(builder.num_chars, seed), note, is_writing=True)
         pace.wait(builder.num_chars)
     if builder.num_chars >= room:
         note = f"A page holds {MOST_CHARS:,} characters: download the text, and go on from its end with a new prompt."
-    yield _update(builder, pace.rate(builder.num_chars, config.seed), note, is_writing=False)
+    yield _update(builder, pace.rate(builder.num_chars, seed), note, is_writing=False)
 
 
 def _update(builder: TextBuilder, rate: str, note: str, is_writing: bool) -> Update:

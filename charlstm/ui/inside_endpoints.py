@@ -51,7 +51,10 @@ class InsideEndpoints:
     def _trace(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return a text, and values of units of one layer after each of its characters."""
         model, passage, source = self._read(request)
-        layer, first = _whole(request, "layer", 0, model.model.config.num_layers - 1), _whole(request, "first", 0, None)
+        config = model.model.config
+        layer, first = _whole(request, "layer", 0, config.num_layers - 1), _whole(request, "first", 0, None)
+        if first >= config.hidden_size:
+            raise ConfigError(f"a layer of this network has the units 0 to {config.hidden_size - 1}.")
         quantity = request.get("quantity", "cell")
         if quantity not in QUANTITIES:
             raise ConfigError(f"the quantity must be one of {', '.join(QUANTITIES)}.")

@@ -21,6 +21,7 @@ LABELS = {
     "seed": "Seed",
 }
 _NO_REPEAT = [("off", 0), ("10 characters", 10), ("20 characters", 20)]
+_HELD = "window.charlstm.held(element, props, watch);"
 _LENGTHS = f"a whole number from 1 to {MOST_CHARS:,}, or 0 for a text without end"
 
 
@@ -39,6 +40,7 @@ class WriteForm:
     facts: gr.HTML
     settings: list[Any]  # in the order of SETTINGS
     is_new_seed: gr.Checkbox
+    held: gr.HTML  # its value is what `parse_holds` reads
     problem: gr.HTML
 
 
@@ -67,11 +69,12 @@ def build_form() -> WriteForm:
         temperature = gr.Slider(
             0, 2, defaults.temperature, step=0.05, label=LABELS["temperature"], elem_id="temperature", buttons=[]
         )
+    held = gr.HTML("", html_template="<div></div>", js_on_load=_HELD, elem_id="held", padding=False)
     problem = gr.HTML(elem_classes="problem", elem_id="generate-problem")
     with gr.Accordion("More", open=False, elem_id="more"):
         more, is_new_seed = _build_more(defaults)
     settings = [{"num_chars": length, "temperature": temperature, **more}[name] for name in SETTINGS]
-    return WriteForm(prompt, write, stop, same, another, examples, model, facts, settings, is_new_seed, problem)
+    return WriteForm(prompt, write, stop, same, another, examples, model, facts, settings, is_new_seed, held, problem)
 
 
 def _build_more(defaults: SampleConfig) -> tuple[dict[str, Any], gr.Checkbox]:

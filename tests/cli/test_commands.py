@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 from commands import TINY, Trained, assert_one_sentence, lines_of, provenance_of, run
 
+from charlstm import LanguageModel
 from charlstm.cli import main
 from charlstm.config import ModelConfig, TrainConfig
+from charlstm.generation.holds import Hold
 from charlstm.runs.control import Control
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.worker import run_training
@@ -171,6 +173,16 @@ class TestGenerate:
         texts = [run("generate", trained.model, "--num-chars", 60, "--seed", seed).out for seed in (7, 7, 8)]
         assert texts[0] == texts[1] != texts[2]
         assert len(texts[0]) == 61
+
+    def test_a_held_unit_changes_what_is_written(self, trained: Trained):
+        free, held = (run("generate", trained.model, *asked).out for asked in ((), ("--hold", "3=5,4=-5")))
+        known = LanguageModel.load(trained.model)
+        assert held == known.generate(holds=(Hold(3, 5.0), Hold(4, -5.0))) + "\n" != free
+        for value, said in (("3", "'3' holds no unit"), ("99999=1", "no unit 99999")):
+            code, out, err = run("generate", trained.model, "--hold", value)
+            assert (code, out) == (2, "")
+            assert_one_sentence(err)
+            assert said in err
 
     def test_the_model_file_alone_is_enough(self, trained: Trained, tmp_path: Path):
         copy = tmp_path / "only.safetensors"

@@ -15,6 +15,7 @@ import pytest
 from page_app import App
 
 from charlstm import LanguageModel, SampleConfig
+from charlstm.generation.holds import Hold
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests" / "integration"))
@@ -34,6 +35,7 @@ PARAMETERS = {
         ("stop", "string", ""),
         ("num_samples", "integer", 1),
         ("seed", "integer", 1),
+        ("hold", "string", ""),
     ],
     "/score": [("model", "string", None), ("text", "string", None)],
     "/models": [],
@@ -102,6 +104,13 @@ def test_the_documented_curl_works_as_it_stands(app: App, known: LanguageModel) 
     }
 
 
+def test_a_held_unit_is_held(app: App, known: LanguageModel) -> None:
+    asked = {"model": MODEL, "prompt": "ROMEO:", "num_chars": 60, "hold": "710=3.1"}
+    held = known.generate("ROMEO:", SampleConfig(num_chars=60), (Hold(710, 3.1),))
+    assert json.loads(answer(app, "generate", asked).removeprefix("data: "))[0]["texts"] == [held]
+    assert held != known.generate("ROMEO:", SampleConfig(num_chars=60))
+
+
 def test_of_many_visitors_at_once_each_gets_its_own_text(app: App, known: LanguageModel) -> None:
     """The same to the character as alone; how long it takes is measured by tests/integration/crowd.py."""
     asked = {"model": MODEL, "prompt": "ROMEO:", "num_chars": 120}
@@ -130,6 +139,8 @@ def answer(app: App, name: str, values: dict[str, Any]) -> str:
         ("generate", {"model": MODEL, "temperature": 1e300}, "emperature is 1e+300"),
         ("generate", {"model": MODEL, "num_samples": "many"}, "num_samples is 'many'"),
         ("generate", {"model": {"a": 1}}, "must be texts"),
+        ("generate", {"model": MODEL, "hold": "1"}, "710=3.1"),
+        ("generate", {"model": MODEL, "hold": "768=1"}, "0 to 767"),
         ("score", {"model": MODEL, "text": ""}, "no text"),
         ("score", {"model": MODEL, "text": "x" * 20_001}, "at most 20,000"),
         ("score", {"model": None, "text": [1]}, "must be texts"),

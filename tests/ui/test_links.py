@@ -45,6 +45,25 @@ def test_the_link_to_a_text_writes_it_again(page: Page, context: BrowserContext,
     assert _text(again) == _text(page)
 
 
+def test_a_link_may_hold_units_until_they_are_let_go(page: Page, app: App) -> None:
+    query = "model=tiny-shakespeare&prompt=ROMEO%3A&num_chars=60&seed=1"
+    page.goto(f"{app.url}?{query}&hold=710%3D3.1%2C169%3D-1.5", wait_until="load")
+    written = page.locator("#generate-rate")
+    expect(written).to_contain_text("60 characters")
+    chips = page.locator("#held button")
+    expect(chips).to_have_text(["unit 710 held at 3.1 ×", "unit 169 held at −1.5 ×"])
+    held = _text(page)
+    assert "hold=710%3D3.1%2C169%3D-1.5" in page.url
+    chips.first.click()
+    expect(chips).to_have_text(["unit 169 held at −1.5 ×"])
+    chips.first.click()
+    expect(page.locator("#held")).to_be_hidden()
+    page.get_by_role("button", name="Same again").click()
+    page.wait_for_function("!location.search.includes('hold')")
+    expect(written).to_contain_text("60 characters")
+    assert _text(page) != held
+
+
 def test_the_link_to_a_run_shows_it(page: Page, context: BrowserContext, app: App) -> None:
     page.goto(f"{app.url}?prompt=x", wait_until="load")
     page.get_by_role("tab", name="Train").click()

@@ -15,6 +15,7 @@ import pytest
 
 from charlstm.config import SampleConfig
 from charlstm.errors import CharLSTMError, ConfigError, VocabularyError
+from charlstm.generation.holds import Hold
 from charlstm.generation.stream import TextChunk
 from charlstm.language_model import LanguageModel
 from charlstm.ui import generation
@@ -244,14 +245,30 @@ def test_an_empty_prompt_is_a_new_line_where_nothing_else_is_known(
 
 def test_an_address_asks_for_what_it_was_made_of() -> None:
     asked = make_request("a&b=c %\n漢", num_chars=77, temperature=0.35, top_p=0.9, stop="\n\n", no_repeat=12, seed=5)
-    model, prompt, values = parse_link(dict(parse_qsl(asked.link(), keep_blank_values=True))) or ("", "", {})
-    assert (model, prompt, SampleConfig(**values)) == (MODEL, asked.prompt, asked.config)
+    model, prompt, values, hold = parse_link(dict(parse_qsl(asked.link(), keep_blank_values=True))) or ("", "", {}, "")
+    assert (model, prompt, SampleConfig(**values), hold) == (MODEL, asked.prompt, asked.config, "")
     assert set(values) == set(SETTINGS)
+    held = GenerationRequest.of(MODEL, "a", {}, hold="710=3.10, 0:4 = -2")
+    assert (parse_link(dict(parse_qsl(held.link()))) or "")[-1] == "710=3.1,4=-2"
+    assert parse_link({"hold": "4=1"}) == (None, "", SampleConfig().model_dump(), "4=1")
+
+
+def test_held_units_are_held_and_named_in_the_address_also_when_it_goes_on(registry: ModelRegistry) -> None:
+    asked = GenerationRequest.of(MODEL, "def ", {"num_chars": 60}, hold="401=6")
+    model, holds = registry.load(MODEL), (Hold(401, 6.0),)
+    last = frames(registry, asked)[-1]
+    assert texts(last) == [model.generate("def ", SampleConfig(num_chars=60), holds)]
+    assert dict(parse_qsl(last.page["link"]))["hold"] == "401=6"
+    longer = frames(registry, GenerationRequest.of(MODEL, "", {"num_chars": 40}, last.page, "401=6"))[-1]
+    assert texts(longer) == [model.generate("def ", SampleConfig(num_chars=100), holds)]
+    assert texts(longer) != [model.generate("def ", SampleConfig(num_chars=100))]
+    with pytest.raises(ConfigError, match="no unit 768"):
+        frames(registry, GenerationRequest.of(MODEL, "def ", {}, hold="768=1"))
 
 
 def test_an_address_without_wishes_asks_for_nothing_and_a_wrong_one_is_refused() -> None:
     assert parse_link({"__theme": "dark"}) is None
-    for query in ({"seed": "x"}, {"temperature": "9"}, {"num_chars": "-1"}, {"top_p": "nan"}):
+    for query in ({"seed": "x"}, {"hold": "one"}, {"temperature": "9"}, {"num_chars": "-1"}, {"top_p": "nan"}):
         with pytest.raises(ConfigError, match=next(iter(query))):
             parse_link(query)
 

@@ -206,5 +206,20 @@
     }
   };
 
-  window.charlstm = Object.assign(window.charlstm || {}, { writing: { arrive, writeNow, done, earlier } });
+  // Units that the address holds, each a button that lets go of it: `710=3.1,1:20=-2`. Nothing where none is held.
+  const held = (element, props, watch) => {
+    const draw = () => {
+      const parts = String(props.value || '').split(',').filter(Boolean);
+      element.replaceChildren(h('div', { class: 'held' }, ...parts.map((part) => {
+        const [place, value] = part.split('='), [unit, layer] = place.split(':').reverse();
+        const words = `unit ${unit}${layer > 0 ? ` of layer ${layer}` : ''} held at ${value.replace('-', '\u2212')}`;
+        const free = () => { props.value = parts.filter((each) => each !== part).join(','); draw(); find('#write')?.focus(); };
+        return h('button', { type: 'button', class: 'earlier-text held-unit', title: `${words}: let it go`, onclick: free }, `${words} ×`);
+      })));
+    };
+    watch('value', draw);
+    draw();
+  };
+
+  window.charlstm = Object.assign(window.charlstm || {}, { held, writing: { arrive, writeNow, done, earlier } });
 })();

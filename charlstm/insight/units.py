@@ -1,0 +1,357 @@
+"""Units of a network, named: which of a text's properties each follows, and by how much better than chance allows.
+
+A unit is one number that the network remembers (its cell state) or shows (its output). For each property up to three
+are chosen on the first half of the text, where they reach an area of 0.85 at least. On the second half they must reach
+it again, and make at most half the error, 1 - area, of the best units, chosen alike, of three untrained networks. That
+is what *goes with* means here; *remembers* is said of what the last four characters do not tell as well. The area is
+the share of pairs, a place with the property and one without, that are put in the right order.
+
+Shapes: N = places, L = layers, H = hidden size, C = 2 x L x H channels, F = properties.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from charlstm.errors import ConfigError
+from charlstm.insight.properties import Properties, Property, find_properties
+from charlstm.insight.rows import Rows
+from charlstm.insight.scores import Codes, Coding, area, count_stretches, estimate_areas, score_context
+from charlstm.language_model import LanguageModel
+
+Report = Callable[[float, str, "UnitTable"], None]
+
+GOOD, NEARLY = 0.85, 0.80  # areas
+NUM_TWINS = 3
+MOST_CHARACTERS = 131_072  # of the text that stretches are taken from
+_STREAMS, _LENGTH = 128, 256  # stretches and their characters: 32,768 places
+_LEAD_IN, _TWINS_LEAD_IN = 256, 96  # characters read before a stretch; what an untrained network remembers is shorter
+_FEWEST_STRETCHES = 30  # of a property, in each half
+_FEWEST_PLACES = 4096
+_MARGIN = 0.05  # over the last four characters
+_CANDIDATES = 3  # units a property
+_TRIED = 12  # channels a property, by their estimated areas
+_SHARES = (0.005, 0.995)
+_MOST_KEEPERS = 10
+
+
+@dataclass(frozen=True)
+class NamedUnit:
+    """A unit and the property it goes with."""
+
+    layer: int
+    unit: int
+    part: str  # "cell" or "output"
+    sign: int  # 1 where it is high with the property, -1 where it is low
+    property: Property
+    score: float  # area on the second half
+    twin: float  # that of the best unit of untrained networks
+    last4: float  # that of a table of the last four characters
+    low: float  # the 0.5 and 99.5 percent values of its cell state
+    high: float
+    memory: float  # characters until 37 % (1/e) of its cell state are left, by its mean forget gate
+    stretches: int  # of the property in both halves
+    effect: "Any | None" = None  # `charlstm.insight.effects.Effect` once it was tried
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it tells more than the last four characters do."""
+        return self.score >= self.last4 + _MARGIN
+
+    @property
+    def acts(self) -> bool | None:
+        """Whether holding it changes what is written; `None` if that was not tried."""
+        return None if self.effect is None else bool(self.effect.acts)
+
+
+class Absent(NamedTuple):
+    """A property that no unit goes with, and the best area of a trained and of an untrained unit."""
+
+    property: Property
+    score: float
+    twin: float
+
+
+class Keeper(NamedTuple):
+    """A unit that forgets slowly."""
+
+    layer: int
+    unit: int
+    memory: float  # characters
+
+
+@dataclass(frozen=True)
+class UnitTable:
+    """What is known of a network's units from one text."""
+
+    num_layers: int
+    hidden_size: int
+    vocabulary: int
+    characters: int  # places looked at
+    seed: int
+    units: tuple[NamedUnit, ...] = ()
+    nearly: tuple[NamedUnit, ...] = ()
+    absent: tuple[Absent, ...] = ()
+    keepers: tuple[Keeper, ...] = ()
+
+    @property
+    def num_properties(self) -> int:
+        """The number of different properties that a unit goes with."""
+        return len({unit.property.key for unit in self.units})
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Places of a text: stretches spread over it evenly, in its order, and what is true there."""
+
+    ids: NDArray[np.int64]  # of the whole text
+    starts: NDArray[np.int64]  # of the stretches, places in ids
+    length: int
+    properties: Properties  # of the N places
+    stretches: NDArray[np.int64]  # (2, F): of each property, in each half
+
+    @classmethod
+    def take(cls, lm: LanguageModel, text: str) -> "Sample":
+        """Take a sample of `text`; raise `ConfigError` if it is too short, `VocabularyError` if it can't be read."""
+        text = lm.vocabulary.normalize(text[:MOST_CHARACTERS])
+        ids, places = _encode(lm, text)
+        if len(ids) < _FEWEST_PLACES + _LEAD_IN:
+            raise ConfigError(
+                f"{len(text):,} characters are too few to tell what a unit follows: give it {_FEWEST_PLACES + _LEAD_IN:,}."
+            )
+        length = min(_LENGTH, (len(ids) - _LEAD_IN) // 16)
+        count = min(_STREAMS, (len(ids) - _LEAD_IN) // length) // 2 * 2
+        starts = np.linspace(_LEAD_IN, len(ids) - length, count).astype(np.int64)
+        found = find_properties(text)
+        at = places[(starts[:, None] + np.arange(length)).ravel()]
+        sampled = Properties(found.names, found.values[at], found.known[at])
+        half = len(at) // 2
+        stretches = [
+            count_stretches(sampled.values[part], sampled.known[part]) for part in (slice(half), slice(half, None))
+        ]
+        return cls(ids, starts, length, sampled, np.stack(stretches))
+
+    @property
+    def size(self) -> int:
+        """N."""
+        return len(self.starts) * self.length
+
+    @property
+    def is_common(self) -> NDArray[np.bool_]:
+        """Properties that come often enough to be judged, (F,)."""
+        known, values = self.properties.known, self.properties.values
+        half = self.size // 2
+        absent = [
+            count_stretches(~values[part], known[part]) for part in (slice(half), slice(half, None))
+        ]
+        return (np.minimum(self.stretches.min(0), np.min(absent, axis=0)) >= _FEWEST_STRETCHES)
+
+    def context(self) -> NDArray[np.int64]:
+        """Return the last four tokens at each place, (N, 4), the last one first."""
+        places = (self.starts[:, None] + np.arange(self.length)).ravel()
+        return self.ids[places[:, None] - np.arange(4)]
+
+
+def _encode(lm: LanguageModel, text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the ids of a text, (M,), and for each the last character that has been read whole by then."""
+    ids = lm.vocabulary.encode(text).astype(np.int64)
+    if lm.vocabulary.level == "chars":
+        return ids, np.arange(len(ids))
+    widths = np.array([len(char.encode("utf-8", "surrogatepass")) for char in text])
+    return ids, np.maximum(np.repeat(np.arange(len(text)), widths), 0)
+
+
+class Reading(NamedTuple):
+    """What all channels were at the places of a sample."""
+
+    codes: Codes  # (C, N); channels are (cell or output, layer, unit)
+    coding: Coding
+    forgets: NDArray[np.float32]  # (L, H): mean forget gates
+
+
+def read_sample(
+    lm: LanguageModel, sample: Sample, lead_in: int, on_tick: Callable[[float], None] = lambda _: None
+) -> Reading:
+    """Read every stretch after the `lead_in` characters before it; `on_tick` gets the share done, and may raise."""
+    count, length = len(sample.starts), sample.length
+    rows = Rows(lm.model, count)
+    tokens = torch.from_numpy(sample.ids[sample.starts[:, None] + np.arange(-lead_in, length)]).t().contiguous()
+    tokens = tokens.to(lm.model.device)
+    early: list[NDArray[np.float32]] = []
+    coding, steps = None, np.empty((length, count, 2 * rows.cells[:, 0].numel()), np.uint8)
+    for at, step in enumerate(tokens):
+        rows.read(step)
+        if lead_in - 16 <= at < lead_in:
+            early.append(_channels(rows).cpu().numpy())
+        if at >= lead_in:
+            if coding is None:
+                coding = Coding.fit(np.concatenate(early))
+                lowest, scale = (torch.from_numpy(each).to(tokens.device) for each in (coding.lowest, 1 / coding.width))
+            coded = (_channels(rows) - lowest).mul_(scale).clamp_(0, 255)
+            steps[at - lead_in] = coded.to(torch.uint8).cpu().numpy()
+        if at % 32 == 0:
+            on_tick(at / len(tokens))
+    assert coding is not None
+    codes = np.ascontiguousarray(steps.transpose(2, 1, 0).reshape(steps.shape[2], -1))
+    return Reading(codes, coding, rows.mean_forget_gates())
+
+
+def _channels(rows: Rows) -> torch.Tensor:
+    """Return all channels of each row, (B, C)."""
+    return torch.cat([*rows.cells, *rows.hidden], dim=1)
+
+
+class Chosen(NamedTuple):
+    """A channel chosen for a property on the first half, and its areas there and on the second."""
+
+    channel: int
+    sign: int
+    first: float
+    second: float
+
+
+def choose_units(codes: Codes, sample: Sample, number: int = _CANDIDATES) -> list[list[Chosen]]:
+    """Choose for each property the units that tell it best on the first half, the best one first; at most `number`."""
+    names, values, known = sample.properties
+    half, num_units = sample.size // 2, len(codes) // 2
+    areas = estimate_areas(codes[:, :half], values[:half], known[:half])
+    strength = np.nan_to_num(np.abs(areas - 0.5))
+    tried = np.argsort(-strength, axis=0)[:_TRIED].T
+    chosen = []
+    for f, channels in enumerate(tried):
+        parts = [(values[part, f], known[part, f], part) for part in (slice(half), slice(half, None))]
+        ranked = []
+        for channel in channels.tolist():
+            first = area(codes[channel, :half], *parts[0][:2])
+            ranked.append((max(first, 1 - first), 1 if first >= 0.5 else -1, channel))
+        best: dict[int, Chosen] = {}
+        for first, sign, channel in sorted(ranked, key=lambda each: (-each[0], each[2])):
+            if len(best) < number and channel % num_units not in best:
+                second = area(codes[channel, half:], *parts[1][:2])
+                best[channel % num_units] = Chosen(channel, sign, first, second if sign > 0 else 1 - second)
+        chosen.append(list(best.values()))
+    return chosen
+
+
+def untrained_twin(lm: LanguageModel, seed: int) -> LanguageModel:
+    """Return an untrained network of the same size, settings and vocabulary."""
+    return LanguageModel.create(lm.vocabulary, lm.model.config, seed)
+
+
+def score_twins(lm: LanguageModel, sample: Sample, seeds: Sequence[int],
+                on_tick: Callable[[float], None] = lambda _: None) -> NDArray[np.float64]:  # fmt: skip
+    """Return for each property the best area on the second half of units of untrained networks, (F,)."""
+    best = np.full(len(sample.properties.names), 0.5)
+    for number, seed in enumerate(seeds):
+
+        def tick(share: float, number: int = number) -> None:
+            on_tick((number + share) / len(seeds))
+
+        twin = untrained_twin(lm, seed)
+        reading = read_sample(twin, sample, _TWINS_LEAD_IN, tick)
+        scores = [max((each.second for each in chosen), default=0.5) for chosen in choose_units(reading.codes, sample)]
+        best = np.fmax(best, scores)
+    return best
+
+
+@dataclass
+class _Naming:
+    """One table as it grows."""
+
+    lm: LanguageModel
+    sample: Sample
+    reading: Reading
+    table: UnitTable
+    twin: NDArray[np.float64]
+    last4: NDArray[np.float64]
+    chosen: list[list[Chosen]] = field(default_factory=list)
+
+    def describe(self, f: int, each: Chosen) -> NamedUnit:
+        """Return a chosen unit with all that is known of it."""
+        config = self.lm.model.config
+        num_units = config.num_layers * config.hidden_size
+        part, place = divmod(each.channel, num_units)
+        layer, unit = divmod(place, config.hidden_size)
+        only = Coding(self.reading.coding.lowest[place : place + 1], self.reading.coding.width[place : place + 1])
+        low, high = only.quantiles(self.reading.codes[place : place + 1], _SHARES)[:, 0]
+        return NamedUnit(
+            layer, unit, "output" if part else "cell", each.sign, self.sample.properties.names[f],
+            *(round(float(figure), 4) for figure in (each.second, self.twin[f], self.last4[f], low, high)),
+            memory=_memory(float(self.reading.forgets[layer, unit])),
+            stretches=int(self.sample.stretches[:, f].sum()),
+        )  # fmt: skip
+
+    def judge(self) -> UnitTable:
+        """Apply the naming rule to every property."""
+        good: list[tuple[float, NamedUnit]] = []
+        near: list[NamedUnit] = []
+        absent: list[Absent] = []
+        for f in np.flatnonzero(self.sample.is_common).tolist():
+            most = 1 - (1 - self.twin[f]) / 2
+            passing = [each for each in self.chosen[f] if each.second >= max(NEARLY, most)]
+            named = [each for each in passing if min(each.first, each.second) >= GOOD]
+            good += [(each.first, self.describe(f, each)) for each in named]
+            if not named and passing:
+                near.append(self.describe(f, passing[0]))
+            elif not named:
+                score = max((each.second for each in self.chosen[f]), default=0.5)
+                absent.append(Absent(self.sample.properties.names[f], round(score, 4), round(float(self.twin[f]), 4)))
+        units = _assign(good)
+        near.sort(key=lambda unit: -unit.score)
+        absent.sort(key=lambda each: -each.score)
+        return replace(self.table, units=units, nearly=tuple(near), absent=tuple(absent))
+
+
+def _memory(forget: float) -> float:
+    """Return after how many characters 1/e is left at a mean forget gate."""
+    return round(-1 / np.log(min(max(forget, 1e-6), 1 - 1e-6)), 1)
+
+
+def _assign(good: list[tuple[float, NamedUnit]]) -> tuple[NamedUnit, ...]:
+    """Give each unit one of the properties it goes with, so that as many properties as possible are shown.
+
+    What is remembered comes before what the last characters tell.
+    """
+    ranked = sorted(good, key=lambda each: (not each[1].remembers, -each[0]))
+    taken: dict[tuple[int, int], NamedUnit] = {}
+    shown = set()
+    for is_first in (True, False):
+        for _, unit in ranked:
+            if (unit.layer, unit.unit) not in taken and not (is_first and unit.property.key in shown):
+                taken[unit.layer, unit.unit] = unit
+                shown.add(unit.property.key)
+    return tuple(sorted(taken.values(), key=lambda unit: (not unit.remembers, -unit.score)))
+
+
+def name_units(lm: LanguageModel, text: str, seed: int = 1, report: Report | None = None) -> UnitTable:
+    """Name the units of `lm` that go with properties of `text`, of which 131,072 characters at most are looked at.
+
+    `report(share, stage, table)` is called with what is known so far, and may raise to end it. What holding a unit
+    changes is not tried here; `charlstm.insight.effects.measure_effects` does. Raises `ConfigError` for a text that is
+    too short, `VocabularyError` for one that the network can't read.
+    """
+    config = lm.model.config
+    sample = Sample.take(lm, text)
+    table = UnitTable(config.num_layers, config.hidden_size, len(lm.vocabulary), sample.size, seed)
+    tell: Report = report or (lambda *_: None)
+    own = f"reading {sample.size:,} characters"
+    reading = read_sample(lm, sample, _LEAD_IN, lambda share: tell(0.35 * share, own, table))
+    table = replace(table, keepers=_find_keepers(reading.forgets))
+    chosen = choose_units(reading.codes, sample)
+    last4 = score_context(sample.context(), sample.properties.values, sample.properties.known, sample.size // 2)
+    against = f"comparing with {NUM_TWINS} untrained networks"
+    seeds = [seed * 1000 + number for number in range(1, NUM_TWINS + 1)]
+    twin = score_twins(lm, sample, seeds, lambda share: tell(0.4 + 0.6 * share, against, table))
+    table = _Naming(lm, sample, reading, table, twin, last4, chosen).judge()
+    tell(1.0, "", table)
+    return table
+
+
+def _find_keepers(forgets: NDArray[np.float32]) -> tuple[Keeper, ...]:
+    order = np.argsort(-forgets, axis=None)[:_MOST_KEEPERS].tolist()
+    where = [divmod(place, forgets.shape[1]) for place in order]
+    return tuple(Keeper(layer, unit, _memory(float(forgets[layer, unit]))) for layer, unit in where)

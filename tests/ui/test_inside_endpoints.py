@@ -1,0 +1,163 @@
+"""What the page's scripts ask about a network: checked requests, values of units, held writing, analyses in turn."""
+
+import base64
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from waiting import wait_until
+
+from charlstm import LanguageModel, ModelConfig, SampleConfig, Vocabulary
+from charlstm.config import Level
+from charlstm.errors import CharLSTMError
+from charlstm.ui import inside_jobs
+from charlstm.ui.inside_endpoints import InsideEndpoints
+from charlstm.ui.inside_jobs import Jobs, Report
+from charlstm.ui.models import ModelRegistry
+
+TEXT = "so we beat on,\nboats against the current"
+Ask = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("models")
+    levels: tuple[tuple[str, Level, int], ...] = (("letters", "chars", 2), ("bytes", "bytes", 1))
+    for name, level, layers in levels:
+        vocabulary = Vocabulary.from_text(TEXT, level)
+        config = ModelConfig(hidden_size=6, num_layers=layers, level=level)
+        LanguageModel.create(vocabulary, config, 3).save(root / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def ask(models: Path) -> Ask:
+    functions = {each.__name__: each for each in InsideEndpoints(ModelRegistry(models)).functions()}
+    return lambda name, **request: functions[f"inside_{name}"]({"model": "letters", **request})
+
+
+def cells_by_steps(model: LanguageModel, ids: list[int], layer: int) -> np.ndarray[Any, Any]:
+    """The cell states after each token, (T, H), by PyTorch's own cells."""
+    lstm = model.model.lstm
+    states, found = model.model.initial_state(1), []
+    for token in ids:
+        _, states = lstm(torch.nn.functional.one_hot(torch.tensor([[token]]), len(model.vocabulary)).float(), states)
+        found.append(states[1][layer, 0])
+    return torch.stack(found).detach().numpy()
+
+
+def test_values_of_units_are_those_of_the_network_stepped_by_hand(ask: Ask, models: Path) -> None:
+    model = LanguageModel.load(models / "letters")
+    answer = ask("trace", text=TEXT, layer=1, first=2, count=3)
+    expected = cells_by_steps(model, model.vocabulary.encode(TEXT).tolist(), 1)[:, 2:5]
+    values = [np.frombuffer(base64.b64decode(each), np.int8) / 127 for each in answer["values"]]
+    found = np.stack(values, 1) * answer["scales"]
+    assert np.abs(found - expected).max() < np.abs(expected).max() / 127
+    assert answer["text"] == TEXT
+    assert answer["source"] == "yours"
+    assert answer["first"] == 2
+    assert len(answer["surprises"]) == len(TEXT)
+    assert answer["surprises"][0] == 0
+
+
+def test_a_character_of_several_bytes_has_one_value_that_of_its_last(ask: Ask) -> None:
+    text = "aé日b"
+    answer = ask("trace", model="bytes", text=text, count=6)
+    assert [len(base64.b64decode(each)) for each in answer["values"]] == [len(text)] * 6
+    assert len(answer["surprises"]) == len(text)
+    assert answer["surprises"][2] > answer["surprises"][3]
+
+
+def test_a_model_brings_a_text_of_its_own_which_is_the_same_each_time(ask: Ask) -> None:
+    first, second = (ask("trace", count=1) for _ in range(2))
+    assert first["text"] == second["text"]
+    assert first["source"] == "text it wrote"
+    assert len(first["text"]) > 500
+
+
+def test_held_and_plain_writing_begin_alike_and_are_what_the_package_writes(ask: Ask, models: Path) -> None:
+    model = LanguageModel.load(models / "letters")
+    answer = ask("hold", prompt="so we", holds=[[0, 2, 3.0]], temperature=0.9, num_chars=80, seed=5)
+    config = SampleConfig(num_chars=80, seed=5, temperature=0.9)
+    assert answer["plain"] == model.generate("so we", config) != answer["held"]
+    assert ask("hold", prompt="so we", holds=[], temperature=0.9, num_chars=80, seed=5)["held"] == answer["plain"]
+
+
+@pytest.mark.parametrize(
+    ("name", "request_", "said"),
+    [
+        ("trace", {"model": "no such"}, "no longer there"),
+        ("trace", {"model": ["letters"]}, "by its name"),
+        ("trace", {"layer": 2}, "from 0 to 1"),
+        ("trace", {"count": 65}, "from 1 to 64"),
+        ("trace", {"first": -1}, "0 or more"),
+        ("trace", {"first": 6}, "units 0 to 5"),
+        ("trace", {"quantity": "soul"}, "one of cell, output"),
+        ("trace", {"text": "Ω"}, "never seen"),
+        ("trace", {"text": ""}, "at least one character"),
+        ("trace", {"age": 5}, "another age"),
+        ("hold", {"temperature": 0.5, "holds": [[0, 6, 1.0]]}, "units of a layer"),
+        ("hold", {"temperature": 0.5, "holds": [[0, 1, 1.0]] * 6}, "at most 5"),
+        ("hold", {"temperature": 0.5, "holds": [[0, 1, float("nan")]]}, "number from"),
+        ("hold", {"temperature": 0.5, "holds": "1=2"}, "list"),
+        ("hold", {"temperature": 9, "holds": []}, "from 0 to 2"),
+        ("hold", {"temperature": 1, "holds": [], "num_chars": 601}, "from 1 to 600"),
+        ("hold", {"temperature": 1, "holds": [], "prompt": "a" * 2001}, "2,000"),
+    ],
+)
+def test_a_mistake_is_answered_with_one_sentence(ask: Ask, name: str, request_: dict[str, Any], said: str) -> None:
+    problem = ask(name, **request_)["problem"]
+    assert said in problem
+    assert problem.endswith(".")
+    assert "\n" not in problem
+
+
+def test_analyses_run_one_after_another_and_tell_how_far_they_are() -> None:
+    jobs, is_allowed = Jobs(), threading.Event()
+    running: list[str] = []
+
+    def work(name: str, report: Report) -> str:
+        running.append(name)
+        report(0.5, "half", f"part of {name}")
+        is_allowed.wait(30)
+        return f"all of {name}"
+
+    first = jobs.ask("a", lambda report: work("a", report))
+    second = jobs.ask("b", lambda report: work("b", report))
+    wait_until(lambda: first.progress == 0.5)
+    assert (first.state, first.stage, first.value) == ("working", "half", "part of a")
+    assert running == ["a"]
+    assert second.stage == "waiting for another analysis"
+    assert jobs.ask("a", lambda _: "never") is first
+    is_allowed.set()
+    wait_until(lambda: second.state == "done")
+    assert (first.value, second.value) == ("all of a", "all of b")
+
+
+def test_an_analysis_nobody_asks_for_is_given_up_and_a_mistake_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs, began, patience = Jobs(), threading.Event(), threading.Event()
+
+    def endless(report: Report) -> None:
+        began.set()
+        patience.wait(30)
+        report(0.1, "on and on")
+        raise AssertionError
+
+    left = jobs.ask("left", endless)
+    assert began.wait(30)
+    monkeypatch.setattr(inside_jobs, "_PATIENCE", -1.0)
+    patience.set()
+    wait_until(lambda: jobs._thread is None)
+    monkeypatch.setattr(inside_jobs, "_PATIENCE", 60.0)
+
+    def fail(_: Report) -> None:
+        raise CharLSTMError("the text is too short.")
+
+    assert jobs.ask("left", fail) is not left
+    failed = jobs.ask("left", fail)
+    wait_until(lambda: failed.state == "failed")
+    assert failed.problem == "The text is too short."
