@@ -14,7 +14,7 @@ const isControl = (target) => Boolean(target?.closest?.('input, select, textarea
 
 export const build = (h, element, server, context) => {
   const values = createValues(server);
-  let quantity = 'cell', own = null, shown = null, wanted = 0, direction = 1, head = Infinity, timer = 0, resting = 0, isTouring = !isStill(), isTyping = false, isChosen = false;
+  let quantity = 'cell', own = null, shown = null, wanted = 0, direction = 1, head = Infinity, timer = 0, resting = 0, isTouring = !isStill(), isTyping = false, isChosen = context.unit().unit !== 0;
   const view = () => ({ model: context.model(), age: context.age(), text: own, layer: context.unit().layer, quantity });
   const size = () => context.table().hidden_size || Infinity;
 
@@ -24,7 +24,7 @@ export const build = (h, element, server, context) => {
     label: 'Text coloured by a unit',
     onPlace: (place) => { takeOver(); context.setPlace(place); scale.point(place, true); },
     onPoint: (place) => { if (!timer) scale.point(place ?? context.place()); },
-    onType: (typed) => { own = typed; load(); },
+    onType: (typed, place) => { own = typed; context.setPlace(Math.max(0, place)); load(); },
   });
   const play = h('button', { type: 'button', class: 'inside-button mind-play', onclick: () => (timer || resting ? takeOver() : beginReading(0)) });
   const mine = h('button', { type: 'button', class: 'inside-button', onclick: () => setOwn(own === null) });
