@@ -48,7 +48,16 @@ class Collection:
     def add(self, key: str, label: str, sentence: str, values: Mask, known: Mask | None = None) -> None:
         """Add a property; what is not `known` counts neither way."""
         everywhere = np.ones(self.layout.size, bool)
-        self._found.append((Property(key, label, sentence), values.astype(bool), everywhere if known is None else known))
+        self._found.append(
+            (Property(key, label, sentence), values.astype(bool), everywhere if known is None else known)
+        )
+<<<<<<< HEAD
+=======
+
+    def has(self, key: str) -> bool:
+        """Tell whether a property was added."""
+        return any(name.key == key for name, _, _ in self._found)
+>>>>>>> i-naming
 
     def gathered(self) -> Properties:
         """Return all of them."""
@@ -66,7 +75,7 @@ def find_properties(text: str) -> Properties:
     from charlstm.insight.python_text import add_python, is_python
 
     found = Collection(text)
-    for add in (_add_letters, _add_words, _add_lines, _add_sentences, _add_names):
+    for add in (_add_letters, _add_words, _add_names, _add_lines, _add_sentences):
         add(found)
     if is_python(text):
         add_python(found)
@@ -81,12 +90,19 @@ def _add_letters(found: Collection) -> None:
     t = found.layout
     found.add("vowel", "vowels", "whether the letter just read is a vowel", t.vowels, t.letters)
     found.add("vowel-1", "a vowel before", "whether the letter before the last one was a vowel", t.back(t.vowels, 1))
-    found.add("vowel-2", "a vowel two back", "whether the letter two before the last one was a vowel", t.back(t.vowels, 2))
+    found.add(
+        "vowel-2", "a vowel two back", "whether the letter two before the last one was a vowel", t.back(t.vowels, 2)
+    )
     found.add("punctuation", "punctuation", "whether the last character was punctuation", t.marks)
     found.add("space", "spaces", "whether the last character was a space", t.among(" "))
     found.add("digit", "digits", "whether the last character was a digit", t.digits)
     found.add("number", "inside a number", "whether two digits or more stand in a row", t.digits & t.back(t.digits, 1))
-    found.add("digits-near", "numbers nearby", "whether there was a digit among the last 20 characters", t.since(t.digits) < 20)
+    found.add(
+        "digits-near",
+        "numbers nearby",
+        "whether there was a digit among the last 20 characters",
+        t.since(t.digits) < 20,
+    )
     found.add("line-feed", "the start of a line", "whether a new line has just begun", t.line_feeds)
     scripts = {
         "hiragana": ("ぁ", "ゟ"), "katakana": ("゠", "ヿ"), "kanji": ("一", "鿿"), "cyrillic": ("Ѐ", "ӿ"),
@@ -105,7 +121,9 @@ def _add_letters(found: Collection) -> None:
 
 def _has_words(t: Layout) -> bool:
     """Tell whether words have spaces between them."""
-    return t.size > 0 and t.word_letters.sum() > _FEWEST_LETTERS * t.size and t.among(" ").sum() > 0.05 * t.letters.sum()
+    return (
+        t.size > 0 and t.word_letters.sum() > _FEWEST_LETTERS * t.size and t.among(" ").sum() > 0.05 * t.letters.sum()
+    )
 
 
 def _add_words(found: Collection) -> None:
@@ -122,10 +140,16 @@ def _add_words(found: Collection) -> None:
     found.add("word-start", "the start of a word", "whether exactly one letter of a word has been read", t.word_starts)
     apostrophe = word & ~t.letters
     short = t.since(apostrophe) <= length
-    found.add("apostrophe", "an apostrophe in the word", "whether the word has an apostrophe already", short & (length > 0))
+    found.add(
+        "apostrophe", "an apostrophe in the word", "whether the word has an apostrophe already", short & (length > 0)
+    )
     last_length = _length_of_last_word(t)
-    found.add("after-short", "after a short word", "whether the word before has three letters or fewer", last_length <= 3)
-    found.add("little-word", "after a little word", "whether the word before is one of the ten commonest", _after_common(t))
+    found.add(
+        "after-short", "after a short word", "whether the word before has three letters or fewer", last_length <= 3
+    )
+    found.add(
+        "little-word", "after a little word", "whether the word before is one of the ten commonest", _after_common(t)
+    )
     doubled = t.letters & (t.codes == np.concatenate([t.codes[:1] * 0, t.codes[:-1]]))
     found.add("doubled", "doubled letters", "whether the last letter stands there twice", doubled, t.letters)
     hyphen = t.among("-") & t.back(t.letters, 1) & t.ahead(t.letters)
@@ -179,17 +203,71 @@ def _add_lines(found: Collection) -> None:
         typical = int(np.quantile(lengths, 0.75))
         unit = "line" if typical < 200 else "paragraph"
         column = t.column
-        found.add("column-early", f"the first part of a {unit}", f"whether the {unit} has only just begun", column <= typical // 4)
+        found.add(
+            "column-early",
+            f"the first part of a {unit}",
+            f"whether the {unit} has only just begun",
+            column <= typical // 4,
+        )
         found.add("column-half", f"counts the {unit}", f"whether the {unit} is past its middle", column > typical // 2)
         found.add("column-long", f"a long {unit}", f"whether the {unit} is longer than most", column > typical)
         before = t.by_line(np.concatenate([t.line_lengths[:1] * 0, t.line_lengths[:-1]]).tolist())
-        found.add("before-short", f"after a short {unit}", f"whether the {unit} before was short", before < typical // 2, before > 0)
+        found.add(
+            "before-short",
+            f"after a short {unit}",
+            f"whether the {unit} before was short",
+            before < typical // 2,
+            before > 0,
+        )
     block = t.line_of_block
     if block.max(initial=0) > 2:
-        found.add("block-first", "the first line after a blank one", "whether this is the first line after a blank one", block == 1, block > 0)
-        found.add("block-second", "the second line after a blank one", "whether this is the second line after a blank one", block == 2, block > 0)
-        found.add("block-deep", "far from the last blank line", "whether the last blank line is five lines back or more", block > 5, block > 0)
+<<<<<<< HEAD
+        found.add(
+            "block-first",
+            "the first line after a blank one",
+            "whether this is the first line after a blank one",
+            block == 1,
+            block > 0,
+        )
+        found.add(
+            "block-second",
+            "the second line after a blank one",
+            "whether this is the second line after a blank one",
+            block == 2,
+            block > 0,
+        )
+        found.add(
+            "block-deep",
+            "far from the last blank line",
+            "whether the last blank line is five lines back or more",
+            block > 5,
+            block > 0,
+        )
+=======
+>>>>>>> i-naming
         found.add("blank", "after a blank line", "whether a blank line has just ended", t.blank_lines)
+        found.add(
+            "block-deep",
+            "far from the last blank line",
+            "whether the last blank line is five lines back or more",
+            block > 5,
+            block > 0,
+        )
+    if block.max(initial=0) > 2 and not found.has("name"):
+        found.add(
+            "block-first",
+            "the first line after a blank one",
+            "whether this is the first line after a blank one",
+            block == 1,
+            block > 0,
+        )
+        found.add(
+            "block-second",
+            "the second line after a blank one",
+            "whether this is the second line after a blank one",
+            block == 2,
+            block > 0,
+        )
     for least in (1, 4, 8, 12):
         label = "an indented line" if least == 1 else f"indented by {least} or more"
         text = "whether the line is indented" + ("" if least == 1 else f" by {least} spaces or more")
@@ -236,11 +314,20 @@ def _add_sentences(found: Collection) -> None:
     clause = t.since(commas) < since
     found.add("clause", "past a comma", "whether there was a comma in this sentence", clause, inside)
     stops = t.since(t.among(";:；：")) < since
-    found.add("semicolon", "past a colon or semicolon", "whether there was a colon or semicolon in this sentence", stops, inside)
+    found.add(
+        "semicolon",
+        "past a colon or semicolon",
+        "whether there was a colon or semicolon in this sentence",
+        stops,
+        inside,
+    )
     to_end = t.until(ends)
     at_end = np.minimum(t.places + to_end, t.size - 1)
     known = inside & (to_end < t.size)
-    for key, marks, label in (("question", "?？؟", "a question is coming"), ("exclamation", "!！", "an exclamation is coming")):
+    for key, marks, label in (
+        ("question", "?？؟", "a question is coming"),
+        ("exclamation", "!！", "an exclamation is coming"),
+    ):
         found.add(key, label, f"whether this sentence will end with {marks[0]}", t.among(marks)[at_end], known)
     asked = t.at_last(ends, t.among("?？؟"))
     found.add("after-question", "after a question", "whether the sentence before was a question", asked, inside)
@@ -258,12 +345,22 @@ def _add_names(found: Collection) -> None:
     name_lines = np.zeros(len(t.lines) + 1, bool)
     name_lines[t.line[starts]] = True
     name_lines[:-1] &= is_name
-    found.add("name", "a speaker's name", "whether this is the name of who speaks next", names)
+    found.add(
+        "name", "a speaker's name", "whether this is the line with the name of who speaks next", name_lines[t.line]
+    )
     colons = t.ahead(t.line_feeds) & name_lines[t.line] & t.among(":")
     since_lines = t.line - np.maximum.accumulate(np.where(name_lines[t.line], t.line, -(10**6)))
     spoken = since_lines > 0
-    found.add("speech-first", "the first line of a speech", "whether this is the first line of a speech", since_lines == 1, spoken)
-    found.add("speech-long", "a long speech", "whether the speech has gone on for five lines or more", since_lines > 4, spoken)
+    found.add(
+        "speech-first",
+        "the first line of a speech",
+        "whether this is the first line of a speech",
+        since_lines == 1,
+        spoken,
+    )
+    found.add(
+        "speech-long", "a long speech", "whether the speech has gone on for five lines or more", since_lines > 4, spoken
+    )
     order: dict[str, int] = {}
     who = [order.setdefault(line, len(order)) if flag else -1 for line, flag in zip(t.lines, name_lines, strict=False)]
     speaker = t.by_line(who)
@@ -316,10 +413,20 @@ def _between_quotes(t: Layout, mark: str) -> Mask:
 
 def _add_markup(found: Collection) -> None:
     t = found.layout
-    found.add("emphasis", "emphasis", "whether a word is set off by * or _", t.matches(r"(?<![\w*])[*_][^\s*_][^*_\n]*[*_](?!\w)"))
+    found.add(
+        "emphasis",
+        "emphasis",
+        "whether a word is set off by * or _",
+        t.matches(r"(?<![\w*])[*_][^\s*_][^*_\n]*[*_](?!\w)"),
+    )
     found.add("strong", "bold", "whether words are set in bold by **", t.matches(r"\*\*[^*\n]+\*\*"))
     found.add("tag", "inside a tag", "whether a tag <…> is open", t.matches(r"</?[A-Za-z][^<>\n]*>"))
-    found.add("link", "inside an address", "whether this is the address of a page", t.matches(r"\bhttps?://[^\s<>()\"']+", True))
+    found.add(
+        "link",
+        "inside an address",
+        "whether this is the address of a page",
+        t.matches(r"\bhttps?://[^\s<>()\"']+", True),
+    )
     item = t.by_line(_is_item(line) for line in t.lines)
     found.add("item", "a line of a list", "whether the line is an item of a list", item > 0, t.column > 4)
     code = t.by_line(line.startswith((">>>", "...", "   >>>", "   ...")) for line in t.lines)
@@ -344,9 +451,17 @@ def _add_underlines(found: Collection) -> None:
     """Add rows of one character, and the titles above them."""
     t = found.layout
     under = np.array([len(line) > 3 and len(set(line)) == 1 and not line[0].isalnum() for line in t.lines])
-    found.add("rule", "a row of one character", "whether the line is a row of one character", t.by_line(under.tolist()) > 0, t.column > 2)
+    found.add(
+        "rule",
+        "a row of one character",
+        "whether the line is a row of one character",
+        t.by_line(under.tolist()) > 0,
+        t.column > 2,
+    )
     titles = np.append(under[1:], False) & (t.line_lengths > 0)
-    found.add("title", "a title", "whether the line is underlined as a title", t.by_line(titles.tolist()) > 0, t.column > 0)
+    found.add(
+        "title", "a title", "whether the line is underlined as a title", t.by_line(titles.tolist()) > 0, t.column > 0
+    )
 
 
 def _add_coming(found: Collection) -> None:
