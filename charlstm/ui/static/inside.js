@@ -167,7 +167,7 @@ export const open = async (h, element, server) => {
   choice.fill(models);
   const shell = h('div', { class: 'inside-shell' },
     h('div', { class: 'inside-head' },
-      h('p', { class: 'inside-lead' }, 'A network of numbers has read a text, letter by letter. See what it has learned to notice in it, and check that it is so.'),
+      h('p', { class: 'inside-lead' }, 'See what this network has learned to notice in a text, and check that it is so.'),
       h('div', { class: 'inside-choices' },
         h('label', { class: 'inside-field' }, h('span', {}, 'Model'), choice.select),
         h('label', { class: 'inside-switch', title: 'Scores, controls, intervals and tables for those who want them' }, numbers, h('span', {}, 'Numbers')))),

@@ -8,7 +8,7 @@ const NARROWEST = 5; // pixels that a line end takes, so that its value is seen
 
 export class TintedText {
   // `onPlace(place)` is called when a person goes to a character, `onPoint(place or null)` when one is pointed at,
-  // `onType(text)` when the text was changed.
+  // `onType(text, place)` when the text was changed, with the character before the cursor.
   constructor(h, { label, onPlace = () => {}, onPoint = () => {}, onType = () => {} }) {
     Object.assign(this, { onPlace, onPoint, onType, chars: [], boxes: null, places: null, until: Infinity, place: -1, paints: [] });
     this.canvas = h('canvas', { class: 'inside-tint', 'aria-hidden': 'true' });
@@ -73,10 +73,9 @@ export class TintedText {
         from += char.length;
         range.setEnd(node, from);
         const rects = range.getClientRects(), rect = rects[rects.length - 1], last = boxes[boxes.length - 1];
-        const isEnd = char === '\n', isSeen = rect && (rect.width > 0 || !last);
-        const left = isSeen ? rect.left - sheet.left : last ? last.left + last.width : 0;
-        const top = rect && (!isEnd || !last) ? rect.top - sheet.top : last?.top ?? 0, height = rect?.height || last?.height || 20;
-        boxes.push({ left, top: isEnd && rect && rect.width === 0 ? rect.top - sheet.top : top, width: isEnd ? NARROWEST : rect?.width ?? 0, height });
+        const top = rect ? rect.top - sheet.top : last?.top ?? 0, isNewLine = !last || Math.abs(top - last.top) > 2;
+        const left = rect && (rect.width > 0 || isNewLine) ? rect.left - sheet.left : last ? last.left + last.width : 0;
+        boxes.push({ left: isNewLine && char === '\n' ? this.text.offsetLeft : left, top, width: char === '\n' ? NARROWEST : rect?.width ?? 0, height: rect?.height || last?.height || 20 });
       }
     }
     boxes.forEach((box, i) => { // no seams: a box reaches to the next one of its line
@@ -142,13 +141,22 @@ export class TintedText {
     this.text.addEventListener('keydown', (event) => this.onKey(event));
     this.text.addEventListener('input', () => {
       this.text.normalize();
-      this.onType(this.text.textContent);
+      this.onType(this.text.textContent, this.typedPlace());
     });
     this.text.addEventListener('paste', (event) => { // as text, also where the browser does not know "plaintext-only"
       if (!this.isEditable) return;
       event.preventDefault();
       document.execCommand('insertText', false, event.clipboardData.getData('text/plain'));
     });
+  }
+
+  // The character before the cursor.
+  typedPlace() {
+    const { focusNode: node, focusOffset: offset } = getSelection(), range = document.createRange();
+    if (!node || !this.text.contains(node)) return 0;
+    range.setStart(this.text, 0);
+    range.setEnd(node, offset);
+    return Array.from(range.toString()).length - 1;
   }
 
   onKey(event) {

@@ -23,7 +23,7 @@ export const names = {
 };
 
 // What a unit is called on the page: "unit 710", with its layer where there are several.
-export const unitName = ({ layer, unit }, numLayers) => `unit ${unit}${numLayers > 1 ? ` of layer ${layer + 1}` : ''}`;
+export const unitName = ({ layer, unit }, numLayers) => `unit ${unit}${numLayers > 1 ? ` of layer ${layer}` : ''}`;
 
 // What is known of a unit, as {claim, evidence}: named, nearly so, or not.
 export const describe = (table, place) => {
@@ -45,6 +45,7 @@ export const describe = (table, place) => {
     return { unit, isNamed: false, claim: `${who} goes some way with ${unit.sentence}: ${colourOf(unit.sign)} where it is so.`,
       evidence: `Right for ${ofHundred(unit.score)} of 100 pairs of places; that is too little to call it so.${kept}`, acts: '', others: [] };
   }
+  if (table.state !== 'done' && table.state !== 'failed') return { unit: null, isNamed: false, claim: `${who}: what does it tell?`, evidence: 'The units are being compared with what can be seen in a text: lines, words, quotes and more.', acts: '', others: [] };
   return { unit: null, isNamed: false, claim: `${who} has no name yet: what would you call it?`,
     evidence: `Nothing that was looked for goes with it. See where it turns blue or orange.${kept}`, acts: '', others: [] };
 };
