@@ -9,6 +9,7 @@ from charlstm.insight.collection import Collection
 from charlstm.insight.layout import Counts, Layout, Mask
 
 _FEWEST_CAPITALS = 0.01  # share of letters: a script without them has none
+_SOON = 30  # characters before the end of a question; what it will be is often open until then
 
 
 def add_letters(found: Collection) -> None:
@@ -248,14 +249,13 @@ def add_sentences(found: Collection) -> None:
         parts,
         inside,
     )
-    to_end = t.until(ends)
+    clauses = ends | t.among(";:；：")
+    to_end, known = t.until(clauses), t.since(clauses) > 8
     at_end = np.minimum(t.places + to_end, t.size - 1)
-    known = inside & (to_end < t.size)
-    for key, marks, label in (
-        ("question", "?？؟", "a question is coming"),
-        ("exclamation", "!！", "an exclamation is coming"),
-    ):
-        found.add(key, label, f"whether this sentence will end with {marks[0]}", t.among(marks)[at_end], known)
+    for key, marks, name in (("question", "?？؟", "a question"), ("exclamation", "!！", "an exclamation")):
+        is_so = t.among(marks)[at_end] & (to_end < _SOON)
+        label = f"{name} is coming"
+        found.add(key, label, f"whether {marks[0]} ends this sentence within {_SOON} characters", is_so, known)
     asking = _find_asking_words(t, ends)
     if asking.any():
         sentence = "whether the sentence holds a word that asks: who, what, will, is"
