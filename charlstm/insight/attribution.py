@@ -22,6 +22,8 @@ CHARACTERS = 100
 _STAGES = 4  # rows that have not been erased in yet are read once for all
 _LEAST_WORTH = 0.25  # nats: a character that multiplies the chance by less than 1.3 is not named
 _MOST_NAMED = 3
+_LIKELY = 0.1
+_SHOWN = {" ": "space", "\n": "line break", "\t": "tab"}
 
 Span = tuple[int, int]  # of the tokens of a character: the first one, and the one after the last
 
@@ -109,34 +111,35 @@ def find_reasons(worths: NDArray[np.float32], place: int, most: int = _MOST_NAME
 
 def describe(text: str, place: int, chance: float, worths: NDArray[np.float32]) -> str:
     """Say in a sentence why `text[place]` had its chance, given what the characters before it are worth."""
-    letter, share = _quote(text[place]), _percent(chance)
-    reasons = find_reasons(worths, place)
+    letter, share = _name(text[place]), _percent(chance)
+    reasons = [_describe_reason(text, place, each) for each in find_reasons(worths, place)]
     if not reasons:
-        return f"{letter} had a chance of {share} here, and no single letter before it made it much likelier."
-    said = [_describe_reason(text, place, each) for each in reasons]
-    listed = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
-    opening = "is likely here" if chance >= 0.5 else "had a chance of"
-    figure = f" ({share})" if chance >= 0.5 else f" {share}"
-    link = "because of" if chance >= 0.1 else "here; what speaks for it most is"
-    return f"{letter} {opening}{figure} {link} {listed}."
+        return f"{letter} had a chance of {share}, and no single letter before it made it much likelier."
+    listed = reasons[0] if len(reasons) == 1 else f"{', '.join(reasons[:-1])} and {reasons[-1]}"
+    if chance >= _LIKELY:
+        return f"{letter} is likely here ({share}) because of {listed}."
+    return f"{letter} had a chance of {share} only; what speaks for it most is {listed}."
 
 
 def _describe_reason(text: str, place: int, reason: Reason) -> str:
     passage, distance = text[reason.first : reason.last + 1], place - reason.last
-    if passage == "\n":
-        return f"the line that began {_characters(distance - 1)} back" if distance > 1 else "the line break before it"
-    if distance == 1:
-        return f"the {_quote(passage)} just before it"
-    return f"the {_quote(passage)} {_characters(distance)} back"
+    where = "just before it" if distance == 1 else f"{distance} characters back"
+    if passage[0] == "\n":
+        start = place - reason.first - 1
+        return f"the line that began {_count(start)} earlier" if start else "the line break just before it"
+    return f"the {_SHOWN.get(passage) or _quote(passage)} {where}"
 
 
-def _characters(number: int) -> str:
+def _count(number: int) -> str:
     return "1 character" if number == 1 else f"{number} characters"
 
 
+def _name(char: str) -> str:
+    return f"A {_SHOWN[char]}" if char in _SHOWN else _quote(char)
+
+
 def _quote(passage: str) -> str:
-    shown = {" ": "a space", "\n": "a line break", "\t": "a tab"}
-    return shown.get(passage) or f"“{passage.replace(chr(10), '⏎')}”"
+    return f"“{passage.replace(chr(10), '⏎')}”"
 
 
 def _percent(share: float) -> str:

@@ -1,5 +1,6 @@
 """One step of an LSTM cell in numbers, and what goes wrong when it may not decide what to forget."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -46,15 +47,16 @@ def score_with_forget_gate(lm: LanguageModel, ids: NDArray[np.integer], forget: 
     """
     model, surprises = lm.model, np.zeros(len(ids), np.float32)
     h, c = (each[:, 0] for each in model.initial_state(1))
-    h, c = h.clone(), c.clone()
     table, tokens = model.input_gate_table(), np.asarray(ids).tolist()
     for at, token in enumerate(tokens[:-1]):
         below = table[token]
         for layer, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(model.lstm.all_weights):
             inputs = functional.linear(below, weight_ih, bias_ih + bias_hh) if layer else below
             i, f, g, o = (inputs + functional.linear(h[layer], weight_hh)).chunk(4)
-            f = f.sigmoid() if forget is None else torch.full_like(f, forget)
-            c[layer] = f * c[layer] + i.sigmoid() * g.tanh()
+            forget_gate = f.sigmoid() if forget is None else torch.full_like(f, forget)
+            input_gate = i.sigmoid()
+            candidate = g.tanh()
+            c[layer] = forget_gate * c[layer] + input_gate * candidate
             h[layer] = o.sigmoid() * c[layer].tanh()
             below = h[layer]
         surprises[at + 1] = -functional.log_softmax(model.head(below), 0)[tokens[at + 1]]
@@ -62,7 +64,7 @@ def score_with_forget_gate(lm: LanguageModel, ids: NDArray[np.integer], forget: 
 
 
 class Carried(NamedTuple):
-    """Nats per character above normal, 1, 2, 3, 5 ... characters after a state was exchanged for that of another place."""
+    """Nats per character above normal, so many characters after a state was exchanged for that of another place."""
 
     contexts: tuple[int, ...]
     whole: tuple[float, ...]
@@ -91,7 +93,7 @@ def measure_carried_state(lm: LanguageModel, ids: NDArray[np.integer], pairs: in
     excess = torch.stack(losses).numpy()
     excess = excess[:, 1:] - excess[:, :1]
     edges = (0, *CONTEXTS)
-    found = np.stack([excess[first:last].mean(0) for first, last in zip(edges[:-1], edges[1:], strict=True)])
+    found = np.stack([excess[first:last].mean(0) for first, last in itertools.pairwise(edges)])
     columns = [tuple(round(float(each), 3) for each in column) for column in found.T]
     return Carried(CONTEXTS, *columns)
 

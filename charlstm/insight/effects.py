@@ -131,7 +131,7 @@ class Probe:
 
     def is_high(self, hold: Hold) -> bool:
         """Tell whether a unit is held above its middle value."""
-        return hold.value >= self._range[1, hold.layer, hold.unit]
+        return bool(hold.value >= self._range[1, hold.layer, hold.unit])
 
     @cached_property
     def controls(self) -> NDArray[np.float64]:
@@ -157,15 +157,13 @@ class Probe:
         kl = float(found[side, ..., -1].mean())
         control_kls = others[..., -1].mean((2, 3)).max(1)
         index = max(0, int(np.ceil(_EXCEEDED * len(control_kls))) - 1)
-        (before, after, low, high), (_, *told) = (
+        (before, after, low, high), told = (
             self._chances(found[side], others[:, side], slice(part, None, 2)) for part in (0, 1)
         )
         kind = _most_changed(before, after, low, high)
-        free = self._free[:, 1::2, kind].mean()
-        after, low, high = (float(each[kind]) for each in told)
         return Effect(
-            _short(kl), _short(float(np.sort(control_kls)[index])), holds[side].value, self._kinds[kind][1],
-            _short(float(free)), _short(after), _short(low), _short(high),
+            _short(kl), _short(np.sort(control_kls)[index]), holds[side].value, self._kinds[kind][1],
+            *(_short(each[kind]) for each in told),
         )  # fmt: skip
 
     def _chances(
@@ -215,7 +213,7 @@ def _find_kinds(vocabulary: Vocabulary) -> tuple[list[tuple[str, str]], Tensor]:
     return kinds, torch.tensor(columns, dtype=torch.float32).reshape(len(columns), len(known)).t()
 
 
-def _short(figure: float) -> float:
+def _short(figure: np.floating | float) -> float:
     return float(f"{figure:.4g}")
 
 
@@ -226,7 +224,7 @@ def measure_effects(
     seed: int = 1,
     on_each: Callable[[int, Effect], None] = lambda *_: None,
 ) -> list[Effect]:
-    """Try each of `units`, (layer, unit), at 96 places of `ids` (N,), each held for 20 characters at both of its extremes.
+    """Hold each of `units`, (layer, unit), at both of its extremes for 20 characters, at 96 places of `ids` (N,).
 
     `on_each(number, effect)` is called after each, and may raise to end it.
     """

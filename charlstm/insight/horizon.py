@@ -68,7 +68,7 @@ def measure_horizon(
     return Horizon(tuple(contexts), tuple(nats), tuple(margins), round(mean, 4))
 
 
-def _read_in_one(lm: LanguageModel, ids: NDArray[np.int64], on_tick: Callable[[float], None]) -> NDArray[np.float32]:
+def _read_in_one(lm: LanguageModel, ids: NDArray[np.integer], on_tick: Callable[[float], None]) -> NDArray[np.float32]:
     """Return the surprise of each character after all before it, (N,) nats; that of the first is 0."""
     tokens = ids.astype(np.int32)
     session = start_session(lm.model, [tokens[:1]], SampleConfig())

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from charlstm.insight.collection import Collection
 from charlstm.insight.layout import Layout, Mask
-from charlstm.insight.properties import Collection
 
 CODE, COMMENT, SINGLE, DOUBLE, TRIPLE = range(5)
 _KEYWORDS = (*keyword.kwlist, "match", "case")
@@ -28,10 +28,10 @@ _OPENING = re.compile(
     r"(?P<comment>#[^\n]*)|(?P<prefix>\b[rRbBuUfF]{1,2})?(?P<quote>\"\"\"|'''|\"|')|(?P<open>[(\[{])|(?P<close>[)\]}])"
     r"|\n(?=(?:def|class|import|from) )"
 )
-_ENDS = {
-    quote: re.compile(rf"(?:\\.|[^\\]){'*?'}{quote}" if len(quote) == 3 else rf"(?:\\.|[^\\\n{quote}])*(?:{quote}|(?=\n)|\Z)", re.DOTALL)
-    for quote in ("'", '"', "'''", '"""')
-}  # fmt: skip
+_REST = {  # of a string after its opening quote
+    **{mark: re.compile(rf"(?:\\.|[^\\\n{mark}])*(?:{mark}|(?=\n)|\Z)", re.DOTALL) for mark in "'\""},
+    **{mark: re.compile(rf"(?:\\.|[^\\])*?{mark}", re.DOTALL) for mark in ("'''", '"""')},
+}
 
 
 class Lexed(NamedTuple):
@@ -81,7 +81,7 @@ def lex(text: str) -> Lexed:
         if found["comment"]:
             kinds[found.start() : at] = COMMENT
         elif quote := found["quote"]:
-            ended = _ENDS[quote].match(text, at)
+            ended = _REST[quote].match(text, at)
             end = ended.end() if ended else len(text)
             is_closed = ended is not None and text.endswith(quote, at, end)
             kind = TRIPLE if len(quote) == 3 else SINGLE if quote == "'" else DOUBLE

@@ -19,7 +19,8 @@ from charlstm.model import CharLSTM, evaluating
 @lru_cache(maxsize=1)
 def _multiplies_bfloat16() -> bool:
     """Tell whether products of bfloat16 matrices are computed by the processor's own instructions."""
-    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    is_built = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(is_built and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class Rows:
@@ -30,7 +31,7 @@ class Rows:
     """
 
     def __init__(self, model: CharLSTM, num_rows: int, holds: Sequence[Hold | None] = ()) -> None:
-        """Begin with all-zero states. Of `holds`, one for each of equally many neighbouring rows, `None` holds nothing."""
+        """Begin with all-zero states. Each of `holds` is for equally many rows, neighbours; `None` holds nothing."""
         self._model, config = model, model.config
         self.blank = model.vocab_size  # reads as the average of all characters
         is_fast = model.device.type == "cpu" and _multiplies_bfloat16() and config.hidden_size >= 64

@@ -80,7 +80,8 @@ def area(channel: NDArray[np.generic], values: NDArray[np.bool_], known: NDArray
 def count_stretches(values: NDArray[np.bool_], known: NDArray[np.bool_], length: int) -> NDArray[np.int64]:
     """Count the separate stretches of each property, (F,), in values and known (N, F) of pieces of `length` places."""
     there = (values & known).reshape(-1, length, values.shape[1])
-    return there[:, 0].sum(0) + (there[:, 1:] & ~there[:, :-1]).sum((0, 1))
+    counts: NDArray[np.int64] = there[:, 0].sum(0) + (there[:, 1:] & ~there[:, :-1]).sum((0, 1))
+    return counts
 
 
 def score_context(

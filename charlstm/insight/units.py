@@ -30,8 +30,8 @@ Report = Callable[[float, str, "UnitTable"], None]
 GOOD, NEARLY = 0.85, 0.80  # areas
 NUM_TWINS = 3
 MOST_CHARACTERS = 262_144  # of the text that stretches are taken from
-_STREAMS, _LENGTH = 128, 256  # stretches and their characters: 32,768 places
-_LEAD_IN, _TWINS_LEAD_IN = 256, 96  # characters read before a stretch; what an untrained network remembers is shorter
+_STREAMS, _LENGTH = 256, 128  # pieces and their characters: 32,768 places
+_LEAD_IN, _TWINS_LEAD_IN = 256, 96  # characters read before a piece; what an untrained network remembers is shorter
 _FEWEST_STRETCHES = 30  # of a property, in each half
 _FEWEST_PLACES = 4096
 _MARGIN = 0.05  # over the last four characters
@@ -49,7 +49,7 @@ class NamedUnit:
     unit: int
     part: str  # "cell" or "output"
     sign: int  # 1 where it is high with the property, -1 where it is low
-    property: Property
+    follows: Property
     score: float  # area on the second half
     twin: float  # that of the best unit of untrained networks
     last4: float  # that of a table of the last four characters
@@ -103,7 +103,7 @@ class UnitTable:
     @property
     def num_properties(self) -> int:
         """The number of different properties that a unit goes with."""
-        return len({unit.property.key for unit in self.units})
+        return len({unit.follows.key for unit in self.units})
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Sample:
         ids, places = _encode(lm, text)
         if len(ids) < _FEWEST_PLACES + _LEAD_IN:
             raise ConfigError(
-                f"{len(text):,} characters are too few to tell what a unit follows: give it {_FEWEST_PLACES + _LEAD_IN:,}."
+                f"{len(text):,} characters are too few to tell what a unit follows: give {_FEWEST_PLACES + _LEAD_IN:,}."
             )
         length = min(_LENGTH, (len(ids) - _LEAD_IN) // 16)
         count = min(_STREAMS, (len(ids) - _LEAD_IN) // length) // 2 * 2
@@ -147,7 +147,8 @@ class Sample:
     def context(self) -> NDArray[np.int64]:
         """Return the last four tokens at each place, (N, 4), the last one first."""
         places = (self.starts[:, None] + np.arange(self.length)).ravel()
-        return self.ids[places[:, None] - np.arange(4)]
+        context: NDArray[np.int64] = self.ids[places[:, None] - np.arange(4)]
+        return context
 
 
 def _encode(lm: LanguageModel, text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -210,7 +211,7 @@ class Chosen(NamedTuple):
 
 def choose_units(codes: Codes, sample: Sample, number: int = _CANDIDATES) -> list[list[Chosen]]:
     """Choose for each property the units that tell it best on the first half, the best one first; at most `number`."""
-    names, values, known = sample.properties
+    _, values, known = sample.properties
     half, num_units = sample.size // 2, len(codes) // 2
     areas = estimate_areas(codes[:, :half], values[:half], known[:half])
     strength = np.nan_to_num(np.abs(areas - 0.5))
@@ -273,9 +274,11 @@ class _Naming:
         layer, unit = divmod(place, config.hidden_size)
         only = Coding(self.reading.coding.lowest[place : place + 1], self.reading.coding.width[place : place + 1])
         low, high = only.quantiles(self.reading.codes[place : place + 1], _SHARES)[:, 0]
+        figures = each.second, self.twin[f], self.last4[f], low, high
+        score, twin, last4, low, high = (round(float(figure), 4) for figure in figures)
         return NamedUnit(
             layer, unit, "output" if part else "cell", each.sign, self.sample.properties.names[f],
-            *(round(float(figure), 4) for figure in (each.second, self.twin[f], self.last4[f], low, high)),
+            score, twin, last4, low, high,
             memory=_memory(float(self.reading.forgets[layer, unit])),
             stretches=int(self.sample.stretches[f]),
         )  # fmt: skip
@@ -316,9 +319,9 @@ def _assign(good: list[tuple[float, NamedUnit]]) -> tuple[NamedUnit, ...]:
     shown = set()
     for is_first in (True, False):
         for _, unit in ranked:
-            if (unit.layer, unit.unit) not in taken and not (is_first and unit.property.key in shown):
+            if (unit.layer, unit.unit) not in taken and not (is_first and unit.follows.key in shown):
                 taken[unit.layer, unit.unit] = unit
-                shown.add(unit.property.key)
+                shown.add(unit.follows.key)
     return tuple(sorted(taken.values(), key=lambda unit: (not unit.remembers, -unit.score)))
 
 

@@ -238,6 +238,11 @@ class DecoderState:
         written = self._follow(ids, 0, states)
         return written, RecordedStates(*(each[..., : network.hidden_size] for each in states))
 
+    def put(self, cells: NDArray[np.float32], hidden: NDArray[np.float32]) -> None:
+        """Put all texts into the states (L, H) before the character that they read next."""
+        for ours, given in ((self._c, cells), (self._h, hidden)):
+            ours[..., : self._network.hidden_size] = torch.from_numpy(given)[:, None]
+
     def copy(self) -> "DecoderState":
         """Return these texts as they are now, which go on by themselves."""
         return DecoderState.together([self])
