@@ -133,7 +133,7 @@ const screenTabs = (h, server, context) => {
 };
 
 const modelChoice = (h, context) => {
-  const select = h('select', { id: 'inside-model', onchange: () => context.setModel(select.value) });
+  const select = h('select', { id: 'inside-model', 'aria-label': 'Model to look into', onchange: () => context.setModel(select.value) });
   const fill = (models) => {
     select.replaceChildren(...models.map(({ name, label }) => h('option', { value: name }, label || name)));
     if (kept.model !== null) select.value = kept.model;
