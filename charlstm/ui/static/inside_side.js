@@ -61,7 +61,7 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
       h('tbody', {}, ...context.units().map((unit) => h('tr', {}, ...COLUMNS.map(([, field, digits]) => h('td', {}, shown(cellOf(unit, field), digits)))))));
   };
   const refresh = () => {
-    const found = describe(context.table(), context.unit()), own = names.get(context.model(), context.unit()), { unit } = context.unit();
+    const found = describe(context.table(), context.unit(), quantity()), own = names.get(context.model(), context.unit()), { unit } = context.unit();
     claim.textContent = own && !found.isNamed ? `You call ${unitName(context.unit(), context.table().num_layers)} “${own}”.` : found.claim;
     evidence.textContent = found.evidence;
     acts.textContent = found.acts;

@@ -28,7 +28,7 @@ export const build = (h, element, server, context) => {
   });
   const play = h('button', { type: 'button', class: 'inside-button mind-play', onclick: () => (timer || resting ? takeOver() : beginReading(0)) });
   const mine = h('button', { type: 'button', class: 'inside-button', onclick: () => setOwn(own === null) });
-  const kind = h('select', { onchange: () => { quantity = kind.value; takeOver(); load(); } }, ...QUANTITIES.map(([name, words]) => h('option', { value: name }, words)));
+  const kind = h('select', { onchange: () => { quantity = kind.value; takeOver(); side.refresh(); load(); } }, ...QUANTITIES.map(([name, words]) => h('option', { value: name }, words)));
 
   // What is shown ------------------------------------------------------------------------------------------------
 
@@ -39,12 +39,13 @@ export const build = (h, element, server, context) => {
     scale.point(Number.isFinite(head) ? Math.floor(head) - 1 : context.place());
     side.draw(shown, quantity);
   };
+  const sayQuantity = () => (quantity === 'cell' ? '' : `The colours are ${QUANTITIES.find(([name]) => name === quantity)[2]}. `);
   const take = (found) => {
     problem.textContent = found.problem || '';
     if (found.problem) return;
     shown = { ...found, chars: Array.from(found.text) };
     if (!isTyping || text.text.textContent === found.text) text.setText(found.text);
-    source.textContent = own === null ? `This is ${found.source === 'text it wrote' ? 'a text it wrote itself' : found.source}. ${ADVICE}` : 'Type anything: each letter is coloured as the network reads it.';
+    source.textContent = own === null ? `${sayQuantity()}This is ${found.source === 'text it wrote' ? 'a text it wrote itself' : found.source}. ${ADVICE}` : 'Type anything: each letter is coloured as the network reads it.';
     context.setText(found.text, own === null);
     if (!Number.isFinite(head)) text.mark(context.place());
     draw();
