@@ -20,9 +20,12 @@ from torch import Tensor
 
 from charlstm.errors import ConfigError
 from charlstm.generation.holds import Hold, held_cells
+from charlstm.insight.proof import prove
 from charlstm.insight.rows import Rows
 from charlstm.language_model import LanguageModel
 from charlstm.vocabulary import Vocabulary
+
+__all__ = ["Effect", "Probe", "measure_effects", "measure_meter", "prove"]
 
 _PLACES, _LEAD_IN = 96, 256
 _HELD_FOR = 20  # characters of the text, read while the unit is held

@@ -23,6 +23,7 @@ from charlstm.model import CharLSTM, HeldUnits, evaluating
 
 GATES = ("input", "forget", "candidate", "output")  # in the order in which `nn.LSTM` keeps their weights
 _WINDOW = 64  # characters of each stream at once: bounds memory
+_AT_ONCE = 256  # places whose probabilities of all characters are in memory
 _WHOLE = 16  # hidden units, a number that the kernel takes: only whether it knows bfloat16 is asked
 
 Floats = NDArray[np.float32]
@@ -81,19 +82,21 @@ def trace(
     if not len(tokens):
         empty = np.empty((0, config.num_layers, config.hidden_size), np.float32)
         return Trace(tokens, empty, empty, np.empty(0, np.float32))
-    begin = _shared(tokens, known.ids) - 1 if known else 0  # the last one they share is read for what it predicts
-    before = (known.cells[begin - 1], known.hidden[begin - 1]) if known and begin > 0 else None
-    rest = tokens[begin:] if before else tokens
+    begin = _shared(tokens, known.ids) if known else 0
+    before = (known.cells[begin - 1], known.hidden[begin - 1]) if known and begin else None
     can = decoder.is_available(model.vocab_size, config.hidden_size, config.num_layers)
     if model.device.type == "cpu" and can:
-        read = _trace_compiled(engine.packed_weights(model, False if is_exact else None), rest, held, before)
+        text = decoder.DecoderState.after(
+            engine.packed_weights(model, False if is_exact else None), tokens[:1], 1, held
+        )
+        if before:
+            text.put(*before)
+        cells, hidden = (each[0] for each in text.record(tokens[None, begin:]))
     else:
-        read = _trace_by_torch(model, rest, engine.held_tensors(model, held), before)
-    if known is None or before is None:
-        return read
-    old = (known.cells[:begin], known.hidden[:begin], known.surprises[: begin + 1])
-    new = (read.cells, read.hidden, read.surprises[1:])
-    return Trace(tokens, *(np.concatenate(pair) for pair in zip(old, new, strict=True)))
+        cells, hidden = _trace_by_torch(model, tokens[begin:], engine.held_tensors(model, held), before)
+    if known and begin:
+        cells, hidden = np.concatenate([known.cells[:begin], cells]), np.concatenate([known.hidden[:begin], hidden])
+    return Trace(tokens, cells, hidden, _surprises(model, tokens, hidden[:, -1]))
 
 
 def _shared(first: NDArray[np.int32], second: NDArray[np.int32]) -> int:
@@ -103,41 +106,32 @@ def _shared(first: NDArray[np.int32], second: NDArray[np.int32]) -> int:
     return int(differs[0]) if len(differs) else length
 
 
-def _trace_compiled(
-    network: decoder.PackedWeights,
-    ids: NDArray[np.int32],
-    held: dict[tuple[int, int], float],
-    before: tuple[Floats, Floats] | None,
-) -> Trace:
-    text = decoder.DecoderState.after(network, ids[:1], 1, held)
-    if before:
-        text.put(*before)
-    followed, states = text.trace(np.append(ids[1:], ids[:1])[None])  # a character more, so that the last is read
-    surprises = np.concatenate([np.full(1, np.nan, np.float32), followed.surprises[0, :-1]])
-    return Trace(ids, states.cells[0], states.hidden[0], surprises)
-
-
 @torch.inference_mode()
 def _trace_by_torch(
     model: CharLSTM, ids: NDArray[np.int32], held: HeldUnits, before: tuple[Floats, Floats] | None
-) -> Trace:
+) -> tuple[Floats, Floats]:
     h, c = model.initial_state(1)
     if before:
         c[:, 0], h[:, 0] = (torch.from_numpy(each).to(c) for each in before)
-    cells, hidden, logits = [], [], []
-    for token in torch.from_numpy(ids.astype(np.int64)).to(model.device):
-        scores, (h, c) = model.step(token[None], (h, c), held)
-        hidden.append(h[:, 0])
-        cells.append(c[:, 0])
-        logits.append(scores[0])
-    targets = torch.from_numpy(ids[1:].astype(np.int64)).to(model.device)
-    surprises = functional.cross_entropy(torch.stack(logits)[:-1], targets, reduction="none").cpu().numpy()
-    return Trace(
-        ids,
-        torch.stack(cells).cpu().numpy(),
-        torch.stack(hidden).cpu().numpy(),
-        np.concatenate([np.full(1, np.nan, np.float32), surprises]),
-    )
+    cells = c.new_empty(len(ids), *c[:, 0].shape)
+    hidden = torch.empty_like(cells)
+    for at, token in enumerate(torch.from_numpy(ids.astype(np.int64)).to(model.device)):
+        _, (h, c) = model.step(token[None], (h, c), held)
+        cells[at], hidden[at] = c[:, 0], h[:, 0]
+    return cells.cpu().numpy(), hidden.cpu().numpy()
+
+
+@torch.inference_mode()
+def _surprises(model: CharLSTM, ids: NDArray[np.int32], hidden: Floats) -> Floats:
+    """Return the nats of each of `ids` (T,) after the states (T, H) of the last layer, the first one NaN."""
+    found = np.full(len(ids), np.nan, np.float32)
+    read, targets = torch.from_numpy(np.ascontiguousarray(hidden)), torch.from_numpy(ids.astype(np.int64))
+    for begin in range(0, len(ids) - 1, _AT_ONCE):
+        end = min(begin + _AT_ONCE, len(ids) - 1)
+        logits = model.head(read[begin:end].to(model.device))
+        nats = functional.cross_entropy(logits, targets[begin + 1 : end + 1].to(model.device), reduction="none")
+        found[begin + 1 : end + 1] = nats.cpu().numpy()
+    return found
 
 
 class Streams(NamedTuple):

@@ -129,19 +129,22 @@ def test_a_unit_held_where_it_would_have_gone_changes_no_bit(is_int8: bool) -> N
     """At every step the unit is held at what it comes to by itself: states and probabilities stay what they are."""
     lm, ids = model_of(**SHAPES[1]), ids_of(40)
     network = engine.packed_weights(lm.model, is_int8)
-    for at in range(1, 39):
-        free, states = DecoderState.after(network, ids[:at]).trace(ids[None, at : at + 1])
+
+    def after(at: int, held: dict[tuple[int, int], float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Cells and hidden states after ids[at], held after that one only, and the surprise of what follows."""
+        states = DecoderState.after(network, ids[: at + 1], 1, held).record(ids[None, at : at + 1])
+        followed = DecoderState.after(network, ids[: at + 1], 1, held).follow(ids[None, at + 1 : at + 2])
+        return states.cells[0, 0], states.hidden[0, 0], followed.surprises
+
+    for at in range(39):
+        free = after(at, {})
         for layer, unit in ((0, 7), (2, 19)):
-            value = float(states.cells[0, 0, layer, unit])
-            held, found = DecoderState.after(network, ids[:at], 1, {(layer, unit): value}).trace(ids[None, at : at + 1])
-            assert np.array_equal(found.cells, states.cells)
-            assert np.array_equal(found.hidden, states.hidden)
-            assert np.array_equal(held.surprises, free.surprises)
-            moved = DecoderState.after(network, ids[:at], 1, {(layer, unit): value + 1}).trace(ids[None, at : at + 1])[
-                1
-            ]
-            changed = (moved.cells != states.cells).nonzero()
-            assert {(int(a), int(b)) for a, b in zip(*changed[2:], strict=True) if a <= layer} == {(layer, unit)}
+            value = float(free[0][layer, unit])
+            for held, expected in zip(after(at, {(layer, unit): value}), free, strict=True):
+                assert np.array_equal(held, expected)
+            cells = after(at, {(layer, unit): value + 1})[0]
+            changed = zip(*(cells[: layer + 1] != free[0][: layer + 1]).nonzero(), strict=True)
+            assert [*map(tuple, changed)] == [(layer, unit)], "and no other of its layer or below"
 
 
 @BY
