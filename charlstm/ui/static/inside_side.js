@@ -51,15 +51,26 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
     };
     timer = setTimeout(find, 350);
   };
+  // What stands below the fold lines is drawn only when it is another: the answers come again and again.
+  const folds = ['Units that keep longest', 'Looked for, and not found'].map((title) => { const body = h('div', {}); return Object.assign(h('details', { hidden: true }, h('summary', {}, title), body), { body_: body }); });
+  more.append(...folds);
+  const fold = (which, rows, draw) => {
+    const state = JSON.stringify(rows);
+    if (folds[which].state_ === state) return;
+    folds[which].state_ = state;
+    folds[which].hidden = !rows.length;
+    folds[which].body_.replaceChildren(...draw());
+  };
   const drawMore = () => {
-    const { keepers = [], absent = [], num_layers: numLayers } = context.table();
-    more.replaceChildren(
-      ...(keepers.length ? [h('details', {}, h('summary', {}, 'Units that keep longest'), h('div', { class: 'chips' }, ...keepers.slice(0, 12).map(([at, unit, count]) => h('button', { type: 'button', class: 'chip', onclick: () => choose(at, unit) }, `${unitName({ layer: at, unit }, numLayers)} · ${Math.round(count)} characters`))))] : []),
-      ...(absent.length ? [h('details', {}, h('summary', {}, 'Looked for, and not found'), h('p', { class: 'claim-evidence' }, 'No unit tells these well enough; that is a finding too.'), h('ul', {}, ...absent.map((each) => h('li', {}, each.sentence || each.label, h('span', { class: 'only-numbers' }, ` (best: ${shown(each.score)}, untrained: ${shown(each.twin)})`)))))] : []));
+    const { keepers = [], absent = [], num_layers: numLayers } = context.table(), longest = keepers.slice(0, 12);
+    fold(0, longest, () => [h('div', { class: 'chips' }, ...longest.map(([at, unit, count]) => h('button', { type: 'button', class: 'chip', onclick: () => choose(at, unit) }, `${unitName({ layer: at, unit }, numLayers)} · ${Math.round(count)} characters`)))]);
+    fold(1, absent, () => [h('p', { class: 'claim-evidence' }, 'No unit tells these well enough; that is a finding too.'), h('ul', {}, ...absent.map((each) => h('li', {}, each.sentence || each.label, h('span', { class: 'only-numbers' }, ` (best: ${shown(each.score)}, untrained: ${shown(each.twin)})`))))]);
   };
   const drawTable = () => {
     numbers.hidden = !context.numbers() || !context.units().length;
-    if (numbers.hidden) return;
+    const state = JSON.stringify(context.units());
+    if (numbers.hidden || table.state_ === state) return;
+    table.state_ = state;
     table.replaceChildren(h('thead', {}, h('tr', {}, ...COLUMNS.map(([title]) => h('th', { scope: 'col' }, title)))),
       h('tbody', {}, ...context.units().map((unit) => h('tr', {}, ...COLUMNS.map(([, field, digits]) => h('td', {}, shown(cellOf(unit, field), digits)))))));
   };
