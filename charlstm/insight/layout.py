@@ -99,7 +99,8 @@ class Layout:
     def at_last(self, mask: Mask, values: Mask) -> Mask:
         """Tell for each character what `values` is at the last marked one; false where there was none."""
         since = self.since(mask)
-        return values[np.maximum(self.places - since, 0)] & (since < self.size)
+        there: Mask = values[np.maximum(self.places - since, 0)] & (since < self.size)
+        return there
 
     def back(self, mask: Mask, count: int) -> Mask:
         """Mark the characters that come `count` after a marked one."""
@@ -112,17 +113,20 @@ class Layout:
     @cached_property
     def word_length(self) -> Counts:
         """How many letters of the word have been read; 0 outside of words."""
-        return np.minimum(self.since(~self.word_letters), self.places + 1)
+        length: Counts = np.minimum(self.since(~self.word_letters), self.places + 1)
+        return length
 
     @cached_property
     def word_starts(self) -> Mask:
         """First letters of words."""
-        return self.word_length == 1
+        starts: Mask = self.word_length == 1
+        return starts
 
     @cached_property
     def column(self) -> Counts:
         """How many characters of the line have been read; 0 at the line feed before it."""
-        return np.minimum(self.since(self.line_feeds), self.places + 1)
+        column: Counts = np.minimum(self.since(self.line_feeds), self.places + 1)
+        return column
 
     @cached_property
     def line(self) -> Counts:
@@ -165,11 +169,12 @@ class Layout:
         return self.by_line(numbers)
 
     @cached_property
-    def sentence_ends(self) -> Mask:
-        """Full stops and the like that are followed by a space, a line feed, a closing mark, or no alphabet's letter."""
+    def full_stops(self) -> Mask:
+        """Full stops and the like, but for those before a letter, a digit or another of them."""
         ends = self.among(_ENDS)
         is_wide = self.among("。！？")
-        return ends & (is_wide | ~self.ahead(self.letters | self.digits | ends))
+        stops: Mask = ends & (is_wide | ~self.ahead(self.letters | self.digits | ends))
+        return stops
 
     @cached_property
     def blank_lines(self) -> Mask:

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from charlstm.insight.collection import Collection
 from charlstm.insight.layout import Layout, Mask
-from charlstm.insight.properties import Collection
 
 CODE, COMMENT, SINGLE, DOUBLE, TRIPLE = range(5)
 _KEYWORDS = (*keyword.kwlist, "match", "case")
@@ -28,10 +28,10 @@ _OPENING = re.compile(
     r"(?P<comment>#[^\n]*)|(?P<prefix>\b[rRbBuUfF]{1,2})?(?P<quote>\"\"\"|'''|\"|')|(?P<open>[(\[{])|(?P<close>[)\]}])"
     r"|\n(?=(?:def|class|import|from) )"
 )
-_ENDS = {
-    quote: re.compile(rf"(?:\\.|[^\\]){'*?'}{quote}" if len(quote) == 3 else rf"(?:\\.|[^\\\n{quote}])*(?:{quote}|(?=\n)|\Z)", re.DOTALL)
-    for quote in ("'", '"', "'''", '"""')
-}  # fmt: skip
+_REST = {  # of a string after its opening quote
+    **{mark: re.compile(rf"(?:\\.|[^\\\n{mark}])*(?:{mark}|(?=\n)|\Z)", re.DOTALL) for mark in "'\""},
+    **{mark: re.compile(rf"(?:\\.|[^\\])*?{mark}", re.DOTALL) for mark in ("'''", '"""')},
+}
 
 
 class Lexed(NamedTuple):
@@ -81,7 +81,7 @@ def lex(text: str) -> Lexed:
         if found["comment"]:
             kinds[found.start() : at] = COMMENT
         elif quote := found["quote"]:
-            ended = _ENDS[quote].match(text, at)
+            ended = _REST[quote].match(text, at)
             end = ended.end() if ended else len(text)
             is_closed = ended is not None and text.endswith(quote, at, end)
             kind = TRIPLE if len(quote) == 3 else SINGLE if quote == "'" else DOUBLE
@@ -117,14 +117,23 @@ def _add_kinds(found: Collection, lexed: Lexed) -> None:
     found.add("brace", "an open brace", "whether a brace is open", lexed.curly_depth > 0)
     found.add("nested", "brackets in brackets", "whether two brackets or more are open", depth > 1)
     found.add("triple", "a docstring", "whether a triple-quoted string is open", kinds == TRIPLE)
-    found.add("single-quote", "inside '…'", "whether a string in single quotes is open", kinds == SINGLE, kinds != TRIPLE)
+    found.add(
+        "single-quote", "inside '…'", "whether a string in single quotes is open", kinds == SINGLE, kinds != TRIPLE
+    )
     found.add("quote", 'inside "…"', "whether a string in double quotes is open", kinds == DOUBLE, kinds != TRIPLE)
     string = (kinds == SINGLE) | (kinds == DOUBLE)
     found.add("string", "a string", "whether a string of one line is open, in quotes of either kind", string)
     found.add("comment", "a comment", "whether this is in a comment", kinds == COMMENT)
-    found.add("words", "prose, not code", "whether this is prose (a comment or a docstring) or code", (kinds == COMMENT) | (kinds == TRIPLE))
+    found.add(
+        "words",
+        "prose, not code",
+        "whether this is prose (a comment or a docstring) or code",
+        (kinds == COMMENT) | (kinds == TRIPLE),
+    )
     doctest = t.by_line(line.lstrip().startswith((">>>", "...")) for line in t.lines)
-    found.add("console", "typed at a prompt", "whether the line was typed at a prompt (>>>)", (doctest > 0) & (t.column > 4))
+    found.add(
+        "console", "typed at a prompt", "whether the line was typed at a prompt (>>>)", (doctest > 0) & (t.column > 4)
+    )
     continued = np.append(np.zeros(min(1, t.size), np.int16), depth[:-1])
     inside = t.at_last(t.line_feeds, continued > 0)
     found.add("continued", "a continued line", "whether the line began inside an open bracket", inside, is_code)
@@ -175,11 +184,20 @@ def _add_statements(found: Collection, lexed: Lexed) -> None:
     found.add("naming", "the name of a function or class", "whether this is the name of a new function or class", name)
     equals = t.matches(r"(?<![=!<>+\-*/%&|^:@])=(?!=).", False) & t.among("=") & code
     assigned = equals & (depth == 0)
-    found.add("assigned", "after =", "whether there was an = in this statement", t.since(assigned) < t.since(ended), code)
+    found.add(
+        "assigned", "after =", "whether there was an = in this statement", t.since(assigned) < t.since(ended), code
+    )
     decorator = t.by_line(line.lstrip().startswith("@") for line in t.lines)
-    found.add("decorator", "a decorator", "whether the line is a decorator (@…)", (decorator > 0) & t.is_past_indentation & code)
+    found.add(
+        "decorator",
+        "a decorator",
+        "whether the line is a decorator (@…)",
+        (decorator > 0) & t.is_past_indentation & code,
+    )
     opened = t.at_last(t.line_feeds, t.back(t.at_last(~t.among(" \n"), colon), 1))
-    found.add("body", "the first line of a block", "whether the line before opened a block with a colon", opened, t.column > 0)
+    found.add(
+        "body", "the first line of a block", "whether the line before opened a block with a colon", opened, t.column > 0
+    )
 
 
 def _add_parts(found: Collection, lexed: Lexed) -> None:
@@ -195,7 +213,13 @@ def _add_parts(found: Collection, lexed: Lexed) -> None:
     is_keyword = np.zeros(t.size, bool)
     for match in re.finditer(rf"\b(?:{words})\b", t.text):
         is_keyword[match.start() : match.end()] = True
-    found.add("keyword", "words of the language", "whether the word is one of Python's own: if, for, return", is_keyword & code, inside)
+    found.add(
+        "keyword",
+        "words of the language",
+        "whether the word is one of Python's own: if, for, return",
+        is_keyword & code,
+        inside,
+    )
     underscore = t.among("_")
     snake = (t.since(underscore) < run) & identifier
     found.add("snake", "a name with _", "whether there was an underscore in this name", snake, inside)
@@ -204,10 +228,14 @@ def _add_parts(found: Collection, lexed: Lexed) -> None:
     own = np.zeros(t.size, bool)
     for match in re.finditer(r"\bself\.", t.text):
         own[match.end() - 1] = True
-    found.add("self", "after self.", "whether this is a name after self.", (t.since(own) <= run) & (identifier | own) & code)
+    found.add(
+        "self", "after self.", "whether this is a name after self.", (t.since(own) <= run) & (identifier | own) & code
+    )
     call = t.ahead(t.among("(")) & identifier
     found.add("call", "a call is next", "whether a bracket opens next", call, identifier & code)
     found.add("operator", "after an operator", "whether an operator was among the last two characters",
               (t.since(t.among("=+-*/%<>!&|^")) < 2) & code, code)  # fmt: skip
     default = t.matches(r"(?<=[(, ])\w+=(?!=)") & code & (lexed.round_depth > 0)
-    found.add("named", "a named argument", "whether this is the name of an argument, before its =", default, identifier & code)
+    found.add(
+        "named", "a named argument", "whether this is the name of an argument, before its =", default, identifier & code
+    )

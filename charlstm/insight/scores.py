@@ -70,17 +70,18 @@ def _ranks(channel: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def area(channel: NDArray[np.generic], values: NDArray[np.bool_], known: NDArray[np.bool_]) -> float:
     """Return the area of one channel (N,) for one property (N,); NaN where one of the two kinds of place is missing."""
-    distinct, steps = np.unique(channel[known], return_inverse=True)
-    yes = np.bincount(steps, weights=values[known], minlength=len(distinct))
-    no = np.bincount(steps, minlength=len(distinct)) - yes
-    pairs = yes.sum() * no.sum()
+    steps = channel if channel.dtype == np.uint8 else np.unique(channel, return_inverse=True)[1]
+    size = int(steps.max(initial=0)) + 1
+    yes, no = (np.bincount(steps[known & (values == is_so)], minlength=size) for is_so in (True, False))
+    pairs = int(yes.sum()) * int(no.sum())
     return float((yes * (np.cumsum(no) - no / 2)).sum() / pairs) if pairs else float("nan")
 
 
-def count_stretches(values: NDArray[np.bool_], known: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Count the separate stretches of each property, (F,), in values and known (N, F)."""
-    there = values & known
-    return there[:1].sum(0) + (there[1:] & ~there[:-1]).sum(0)
+def count_stretches(values: NDArray[np.bool_], known: NDArray[np.bool_], length: int) -> NDArray[np.int64]:
+    """Count the separate stretches of each property, (F,), in values and known (N, F) of pieces of `length` places."""
+    there = (values & known).reshape(-1, length, values.shape[1])
+    counts: NDArray[np.int64] = there[:, 0].sum(0) + (there[:, 1:] & ~there[:, :-1]).sum((0, 1))
+    return counts
 
 
 def score_context(

@@ -9,15 +9,17 @@ the share of pairs, a place with the property and one without, that are put in t
 Shapes: N = places, L = layers, H = hidden size, C = 2 x L x H channels, F = properties.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from charlstm.errors import ConfigError
+from charlstm.insight.effects import Effect
 from charlstm.insight.properties import Properties, Property, find_properties
 from charlstm.insight.rows import Rows
 from charlstm.insight.scores import Codes, Coding, area, count_stretches, estimate_areas, score_context
@@ -27,14 +29,15 @@ Report = Callable[[float, str, "UnitTable"], None]
 
 GOOD, NEARLY = 0.85, 0.80  # areas
 NUM_TWINS = 3
-MOST_CHARACTERS = 131_072  # of the text that stretches are taken from
-_STREAMS, _LENGTH = 128, 256  # stretches and their characters: 32,768 places
-_LEAD_IN, _TWINS_LEAD_IN = 256, 96  # characters read before a stretch; what an untrained network remembers is shorter
+MOST_CHARACTERS = 262_144  # of the text that stretches are taken from
+PLACES = 32_768  # looked at
+_PIECES = 256  # that they come in, side by side
+_LEAD_IN, _TWINS_LEAD_IN = 256, 96  # characters read before a piece; what an untrained network remembers is shorter
 _FEWEST_STRETCHES = 30  # of a property, in each half
 _FEWEST_PLACES = 4096
 _MARGIN = 0.05  # over the last four characters
 _CANDIDATES = 3  # units a property
-_TRIED = 12  # channels a property, by their estimated areas
+_TRIED = 8  # channels a property, by their estimated areas
 _SHARES = (0.005, 0.995)
 _MOST_KEEPERS = 10
 
@@ -47,7 +50,7 @@ class NamedUnit:
     unit: int
     part: str  # "cell" or "output"
     sign: int  # 1 where it is high with the property, -1 where it is low
-    property: Property
+    follows: Property
     score: float  # area on the second half
     twin: float  # that of the best unit of untrained networks
     last4: float  # that of a table of the last four characters
@@ -55,7 +58,7 @@ class NamedUnit:
     high: float
     memory: float  # characters until 37 % (1/e) of its cell state are left, by its mean forget gate
     stretches: int  # of the property in both halves
-    effect: "Any | None" = None  # `charlstm.insight.effects.Effect` once it was tried
+    effect: Effect | None = None  # once it was tried
 
     @property
     def remembers(self) -> bool:
@@ -65,7 +68,7 @@ class NamedUnit:
     @property
     def acts(self) -> bool | None:
         """Whether holding it changes what is written; `None` if that was not tried."""
-        return None if self.effect is None else bool(self.effect.acts)
+        return None if self.effect is None else self.effect.acts
 
 
 class Absent(NamedTuple):
@@ -101,59 +104,52 @@ class UnitTable:
     @property
     def num_properties(self) -> int:
         """The number of different properties that a unit goes with."""
-        return len({unit.property.key for unit in self.units})
+        return len({unit.follows.key for unit in self.units})
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Places of a text: stretches spread over it evenly, in its order, and what is true there."""
+    """Places of a text: pieces spread over it evenly, in its order, and the properties that are common enough there."""
 
     ids: NDArray[np.int64]  # of the whole text
-    starts: NDArray[np.int64]  # of the stretches, places in ids
+    starts: NDArray[np.int64]  # of the pieces, places in ids
     length: int
     properties: Properties  # of the N places
-    stretches: NDArray[np.int64]  # (2, F): of each property, in each half
+    stretches: NDArray[np.int64]  # (F,): separate ones of each property; at least 30 in each half
 
     @classmethod
-    def take(cls, lm: LanguageModel, text: str) -> "Sample":
+    def take(cls, lm: LanguageModel, text: str, places: int = PLACES) -> "Sample":
         """Take a sample of `text`; raise `ConfigError` if it is too short, `VocabularyError` if it can't be read."""
         text = lm.vocabulary.normalize(text[:MOST_CHARACTERS])
-        ids, places = _encode(lm, text)
+        ids, last_read = _encode(lm, text)
         if len(ids) < _FEWEST_PLACES + _LEAD_IN:
             raise ConfigError(
-                f"{len(text):,} characters are too few to tell what a unit follows: give it {_FEWEST_PLACES + _LEAD_IN:,}."
+                f"{len(text):,} characters are too few to tell what a unit follows: give {_FEWEST_PLACES + _LEAD_IN:,}."
             )
-        length = min(_LENGTH, (len(ids) - _LEAD_IN) // 16)
-        count = min(_STREAMS, (len(ids) - _LEAD_IN) // length) // 2 * 2
+        length = min(max(1, places // _PIECES), (len(ids) - _LEAD_IN) // 16)
+        count = min(_PIECES, (len(ids) - _LEAD_IN) // length) // 2 * 2
         starts = np.linspace(_LEAD_IN, len(ids) - length, count).astype(np.int64)
         found = find_properties(text)
-        at = places[(starts[:, None] + np.arange(length)).ravel()]
-        sampled = Properties(found.names, found.values[at], found.known[at])
-        half = len(at) // 2
-        stretches = [
-            count_stretches(sampled.values[part], sampled.known[part]) for part in (slice(half), slice(half, None))
-        ]
-        return cls(ids, starts, length, sampled, np.stack(stretches))
+        at = last_read[(starts[:, None] + np.arange(length)).ravel()]
+        values, known = found.values[at], found.known[at]
+        halves = slice(len(at) // 2), slice(len(at) // 2, None)
+        stretches = np.stack([count_stretches(values[half], known[half], length) for half in halves])
+        without = np.stack([count_stretches(~values[half], known[half], length) for half in halves])
+        is_common = np.minimum(stretches, without).min(0) >= _FEWEST_STRETCHES
+        names = tuple(name for name, flag in zip(found.names, is_common, strict=True) if flag)
+        kept = Properties(names, values[:, is_common], known[:, is_common])
+        return cls(ids, starts, length, kept, stretches[:, is_common].sum(0))
 
     @property
     def size(self) -> int:
         """N."""
         return len(self.starts) * self.length
 
-    @property
-    def is_common(self) -> NDArray[np.bool_]:
-        """Properties that come often enough to be judged, (F,)."""
-        known, values = self.properties.known, self.properties.values
-        half = self.size // 2
-        absent = [
-            count_stretches(~values[part], known[part]) for part in (slice(half), slice(half, None))
-        ]
-        return (np.minimum(self.stretches.min(0), np.min(absent, axis=0)) >= _FEWEST_STRETCHES)
-
     def context(self) -> NDArray[np.int64]:
         """Return the last four tokens at each place, (N, 4), the last one first."""
         places = (self.starts[:, None] + np.arange(self.length)).ravel()
-        return self.ids[places[:, None] - np.arange(4)]
+        context: NDArray[np.int64] = self.ids[places[:, None] - np.arange(4)]
+        return context
 
 
 def _encode(lm: LanguageModel, text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -216,7 +212,7 @@ class Chosen(NamedTuple):
 
 def choose_units(codes: Codes, sample: Sample, number: int = _CANDIDATES) -> list[list[Chosen]]:
     """Choose for each property the units that tell it best on the first half, the best one first; at most `number`."""
-    names, values, known = sample.properties
+    _, values, known = sample.properties
     half, num_units = sample.size // 2, len(codes) // 2
     areas = estimate_areas(codes[:, :half], values[:half], known[:half])
     strength = np.nan_to_num(np.abs(areas - 0.5))
@@ -225,8 +221,9 @@ def choose_units(codes: Codes, sample: Sample, number: int = _CANDIDATES) -> lis
     for f, channels in enumerate(tried):
         parts = [(values[part, f], known[part, f], part) for part in (slice(half), slice(half, None))]
         ranked = []
+        is_exact = bool(known[:half, f].all())
         for channel in channels.tolist():
-            first = area(codes[channel, :half], *parts[0][:2])
+            first = float(areas[channel, f]) if is_exact else area(codes[channel, :half], *parts[0][:2])
             ranked.append((max(first, 1 - first), 1 if first >= 0.5 else -1, channel))
         best: dict[int, Chosen] = {}
         for first, sign, channel in sorted(ranked, key=lambda each: (-each[0], each[2])):
@@ -278,11 +275,13 @@ class _Naming:
         layer, unit = divmod(place, config.hidden_size)
         only = Coding(self.reading.coding.lowest[place : place + 1], self.reading.coding.width[place : place + 1])
         low, high = only.quantiles(self.reading.codes[place : place + 1], _SHARES)[:, 0]
+        figures = each.second, self.twin[f], self.last4[f], low, high
+        score, twin, last4, low, high = (round(float(figure), 4) for figure in figures)
         return NamedUnit(
             layer, unit, "output" if part else "cell", each.sign, self.sample.properties.names[f],
-            *(round(float(figure), 4) for figure in (each.second, self.twin[f], self.last4[f], low, high)),
+            score, twin, last4, low, high,
             memory=_memory(float(self.reading.forgets[layer, unit])),
-            stretches=int(self.sample.stretches[:, f].sum()),
+            stretches=int(self.sample.stretches[f]),
         )  # fmt: skip
 
     def judge(self) -> UnitTable:
@@ -290,7 +289,7 @@ class _Naming:
         good: list[tuple[float, NamedUnit]] = []
         near: list[NamedUnit] = []
         absent: list[Absent] = []
-        for f in np.flatnonzero(self.sample.is_common).tolist():
+        for f in range(len(self.chosen)):
             most = 1 - (1 - self.twin[f]) / 2
             passing = [each for each in self.chosen[f] if each.second >= max(NEARLY, most)]
             named = [each for each in passing if min(each.first, each.second) >= GOOD]
@@ -308,7 +307,7 @@ class _Naming:
 
 def _memory(forget: float) -> float:
     """Return after how many characters 1/e is left at a mean forget gate."""
-    return round(-1 / np.log(min(max(forget, 1e-6), 1 - 1e-6)), 1)
+    return round(-1 / math.log(min(max(forget, 1e-6), 1 - 1e-6)), 1)
 
 
 def _assign(good: list[tuple[float, NamedUnit]]) -> tuple[NamedUnit, ...]:
@@ -321,21 +320,23 @@ def _assign(good: list[tuple[float, NamedUnit]]) -> tuple[NamedUnit, ...]:
     shown = set()
     for is_first in (True, False):
         for _, unit in ranked:
-            if (unit.layer, unit.unit) not in taken and not (is_first and unit.property.key in shown):
+            if (unit.layer, unit.unit) not in taken and not (is_first and unit.follows.key in shown):
                 taken[unit.layer, unit.unit] = unit
-                shown.add(unit.property.key)
+                shown.add(unit.follows.key)
     return tuple(sorted(taken.values(), key=lambda unit: (not unit.remembers, -unit.score)))
 
 
-def name_units(lm: LanguageModel, text: str, seed: int = 1, report: Report | None = None) -> UnitTable:
-    """Name the units of `lm` that go with properties of `text`, of which 131,072 characters at most are looked at.
+def name_units(
+    lm: LanguageModel, text: str, seed: int = 1, report: Report | None = None, places: int = PLACES
+) -> UnitTable:
+    """Name the units of `lm` that go with properties of `text`, by `places` spread over its first 262,144 characters.
 
     `report(share, stage, table)` is called with what is known so far, and may raise to end it. What holding a unit
     changes is not tried here; `charlstm.insight.effects.measure_effects` does. Raises `ConfigError` for a text that is
     too short, `VocabularyError` for one that the network can't read.
     """
     config = lm.model.config
-    sample = Sample.take(lm, text)
+    sample = Sample.take(lm, text, places)
     table = UnitTable(config.num_layers, config.hidden_size, len(lm.vocabulary), sample.size, seed)
     tell: Report = report or (lambda *_: None)
     own = f"reading {sample.size:,} characters"
@@ -349,6 +350,12 @@ def name_units(lm: LanguageModel, text: str, seed: int = 1, report: Report | Non
     table = _Naming(lm, sample, reading, table, twin, last4, chosen).judge()
     tell(1.0, "", table)
     return table
+
+
+def with_effect(table: UnitTable, number: int, effect: Effect) -> UnitTable:
+    """Return `table` with what holding unit `number` of it changes."""
+    units = (*table.units[:number], replace(table.units[number], effect=effect), *table.units[number + 1 :])
+    return replace(table, units=units)
 
 
 def _find_keepers(forgets: NDArray[np.float32]) -> tuple[Keeper, ...]:

@@ -1,10 +1,14 @@
 // What is said of the unit that is shown: the claim and its evidence, how to leaf on, where it is strongest, figures.
+import { formatValue } from './inside_scale.js';
 import { describe, names, unitName } from './inside_words.js';
 
 const MOST_PLACES = 6;
-const COLUMNS = [['property', 'label'], ['layer', 'layer'], ['unit', 'unit'], ['part', 'part'], ['sign', 'sign'], ['score', 'score'], ['untrained', 'twin'], ['last 4', 'last4'], ['keeps (chars)', 'memory'], ['0.5 %', 'low'], ['99.5 %', 'high'], ['effect (KL)', 'kl'], ['20 others', 'control_kl']];
+const COLUMNS = [ // title, field, decimals
+  ['property', 'label'], ['layer', 'layer', 0], ['unit', 'unit', 0], ['part', 'part'], ['sign', 'sign', 0], ['score', 'score', 3], ['untrained', 'twin', 3], ['last 4', 'last4', 3],
+  ['keeps (characters)', 'memory', 1], ['0.5 %', 'low', 2], ['99.5 %', 'high', 2], ['effect (KL)', 'kl', 4], ['20 other units', 'control_kl', 4],
+];
 const cellOf = (unit, name) => (name in (unit.effect || {}) ? unit.effect[name] : unit[name]);
-const shown = (value) => (typeof value === 'number' ? String(Number(value.toFixed(Math.abs(value) < 0.1 ? 4 : 3))) : value ?? '');
+const shown = (value, digits = 3) => (typeof value === 'number' ? value.toFixed(digits).replace('-', '−') : value ?? '');
 const csvCell = (value) => { const text = String(value ?? ''); return /[",\n]|^[=+@]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text; };
 
 export const createSide = (h, context, { choose, flip, server, quantity }) => {
@@ -28,7 +32,7 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
     const rows = [COLUMNS.map(([title]) => title), ...context.units().map((unit) => COLUMNS.map(([, field]) => cellOf(unit, field)))];
     window.charlstm.files.save(new Blob([rows.map((row) => row.map(csvCell).join(',')).join('\n') + '\n'], { type: 'text/csv' }), `${context.model()}-units.csv`);
   };
-  const quote = ({ before, at, after, value }) => h('li', {}, h('span', { class: 'corner-value' }, shown(value)), h('span', { class: 'corner-text' }, before.replaceAll('\n', '⏎'), h('mark', { class: value < 0 ? 'is-minus' : 'is-plus' }, at === '\n' ? '⏎' : at), after.replaceAll('\n', '⏎')));
+  const quote = ({ before, at, after, value }) => h('li', {}, h('span', { class: 'corner-value' }, formatValue(value)), h('span', { class: 'corner-text' }, before.replaceAll('\n', '⏎'), h('mark', { class: value < 0 ? 'is-minus' : 'is-plus' }, at === '\n' ? '⏎' : at), after.replaceAll('\n', '⏎')));
   let asked = 0, timer = 0;
   // Where in the text it was measured on it is strongest; asked for once a unit has been looked at for a moment.
   const findCorners = () => {
@@ -38,7 +42,8 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
       let answer;
       try { answer = await server.inside_corners({ model: context.model(), ...context.unit(), quantity: quantity() }); } catch { answer = {}; }
       if (mine !== asked) return;
-      const places = answer.places || [], highest = places.filter(({ value }) => value > 0).sort((a, b) => b.value - a.value).slice(0, MOST_PLACES), lowest = places.filter(({ value }) => value <= 0).sort((a, b) => a.value - b.value).slice(0, MOST_PLACES);
+      const places = (answer.places || []).sort((a, b) => b.value - a.value), middle = places.length ? (places[0].value + places[places.length - 1].value) / 2 : 0;
+      const highest = places.filter(({ value }) => value > middle).slice(0, MOST_PLACES), lowest = places.filter(({ value }) => value <= middle).reverse().slice(0, MOST_PLACES);
       corners.replaceChildren(...[['Where it is highest', highest], ['Where it is lowest', lowest]].flatMap(([title, rows]) => (rows.length ? [h('h4', {}, title), h('ol', {}, ...rows.map(quote))] : [])));
       corners.hidden = !places.length;
     }, 350);
@@ -53,10 +58,10 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
     numbers.hidden = !context.numbers() || !context.units().length;
     if (numbers.hidden) return;
     table.replaceChildren(h('thead', {}, h('tr', {}, ...COLUMNS.map(([title]) => h('th', { scope: 'col' }, title)))),
-      h('tbody', {}, ...context.units().map((unit) => h('tr', {}, ...COLUMNS.map(([, field]) => h('td', {}, shown(cellOf(unit, field))))))));
+      h('tbody', {}, ...context.units().map((unit) => h('tr', {}, ...COLUMNS.map(([, field, digits]) => h('td', {}, shown(cellOf(unit, field), digits)))))));
   };
   const refresh = () => {
-    const found = describe(context.table(), context.unit()), own = names.get(context.model(), context.unit()), { unit } = context.unit();
+    const found = describe(context.table(), context.unit(), quantity()), own = names.get(context.model(), context.unit()), { unit } = context.unit();
     claim.textContent = own && !found.isNamed ? `You call ${unitName(context.unit(), context.table().num_layers)} “${own}”.` : found.claim;
     evidence.textContent = found.evidence;
     acts.textContent = found.acts;
@@ -68,13 +73,13 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
     if (size) number.max = size - 1;
     of.textContent = size ? `of ${size.toLocaleString('en')}` : '';
     layer.hidden = numLayers < 2;
-    if (layer.options.length !== numLayers) layer.replaceChildren(...Array.from({ length: numLayers }, (_, i) => h('option', { value: i }, `layer ${i + 1}`)));
+    if (layer.options.length !== numLayers) layer.replaceChildren(...Array.from({ length: numLayers }, (_, i) => h('option', { value: i }, `layer ${i}`)));
     layer.value = context.unit().layer;
   };
   context.on('numbers', drawTable);
   context.on('units', () => { drawTable(); drawMore(); refresh(); });
   context.on('model', () => { corners.replaceChildren(); });
-  refresh();
+  for (const each of [drawTable, drawMore, refresh]) each();
   return {
     claim: h('div', { class: 'claim' }, claim, acts, evidence),
     element: h('div', { class: 'side' },

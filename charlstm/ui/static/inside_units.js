@@ -14,7 +14,7 @@ const isControl = (target) => Boolean(target?.closest?.('input, select, textarea
 
 export const build = (h, element, server, context) => {
   const values = createValues(server);
-  let quantity = 'cell', own = null, shown = null, wanted = 0, direction = 1, head = Infinity, timer = 0, resting = 0, isTouring = !isStill(), isTyping = false, isChosen = false;
+  let quantity = 'cell', own = null, shown = null, wanted = 0, direction = 1, head = Infinity, timer = 0, resting = 0, isTouring = !isStill(), isTyping = false, isChosen = context.unit().unit !== 0;
   const view = () => ({ model: context.model(), age: context.age(), text: own, layer: context.unit().layer, quantity });
   const size = () => context.table().hidden_size || Infinity;
 
@@ -24,11 +24,11 @@ export const build = (h, element, server, context) => {
     label: 'Text coloured by a unit',
     onPlace: (place) => { takeOver(); context.setPlace(place); scale.point(place, true); },
     onPoint: (place) => { if (!timer) scale.point(place ?? context.place()); },
-    onType: (typed) => { own = typed; load(); },
+    onType: (typed, place) => { own = typed; context.setPlace(Math.max(0, place)); load(); },
   });
   const play = h('button', { type: 'button', class: 'inside-button mind-play', onclick: () => (timer || resting ? takeOver() : beginReading(0)) });
   const mine = h('button', { type: 'button', class: 'inside-button', onclick: () => setOwn(own === null) });
-  const kind = h('select', { onchange: () => { quantity = kind.value; takeOver(); load(); } }, ...QUANTITIES.map(([name, words]) => h('option', { value: name }, words)));
+  const kind = h('select', { onchange: () => { quantity = kind.value; takeOver(); side.refresh(); load(); } }, ...QUANTITIES.map(([name, words]) => h('option', { value: name }, words)));
 
   // What is shown ------------------------------------------------------------------------------------------------
 
@@ -39,12 +39,13 @@ export const build = (h, element, server, context) => {
     scale.point(Number.isFinite(head) ? Math.floor(head) - 1 : context.place());
     side.draw(shown, quantity);
   };
+  const sayQuantity = () => (quantity === 'cell' ? '' : `The colours are ${QUANTITIES.find(([name]) => name === quantity)[2]}. `);
   const take = (found) => {
     problem.textContent = found.problem || '';
     if (found.problem) return;
     shown = { ...found, chars: Array.from(found.text) };
     if (!isTyping || text.text.textContent === found.text) text.setText(found.text);
-    source.textContent = own === null ? `This is ${found.source === 'text it wrote' ? 'a text it wrote itself' : found.source}. ${ADVICE}` : 'Type anything: each letter is coloured as the network reads it.';
+    source.textContent = own === null ? `${sayQuantity()}This is ${found.source === 'text it wrote' ? 'a text it wrote itself' : found.source}. ${ADVICE}` : 'Type anything: each letter is coloured as the network reads it.';
     context.setText(found.text, own === null);
     if (!Number.isFinite(head)) text.mark(context.place());
     draw();
@@ -154,25 +155,26 @@ export const build = (h, element, server, context) => {
   document.addEventListener('keydown', onPageKey);
 
   element.replaceChildren(
-    h('p', { class: 'inside-lead' }, 'The network has read the text below. Its memory is a row of numbers, called units; the colours show one of them after each letter.'),
+    h('p', { class: 'inside-lead' }, 'The network’s memory is a row of numbers, called units. The colours show one of them after each letter that it has read.'),
     chips.element,
     h('div', { class: 'mind' },
       h('div', { class: 'mind-left' },
         h('div', { class: 'mind-bar' }, play, mine, h('label', { class: 'inside-field' }, h('span', {}, 'Show its'), kind)),
         text.element, problem, source, ages.element),
-      h('aside', { class: 'mind-side', 'aria-label': 'The unit that is shown' }, side.claim, scale.element, side.element)),
+      h('aside', { class: 'mind-side', 'aria-label': 'The unit that is shown' }, h('div', { class: 'mind-said' }, side.claim, scale.element), side.element)),
     side.numbers);
   mine.textContent = 'Type your own text';
   setPlay();
 
   context.on('unit', () => { load(); side.refresh(); });
   context.on('age', load);
-  context.on('units', () => {
+  const chooseFirst = () => {
     const [first] = context.units();
     if (first && !isChosen) { isChosen = true; context.setUnit(first.layer, first.unit); }
-    side.refresh();
-  });
+  };
+  context.on('units', chooseFirst);
   context.on('model', () => { isChosen = false; own = null; isTyping = false; text.setEditable(false); mine.textContent = 'Type your own text'; load(); });
+  chooseFirst();
   load();
   if (isTouring) beginReading(0);
   return { hidden: takeOver };

@@ -23,18 +23,20 @@ export const names = {
 };
 
 // What a unit is called on the page: "unit 710", with its layer where there are several.
-export const unitName = ({ layer, unit }, numLayers) => `unit ${unit}${numLayers > 1 ? ` of layer ${layer + 1}` : ''}`;
+export const unitName = ({ layer, unit }, numLayers) => `unit ${unit}${numLayers > 1 ? ` of layer ${layer}` : ''}`;
 
 // What is known of a unit, as {claim, evidence}: named, nearly so, or not.
-export const describe = (table, place) => {
+export const describe = (table, place, quantity) => {
   const who = capital(unitName(place, table.num_layers)), keeper = (table.keepers || []).find(([layer, unit]) => layer === place.layer && unit === place.unit);
   const named = (table.units || []).filter((each) => isSame(each, place)), nearly = (table.nearly || []).filter((each) => isSame(each, place));
   const kept = keeper ? ` It is one of those that keep longest: about ${Math.round(keeper[2])} characters.` : '';
+  const isMemory = quantity === 'cell' || quantity === 'output'; // whose colours are those of the claim
+  const colours = (unit) => (isMemory ? `: ${colourOf(unit.sign)} where it is so.` : '.');
   if (named.length) {
     const [unit] = named, last4 = unit.last4 === null || unit.last4 === undefined ? '' : ` The last four characters alone: ${ofHundred(unit.last4)}.`;
     return {
       unit, isNamed: true,
-      claim: `${who} tells ${unit.sentence}: ${colourOf(unit.sign)} where it is so.`,
+      claim: `${who} tells ${unit.sentence}${colours(unit)}`,
       evidence: `Right for ${ofHundred(unit.score)} of 100 pairs of places it was not chosen on. The best unit of an untrained network: ${ofHundred(unit.twin)}.${last4} Guessing: 50.`,
       acts: unit.acts === true ? 'Held fixed, it changes what is written.' : unit.acts === false ? 'Held fixed, it changes what is written no more than any other unit.' : '',
       others: named.slice(1).map((each) => each.label),
@@ -42,9 +44,10 @@ export const describe = (table, place) => {
   }
   if (nearly.length) {
     const [unit] = nearly;
-    return { unit, isNamed: false, claim: `${who} goes some way with ${unit.sentence}: ${colourOf(unit.sign)} where it is so.`,
+    return { unit, isNamed: false, claim: `${who} nearly tells ${unit.sentence}${colours(unit)}`,
       evidence: `Right for ${ofHundred(unit.score)} of 100 pairs of places; that is too little to call it so.${kept}`, acts: '', others: [] };
   }
+  if (table.state !== 'done' && table.state !== 'failed') return { unit: null, isNamed: false, claim: `${who}: what does it tell?`, evidence: 'The units are being compared with what can be seen in a text: lines, words, quotes and more.', acts: '', others: [] };
   return { unit: null, isNamed: false, claim: `${who} has no name yet: what would you call it?`,
     evidence: `Nothing that was looked for goes with it. See where it turns blue or orange.${kept}`, acts: '', others: [] };
 };
