@@ -102,9 +102,12 @@ class InsideModels:
         return Passage(shown, vocabulary.encode(shown).astype(np.int32), np.cumsum(lengths) - 1)
 
     def trace(self, language_model: LanguageModel, passage: Passage) -> Trace:
-        """Return the states after each token of a passage."""
-        key = language_model.model, passage.ids.tobytes()
-        found: Trace = self._keep(self._traces, key, lambda: trace(language_model, passage.ids), _KEPT_TRACES)
+        """Return the states after each token of a passage; of one that grew by a key, only the new ones are read."""
+        model, ids = language_model.model, passage.ids
+        with self._lock:
+            latest = next((each for (other, _), each in reversed(self._traces.items()) if other is model), None)
+        key = model, ids.tobytes()
+        found: Trace = self._keep(self._traces, key, lambda: trace(language_model, ids, known=latest), _KEPT_TRACES)
         return found
 
     def write(self, language_model: LanguageModel, prompt: str, config: SampleConfig) -> str:
