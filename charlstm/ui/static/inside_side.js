@@ -2,7 +2,7 @@
 import { formatValue } from './inside_scale.js';
 import { describe, names, unitName } from './inside_words.js';
 
-const MOST_PLACES = 6;
+const MOST_PLACES = 6, ASK_EVERY = 900; // of each end; milliseconds while the text is being read
 const COLUMNS = [ // title, field, decimals
   ['property', 'label'], ['layer', 'layer', 0], ['unit', 'unit', 0], ['part', 'part'], ['sign', 'sign', 0], ['score', 'score', 3], ['untrained', 'twin', 3], ['last 4', 'last4', 3],
   ['keeps (characters)', 'memory', 1], ['0.5 %', 'low', 2], ['99.5 %', 'high', 2], ['effect (KL)', 'kl', 4], ['20 other units', 'control_kl', 4],
@@ -14,7 +14,7 @@ const csvCell = (value) => { const text = String(value ?? ''); return /[",\n]|^[
 
 export const createSide = (h, context, { choose, flip, server, quantity }) => {
   const claim = h('p', { class: 'claim-text' }), evidence = h('p', { class: 'claim-evidence' }), others = h('p', { class: 'claim-evidence claim-others' }), acts = h('p', { class: 'claim-acts' });
-  const hold = h('button', { type: 'button', class: 'inside-button', onclick: () => context.show('hold') }, 'Hold it and see →');
+  const hold = h('button', { type: 'button', class: 'inside-button', onclick: () => { context.toHold = context.unit(); context.show('hold'); } }, 'Hold it and see →');
   const name = h('input', { type: 'text', maxlength: 60, 'aria-label': 'Your name for this unit', placeholder: 'your name for it', autocomplete: 'off' });
   const naming = h('form', { class: 'naming', onsubmit: (event) => { event.preventDefault(); keep(); } }, name, h('button', { type: 'submit', class: 'inside-button' }, 'Call it so'));
   const number = h('input', { type: 'number', min: 0, step: 1, 'aria-label': 'Unit', onchange: () => choose(context.unit().layer, Math.max(0, Math.min((context.table().hidden_size || 1) - 1, Math.round(Number(number.value)) || 0))) });
@@ -39,15 +39,18 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
   const findCorners = () => {
     clearTimeout(timer);
     const mine = ++asked;
-    timer = setTimeout(async () => {
+    const find = async () => {
+      if (!corners.isConnected || !context.isVisible()) return;
       let answer;
       try { answer = await server.inside_corners({ model: context.model(), ...context.unit(), quantity: quantity() }); } catch { answer = {}; }
       if (mine !== asked) return;
+      if (answer.state === 'working') { timer = setTimeout(find, ASK_EVERY); return; }
       const places = (answer.places || []).sort((a, b) => b.value - a.value), middle = places.length ? (places[0].value + places[places.length - 1].value) / 2 : 0;
       const highest = places.filter(({ value }) => value > middle).slice(0, MOST_PLACES), lowest = places.filter(({ value }) => value <= middle).reverse().slice(0, MOST_PLACES);
       corners.replaceChildren(...[['Where it is highest', highest], ['Where it is lowest', lowest]].flatMap(([title, rows]) => (rows.length ? [h('h4', {}, title), h('ol', {}, ...rows.map(quote))] : [])));
       corners.hidden = !places.length;
-    }, 350);
+    };
+    timer = setTimeout(find, 350);
   };
   // What stands below the fold lines is drawn only when it is another: the answers come again and again.
   const folds = ['Units that keep longest', 'Looked for, and not found'].map((title) => { const body = h('div', {}); return Object.assign(h('details', { hidden: true }, h('summary', {}, title), body), { body_: body }); });
