@@ -24,7 +24,7 @@ export const createChips = (h, context, choose) => {
     const focused = row.contains(document.activeElement) ? [...row.children].indexOf(document.activeElement) : -1;
     const nearly = byProperty(table.nearly || []).filter(({ property }) => !groups.some((each) => each.property === property));
     const isShown = isOpen || simple.some(isOn) || !main.length;
-    const more = simple.length ? [h('button', { type: 'button', class: 'chip is-more', 'aria-expanded': String(isShown), title: 'What the last few letters give away already', onclick: () => { isOpen = !isShown; drawn = ''; draw(); } }, isShown ? 'fewer' : `${simple.length} simpler ones`)] : [];
+    const more = simple.length ? [h('button', { type: 'button', class: 'chip is-more', 'aria-expanded': String(isShown), title: 'What the last few letters give away already', onclick: () => { isOpen = !isShown; drawn = ''; draw(); } }, isShown ? 'fewer' : `${simple.length} simpler ${simple.length === 1 ? 'one' : 'ones'}`)] : [];
     row.replaceChildren(
       ...main.map((each) => chip(each, each.acts ? 'is-acting' : '')),
       ...named.map((each) => chip({ label: `“${each.name}”`, units: [each] }, 'is-yours')),
