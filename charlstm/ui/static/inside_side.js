@@ -33,12 +33,15 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
     const rows = [COLUMNS.map(([title]) => title), ...context.units().map((unit) => COLUMNS.map(([, field]) => cellOf(unit, field)))];
     window.charlstm.files.save(new Blob([rows.map((row) => row.map(csvCell).join(',')).join('\n') + '\n'], { type: 'text/csv' }), `${context.model()}-units.csv`);
   };
-  const quote = ({ before, at, after, value }) => h('li', {}, h('span', { class: 'corner-value' }, formatValue(value)), h('span', { class: 'corner-text' }, before.replaceAll('\n', '⏎'), h('mark', { class: value < 0 ? 'is-minus' : 'is-plus' }, at === '\n' ? '⏎' : at), after.replaceAll('\n', '⏎')));
+  const flat = (text) => text.replaceAll('\n', '⏎');
+  const quote = ({ before, at, after, value }) => h('li', {}, h('span', { class: 'corner-value' }, formatValue(value)),
+    h('span', { class: 'corner-text quote-line' }, h('span', { class: 'quote-before' }, h('bdi', {}, flat(before))), h('mark', { class: value < 0 ? 'is-minus' : 'is-plus' }, at === ' ' ? '␣' : flat(at)), h('span', { class: 'quote-after' }, flat(after))));
   let asked = 0, timer = 0;
   // Where in the text it was measured on it is strongest; asked for once a unit has been looked at for a moment.
   const findCorners = () => {
     clearTimeout(timer);
     const mine = ++asked;
+    corners.classList.add('is-stale');
     const find = async () => {
       if (!corners.isConnected || !context.isVisible()) return;
       let answer;
@@ -49,6 +52,7 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
       const highest = places.filter(({ value }) => value > middle).slice(0, MOST_PLACES), lowest = places.filter(({ value }) => value <= middle).reverse().slice(0, MOST_PLACES);
       corners.replaceChildren(...[['Where it is highest', highest], ['Where it is lowest', lowest]].flatMap(([title, rows]) => (rows.length ? [h('h4', {}, title), h('ol', {}, ...rows.map(quote))] : [])));
       corners.hidden = !places.length;
+      corners.classList.remove('is-stale');
     };
     timer = setTimeout(find, 350);
   };
