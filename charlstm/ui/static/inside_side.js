@@ -13,7 +13,7 @@ const csvCell = (value) => { const text = String(value ?? ''); return /[",\n]|^[
 
 export const createSide = (h, context, { choose, flip, server, quantity }) => {
   const claim = h('p', { class: 'claim-text' }), evidence = h('p', { class: 'claim-evidence' }), acts = h('p', { class: 'claim-acts' });
-  const hold = h('button', { type: 'button', class: 'inside-button', onclick: () => context.show('hold') }, 'Hold it and see →');
+  const hold = h('button', { type: 'button', class: 'inside-button', onclick: () => { context.toHold = context.unit(); context.show('hold'); } }, 'Hold it and see →');
   const name = h('input', { type: 'text', maxlength: 60, 'aria-label': 'Your name for this unit', placeholder: 'your name for it', autocomplete: 'off' });
   const naming = h('form', { class: 'naming', onsubmit: (event) => { event.preventDefault(); keep(); } }, name, h('button', { type: 'submit', class: 'inside-button' }, 'Call it so'));
   const number = h('input', { type: 'number', min: 0, step: 1, 'aria-label': 'Unit', onchange: () => choose(context.unit().layer, Math.max(0, Math.min((context.table().hidden_size || 1) - 1, Math.round(Number(number.value)) || 0))) });
