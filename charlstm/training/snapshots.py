@@ -24,9 +24,12 @@ from charlstm.model_files import SNAPSHOTS
 from charlstm.training.trainer import Trainer
 
 MOST_BYTES = 40_000_000  # of all snapshots of a run
-_SHARE = 0.002  # of the run's planned time, at most, is spent on them
+# Of the run's planned time, at most, is spent on them: of this thread's own, else a busy machine would leave few.
+_SHARE = 0.002
 _FREE_SECONDS = 0.1  # or this, in a run of less than 50 s
 _TENSOR_BYTES = 256  # of the header, for each tensor; generous
+_PIECE = 1 << 14  # numbers
+_LARGEST = torch.finfo(torch.bfloat16).max
 _NAME = re.compile(r"(\d{1,12})\.safetensors")
 
 
@@ -106,11 +109,11 @@ class SnapshotTaker:
         stride = _stride(index, most)
         if not is_due or not stride or index % stride or not self._has_time(trainer):
             return
-        began = time.perf_counter()
+        began = time.thread_time()
         with contextlib.suppress(OSError):
             self._thin_out(stride)
             self._write(trainer, model)
-        self._seconds_last = time.perf_counter() - began
+        self._seconds_last = time.thread_time() - began
         self._seconds_spent += self._seconds_last
 
     def _has_time(self, trainer: Trainer) -> bool:
@@ -155,11 +158,23 @@ def _stride(index: int, most: int) -> int:
 
 def _in_16_bits(weights: dict[str, Tensor]) -> dict[str, Tensor] | None:
     """Return copies of `weights`, or `None` if they are no numbers."""
-    for dtype in (torch.float16, torch.bfloat16):
-        tensors = {name: tensor.detach().to("cpu", dtype) for name, tensor in weights.items()}
-        if all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-            return tensors
-    return None
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    largest = 0.0
+    for tensor in whole.values():
+        low, high = float(tensor.numpy().min()), float(tensor.numpy().max())
+        if not -_LARGEST <= low <= high <= _LARGEST:  # NaN, if any number is that
+            return None
+        largest = max(largest, -low, high)
+    dtype = torch.float16 if largest <= torch.finfo(torch.float16).max else torch.bfloat16
+    return {name: _rounded(tensor, dtype) for name, tensor in whole.items()}
+
+
+def _rounded(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a copy of a tensor, made in pieces that PyTorch works on alone: threads wait for each other."""
+    copied = torch.empty(tensor.shape, dtype=dtype)
+    for to, piece in zip(copied.view(-1).split(_PIECE), tensor.view(-1).split(_PIECE), strict=True):
+        to.copy_(piece)
+    return copied
 
 
 def _files(folder: Path) -> dict[int, Path]:
