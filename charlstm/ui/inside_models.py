@@ -95,7 +95,8 @@ class InsideModels:
             written = opening + whole.generate(opening, _PASSAGE)
             return self.read(whole, written)
 
-        key = name if str(name).startswith(LIVE) else whole.model  # the same text while it learns
+        # The same text while a network learns.
+        key = (name, whole.vocabulary.characters) if str(name).startswith(LIVE) else whole.model
         passage: Passage = self._keep(self._passages, key, write, _KEPT_MODELS)
         return passage
 
