@@ -16,15 +16,14 @@ from torch.nn import functional
 
 from charlstm.generation import engine
 from charlstm.generation.holds import Hold, held_cells
+from charlstm.insight.rows import Rows
 from charlstm.kernel import decoder
-from charlstm.kernel import lstm as kernel
 from charlstm.language_model import LanguageModel
 from charlstm.model import CharLSTM, HeldUnits, evaluating
 
 GATES = ("input", "forget", "candidate", "output")  # in the order in which `nn.LSTM` keeps their weights
 _WINDOW = 64  # characters of each stream at once: bounds memory
 _AT_ONCE = 256  # places whose probabilities of all characters are in memory
-_WHOLE = 16  # hidden units, a number that the kernel takes: only whether it knows bfloat16 is asked
 
 Floats = NDArray[np.float32]
 
@@ -169,72 +168,31 @@ def iterate_streams(
 
     A stream is a stretch of the text, and begins to read `burn_in` characters before it (the first has none before it),
     so that its states hardly differ from those of one stream. There are fewer streams where a stretch would be shorter
-    than that. Weights and hidden states are multiplied as bfloat16 where this machine can; cell states are float32.
+    than that. The arithmetic is that of `Rows`: products in bfloat16 where this machine multiplies it.
     """
     model, ids = lm.model, np.asarray(ids, np.int64)
     num_streams = max(1, min(num_streams, len(ids) // max(1, burn_in)))
     length = -(-len(ids) // num_streams)
     starts = np.arange(num_streams) * length
-    reader = _Reader(model, num_streams)
+    rows = Rows(model, num_streams)
     begin = -burn_in if num_streams > 1 else 0
     while begin < length:
         end = min(begin + window, length if begin >= 0 else 0)
-        if begin == 0:
-            reader.forget(0)  # what it has read so far stands nowhere
+        if begin == 0:  # what the first stream has read so far stands nowhere
+            rows.cells[:, 0], rows.hidden[:, 0] = 0.0, 0.0
         places = starts + np.arange(begin, end)[:, None]
-        cells, hidden = reader.read(torch.from_numpy(ids[places.clip(0, len(ids) - 1)]))
+        cells, hidden = _read(rows, torch.from_numpy(ids[places.clip(0, len(ids) - 1)]).to(model.device))
         if begin >= 0:
             is_text = places < len(ids)
             yield Streams(cells[is_text], hidden[is_text], places[is_text])
         begin = end
 
 
-class _Reader:
-    """Streams of a model that are read side by side, window by window.
-
-    *Measured* at 1 x 768 with 128 streams on one thread, with AMX: 26 us a character where `kernel.forward` takes 73.
-    """
-
-    def __init__(self, model: CharLSTM, num_streams: int) -> None:
-        self._model, config = model, model.config
-        has_bfloat16 = model.device.type == "cpu" and kernel.is_available(torch.bfloat16, _WHOLE)
-        self._dtype = torch.bfloat16 if has_bfloat16 else torch.float32
-        h, self._c = model.initial_state(num_streams)  # (L, B, H)
-        self._h = h.to(self._dtype)
-        self._sums = self._c.new_empty(num_streams, 4 * config.hidden_size)
-        with evaluating(model):
-            self._table = model.input_gate_table()  # (V, 4H)
-            self._weights = [
-                (weight_ih.to(self._dtype), weight_hh.to(self._dtype), bias_ih + bias_hh)
-                for weight_ih, weight_hh, bias_ih, bias_hh in model.lstm.all_weights
-            ]
-
-    def forget(self, stream: int) -> None:
-        """Put a stream into the all-zero state."""
-        self._h[:, stream] = 0.0
-        self._c[:, stream] = 0.0
-
-    def read(self, tokens: Tensor) -> tuple[Floats, Floats]:
-        """Read tokens (T, B) int64; return cells and hidden states (T, B, L, H) after each."""
-        shape = (*tokens.shape, self._model.config.num_layers, self._model.config.hidden_size)
-        cells, hidden = torch.empty(shape, dtype=torch.float32), torch.empty(shape, dtype=torch.float32)
-        with torch.inference_mode():
-            for at, step in enumerate(tokens.to(self._model.device)):
-                for layer in range(len(self._weights)):
-                    hidden[at, :, layer] = self._step(layer, step)
-                    cells[at, :, layer] = self._c[layer]
-        return cells.numpy(), hidden.numpy()
-
-    def _step(self, layer: int, tokens: Tensor) -> Tensor:
-        """Advance a layer by a character of each stream; return its hidden states (B, H)."""
-        weight_ih, weight_hh, bias = self._weights[layer]
-        if layer:
-            torch.add(functional.linear(self._h[layer - 1], weight_ih), bias, out=self._sums)
-        else:
-            torch.index_select(self._table, 0, tokens, out=self._sums)
-        self._sums += functional.linear(self._h[layer], weight_hh)
-        i, f, g, o = self._sums.chunk(4, dim=1)
-        self._c[layer].mul_(f.sigmoid_()).addcmul_(i.sigmoid_(), g.tanh_())
-        hidden = self._c[layer].tanh().mul_(o.sigmoid_())
-        self._h[layer] = hidden
-        return hidden
+def _read(rows: Rows, tokens: Tensor) -> tuple[Floats, Floats]:
+    """Read tokens (T, B) int64; return cells and hidden states (T, B, L, H) after each."""
+    layers, streams, size = rows.cells.shape
+    cells, hidden = (np.empty((len(tokens), streams, layers, size), np.float32) for _ in "ch")
+    for at, step in enumerate(tokens):
+        rows.read(step)
+        cells[at], hidden[at] = (each.transpose(0, 1).cpu().numpy() for each in (rows.cells, rows.hidden))
+    return cells, hidden

@@ -32,9 +32,11 @@ NUM_TWINS = 3
 MOST_CHARACTERS = 262_144  # of the text that stretches are taken from
 PLACES = 32_768  # looked at
 _PIECES = 256  # that they come in, side by side
+_MOST_NUMBERS = 1 << 27  # places x channels, a byte each
 _LEAD_IN, _TWINS_LEAD_IN = 256, 96  # characters read before a piece; what an untrained network remembers is shorter
 _FEWEST_STRETCHES = 30  # of a property, in each half
 _FEWEST_PLACES = 4096
+_SAME = 0.95  # share of places of two properties that are both's: the second one then says nothing new
 _MARGIN = 0.05  # over the last four characters
 _CANDIDATES = 3  # units a property
 _TRIED = 8  # channels a property, by their estimated areas
@@ -126,7 +128,8 @@ class Sample:
             raise ConfigError(
                 f"{len(text):,} characters are too few to tell what a unit follows: give {_FEWEST_PLACES + _LEAD_IN:,}."
             )
-        length = min(max(1, places // _PIECES), (len(ids) - _LEAD_IN) // 16)
+        places = min(places, _MOST_NUMBERS // (2 * lm.model.config.num_layers * lm.model.config.hidden_size))
+        length = min(max(16, places // _PIECES), (len(ids) - _LEAD_IN) // 16)
         count = min(_PIECES, (len(ids) - _LEAD_IN) // length) // 2 * 2
         starts = np.linspace(_LEAD_IN, len(ids) - length, count).astype(np.int64)
         found = find_properties(text)
@@ -136,6 +139,7 @@ class Sample:
         stretches = np.stack([count_stretches(values[half], known[half], length) for half in halves])
         without = np.stack([count_stretches(~values[half], known[half], length) for half in halves])
         is_common = np.minimum(stretches, without).min(0) >= _FEWEST_STRETCHES
+        is_common &= ~_repeats(values & known & is_common)
         names = tuple(name for name, flag in zip(found.names, is_common, strict=True) if flag)
         kept = Properties(names, values[:, is_common], known[:, is_common])
         return cls(ids, starts, length, kept, stretches[:, is_common].sum(0))
@@ -150,6 +154,15 @@ class Sample:
         places = (self.starts[:, None] + np.arange(self.length)).ravel()
         context: NDArray[np.int64] = self.ids[places[:, None] - np.arange(4)]
         return context
+
+
+def _repeats(there: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Mark the properties that hold where an earlier one does, all but a few places; `there` is (N, F)."""
+    numbers = there.astype(np.float32)
+    both = numbers.T @ numbers
+    either = np.diag(both)[:, None] + np.diag(both) - both
+    marked: NDArray[np.bool_] = np.triu(both > _SAME * np.maximum(either, 1), 1).any(0)
+    return marked
 
 
 def _encode(lm: LanguageModel, text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
