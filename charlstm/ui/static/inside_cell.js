@@ -8,8 +8,9 @@ await addLook('inside_why.css');
 await addLook('inside_cell.css');
 
 const STAY = 1700; // milliseconds at each stage
-const AROUND = 26; // letters of the text at each side of the one that is read
+const AROUND = 48; // letters of the text at each side of the one that is read
 const BROKEN = 0.5;
+const LEAD = 40; // letters that are read before the first step that is shown: earlier there is little to remember
 
 const TITLES = { forget: 'Forget', input: 'Let in', candidate: 'New content', cell: 'Memory', output: 'Show' };
 const FORMULAS = { forget: 'f = σ(W_f · [x, h′] + b_f)', input: 'i = σ(W_i · [x, h′] + b_i)', candidate: 'g = tanh(W_g · [x, h′] + b_g)', cell: 'c = f · c′ + i · g', output: 'h = o · tanh(c),  o = σ(W_o · [x, h′] + b_o)' };
@@ -133,6 +134,7 @@ export const build = (h, element, server, context) => {
     if (text === chars.join('')) return;
     chars = Array.from(text);
     if (context.screen() !== 'cell') return;
+    if (isShow && context.place() < LEAD) context.setPlace(Math.min(LEAD, chars.length - 1));
     look();
   };
   element.replaceChildren(
@@ -153,5 +155,5 @@ export const build = (h, element, server, context) => {
   context.on('model', () => { asker.forget(); breaker.forget(); chars = []; step = null; isBroken = false; rows.replaceChildren(); verdict.textContent = ''; load(); });
   load();
   if (isShow) timer = setTimeout(walk, STAY);
-  return { shown() { load(); look(); if (isShow) walk(); }, hidden() { clearTimeout(timer); } };
+  return { shown() { if (chars.length) look(); else load(); if (isShow) walk(); }, hidden() { clearTimeout(timer); } };
 };
