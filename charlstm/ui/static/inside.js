@@ -2,13 +2,15 @@
 //
 // A screen exports `build(h, element, server, context)`. It may return {shown(), hidden()}, called when its tab is opened
 // and left. The context:
-//   model() name | age() step, null for the network as it is | table() the last answer of `inside_units`, {} before
+//   model() name | age() step, null for the network as it is | version() of a network in training, which grows | table() the last answer of `inside_units`, {} before
 //   units() its list of named units | unit() {layer, unit} that is looked at | text() what is read, '' before it has come
 //   isOwn() whether that is the network's own passage | place() of the character that is looked at | numbers() switch
 //   screen() name of the open tab | isVisible() whether anybody can see it
 //   setAge(age), setUnit(layer, unit), setText(text, isOwn), setPlace(place), show(screen)
 //   on(event, listener): 'model', 'age', 'units', 'unit', 'text', 'place', 'numbers', 'screen'; returns how to stop
-const ASK_EVERY = 700, LOOK_EVERY = 1500; // milliseconds, while units are being named; while the tab is out of sight
+import { loadLook } from './inside_look.js';
+
+const ASK_EVERY = 700, LOOK_EVERY = 1500, LIVE_EVERY = 3000; // milliseconds, while units are being named; while the tab is out of sight; while a run goes on
 const NUMBERS_KEY = 'charlstm-inside-numbers';
 const SCREENS = [
   ['mind', 'What it keeps in mind', './inside_units.js'],
@@ -25,10 +27,10 @@ const store = (key, isOn) => { try { localStorage.setItem(key, isOn ? '1' : '0')
 const kept = { model: null, age: null, layer: 0, unit: 0, place: 0, screen: 'mind' };
 
 const createContext = (element) => {
-  const listeners = new Map(), now = { table: {}, text: '', isOwn: true, numbers: isStored(NUMBERS_KEY) };
+  const listeners = new Map(), now = { table: {}, text: '', isOwn: true, version: 0, numbers: isStored(NUMBERS_KEY) };
   const tell = (event) => { for (const each of [...(listeners.get(event) || [])]) each(); };
   const context = {
-    model: () => kept.model, age: () => kept.age, table: () => now.table, units: () => now.table.units || [],
+    model: () => kept.model, age: () => kept.age, version: () => now.version, table: () => now.table, units: () => now.table.units || [],
     unit: () => ({ layer: kept.layer, unit: kept.unit }), text: () => now.text, isOwn: () => now.isOwn, place: () => kept.place,
     numbers: () => now.numbers, screen: () => kept.screen,
     isVisible: () => element.isConnected && element.getClientRects().length > 0 && document.visibilityState === 'visible',
@@ -39,6 +41,7 @@ const createContext = (element) => {
       for (const event of ['model', 'units']) tell(event);
     },
     setTable(table) { now.table = table; tell('units'); },
+    setVersion(version) { if (version !== now.version) { now.version = version; tell('age'); } },
     setAge(age) { if (age !== kept.age) { kept.age = age; tell('age'); } },
     setUnit(layer, unit) {
       if (layer === kept.layer && unit === kept.unit) return;
@@ -78,6 +81,20 @@ const followUnits = (element, server, context) => {
   const begin = () => { round += 1; if (context.model() !== null) ask(round); };
   context.on('model', begin);
   begin();
+};
+
+// A network in training changes with every save: show it as it is now, and under its run's name once that has ended.
+const followLive = (element, server, context, refill) => {
+  const look = async () => {
+    const model = context.model();
+    if (!element.isConnected) return;
+    if (model?.startsWith('live: ') && context.isVisible()) {
+      const answer = await server.inside_version({ model }).catch(() => ({}));
+      if (answer.problem) await refill(model.slice(6)); else if (answer.version !== undefined && model === context.model()) context.setVersion(answer.version);
+    }
+    setTimeout(look, LIVE_EVERY);
+  };
+  look();
 };
 
 const screenTabs = (h, server, context) => {
@@ -130,15 +147,8 @@ const screenTabs = (h, server, context) => {
   return { parts: [list, ...panels.values()], refresh };
 };
 
-const loadLook = () => new Promise((resolve) => {
-  if (document.querySelector('link[data-inside]')) { resolve(); return; }
-  const link = Object.assign(document.createElement('link'), { rel: 'stylesheet', href: new URL('./inside.css', import.meta.url).href, onload: resolve, onerror: resolve });
-  link.dataset.inside = '';
-  document.head.append(link);
-});
-
 const modelChoice = (h, context) => {
-  const select = h('select', { id: 'inside-model', onchange: () => context.setModel(select.value) });
+  const select = h('select', { id: 'inside-model', 'aria-label': 'Model to look into', onchange: () => context.setModel(select.value) });
   const fill = (models) => {
     select.replaceChildren(...models.map(({ name, label }) => h('option', { value: name }, label || name)));
     if (kept.model !== null) select.value = kept.model;
@@ -151,7 +161,7 @@ export const open = async (h, element, server) => {
   const numbers = h('input', { type: 'checkbox', onchange: () => context.setNumbers(numbers.checked) });
   numbers.checked = context.numbers();
   const listed = server.inside_models({}).catch(() => ({ problem: 'The models could not be listed. Reload the page to try again.' }));
-  await loadLook();
+  await loadLook('inside.css');
   const { models = [], problem } = await listed;
   element.removeAttribute('aria-busy');
   if (!models.length) {
@@ -177,5 +187,9 @@ export const open = async (h, element, server) => {
   mark();
   element.replaceChildren(shell);
   followUnits(element, server, context);
+  followLive(element, server, context, async (label) => {
+    const found = (await server.inside_models({}).catch(() => ({}))).models || [], same = found.find((each) => each.label === label);
+    if (same) { context.setModel(same.name); choice.fill(found); }
+  });
   screens.refresh();
 };

@@ -1,63 +1,58 @@
-// How far back a network looks: its loss by the number of characters it may see, beside a table of five.
-import { createProgress, decimal, follow, line, svg, words } from './inside_shared.js';
-
-const WIDTH = 420, HEIGHT = 236, LEFT = 38, RIGHT = 14, TOP = 14, BOTTOM = 40;
-const TICKS = [1, 2, 5, 10, 20, 50, 100, 200, 500], ENOUGH = 0.01; // nats: who gains less by seeing more, gains nothing
-const FEW = 0.1; // nats above the full context: of the sentence "most of it"
-
-const draw = ({ contexts, nats, margins, full, five_gram: five, uniform }) => {
-  const most = Math.min(uniform || Infinity, Math.max(...nats) + 0.1), least = Math.max(0, Math.min(...nats, five || Infinity) - 0.15), last = contexts.at(-1);
-  const x = (count) => LEFT + ((WIDTH - LEFT - RIGHT) * Math.log(count)) / Math.log(last), y = (value) => TOP + ((HEIGHT - TOP - BOTTOM) * (most - value)) / (most - least);
-  const path = (values) => values.map((value, i) => `${x(contexts[i]).toFixed(1)} ${y(Math.min(most, value)).toFixed(1)}`).join('L');
-  const area = margins?.length ? [svg('path', { class: 'horizon-margin', d: `M${path(nats.map((value, i) => value + margins[i]))}L${contexts.map((count, i) => `${x(count).toFixed(1)} ${y(nats[i] - margins[i]).toFixed(1)}`).reverse().join('L')}Z` })] : [];
-  const grid = Array.from({ length: 10 }, (_, i) => i / 2).filter((value) => value > least && value < most);
-  const dots = svg('g', {});
-  const element = svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: 'horizon', role: 'img', 'aria-label': `Nats per character by the characters it may see: ${contexts.map((count, i) => `${count}: ${decimal(nats[i])}`).join(', ')}${five ? `; a 5-gram: ${decimal(five)}` : ''}` },
-    ...grid.flatMap((value) => [line(LEFT, y(value), WIDTH - RIGHT, y(value), 'horizon-grid'), words(LEFT - 6, y(value) + 4, decimal(value, 1), '', 'end')]),
-    ...(five ? [line(LEFT, y(five), WIDTH - RIGHT, y(five), 'horizon-five'), words(WIDTH - RIGHT, y(five) - 6, `5-gram ${decimal(five)}`, '', 'end')] : []),
-    ...area, svg('path', { class: 'horizon-line', d: `M${path(nats)}` }),
-    ...TICKS.filter((count) => count <= last).map((count) => words(x(count), HEIGHT - BOTTOM + 17, String(count))),
-    words((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5, 'characters it may see'), words(LEFT, TOP - 3, 'nats per character', '', 'start'), dots);
-  const between = (count) => {
-    const i = contexts.findIndex((each) => each >= count);
-    if (i <= 0) return nats[Math.max(0, i)];
-    const share = Math.log(count / contexts[i - 1]) / Math.log(contexts[i] / contexts[i - 1]);
-    return nats[i - 1] + share * (nats[i] - nats[i - 1]);
-  };
-  return {
-    element,
-    point(distances) { dots.replaceChildren(...distances.filter((count) => count >= 1 && count <= last).map((count) => svg('circle', { class: 'horizon-dot', r: 4.5, cx: x(count), cy: y(between(count)) }))); },
-  };
+// How far back the network looks: its loss when it knows only the last few characters, with the line of a 5-gram.
+const NAMESPACE = 'http://www.w3.org/2000/svg';
+const svg = (tag, attributes = {}, ...children) => {
+  const element = document.createElementNS(NAMESPACE, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
 };
+const WIDTH = 340, HEIGHT = 190, LEFT = 30, RIGHT = 10, TOP = 14, BOTTOM = 34;
+const ASK_EVERY = 900, GAIN = 0.02; // milliseconds; nats: contexts that bring less than that bring nothing
 
-const sentenceOf = ({ contexts, nats, full, five_gram: five }) => {
-  const end = contexts.find((_, i) => nats[i] - full < ENOUGH) ?? contexts.at(-1), most = contexts.find((_, i) => nats[i] - full < FEW) ?? end;
-  const beaten = five ? [...contexts].filter((_, i) => nats[i] >= five).at(-1) : null;
-  return `It looks back about ${end} characters: seeing more makes it no better. ${most < end ? `Most of that it gets from the last ${most}. ` : ''}${beaten ? `With ${beaten === 1 ? 'one' : `${beaten} or fewer`} it is no better than a 5-gram, a mere table of what follows four letters.` : ''}`;
-};
+export const createHorizon = (h, server, context) => {
+  const progress = h('progress', { max: 1, 'aria-label': 'Measuring how far back it looks' }), stage = h('span', {}), working = h('p', { class: 'chips-working', role: 'status', hidden: true }, progress, stage);
+  const said = h('p', { class: 'why-note' }), picture = h('div', { class: 'horizon-picture' });
+  const begin = h('button', { type: 'button', class: 'inside-button', onclick: () => { isWanted = true; ask(); } }, 'Measure it');
+  const element = h('div', { class: 'horizon' }, h('h4', {}, 'How far back does it look?'), said, begin, working, picture);
+  let round = 0, done = null, isWanted = false;
 
-// The curve is measured in the background once somebody can see its place.
-export const createHorizon = (h, server, context, screen) => {
-  let round = 0, chart = null, distances = [], isBegun = false;
-  const progress = createProgress(h, 'Measuring how far back it looks'), said = h('p', { class: 'claim-evidence' }), place = h('div', { class: 'horizon-place' }), problem = h('p', { class: 'inside-problem', role: 'status' });
-  const element = h('section', { class: 'horizon-section', 'aria-label': 'How far back it looks' }, h('h3', {}, 'How far back does it look?'), place, progress.element, said, problem);
-  const begin = () => {
-    if (isBegun || context.model() === null) return;
-    isBegun = true;
-    const mine = ++round;
-    follow(server, 'horizon', { model: context.model() }, () => mine === round && element.isConnected, () => context.isVisible() && context.screen() === screen, (answer) => {
-      progress.show(answer);
-      problem.textContent = answer.problem || '';
-      if (answer.state !== 'done') return;
-      chart = draw(answer);
-      place.replaceChildren(chart.element);
-      said.textContent = sentenceOf(answer);
-      chart.point(distances);
-    });
+  const draw = ({ contexts, nats, full, five_gram: fiveGram }) => {
+    const most = Math.max(...nats, fiveGram ?? 0) * 1.03, least = Math.min(full, ...nats) * 0.9, last = contexts[contexts.length - 1];
+    const x = (count) => LEFT + ((WIDTH - LEFT - RIGHT) * Math.log(count)) / Math.log(last), y = (loss) => TOP + ((HEIGHT - TOP - BOTTOM) * (most - loss)) / (most - least);
+    const line = svg('path', { class: 'horizon-line', d: contexts.map((count, i) => `${i ? 'L' : 'M'}${x(count).toFixed(1)} ${y(nats[i]).toFixed(1)}`).join('') });
+    const dots = contexts.map((count, i) => { const dot = svg('circle', { class: 'horizon-dot', cx: x(count), cy: y(nats[i]), r: 3 }); dot.append(svg('title', {}, `${count} characters: ${nats[i].toFixed(2)} nats`)); return dot; });
+    const grams = typeof fiveGram === 'number' ? [svg('line', { class: 'horizon-gram', x1: LEFT, x2: WIDTH - RIGHT, y1: y(fiveGram), y2: y(fiveGram) }), svg('text', { x: WIDTH - RIGHT, y: y(fiveGram) - 5, 'text-anchor': 'end' }, '5-gram (the last four letters)')] : [];
+    picture.replaceChildren(svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: 'curves', role: 'img', 'aria-label': 'Loss by the number of characters that it knows' },
+      svg('line', { class: 'curves-grid', x1: LEFT, x2: WIDTH - RIGHT, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM }), ...grams, line, ...dots,
+      ...contexts.filter((count) => [1, 5, 20, 100, 500].includes(count)).map((count) => svg('text', { x: x(count), y: HEIGHT - BOTTOM + 15, 'text-anchor': 'middle' }, String(count))),
+      svg('text', { x: WIDTH - RIGHT, y: HEIGHT - 3, 'text-anchor': 'end' }, 'characters that it knows'), svg('text', { x: LEFT, y: TOP - 3 }, 'loss, nats per character')));
+    const enough = contexts.find((_, i) => nats[i] - full < GAIN) ?? last;
+    const better = typeof fiveGram === 'number' ? contexts.find((_, i) => nats[i] < fiveGram) : undefined;
+    said.textContent = `It uses about ${enough} characters; more of them help it hardly.${better > 1 ? ` With fewer than ${better}, counting the last four letters does better.` : ''}`;
   };
-  const seen = new IntersectionObserver((entries) => { if (entries.some((each) => each.isIntersecting)) begin(); });
-  seen.observe(element);
-  context.on('model', () => { round += 1; isBegun = false; chart = null; place.replaceChildren(); said.textContent = ''; progress.show(null); if (element.getClientRects().length) begin(); });
-  // Mark how far back the reasons of a letter lie.
-  return { element, point(found) { distances = found; chart?.point(found); } };
+  const ask = async () => {
+    const mine = ++round, model = context.model();
+    begin.hidden = true;
+    while (mine === round && element.isConnected) {
+      const isHere = context.isVisible() && context.screen() === 'why';
+      let answer = null;
+      if (isHere) { try { answer = await server.inside_horizon({ model }); } catch { /* asked again */ } }
+      if (mine !== round) return;
+      if (answer?.problem) { said.textContent = answer.problem; working.hidden = true; return; }
+      if (answer?.state === 'done') { working.hidden = true; done = model; draw(answer); return; }
+      if (answer) { working.hidden = false; progress.value = answer.progress || 0; stage.textContent = answer.stage || ''; }
+      await new Promise((resolve) => { setTimeout(resolve, ASK_EVERY); });
+    }
+  };
+  const clear = () => {
+    round += 1;
+    Object.assign(begin, { hidden: false });
+    working.hidden = true;
+    picture.replaceChildren();
+    said.textContent = 'Measured by letting it begin to read at 640 places, without anything before.';
+    if (isWanted && context.screen() === 'why') ask();
+  };
+  context.on('model', clear);
+  clear();
+  return { element, shown: () => { if (isWanted && done !== context.model()) ask(); }, hidden: () => { round += 1; } };
 };

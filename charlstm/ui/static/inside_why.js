@@ -1,180 +1,170 @@
-// The screen "Why this letter?": what each earlier letter was worth for one, exactly; and what happens without it.
-import { createBars } from './inside_bars.js';
+// The screen "Why this letter?": what each earlier character is worth to one, found by erasing them one at a time.
 import { createHorizon } from './inside_horizon.js';
-import { addLook, ask, decimal, isStill, nameOfChar, percent, shownChar, signed, svg } from './inside_shared.js';
+import { loadLook } from './inside_look.js';
+import { describeChar } from './inside_scale.js';
 import { TintedText } from './inside_text.js';
 
-await addLook('inside_why.css');
-
-const FAR = 100, NEAR = 50, QUICK = 300; // characters that are looked at; at first; milliseconds within which all are
-const READ = 4500, WITHOUT = 4500; // milliseconds of the show: a letter with its reasons, then without the first of them
-const LEAST = 0.05; // nats that the end of the colours stands for at least
-const TRIES = 4, GOOD = 0.5, DISTANT = 6; // letters looked at for one with a reason of so many nats, so far back
-const LEAD = 60;
-
-// Letters that are often there for a reason further back: ends of lines, what closes, beginnings of lines.
-const isTelling = (char, before) => char === '\n' || ')]}"\'?:'.includes(char) || before === '\n' || (before === ' ' && /\p{Lu}/u.test(char));
+const NAMESPACE = 'http://www.w3.org/2000/svg';
+const STROLL = 5500, FIRST = 50, ALL = 100; // milliseconds between two letters; characters back that are tried first, and in all
+const FULL_TINT = 2; // nats: what is worth so much, or more, has the full colour
+const FAINTEST = 0.04; // of the full colour that is still drawn
+const NO_ANSWER = { problem: 'The server did not answer. Try again in a moment.' };
+const isStill = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
+const shown = (char) => (char === '\n' ? '⏎' : char === ' ' ? '␣' : char === '\t' ? '⇥' : char);
+const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
+const svg = (tag, attributes = {}) => {
+  const element = document.createElementNS(NAMESPACE, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+};
 
 export const build = (h, element, server, context) => {
-  let chars = [], found = null, asked = 0, changing = null, quick = true, isShow = !isStill(), timer = 0;
-  const isSeen = () => context.isVisible() && context.screen() === 'why';
-  const text = new TintedText(h, { label: 'Text; go to a letter to ask why it is there', onPlace: (place) => { takeOver(); if (isChanging() && place < context.place()) change(place, null); else go(place); } });
+  loadLook('inside_why.css');
+  let chars = [], asked = 0, strolling = 0, isOurs = !isStill(), answer = null, changed = null;
+  const text = new TintedText(h, { label: 'Text; go to a letter to see why it was likely', onPlace: (place) => { takeOver(); choose(place); } });
   const arcs = svg('svg', { class: 'why-arcs', 'aria-hidden': 'true' });
+  text.element.classList.add('is-plain', 'why-text');
   text.sheet.append(arcs);
-  text.element.classList.add('why-text');
-  const problem = h('p', { class: 'inside-problem', role: 'status' }), sentence = h('p', { class: 'claim-text', role: 'status' }), bars = createBars(h), reasons = h('div', { class: 'chips', role: 'group', 'aria-label': 'The letters worth most; choose one to change it' });
-  const editor = h('div', { class: 'why-editor' }), said = h('p', { class: 'why-said', role: 'status' }), figures = h('p', { class: 'claim-evidence only-numbers' });
-  const show = h('button', { type: 'button', class: 'inside-button mind-play', onclick: () => { if (isShow) takeOver(); else { isShow = true; setShow(); step(); } } });
-  const setShow = () => { show.textContent = isShow ? '❚❚ Stop' : '▶ Show me some'; };
-  const mode = h('input', { type: 'checkbox' }), isChanging = () => mode.checked;
-  const horizon = createHorizon(h, server, context, 'why');
-  const takeOver = () => { isShow = false; clearTimeout(timer); setShow(); };
-  mode.addEventListener('change', () => { takeOver(); said.textContent = isChanging() ? 'Touch any letter before the marked one to change it.' : ''; });
+  const stroll = h('button', { type: 'button', class: 'inside-button mind-play', onclick: () => { if (isOurs) takeOver(); else { isOurs = true; setStroll(); wander(); } } });
+  const sentence = h('p', { class: 'why-sentence', 'aria-live': 'polite' }), problem = h('p', { class: 'inside-problem', role: 'status' });
+  const bars = h('div', { class: 'why-bars' }), reasons = h('ol', { class: 'why-reasons', 'aria-label': 'What speaks for it most' });
+  const table = h('button', { type: 'button', class: 'inside-button only-numbers', onclick: () => saveTable() }, 'All worths as CSV');
+  const horizon = createHorizon(h, server, context);
+  const legend = h('p', { class: 'why-legend' }, h('span', { class: 'why-key is-for' }, 'speaks for it'), h('span', { class: 'why-key is-against' }, 'speaks against it'), h('span', {}, 'the stronger the colour, the more'));
+  element.replaceChildren(
+    h('p', { class: 'inside-lead' }, 'Touch a letter. The network reads on without one of the letters before it, then without another one; where its chance falls most, there the reason stands.'),
+    h('div', { class: 'mind' },
+      h('div', { class: 'mind-left' }, h('div', { class: 'mind-bar' }, stroll, h('span', {}, 'Touch a letter, or walk with the arrow keys.')), text.element, legend),
+      h('section', { class: 'why-side', 'aria-label': 'The reasons' }, sentence, problem, h('h4', {}, 'What it expected here'), bars, h('h4', {}, 'What if an earlier letter were another?'), reasons, table, horizon.element)));
 
-  // Arcs from the letter to the three that were worth most.
+  const request = () => ({ model: context.model(), age: context.age(), text: context.isOwn() ? null : context.text(), place: context.place() });
+  const ask = async (extra) => { try { return await server.inside_explain({ ...request(), ...extra }); } catch { return NO_ANSWER; } };
+
+  const barRow = ([char, share], before, target) => h('div', { class: `why-bar${char === target ? ' is-target' : ''}` },
+    h('span', { class: 'why-char' }, shown(char)), h('span', { class: 'why-track' }, h('span', { class: 'why-fill', style: `width: ${Math.max(0.5, 100 * share)}%` }),
+      ...(before === undefined ? [] : [h('span', { class: 'why-before', style: `left: ${100 * before}%`, title: `before: ${percent(before)}` })])), h('span', { class: 'why-share' }, percent(share)));
+  const drawBars = () => {
+    const rows = (changed?.bars || answer.bars).map(([char, share]) => [char, share]), before = new Map(answer.bars);
+    const target = answer.target, chance = changed ? changed.chance : answer.chance;
+    if (!rows.some(([char]) => char === target)) rows.splice(rows.length - 1, 1, [target, chance]);
+    bars.replaceChildren(...rows.map((row) => barRow(row, changed ? before.get(row[0]) ?? (row[0] === target ? answer.chance : 0) : undefined, target)),
+      h('p', { class: 'why-note', role: 'status' }, changed ? `${changed.note} The chance of ${describeChar(target)} goes from ${percent(answer.chance)} to ${percent(chance)}.` : ''));
+  };
+
+  // Read on with another character, or none, in one place.
+  const change = async (place, to) => {
+    takeOver();
+    const mine = asked, found = await ask({ characters: 1, change: { place, to } });
+    if (mine !== asked) return;
+    problem.textContent = found.problem || '';
+    if (found.problem) return;
+    const what = describeChar(chars[place]);
+    changed = { ...found.changed, note: to ? `With ${describeChar(to)} in place of ${what}.` : `Without ${what}.` };
+    drawBars();
+  };
+  const reasonRow = (place) => {
+    const back = context.place() - place, worth = answer.worths[answer.worths.length - back], what = describeChar(chars[place]);
+    const input = h('input', { type: 'text', maxlength: 2, size: 2, class: 'why-other', 'aria-label': `Another character in place of ${what}`, placeholder: '…', oninput: () => { const [to] = Array.from(input.value); if (to) change(place, to); } });
+    return h('li', {}, h('span', { class: 'why-char' }, shown(chars[place])), h('span', { class: 'why-back' }, `${back} back`),
+      h('span', { class: 'why-worth', title: `worth ${worth.toFixed(2)} nats` }, times(worth), h('span', { class: 'only-numbers' }, ` (${worth.toFixed(2)} nats)`)),
+      h('button', { type: 'button', class: 'inside-button', 'aria-label': `Leave out ${what}`, onclick: () => change(place, '') }, 'Leave out'), input);
+  };
+  const times = (nats) => (Math.exp(nats) < 9.5 ? `${Math.exp(nats).toFixed(1)} × likelier` : `${Math.round(Math.exp(nats)).toLocaleString('en')} × likelier`);
+  const drawReasons = () => {
+    const first = context.place() - answer.worths.length;
+    const places = answer.largest.length ? answer.largest : answer.worths.map((worth, i) => [worth, first + i]).sort(([a], [b]) => b - a).slice(0, 2).map(([, place]) => place);
+    reasons.replaceChildren(...places.filter((place) => place >= 0).map(reasonRow));
+  };
   const drawArcs = () => {
     text.measure();
-    const from = text.boxes?.[context.place()];
-    if (!from || !found) { arcs.replaceChildren(); return; }
-    arcs.setAttribute('width', text.sheet.clientWidth);
-    arcs.setAttribute('height', text.sheet.clientHeight);
-    const most = Math.max(...found.largest.map((at) => Math.abs(worthAt(at))), 1e-9), middle = (box) => box.left + box.width / 2;
-    arcs.replaceChildren(...found.largest.flatMap((at) => {
-      const to = text.boxes[at];
-      if (!to) return [];
-      const [x1, y1, x2, y2] = [middle(from), from.top, middle(to), to.top], lift = Math.min(34, 12 + Math.abs(x1 - x2) / 7), isOneLine = Math.abs(y1 - y2) < 3;
-      const bend = isOneLine ? `C${x1} ${y1 - lift} ${x2} ${y2 - lift}` : `C${x1} ${y1 - 26} ${x2 + (x1 - x2) / 4} ${y2 + (y1 - y2) / 3}`;
-      return [svg('path', { class: `why-arc ${worthAt(at) < 0 ? 'is-minus' : 'is-plus'}`, d: `M${x1} ${y1}${bend} ${x2} ${y2}`, 'stroke-width': 1 + (2.5 * Math.abs(worthAt(at))) / most }), svg('circle', { class: `why-end ${worthAt(at) < 0 ? 'is-minus' : 'is-plus'}`, cx: x2, cy: y2, r: 3 })];
-    }));
+    arcs.replaceChildren();
+    const boxes = text.boxes, to = boxes?.[context.place()];
+    if (!to || !answer?.worths) return;
+    for (const [rank, place] of answer.largest.entries()) {
+      const from = boxes[place];
+      if (!from) continue;
+      const [x1, x2] = [from, to].map((box) => box.left + box.width / 2), top = Math.min(from.top, to.top), lift = Math.min(26, 8 + Math.abs(x2 - x1) / 6);
+      arcs.append(svg('path', { class: `why-arc is-${rank}`, d: `M${x1} ${from.top + 2}C${x1} ${top - lift} ${x2} ${top - lift} ${x2} ${to.top + 2}` }));
+    }
   };
-  new ResizeObserver(() => requestAnimationFrame(drawArcs)).observe(text.sheet);
-  const worthAt = (at) => found.worths[at - (found.place - found.worths.length)] ?? 0;
-
   const draw = () => {
-    const { worths, place } = found, most = Math.max(LEAST, ...worths.map(Math.abs)), first = place - worths.length;
-    text.show(Float32Array.from(chars, (_, i) => (i >= first && i < place ? worths[i - first] / most : 0)));
-    text.mark(place, isShow);
-    sentence.textContent = found.sentence;
-    bars.show({ ...found, changed: changing?.answer || null });
-    horizon.point(found.largest.map((at) => place - at));
-    reasons.replaceChildren(...found.largest.map((at) => h('button', { type: 'button', class: 'chip why-reason', 'aria-pressed': String(changing?.place === at), onclick: () => { takeOver(); change(at, changing?.place === at ? null : ''); } },
-      `${shownChar(chars[at])}`, h('span', {}, ` ${place - at} back · ${signed(worthAt(at), 1)} nats`))));
-    figures.textContent = `Worth: how much less the logarithm of its chance is with the average letter in that place, exactly, for the last ${worths.length} characters. Sum: ${signed(worths.reduce((sum, each) => sum + each, 0))} nats; chance ${percent(found.chance)} (${decimal(-Math.log(Math.max(found.chance, 1e-9)))} nats).`;
+    const places = new Array(chars.length).fill(0), first = context.place() - answer.worths.length;
+    answer.worths.forEach((worth, i) => {
+      const tint = Math.max(-1, Math.min(1, worth / FULL_TINT));
+      places[first + i] = Math.abs(tint) < FAINTEST ? 0 : Math.sign(tint) * Math.sqrt(Math.abs(tint));
+    });
+    text.show(places);
+    text.mark(context.place());
+    sentence.textContent = answer.sentence;
+    drawBars();
+    drawReasons();
     drawArcs();
   };
-  // What becomes of the letter with another one, or none, at an earlier place; `to` null only chooses the place.
-  const change = async (place, to) => {
-    const mine = asked;
-    changing = { place, to, answer: null };
-    drawEditor();
-    if (to === null) { draw(); return; }
-    const answer = await ask(server, 'explain', { ...request(1), change: { place, to } });
-    if (mine !== asked || changing?.place !== place || changing.to !== to) return;
-    problem.textContent = answer.problem || '';
-    if (answer.problem || !answer.changed) return;
-    changing.answer = answer.changed;
-    said.textContent = `${to ? `With ${nameOfChar(to)} in its place` : 'Without it'} the chance of ${nameOfChar(found.target)} goes from ${percent(found.chance)} to ${percent(answer.changed.chance)}.`;
-    draw();
-  };
-  const drawEditor = () => {
-    if (!changing) { editor.replaceChildren(); return; }
-    const { place, to } = changing, field = h('input', { type: 'text', maxlength: 2, size: 2, 'aria-label': 'Another letter in its place', autocomplete: 'off', spellcheck: 'false' });
-    field.value = to || '';
-    field.addEventListener('input', () => { const [char] = Array.from(field.value).slice(-1); takeOver(); change(place, char ?? '').then(() => editor.querySelector('input')?.focus()); });
-    const out = h('button', { type: 'button', class: 'inside-button', 'aria-pressed': String(to === ''), onclick: () => { takeOver(); change(place, ''); } }, 'Leave it out');
-    const line = h('button', { type: 'button', class: 'inside-button', 'aria-pressed': String(to === '\n'), onclick: () => { takeOver(); change(place, '\n'); } }, 'A new line');
-    const undo = h('button', { type: 'button', class: 'inside-button', onclick: () => { takeOver(); changing = null; said.textContent = ''; drawEditor(); draw(); } }, 'Undo');
-    editor.replaceChildren(h('span', {}, h('b', { class: 'why-char' }, shownChar(chars[place])), ` ${found.place - place} back:`), out, h('label', { class: 'inside-field' }, h('span', {}, 'put'), field), line, undo);
-  };
-
-  const request = (characters, place = context.place()) => ({ model: context.model(), age: context.age(), text: context.isOwn() ? null : context.text(), place, characters, change: null });
-  const take = (answer, place) => {
-    problem.textContent = answer.problem || '';
-    if (answer.problem) return false;
-    found = { ...answer, place };
-    draw();
-    return true;
-  };
   const explain = async () => {
-    const mine = ++asked, place = Math.max(1, Math.min(chars.length - 1, context.place())), began = performance.now();
-    changing = null;
-    said.textContent = '';
-    drawEditor();
-    if (chars.length < 2) { problem.textContent = 'Two letters are needed: one to ask about, and one before it.'; return; }
-    if (place !== context.place()) context.setPlace(place);
-    text.mark(place);
-    const answer = await ask(server, 'explain', request(quick ? FAR : NEAR, place));
-    if (mine !== asked || !take(answer, place)) return;
-    const isWhole = quick;
-    quick = performance.now() - began < QUICK * (isWhole ? 1 : 0.5);
-    if (isWhole) return;
-    const whole = await ask(server, 'explain', request(FAR, place));
-    if (mine === asked && !whole.problem) take(whole, place);
-  };
-  const go = (place) => { context.setPlace(place); explain(); };
-
-  // The show: letters with a reason further back, then without that reason.
-  const step = async () => {
-    clearTimeout(timer);
-    if (!isShow || !element.isConnected) return;
-    if (!isSeen() || chars.length < 2) { timer = setTimeout(step, READ); return; }
-    const lead = Math.min(LEAD, Math.floor(chars.length / 2)), telling = chars.map((_, i) => i).filter((i) => i >= lead && isTelling(chars[i], chars[i - 1]));
-    const pool = telling.length ? telling : chars.map((_, i) => i).slice(lead), from = context.place();
-    const next = [...pool.filter((i) => i > from + 25), ...pool.filter((i) => i <= from + 25)];
-    let best = null;
-    for (let i = 0; i < TRIES && isShow; i++) {
-      const place = next[Math.floor((i * next.length) / (3 * TRIES))] ?? next[0], answer = await ask(server, 'explain', request(FAR, place));
-      if (answer.problem) { problem.textContent = answer.problem; break; }
-      const [first] = answer.largest, worth = answer.worths[first - (place - answer.worths.length)] ?? 0, value = Math.min(worth, 2) * (place - first >= DISTANT ? 2 : 0.5);
-      if (!best || value > best.value) best = { place, answer, value };
-      if (worth > GOOD && place - first >= DISTANT) break;
+    const mine = ++asked;
+    if (chars.length < 2) return;
+    if (context.place() < 1) { context.setPlace(Math.min(chars.length - 1, 60)); if (mine !== asked) return; }
+    text.mark(context.place());
+    for (const characters of [FIRST, ALL]) {
+      const found = await ask({ characters });
+      if (mine !== asked || !element.isConnected) return;
+      problem.textContent = found.problem || '';
+      if (found.problem) return;
+      answer = found;
+      changed = null;
+      draw();
+      if (context.place() <= FIRST) return;
     }
-    if (!isShow) return;
-    if (best) {
-      asked += 1;
-      changing = null;
-      said.textContent = '';
-      drawEditor();
-      context.setPlace(best.place);
-      take(best.answer, best.place);
-      timer = setTimeout(leaveOut, READ);
-    } else timer = setTimeout(step, READ);
   };
-  const leaveOut = async () => {
-    if (isShow && isSeen() && found?.largest.length) await change(found.largest[0], '');
-    if (isShow) timer = setTimeout(step, WITHOUT);
+  const choose = (place) => { context.setPlace(Math.max(1, place)); explain(); };
+  const saveTable = () => {
+    if (!answer) return;
+    const first = context.place() - answer.worths.length, quote = (char) => `"${char === '"' ? '""' : char}"`;
+    const rows = answer.worths.map((worth, i) => [context.place() - first - i, quote(chars[first + i]), worth].join(','));
+    window.charlstm.files.saveText(`characters back,character,nats\n${rows.join('\n')}\n`, `why ${context.model()}.csv`, 'text/csv');
   };
 
+  const setStroll = () => { stroll.textContent = isOurs ? '❚❚ Stop' : '▶ Wander'; };
+  const takeOver = () => { isOurs = false; clearTimeout(strolling); setStroll(); };
+  // Go on to the beginning of a word: that is where a text can take several ways.
+  const goOn = () => {
+    const from = Math.max(30, context.place() + 17) % chars.length, next = chars.findIndex((char, i) => i > Math.max(30, from) && /\s/.test(chars[i - 1]) && /\S/.test(char));
+    context.setPlace(next > 1 ? next : Math.min(chars.length - 1, 40));
+    text.mark(context.place(), true);
+    explain();
+  };
+  const isHere = () => context.isVisible() && context.screen() === 'why';
+  const wander = () => {
+    clearTimeout(strolling);
+    if (!isOurs || !element.isConnected) return;
+    if (isHere() && chars.length && answer) goOn();
+    strolling = setTimeout(wander, STROLL);
+  };
   const load = async () => {
     const model = context.model();
-    let shown = context.text();
-    if (!shown) {
-      const answer = await ask(server, 'trace', { model, age: null, text: null, layer: 0, first: 0, count: 1, quantity: 'cell' });
+    let found = context.text();
+    if (!found) {
+      const trace = await server.inside_trace({ model, age: null, text: null, layer: 0, first: 0, count: 1, quantity: 'cell' }).catch(() => NO_ANSWER);
       if (model !== context.model()) return;
-      if (answer.problem) { problem.textContent = answer.problem; return; }
-      shown = answer.text;
-      context.setText(shown, true);
+      if (trace.problem) { problem.textContent = trace.problem; return; }
+      found = trace.text;
+      context.setText(found, true);
     }
-    if (shown === chars.join('')) return;
-    chars = Array.from(shown);
-    found = null;
-    text.setText(shown);
+    if (found === chars.join('')) return;
+    chars = Array.from(found);
+    answer = null;
+    text.setText(found);
     text.show(null);
-    bars.clear();
     arcs.replaceChildren();
-    if (context.screen() !== 'why') return;
-    if (isShow) step(); else explain();
+    if (context.screen() === 'why') { if (context.place() < 2) goOn(); else explain(); }
   };
-  element.replaceChildren(
-    h('p', { class: 'inside-lead' }, 'Touch any letter: the colours show which earlier ones made the network expect it, and which ones spoke against it.'),
-    h('div', { class: 'mind why' },
-      h('div', { class: 'mind-left' }, h('div', { class: 'mind-bar' }, show, h('label', { class: 'inside-switch' }, mode, h('span', {}, 'Change an earlier letter'))), text.element,
-        h('p', { class: 'why-legend' }, h('span', { class: 'why-key is-plus' }, 'made it likelier'), h('span', { class: 'why-key is-minus' }, 'made it less likely'), h('span', {}, 'the bar below a letter: how much')), problem),
-      h('aside', { class: 'mind-side', 'aria-label': 'Why this letter' }, h('div', { class: 'mind-said why-claim' }, sentence), h('div', { class: 'why-explained' }, bars.element, reasons, editor, said, figures), horizon.element)));
-  setShow();
+  new ResizeObserver(() => drawArcs()).observe(text.sheet);
   context.on('text', load);
-  context.on('age', () => { if (found && context.screen() === 'why') explain(); });
-  context.on('model', () => { asked += 1; chars = []; found = changing = null; sentence.textContent = said.textContent = ''; bars.clear(); reasons.replaceChildren(); drawEditor(); load(); });
+  context.on('model', () => { asked += 1; chars = []; answer = null; load(); });
+  context.on('age', () => { if (context.screen() === 'why') explain(); });
+  context.on('place', () => { if (context.screen() !== 'why') asked += 1; });
+  setStroll();
   load();
-  return { shown() { if (!chars.length) return; if (isShow) step(); else if (found?.place !== context.place()) explain(); else draw(); }, hidden() { clearTimeout(timer); } };
+  strolling = setTimeout(wander, STROLL);
+  return { shown: () => { horizon.shown(); if (chars.length) explain(); }, hidden: () => { asked += 1; horizon.hidden(); } };
 };
