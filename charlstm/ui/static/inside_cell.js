@@ -1,11 +1,11 @@
 // The screen "The cell, explained": one step of an LSTM with this network's own numbers, in five stages.
 import { createCarry } from './inside_carry.js';
-import { addLook, createAsker, ask, decimal, isStill, nameOfChar, percent, shownChar, signed } from './inside_shared.js';
+import { loadLook } from './inside_look.js';
+import { ask, createAsker, decimal, isStill, nameOfChar, percent, shownChar, signed } from './inside_shared.js';
 import { createStep, STAGES } from './inside_step.js';
 import { capital, isSame, unitName } from './inside_words.js';
 
-await addLook('inside_why.css');
-await addLook('inside_cell.css');
+await loadLook('inside_cell.css');
 
 const STAY = 1700; // milliseconds at each stage
 const AROUND = 48; // letters of the text at each side of the one that is read
@@ -108,8 +108,8 @@ export const build = (h, element, server, context) => {
   const tell = (answer) => {
     if (answer.problem || !answer.fixed) { verdict.textContent = answer.problem || ''; return; }
     const { forget, free, held, characters } = answer.fixed, most = Math.max(free, held, 0.01);
-    const bar = (label, nats, look) => h('div', { class: `broken-row ${look}` }, h('span', {}, label), h('span', { class: 'why-track', 'aria-hidden': 'true' }, h('i', { class: 'why-bar', style: `transform: scaleX(${nats / most})` })), h('span', { class: 'why-chance' }, `${decimal(nats)} nats`));
-    rows.replaceChildren(bar('it decides', free, ''), bar(`held at ${decimal(forget)}`, held, 'is-target'));
+    const bar = (label, nats, look) => h('div', { class: `broken-row ${look}` }, h('span', {}, label), h('span', { class: 'broken-track', 'aria-hidden': 'true' }, h('i', { style: `transform: scaleX(${nats / most})` })), h('span', {}, `${decimal(nats)} nats`));
+    rows.replaceChildren(bar('it decides', free, ''), bar(`held at ${decimal(forget)}`, held, 'is-held'));
     verdict.textContent = `Surprise per letter over ${characters} letters of this text. ${held > free + 0.02 ? 'A network that may not choose what to forget reads worse.' : 'At this value it hardly matters.'}`;
     isBroken = true;
   };
