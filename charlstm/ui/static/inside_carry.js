@@ -13,7 +13,7 @@ const draw = (answer) => {
   // Each name stands at the right, in the order of the areas under the curves, so that none covers another.
   const order = KINDS.map(([name, label]) => ({ name, label, at: Math.max(1, answer[name].findLastIndex((value) => value >= LEAST)) })).sort((a, b) => y(answer[a.name][5] ?? 0) - y(answer[b.name][5] ?? 0));
   return svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: 'carry', role: 'img', 'aria-label': KINDS.map(([name, label]) => `${label} exchanged: ${characters.map((count, i) => `${decimal(answer[name][i])} after ${count}`).join(', ')}`).join('; ') },
-    ...TICKS.filter((value) => value <= most).flatMap((value) => [line(LEFT, y(value), WIDTH - RIGHT, y(value), 'horizon-grid'), words(LEFT - 6, y(value) + 4, String(value), '', 'end')]),
+    ...TICKS.filter((value) => value <= most).flatMap((value) => [line(LEFT, y(value), WIDTH - RIGHT, y(value), 'carry-grid'), words(LEFT - 6, y(value) + 4, String(value), '', 'end')]),
     ...characters.filter((count) => ['1', '2', '5'].includes(String(count)[0])).map((count) => words(x(count), HEIGHT - BOTTOM + 17, String(count))),
     words((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, 'characters after the exchange'), words(LEFT - 30, TOP - 6, 'nats above normal', '', 'start'),
     ...KINDS.map(([name]) => svg('path', { class: `carry-line is-${name}`, d: `M${answer[name].map((value, i) => `${x(characters[i]).toFixed(1)} ${y(value).toFixed(1)}`).join('L')}` })),

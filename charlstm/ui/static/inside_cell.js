@@ -1,15 +1,16 @@
 // The screen "The cell, explained": one step of an LSTM with this network's own numbers, in five stages.
 import { createCarry } from './inside_carry.js';
-import { addLook, createAsker, ask, decimal, isStill, nameOfChar, percent, shownChar, signed } from './inside_shared.js';
+import { loadLook } from './inside_look.js';
+import { ask, createAsker, decimal, isStill, nameOfChar, percent, shownChar, signed } from './inside_shared.js';
 import { createStep, STAGES } from './inside_step.js';
 import { capital, isSame, unitName } from './inside_words.js';
 
-await addLook('inside_why.css');
-await addLook('inside_cell.css');
+await loadLook('inside_cell.css');
 
 const STAY = 1700; // milliseconds at each stage
-const AROUND = 26; // letters of the text at each side of the one that is read
+const AROUND = 48; // letters of the text at each side of the one that is read
 const BROKEN = 0.5;
+const LEAD = 40; // letters that are read before the first step that is shown: earlier there is little to remember
 
 const TITLES = { forget: 'Forget', input: 'Let in', candidate: 'New content', cell: 'Memory', output: 'Show' };
 const FORMULAS = { forget: 'f = σ(W_f · [x, h′] + b_f)', input: 'i = σ(W_i · [x, h′] + b_i)', candidate: 'g = tanh(W_g · [x, h′] + b_g)', cell: 'c = f · c′ + i · g', output: 'h = o · tanh(c),  o = σ(W_o · [x, h′] + b_o)' };
@@ -107,8 +108,8 @@ export const build = (h, element, server, context) => {
   const tell = (answer) => {
     if (answer.problem || !answer.fixed) { verdict.textContent = answer.problem || ''; return; }
     const { forget, free, held, characters } = answer.fixed, most = Math.max(free, held, 0.01);
-    const bar = (label, nats, look) => h('div', { class: `broken-row ${look}` }, h('span', {}, label), h('span', { class: 'why-track', 'aria-hidden': 'true' }, h('i', { class: 'why-bar', style: `transform: scaleX(${nats / most})` })), h('span', { class: 'why-chance' }, `${decimal(nats)} nats`));
-    rows.replaceChildren(bar('it decides', free, ''), bar(`held at ${decimal(forget)}`, held, 'is-target'));
+    const bar = (label, nats, look) => h('div', { class: `broken-row ${look}` }, h('span', {}, label), h('span', { class: 'broken-track', 'aria-hidden': 'true' }, h('i', { style: `transform: scaleX(${nats / most})` })), h('span', {}, `${decimal(nats)} nats`));
+    rows.replaceChildren(bar('it decides', free, ''), bar(`held at ${decimal(forget)}`, held, 'is-held'));
     verdict.textContent = `Surprise per letter over ${characters} letters of this text. ${held > free + 0.02 ? 'A network that may not choose what to forget reads worse.' : 'At this value it hardly matters.'}`;
     isBroken = true;
   };
@@ -133,6 +134,7 @@ export const build = (h, element, server, context) => {
     if (text === chars.join('')) return;
     chars = Array.from(text);
     if (context.screen() !== 'cell') return;
+    if (isShow && context.place() < LEAD) context.setPlace(Math.min(LEAD, chars.length - 1));
     look();
   };
   element.replaceChildren(
@@ -153,5 +155,5 @@ export const build = (h, element, server, context) => {
   context.on('model', () => { asker.forget(); breaker.forget(); chars = []; step = null; isBroken = false; rows.replaceChildren(); verdict.textContent = ''; load(); });
   load();
   if (isShow) timer = setTimeout(walk, STAY);
-  return { shown() { load(); look(); if (isShow) walk(); }, hidden() { clearTimeout(timer); } };
+  return { shown() { if (chars.length) look(); else load(); if (isShow) walk(); }, hidden() { clearTimeout(timer); } };
 };

@@ -1,11 +1,12 @@
 // The screen "Hold it": a unit is kept at one value while the network writes, beside the same dice without.
 import { createMeter, createProof } from './inside_effect.js';
 import { createHeld, findNamed, stanceOf, statementOf } from './inside_held.js';
-import { addLook, ask, createAsker, isStill } from './inside_shared.js';
+import { loadLook } from './inside_look.js';
+import { createAsker, isStill } from './inside_shared.js';
 import { createTwins } from './inside_twins.js';
 import { capital, isSame, unitName } from './inside_words.js';
 
-await addLook('inside_hold.css');
+await loadLook('inside_hold.css');
 
 const FIRST = 120, WHOLE = 600; // characters of the first answer, and of all
 const REST = 3500, SETTLE = 350; // milliseconds before the next demo; that a slider rests before the meter is asked
@@ -13,6 +14,8 @@ const TEMPERATURE = 0.7, MOST_DEMOS = 4;
 const OPENINGS = { // where a property is seen at once, in code
   bracket: '    return max(', square: '    names = [', brace: '    table = {', quote: '    raise ValueError("', 'single-quote': "    name = '", string: "    name = '", comment: '    # ', triple: '    """',
 };
+// What somebody has chosen; it outlives the elements, which Gradio makes anew when its tab is opened again.
+const kept = { model: null, holds: [], seed: 1, prompt: '', temperature: TEMPERATURE };
 const dice = () => Math.floor(Math.random() * 1e6);
 
 // Units that act, as demos: each at the end where what it tells is so, the first one also at the other end.
@@ -53,6 +56,7 @@ export const build = (h, element, server, context) => {
     if (context.model() === null) return;
     const asked = request(FIRST);
     lastHolds = asked.holds;
+    if (!isTouring) Object.assign(kept, { model: context.model(), seed, prompt: prompt.value, temperature: asked.temperature, holds: held.held.map(({ layer, unit, value }) => ({ layer, unit, value })) });
     writer.ask(asked);
   };
   const meters = createAsker(server, 'meter', (answer) => meter.show(answer, who()));
@@ -110,6 +114,16 @@ export const build = (h, element, server, context) => {
       held.hold([{ layer, unit }]);
     } else if (!held.held.length) { restart = true; write(); }
   };
+  const restore = () => {
+    if (kept.model !== context.model() || !kept.holds.length) return;
+    takeOver();
+    seed = kept.seed;
+    prompt.value = kept.prompt;
+    temperature.value = kept.temperature;
+    warmth.textContent = kept.temperature.toFixed(1);
+    restart = true;
+    held.hold(kept.holds);
+  };
   const takeWish = () => { // "Hold it and see" on another screen
     const wish = context.toHold;
     if (!wish) return;
@@ -160,8 +174,10 @@ export const build = (h, element, server, context) => {
     drawChips();
     meter.clear();
     proof.forget();
+    restore();
     useUnits();
   });
+  restore();
   useUnits();
   return { shown: takeWish };
 };

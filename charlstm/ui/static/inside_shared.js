@@ -19,13 +19,6 @@ export const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 
 export const decimal = (value, digits = 2) => (Number(value.toFixed(digits)) < 0 ? '−' : '') + Math.abs(value).toFixed(digits);
 export const signed = (value, digits = 2) => (Number(value.toFixed(digits)) > 0 ? '+' : '') + decimal(value, digits);
 
-// Load a style sheet beside the scripts, once; resolves when it is there.
-export const addLook = (name) => new Promise((resolve) => {
-  const href = new URL(`./${name}`, import.meta.url).href;
-  if (document.querySelector(`link[href="${href}"]`)) { resolve(); return; }
-  document.head.append(Object.assign(document.createElement('link'), { rel: 'stylesheet', href, onload: resolve, onerror: resolve }));
-});
-
 export const ask = async (server, name, request) => {
   try { return await server[`inside_${name}`](request); } catch { return LOST; }
 };
