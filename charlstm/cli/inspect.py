@@ -147,7 +147,7 @@ def _lines(found: "Insight") -> Iterator[str]:
     """Yield the tables for people."""
     yield f"{found.characters:,} characters of {found.source or 'a text'}; areas: 0.5 is nothing, 1 all pairs in order"
     yield ""
-    yield "  unit  goes with                            area  untrained  last four  held, what comes next"
+    yield "  unit  goes with                            area  untrained  last four  held, it changes the prediction by"
     yield from (_line(unit) for unit in found.units)
     if not found.units:
         yield "  (nothing here follows one property)"
@@ -165,10 +165,13 @@ def _line(unit: "UnitRecord") -> str:
     line = f"{_unit(unit.layer, unit.unit):>6}  {unit.label:35}  {unit.score:.2f}  {unit.twin:9.2f}  {unit.last4:9.2f}"
     if unit.effect is None:
         return line
+    if not unit.acts:
+        return f"{line}  no more than random units do"
     effect = unit.effect
-    change = f"{effect.measure}: {effect.before:.3f} -> {effect.after:.3f}"
-    random = f"random units {effect.control_low:.3f} to {effect.control_high:.3f}"
-    return f"{line}  {change} ({random})" if unit.acts else f"{line}  no more than random units do"
+    line += f"  {effect.kl:.4f} nats (random units: {effect.control_kl:.4f})"
+    if effect.control_low <= effect.after <= effect.control_high:
+        return line
+    return f"{line}; {effect.measure}: {effect.before:.3f} -> {effect.after:.3f}"
 
 
 def _unit(layer: int, unit: int) -> str:
