@@ -32,6 +32,7 @@ NUM_TWINS = 3
 MOST_CHARACTERS = 262_144  # of the text that stretches are taken from
 PLACES = 32_768  # looked at
 _PIECES = 256  # that they come in, side by side
+_MOST_NUMBERS = 1 << 27  # places x channels, a byte each
 _LEAD_IN, _TWINS_LEAD_IN = 256, 96  # characters read before a piece; what an untrained network remembers is shorter
 _FEWEST_STRETCHES = 30  # of a property, in each half
 _FEWEST_PLACES = 4096
@@ -127,7 +128,8 @@ class Sample:
             raise ConfigError(
                 f"{len(text):,} characters are too few to tell what a unit follows: give {_FEWEST_PLACES + _LEAD_IN:,}."
             )
-        length = min(max(1, places // _PIECES), (len(ids) - _LEAD_IN) // 16)
+        places = min(places, _MOST_NUMBERS // (2 * lm.model.config.num_layers * lm.model.config.hidden_size))
+        length = min(max(16, places // _PIECES), (len(ids) - _LEAD_IN) // 16)
         count = min(_PIECES, (len(ids) - _LEAD_IN) // length) // 2 * 2
         starts = np.linspace(_LEAD_IN, len(ids) - length, count).astype(np.int64)
         found = find_properties(text)

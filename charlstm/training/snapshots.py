@@ -28,6 +28,7 @@ MOST_BYTES = 40_000_000  # of all snapshots of a run
 _SHARE = 0.002
 _FREE_SECONDS = 0.1  # or this, in a run of less than 50 s
 _TENSOR_BYTES = 256  # of the header, for each tensor; generous
+_PIECE = 1 << 14  # numbers
 _LARGEST = torch.finfo(torch.bfloat16).max
 _NAME = re.compile(r"(\d{1,12})\.safetensors")
 
@@ -157,14 +158,23 @@ def _stride(index: int, most: int) -> int:
 
 def _in_16_bits(weights: dict[str, Tensor]) -> dict[str, Tensor] | None:
     """Return copies of `weights`, or `None` if they are no numbers."""
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     largest = 0.0
-    for tensor in weights.values():
-        low, high = (float(each) for each in torch.aminmax(tensor))  # of one pass; NaN if any is
-        if not -_LARGEST <= low <= high <= _LARGEST:
+    for tensor in whole.values():
+        low, high = float(tensor.numpy().min()), float(tensor.numpy().max())
+        if not -_LARGEST <= low <= high <= _LARGEST:  # NaN, if any number is that
             return None
         largest = max(largest, -low, high)
     dtype = torch.float16 if largest <= torch.finfo(torch.float16).max else torch.bfloat16
-    return {name: tensor.detach().to("cpu", dtype) for name, tensor in weights.items()}
+    return {name: _rounded(tensor, dtype) for name, tensor in whole.items()}
+
+
+def _rounded(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a copy of a tensor, made in pieces that PyTorch works on alone: threads wait for each other."""
+    copied = torch.empty(tensor.shape, dtype=dtype)
+    for to, piece in zip(copied.view(-1).split(_PIECE), tensor.view(-1).split(_PIECE), strict=True):
+        to.copy_(piece)
+    return copied
 
 
 def _files(folder: Path) -> dict[int, Path]:

@@ -17,8 +17,9 @@ from charlstm.insight.states import Trace, trace
 from charlstm.language_model import LanguageModel
 from charlstm.model import CharLSTM
 from charlstm.runs.run_dir import RunDir
+from charlstm.training.snapshots import list_snapshots, load_snapshot
 from charlstm.ui.inside_requests import Request
-from charlstm.ui.models import ModelRegistry
+from charlstm.ui.models import LIVE, ModelRegistry
 
 LONGEST_TRACED = 1200  # characters
 _PASSAGE_CHARS = 1000
@@ -54,6 +55,7 @@ class InsideModels:
         self._measured: OrderedDict[Any, NDArray[np.int32]] = OrderedDict()
         self._insights: OrderedDict[Any, Insight | None] = OrderedDict()
         self._written: OrderedDict[Any, str] = OrderedDict()
+        self._young: OrderedDict[Any, LanguageModel] = OrderedDict()
 
     def load(self, name: Any, age: Any = None) -> LanguageModel:
         """Return the model named `name`, as it was at step `age` if that is given; raise `CharLSTMError`."""
@@ -62,7 +64,14 @@ class InsideModels:
         whole = self.registry.load(name)
         if age is None:
             return whole
-        raise ConfigError("the network is not kept as it was then; choose another age.")
+        folder = self.folder(name)
+        kept = list_snapshots(folder.path) if folder and isinstance(age, int) and not isinstance(age, bool) else []
+        path = next((each.path for each in kept if each.step == age), None)
+        if path is None:
+            raise ConfigError("the network is not kept as it was then; choose another age.")
+        key = path, path.stat().st_mtime_ns, whole.model.config.model_dump_json()
+        then: LanguageModel = self._keep(self._young, key, lambda: load_snapshot(path, whole), _KEPT_MODELS)
+        return then
 
     def folder(self, name: str | None) -> RunDir | None:
         """Return the folder of the run whose model is named `name`; `None` if it has none."""
@@ -86,7 +95,9 @@ class InsideModels:
             written = opening + whole.generate(opening, _PASSAGE)
             return self.read(whole, written)
 
-        passage: Passage = self._keep(self._passages, whole.model, write, _KEPT_MODELS)
+        # The same text while a network learns.
+        key = (name, whole.vocabulary.characters) if str(name).startswith(LIVE) else whole.model
+        passage: Passage = self._keep(self._passages, key, write, _KEPT_MODELS)
         return passage
 
     def read(self, language_model: LanguageModel, text: Any) -> Passage:
@@ -102,9 +113,12 @@ class InsideModels:
         return Passage(shown, vocabulary.encode(shown).astype(np.int32), np.cumsum(lengths) - 1)
 
     def trace(self, language_model: LanguageModel, passage: Passage) -> Trace:
-        """Return the states after each token of a passage."""
-        key = language_model.model, passage.ids.tobytes()
-        found: Trace = self._keep(self._traces, key, lambda: trace(language_model, passage.ids), _KEPT_TRACES)
+        """Return the states after each token of a passage; of one that grew by a key, only the new ones are read."""
+        model, ids = language_model.model, passage.ids
+        with self._lock:
+            latest = next((each for (other, _), each in reversed(self._traces.items()) if other is model), None)
+        key = model, ids.tobytes()
+        found: Trace = self._keep(self._traces, key, lambda: trace(language_model, ids, known=latest), _KEPT_TRACES)
         return found
 
     def write(self, language_model: LanguageModel, prompt: str, config: SampleConfig) -> str:

@@ -218,3 +218,14 @@ def test_the_last_four_characters_tell_what_they_tell_and_no_more():
     values = np.stack([np.roll(ids, 3) == 1, np.roll(ids, 4) == 1, (ids == 0) & (np.roll(ids, 1) == 2)], 1)
     scores = score_context(context, values, np.ones_like(values), 10_000)
     assert scores == pytest.approx([1.0, 0.5, 1.0], abs=0.02)
+
+
+@pytest.mark.parametrize("size", [1, 8])
+def test_the_smallest_networks_are_looked_into_too(size: int, text: str):
+    lm = LanguageModel.create(Vocabulary.from_text(ALPHABET), ModelConfig(hidden_size=size, embedding_dim=2), 1)
+    ids = lm.vocabulary.encode(text)
+    assert len(name_units(lm, text).keepers) == size
+    (effect,) = measure_effects(lm, ids, [(0, size - 1)])
+    assert effect.kl >= 0
+    assert not (size == 1 and effect.acts)
+    assert measure_meter(lm, ids, Hold(0, 0.3))["measures"]

@@ -2,7 +2,7 @@
 //
 // A screen exports `build(h, element, server, context)`. It may return {shown(), hidden()}, called when its tab is opened
 // and left. The context:
-//   model() name | age() step, null for the network as it is | table() the last answer of `inside_units`, {} before
+//   model() name | age() step, null for the network as it is | version() of a network in training, which grows | table() the last answer of `inside_units`, {} before
 //   units() its list of named units | unit() {layer, unit} that is looked at | text() what is read, '' before it has come
 //   isOwn() whether that is the network's own passage | place() of the character that is looked at | numbers() switch
 //   screen() name of the open tab | isVisible() whether anybody can see it
@@ -10,7 +10,7 @@
 //   on(event, listener): 'model', 'age', 'units', 'unit', 'text', 'place', 'numbers', 'screen'; returns how to stop
 import { loadLook } from './inside_look.js';
 
-const ASK_EVERY = 700, LOOK_EVERY = 1500; // milliseconds, while units are being named; while the tab is out of sight
+const ASK_EVERY = 700, LOOK_EVERY = 1500, LIVE_EVERY = 3000; // milliseconds, while units are being named; while the tab is out of sight; while a run goes on
 const NUMBERS_KEY = 'charlstm-inside-numbers';
 const SCREENS = [
   ['mind', 'What it keeps in mind', './inside_units.js'],
@@ -27,10 +27,10 @@ const store = (key, isOn) => { try { localStorage.setItem(key, isOn ? '1' : '0')
 const kept = { model: null, age: null, layer: 0, unit: 0, place: 0, screen: 'mind' };
 
 const createContext = (element) => {
-  const listeners = new Map(), now = { table: {}, text: '', isOwn: true, numbers: isStored(NUMBERS_KEY) };
+  const listeners = new Map(), now = { table: {}, text: '', isOwn: true, version: 0, numbers: isStored(NUMBERS_KEY) };
   const tell = (event) => { for (const each of [...(listeners.get(event) || [])]) each(); };
   const context = {
-    model: () => kept.model, age: () => kept.age, table: () => now.table, units: () => now.table.units || [],
+    model: () => kept.model, age: () => kept.age, version: () => now.version, table: () => now.table, units: () => now.table.units || [],
     unit: () => ({ layer: kept.layer, unit: kept.unit }), text: () => now.text, isOwn: () => now.isOwn, place: () => kept.place,
     numbers: () => now.numbers, screen: () => kept.screen,
     isVisible: () => element.isConnected && element.getClientRects().length > 0 && document.visibilityState === 'visible',
@@ -41,6 +41,7 @@ const createContext = (element) => {
       for (const event of ['model', 'units']) tell(event);
     },
     setTable(table) { now.table = table; tell('units'); },
+    setVersion(version) { if (version !== now.version) { now.version = version; tell('age'); } },
     setAge(age) { if (age !== kept.age) { kept.age = age; tell('age'); } },
     setUnit(layer, unit) {
       if (layer === kept.layer && unit === kept.unit) return;
@@ -80,6 +81,20 @@ const followUnits = (element, server, context) => {
   const begin = () => { round += 1; if (context.model() !== null) ask(round); };
   context.on('model', begin);
   begin();
+};
+
+// A network in training changes with every save: show it as it is now, and under its run's name once that has ended.
+const followLive = (element, server, context, refill) => {
+  const look = async () => {
+    const model = context.model();
+    if (!element.isConnected) return;
+    if (model?.startsWith('live: ') && context.isVisible()) {
+      const answer = await server.inside_version({ model }).catch(() => ({}));
+      if (answer.problem) await refill(model.slice(6)); else if (answer.version !== undefined && model === context.model()) context.setVersion(answer.version);
+    }
+    setTimeout(look, LIVE_EVERY);
+  };
+  look();
 };
 
 const screenTabs = (h, server, context) => {
@@ -172,5 +187,9 @@ export const open = async (h, element, server) => {
   mark();
   element.replaceChildren(shell);
   followUnits(element, server, context);
+  followLive(element, server, context, async (label) => {
+    const found = (await server.inside_models({}).catch(() => ({}))).models || [], same = found.find((each) => each.label === label);
+    if (same) { context.setModel(same.name); choice.fill(found); }
+  });
   screens.refresh();
 };

@@ -6,13 +6,14 @@ const MOST_PLACES = 6, ASK_EVERY = 900; // of each end; milliseconds while the t
 const COLUMNS = [ // title, field, decimals
   ['property', 'label'], ['layer', 'layer', 0], ['unit', 'unit', 0], ['part', 'part'], ['sign', 'sign', 0], ['score', 'score', 3], ['untrained', 'twin', 3], ['last 4', 'last4', 3],
   ['keeps (characters)', 'memory', 1], ['0.5 %', 'low', 2], ['99.5 %', 'high', 2], ['effect (KL)', 'kl', 4], ['20 other units', 'control_kl', 4],
+  ['changes most', 'measure'], ['before', 'before', 4], ['after', 'after', 4],
 ];
 const cellOf = (unit, name) => (name in (unit.effect || {}) ? unit.effect[name] : unit[name]);
 const shown = (value, digits = 3) => (typeof value === 'number' ? value.toFixed(digits).replace('-', '−') : value ?? '');
 const csvCell = (value) => { const text = String(value ?? ''); return /[",\n]|^[=+@]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text; };
 
 export const createSide = (h, context, { choose, flip, server, quantity }) => {
-  const claim = h('p', { class: 'claim-text' }), evidence = h('p', { class: 'claim-evidence' }), acts = h('p', { class: 'claim-acts' });
+  const claim = h('p', { class: 'claim-text' }), evidence = h('p', { class: 'claim-evidence' }), others = h('p', { class: 'claim-evidence claim-others' }), acts = h('p', { class: 'claim-acts' });
   const hold = h('button', { type: 'button', class: 'inside-button', onclick: () => { context.toHold = context.unit(); context.show('hold'); } }, 'Hold it and see →');
   const name = h('input', { type: 'text', maxlength: 60, 'aria-label': 'Your name for this unit', placeholder: 'your name for it', autocomplete: 'off' });
   const naming = h('form', { class: 'naming', onsubmit: (event) => { event.preventDefault(); keep(); } }, name, h('button', { type: 'submit', class: 'inside-button' }, 'Call it so'));
@@ -32,12 +33,15 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
     const rows = [COLUMNS.map(([title]) => title), ...context.units().map((unit) => COLUMNS.map(([, field]) => cellOf(unit, field)))];
     window.charlstm.files.save(new Blob([rows.map((row) => row.map(csvCell).join(',')).join('\n') + '\n'], { type: 'text/csv' }), `${context.model()}-units.csv`);
   };
-  const quote = ({ before, at, after, value }) => h('li', {}, h('span', { class: 'corner-value' }, formatValue(value)), h('span', { class: 'corner-text' }, before.replaceAll('\n', '⏎'), h('mark', { class: value < 0 ? 'is-minus' : 'is-plus' }, at === '\n' ? '⏎' : at), after.replaceAll('\n', '⏎')));
+  const flat = (text) => text.replaceAll('\n', '⏎');
+  const quote = ({ before, at, after, value }) => h('li', {}, h('span', { class: 'corner-value' }, formatValue(value)),
+    h('span', { class: 'corner-text quote-line' }, h('span', { class: 'quote-before' }, h('bdi', {}, flat(before))), h('mark', { class: value < 0 ? 'is-minus' : 'is-plus' }, at === ' ' ? '␣' : flat(at)), h('span', { class: 'quote-after' }, flat(after))));
   let asked = 0, timer = 0;
   // Where in the text it was measured on it is strongest; asked for once a unit has been looked at for a moment.
   const findCorners = () => {
     clearTimeout(timer);
     const mine = ++asked;
+    corners.classList.add('is-stale');
     const find = async () => {
       if (!corners.isConnected || !context.isVisible()) return;
       let answer;
@@ -48,6 +52,7 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
       const highest = places.filter(({ value }) => value > middle).slice(0, MOST_PLACES), lowest = places.filter(({ value }) => value <= middle).reverse().slice(0, MOST_PLACES);
       corners.replaceChildren(...[['Where it is highest', highest], ['Where it is lowest', lowest]].flatMap(([title, rows]) => (rows.length ? [h('h4', {}, title), h('ol', {}, ...rows.map(quote))] : [])));
       corners.hidden = !places.length;
+      corners.classList.remove('is-stale');
     };
     timer = setTimeout(find, 350);
   };
@@ -80,6 +85,8 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
     evidence.textContent = found.evidence;
     acts.textContent = found.acts;
     acts.hidden = !found.acts;
+    others.hidden = !found.others.length;
+    others.replaceChildren('The same is told by ', ...found.others.flatMap((each, i) => [...(i ? [' '] : []), h('button', { type: 'button', class: 'inside-link', onclick: () => choose(each.layer, each.unit) }, unitName(each, context.table().num_layers))]));
     naming.hidden = found.isNamed;
     if (document.activeElement !== name) name.value = own;
     const { hidden_size: size, num_layers: numLayers = 1 } = context.table();
@@ -95,7 +102,7 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
   context.on('model', () => { corners.replaceChildren(); });
   for (const each of [drawTable, drawMore, refresh]) each();
   return {
-    claim: h('div', { class: 'claim' }, claim, acts, evidence),
+    claim: h('div', { class: 'claim' }, claim, evidence, acts, others),
     element: h('div', { class: 'side' },
       h('div', { class: 'stepper', role: 'group', 'aria-label': 'Leaf through the units' },
         h('button', { type: 'button', class: 'inside-button', 'aria-label': 'Previous unit', onclick: () => flip(-1) }, '‹'), h('label', { class: 'inside-field' }, h('span', {}, 'Unit'), number), of, layer,

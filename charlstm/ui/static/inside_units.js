@@ -5,6 +5,7 @@ import { createScale } from './inside_scale.js';
 import { createSide } from './inside_side.js';
 import { TintedText } from './inside_text.js';
 import { createValues, QUANTITIES } from './inside_values.js';
+import { byProperty, isSame } from './inside_words.js';
 
 const PACE = 55, STEP = 40; // characters a second; milliseconds between two looks
 const REST = 2200; // milliseconds that a text read to its end stays before the next unit
@@ -15,7 +16,7 @@ const isControl = (target) => Boolean(target?.closest?.('input, select, textarea
 export const build = (h, element, server, context) => {
   const values = createValues(server);
   let quantity = 'cell', own = null, shown = null, wanted = 0, direction = 1, head = Infinity, timer = 0, resting = 0, isTouring = !isStill(), isTyping = false, isChosen = context.unit().unit !== 0;
-  const view = () => ({ model: context.model(), age: context.age(), text: own, layer: context.unit().layer, quantity });
+  const view = () => ({ model: context.model(), age: context.age(), version: context.version(), text: own, layer: context.unit().layer, quantity });
   const size = () => context.table().hidden_size || Infinity;
 
   const scale = createScale(h);
@@ -85,9 +86,9 @@ export const build = (h, element, server, context) => {
     text.mark(context.place());
   };
   const nextOnTour = () => {
-    const { layer, unit } = context.unit(), units = context.units(), at = units.findIndex((each) => each.unit === unit && each.layer === layer);
-    const next = units[(at + 1) % (units.length || 1)];
-    if (next && units.length > 1) context.setUnit(next.layer, next.unit);
+    const groups = byProperty(context.units()), worth = groups.filter((each) => each.acts || each.remembers), tour = (worth.length ? worth : groups).map((each) => each.units[0]);
+    const next = tour[(tour.findIndex((each) => isSame(each, context.unit())) + 1) % (tour.length || 1)];
+    if (next && tour.length > 1) context.setUnit(next.layer, next.unit);
     beginReading(0);
   };
   const advance = () => {
@@ -169,7 +170,7 @@ export const build = (h, element, server, context) => {
   context.on('unit', () => { load(); side.refresh(); });
   context.on('age', load);
   const chooseFirst = () => {
-    const [first] = context.units();
+    const first = byProperty(context.units())[0]?.units[0];
     if (first && !isChosen) { isChosen = true; context.setUnit(first.layer, first.unit); }
   };
   context.on('units', chooseFirst);
