@@ -8,6 +8,7 @@ import { createValues, QUANTITIES } from './inside_values.js';
 import { byProperty, isSame } from './inside_words.js';
 
 const PACE = 55, STEP = 40; // characters a second; milliseconds between two looks
+const LEARNS_EVERY = 5000; // milliseconds after which a network in training is asked again
 const REST = 2200; // milliseconds that a text read to its end stays before the next unit
 const ADVICE = 'Touch a letter to read its value. The keys ← and → leaf through the units.';
 const isStill = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
@@ -60,8 +61,15 @@ export const build = (h, element, server, context) => {
       if (mineNow !== wanted) return;
       take(found);
     }
-    if (!isTyping) values.ahead(now, unit, direction, size());
+    if (!isTyping && !context.isLive()) values.ahead(now, unit, direction, size());
   };
+
+  // A network in training has learned on: what it writes and keeps in mind is another.
+  const learnOn = () => { values.forget(); load(); };
+  const follow = setInterval(() => {
+    if (!element.isConnected) clearInterval(follow);
+    else if (context.isLive() && context.isVisible() && context.screen() === 'mind' && !timer && !isTyping) learnOn();
+  }, LEARNS_EVERY);
 
   // Reading ------------------------------------------------------------------------------------------------------
 
@@ -109,6 +117,7 @@ export const build = (h, element, server, context) => {
   };
   const beginReading = (from) => {
     stopReading();
+    if (context.isLive()) learnOn();
     head = from;
     text.element.scrollTop = 0;
     timer = setInterval(advance, STEP);

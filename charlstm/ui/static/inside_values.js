@@ -61,6 +61,7 @@ export const createValues = (server) => {
     return { text: answer.text, source: answer.source, surprises: answer.surprises, values, most, scale, places: placesOn(values, most, scale), valueAt: (place) => (most * values[place]) / STEPS };
   };
   return {
+    forget: () => blocks.clear(),
     peek(view, unit) {
       const answer = blocks.get(keyOf(view, firstOf(unit)))?.answer;
       return answer ? pick(answer, view, unit) : null;
