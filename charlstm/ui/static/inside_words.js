@@ -44,7 +44,7 @@ const gain = ({ score, twin, last4 }) => score - Math.max(twin, last4 ?? 0);
 export const unitName = ({ layer, unit }, numLayers) => `unit ${unit}${numLayers > 1 ? ` of layer ${layer}` : ''}`;
 
 // What holding it changes; `before` and `after` are chances.
-const percent = (chance) => `${(100 * chance).toFixed(chance < 0.0995 ? 1 : 0)} %`;
+const percent = (chance) => `${(100 * chance).toFixed(chance < 0.0995 ? 1 : 0)}\u00a0%`;
 const sayEffect = ({ acts, effect }) => {
   if (acts === false) return 'Held fixed, it changes what is written no more than other units do.';
   if (acts !== true) return '';
