@@ -33,10 +33,12 @@ class Rows:
     def __init__(self, model: CharLSTM, num_rows: int, holds: Sequence[Hold | None] = ()) -> None:
         """Begin with all-zero states. Each of `holds` is for equally many rows, neighbours; `None` holds nothing."""
         self._model, config = model, model.config
+        self.blank = model.vocab_size  # reads as the average of all characters
         is_fast = model.device.type == "cpu" and _multiplies_bfloat16() and config.hidden_size >= 64
         self._dtype = torch.bfloat16 if is_fast else torch.float32
         with evaluating(model):
-            self._table = model.input_gate_table()
+            table = model.input_gate_table()
+            self._table = torch.cat([table, table.mean(0, keepdim=True)])  # the last row is of `blank`
             self._weights = []
             for layer, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(model.lstm.all_weights):
                 weight = torch.cat([weight_ih, weight_hh], 1) if layer else weight_hh
@@ -85,7 +87,7 @@ class Rows:
 
     @torch.inference_mode()
     def read(self, tokens: Tensor) -> None:
-        """Read one character in each row, tokens (B,) int64."""
+        """Read one character in each row, tokens (B,) int64, each a character's or `blank`."""
         size, gates = self._model.config.hidden_size, self._gates
         self._num_read += 1
         for layer, (weight, bias) in enumerate(self._weights):

@@ -16,13 +16,14 @@ from torch.nn import functional
 
 from charlstm.generation import engine
 from charlstm.generation.holds import Hold, held_cells
+from charlstm.insight.rows import Rows
 from charlstm.kernel import decoder
-from charlstm.kernel import lstm as kernel
 from charlstm.language_model import LanguageModel
 from charlstm.model import CharLSTM, HeldUnits, evaluating
 
 GATES = ("input", "forget", "candidate", "output")  # in the order in which `nn.LSTM` keeps their weights
 _WINDOW = 64  # characters of each stream at once: bounds memory
+_AT_ONCE = 256  # places whose probabilities of all characters are in memory
 
 Floats = NDArray[np.float32]
 
@@ -60,13 +61,19 @@ class Trace:
             }
 
 
-@torch.inference_mode()
-def trace(lm: LanguageModel, ids: NDArray[np.integer], holds: Sequence[Hold] = (), is_exact: bool = True) -> Trace:
+def trace(
+    lm: LanguageModel,
+    ids: NDArray[np.integer],
+    holds: Sequence[Hold] = (),
+    is_exact: bool = True,
+    known: Trace | None = None,
+) -> Trace:
     """Read `ids` (T,) one after another from the all-zero state, and keep every state.
 
     Units in `holds` are held after each of them. The arithmetic is float32 or, unless `is_exact`, what a text is
     written with at a temperature above 0, which may be weights of 8 bits: a quarter of the time at 1 x 768. By the
-    compiled steps where this machine has them, else by PyTorch. Raises `ConfigError` for units that the model lacks.
+    compiled steps where this machine has them, else by PyTorch. `known` is a trace of the same kind of a text with the
+    same beginning, which is not read again. Raises `ConfigError` for units that the model lacks.
     """
     model, tokens = lm.model, np.ascontiguousarray(ids, np.int32)
     config = model.config
@@ -74,29 +81,56 @@ def trace(lm: LanguageModel, ids: NDArray[np.integer], holds: Sequence[Hold] = (
     if not len(tokens):
         empty = np.empty((0, config.num_layers, config.hidden_size), np.float32)
         return Trace(tokens, empty, empty, np.empty(0, np.float32))
+    begin = _shared(tokens, known.ids) if known else 0
+    before = (known.cells[begin - 1], known.hidden[begin - 1]) if known and begin else None
     can = decoder.is_available(model.vocab_size, config.hidden_size, config.num_layers)
     if model.device.type == "cpu" and can:
-        network = engine.packed_weights(model, False if is_exact else None)
-        text = decoder.DecoderState.after(network, tokens[:1], 1, held)
-        read_all = np.append(tokens[1:], tokens[:1])[None]  # a character more, so that the last is read
-        followed, states = text.trace(read_all)
-        cells, hidden, surprises = states.cells[0], states.hidden[0], followed.surprises[0, :-1]
+        text = decoder.DecoderState.after(
+            engine.packed_weights(model, False if is_exact else None), tokens[:1], 1, held
+        )
+        if before:
+            text.put(*before)
+        cells, hidden = (each[0] for each in text.record(tokens[None, begin:]))
     else:
-        cells, hidden, surprises = _trace_by_torch(model, tokens, engine.held_tensors(model, held))
-    return Trace(tokens, cells, hidden, np.concatenate([np.full(1, np.nan, np.float32), surprises]))
+        cells, hidden = _trace_by_torch(model, tokens[begin:], engine.held_tensors(model, held), before)
+    if known and begin:
+        cells, hidden = np.concatenate([known.cells[:begin], cells]), np.concatenate([known.hidden[:begin], hidden])
+    return Trace(tokens, cells, hidden, _surprises(model, tokens, hidden[:, -1]))
 
 
-def _trace_by_torch(model: CharLSTM, ids: NDArray[np.int32], held: HeldUnits) -> tuple[Floats, Floats, Floats]:
-    cells, hidden, logits = [], [], []
-    state = model.initial_state(1)
-    for token in torch.from_numpy(ids.astype(np.int64)).to(model.device):
-        scores, state = model.step(token[None], state, held)
-        hidden.append(state[0][:, 0])
-        cells.append(state[1][:, 0])
-        logits.append(scores[0])
-    targets = torch.from_numpy(ids[1:].astype(np.int64)).to(model.device)
-    surprises = functional.cross_entropy(torch.stack(logits)[:-1], targets, reduction="none")
-    return torch.stack(cells).cpu().numpy(), torch.stack(hidden).cpu().numpy(), surprises.cpu().numpy()
+def _shared(first: NDArray[np.int32], second: NDArray[np.int32]) -> int:
+    """Return how many characters at the beginning are the same."""
+    length = min(len(first), len(second))
+    differs = np.flatnonzero(first[:length] != second[:length])
+    return int(differs[0]) if len(differs) else length
+
+
+@torch.inference_mode()
+def _trace_by_torch(
+    model: CharLSTM, ids: NDArray[np.int32], held: HeldUnits, before: tuple[Floats, Floats] | None
+) -> tuple[Floats, Floats]:
+    h, c = model.initial_state(1)
+    if before:
+        c[:, 0], h[:, 0] = (torch.from_numpy(each).to(c) for each in before)
+    cells = c.new_empty(len(ids), *c[:, 0].shape)
+    hidden = torch.empty_like(cells)
+    for at, token in enumerate(torch.from_numpy(ids.astype(np.int64)).to(model.device)):
+        _, (h, c) = model.step(token[None], (h, c), held)
+        cells[at], hidden[at] = c[:, 0], h[:, 0]
+    return cells.cpu().numpy(), hidden.cpu().numpy()
+
+
+@torch.inference_mode()
+def _surprises(model: CharLSTM, ids: NDArray[np.int32], hidden: Floats) -> Floats:
+    """Return the nats of each of `ids` (T,) after the states (T, H) of the last layer, the first one NaN."""
+    found = np.full(len(ids), np.nan, np.float32)
+    read, targets = torch.from_numpy(np.ascontiguousarray(hidden)), torch.from_numpy(ids.astype(np.int64))
+    for begin in range(0, len(ids) - 1, _AT_ONCE):
+        end = min(begin + _AT_ONCE, len(ids) - 1)
+        logits = model.head(read[begin:end].to(model.device))
+        nats = functional.cross_entropy(logits, targets[begin + 1 : end + 1].to(model.device), reduction="none")
+        found[begin + 1 : end + 1] = nats.cpu().numpy()
+    return found
 
 
 class Streams(NamedTuple):
@@ -134,69 +168,31 @@ def iterate_streams(
 
     A stream is a stretch of the text, and begins to read `burn_in` characters before it (the first has none before it),
     so that its states hardly differ from those of one stream. There are fewer streams where a stretch would be shorter
-    than that. The arithmetic is bfloat16 where this machine multiplies it, sums and cell states float32.
+    than that. The arithmetic is that of `Rows`: products in bfloat16 where this machine multiplies it.
     """
     model, ids = lm.model, np.asarray(ids, np.int64)
     num_streams = max(1, min(num_streams, len(ids) // max(1, burn_in)))
     length = -(-len(ids) // num_streams)
     starts = np.arange(num_streams) * length
-    reader = _Reader(model, num_streams)
+    rows = Rows(model, num_streams)
     begin = -burn_in if num_streams > 1 else 0
     while begin < length:
         end = min(begin + window, length if begin >= 0 else 0)
-        if begin == 0:
-            reader.forget(0)  # what it has read so far stands nowhere
+        if begin == 0:  # what the first stream has read so far stands nowhere
+            rows.cells[:, 0], rows.hidden[:, 0] = 0.0, 0.0
         places = starts + np.arange(begin, end)[:, None]
-        cells, hidden = reader.read(torch.from_numpy(ids[places.clip(0, len(ids) - 1)]))
+        cells, hidden = _read(rows, torch.from_numpy(ids[places.clip(0, len(ids) - 1)]).to(model.device))
         if begin >= 0:
             is_text = places < len(ids)
             yield Streams(cells[is_text], hidden[is_text], places[is_text])
         begin = end
 
 
-class _Reader:
-    """Streams of a model that are read side by side, window by window."""
-
-    def __init__(self, model: CharLSTM, num_streams: int) -> None:
-        self._model, self._state = model, model.initial_state(num_streams)
-        types = (torch.bfloat16, torch.float32)
-        self._dtype = next((each for each in types if model.is_fused(num_streams, each)), None)
-        self._memory = kernel.Workspace()
-        if self._dtype is not None:
-            with evaluating(model):
-                self._table = model.input_gate_table().to(self._dtype)
-
-    def forget(self, stream: int) -> None:
-        """Put a stream into the all-zero state."""
-        self._state = (self._state[0].clone(), self._state[1].clone())
-        for each in self._state:
-            each[:, stream] = 0.0
-
-    def read(self, tokens: Tensor) -> tuple[Floats, Floats]:
-        """Read tokens (T, B) int64; return cells and hidden states (T, B, L, H) after each."""
-        shape = (*tokens.shape, self._model.config.num_layers, self._model.config.hidden_size)
-        cells, hidden = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        with evaluating(self._model):
-            if self._dtype is None:
-                self._read_by_steps(tokens, torch.from_numpy(cells), torch.from_numpy(hidden))
-            else:
-                self._read_fused(tokens, torch.from_numpy(cells), torch.from_numpy(hidden), self._dtype)
-        return cells, hidden
-
-    def _read_fused(self, tokens: Tensor, cells: Tensor, hidden: Tensor, dtype: torch.dtype) -> None:
-        inputs, rows, last = self._table, tokens, []
-        for layer, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(self._model.lstm.all_weights):
-            if layer:
-                below = hidden[:, :, layer - 1].to(dtype)
-                inputs = functional.linear(below, weight_ih.to(dtype), (bias_ih + bias_hh).to(dtype)).flatten(0, 1)
-                rows = torch.arange(rows.numel()).view(rows.shape)
-            h, c = (each[layer] for each in self._state)
-            read = kernel.forward(inputs, rows, weight_hh, h, c, self._memory, is_kept=False)
-            cells[:, :, layer], hidden[:, :, layer] = read.c[1:], read.h[1:]
-            last.append((hidden[-1, :, layer].clone(), cells[-1, :, layer].clone()))
-        self._state = (torch.stack([h for h, _ in last]), torch.stack([c for _, c in last]))
-
-    def _read_by_steps(self, tokens: Tensor, cells: Tensor, hidden: Tensor) -> None:
-        for at, step in enumerate(tokens.to(self._model.device)):
-            _, self._state = self._model.step(step, self._state)
-            hidden[at], cells[at] = (each.transpose(0, 1).cpu() for each in self._state)
+def _read(rows: Rows, tokens: Tensor) -> tuple[Floats, Floats]:
+    """Read tokens (T, B) int64; return cells and hidden states (T, B, L, H) after each."""
+    layers, streams, size = rows.cells.shape
+    cells, hidden = (np.empty((len(tokens), streams, layers, size), np.float32) for _ in "ch")
+    for at, step in enumerate(tokens):
+        rows.read(step)
+        cells[at], hidden[at] = (each.transpose(0, 1).cpu().numpy() for each in (rows.cells, rows.hidden))
+    return cells, hidden

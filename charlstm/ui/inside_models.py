@@ -1,6 +1,8 @@
 """What *Look inside* needs of a model: the network as it is or was, its own passage, the text it is measured on."""
 
+import itertools
 import threading
+import weakref
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
@@ -10,15 +12,20 @@ from numpy.typing import NDArray
 from charlstm.config import SampleConfig, TrainConfig, plain_lines
 from charlstm.errors import ConfigError
 from charlstm.generation.stream import default_prompt
+from charlstm.insight.report import Insight
 from charlstm.insight.states import Trace, trace
 from charlstm.language_model import LanguageModel
+from charlstm.model import CharLSTM
 from charlstm.runs.run_dir import RunDir
-from charlstm.ui.models import ModelRegistry
+from charlstm.training.snapshots import list_snapshots, load_snapshot
+from charlstm.ui.inside_requests import Request
+from charlstm.ui.models import LIVE, ModelRegistry
 
 LONGEST_TRACED = 1200  # characters
 _PASSAGE_CHARS = 1000
 _PASSAGE = SampleConfig(num_chars=_PASSAGE_CHARS, temperature=0.7, seed=7)
 _MEASURED_TOKENS = 1 << 17  # of the text kept for validation
+_SEARCHED_TOKENS = 1 << 18
 _WRITTEN_CHARS = 1 << 15  # by the model itself where there is no such text
 _KEPT_TRACES, _KEPT_MODELS = 6, 6
 
@@ -30,6 +37,10 @@ class Passage(NamedTuple):
     ids: NDArray[np.int32]  # (T,), of which `ends` are the places of the last one of each character
     ends: NDArray[np.int64]  # (characters,)
 
+    def span(self, place: int) -> tuple[int, int]:
+        """Return the first token of a character, and the one after its last."""
+        return int(self.ends[place - 1]) + 1 if place else 0, int(self.ends[place]) + 1
+
 
 class InsideModels:
     """Models of a registry, and what was computed of them last."""
@@ -39,7 +50,12 @@ class InsideModels:
         self._lock = threading.Lock()
         self._passages: OrderedDict[Any, Passage] = OrderedDict()
         self._traces: OrderedDict[Any, Trace] = OrderedDict()
+        self._keys: weakref.WeakKeyDictionary[CharLSTM, int] = weakref.WeakKeyDictionary()
+        self._numbers = itertools.count()
+        self._measured: OrderedDict[Any, NDArray[np.int32]] = OrderedDict()
+        self._insights: OrderedDict[Any, Insight | None] = OrderedDict()
         self._written: OrderedDict[Any, str] = OrderedDict()
+        self._young: OrderedDict[Any, LanguageModel] = OrderedDict()
 
     def load(self, name: Any, age: Any = None) -> LanguageModel:
         """Return the model named `name`, as it was at step `age` if that is given; raise `CharLSTMError`."""
@@ -48,12 +64,27 @@ class InsideModels:
         whole = self.registry.load(name)
         if age is None:
             return whole
-        raise ConfigError("the network is not kept as it was then; choose another age.")
+        folder = self.folder(name)
+        kept = list_snapshots(folder.path) if folder and isinstance(age, int) and not isinstance(age, bool) else []
+        path = next((each.path for each in kept if each.step == age), None)
+        if path is None:
+            raise ConfigError("the network is not kept as it was then; choose another age.")
+        key = path, path.stat().st_mtime_ns, whole.model.config.model_dump_json()
+        then: LanguageModel = self._keep(self._young, key, lambda: load_snapshot(path, whole), _KEPT_MODELS)
+        return then
 
     def folder(self, name: str | None) -> RunDir | None:
         """Return the folder of the run whose model is named `name`; `None` if it has none."""
         found = self.registry.find(name)
         return self.registry.run_folder(found) if found else None
+
+    def read_request(self, request: Request) -> tuple[LanguageModel, Passage, str]:
+        """Return the model that a request names, the text that is looked at, and where that comes from."""
+        name, text = request.get("model"), request.get("text")
+        model = self.load(name, request.get("age"))
+        if text is None:
+            return model, self.passage(name), "text it wrote"
+        return model, self.read(model, text), "yours"
 
     def passage(self, name: str | None) -> Passage:
         """Return a text that the model wrote, which is the same at any age."""
@@ -64,7 +95,9 @@ class InsideModels:
             written = opening + whole.generate(opening, _PASSAGE)
             return self.read(whole, written)
 
-        passage: Passage = self._keep(self._passages, whole.model, write, _KEPT_MODELS)
+        # The same text while a network learns.
+        key = (name, whole.vocabulary.characters) if str(name).startswith(LIVE) else whole.model
+        passage: Passage = self._keep(self._passages, key, write, _KEPT_MODELS)
         return passage
 
     def read(self, language_model: LanguageModel, text: Any) -> Passage:
@@ -80,9 +113,12 @@ class InsideModels:
         return Passage(shown, vocabulary.encode(shown).astype(np.int32), np.cumsum(lengths) - 1)
 
     def trace(self, language_model: LanguageModel, passage: Passage) -> Trace:
-        """Return the states after each token of a passage."""
-        key = language_model.model, passage.ids.tobytes()
-        found: Trace = self._keep(self._traces, key, lambda: trace(language_model, passage.ids), _KEPT_TRACES)
+        """Return the states after each token of a passage; of one that grew by a key, only the new ones are read."""
+        model, ids = language_model.model, passage.ids
+        with self._lock:
+            latest = next((each for (other, _), each in reversed(self._traces.items()) if other is model), None)
+        key = model, ids.tobytes()
+        found: Trace = self._keep(self._traces, key, lambda: trace(language_model, ids, known=latest), _KEPT_TRACES)
         return found
 
     def write(self, language_model: LanguageModel, prompt: str, config: SampleConfig) -> str:
@@ -101,6 +137,42 @@ class InsideModels:
             kept = corpus.split(whole.model.config, TrainConfig(batch_size=1), whole.vocabulary).validation
             return whole.vocabulary.decode(kept[:_MEASURED_TOKENS]), "text kept for validation"
         return whole.generate("", SampleConfig(num_chars=_WRITTEN_CHARS, seed=1)), "text it wrote itself"
+
+    def measured_ids(self, name: str | None) -> NDArray[np.int32]:
+        """Return the tokens of `measured_text`."""
+        whole = self.registry.load(name)
+
+        def read() -> NDArray[np.int32]:
+            return whole.vocabulary.encode(self.measured_text(name)[0]).astype(np.int32)
+
+        ids: NDArray[np.int32] = self._keep(self._measured, whole.model, read, _KEPT_MODELS)
+        return ids
+
+    def kept_insight(self, name: str | None) -> Insight | None:
+        """Return what is kept beside a model, read once for each of its networks."""
+        folder = self.folder(name)
+        if folder is None:
+            return None
+        known: Insight | None = self._keep(
+            self._insights, self.registry.load(name).model, lambda: Insight.load(folder.path), _KEPT_MODELS
+        )
+        return known
+
+    def corpus_ids(self, name: str | None) -> NDArray[np.int32]:
+        """Return tokens to search for similar moments: the end of its corpus, or of what it wrote itself."""
+        whole = self.registry.load(name)
+        corpus = self.registry.corpus(name) if self.registry.may_read(name) else None
+        if corpus is None:
+            return whole.vocabulary.encode(self.measured_text(name)[0]).astype(np.int32)
+        split = corpus.split(whole.model.config, TrainConfig(batch_size=1), whole.vocabulary)
+        kept = split.validation[:_SEARCHED_TOKENS]
+        return np.concatenate([split.train[len(split.train) - (_SEARCHED_TOKENS - len(kept)) :], kept]).astype(np.int32)
+
+    def key(self, name: Any, age: Any = None) -> int:
+        """Return a number of the network itself: a model in training changes under its name."""
+        model = self.load(name, age).model
+        with self._lock:
+            return self._keys.setdefault(model, next(self._numbers))
 
     def _keep(self, kept: "OrderedDict[Any, Any]", key: Any, make: Any, most: int) -> Any:
         with self._lock:

@@ -20,5 +20,6 @@ def build_inside_tab(registry: ModelRegistry) -> gr.HTML:
         html_template='<div class="inside" aria-busy="true">Loading …</div>',
         js_on_load=_SCRIPT,
         server_functions=InsideEndpoints(registry).functions(),
+        apply_default_css=False,
         elem_id="inside",
     )

@@ -8,7 +8,7 @@ const NARROWEST = 5; // pixels that a line end takes, so that its value is seen
 
 export class TintedText {
   // `onPlace(place)` is called when a person goes to a character, `onPoint(place or null)` when one is pointed at,
-  // `onType(text)` when the text was changed.
+  // `onType(text, place)` when the text was changed, with the character before the cursor.
   constructor(h, { label, onPlace = () => {}, onPoint = () => {}, onType = () => {} }) {
     Object.assign(this, { onPlace, onPoint, onType, chars: [], boxes: null, places: null, until: Infinity, place: -1, paints: [] });
     this.canvas = h('canvas', { class: 'inside-tint', 'aria-hidden': 'true' });
@@ -33,7 +33,7 @@ export class TintedText {
   setText(text) {
     if (this.text.textContent !== text) this.text.textContent = text;
     const chars = Array.from(text);
-    this.element.classList.toggle('is-code', /^(?: {4}|\t)\S/m.test(text));
+    this.element.classList.toggle('is-code', /^(?: {4,}|\t+)\S/m.test(text));
     if (chars.length === this.chars.length && text === this.chars.join('')) return;
     this.chars = chars;
     this.boxes = null;
@@ -73,18 +73,18 @@ export class TintedText {
         from += char.length;
         range.setEnd(node, from);
         const rects = range.getClientRects(), rect = rects[rects.length - 1], last = boxes[boxes.length - 1];
-        const isEnd = char === '\n', isSeen = rect && (rect.width > 0 || !last);
-        const left = isSeen ? rect.left - sheet.left : last ? last.left + last.width : 0;
-        const top = rect && (!isEnd || !last) ? rect.top - sheet.top : last?.top ?? 0, height = rect?.height || last?.height || 20;
-        boxes.push({ left, top: isEnd && rect && rect.width === 0 ? rect.top - sheet.top : top, width: isEnd ? NARROWEST : rect?.width ?? 0, height });
+        const top = rect ? rect.top - sheet.top : last?.top ?? 0, isNewLine = !last || Math.abs(top - last.top) > 2;
+        const left = rect && (rect.width > 0 || isNewLine) ? rect.left - sheet.left : last ? last.left + last.width : 0;
+        boxes.push({ left: isNewLine && char === '\n' ? this.text.offsetLeft : left, top, width: char === '\n' ? NARROWEST : rect?.width ?? 0, height: rect?.height || last?.height || 20 });
       }
     }
-    boxes.forEach((box, i) => { // no seams: a box reaches to the next one of its line
-      const next = boxes[i + 1];
-      if (next && Math.abs(next.top - box.top) < 2 && next.left > box.left) box.width = next.left - box.left;
+    const density = Math.min(MOST_DENSITY, window.devicePixelRatio || 1), whole = (length) => Math.round(length * density) / density;
+    boxes.forEach((box, i) => { // no seams: a box begins at a whole pixel and reaches to the next one of its line
+      const next = boxes[i + 1], end = next && Math.abs(next.top - box.top) < 2 && next.left > box.left ? next.left : box.left + box.width;
+      Object.assign(box, { left: whole(box.left), top: whole(box.top), width: whole(end) - whole(box.left), height: whole(box.height) });
     });
     this.boxes = boxes;
-    const density = Math.min(MOST_DENSITY, window.devicePixelRatio || 1), width = this.sheet.clientWidth, height = this.sheet.clientHeight;
+    const width = this.sheet.clientWidth, height = this.sheet.clientHeight;
     Object.assign(this.canvas, { width: Math.ceil(width * density), height: Math.ceil(height * density) });
     Object.assign(this.canvas.style, { width: `${width}px`, height: `${height}px` });
     this.density = density;
@@ -102,7 +102,7 @@ export class TintedText {
     const count = Math.min(this.places?.length ?? 0, this.boxes.length, this.until);
     for (let i = 0; i < count; i++) {
       const place = this.places[i], { left, top, width, height } = this.boxes[i], level = levelOf(place), sign = Math.sign(place);
-      const middle = top + height + STRIP_GAP + STRIP_HALF;
+      const middle = top + height + STRIP_GAP + STRIP_HALF + 0.5;
       if (level) {
         context.fillStyle = tints[level];
         context.fillRect(left, top, width, height);
@@ -142,13 +142,22 @@ export class TintedText {
     this.text.addEventListener('keydown', (event) => this.onKey(event));
     this.text.addEventListener('input', () => {
       this.text.normalize();
-      this.onType(this.text.textContent);
+      this.onType(this.text.textContent, this.typedPlace());
     });
     this.text.addEventListener('paste', (event) => { // as text, also where the browser does not know "plaintext-only"
       if (!this.isEditable) return;
       event.preventDefault();
       document.execCommand('insertText', false, event.clipboardData.getData('text/plain'));
     });
+  }
+
+  // The character before the cursor.
+  typedPlace() {
+    const { focusNode: node, focusOffset: offset } = getSelection(), range = document.createRange();
+    if (!node || !this.text.contains(node)) return 0;
+    range.setStart(this.text, 0);
+    range.setEnd(node, offset);
+    return Array.from(range.toString()).length - 1;
   }
 
   onKey(event) {

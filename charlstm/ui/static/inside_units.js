@@ -5,6 +5,7 @@ import { createScale } from './inside_scale.js';
 import { createSide } from './inside_side.js';
 import { TintedText } from './inside_text.js';
 import { createValues, QUANTITIES } from './inside_values.js';
+import { byProperty, isSame } from './inside_words.js';
 
 const PACE = 55, STEP = 40; // characters a second; milliseconds between two looks
 const REST = 2200; // milliseconds that a text read to its end stays before the next unit
@@ -14,8 +15,8 @@ const isControl = (target) => Boolean(target?.closest?.('input, select, textarea
 
 export const build = (h, element, server, context) => {
   const values = createValues(server);
-  let quantity = 'cell', own = null, shown = null, wanted = 0, direction = 1, head = Infinity, timer = 0, resting = 0, isTouring = !isStill(), isTyping = false, isChosen = false;
-  const view = () => ({ model: context.model(), age: context.age(), text: own, layer: context.unit().layer, quantity });
+  let quantity = 'cell', own = null, shown = null, wanted = 0, direction = 1, head = Infinity, timer = 0, resting = 0, isTouring = !isStill(), isTyping = false, isChosen = context.unit().unit !== 0;
+  const view = () => ({ model: context.model(), age: context.age(), version: context.version(), text: own, layer: context.unit().layer, quantity });
   const size = () => context.table().hidden_size || Infinity;
 
   const scale = createScale(h);
@@ -24,11 +25,11 @@ export const build = (h, element, server, context) => {
     label: 'Text coloured by a unit',
     onPlace: (place) => { takeOver(); context.setPlace(place); scale.point(place, true); },
     onPoint: (place) => { if (!timer) scale.point(place ?? context.place()); },
-    onType: (typed) => { own = typed; load(); },
+    onType: (typed, place) => { own = typed; context.setPlace(Math.max(0, place)); load(); },
   });
   const play = h('button', { type: 'button', class: 'inside-button mind-play', onclick: () => (timer || resting ? takeOver() : beginReading(0)) });
   const mine = h('button', { type: 'button', class: 'inside-button', onclick: () => setOwn(own === null) });
-  const kind = h('select', { onchange: () => { quantity = kind.value; takeOver(); load(); } }, ...QUANTITIES.map(([name, words]) => h('option', { value: name }, words)));
+  const kind = h('select', { onchange: () => { quantity = kind.value; takeOver(); side.refresh(); load(); } }, ...QUANTITIES.map(([name, words]) => h('option', { value: name }, words)));
 
   // What is shown ------------------------------------------------------------------------------------------------
 
@@ -39,12 +40,13 @@ export const build = (h, element, server, context) => {
     scale.point(Number.isFinite(head) ? Math.floor(head) - 1 : context.place());
     side.draw(shown, quantity);
   };
+  const sayQuantity = () => (quantity === 'cell' ? '' : `The colours are ${QUANTITIES.find(([name]) => name === quantity)[2]}. `);
   const take = (found) => {
     problem.textContent = found.problem || '';
     if (found.problem) return;
     shown = { ...found, chars: Array.from(found.text) };
     if (!isTyping || text.text.textContent === found.text) text.setText(found.text);
-    source.textContent = own === null ? `This is ${found.source === 'text it wrote' ? 'a text it wrote itself' : found.source}. ${ADVICE}` : 'Type anything: each letter is coloured as the network reads it.';
+    source.textContent = own === null ? `${sayQuantity()}This is ${found.source === 'text it wrote' ? 'a text it wrote itself' : found.source}. ${ADVICE}` : 'Type anything: each letter is coloured as the network reads it.';
     context.setText(found.text, own === null);
     if (!Number.isFinite(head)) text.mark(context.place());
     draw();
@@ -58,7 +60,7 @@ export const build = (h, element, server, context) => {
       if (mineNow !== wanted) return;
       take(found);
     }
-    if (!isTyping) values.ahead(now, unit, direction, size());
+    if (!isTyping && !context.isLive()) values.ahead(now, unit, direction, size());
   };
 
   // Reading ------------------------------------------------------------------------------------------------------
@@ -84,9 +86,9 @@ export const build = (h, element, server, context) => {
     text.mark(context.place());
   };
   const nextOnTour = () => {
-    const { layer, unit } = context.unit(), units = context.units(), at = units.findIndex((each) => each.unit === unit && each.layer === layer);
-    const next = units[(at + 1) % (units.length || 1)];
-    if (next && units.length > 1) context.setUnit(next.layer, next.unit);
+    const groups = byProperty(context.units()), worth = groups.filter((each) => each.acts || each.remembers), tour = (worth.length ? worth : groups).map((each) => each.units[0]);
+    const next = tour[(tour.findIndex((each) => isSame(each, context.unit())) + 1) % (tour.length || 1)];
+    if (next && tour.length > 1) context.setUnit(next.layer, next.unit);
     beginReading(0);
   };
   const advance = () => {
@@ -154,25 +156,26 @@ export const build = (h, element, server, context) => {
   document.addEventListener('keydown', onPageKey);
 
   element.replaceChildren(
-    h('p', { class: 'inside-lead' }, 'The network has read the text below. Its memory is a row of numbers, called units; the colours show one of them after each letter.'),
+    h('p', { class: 'inside-lead' }, 'The network’s memory is a row of numbers, called units. The colours show one of them after each letter that it has read.'),
     chips.element,
     h('div', { class: 'mind' },
       h('div', { class: 'mind-left' },
         h('div', { class: 'mind-bar' }, play, mine, h('label', { class: 'inside-field' }, h('span', {}, 'Show its'), kind)),
         text.element, problem, source, ages.element),
-      h('aside', { class: 'mind-side', 'aria-label': 'The unit that is shown' }, side.claim, scale.element, side.element)),
+      h('aside', { class: 'mind-side', 'aria-label': 'The unit that is shown' }, h('div', { class: 'mind-said' }, side.claim, scale.element), side.element)),
     side.numbers);
   mine.textContent = 'Type your own text';
   setPlay();
 
   context.on('unit', () => { load(); side.refresh(); });
   context.on('age', load);
-  context.on('units', () => {
-    const [first] = context.units();
+  const chooseFirst = () => {
+    const first = byProperty(context.units())[0]?.units[0];
     if (first && !isChosen) { isChosen = true; context.setUnit(first.layer, first.unit); }
-    side.refresh();
-  });
+  };
+  context.on('units', chooseFirst);
   context.on('model', () => { isChosen = false; own = null; isTyping = false; text.setEditable(false); mine.textContent = 'Type your own text'; load(); });
+  chooseFirst();
   load();
   if (isTouring) beginReading(0);
   return { hidden: takeOver };

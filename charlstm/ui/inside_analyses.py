@@ -1,0 +1,227 @@
+"""Answers that take seconds: units with names, proofs, similar moments, how far back a network looks.
+
+Each is worked on in the background while a page asks for it, and tells how far it is.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlstm.errors import CharLSTMError, ConfigError
+from charlstm.generation.holds import Hold
+from charlstm.generation.stream import turns
+from charlstm.insight.cell import measure_carried_state
+from charlstm.insight.effects import measure_meter
+from charlstm.insight.horizon import Horizon, measure_horizon
+from charlstm.insight.neighbors import StateIndex
+from charlstm.insight.proof import prove
+from charlstm.insight.report import Insight, inspect_model
+from charlstm.insight.states import Streams, read_streams
+from charlstm.insight.units import UnitTable
+from charlstm.language_model import LanguageModel
+from charlstm.runs.history import RunHistory
+from charlstm.ui.inside_jobs import Jobs, Report
+from charlstm.ui.inside_models import InsideModels
+from charlstm.ui.inside_requests import Answer, Request, number, place_of_unit, progress, whole
+from charlstm.ui.models import LIVE
+from charlstm.ui.surprisal_text import replace_surrogates
+
+_AROUND = 45  # characters before a place that are shown
+_AFTER = 30
+_MOMENTS = 8
+_CORNERS = 4
+_METER_TOKENS, _CORNER_TOKENS = 8192, 1 << 14
+
+
+class Analyses:
+    """Functions whose answers are worked out in the background."""
+
+    def __init__(self, models: InsideModels) -> None:
+        self._models, self._jobs = models, Jobs()
+
+    def functions(self) -> dict[str, Callable[[Request], Answer]]:
+        """Return the functions by name."""
+        return {
+            "units": self._units,
+            "meter": self._meter,
+            "prove": self._prove,
+            "corners": self._corners,
+            "moments": self._moments,
+            "horizon": self._horizon,
+            "carry": self._carry,
+        }
+
+    def _units(self, request: Request) -> Answer:
+        """Return the units that have names, as they are found; at once where they are kept beside the model."""
+        name, age = request.get("model"), request.get("age")
+        model = self._models.load(name, age)
+        folder = self._models.folder(name)
+        if age is None and folder is not None and not str(name).startswith(LIVE):
+            kept = self._models.kept_insight(name)
+            if kept is not None:
+                return {"state": "done", "progress": 1.0, "stage": "", **_of_insight(kept)}
+
+        def work(report: Report) -> Answer:
+            text, source = self._models.measured_text(name)
+
+            def tell(share: float, stage: str, table: UnitTable) -> None:
+                report(share, stage, _of_insight(Insight.of(table, source)))
+
+            found = inspect_model(model, text, tell, source)
+            if age is None and folder is not None and not str(name).startswith(LIVE):
+                with contextlib.suppress(OSError, CharLSTMError):  # a folder that is only read: worked out again
+                    found.save(folder.path)
+            return _of_insight(found)
+
+        job = self._jobs.ask(("units", self._models.key(name, age)), work)
+        return {**progress(job), **(job.value or {"units": [], "nearly": [], "absent": [], "keepers": []})}
+
+    def _meter(self, request: Request) -> Answer:
+        """Return how likely some things are with a unit held, beside random units held the same way."""
+        name = request.get("model")
+        model = self._models.load(name, request.get("age"))
+        layer, unit = place_of_unit(request, model)
+        hold = Hold(unit, number(request, "value"), layer)
+        ids = self._models.measured_ids(name)[:_METER_TOKENS]
+        with turns:
+            return dict(measure_meter(model, ids, hold))
+
+    def _prove(self, request: Request) -> Answer:
+        """Return what changes in 20 texts with a unit held, beside random units held the same way."""
+        name, age = request.get("model"), request.get("age")
+        model = self._models.load(name, age)
+        layer, unit = place_of_unit(request, model)
+        hold = Hold(unit, number(request, "value"), layer)
+
+        def work(report: Report) -> Answer:
+            return prove(model, self._models.measured_ids(name), hold, lambda share, stage: report(share, stage, None))
+
+        job = self._jobs.ask(("prove", self._models.key(name, age), hold), work)
+        return {**progress(job), **(job.value or {"rows": []})}
+
+    def _corners(self, request: Request) -> Answer:
+        """Return the places of the model's text at which a unit is highest, and lowest."""
+        name = request.get("model")
+        model = self._models.load(name, request.get("age"))
+        layer, unit = place_of_unit(request, model)
+        quantity = request.get("quantity", "cell")
+        if quantity not in ("cell", "output"):
+            raise ConfigError("places are searched by the cell or the output of a unit; choose one of these.")
+
+        def work(report: Report) -> tuple[Streams, NDArray[np.int32]]:
+            report(0.0, "reading its text", None)
+            ids = self._models.measured_ids(name)[:_CORNER_TOKENS]
+            return read_streams(model, ids), ids
+
+        job = self._jobs.ask(("corners", self._models.key(name, request.get("age"))), work, is_large=True)
+        if job.state != "done":
+            return progress(job)
+        streams, ids = job.value
+        values = (streams.cells if quantity == "cell" else streams.hidden)[:, layer, unit].astype(np.float32)
+        found = [*_peaks(values, _CORNERS), *reversed(_peaks(-values, _CORNERS))]
+        rows = [{**self._quote(model, ids, place), "value": round(float(values[place]), 3)} for place in found]
+        return {**progress(job), "places": rows}
+
+    def _quote(self, model: LanguageModel, ids: NDArray[np.int32], place: int) -> Answer:
+        """Return the text around the token at `place`."""
+        parts = {
+            "before": (max(0, place - _AROUND), place),
+            "at": (place, place + 1),
+            "after": (place + 1, place + 1 + _AFTER),
+        }
+        decode = model.vocabulary.decode
+        return {name: replace_surrogates(decode(ids[begin:end])) for name, (begin, end) in parts.items()}
+
+    def _moments(self, request: Request) -> Answer:
+        """Return the places of the model's text at which it was in the most similar state."""
+        name = request.get("model")
+        model, passage, _ = self._models.read_request(request)
+        place = whole(request, "place", 0, len(passage.text) - 1)
+
+        def work(report: Report) -> tuple[StateIndex, NDArray[np.int32]]:
+            ids = self._models.corpus_ids(name)
+            return StateIndex.build(model, ids, report=lambda share, stage, _: report(share, stage, None)), ids
+
+        job = self._jobs.ask(("moments", self._models.key(name, request.get("age"))), work, is_large=True)
+        if job.state != "done":
+            return progress(job)
+        index, ids = job.value
+        with turns:
+            state = self._models.trace(model, passage).cells[passage.ends[place]]
+            found = index.near(state, _MOMENTS)
+        rows = [{**self._quote(model, ids, each.place), "cosine": each.cosine} for each in found]
+        return {**progress(job), "moments": rows}
+
+    def _horizon(self, request: Request) -> Answer:
+        """Return the loss by the length of the context."""
+        name = request.get("model")
+        model = self._models.load(name)
+
+        def work(report: Report) -> Horizon:
+            ids = self._models.measured_ids(name)
+            return measure_horizon(model, ids, report=lambda share, stage, _: report(share, stage, None))
+
+        job = self._jobs.ask(("horizon", self._models.key(name)), work)
+        if job.state != "done":
+            return progress(job)
+        found: Horizon = job.value
+        return {
+            **progress(job),
+            "contexts": found.contexts,
+            "nats": found.nats,
+            "margins": found.margins,
+            "full": found.full,
+            "five_gram": self._five_gram(name),
+            "uniform": round(float(np.log(len(model.vocabulary))), 4),
+        }
+
+    def _five_gram(self, name: Any) -> float | None:
+        """Return the loss of a 5-gram on the validation text, as the run has recorded it."""
+        folder = self._models.folder(name)
+        if folder is None:
+            return None
+        history = RunHistory(folder)
+        history.poll()
+        return round(history.references.fivegram, 4) if history.references else None
+
+    def _carry(self, request: Request) -> Answer:
+        """Return how long the state of another place disturbs."""
+        name = request.get("model")
+        model = self._models.load(name, request.get("age"))
+
+        def work(report: Report) -> Answer:
+            report(0.1, "exchanging states", None)
+            ids = self._models.measured_ids(name)
+            if len(ids) < 1024:
+                raise ConfigError(
+                    "the text of this model is too short to exchange states in; 1,024 characters are needed."
+                )
+            found = measure_carried_state(model, ids)
+            return {
+                "characters": found.contexts,
+                "whole": found.whole,
+                "only_h": found.only_hidden,
+                "only_c": found.only_cells,
+            }
+
+        job = self._jobs.ask(("carry", self._models.key(name, request.get("age"))), work)
+        return {**progress(job), **(job.value or {})}
+
+
+def _peaks(values: NDArray[np.float32], count: int) -> list[int]:
+    """Return the places of the largest values, the largest first, each some way from the others."""
+    places: list[int] = []
+    for place in np.argsort(-values, kind="stable").tolist():
+        if all(abs(place - each) > _AROUND for each in places):
+            places.append(place)
+        if len(places) == count:
+            break
+    return places
+
+
+def _of_insight(insight: Insight) -> Answer:
+    """Return what the page is told of a network's units."""
+    return insight.model_dump(exclude={"format", "model_sha256", "seed", "horizon"})

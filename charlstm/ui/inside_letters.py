@@ -1,0 +1,155 @@
+"""Answers about one letter: why it was likely, what each earlier one is worth, and the step of a unit that read it."""
+
+import inspect
+import math
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charlstm.errors import ConfigError
+from charlstm.generation.prediction import Predictor
+from charlstm.generation.stream import turns
+from charlstm.insight import attribution
+from charlstm.insight.cell import explain_step, score_with_forget_gate
+from charlstm.language_model import LanguageModel
+from charlstm.ui import addresses
+from charlstm.ui.inside_models import InsideModels, Passage
+from charlstm.ui.inside_requests import Answer, Request, number, place_of_unit, whole
+from charlstm.ui.surprisal_text import replace_surrogates
+
+_MOST_ERASED = 100  # characters
+_BARS = 5
+_DIGITS = 4
+_ROOT = Path(__file__).resolve().parents[2]
+_FIXED_TOKENS = 300  # read with fixed gates: in a second
+
+
+class Letters:
+    """Functions about one letter of a text."""
+
+    def __init__(self, models: InsideModels) -> None:
+        self._models, self._predictor = models, Predictor()
+
+    def functions(self) -> dict[str, Callable[[Request], Answer]]:
+        """Return the functions by name."""
+        return {"explain": self._explain, "cell": self._cell}
+
+    def _explain(self, request: Request) -> Answer:
+        """Return why a letter had its chance, and what the bars are with an earlier one changed."""
+        model, passage, _ = self._models.read_request(request)
+        place = whole(request, "place", 1, len(passage.text) - 1)
+        count = whole(request, "characters", 1, _MOST_ERASED)
+        spans = [passage.span(at) for at in range(max(0, place - count), place)]
+        with turns:
+            worths = attribution.erase_spans(model, passage.ids, spans, passage.span(place))
+            chance = math.exp(-self._surprise(model, passage, place))
+        answer: Answer = {
+            "target": passage.text[place],
+            "chance": round(chance, 6),
+            "worths": [round(float(each), _DIGITS) for each in worths],
+            "largest": [each.last for each in attribution.find_reasons(worths, place)],
+            "sentence": attribution.describe(passage.text, place, chance, worths),
+            "bars": self._bars(model, passage.text[:place]),
+            "changed": self._changed(model, passage, place, request.get("change")),
+        }
+        printable: Answer = _printable(answer)
+        return printable
+
+    def _surprise(self, model: LanguageModel, passage: Passage, place: int) -> float:
+        first, after = passage.span(place)
+        return float(np.nan_to_num(self._models.trace(model, passage).surprises[first:after]).sum())
+
+    def _bars(self, model: LanguageModel, text: str) -> list[list[Any]]:
+        found = self._predictor.predict(model.model, model.vocabulary, text, _BARS)
+        return [[char, round(math.exp(log), _DIGITS)] for char, log in zip(found.characters, found.logs, strict=True)]
+
+    def _changed(self, model: LanguageModel, passage: Passage, place: int, change: Any) -> Answer | None:
+        """Return the bars, and the letter's chance, with another character, or none, at an earlier place."""
+        if change is None:
+            return None
+        asked = change if isinstance(change, dict) else {}
+        at, to = whole(asked, "place", 0, place - 1), asked.get("to")
+        if not isinstance(to, str) or len(to) > 1:
+            raise ConfigError("put one character in its place, or none.")
+        before = passage.text[:at] + to + passage.text[at + 1 : place]
+        other = self._models.read(model, before + passage.text[place])
+        with turns:
+            surprise = self._surprise(model, other, len(other.text) - 1) if len(other.text) > 1 else math.inf
+        return {"bars": self._bars(model, before), "chance": round(math.exp(-surprise), 6)}
+
+    def _cell(self, request: Request) -> Answer:
+        """Return the step of a unit at a character, and what the network would be with other forget gates."""
+        model, passage, _ = self._models.read_request(request)
+        layer, unit = place_of_unit(request, model)
+        place = whole(request, "place", 0, len(passage.text) - 1)
+        at = int(passage.ends[place])
+        forget = None if request.get("forget") is None else number(request, "forget", 0.0, 1.0)
+        with turns:
+            found = self._models.trace(model, passage)
+            gates = found.gates(model)
+        step = explain_step(found, gates, at, layer, unit, forget)
+        answer: Answer = _printable(
+            {
+                "character": passage.text[place],
+                "layer": layer,
+                "unit": unit,
+                **{name: round(value, _DIGITS) for name, value in step._asdict().items()},
+                "mean": {name: round(float(gates[name][at].mean()), _DIGITS) for name in ("forget", "input", "output")},
+                "passages": cell_passages(),
+                "fixed": self._with_fixed_gates(model, passage, forget),
+            }
+        )
+        return answer
+
+    def _with_fixed_gates(self, model: LanguageModel, passage: Passage, forget: float | None) -> Answer | None:
+        """Return the loss on a text with every forget gate held, beside that of the network as it is."""
+        if forget is None:
+            return None
+        ids = passage.ids[:_FIXED_TOKENS]
+        with turns:
+            free, held = (float(score_with_forget_gate(model, ids, each)[1:].mean()) for each in (None, forget))
+        return {"forget": forget, "free": round(free, 3), "held": round(held, 3), "characters": len(ids)}
+
+
+@cache
+def cell_passages() -> dict[str, Answer]:
+    """Return the line of code of each stage of the cell, with its file and address."""
+    function = inspect.unwrap(score_with_forget_gate)
+    lines, first = inspect.getsourcelines(function)
+    file = Path(inspect.getfile(function)).resolve().relative_to(_ROOT).as_posix()
+    found = {}
+    for stage, words in _CODE.items():
+        at = next(place for place, line in enumerate(lines) if words in line)
+        address = addresses.file_address(file, first + at, first + at)
+        code = lines[at].strip()
+        found[stage] = {
+            "file": file,
+            "first_line": first + at,
+            "last_line": first + at,
+            "code": code,
+            "address": address,
+        }
+    return found
+
+
+_CODE = {
+    "forget": "forget_gate =",
+    "input": "input_gate =",
+    "candidate": "candidate =",
+    "cell": "c[layer] =",
+    "output": "h[layer] =",
+}
+
+
+def _printable(value: Any) -> Any:
+    """Replace what no browser can show in all texts of an answer."""
+    if isinstance(value, str):
+        return replace_surrogates(value)
+    if isinstance(value, dict):
+        return {key: _printable(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_printable(each) for each in value]
+    return value
