@@ -88,7 +88,7 @@ export const createTwoTexts = (h, { isVisible, onRest = () => {} }) => {
     // `example` is a text of the same kind, which tells code from prose before the first line is indented.
     show({ opening, plain: plainText, held: heldText }, more, example = '') {
       const sheets = [[plain, plainText], [held, heldText]];
-      isCode ||= /^(?: {4}|\t)\S/m.test(`${example}\n${plainText}`);
+      isCode ||= /^(?: {4}|\t)\S/m.test(`${example}\n${plainText}\n${heldText}`);
       hasMore = more;
       element.classList.toggle('is-code', isCode);
       for (const [sheet, text] of sheets) {
