@@ -5,7 +5,7 @@ import { capital, isSame, names, unitName } from './inside_words.js';
 
 const MOST_HELD = 5, FIRST_PART = 120, WHOLE = 600; // units; characters of the first answer, and of all
 const WIDEST = 4; // from minus to plus: the slider of a unit whose values nobody has measured
-const STEPS = 200, REST = 5000, TEMPERATURE = 0.7, MOST_SEED = 2 ** 31 - 1;
+const REST = 5000, TEMPERATURE = 0.7, MOST_SEED = 2 ** 31 - 1;
 const isStill = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 const shown = (value) => value.toFixed(2).replace('-', '−');
 const inAddress = ({ layer, unit, value }) => `${layer ? `${layer}:` : ''}${unit}=${Number(value.toFixed(4))}`;
@@ -37,7 +37,7 @@ export const findDemos = (units) => {
 
 export const build = (h, element, server, context) => {
   loadLook('./inside_hold.css');
-  let asked = 0, working = null, isWanted = false, resting = 0, last = null, active = null, drawnDemos = '';
+  let asked = 0, working = null, isWanted = false, resting = 0, last = null, active = null, drawnDemos = '', isByNumber = false;
   const isSeen = () => context.isVisible() && context.screen() === 'hold';
   const texts = createTwoTexts(h, { isVisible: isSeen, onRest: () => rest() }), meter = createMeter(h, server);
   const demos = h('div', { class: 'chips', role: 'group', 'aria-label': 'Ready to try' }), list = h('div', { class: 'hold-rows' });
@@ -46,10 +46,11 @@ export const build = (h, element, server, context) => {
   const dice = h('button', { type: 'button', class: 'inside-button', onclick: () => { touch(); kept.seed = (kept.seed % MOST_SEED) + 1; replay(); } }, 'Other dice');
   const prompt = h('input', { type: 'text', maxlength: 300, 'aria-label': 'Begin with', placeholder: 'its own beginning', autocomplete: 'off', onchange: () => { touch(); kept.prompt = prompt.value; replay(); } });
   const write = h('a', { class: 'hold-write', href: '?' }, 'Go on in Write →');
-  const choice = h('select', { 'aria-label': 'Unit to hold', onchange: () => { number.hidden = layer.hidden = choice.value !== ''; layer.hidden ||= (context.table().num_layers || 1) < 2; } });
+  const choice = h('select', { 'aria-label': 'Unit to hold', onchange: () => { isByNumber = choice.value === ''; showNumber(); } });
   const number = h('input', { type: 'number', min: 0, step: 1, value: 0, 'aria-label': 'Number of the unit' }), layer = h('input', { type: 'number', min: 0, step: 1, value: 0, 'aria-label': 'Layer of the unit', hidden: true });
   const adding = h('form', { class: 'hold-adding', onsubmit: (event) => { event.preventDefault(); add(); } }, h('span', {}, 'Hold another:'), choice, number, layer, h('button', { type: 'submit', class: 'inside-button' }, 'Hold'));
 
+  const showNumber = () => { number.hidden = choice.value !== ''; layer.hidden = number.hidden || (context.table().num_layers || 1) < 2; };
   const known = (place) => context.units().find((each) => isSame(each, place)) || (context.table().nearly || []).find((each) => isSame(each, place));
   const labelOf = (place) => known(place)?.label || names.get(context.model(), place);
   const held = () => kept.rows.filter(({ value }) => value !== null);
@@ -103,7 +104,7 @@ export const build = (h, element, server, context) => {
   const drawRow = (row) => {
     const { low, high } = bounds(known(row)), name = unitName(row, context.table().num_layers), words = labelOf(row);
     const said = h('output', { class: 'hold-value' });
-    const slider = h('input', { type: 'range', min: low, max: high, step: (high - low) / STEPS, 'aria-label': `Value of ${name}`, oninput: () => set(Number(slider.value)) });
+    const slider = h('input', { type: 'range', min: low, max: high, step: 'any', 'aria-label': `Value of ${name}`, oninput: () => set(Math.round(100 * Number(slider.value)) / 100) });
     const free = h('button', { type: 'button', class: 'inside-button', onclick: () => set(null) }, 'free'), silent = h('button', { type: 'button', class: 'inside-button', onclick: () => set(0) }, 'silenced');
     const refresh = () => {
       const text = row.value === null ? 'free' : row.value === 0 ? '0, silenced' : shown(row.value);
@@ -131,8 +132,8 @@ export const build = (h, element, server, context) => {
       if (!isTaken(each) && !options.some((option) => option.value === key)) options.push(h('option', { value: key }, `${each.label} (${each.unit})${each.acts ? '' : ', no effect shown'}`));
     }
     choice.replaceChildren(...options, h('option', { value: '' }, 'by its number'));
-    if ([...choice.options].some((option) => option.value === value) && value) choice.value = value;
-    choice.dispatchEvent(new Event('change'));
+    if (isByNumber || options.some((option) => option.value === value)) choice.value = isByNumber ? '' : value;
+    showNumber();
     if (context.table().hidden_size) number.max = context.table().hidden_size - 1;
     layer.max = (context.table().num_layers || 1) - 1;
   };
