@@ -115,9 +115,11 @@ def load_model(path: Path) -> tuple[CharLSTM, Vocabulary, Provenance | None]:
     return model.eval(), vocabulary, provenance
 
 
-def save_training_state(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Publish tensors and JSON facts together, in one file."""
-    _publish(path, tensors, {"format_version": FORMAT_VERSION, _STATE_KEY: json.dumps(facts)})
+def save_training_state(
+    path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], is_durable: bool = True
+) -> None:
+    """Publish tensors and JSON facts together, in one file; see `atomic_write` for `is_durable`."""
+    _publish(path, tensors, {"format_version": FORMAT_VERSION, _STATE_KEY: json.dumps(facts)}, is_durable)
 
 
 @torch.inference_mode(False)
@@ -134,10 +136,19 @@ def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, facts
 
 
-def _publish(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> None:
+def read_facts(path: Path) -> dict[str, Any]:
+    """Read the facts of what `save_training_state` published, and none of its tensors; raise `CheckpointError`."""
+    try:
+        with path.open("rb") as file:
+            return _read_facts(path, read_header(file).texts)
+    except (ValueError, OSError, MemoryError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _publish(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str], is_durable: bool = True) -> None:
     """Turn safetensors' own error for a full disk into an `OSError`, as for every other file."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_write(path) as temporary:
+    with atomic_write(path, is_durable) as temporary:
         try:
             save_file(whole, temporary, metadata={**texts, _DIGEST_KEY: _digest(whole, texts)})
         except SafetensorError as error:

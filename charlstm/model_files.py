@@ -3,6 +3,7 @@
 from pathlib import Path
 
 MODEL_FILE = "model.safetensors"
+SNAPSHOTS = "snapshots"  # of a run's network while it learned: a folder in the run's
 
 
 def model_file(model: Path) -> Path:

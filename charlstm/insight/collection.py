@@ -40,9 +40,9 @@ class Collection:
             (Property(key, label, sentence), values.astype(bool), everywhere if known is None else known)
         )
 
-    def has(self, key: str) -> bool:
-        """Tell whether a property was added."""
-        return any(name.key == key for name, _, _ in self._found)
+    def values_of(self, key: str) -> Mask | None:
+        """Return the values of a property that was added, else `None`."""
+        return next((values for name, values, _ in self._found if name.key == key), None)
 
     def gathered(self) -> Properties:
         """Return all of them."""

@@ -7,7 +7,9 @@ next. A unit acts if that is more than 19 of 20 random units, held at their own 
 Shapes: P = places, T = characters, L = layers, H = hidden size, V = vocabulary size, G = kinds of character.
 """
 
-import weakref
+import hashlib
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,9 +22,12 @@ from torch import Tensor
 
 from charlstm.errors import ConfigError
 from charlstm.generation.holds import Hold, held_cells
+from charlstm.insight.proof import prove
 from charlstm.insight.rows import Rows
 from charlstm.language_model import LanguageModel
 from charlstm.vocabulary import Vocabulary
+
+__all__ = ["Effect", "Probe", "measure_effects", "measure_meter", "prove"]
 
 _PLACES, _LEAD_IN = 96, 256
 _HELD_FOR = 20  # characters of the text, read while the unit is held
@@ -142,8 +147,8 @@ class Probe:
 
     def other_than(self, layer: int, unit: int) -> list[int]:
         """Return the numbers of the controls that are another unit."""
-        number = max(1, len(self._drawn) - 1)
-        return [at for at, each in enumerate(self._drawn) if each != (layer, unit)][:number]
+        number = len(self._drawn) - 1
+        return [at for at, each in enumerate(self._drawn) if each != (layer, unit)][:number] if number else []
 
     def effect(self, layer: int, unit: int) -> Effect:
         """Try a unit at both of its extremes, and return the larger effect.
@@ -153,6 +158,8 @@ class Probe:
         holds = self.extremes(layer, unit)
         found = self.read(holds)
         others = self.controls[self.other_than(layer, unit)]
+        if not len(others):  # the network has one unit, which can't be beside others
+            others = found[None]
         side = int(found[..., -1].mean((1, 2)).argmax())
         kl = float(found[side, ..., -1].mean())
         control_kls = others[..., -1].mean((2, 3)).max(1)
@@ -179,6 +186,8 @@ class Probe:
         held_cells([hold], self._lm.model.config)
         side, found = int(self.is_high(hold)), self.read([hold])[0]
         others = self.controls[self.other_than(hold.layer, hold.unit), side]
+        if not len(others):
+            others = found[None]
         plain, after, low, high = self._chances(found, others, slice(None))
         fitting = self._kinds[_most_changed(plain, after, low, high)][0]
         measures = [
@@ -236,7 +245,9 @@ def measure_effects(
     return found
 
 
-_probes: "weakref.WeakKeyDictionary[torch.nn.Module, tuple[bytes, int, Probe]]" = weakref.WeakKeyDictionary()
+_MOST_PROBES = 2  # kept: some ten megabytes each, and a reading of a second
+_probes: "OrderedDict[tuple[int, bytes, int], tuple[LanguageModel, Probe]]" = OrderedDict()
+_lock = threading.Lock()
 
 
 def measure_meter(lm: LanguageModel, ids: NDArray[np.integer], hold: Hold, controls: int = _CONTROLS) -> dict[str, Any]:
@@ -244,12 +255,15 @@ def measure_meter(lm: LanguageModel, ids: NDArray[np.integer], hold: Hold, contr
 
     `{measures: [{key, label, unit_text, plain, held, low, high}], fitting: key}`; low to high is the range with
     `controls` random units held, one at a time, at their own extremes on the same side of their middle. *fitting* is
-    the one that leaves this range by most. What does not depend on `hold` is kept for the next call, with the model.
+    the one that leaves this range by most. What does not depend on `hold` is kept for the next calls.
     Raises `ConfigError` for a unit that the model lacks, or a text too short.
     """
     held_cells([hold], lm.model.config)
-    key = np.ascontiguousarray(ids).tobytes()
-    known = _probes.get(lm.model)
-    if known is None or known[:2] != (key, controls):
-        known = _probes[lm.model] = key, controls, Probe(lm, ids, controls=controls)
-    return known[2].meter(hold)
+    key = id(lm.model), hashlib.sha256(np.ascontiguousarray(ids).tobytes()).digest(), controls
+    with _lock:
+        if key not in _probes:
+            _probes[key] = lm, Probe(lm, ids, controls=controls)  # with the model, whose id is then nobody else's
+            if len(_probes) > _MOST_PROBES:
+                _probes.popitem(last=False)
+        _probes.move_to_end(key)
+        return _probes[key][1].meter(hold)

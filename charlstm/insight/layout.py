@@ -119,7 +119,8 @@ class Layout:
     @cached_property
     def word_starts(self) -> Mask:
         """First letters of words."""
-        return self.word_length == 1
+        starts: Mask = self.word_length == 1
+        return starts
 
     @cached_property
     def column(self) -> Counts:
@@ -168,11 +169,12 @@ class Layout:
         return self.by_line(numbers)
 
     @cached_property
-    def sentence_ends(self) -> Mask:
+    def full_stops(self) -> Mask:
         """Full stops and the like, but for those before a letter, a digit or another of them."""
         ends = self.among(_ENDS)
         is_wide = self.among("。！？")
-        return ends & (is_wide | ~self.ahead(self.letters | self.digits | ends))
+        stops: Mask = ends & (is_wide | ~self.ahead(self.letters | self.digits | ends))
+        return stops
 
     @cached_property
     def blank_lines(self) -> Mask:

@@ -9,6 +9,7 @@ from charlstm.insight.collection import Collection
 from charlstm.insight.layout import Counts, Layout, Mask
 
 _FEWEST_CAPITALS = 0.01  # share of letters: a script without them has none
+_SOON = 30  # characters before the end of a question; what it will be is often open until then
 
 
 def add_letters(found: Collection) -> None:
@@ -176,7 +177,7 @@ def add_lines(found: Collection) -> None:
             block > 5,
             block > 0,
         )
-    if block.max(initial=0) > 2 and not found.has("name"):
+    if block.max(initial=0) > 2 and found.values_of("name") is None:
         found.add(
             "block-first",
             "the first line after a blank one",
@@ -224,38 +225,40 @@ def _add_line_beginnings(found: Collection) -> None:
 def add_sentences(found: Collection) -> None:
     """Add where in its sentence a character stands, and what the sentence is."""
     t = found.layout
-    ends = t.sentence_ends
-    if ends.sum() < 20:
+    stops, names = t.full_stops, found.values_of("name")
+    ends = stops | t.blank_lines
+    if names is not None:
+        ends = ends | names | t.back(names, 1)
+    if stops.sum() < 20:
         return
     since = t.since(ends)
-    inside = since > 1
-    found.add("sentence-end", "the end of a sentence", "whether a sentence has just ended", since < 2)
+    inside = since > 8  # before that nothing is known of a sentence
+    found.add("sentence-end", "the end of a sentence", "whether a sentence has just ended", t.since(stops) < 2)
     lengths = np.diff(np.flatnonzero(ends))
-    typical = int(np.median(lengths))
+    typical = int(np.median(lengths[lengths > 8])) if (lengths > 8).any() else 0
     found.add("sentence-long", "a long sentence", "whether the sentence is longer than most", since > typical, inside)
     commas = t.among(",、，")
     found.add("comma-just", "after a comma", "whether a comma was among the last three characters", t.since(commas) < 3)
     clause = t.since(commas) < since
     found.add("clause", "past a comma", "whether there was a comma in this sentence", clause, inside)
-    stops = t.since(t.among(";:；：")) < since
+    parts = t.since(t.among(";:；：")) < since
     found.add(
         "semicolon",
         "past a colon or semicolon",
         "whether there was a colon or semicolon in this sentence",
-        stops,
+        parts,
         inside,
     )
-    to_end = t.until(ends)
+    clauses = ends | t.among(";:；：")
+    to_end, known = t.until(clauses), t.since(clauses) > 8
     at_end = np.minimum(t.places + to_end, t.size - 1)
-    known = inside & (to_end < t.size)
-    for key, marks, label in (
-        ("question", "?？؟", "a question is coming"),
-        ("exclamation", "!！", "an exclamation is coming"),
-    ):
-        found.add(key, label, f"whether this sentence will end with {marks[0]}", t.among(marks)[at_end], known)
+    for key, marks, name in (("question", "?？؟", "a question"), ("exclamation", "!！", "an exclamation")):
+        is_so = t.among(marks)[at_end] & (to_end < _SOON)
+        label = f"{name} is coming"
+        found.add(key, label, f"whether {marks[0]} ends this sentence within {_SOON} characters", is_so, known)
     asking = _find_asking_words(t, ends)
     if asking.any():
         sentence = "whether the sentence holds a word that asks: who, what, will, is"
         found.add("asking", "a question word", sentence, t.since(asking) < since, inside)
-    asked = t.at_last(ends, t.among("?？؟"))
+    asked = t.at_last(stops, t.among("?？؟"))
     found.add("after-question", "after a question", "whether the sentence before was a question", asked, inside)

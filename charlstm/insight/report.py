@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from charlstm.files import atomic_write_text
 from charlstm.insight.effects import Effect, measure_effects
-from charlstm.insight.units import MOST_CHARACTERS, NamedUnit, UnitTable, name_units, with_effect
+from charlstm.insight.units import MOST_CHARACTERS, PLACES, NamedUnit, UnitTable, name_units, with_effect
 from charlstm.json_text import parse_as, read_small
 from charlstm.language_model import LanguageModel
 from charlstm.model_files import model_file
@@ -176,7 +176,12 @@ def _describe(unit: NamedUnit) -> UnitRecord:
 
 
 def inspect_model(
-    lm: LanguageModel, text: str, report: _Report | None = None, source: str = "", seed: int = 1
+    lm: LanguageModel,
+    text: str,
+    report: _Report | None = None,
+    source: str = "",
+    seed: int = 1,
+    places: int = PLACES,
 ) -> Insight:
     """Name the units of `lm` that follow properties of `text`, and try what holding each changes.
 
@@ -184,7 +189,7 @@ def inspect_model(
     a text that is too short (some 4,400 characters), `VocabularyError` for one that the network can't read.
     """
     tell: _Report = report or (lambda *_: None)
-    table = name_units(lm, text, seed, lambda share, stage, so_far: tell(_NAMING_SHARE * share, stage, so_far))
+    table = name_units(lm, text, seed, lambda share, stage, so_far: tell(_NAMING_SHARE * share, stage, so_far), places)
     ids = lm.vocabulary.encode(lm.vocabulary.normalize(text[:MOST_CHARACTERS]))
     units = table.units
 

@@ -16,14 +16,14 @@ from torch.nn import functional
 
 from charlstm.generation import engine
 from charlstm.generation.holds import Hold, held_cells
+from charlstm.insight.rows import Rows
 from charlstm.kernel import decoder
-from charlstm.kernel import lstm as kernel
 from charlstm.language_model import LanguageModel
 from charlstm.model import CharLSTM, HeldUnits, evaluating
 
 GATES = ("input", "forget", "candidate", "output")  # in the order in which `nn.LSTM` keeps their weights
 _WINDOW = 64  # characters of each stream at once: bounds memory
-_WHOLE = 16  # hidden units, a number that the kernel takes: only whether it knows bfloat16 is asked
+_AT_ONCE = 256  # places whose probabilities of all characters are in memory
 
 Floats = NDArray[np.float32]
 
@@ -81,19 +81,21 @@ def trace(
     if not len(tokens):
         empty = np.empty((0, config.num_layers, config.hidden_size), np.float32)
         return Trace(tokens, empty, empty, np.empty(0, np.float32))
-    begin = _shared(tokens, known.ids) - 1 if known else 0  # the last one they share is read for what it predicts
-    before = (known.cells[begin - 1], known.hidden[begin - 1]) if known and begin > 0 else None
-    rest = tokens[begin:] if before else tokens
+    begin = _shared(tokens, known.ids) if known else 0
+    before = (known.cells[begin - 1], known.hidden[begin - 1]) if known and begin else None
     can = decoder.is_available(model.vocab_size, config.hidden_size, config.num_layers)
     if model.device.type == "cpu" and can:
-        read = _trace_compiled(engine.packed_weights(model, False if is_exact else None), rest, held, before)
+        text = decoder.DecoderState.after(
+            engine.packed_weights(model, False if is_exact else None), tokens[:1], 1, held
+        )
+        if before:
+            text.put(*before)
+        cells, hidden = (each[0] for each in text.record(tokens[None, begin:]))
     else:
-        read = _trace_by_torch(model, rest, engine.held_tensors(model, held), before)
-    if known is None or before is None:
-        return read
-    old = (known.cells[:begin], known.hidden[:begin], known.surprises[: begin + 1])
-    new = (read.cells, read.hidden, read.surprises[1:])
-    return Trace(tokens, *(np.concatenate(pair) for pair in zip(old, new, strict=True)))
+        cells, hidden = _trace_by_torch(model, tokens[begin:], engine.held_tensors(model, held), before)
+    if known and begin:
+        cells, hidden = np.concatenate([known.cells[:begin], cells]), np.concatenate([known.hidden[:begin], hidden])
+    return Trace(tokens, cells, hidden, _surprises(model, tokens, hidden[:, -1]))
 
 
 def _shared(first: NDArray[np.int32], second: NDArray[np.int32]) -> int:
@@ -103,41 +105,32 @@ def _shared(first: NDArray[np.int32], second: NDArray[np.int32]) -> int:
     return int(differs[0]) if len(differs) else length
 
 
-def _trace_compiled(
-    network: decoder.PackedWeights,
-    ids: NDArray[np.int32],
-    held: dict[tuple[int, int], float],
-    before: tuple[Floats, Floats] | None,
-) -> Trace:
-    text = decoder.DecoderState.after(network, ids[:1], 1, held)
-    if before:
-        text.put(*before)
-    followed, states = text.trace(np.append(ids[1:], ids[:1])[None])  # a character more, so that the last is read
-    surprises = np.concatenate([np.full(1, np.nan, np.float32), followed.surprises[0, :-1]])
-    return Trace(ids, states.cells[0], states.hidden[0], surprises)
-
-
 @torch.inference_mode()
 def _trace_by_torch(
     model: CharLSTM, ids: NDArray[np.int32], held: HeldUnits, before: tuple[Floats, Floats] | None
-) -> Trace:
+) -> tuple[Floats, Floats]:
     h, c = model.initial_state(1)
     if before:
         c[:, 0], h[:, 0] = (torch.from_numpy(each).to(c) for each in before)
-    cells, hidden, logits = [], [], []
-    for token in torch.from_numpy(ids.astype(np.int64)).to(model.device):
-        scores, (h, c) = model.step(token[None], (h, c), held)
-        hidden.append(h[:, 0])
-        cells.append(c[:, 0])
-        logits.append(scores[0])
-    targets = torch.from_numpy(ids[1:].astype(np.int64)).to(model.device)
-    surprises = functional.cross_entropy(torch.stack(logits)[:-1], targets, reduction="none").cpu().numpy()
-    return Trace(
-        ids,
-        torch.stack(cells).cpu().numpy(),
-        torch.stack(hidden).cpu().numpy(),
-        np.concatenate([np.full(1, np.nan, np.float32), surprises]),
-    )
+    cells = c.new_empty(len(ids), *c[:, 0].shape)
+    hidden = torch.empty_like(cells)
+    for at, token in enumerate(torch.from_numpy(ids.astype(np.int64)).to(model.device)):
+        _, (h, c) = model.step(token[None], (h, c), held)
+        cells[at], hidden[at] = c[:, 0], h[:, 0]
+    return cells.cpu().numpy(), hidden.cpu().numpy()
+
+
+@torch.inference_mode()
+def _surprises(model: CharLSTM, ids: NDArray[np.int32], hidden: Floats) -> Floats:
+    """Return the nats of each of `ids` (T,) after the states (T, H) of the last layer, the first one NaN."""
+    found = np.full(len(ids), np.nan, np.float32)
+    read, targets = torch.from_numpy(np.ascontiguousarray(hidden)), torch.from_numpy(ids.astype(np.int64))
+    for begin in range(0, len(ids) - 1, _AT_ONCE):
+        end = min(begin + _AT_ONCE, len(ids) - 1)
+        logits = model.head(read[begin:end].to(model.device))
+        nats = functional.cross_entropy(logits, targets[begin + 1 : end + 1].to(model.device), reduction="none")
+        found[begin + 1 : end + 1] = nats.cpu().numpy()
+    return found
 
 
 class Streams(NamedTuple):
@@ -175,72 +168,31 @@ def iterate_streams(
 
     A stream is a stretch of the text, and begins to read `burn_in` characters before it (the first has none before it),
     so that its states hardly differ from those of one stream. There are fewer streams where a stretch would be shorter
-    than that. Weights and hidden states are multiplied as bfloat16 where this machine can; cell states are float32.
+    than that. The arithmetic is that of `Rows`: products in bfloat16 where this machine multiplies it.
     """
     model, ids = lm.model, np.asarray(ids, np.int64)
     num_streams = max(1, min(num_streams, len(ids) // max(1, burn_in)))
     length = -(-len(ids) // num_streams)
     starts = np.arange(num_streams) * length
-    reader = _Reader(model, num_streams)
+    rows = Rows(model, num_streams)
     begin = -burn_in if num_streams > 1 else 0
     while begin < length:
         end = min(begin + window, length if begin >= 0 else 0)
-        if begin == 0:
-            reader.forget(0)  # what it has read so far stands nowhere
+        if begin == 0:  # what the first stream has read so far stands nowhere
+            rows.cells[:, 0], rows.hidden[:, 0] = 0.0, 0.0
         places = starts + np.arange(begin, end)[:, None]
-        cells, hidden = reader.read(torch.from_numpy(ids[places.clip(0, len(ids) - 1)]))
+        cells, hidden = _read(rows, torch.from_numpy(ids[places.clip(0, len(ids) - 1)]).to(model.device))
         if begin >= 0:
             is_text = places < len(ids)
             yield Streams(cells[is_text], hidden[is_text], places[is_text])
         begin = end
 
 
-class _Reader:
-    """Streams of a model that are read side by side, window by window.
-
-    *Measured* at 1 x 768 with 128 streams on one thread, with AMX: 26 us a character where `kernel.forward` takes 73.
-    """
-
-    def __init__(self, model: CharLSTM, num_streams: int) -> None:
-        self._model, config = model, model.config
-        has_bfloat16 = model.device.type == "cpu" and kernel.is_available(torch.bfloat16, _WHOLE)
-        self._dtype = torch.bfloat16 if has_bfloat16 else torch.float32
-        h, self._c = model.initial_state(num_streams)  # (L, B, H)
-        self._h = h.to(self._dtype)
-        self._sums = self._c.new_empty(num_streams, 4 * config.hidden_size)
-        with evaluating(model):
-            self._table = model.input_gate_table()  # (V, 4H)
-            self._weights = [
-                (weight_ih.to(self._dtype), weight_hh.to(self._dtype), bias_ih + bias_hh)
-                for weight_ih, weight_hh, bias_ih, bias_hh in model.lstm.all_weights
-            ]
-
-    def forget(self, stream: int) -> None:
-        """Put a stream into the all-zero state."""
-        self._h[:, stream] = 0.0
-        self._c[:, stream] = 0.0
-
-    def read(self, tokens: Tensor) -> tuple[Floats, Floats]:
-        """Read tokens (T, B) int64; return cells and hidden states (T, B, L, H) after each."""
-        shape = (*tokens.shape, self._model.config.num_layers, self._model.config.hidden_size)
-        cells, hidden = torch.empty(shape, dtype=torch.float32), torch.empty(shape, dtype=torch.float32)
-        with torch.inference_mode():
-            for at, step in enumerate(tokens.to(self._model.device)):
-                for layer in range(len(self._weights)):
-                    hidden[at, :, layer] = self._step(layer, step)
-                    cells[at, :, layer] = self._c[layer]
-        return cells.numpy(), hidden.numpy()
-
-    def _step(self, layer: int, tokens: Tensor) -> Tensor:
-        """Advance a layer by a character of each stream; return its hidden states (B, H)."""
-        weight_ih, weight_hh, bias = self._weights[layer]
-        if layer:
-            torch.add(functional.linear(self._h[layer - 1], weight_ih), bias, out=self._sums)
-        else:
-            torch.index_select(self._table, 0, tokens, out=self._sums)
-        self._sums += functional.linear(self._h[layer], weight_hh)
-        i, f, g, o = self._sums.chunk(4, dim=1)
-        self._c[layer].mul_(f.sigmoid_()).addcmul_(i.sigmoid_(), g.tanh_())
-        hidden = self._c[layer].tanh().mul_(o.sigmoid_())
-        self._h[layer] = hidden
-        return hidden
+def _read(rows: Rows, tokens: Tensor) -> tuple[Floats, Floats]:
+    """Read tokens (T, B) int64; return cells and hidden states (T, B, L, H) after each."""
+    layers, streams, size = rows.cells.shape
+    cells, hidden = (np.empty((len(tokens), streams, layers, size), np.float32) for _ in "ch")
+    for at, step in enumerate(tokens):
+        rows.read(step)
+        cells[at], hidden[at] = (each.transpose(0, 1).cpu().numpy() for each in (rows.cells, rows.hidden))
+    return cells, hidden

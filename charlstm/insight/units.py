@@ -30,10 +30,13 @@ Report = Callable[[float, str, "UnitTable"], None]
 GOOD, NEARLY = 0.85, 0.80  # areas
 NUM_TWINS = 3
 MOST_CHARACTERS = 262_144  # of the text that stretches are taken from
-_STREAMS, _LENGTH = 256, 128  # pieces and their characters: 32,768 places
+PLACES = 32_768  # looked at
+_PIECES = 256  # that they come in, side by side
+_MOST_NUMBERS = 1 << 27  # places x channels, a byte each
 _LEAD_IN, _TWINS_LEAD_IN = 256, 96  # characters read before a piece; what an untrained network remembers is shorter
 _FEWEST_STRETCHES = 30  # of a property, in each half
 _FEWEST_PLACES = 4096
+_SAME = 0.95  # share of places of two properties that are both's: the second one then says nothing new
 _MARGIN = 0.05  # over the last four characters
 _CANDIDATES = 3  # units a property
 _TRIED = 8  # channels a property, by their estimated areas
@@ -117,24 +120,26 @@ class Sample:
     stretches: NDArray[np.int64]  # (F,): separate ones of each property; at least 30 in each half
 
     @classmethod
-    def take(cls, lm: LanguageModel, text: str) -> "Sample":
+    def take(cls, lm: LanguageModel, text: str, places: int = PLACES) -> "Sample":
         """Take a sample of `text`; raise `ConfigError` if it is too short, `VocabularyError` if it can't be read."""
         text = lm.vocabulary.normalize(text[:MOST_CHARACTERS])
-        ids, places = _encode(lm, text)
+        ids, last_read = _encode(lm, text)
         if len(ids) < _FEWEST_PLACES + _LEAD_IN:
             raise ConfigError(
                 f"{len(text):,} characters are too few to tell what a unit follows: give {_FEWEST_PLACES + _LEAD_IN:,}."
             )
-        length = min(_LENGTH, (len(ids) - _LEAD_IN) // 16)
-        count = min(_STREAMS, (len(ids) - _LEAD_IN) // length) // 2 * 2
+        places = min(places, _MOST_NUMBERS // (2 * lm.model.config.num_layers * lm.model.config.hidden_size))
+        length = min(max(16, places // _PIECES), (len(ids) - _LEAD_IN) // 16)
+        count = min(_PIECES, (len(ids) - _LEAD_IN) // length) // 2 * 2
         starts = np.linspace(_LEAD_IN, len(ids) - length, count).astype(np.int64)
         found = find_properties(text)
-        at = places[(starts[:, None] + np.arange(length)).ravel()]
+        at = last_read[(starts[:, None] + np.arange(length)).ravel()]
         values, known = found.values[at], found.known[at]
         halves = slice(len(at) // 2), slice(len(at) // 2, None)
         stretches = np.stack([count_stretches(values[half], known[half], length) for half in halves])
         without = np.stack([count_stretches(~values[half], known[half], length) for half in halves])
         is_common = np.minimum(stretches, without).min(0) >= _FEWEST_STRETCHES
+        is_common &= ~_repeats(values & known & is_common)
         names = tuple(name for name, flag in zip(found.names, is_common, strict=True) if flag)
         kept = Properties(names, values[:, is_common], known[:, is_common])
         return cls(ids, starts, length, kept, stretches[:, is_common].sum(0))
@@ -149,6 +154,15 @@ class Sample:
         places = (self.starts[:, None] + np.arange(self.length)).ravel()
         context: NDArray[np.int64] = self.ids[places[:, None] - np.arange(4)]
         return context
+
+
+def _repeats(there: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Mark the properties that hold where an earlier one does, all but a few places; `there` is (N, F)."""
+    numbers = there.astype(np.float32)
+    both = numbers.T @ numbers
+    either = np.diag(both)[:, None] + np.diag(both) - both
+    marked: NDArray[np.bool_] = np.triu(both > _SAME * np.maximum(either, 1), 1).any(0)
+    return marked
 
 
 def _encode(lm: LanguageModel, text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -325,15 +339,17 @@ def _assign(good: list[tuple[float, NamedUnit]]) -> tuple[NamedUnit, ...]:
     return tuple(sorted(taken.values(), key=lambda unit: (not unit.remembers, -unit.score)))
 
 
-def name_units(lm: LanguageModel, text: str, seed: int = 1, report: Report | None = None) -> UnitTable:
-    """Name the units of `lm` that go with properties of `text`, of which 262,144 characters at most are looked at.
+def name_units(
+    lm: LanguageModel, text: str, seed: int = 1, report: Report | None = None, places: int = PLACES
+) -> UnitTable:
+    """Name the units of `lm` that go with properties of `text`, by `places` spread over its first 262,144 characters.
 
     `report(share, stage, table)` is called with what is known so far, and may raise to end it. What holding a unit
     changes is not tried here; `charlstm.insight.effects.measure_effects` does. Raises `ConfigError` for a text that is
     too short, `VocabularyError` for one that the network can't read.
     """
     config = lm.model.config
-    sample = Sample.take(lm, text)
+    sample = Sample.take(lm, text, places)
     table = UnitTable(config.num_layers, config.hidden_size, len(lm.vocabulary), sample.size, seed)
     tell: Report = report or (lambda *_: None)
     own = f"reading {sample.size:,} characters"

@@ -214,32 +214,25 @@ class DecoderState:
 
     def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> DecodedTokens:
         """Score `ids` (B, T) as if they had been written."""
-        return self._follow(ids, num_likeliest)
-
-    def _follow(
-        self, ids: NDArray[np.int32], num_likeliest: int, states: RecordedStates | None = None
-    ) -> DecodedTokens:
         job, written = self._begun(ids, num_likeliest)
         job.is_given = True
-        if states is not None:
-            job.cells, job.hidden = states.cells.ctypes.data, states.hidden.ctypes.data
         self._run(job)
         self._remember(written)
         return written
 
-    def trace(self, ids: NDArray[np.int32]) -> tuple[DecodedTokens, RecordedStates]:
-        """Follow `ids` (B, T), recording states; the last character, as ever, is scored but not read yet.
-
-        So place 0 holds the states after the character before `ids`.
-        """
-        network = self._network
+    def record(self, ids: NDArray[np.int32]) -> RecordedStates:
+        """Read `ids` (B, T) without predicting anything; return the states after each."""
+        network, ids = self._network, np.ascontiguousarray(ids, np.int32)
         shape = (*ids.shape, network.num_layers, network.padded_size)
         states = RecordedStates(np.empty(shape, np.float32), np.empty(shape, np.float32))
-        written = self._follow(ids, 0, states)
-        return written, RecordedStates(*(each[..., : network.hidden_size] for each in states))
+        job = self._job(ids.shape[1])
+        job.is_reading, job.history = True, ids.ctypes.data
+        job.cells, job.hidden = states.cells.ctypes.data, states.hidden.ctypes.data
+        self._run(job)
+        return RecordedStates(*(each[..., : network.hidden_size] for each in states))
 
     def put(self, cells: NDArray[np.float32], hidden: NDArray[np.float32]) -> None:
-        """Put all texts into the states (L, H) before the character that they read next."""
+        """Put all texts into the states (L, H), as if they had come to them by what they have read."""
         for ours, given in ((self._c, cells), (self._h, hidden)):
             ours[..., : self._network.hidden_size] = torch.from_numpy(given)[:, None]
 

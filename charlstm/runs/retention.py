@@ -17,6 +17,7 @@ from typing import NamedTuple
 from charlstm.environment import TRASH_DAYS, is_public, limits
 from charlstm.errors import RunError
 from charlstm.files import replace_patiently
+from charlstm.model_files import SNAPSHOTS
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
 
@@ -72,7 +73,7 @@ def remove_abandoned(store: RunStore) -> None:
             if (_GRAVE.fullmatch(path.name) or _is_unprepared(folder)) and _is_abandoned(path):
                 _remove(path)
             elif folder.exists:
-                for left in filter(_is_abandoned, path.glob(".*.tmp")):
+                for left in filter(_is_abandoned, [*path.glob(".*.tmp"), *(path / SNAPSHOTS).glob(".*.tmp")]):
                     left.unlink(missing_ok=True)
 
 

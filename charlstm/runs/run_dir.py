@@ -14,6 +14,7 @@
         worker.log          output of a worker started by the manager
         job                 the torchrun job that created it, so that a restarted job continues it
         model.safetensors   the best model by validation
+        snapshots/          the network at steps 0, 1, 2, 3, 4, 6 ..., see `charlstm.training.snapshots`
         last/               model.safetensors and training_state.safetensors of the last saved step
 
 The manager writes config.json, corpus.txt, queued.json, label.txt and owner; the worker writes the results. The status

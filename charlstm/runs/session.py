@@ -42,6 +42,7 @@ from charlstm.runs.time_budget import TimeHeld
 from charlstm.training import build_provenance, describe_hardware, with_validation
 from charlstm.training.clock import looking_at
 from charlstm.training.distributed import World
+from charlstm.training.snapshots import SnapshotTaker
 
 _LOOK_SECONDS = 0.1  # between two reads of control.json
 _FIRST_SAVE_SECONDS = 3.0  # so that a run killed early need not restart from nothing
@@ -72,6 +73,7 @@ class TrainingSession:
         self.split, self.trainer, self.new_characters = build_trainer(
             folder, plan.effective_settings, corpus, world, report
         )
+        self.snapshots = SnapshotTaker(folder.path)
         self.notes = corpus.notes
         self.evaluated: Evaluated | None = None
         self.sampled_step: int | None = None
@@ -139,9 +141,11 @@ class TrainingSession:
         """Process the trainer's events; return whether the run was stopped before its planned end."""
         if self.world.size == 1:
             self.trainer.on_tick = self._on_tick
+        self.snapshots.begin(self.trainer)
         with contextlib.suppress(_Halt):
             for event in self.trainer.run():
                 if isinstance(event, StepDone):
+                    self.snapshots.take(self.trainer)
                     if self._should_stop():
                         break
                 else:
@@ -152,6 +156,7 @@ class TrainingSession:
                         self.sampled_step = event.step
                     elif isinstance(event, RolledBack):
                         self.evaluated = self.sampled_step = None  # they belonged to a discarded step
+                        self.snapshots.discard_after(event.step)
         self.trainer.on_tick = lambda: None
         return self.trainer.fraction < 1
 

@@ -19,6 +19,7 @@ from charlstm.errors import CharLSTMError, HubError
 from charlstm.hub.client import commit_files, hub_call
 from charlstm.hub.digests import discard, is_whole
 from charlstm.hub.repo_names import validate_repo_id
+from charlstm.model_files import SNAPSHOTS
 from charlstm.runs.retention import Trash, last_modified, remove_expired, visitor_runs
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
@@ -27,6 +28,7 @@ _ROUND_SECONDS = 60.0
 _BETWEEN_SECONDS = 300.0  # between two copies of a run that is still going
 _PLACE = "runs"
 _NOT_KEPT = ("run.lock", "run.lock.held", "control.json", "job")
+_NOT_KEPT_FOLDERS = (SNAPSHOTS,)  # up to 40 MB a run, to look at only
 _log = logging.getLogger(__name__)
 
 
@@ -134,7 +136,8 @@ def _read_contents(folder: RunDir) -> dict[str, bytes]:
     files = {}
     for path in sorted(folder.path.rglob("*")):
         name = path.relative_to(folder.path).as_posix()
-        if path.is_file() and path.name not in _NOT_KEPT and not path.name.startswith("."):
+        is_kept = path.name not in _NOT_KEPT and path.parent.name not in _NOT_KEPT_FOLDERS
+        if path.is_file() and is_kept and not path.name.startswith("."):
             data = path.read_bytes()
             files[name] = data[: data.rfind(b"\n") + 1] if name == folder.events_file.name else data
     return files

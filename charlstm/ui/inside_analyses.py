@@ -17,8 +17,11 @@ from charlstm.insight.cell import measure_carried_state
 from charlstm.insight.effects import measure_meter
 from charlstm.insight.horizon import Horizon, measure_horizon
 from charlstm.insight.neighbors import StateIndex
+from charlstm.insight.proof import prove
 from charlstm.insight.report import Insight, inspect_model
+from charlstm.insight.states import Streams, read_streams
 from charlstm.insight.units import UnitTable
+from charlstm.language_model import LanguageModel
 from charlstm.runs.history import RunHistory
 from charlstm.ui.inside_jobs import Jobs, Report
 from charlstm.ui.inside_models import InsideModels
@@ -30,7 +33,7 @@ _AROUND = 45  # characters before a place that are shown
 _AFTER = 30
 _MOMENTS = 8
 _CORNERS = 4
-_METER_TOKENS = 8192
+_METER_TOKENS, _CORNER_TOKENS = 8192, 1 << 14
 
 
 class Analyses:
@@ -44,6 +47,8 @@ class Analyses:
         return {
             "units": self._units,
             "meter": self._meter,
+            "prove": self._prove,
+            "corners": self._corners,
             "moments": self._moments,
             "horizon": self._horizon,
             "carry": self._carry,
@@ -84,6 +89,52 @@ class Analyses:
         with turns:
             return dict(measure_meter(model, ids, hold))
 
+    def _prove(self, request: Request) -> Answer:
+        """Return what changes in 20 texts with a unit held, beside random units held the same way."""
+        name, age = request.get("model"), request.get("age")
+        model = self._models.load(name, age)
+        layer, unit = place_of_unit(request, model)
+        hold = Hold(unit, number(request, "value"), layer)
+
+        def work(report: Report) -> Answer:
+            return prove(model, self._models.measured_ids(name), hold, lambda share, stage: report(share, stage, None))
+
+        job = self._jobs.ask(("prove", self._models.key(name, age), hold), work)
+        return {**progress(job), **(job.value or {"rows": []})}
+
+    def _corners(self, request: Request) -> Answer:
+        """Return the places of the model's text at which a unit is highest, and lowest."""
+        name = request.get("model")
+        model = self._models.load(name, request.get("age"))
+        layer, unit = place_of_unit(request, model)
+        quantity = request.get("quantity", "cell")
+        if quantity not in ("cell", "output"):
+            raise ConfigError("places are searched by the cell or the output of a unit; choose one of these.")
+
+        def work(report: Report) -> tuple[Streams, NDArray[np.int32]]:
+            report(0.0, "reading its text", None)
+            ids = self._models.measured_ids(name)[:_CORNER_TOKENS]
+            return read_streams(model, ids), ids
+
+        job = self._jobs.ask(("corners", self._models.key(name, request.get("age"))), work, is_large=True)
+        if job.state != "done":
+            return progress(job)
+        streams, ids = job.value
+        values = (streams.cells if quantity == "cell" else streams.hidden)[:, layer, unit].astype(np.float32)
+        found = [*_peaks(values, _CORNERS), *reversed(_peaks(-values, _CORNERS))]
+        rows = [{**self._quote(model, ids, place), "value": round(float(values[place]), 3)} for place in found]
+        return {**progress(job), "places": rows}
+
+    def _quote(self, model: LanguageModel, ids: NDArray[np.int32], place: int) -> Answer:
+        """Return the text around the token at `place`."""
+        parts = {
+            "before": (max(0, place - _AROUND), place),
+            "at": (place, place + 1),
+            "after": (place + 1, place + 1 + _AFTER),
+        }
+        decode = model.vocabulary.decode
+        return {name: replace_surrogates(decode(ids[begin:end])) for name, (begin, end) in parts.items()}
+
     def _moments(self, request: Request) -> Answer:
         """Return the places of the model's text at which it was in the most similar state."""
         name = request.get("model")
@@ -94,24 +145,14 @@ class Analyses:
             ids = self._models.corpus_ids(name)
             return StateIndex.build(model, ids, report=lambda share, stage, _: report(share, stage, None)), ids
 
-        job = self._jobs.ask(("moments", self._models.key(name, request.get("age"))), work)
+        job = self._jobs.ask(("moments", self._models.key(name, request.get("age"))), work, is_large=True)
         if job.state != "done":
             return progress(job)
         index, ids = job.value
         with turns:
             state = self._models.trace(model, passage).cells[passage.ends[place]]
             found = index.near(state, _MOMENTS)
-        rows = []
-        for each in found:
-            before, at, after = (
-                replace_surrogates(model.vocabulary.decode(ids[first:last]))
-                for first, last in (
-                    (max(0, each.place - _AROUND), each.place),
-                    (each.place, each.place + 1),
-                    (each.place + 1, each.place + 1 + _AFTER),
-                )
-            )
-            rows.append({"before": before, "at": at, "after": after, "cosine": each.cosine})
+        rows = [{**self._quote(model, ids, each.place), "cosine": each.cosine} for each in found]
         return {**progress(job), "moments": rows}
 
     def _horizon(self, request: Request) -> Answer:
@@ -168,6 +209,17 @@ class Analyses:
 
         job = self._jobs.ask(("carry", self._models.key(name, request.get("age"))), work)
         return {**progress(job), **(job.value or {})}
+
+
+def _peaks(values: NDArray[np.float32], count: int) -> list[int]:
+    """Return the places of the largest values, the largest first, each some way from the others."""
+    places: list[int] = []
+    for place in np.argsort(-values, kind="stable").tolist():
+        if all(abs(place - each) > _AROUND for each in places):
+            places.append(place)
+        if len(places) == count:
+            break
+    return places
 
 
 def _of_insight(insight: Insight) -> Answer:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from charlstm.config import SampleConfig, plain_lines
 from charlstm.errors import ConfigError
 from charlstm.generation.stream import turns
+from charlstm.ui.inside_ages import Ages
 from charlstm.ui.inside_analyses import Analyses
 from charlstm.ui.inside_letters import Letters
 from charlstm.ui.inside_models import InsideModels, Passage
@@ -34,6 +35,7 @@ class InsideEndpoints:
     def __init__(self, registry: ModelRegistry) -> None:
         self._models = InsideModels(registry)
         self._letters, self._analyses = Letters(self._models), Analyses(self._models)
+        self._ages = Ages(self._models)
 
     def functions(self) -> list[Callable[..., Any]]:
         """Return the functions for `gr.HTML(server_functions=...)`, which takes no methods."""
@@ -43,6 +45,7 @@ class InsideEndpoints:
             answering("inside_hold", self._hold),
             *(answering(f"inside_{name}", function) for name, function in self._letters.functions().items()),
             *(answering(f"inside_{name}", function) for name, function in self._analyses.functions().items()),
+            *(answering(f"inside_{name}", function) for name, function in self._ages.functions().items()),
         ]
 
     def _list(self, _request: Request) -> Answer:

@@ -19,7 +19,7 @@ from charlstm.formatting import error_text
 
 _PATIENCE = 10.0  # seconds; a page asks every 0.7, but a browser lets a hidden one ask once a minute only
 _MOST_WAITING = 16  # of all visitors
-_MOST_KEPT = 64
+_MOST_KEPT, _MOST_LARGE_KEPT = 64, 4
 _LAST_IN_LINE = 19  # as `nice` counts: a run in training, and whoever writes, come first
 
 Report = Callable[[float, str, Any], None]  # share done, stage, what is known so far; raises to give up
@@ -34,6 +34,7 @@ class Job:
     """One analysis: `working`, `done` or `failed`; `value` is what is known so far."""
 
     work: Callable[[Report], Any]
+    is_large: bool = False  # its value takes megabytes
     state: str = "working"
     progress: float = 0.0
     stage: str = "waiting for another analysis"
@@ -68,10 +69,10 @@ class Jobs:
         self._kept: OrderedDict[Hashable, Job] = OrderedDict()  # done, at work or waiting, the oldest request first
         self._thread: threading.Thread | None = None
 
-    def ask(self, key: Hashable, work: Callable[[Report], Any]) -> Job:
+    def ask(self, key: Hashable, work: Callable[[Report], Any], is_large: bool = False) -> Job:
         """Return the analysis named `key` as it stands, beginning it with `work` if it is new.
 
-        Raises `CharLSTMError` if too many wait already.
+        Few of those whose value `is_large` are kept. Raises `CharLSTMError` if too many wait already.
         """
         with self._lock:
             job = self._kept.get(key)
@@ -79,7 +80,7 @@ class Jobs:
                 waiting = [each for each in self._kept.values() if each.state == "working"]
                 if len(waiting) >= _MOST_WAITING:
                     raise CharLSTMError("this server looks into many networks at the moment; try again in a minute.")
-                job = self._kept[key] = Job(work)
+                job = self._kept[key] = Job(work, is_large)
                 self._drop_oldest()
             job.asked_at = time.monotonic()
             self._kept.move_to_end(key)
@@ -90,9 +91,10 @@ class Jobs:
             return job
 
     def _drop_oldest(self) -> None:
-        done = [key for key, each in self._kept.items() if each.state != "working"]
-        for key in itertools.islice(done, max(0, len(self._kept) - _MOST_KEPT)):
-            del self._kept[key]
+        done = {key: each for key, each in self._kept.items() if each.state != "working"}
+        large = [key for key, each in done.items() if each.is_large]
+        for key in [*large[: -_MOST_LARGE_KEPT or None], *itertools.islice(done, max(0, len(done) - _MOST_KEPT))]:
+            self._kept.pop(key, None)
 
     def _work(self) -> None:
         if sys.platform == "linux":  # only there has a thread its own priority

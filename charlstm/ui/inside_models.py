@@ -17,6 +17,7 @@ from charlstm.insight.states import Trace, trace
 from charlstm.language_model import LanguageModel
 from charlstm.model import CharLSTM
 from charlstm.runs.run_dir import RunDir
+from charlstm.training.snapshots import list_snapshots, load_snapshot
 from charlstm.ui.inside_requests import Request
 from charlstm.ui.models import ModelRegistry
 
@@ -54,6 +55,7 @@ class InsideModels:
         self._measured: OrderedDict[Any, NDArray[np.int32]] = OrderedDict()
         self._insights: OrderedDict[Any, Insight | None] = OrderedDict()
         self._written: OrderedDict[Any, str] = OrderedDict()
+        self._young: OrderedDict[Any, LanguageModel] = OrderedDict()
 
     def load(self, name: Any, age: Any = None) -> LanguageModel:
         """Return the model named `name`, as it was at step `age` if that is given; raise `CharLSTMError`."""
@@ -62,7 +64,14 @@ class InsideModels:
         whole = self.registry.load(name)
         if age is None:
             return whole
-        raise ConfigError("the network is not kept as it was then; choose another age.")
+        folder = self.folder(name)
+        kept = list_snapshots(folder.path) if folder and isinstance(age, int) and not isinstance(age, bool) else []
+        path = next((each.path for each in kept if each.step == age), None)
+        if path is None:
+            raise ConfigError("the network is not kept as it was then; choose another age.")
+        key = path, path.stat().st_mtime_ns, whole.model.config.model_dump_json()
+        then: LanguageModel = self._keep(self._young, key, lambda: load_snapshot(path, whole), _KEPT_MODELS)
+        return then
 
     def folder(self, name: str | None) -> RunDir | None:
         """Return the folder of the run whose model is named `name`; `None` if it has none."""
@@ -102,9 +111,12 @@ class InsideModels:
         return Passage(shown, vocabulary.encode(shown).astype(np.int32), np.cumsum(lengths) - 1)
 
     def trace(self, language_model: LanguageModel, passage: Passage) -> Trace:
-        """Return the states after each token of a passage."""
-        key = language_model.model, passage.ids.tobytes()
-        found: Trace = self._keep(self._traces, key, lambda: trace(language_model, passage.ids), _KEPT_TRACES)
+        """Return the states after each token of a passage; of one that grew by a key, only the new ones are read."""
+        model, ids = language_model.model, passage.ids
+        with self._lock:
+            latest = next((each for (other, _), each in reversed(self._traces.items()) if other is model), None)
+        key = model, ids.tobytes()
+        found: Trace = self._keep(self._traces, key, lambda: trace(language_model, ids, known=latest), _KEPT_TRACES)
         return found
 
     def write(self, language_model: LanguageModel, prompt: str, config: SampleConfig) -> str:

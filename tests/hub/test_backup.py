@@ -32,7 +32,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != "run.lock"
+        if path.is_file() and path.name != "run.lock" and path.parent.name != "snapshots"
     }
 
 
@@ -48,6 +48,8 @@ def test_a_run_is_kept_privately_and_comes_back_byte_for_byte(hub: LoopbackHub, 
     assert first.upload_changed() == ["mine"]
     assert hub.model("owner/runs").private
     before = contents(store.root / "mine")
+    assert (store.root / "mine" / "snapshots" / "0.safetensors").is_file()  # to look at only, and not kept
+    assert not [name for name in hub.model("owner/runs").files() if "snapshots" in name]
     shutil.rmtree(store.root)  # the Space starts anew, on an empty disk
     store.root.mkdir()
     second = backup_of(store)

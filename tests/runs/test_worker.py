@@ -68,7 +68,8 @@ def copied(completed: RunDir, tmp_path: Path) -> RunDir:
 class TestCompletedRun:
     def test_it_leaves_exactly_the_files_of_a_run(self, completed: RunDir):
         files = {path.relative_to(completed.path).as_posix() for path in completed.path.rglob("*") if path.is_file()}
-        assert files == {
+        assert "snapshots/0.safetensors" in files  # how many follow is a matter of time
+        assert {name for name in files if not name.startswith("snapshots/")} == {
             "config.json",
             "corpus.txt",
             "events.jsonl",

@@ -3,7 +3,7 @@ window.insideFake = () => {
   const SIZE = 80, TEXT = 'a boat, a sea\n\n<b>rows</b> on and on until it ends'.repeat(9), asked = [];
   const valueOf = (unit, char, place) => (unit === 3 ? ('aeiou'.includes(char) ? 2 : -1) : Math.sin(place / (unit + 2)));
   const pack = (values, most) => btoa(String.fromCharCode(...values.map((value) => (Math.round((127 * value) / most) + 256) % 256)));
-  const named = (unit, label, sentence, more) => ({ layer: 0, unit, part: 'cell', sign: 1, property: label, label, sentence, score: 0.972, twin: 0.701, last4: 0.639, remembers: true, acts: true, low: -1, high: 2, memory: 11.2, effect: { kl: 0.02, control_kl: 0.004, value: 1.9 }, ...more });
+  const named = (unit, label, sentence, more) => ({ layer: 0, unit, part: 'cell', sign: 1, property: label, label, sentence, score: 0.972, twin: 0.701, last4: 0.639, remembers: true, acts: true, low: -1, high: 2, memory: 11.2, effect: { kl: 0.02, control_kl: 0.004, value: 1.9, measure: 'a new line', before: 0.034, after: 0.126, control_low: 0.031, control_high: 0.037 }, ...more });
   const film = () => {
     const text = TEXT.slice(0, 40), steps = [1, 6, 64, 512], count = 2, values = [];
     for (const step of steps) for (let unit = 0; unit < count; unit++) for (let i = 0; i < text.length; i++) values.push(unit === 0 ? (step > 6 ? valueOf(3, text[i], i) / 2 : 0) : 0.5);
@@ -12,7 +12,8 @@ window.insideFake = () => {
   const answers = {
     inside_models: () => ({ models: [{ name: 'fake', label: 'A fake' }, { name: 'other', label: 'Another' }] }),
     inside_units: ({ model }) => ({ state: 'done', progress: 1, stage: '', num_layers: 1, hidden_size: SIZE, vocabulary: 30, characters: 1000, keepers: [[0, 7, 14.2]],
-      units: model === 'fake' ? [named(3, 'vowels', 'whether this is a vowel'), named(9, 'late', 'whether the line is past its middle', { acts: false, sign: -1 })] : [],
+      units: model === 'fake' ? [named(3, 'vowels', 'whether this is a vowel'), named(9, 'late', 'whether the line is past its middle', { acts: false, sign: -1 }),
+        named(21, 'vowels', 'whether this is a vowel', { acts: false, score: 0.99 }), named(30, 'spaces', 'whether this is a space', { acts: false, remembers: false })] : [],
       nearly: model === 'fake' ? [named(11, 'verse', 'whether this is verse', { score: 0.83 })] : [], absent: [{ property: 'speaker', label: 'who speaks', sentence: 'who speaks', score: 0.63, twin: 0.6 }] }),
     inside_trace: ({ text, first, count, quantity }) => {
       const shown = text ?? TEXT, chars = Array.from(shown), units = Array.from({ length: Math.min(count, SIZE - first) }, (_, i) => first + i);

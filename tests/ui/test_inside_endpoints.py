@@ -161,3 +161,46 @@ def test_an_analysis_nobody_asks_for_is_given_up_and_a_mistake_is_told(monkeypat
     failed = jobs.ask("left", fail)
     wait_until(lambda: failed.state == "failed")
     assert failed.problem == "The text is too short."
+
+
+def finished(ask: Ask, name: str, **request: Any) -> dict[str, Any]:
+    """The answer of an analysis once it has ended."""
+    return wait_until(lambda: (answer := ask(name, **request)).get("state") != "working" and answer)  # type: ignore[no-any-return]
+
+
+def test_a_letters_reasons_and_what_another_letter_would_change(ask: Ask, models: Path) -> None:
+    model = LanguageModel.load(models / "letters")
+    place = 12
+    answer = ask("explain", text=TEXT, place=place, characters=5, change={"place": 11, "to": "b"})
+    with torch.no_grad():
+        ids = torch.from_numpy(model.vocabulary.encode(TEXT[:place]).astype(int))
+        one_hot = torch.nn.functional.one_hot(ids, len(model.vocabulary))
+        logs = model.model.head(model.model.lstm(one_hot.float()[None])[0])[0, -1].log_softmax(0)
+    chance = float(logs[model.vocabulary.characters.index(TEXT[place])].exp())
+    assert answer["chance"] == pytest.approx(chance, abs=1e-4)
+    assert answer["target"] == TEXT[place]
+    assert len(answer["worths"]) == len(answer["bars"]) == 5
+    other = ask("explain", text=TEXT[:11] + "b" + TEXT[12:], place=place, characters=5)
+    assert answer["changed"] == {"bars": other["bars"], "chance": other["chance"]}
+
+
+def test_the_cells_step_is_shown_with_the_lines_of_code_that_compute_it(ask: Ask) -> None:
+    answer = ask("cell", text=TEXT, place=9, layer=1, unit=4, forget=0.5)
+    assert answer["cell"] == pytest.approx(0.5 * answer["old"] + answer["input"] * answer["candidate"], abs=2e-4)
+    assert {stage: each["code"].split(" = ")[0] for stage, each in answer["passages"].items()} == {
+        "forget": "forget_gate",
+        "input": "input_gate",
+        "candidate": "candidate",
+        "cell": "c[layer]",
+        "output": "h[layer]",
+    }
+    assert answer["fixed"]["held"] != answer["fixed"]["free"]
+
+
+def test_places_where_a_unit_is_highest_come_first_and_show_their_text(ask: Ask) -> None:
+    answer = finished(ask, "corners", layer=0, unit=1)
+    values = [each["value"] for each in answer["places"]]
+    assert values == sorted(values, reverse=True)
+    assert all(len(each["at"]) == 1 for each in answer["places"])
+    moments = finished(ask, "moments", text=TEXT, place=20)["moments"]
+    assert [each["cosine"] for each in moments] == sorted((each["cosine"] for each in moments), reverse=True)

@@ -8,6 +8,8 @@
 //   screen() name of the open tab | isVisible() whether anybody can see it
 //   setAge(age), setUnit(layer, unit), setText(text, isOwn), setPlace(place), show(screen)
 //   on(event, listener): 'model', 'age', 'units', 'unit', 'text', 'place', 'numbers', 'screen'; returns how to stop
+import { loadLook } from './inside_look.js';
+
 const ASK_EVERY = 700, LOOK_EVERY = 1500; // milliseconds, while units are being named; while the tab is out of sight
 const NUMBERS_KEY = 'charlstm-inside-numbers';
 const SCREENS = [
@@ -130,15 +132,8 @@ const screenTabs = (h, server, context) => {
   return { parts: [list, ...panels.values()], refresh };
 };
 
-const loadLook = () => new Promise((resolve) => {
-  if (document.querySelector('link[data-inside]')) { resolve(); return; }
-  const link = Object.assign(document.createElement('link'), { rel: 'stylesheet', href: new URL('./inside.css', import.meta.url).href, onload: resolve, onerror: resolve });
-  link.dataset.inside = '';
-  document.head.append(link);
-});
-
 const modelChoice = (h, context) => {
-  const select = h('select', { id: 'inside-model', onchange: () => context.setModel(select.value) });
+  const select = h('select', { id: 'inside-model', 'aria-label': 'Model to look into', onchange: () => context.setModel(select.value) });
   const fill = (models) => {
     select.replaceChildren(...models.map(({ name, label }) => h('option', { value: name }, label || name)));
     if (kept.model !== null) select.value = kept.model;
@@ -151,7 +146,7 @@ export const open = async (h, element, server) => {
   const numbers = h('input', { type: 'checkbox', onchange: () => context.setNumbers(numbers.checked) });
   numbers.checked = context.numbers();
   const listed = server.inside_models({}).catch(() => ({ problem: 'The models could not be listed. Reload the page to try again.' }));
-  await loadLook();
+  await loadLook('inside.css');
   const { models = [], problem } = await listed;
   element.removeAttribute('aria-busy');
   if (!models.length) {

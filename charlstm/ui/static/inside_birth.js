@@ -4,7 +4,7 @@ import { TintedText } from './inside_text.js';
 import { createValues, placesOn, scaleOf, unpack } from './inside_values.js';
 import { ofHundred } from './inside_words.js';
 
-const FRAME = 380, LAST = 2500; // milliseconds that a moment stays, and the last one
+const FRAME = 380, ASK_EVERY = 700; // milliseconds that a moment stays; between two questions for a film that is being made
 const MOST_UNITS = 8; // of a network that has no recorded film
 const HALF_WAY = 0.5;
 const isStill = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
@@ -130,11 +130,18 @@ export const build = (h, element, server, context) => {
     problem.textContent = 'Fetching the film …';
     let opened = null;
     try {
-      const { ages = [], film: recorded, problem: said } = await server.inside_ages({ model: context.model() });
+      let answer = await server.inside_ages({ model: context.model(), film: true });
+      while (answer.state === 'working' && !answer.film) { // it is being made of the states that were kept
+        if (mine !== asked || !element.isConnected) return;
+        problem.textContent = `Developing the film of this network: ${Math.round(100 * (answer.progress || 0))} % …`;
+        await new Promise((resolve) => { setTimeout(resolve, context.isVisible() ? ASK_EVERY : 3 * ASK_EVERY); });
+        answer = await server.inside_ages({ model: context.model(), film: true });
+      }
+      const { ages = [], film: recorded, problem: said } = answer;
       if (mine !== asked) return;
       if (said) { problem.textContent = said; return; }
       if (recorded) opened = readFilm(recorded); else if (ages.length) opened = await liveFilm(server, context, ages);
-    } catch (error) { problem.textContent = `The film could not be fetched: ${error.message}`; return; }
+    } catch (error) { reportError(error); problem.textContent = 'The film could not be fetched. Reload the page to try again.'; return; }
     if (mine !== asked) return;
     if (opened) open(opened); else problem.textContent = 'No states of this network were kept while it learned, so there is no film of it. Train one on the tab Train: its states are kept on the way.';
   };

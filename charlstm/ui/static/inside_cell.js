@@ -1,6 +1,7 @@
 // The screen "The cell, explained": one step of one unit with this network's own numbers, in five stages.
 import { createCarry } from './inside_carry.js';
 import { createPicture, shown, STAGES } from './inside_cell_picture.js';
+import { loadLook } from './inside_look.js';
 import { describeChar } from './inside_scale.js';
 import { TintedText } from './inside_text.js';
 import { isSame, unitName } from './inside_words.js';
@@ -31,10 +32,7 @@ export const tellStage = (stage, step) => {
 };
 
 export const build = (h, element, server, context) => {
-  for (const file of ['./inside_hold.css', './inside_cell.css']) {
-    const href = new URL(file, import.meta.url).href;
-    if (![...document.querySelectorAll('link')].some((each) => each.href === href)) document.head.append(Object.assign(document.createElement('link'), { rel: 'stylesheet', href }));
-  }
+  for (const file of ['inside_hold.css', 'inside_cell.css']) loadLook(file);
   const isSeen = () => context.isVisible() && context.screen() === 'cell';
   let step = null, chosen = null, stage = STAGES[0], timer = 0, asked = 0, chars = [], stuckFor = '', isOurs = !isStill();
   const picture = createPicture(h, (name) => { takeOver(); go(name); }), carry = createCarry(h, server, context, isSeen);

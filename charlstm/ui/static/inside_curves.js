@@ -14,8 +14,9 @@ export const clockText = (seconds) => (seconds < 9.95 ? `${seconds.toFixed(1)} s
 
 // `rows` has the scores of each unit at each of `seconds`; `choose(number)` is called for the curve that is touched.
 export const createCurves = (seconds, rows, labels, choose) => {
-  const from = Math.log(Math.max(seconds[0], 1e-3)), to = Math.max(from + 0.1, Math.log(seconds[seconds.length - 1]));
-  const xOf = (second) => LEFT + ((WIDTH - LEFT - RIGHT) * (Math.log(Math.max(second, 1e-3)) - from)) / (to - from);
+  const least = (seconds.find((second) => second > 0) || 1) * (seconds[0] > 0 ? 1 : 0.6); // no logarithm has a place for the beginning
+  const from = Math.log(least), to = Math.max(from + 0.1, Math.log(seconds[seconds.length - 1]));
+  const xOf = (second) => LEFT + ((WIDTH - LEFT - RIGHT) * (Math.log(Math.max(second, least)) - from)) / (to - from);
   const yOf = (score) => TOP + ((HEIGHT - TOP - BOTTOM) * (1 - Math.max(LEAST, Math.min(1, score)))) / (1 - LEAST);
   const ticks = CLOCK.filter(([second]) => xOf(second) >= LEFT - 1 && xOf(second) <= WIDTH - RIGHT + 1), stride = Math.ceil(ticks.length / MOST_TICKS);
   const head = svg('line', { class: 'curves-head', y1: TOP - 6, y2: HEIGHT - BOTTOM, x1: LEFT, x2: LEFT }), dot = svg('circle', { class: 'curves-dot', r: 5 });

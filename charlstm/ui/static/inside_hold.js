@@ -1,4 +1,5 @@
 // The screen "Hold it": units are held at a value of the visitor's choosing while the network writes with the same dice.
+import { loadLook } from './inside_look.js';
 import { createMeter } from './inside_meter.js';
 import { createTwoTexts } from './inside_two_texts.js';
 import { capital, isSame, names, unitName } from './inside_words.js';
@@ -9,10 +10,6 @@ const REST = 5000, TEMPERATURE = 0.7, MOST_SEED = 2 ** 31 - 1;
 const isStill = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 const shown = (value) => value.toFixed(2).replace('-', '−');
 const inAddress = ({ layer, unit, value }) => `${layer ? `${layer}:` : ''}${unit}=${Number(value.toFixed(4))}`;
-const loadLook = (file) => {
-  const href = new URL(file, import.meta.url).href;
-  if (![...document.querySelectorAll('link')].some((each) => each.href === href)) document.head.append(Object.assign(document.createElement('link'), { rel: 'stylesheet', href }));
-};
 
 // What is held, beyond the elements of the page, which Gradio makes anew.
 const kept = { model: null, rows: [], seed: 1, prompt: '', isTouched: false };
@@ -36,7 +33,7 @@ export const findDemos = (units) => {
 };
 
 export const build = (h, element, server, context) => {
-  loadLook('./inside_hold.css');
+  loadLook('inside_hold.css');
   let asked = 0, working = null, isWanted = false, resting = 0, last = null, active = null, drawnDemos = '', isByNumber = false;
   const isSeen = () => context.isVisible() && context.screen() === 'hold';
   const texts = createTwoTexts(h, { isVisible: isSeen, onRest: () => rest() }), meter = createMeter(h, server);

@@ -1,5 +1,6 @@
 // The meter of a held unit: how likely some things are, beside 20 random units held the same way; and the proof.
 const ASK_EVERY = 700, SETTLED = 220; // milliseconds: of a proof at work; that a slider must have rested
+const MOST_NAMED = 3; // of what the proof has shown
 const percent = (value) => `${value < 0.95 ? value.toFixed(2) : value < 9.95 ? value.toFixed(1) : Math.round(value)}`;
 const figure = (value) => (typeof value === 'number' ? (Math.abs(value) >= 99.5 ? Math.round(value) : Number(value.toPrecision(3))).toLocaleString('en').replace('-', '−') : '');
 const isBeyond = ({ held, low, high }) => held < low || held > high;
@@ -46,11 +47,12 @@ export const createMeter = (h, server) => {
     if (answer.problem) { gauge.hidden = true; words.textContent = answer.problem; table.replaceChildren(); } else draw(answer);
   };
   const row = (each) => h('tr', { class: each.is_beyond ? 'is-beyond' : '' }, h('td', {}, each.label), h('td', {}, figure(each.before)), h('td', {}, figure(each.after)),
-    h('td', {}, `${figure(each.difference)} (${figure(each.low)} to ${figure(each.high)})`), h('td', {}, `${figure(each.control_low)} to ${figure(each.control_high)}`), h('td', {}, each.is_beyond ? 'proven' : 'not shown'));
+    h('td', {}, `${figure(each.difference)} (${figure(each.low)} to ${figure(each.high)})`), h('td', {}, `${figure(each.control_low)} to ${figure(each.control_high)}`), h('td', {}, each.is_beyond ? 'shown' : ''));
   const drawProof = ({ rows = [], texts = 20, characters = 500 }) => {
     const proven = rows.filter((each) => each.is_beyond), sorted = [...proven, ...rows.filter((each) => !each.is_beyond)];
+    const first = proven.slice(0, MOST_NAMED).map(({ label }) => label.split(' per ')[0]).join(', '), more = proven.length > MOST_NAMED ? ` and ${proven.length - MOST_NAMED} more` : '';
     proof.replaceChildren(
-      h('p', {}, proven.length ? `Proven for ${proven.map(({ label }) => label).join(', ')}: the change is larger than chance, and than what random units do.` : 'Nothing is proven: no change is larger than both chance and what random units do.'),
+      h('p', {}, proven.length ? `Shown for: ${first}${more}. There the change is larger than chance, and than what any of 20 random units does.` : 'Nothing is shown: no change is larger than both chance and what 20 random units do.'),
       h('div', { class: 'numbers-scroll', tabindex: 0, role: 'region', 'aria-label': 'Table of the proof' }, h('table', { class: 'numbers-table' },
         h('thead', {}, h('tr', {}, ...['', 'nothing held', 'held', 'difference (95 % interval)', 'random units', ''].map((title) => h('th', { scope: 'col' }, title)))), h('tbody', {}, ...sorted.map(row)))),
       h('p', { class: 'meter-legend' }, `${texts} pairs of texts of ${characters.toLocaleString('en')} characters, each pair with the same dice.`));
@@ -66,7 +68,7 @@ export const createMeter = (h, server) => {
       if (mine !== proving) return;
       if (answer.state === 'working' && !answer.problem) {
         progress.value = answer.progress || 0;
-        stage.textContent = `Writing 20 pairs of texts${answer.stage ? ` · ${answer.stage}` : ''} …`;
+        stage.textContent = `${answer.stage ? answer.stage[0].toUpperCase() + answer.stage.slice(1) : 'Writing 20 pairs of texts'} …`;
         await new Promise((resolve) => { setTimeout(resolve, ASK_EVERY); });
         continue;
       }

@@ -15,13 +15,13 @@ export const build = (h, element, server, context) => {
   const here = h('p', { class: 'moment-here' }), list = h('ol', { class: 'moments-list', 'aria-label': 'The most similar moments' }), problem = h('p', { class: 'inside-problem', role: 'status' });
   text.element.classList.add('is-plain');
   element.replaceChildren(
-    h('p', { class: 'inside-lead' }, 'After each letter the network is in a certain state of mind. Touch a letter, and see where in the text it learned from it was in the most similar one.'),
+    h('p', { class: 'inside-lead' }, 'After each letter the network is in a certain state of mind. Touch a letter, and see where else in its text it was in the most similar one.'),
     h('div', { class: 'moments' },
       h('div', { class: 'mind-left' }, h('div', { class: 'mind-bar' }, stroll, h('span', {}, 'Touch a letter, or walk with the arrow keys.')), text.element),
       h('section', { class: 'moments-found', 'aria-label': 'Moments like this' }, here, working, problem, list)));
 
-  const quote = ({ before, at, after, cosine }) => h('li', {},
-    h('span', { class: 'moment-before' }, h('bdi', {}, flat(before))), h('mark', {}, at === '\n' ? '⏎' : at === ' ' ? '␣' : at), h('span', { class: 'moment-after' }, flat(after)),
+  const quote = ({ before, at, after, cosine }) => h('li', { class: 'quote-line' },
+    h('span', { class: 'quote-before' }, h('bdi', {}, flat(before))), h('mark', {}, at === '\n' ? '⏎' : at === ' ' ? '␣' : at), h('span', { class: 'quote-after' }, flat(after)),
     h('span', { class: 'moment-likeness only-numbers' }, typeof cosine === 'number' ? cosine.toFixed(2) : ''));
   const find = async () => {
     const mine = ++asked, place = context.place();

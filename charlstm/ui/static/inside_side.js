@@ -2,17 +2,18 @@
 import { formatValue } from './inside_scale.js';
 import { describe, names, unitName } from './inside_words.js';
 
-const MOST_PLACES = 6;
+const MOST_PLACES = 6, ASK_EVERY = 900; // of each end; milliseconds while the text is being read
 const COLUMNS = [ // title, field, decimals
   ['property', 'label'], ['layer', 'layer', 0], ['unit', 'unit', 0], ['part', 'part'], ['sign', 'sign', 0], ['score', 'score', 3], ['untrained', 'twin', 3], ['last 4', 'last4', 3],
   ['keeps (characters)', 'memory', 1], ['0.5 %', 'low', 2], ['99.5 %', 'high', 2], ['effect (KL)', 'kl', 4], ['20 other units', 'control_kl', 4],
+  ['changes most', 'measure'], ['before', 'before', 4], ['after', 'after', 4],
 ];
 const cellOf = (unit, name) => (name in (unit.effect || {}) ? unit.effect[name] : unit[name]);
 const shown = (value, digits = 3) => (typeof value === 'number' ? value.toFixed(digits).replace('-', '−') : value ?? '');
 const csvCell = (value) => { const text = String(value ?? ''); return /[",\n]|^[=+@]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text; };
 
 export const createSide = (h, context, { choose, flip, server, quantity }) => {
-  const claim = h('p', { class: 'claim-text' }), evidence = h('p', { class: 'claim-evidence' }), acts = h('p', { class: 'claim-acts' });
+  const claim = h('p', { class: 'claim-text' }), evidence = h('p', { class: 'claim-evidence' }), others = h('p', { class: 'claim-evidence claim-others' }), acts = h('p', { class: 'claim-acts' });
   const hold = h('button', { type: 'button', class: 'inside-button', onclick: () => { context.toHold = context.unit(); context.show('hold'); } }, 'Hold it and see →');
   const name = h('input', { type: 'text', maxlength: 60, 'aria-label': 'Your name for this unit', placeholder: 'your name for it', autocomplete: 'off' });
   const naming = h('form', { class: 'naming', onsubmit: (event) => { event.preventDefault(); keep(); } }, name, h('button', { type: 'submit', class: 'inside-button' }, 'Call it so'));
@@ -32,40 +33,60 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
     const rows = [COLUMNS.map(([title]) => title), ...context.units().map((unit) => COLUMNS.map(([, field]) => cellOf(unit, field)))];
     window.charlstm.files.save(new Blob([rows.map((row) => row.map(csvCell).join(',')).join('\n') + '\n'], { type: 'text/csv' }), `${context.model()}-units.csv`);
   };
-  const quote = ({ before, at, after, value }) => h('li', {}, h('span', { class: 'corner-value' }, formatValue(value)), h('span', { class: 'corner-text' }, before.replaceAll('\n', '⏎'), h('mark', { class: value < 0 ? 'is-minus' : 'is-plus' }, at === '\n' ? '⏎' : at), after.replaceAll('\n', '⏎')));
+  const flat = (text) => text.replaceAll('\n', '⏎');
+  const quote = ({ before, at, after, value }) => h('li', {}, h('span', { class: 'corner-value' }, formatValue(value)),
+    h('span', { class: 'corner-text quote-line' }, h('span', { class: 'quote-before' }, h('bdi', {}, flat(before))), h('mark', { class: value < 0 ? 'is-minus' : 'is-plus' }, at === ' ' ? '␣' : flat(at)), h('span', { class: 'quote-after' }, flat(after))));
   let asked = 0, timer = 0;
   // Where in the text it was measured on it is strongest; asked for once a unit has been looked at for a moment.
   const findCorners = () => {
     clearTimeout(timer);
     const mine = ++asked;
-    timer = setTimeout(async () => {
+    corners.classList.add('is-stale');
+    const find = async () => {
+      if (!corners.isConnected || !context.isVisible()) return;
       let answer;
       try { answer = await server.inside_corners({ model: context.model(), ...context.unit(), quantity: quantity() }); } catch { answer = {}; }
       if (mine !== asked) return;
+      if (answer.state === 'working') { timer = setTimeout(find, ASK_EVERY); return; }
       const places = (answer.places || []).sort((a, b) => b.value - a.value), middle = places.length ? (places[0].value + places[places.length - 1].value) / 2 : 0;
       const highest = places.filter(({ value }) => value > middle).slice(0, MOST_PLACES), lowest = places.filter(({ value }) => value <= middle).reverse().slice(0, MOST_PLACES);
       corners.replaceChildren(...[['Where it is highest', highest], ['Where it is lowest', lowest]].flatMap(([title, rows]) => (rows.length ? [h('h4', {}, title), h('ol', {}, ...rows.map(quote))] : [])));
       corners.hidden = !places.length;
-    }, 350);
+      corners.classList.remove('is-stale');
+    };
+    timer = setTimeout(find, 350);
+  };
+  // What stands below the fold lines is drawn only when it is another: the answers come again and again.
+  const folds = ['Units that keep longest', 'Looked for, and not found'].map((title) => { const body = h('div', {}); return Object.assign(h('details', { hidden: true }, h('summary', {}, title), body), { body_: body }); });
+  more.append(...folds);
+  const fold = (which, rows, draw) => {
+    const state = JSON.stringify(rows);
+    if (folds[which].state_ === state) return;
+    folds[which].state_ = state;
+    folds[which].hidden = !rows.length;
+    folds[which].body_.replaceChildren(...draw());
   };
   const drawMore = () => {
-    const { keepers = [], absent = [], num_layers: numLayers } = context.table();
-    more.replaceChildren(
-      ...(keepers.length ? [h('details', {}, h('summary', {}, 'Units that keep longest'), h('div', { class: 'chips' }, ...keepers.slice(0, 12).map(([at, unit, count]) => h('button', { type: 'button', class: 'chip', onclick: () => choose(at, unit) }, `${unitName({ layer: at, unit }, numLayers)} · ${Math.round(count)} characters`))))] : []),
-      ...(absent.length ? [h('details', {}, h('summary', {}, 'Looked for, and not found'), h('p', { class: 'claim-evidence' }, 'No unit tells these well enough; that is a finding too.'), h('ul', {}, ...absent.map((each) => h('li', {}, each.sentence || each.label, h('span', { class: 'only-numbers' }, ` (best: ${shown(each.score)}, untrained: ${shown(each.twin)})`)))))] : []));
+    const { keepers = [], absent = [], num_layers: numLayers } = context.table(), longest = keepers.slice(0, 12);
+    fold(0, longest, () => [h('div', { class: 'chips' }, ...longest.map(([at, unit, count]) => h('button', { type: 'button', class: 'chip', onclick: () => choose(at, unit) }, `${unitName({ layer: at, unit }, numLayers)} · ${Math.round(count)} characters`)))]);
+    fold(1, absent, () => [h('p', { class: 'claim-evidence' }, 'No unit tells these well enough; that is a finding too.'), h('ul', {}, ...absent.map((each) => h('li', {}, each.sentence || each.label, h('span', { class: 'only-numbers' }, ` (best: ${shown(each.score)}, untrained: ${shown(each.twin)})`))))]);
   };
   const drawTable = () => {
     numbers.hidden = !context.numbers() || !context.units().length;
-    if (numbers.hidden) return;
+    const state = JSON.stringify(context.units());
+    if (numbers.hidden || table.state_ === state) return;
+    table.state_ = state;
     table.replaceChildren(h('thead', {}, h('tr', {}, ...COLUMNS.map(([title]) => h('th', { scope: 'col' }, title)))),
       h('tbody', {}, ...context.units().map((unit) => h('tr', {}, ...COLUMNS.map(([, field, digits]) => h('td', {}, shown(cellOf(unit, field), digits)))))));
   };
   const refresh = () => {
-    const found = describe(context.table(), context.unit()), own = names.get(context.model(), context.unit()), { unit } = context.unit();
+    const found = describe(context.table(), context.unit(), quantity()), own = names.get(context.model(), context.unit()), { unit } = context.unit();
     claim.textContent = own && !found.isNamed ? `You call ${unitName(context.unit(), context.table().num_layers)} “${own}”.` : found.claim;
     evidence.textContent = found.evidence;
     acts.textContent = found.acts;
     acts.hidden = !found.acts;
+    others.hidden = !found.others.length;
+    others.replaceChildren('The same is told by ', ...found.others.flatMap((each, i) => [...(i ? [' '] : []), h('button', { type: 'button', class: 'inside-link', onclick: () => choose(each.layer, each.unit) }, unitName(each, context.table().num_layers))]));
     naming.hidden = found.isNamed;
     if (document.activeElement !== name) name.value = own;
     const { hidden_size: size, num_layers: numLayers = 1 } = context.table();
@@ -81,7 +102,7 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
   context.on('model', () => { corners.replaceChildren(); });
   for (const each of [drawTable, drawMore, refresh]) each();
   return {
-    claim: h('div', { class: 'claim' }, claim, acts, evidence),
+    claim: h('div', { class: 'claim' }, claim, evidence, acts, others),
     element: h('div', { class: 'side' },
       h('div', { class: 'stepper', role: 'group', 'aria-label': 'Leaf through the units' },
         h('button', { type: 'button', class: 'inside-button', 'aria-label': 'Previous unit', onclick: () => flip(-1) }, '‹'), h('label', { class: 'inside-field' }, h('span', {}, 'Unit'), number), of, layer,

@@ -33,7 +33,7 @@ export class TintedText {
   setText(text) {
     if (this.text.textContent !== text) this.text.textContent = text;
     const chars = Array.from(text);
-    this.element.classList.toggle('is-code', /^(?: {4}|\t)\S/m.test(text));
+    this.element.classList.toggle('is-code', /^(?: {4,}|\t+)\S/m.test(text));
     if (chars.length === this.chars.length && text === this.chars.join('')) return;
     this.chars = chars;
     this.boxes = null;
@@ -78,12 +78,13 @@ export class TintedText {
         boxes.push({ left: isNewLine && char === '\n' ? this.text.offsetLeft : left, top, width: char === '\n' ? NARROWEST : rect?.width ?? 0, height: rect?.height || last?.height || 20 });
       }
     }
-    boxes.forEach((box, i) => { // no seams: a box reaches to the next one of its line
-      const next = boxes[i + 1];
-      if (next && Math.abs(next.top - box.top) < 2 && next.left > box.left) box.width = next.left - box.left;
+    const density = Math.min(MOST_DENSITY, window.devicePixelRatio || 1), whole = (length) => Math.round(length * density) / density;
+    boxes.forEach((box, i) => { // no seams: a box begins at a whole pixel and reaches to the next one of its line
+      const next = boxes[i + 1], end = next && Math.abs(next.top - box.top) < 2 && next.left > box.left ? next.left : box.left + box.width;
+      Object.assign(box, { left: whole(box.left), top: whole(box.top), width: whole(end) - whole(box.left), height: whole(box.height) });
     });
     this.boxes = boxes;
-    const density = Math.min(MOST_DENSITY, window.devicePixelRatio || 1), width = this.sheet.clientWidth, height = this.sheet.clientHeight;
+    const width = this.sheet.clientWidth, height = this.sheet.clientHeight;
     Object.assign(this.canvas, { width: Math.ceil(width * density), height: Math.ceil(height * density) });
     Object.assign(this.canvas.style, { width: `${width}px`, height: `${height}px` });
     this.density = density;
@@ -101,7 +102,7 @@ export class TintedText {
     const count = Math.min(this.places?.length ?? 0, this.boxes.length, this.until);
     for (let i = 0; i < count; i++) {
       const place = this.places[i], { left, top, width, height } = this.boxes[i], level = levelOf(place), sign = Math.sign(place);
-      const middle = top + height + STRIP_GAP + STRIP_HALF;
+      const middle = top + height + STRIP_GAP + STRIP_HALF + 0.5;
       if (level) {
         context.fillStyle = tints[level];
         context.fillRect(left, top, width, height);

@@ -5,6 +5,7 @@ import { createScale } from './inside_scale.js';
 import { createSide } from './inside_side.js';
 import { TintedText } from './inside_text.js';
 import { createValues, QUANTITIES } from './inside_values.js';
+import { byProperty, isSame } from './inside_words.js';
 
 const PACE = 55, STEP = 40; // characters a second; milliseconds between two looks
 const REST = 2200; // milliseconds that a text read to its end stays before the next unit
@@ -28,7 +29,7 @@ export const build = (h, element, server, context) => {
   });
   const play = h('button', { type: 'button', class: 'inside-button mind-play', onclick: () => (timer || resting ? takeOver() : beginReading(0)) });
   const mine = h('button', { type: 'button', class: 'inside-button', onclick: () => setOwn(own === null) });
-  const kind = h('select', { onchange: () => { quantity = kind.value; takeOver(); load(); } }, ...QUANTITIES.map(([name, words]) => h('option', { value: name }, words)));
+  const kind = h('select', { onchange: () => { quantity = kind.value; takeOver(); side.refresh(); load(); } }, ...QUANTITIES.map(([name, words]) => h('option', { value: name }, words)));
 
   // What is shown ------------------------------------------------------------------------------------------------
 
@@ -39,12 +40,13 @@ export const build = (h, element, server, context) => {
     scale.point(Number.isFinite(head) ? Math.floor(head) - 1 : context.place());
     side.draw(shown, quantity);
   };
+  const sayQuantity = () => (quantity === 'cell' ? '' : `The colours are ${QUANTITIES.find(([name]) => name === quantity)[2]}. `);
   const take = (found) => {
     problem.textContent = found.problem || '';
     if (found.problem) return;
     shown = { ...found, chars: Array.from(found.text) };
     if (!isTyping || text.text.textContent === found.text) text.setText(found.text);
-    source.textContent = own === null ? `This is ${found.source === 'text it wrote' ? 'a text it wrote itself' : found.source}. ${ADVICE}` : 'Type anything: each letter is coloured as the network reads it.';
+    source.textContent = own === null ? `${sayQuantity()}This is ${found.source === 'text it wrote' ? 'a text it wrote itself' : found.source}. ${ADVICE}` : 'Type anything: each letter is coloured as the network reads it.';
     context.setText(found.text, own === null);
     if (!Number.isFinite(head)) text.mark(context.place());
     draw();
@@ -84,9 +86,9 @@ export const build = (h, element, server, context) => {
     text.mark(context.place());
   };
   const nextOnTour = () => {
-    const { layer, unit } = context.unit(), units = context.units(), at = units.findIndex((each) => each.unit === unit && each.layer === layer);
-    const next = units[(at + 1) % (units.length || 1)];
-    if (next && units.length > 1) context.setUnit(next.layer, next.unit);
+    const groups = byProperty(context.units()), worth = groups.filter((each) => each.acts || each.remembers), tour = (worth.length ? worth : groups).map((each) => each.units[0]);
+    const next = tour[(tour.findIndex((each) => isSame(each, context.unit())) + 1) % (tour.length || 1)];
+    if (next && tour.length > 1) context.setUnit(next.layer, next.unit);
     beginReading(0);
   };
   const advance = () => {
@@ -168,7 +170,7 @@ export const build = (h, element, server, context) => {
   context.on('unit', () => { load(); side.refresh(); });
   context.on('age', load);
   const chooseFirst = () => {
-    const [first] = context.units();
+    const first = byProperty(context.units())[0]?.units[0];
     if (first && !isChosen) { isChosen = true; context.setUnit(first.layer, first.unit); }
   };
   context.on('units', chooseFirst);

@@ -22,27 +22,54 @@ export const names = {
   }),
 };
 
+// The units by property, as [{label, property, units, acts, remembers}], the best unit of each first: those shown to change
+// what is written, then those that tell more than the last characters do, then the others.
+export const byProperty = (units) => {
+  const groups = new Map();
+  const rank = (each) => (each.acts ? 2 : 0) + (each.remembers ? 1 : 0);
+  for (const each of units) {
+    if (!groups.has(each.property)) groups.set(each.property, { label: each.label, property: each.property, units: [], acts: false, remembers: false });
+    const group = groups.get(each.property);
+    group.units.push(each);
+    group.acts ||= each.acts === true;
+    group.remembers ||= each.remembers === true;
+  }
+  for (const { units: members } of groups.values()) members.sort((a, b) => rank(b) - rank(a) || b.score - a.score);
+  return [...groups.values()].sort((a, b) => rank(b) - rank(a) || gain(b.units[0]) - gain(a.units[0]));
+};
+const gain = ({ score, twin, last4 }) => score - Math.max(twin, last4 ?? 0);
+
 // What a unit is called on the page: "unit 710", with its layer where there are several.
 export const unitName = ({ layer, unit }, numLayers) => `unit ${unit}${numLayers > 1 ? ` of layer ${layer}` : ''}`;
 
+// What holding it changes; `before` and `after` are chances.
+const percent = (chance) => `${(100 * chance).toFixed(chance < 0.0995 ? 1 : 0)} %`;
+const sayEffect = ({ acts, effect }) => {
+  if (acts === false) return 'Held fixed, it changes what is written no more than other units do.';
+  if (acts !== true) return '';
+  if (!effect?.measure) return 'Held fixed, it changes what is written.';
+  return `Held fixed, it changes what is written: ${effect.measure} comes next with a chance of ${percent(effect.after)} instead of ${percent(effect.before)}; with other units held ${percent(effect.control_low)} to ${percent(effect.control_high)}.`;
+};
+
 // What is known of a unit, as {claim, evidence}: named, nearly so, or not.
-export const describe = (table, place) => {
+export const describe = (table, place, quantity) => {
   const who = capital(unitName(place, table.num_layers)), keeper = (table.keepers || []).find(([layer, unit]) => layer === place.layer && unit === place.unit);
   const named = (table.units || []).filter((each) => isSame(each, place)), nearly = (table.nearly || []).filter((each) => isSame(each, place));
   const kept = keeper ? ` It is one of those that keep longest: about ${Math.round(keeper[2])} characters.` : '';
+  const isMemory = quantity === 'cell' || quantity === 'output'; // whose colours are those of the claim
+  const colours = (unit) => (isMemory ? `: ${colourOf(unit.sign)} where it is so.` : '.');
   if (named.length) {
     const [unit] = named, last4 = unit.last4 === null || unit.last4 === undefined ? '' : ` The last four characters alone: ${ofHundred(unit.last4)}.`;
+    const others = (table.units || []).filter((each) => each.property === unit.property && !isSame(each, place));
     return {
-      unit, isNamed: true,
-      claim: `${who} tells ${unit.sentence}: ${colourOf(unit.sign)} where it is so.`,
+      unit, isNamed: true, others, acts: sayEffect(unit),
+      claim: `${who} tells ${unit.sentence}${colours(unit)}`,
       evidence: `Right for ${ofHundred(unit.score)} of 100 pairs of places it was not chosen on. The best unit of an untrained network: ${ofHundred(unit.twin)}.${last4} Guessing: 50.`,
-      acts: unit.acts === true ? 'Held fixed, it changes what is written.' : unit.acts === false ? 'Held fixed, it changes what is written no more than any other unit.' : '',
-      others: named.slice(1).map((each) => each.label),
     };
   }
   if (nearly.length) {
     const [unit] = nearly;
-    return { unit, isNamed: false, claim: `${who} goes some way with ${unit.sentence}: ${colourOf(unit.sign)} where it is so.`,
+    return { unit, isNamed: false, claim: `${who} nearly tells ${unit.sentence}${colours(unit)}`,
       evidence: `Right for ${ofHundred(unit.score)} of 100 pairs of places; that is too little to call it so.${kept}`, acts: '', others: [] };
   }
   if (table.state !== 'done' && table.state !== 'failed') return { unit: null, isNamed: false, claim: `${who}: what does it tell?`, evidence: 'The units are being compared with what can be seen in a text: lines, words, quotes and more.', acts: '', others: [] };

@@ -1,0 +1,81 @@
+"""The ages of a network: the states that its run kept while it learned, and the film made of them."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from charlstm.errors import CharLSTMError
+from charlstm.insight.birth import Film, record_birth
+from charlstm.insight.report import Insight
+from charlstm.runs.run_dir import RunDir
+from charlstm.training.snapshots import Snapshot, list_snapshots
+from charlstm.ui.inside_jobs import Jobs, Report
+from charlstm.ui.inside_models import InsideModels
+from charlstm.ui.inside_requests import Answer, Request, progress
+from charlstm.ui.models import LIVE
+
+
+class Ages:
+    """Functions about a network while it learned."""
+
+    def __init__(self, models: InsideModels) -> None:
+        self._models, self._jobs = models, Jobs()
+
+    def functions(self) -> dict[str, Callable[[Request], Answer]]:
+        """Return the functions by name."""
+        return {"ages": self._ages}
+
+    def _ages(self, request: Request) -> Answer:
+        """Return the ages that are kept of a model, and its film if there is one.
+
+        With `film` true one is made in the background where the units of the model have names already; it is kept
+        beside the model.
+        """
+        name = request.get("model")
+        self._models.load(name)
+        folder = self._models.folder(name)
+        if folder is None:
+            return {"ages": [], "film": None}
+        kept = list_snapshots(folder.path)
+        answer: Answer = {
+            "ages": [{"step": each.step, "seconds": each.seconds, "label": _label(each)} for each in kept],
+            "film": None,
+        }
+        if not request.get("film"):
+            return answer
+        film = None if _is_live(name) else Film.load(folder.path)
+        if film is None and kept and not _is_live(name):
+            insight = Insight.load(folder.path)
+            if insight is not None:
+                job = self._jobs.ask(("film", self._models.key(name)), self._work(name, folder, insight))
+                answer |= progress(job)
+                film = job.value
+        return {**answer, "film": film.model_dump(exclude={"model_sha256"}) if film else None}
+
+    def _work(self, name: Any, folder: RunDir, insight: Insight) -> Callable[[Report], Film | None]:
+        def work(report: Report) -> Film | None:
+            text, _ = self._models.measured_text(name)
+            model = self._models.load(name)
+            film = record_birth(
+                folder.path, model, text, insight, lambda share: report(share, "developing the film", None)
+            )
+            if film is not None:
+                with contextlib.suppress(OSError, CharLSTMError):  # a folder that is only read: made again
+                    film.save(folder.path)
+            return film
+
+        return work
+
+
+def _is_live(name: Any) -> bool:
+    return str(name).startswith(LIVE)
+
+
+def _label(snapshot: Snapshot) -> str:
+    """Return when a state was kept, such as 0.6 s or 12 min."""
+    seconds = snapshot.seconds
+    if seconds < 9.95:
+        return f"{seconds:.1f} s" if snapshot.step else "0 s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
