@@ -45,7 +45,7 @@ def test_a_held_unit_writes_another_text_with_the_same_dice_and_is_measured_besi
 
     words, slider = page.locator(".meter-words"), page.get_by_label("Value of unit 3")
     expect(words).to_contain_text("chance of a vowel next is 50 % instead of 30 %")
-    expect(words).to_contain_text("the unit’s own doing")
+    expect(words).to_contain_text("None of 20 random units held the same way does that")
     _slide(slider, 0.2)
     expect(words).to_contain_text("so this shows nothing")
     assert page.evaluate(_LAST, "inside_hold")["holds"] == [[0, 3, 0.2]]
@@ -67,7 +67,7 @@ def test_a_held_unit_writes_another_text_with_the_same_dice_and_is_measured_besi
     link = parse_qs((page.get_by_role("link", name="Go on in Write").get_attribute("href") or "").removeprefix("?"))
     assert (link["hold"], link["model"], link["prompt"]) == (["3=-1,40=-1.5"], ["fake"], ["so "])
     page.get_by_role("button", name="Prove it").click()
-    expect(page.locator(".proof")).to_contain_text("Shown for: vowels.")
+    expect(page.locator(".proof-told")).to_contain_text("Shown for: vowels.")
     expect(page.locator(".proof tbody tr").first).to_contain_text("0.11 (0.09 to 0.13)")
     for unit in (50, 51, 52):
         page.get_by_label("Number of the unit").fill(str(unit))

@@ -6,7 +6,8 @@ import { capital, isSame, names, unitName } from './inside_words.js';
 
 const MOST_HELD = 5, FIRST_PART = 120, WHOLE = 600; // units; characters of the first answer, and of all
 const WIDEST = 4; // from minus to plus: the slider of a unit whose values nobody has measured
-const REST = 5000, TEMPERATURE = 0.7, MOST_SEED = 2 ** 31 - 1;
+const REST = 5000, BEFORE_WHOLE = 300; // milliseconds
+const TEMPERATURE = 0.7, MOST_SEED = 2 ** 31 - 1;
 const isStill = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 const shown = (value) => value.toFixed(2).replace('-', '−');
 const inAddress = ({ layer, unit, value }) => `${layer ? `${layer}:` : ''}${unit}=${Number(value.toFixed(4))}`;
@@ -34,7 +35,7 @@ export const findDemos = (units) => {
 
 export const build = (h, element, server, context) => {
   loadLook('inside_hold.css');
-  let asked = 0, working = null, isWanted = false, resting = 0, last = null, active = null, drawnDemos = '', isByNumber = false;
+  let asked = 0, working = null, wake = () => {}, isWanted = false, resting = 0, last = null, active = null, drawnDemos = '', isByNumber = false;
   const isSeen = () => context.isVisible() && context.screen() === 'hold';
   const texts = createTwoTexts(h, { isVisible: isSeen, onRest: () => rest() }), meter = createMeter(h, server);
   const demos = h('div', { class: 'chips', role: 'group', 'aria-label': 'Ready to try' }), list = h('div', { class: 'hold-rows' });
@@ -68,14 +69,18 @@ export const build = (h, element, server, context) => {
     return true;
   };
   // The first characters at once, then all of them; a slider in motion waits for the answer before.
+  const pause = (time) => new Promise((resolve) => { wake = resolve; setTimeout(resolve, time); });
   const ask = () => {
     isWanted = true;
     asked += 1;
+    wake();
     working ||= (async () => {
       while (isWanted) {
         isWanted = false;
         const mine = asked;
-        if (await askFor(FIRST_PART, mine)) await askFor(WHOLE, mine);
+        if (!await askFor(FIRST_PART, mine)) continue;
+        await pause(BEFORE_WHOLE);
+        if (mine === asked) await askFor(WHOLE, mine);
       }
       working = null;
     })();
@@ -93,7 +98,7 @@ export const build = (h, element, server, context) => {
     texts.setHeldTitle(title);
     const measured = kept.rows.includes(active) && active.value !== null ? active : now[now.length - 1];
     markDemos();
-    meter.show(measured ? { ...measured, model: context.model(), name: unitName(measured, context.table().num_layers) } : null, ask()); // the texts come first
+    meter.show(measured ? { ...measured, model: context.model(), name: `${unitName(measured, context.table().num_layers)}${now.length > 1 ? ' alone' : ''}` } : null, ask()); // the texts come first
   };
 
   // The held units -----------------------------------------------------------------------------------------------
@@ -214,7 +219,7 @@ export const build = (h, element, server, context) => {
       h('div', { class: 'hold-controls' }, list, adding, h('div', { class: 'hold-bar' }, again, dice, h('label', { class: 'inside-field' }, h('span', {}, 'Begin with'), prompt), write)),
       meter.element),
     problem,
-    texts.element);
+    texts.element, meter.tables);
   context.on('units', onUnits);
   context.on('model', () => { asked += 1; last = null; texts.clear(); begin(); });
   begin();
