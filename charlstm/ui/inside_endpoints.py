@@ -41,6 +41,7 @@ class InsideEndpoints:
         """Return the functions for `gr.HTML(server_functions=...)`, which takes no methods."""
         return [
             answering("inside_models", self._list),
+            answering("inside_version", lambda request: {"version": self._models.key(request.get("model"))}),
             answering("inside_trace", self._trace),
             answering("inside_hold", self._hold),
             *(answering(f"inside_{name}", function) for name, function in self._letters.functions().items()),

@@ -19,7 +19,7 @@ from charlstm.model import CharLSTM
 from charlstm.runs.run_dir import RunDir
 from charlstm.training.snapshots import list_snapshots, load_snapshot
 from charlstm.ui.inside_requests import Request
-from charlstm.ui.models import ModelRegistry
+from charlstm.ui.models import LIVE, ModelRegistry
 
 LONGEST_TRACED = 1200  # characters
 _PASSAGE_CHARS = 1000
@@ -95,7 +95,9 @@ class InsideModels:
             written = opening + whole.generate(opening, _PASSAGE)
             return self.read(whole, written)
 
-        passage: Passage = self._keep(self._passages, whole.model, write, _KEPT_MODELS)
+        # The same text while a network learns.
+        key = (name, whole.vocabulary.characters) if str(name).startswith(LIVE) else whole.model
+        passage: Passage = self._keep(self._passages, key, write, _KEPT_MODELS)
         return passage
 
     def read(self, language_model: LanguageModel, text: Any) -> Passage:

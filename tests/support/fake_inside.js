@@ -1,16 +1,16 @@
 // A server of Look inside whose answers are known: unit 3 is 2 at vowels and -1 elsewhere, the others a wave.
 window.insideFake = () => {
-  const SIZE = 80, TEXT = 'a boat, a sea\n\n<b>rows</b> on and on until it ends'.repeat(9), asked = [];
+  const SIZE = 80, TEXT = 'a boat, a sea\n\n<b>rows</b> on and on until it ends'.repeat(9), asked = [], models = [{ name: 'fake', label: 'A fake' }, { name: 'other', label: 'Another' }];
   const valueOf = (unit, char, place) => (unit === 3 ? ('aeiou'.includes(char) ? 2 : -1) : Math.sin(place / (unit + 2)));
   const pack = (values, most) => btoa(String.fromCharCode(...values.map((value) => (Math.round((127 * value) / most) + 256) % 256)));
-  const named = (unit, label, sentence, more) => ({ layer: 0, unit, part: 'cell', sign: 1, property: label, label, sentence, score: 0.972, twin: 0.701, last4: 0.639, remembers: true, acts: true, low: -1, high: 2, memory: 11.2, effect: { kl: 0.02, control_kl: 0.004, value: 1.9, measure: 'a new line', before: 0.034, after: 0.126, control_low: 0.031, control_high: 0.037 }, ...more });
+  const named = (unit, label, sentence, more) => ({ layer: 0, unit, part: 'cell', sign: 1, property: label, label, sentence, score: 0.972, twin: 0.701, last4: 0.639, remembers: true, acts: true, low: -1, high: 2, memory: 11.2, effect: { kl: 0.02, control_kl: 0.004, measure: 'a new line', before: 0.034, after: 0.126, control_low: 0.031, control_high: 0.037 }, ...more });
   const film = () => {
     const text = TEXT.slice(0, 40), steps = [1, 6, 64, 512], count = 2, values = [];
     for (const step of steps) for (let unit = 0; unit < count; unit++) for (let i = 0; i < text.length; i++) values.push(unit === 0 ? (step > 6 ? valueOf(3, text[i], i) / 2 : 0) : 0.5);
     return { note: 'A recorded run.', text, steps, seconds: [0.6, 0.7, 1.2, 6], units: [{ unit: 3, label: 'vowels' }, { unit: 5, label: 'steady' }], values: pack(values, 1), scores: [[0.5, 0.55, 0.9, 0.97], [0.5, 0.5, 0.5, 0.6]] };
   };
   const answers = {
-    inside_models: () => ({ models: [{ name: 'fake', label: 'A fake' }, { name: 'other', label: 'Another' }] }),
+    inside_models: () => ({ models }),
     inside_units: ({ model }) => ({ state: 'done', progress: 1, stage: '', num_layers: 1, hidden_size: SIZE, vocabulary: 30, characters: 1000, keepers: [[0, 7, 14.2]],
       units: model === 'fake' ? [named(3, 'vowels', 'whether this is a vowel'), named(9, 'late', 'whether the line is past its middle', { acts: false, sign: -1 }),
         named(21, 'vowels', 'whether this is a vowel', { acts: false, score: 0.99 }), named(30, 'spaces', 'whether this is a space', { acts: false, remembers: false })] : [],
@@ -25,18 +25,8 @@ window.insideFake = () => {
     inside_ages: ({ model }) => (model === 'fake' ? { ages: [{ step: 6, seconds: 0.7, label: '0.7 s' }], film: film() } : { ages: [], film: null }),
     inside_moments: () => ({ state: 'done', progress: 1, moments: [{ before: 'before it ', at: 'w', after: 'as', cosine: 0.91 }] }),
   };
-  // With units held every "on" after the first 30 characters is written in capitals.
-  answers.inside_hold = ({ prompt, holds, num_chars: count }) => ({ opening: prompt || 'so ', plain: TEXT.slice(0, count), held: holds.length ? TEXT.slice(0, 30) + TEXT.slice(30, count).replaceAll('on', 'ON') : TEXT.slice(0, count), seconds: 0.01 });
-  answers.inside_meter = ({ value }) => ({ fitting: 'b', measures: [{ key: 'a', label: 'chance of a space next', unit_text: '%', plain: 15, held: 15.5, low: 14, high: 16 }, { key: 'b', label: 'chance of a vowel next', unit_text: '%', plain: 30, held: 30 + 10 * value, low: 28, high: 33 }] });
-  let proofs = 0;
-  answers.inside_prove = () => (++proofs % 2 ? { state: 'working', progress: 0.5, rows: [] } : { state: 'done', progress: 1, texts: 20, characters: 500, rows: [
-    { key: 'space', label: 'spaces', before: 0.15, after: 0.16, difference: 0.01, low: -0.01, high: 0.03, control_low: -0.02, control_high: 0.02, is_beyond: false },
-    { key: 'vowel', label: 'vowels', before: 0.3, after: 0.41, difference: 0.11, low: 0.09, high: 0.13, control_low: -0.02, control_high: 0.02, is_beyond: true }] });
-  const passages = Object.fromEntries(['forget', 'input', 'candidate', 'cell', 'output'].map((stage, i) => [stage, { file: 'insight/cell.py', first_line: 50 + i, last_line: 50 + i, code: `${stage} = 1`, address: `https://example.org/cell.py#L${50 + i}` }]));
-  answers.inside_cell = ({ place, layer, unit, forget }) => ({ character: TEXT[place], layer, unit, old: 2, forget: 0.5, input: 0.25, candidate: -0.4, cell: 0.9, output: 0.5, hidden: 0.3581, mean: { forget: 0.41, input: 0.3, output: 0.2 }, passages, fixed: forget === null ? null : { forget, free: 1, held: 2.302585, characters: 300 } });
-  answers.inside_carry = () => ({ state: 'done', progress: 1, characters: [1, 2, 5, 10], whole: [2, 0.7, 0.3, 0.1], only_h: [2, 0.5, 0.1, 0], only_c: [0, 0.2, 0.2, 0.1] });
   const server = new Proxy({}, { get: (_, name) => async (request) => { asked.push([name, request]); return answers[name]?.(request) ?? { problem: 'not here' }; } });
-  return { server, asked, text: TEXT };
+  return { server, asked, models, text: TEXT };
 };
 window.openInside = async () => {
   window.fake = window.insideFake();

@@ -1,6 +1,6 @@
 // Curves of how well units tell their properties, on a logarithmic clock.
 const NAMESPACE = 'http://www.w3.org/2000/svg';
-export const svg = (tag, attributes = {}, ...children) => {
+const svg = (tag, attributes = {}, ...children) => {
   const element = document.createElementNS(NAMESPACE, tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);

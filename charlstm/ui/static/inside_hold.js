@@ -1,228 +1,183 @@
-// The screen "Hold it": units are held at a value of the visitor's choosing while the network writes with the same dice.
+// The screen "Hold it": a unit is kept at one value while the network writes, beside the same dice without.
+import { createMeter, createProof } from './inside_effect.js';
+import { createHeld, findNamed, stanceOf, statementOf } from './inside_held.js';
 import { loadLook } from './inside_look.js';
-import { createMeter } from './inside_meter.js';
-import { createTwoTexts } from './inside_two_texts.js';
-import { capital, isSame, names, unitName } from './inside_words.js';
+import { createAsker, isStill } from './inside_shared.js';
+import { createTwins } from './inside_twins.js';
+import { capital, isSame, unitName } from './inside_words.js';
 
-const MOST_HELD = 5, FIRST_PART = 120, WHOLE = 600; // units; characters of the first answer, and of all
-const WIDEST = 4; // from minus to plus: the slider of a unit whose values nobody has measured
-const REST = 5000, BEFORE_WHOLE = 300; // milliseconds
-const TEMPERATURE = 0.7, MOST_SEED = 2 ** 31 - 1;
-const isStill = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
-const shown = (value) => value.toFixed(2).replace('-', '−');
-const inAddress = ({ layer, unit, value }) => `${layer ? `${layer}:` : ''}${unit}=${Number(value.toFixed(4))}`;
+await loadLook('inside_hold.css');
 
-// What is held, beyond the elements of the page, which Gradio makes anew.
-const kept = { model: null, rows: [], seed: 1, prompt: '', isTouched: false };
+const FIRST = 120, WHOLE = 600; // characters of the first answer, and of all
+const REST = 3500, SETTLE = 350; // milliseconds before the next demo; that a slider rests before the meter is asked
+const TEMPERATURE = 0.7, MOST_DEMOS = 4;
+const OPENINGS = { // where a property is seen at once, in code
+  bracket: '    return max(', square: '    names = [', brace: '    table = {', quote: '    raise ValueError("', 'single-quote': "    name = '", string: "    name = '", comment: '    # ', triple: '    """',
+};
+// What somebody has chosen; it outlives the elements, which Gradio makes anew when its tab is opened again.
+const kept = { model: null, holds: [], seed: 1, prompt: '', temperature: TEMPERATURE };
+const dice = () => Math.floor(Math.random() * 1e6);
 
-const bounds = (unit) => (unit && unit.high > unit.low ? { low: Math.min(0, unit.low), high: Math.max(0, unit.high) } : { low: -WIDEST, high: WIDEST });
-const fact = (sentence) => sentence.replace(/^(whether|if|that) /, '');
-
-// Three things to try: the units that change most of what is written, as if what they tell were always, or never, so.
-export const findDemos = (units) => {
-  const force = ({ effect }) => effect.kl / Math.max(effect.control_kl, 1e-9), demos = [], isSeen = new Set();
-  const acting = units.filter((each) => each.acts && each.effect).sort((a, b) => force(b) - force(a));
-  const at = (unit, isHigh) => ({ unit, value: isHigh ? unit.high : unit.low, words: `${isHigh === unit.sign > 0 ? 'As if always' : 'As if never'}: ${fact(unit.sentence)}` });
-  const isHigh = ({ effect, low, high }) => effect.value > (low + high) / 2;
-  for (const unit of acting) {
-    if (isSeen.has(unit.property)) continue;
-    isSeen.add(unit.property);
-    demos.push(at(unit, isHigh(unit)));
-  }
-  const opposites = acting.map((unit) => at(unit, !isHigh(unit)));
-  return [...demos, ...opposites].slice(0, 3);
+// Units that act, as demos: each at the end where what it tells is so, the first one also at the other end.
+const demosOf = (context) => {
+  const acting = context.units().filter((each) => each.acts && each.high > each.low);
+  const strength = (each) => (each.effect ? each.effect.kl / Math.max(1e-9, each.effect.control_kl) : 0);
+  const best = acting.sort((a, b) => strength(b) - strength(a)).filter((each, i, all) => all.findIndex((one) => one.property === each.property || isSame(one, each)) === i);
+  const at = (each, isSo) => ({ ...each, value: each.sign > 0 === isSo ? each.high : each.low, words: `${isSo ? 'always' : 'never'}: ${statementOf(each)}` });
+  return best.slice(0, 3).flatMap((each, i) => (i ? [at(each, true)] : [at(each, true), at(each, false)])).slice(0, MOST_DEMOS);
 };
 
 export const build = (h, element, server, context) => {
-  loadLook('inside_hold.css');
-  let asked = 0, working = null, wake = () => {}, isWanted = false, resting = 0, last = null, active = null, drawnDemos = '', isByNumber = false;
+  let demos = [], demo = -1, isTouring = !isStill(), seed = 1, meterTimer = 0, restTimer = 0, restart = false, isFresh = true;
   const isSeen = () => context.isVisible() && context.screen() === 'hold';
-  const texts = createTwoTexts(h, { isVisible: isSeen, onRest: () => rest() }), meter = createMeter(h, server);
-  const demos = h('div', { class: 'chips', role: 'group', 'aria-label': 'Ready to try' }), list = h('div', { class: 'hold-rows' });
-  const problem = h('p', { class: 'inside-problem', role: 'alert' });
-  const again = h('button', { type: 'button', class: 'inside-button', onclick: () => { touch(); replay(); } }, '↻ Write again');
-  const dice = h('button', { type: 'button', class: 'inside-button', onclick: () => { touch(); kept.seed = (kept.seed % MOST_SEED) + 1; replay(); } }, 'Other dice');
-  const prompt = h('input', { type: 'text', maxlength: 300, 'aria-label': 'Begin with', placeholder: 'its own beginning', autocomplete: 'off', onchange: () => { touch(); kept.prompt = prompt.value; replay(); } });
-  const write = h('a', { class: 'hold-write', href: '?' }, 'Go on in Write →');
-  const choice = h('select', { 'aria-label': 'Unit to hold', onchange: () => { isByNumber = choice.value === ''; showNumber(); } });
-  const number = h('input', { type: 'number', min: 0, step: 1, value: 0, 'aria-label': 'Number of the unit' }), layer = h('input', { type: 'number', min: 0, step: 1, value: 0, 'aria-label': 'Layer of the unit', hidden: true });
-  const adding = h('form', { class: 'hold-adding', onsubmit: (event) => { event.preventDefault(); add(); } }, h('span', {}, 'Hold another:'), choice, number, layer, h('button', { type: 'submit', class: 'inside-button' }, 'Hold'));
+  const problem = h('p', { class: 'inside-problem', role: 'status' }), chips = h('div', { class: 'chips', role: 'group', 'aria-label': 'Ready to try' });
+  const prompt = h('textarea', { rows: 1, maxlength: 2000, 'aria-label': 'Beginning of both texts', placeholder: 'its own', spellcheck: 'false' });
+  const temperature = h('input', { type: 'range', min: 0.1, max: 1.5, step: 0.1, value: TEMPERATURE, 'aria-label': 'Temperature' }), warmth = h('output', {}, String(TEMPERATURE));
+  const play = h('button', { type: 'button', class: 'inside-button mind-play' });
+  const setPlay = (isOn) => { play.textContent = isOn ? '❚❚ Stop' : '▶ Write'; play.setAttribute('aria-label', isOn ? 'Stop writing' : 'Write both texts again'); };
+  const twins = createTwins(h, { isSeen, onPlay: setPlay, onEnd: () => { clearTimeout(restTimer); if (isTouring) restTimer = setTimeout(nextDemo, REST); } });
+  const meter = createMeter(h, context);
+  const first = () => held.held.find(({ value }) => value !== null);
+  const who = () => (first() ? capital(unitName(first(), context.table().num_layers)) : 'This unit');
+  const proof = createProof(h, server, context, () => { const one = first(); return one ? [one.layer, one.unit, one.value] : null; }, who);
+  const request = (count) => ({ model: context.model(), age: context.age(), prompt: prompt.value, holds: held.holds(), seed, temperature: Number(temperature.value), num_chars: count });
 
-  const showNumber = () => { number.hidden = choice.value !== ''; layer.hidden = number.hidden || (context.table().num_layers || 1) < 2; };
-  const known = (place) => context.units().find((each) => isSame(each, place)) || (context.table().nearly || []).find((each) => isSame(each, place));
-  const labelOf = (place) => known(place)?.label || names.get(context.model(), place);
-  const held = () => kept.rows.filter(({ value }) => value !== null);
-  const touch = () => { kept.isTouched = true; clearTimeout(resting); };
-
-  // What is written ----------------------------------------------------------------------------------------------
-
-  const request = (count) => ({ model: context.model(), prompt: kept.prompt, holds: held().map(({ layer: at, unit, value }) => [at, unit, value]), seed: kept.seed, temperature: TEMPERATURE, num_chars: count });
-  const askFor = async (count, mine) => {
-    let answer;
-    try { answer = await server.inside_hold(request(count)); } catch { answer = { problem: 'The server did not answer. Try again in a moment.' }; }
-    if (mine !== asked || !element.isConnected) return false;
+  // Texts: the beginning as fast as a slider moves, the rest after it.
+  const writer = createAsker(server, 'hold', (answer, asked) => {
     problem.textContent = answer.problem || '';
-    if (answer.problem) return false;
-    last = answer;
-    texts.show(answer, count < WHOLE, context.isOwn() ? context.text() : '');
-    link();
-    return true;
+    if (answer.problem) return;
+    twins.set(answer, asked.num_chars === FIRST && !restart, asked.num_chars === WHOLE);
+    if (restart) { restart = false; twins.restart(); }
+    else if (!twins.isPlaying() && isTouringOrMoved) twins.play();
+    if (asked.num_chars < WHOLE && asked.holds === lastHolds) writer.ask({ ...asked, num_chars: WHOLE });
+  });
+  let lastHolds = null, isTouringOrMoved = true;
+  const write = () => {
+    if (context.model() === null) return;
+    const asked = request(FIRST);
+    lastHolds = asked.holds;
+    if (!isTouring) Object.assign(kept, { model: context.model(), seed, prompt: prompt.value, temperature: asked.temperature, holds: held.held.map(({ layer, unit, value }) => ({ layer, unit, value })) });
+    writer.ask(asked);
   };
-  // The first characters at once, then all of them; a slider in motion waits for the answer before.
-  const pause = (time) => new Promise((resolve) => { wake = resolve; setTimeout(resolve, time); });
-  const ask = () => {
-    isWanted = true;
-    asked += 1;
-    wake();
-    working ||= (async () => {
-      while (isWanted) {
-        isWanted = false;
-        const mine = asked;
-        if (!await askFor(FIRST_PART, mine)) continue;
-        await pause(BEFORE_WHOLE);
-        if (mine === asked) await askFor(WHOLE, mine);
-      }
-      working = null;
-    })();
-    return working;
+  const meters = createAsker(server, 'meter', (answer) => meter.show(answer, who()));
+  const measure = () => {
+    clearTimeout(meterTimer);
+    const one = first();
+    if (!one) { meter.clear(); return; }
+    meter.wait('Comparing with 20 random units …');
+    meterTimer = setTimeout(() => meters.ask({ model: context.model(), age: null, layer: one.layer, unit: one.unit, value: one.value }), SETTLE);
   };
-  const replay = () => { texts.restart(); ask(); };
-  const link = () => {
-    const query = new URLSearchParams({ model: context.model(), prompt: last?.opening ?? kept.prompt, seed: kept.seed, temperature: TEMPERATURE, num_chars: WHOLE });
-    const holds = held().map(inAddress).join(',');
-    write.href = `?${query}${holds && `&hold=${holds}`}`;
+  const tellTitle = () => {
+    const all = held.held.filter(({ value }) => value !== null);
+    twins.title(!all.length ? 'nothing is held' : all.map((each) => (each.named && ['always', 'never'].includes(stanceOf(each)) ? `${stanceOf(each)}: ${statementOf(each.named)}` : `${unitName(each, context.table().num_layers)} ${stanceOf(each)}`)).join(' · '));
   };
-  const change = () => {
-    const now = held();
-    const title = now.length ? `With ${now.map((row) => `${unitName(row, context.table().num_layers)} at ${shown(row.value)}`).join(', ')}` : 'With nothing held';
-    texts.setHeldTitle(title);
-    const measured = kept.rows.includes(active) && active.value !== null ? active : now[now.length - 1];
-    markDemos();
-    meter.show(measured ? { ...measured, model: context.model(), name: `${unitName(measured, context.table().num_layers)}${now.length > 1 ? ' alone' : ''}` } : null, ask()); // the texts come first
-  };
+  const changed = () => { tellTitle(); proof.forget(); write(); measure(); };
+  const held = createHeld(h, server, context, changed);
 
-  // The held units -----------------------------------------------------------------------------------------------
-
-  const drawRow = (row) => {
-    const { low, high } = bounds(known(row)), name = unitName(row, context.table().num_layers), words = labelOf(row);
-    const said = h('output', { class: 'hold-value' });
-    const slider = h('input', { type: 'range', min: low, max: high, step: 'any', 'aria-label': `Value of ${name}`, oninput: () => set(Math.round(100 * Number(slider.value)) / 100) });
-    const free = h('button', { type: 'button', class: 'inside-button', onclick: () => set(null) }, 'free'), silent = h('button', { type: 'button', class: 'inside-button', onclick: () => set(0) }, 'silenced');
-    const refresh = () => {
-      const text = row.value === null ? 'free' : row.value === 0 ? '0, silenced' : shown(row.value);
-      said.textContent = text;
-      slider.value = row.value ?? 0;
-      slider.setAttribute('aria-valuetext', text);
-      slider.classList.toggle('is-free', row.value === null);
-      free.setAttribute('aria-pressed', String(row.value === null));
-      silent.setAttribute('aria-pressed', String(row.value === 0));
-    };
-    const set = (value) => { touch(); row.value = value; active = row; refresh(); change(); };
-    const drop = h('button', { type: 'button', class: 'inside-button', 'aria-label': `Remove ${name}`, onclick: () => { touch(); kept.rows = kept.rows.filter((each) => each !== row); drawRows(); change(); list.querySelector('input')?.focus(); } }, '×');
-    refresh();
-    return h('div', { class: 'hold-row', role: 'group', 'aria-label': name },
-      h('span', { class: 'hold-name' }, h('b', {}, words || capital(name)), ...(words ? [h('span', {}, name)] : [])),
-      h('span', { class: 'hold-slide' }, h('span', { class: 'hold-end', 'aria-hidden': 'true' }, shown(low)), slider, h('span', { class: 'hold-end', 'aria-hidden': 'true' }, shown(high))),
-      said, h('span', { class: 'hold-buttons' }, free, silent, drop));
+  // Demos ----------------------------------------------------------------------------------------------------------
+  const drawChips = () => chips.replaceChildren(...demos.map((each, i) => h('button', { type: 'button', class: 'chip', 'aria-pressed': String(i === demo), onclick: () => { takeOver(); choose(i); } }, each.words)));
+  const choose = (number) => {
+    demo = number;
+    drawChips();
+    const { layer, unit, value, property } = demos[number], isCode = /^(?: {4}|\t)\S/m.test(context.text());
+    prompt.value = (isCode && OPENINGS[property]) || '';
+    restart = true;
+    held.hold([{ layer, unit, value }]);
   };
-  const drawRows = () => {
-    list.replaceChildren(...kept.rows.map(drawRow));
-    adding.hidden = kept.rows.length >= MOST_HELD;
-    const isTaken = (each) => kept.rows.some((row) => isSame(row, each)), value = choice.value, options = [];
-    for (const each of [...context.units()].sort((a, b) => Number(b.acts === true) - Number(a.acts === true))) {
-      const key = `${each.layer}/${each.unit}`;
-      if (!isTaken(each) && !options.some((option) => option.value === key)) options.push(h('option', { value: key }, `${each.label} (${each.unit})${each.acts ? '' : ', no effect shown'}`));
+  const nextDemo = () => {
+    if (!isTouring || !element.isConnected) return;
+    if (!isSeen() || !demos.length) { restTimer = setTimeout(nextDemo, REST); return; }
+    choose((demo + 1) % demos.length);
+  };
+  const takeOver = () => { isTouring = isFresh = false; clearTimeout(restTimer); };
+  for (const event of ['pointerdown', 'keydown']) element.addEventListener(event, (each) => { if (each.key !== 'Tab' && !each.target.closest?.('.twin')) takeOver(); });
+  held.element.addEventListener('input', () => { demo = -1; drawChips(); });
+
+  const useUnits = () => {
+    const found = demosOf(context), words = (list) => list.map((each) => each.words).join();
+    held.refresh();
+    tellTitle();
+    if (words(found) !== words(demos)) {
+      const chosen = demos[demo];
+      demos = found;
+      demo = chosen ? demos.findIndex((each) => each.words === chosen.words) : -1;
+      drawChips();
     }
-    choice.replaceChildren(...options, h('option', { value: '' }, 'by its number'));
-    if (isByNumber || options.some((option) => option.value === value)) choice.value = isByNumber ? '' : value;
-    showNumber();
-    if (context.table().hidden_size) number.max = context.table().hidden_size - 1;
-    layer.max = (context.table().num_layers || 1) - 1;
+    if (!isFresh || context.toHold) return;
+    const { state, keepers = [], hidden_size: size } = context.table();
+    if (demos.length && state !== 'working') { isFresh = false; choose(0); } // while they are tried, the best one is not known
+    else if (demos.length && !held.held.length) choose(0);
+    else if (state === 'done' && size && !held.held.length) { // nothing acts: hold what has a name, or what keeps longest
+      isFresh = false;
+      const [named] = context.units(), [layer, unit] = named ? [named.layer, named.unit] : keepers[0] || [0, 0];
+      restart = true;
+      held.hold([{ layer, unit }]);
+    } else if (!held.held.length) { restart = true; write(); }
   };
-  const extreme = (place) => {
-    const unit = known(place);
-    if (!unit) return WIDEST / 2;
-    return unit.effect ? (unit.effect.value > (unit.low + unit.high) / 2 ? unit.high : unit.low) : unit.high;
-  };
-  const rowOf = (place, value = extreme(place)) => ({ layer: place.layer || 0, unit: place.unit, value: Number(value.toFixed(4)) });
-  const add = () => {
-    const [at, unit] = choice.value ? choice.value.split('/').map(Number) : [Math.round(Number(layer.value)) || 0, Math.round(Number(number.value)) || 0];
-    const place = { layer: at, unit };
-    if (kept.rows.length >= MOST_HELD || kept.rows.some((row) => isSame(row, place))) return;
-    touch();
-    active = rowOf(place);
-    kept.rows.push(active);
-    drawRows();
-    change();
-  };
-  const hold = (place, value) => {
-    active = rowOf(place, value);
-    kept.rows = [active];
-    drawRows();
-    texts.restart();
-    change();
-  };
-
-  // Ready demos, one after another until somebody takes over -------------------------------------------------------
-
-  const found = () => findDemos(context.units());
-  const isOn = ({ unit, value }) => kept.rows.length === 1 && isSame(kept.rows[0], unit) && Math.abs(kept.rows[0].value - value) < 1e-3;
-  const markDemos = () => { const all = found(); [...demos.querySelectorAll('.chip')].forEach((chip, i) => chip.setAttribute('aria-pressed', String(Boolean(all[i]) && kept.rows[0]?.value !== null && isOn(all[i])))); };
-  const drawDemos = () => {
-    const all = found(), state = JSON.stringify([context.model(), all.map(({ words, value }) => [words, value]), context.table().state]);
-    if (state === drawnDemos) return;
-    drawnDemos = state;
-    const chips = all.map((each) => h('button', { type: 'button', class: 'chip', onclick: () => { touch(); hold(each.unit, each.value); } }, each.words));
-    const words = context.table().state === 'working' ? 'Looking for units that change what is written …' : 'No unit was shown to change what is written; hold any of them by its number.';
-    demos.replaceChildren(...(chips.length ? chips : [h('span', { class: 'chips-word' }, words)]));
-    markDemos();
-  };
-  const rest = () => {
-    clearTimeout(resting);
-    if (kept.isTouched || isStill() || kept.prompt) return;
-    resting = setTimeout(() => {
-      const all = found(), next = all[(all.findIndex(isOn) + 1) % (all.length || 1)];
-      if (kept.isTouched || !element.isConnected) return;
-      if (!isSeen() || !next) { rest(); return; }
-      hold(next.unit, next.value);
-    }, REST);
-  };
-  const begin = () => {
-    clearTimeout(resting);
-    if (kept.model !== context.model()) Object.assign(kept, { model: context.model(), rows: [], prompt: '', isTouched: false });
+  const restore = () => {
+    if (kept.model !== context.model() || !kept.holds.length) return;
+    takeOver();
+    seed = kept.seed;
     prompt.value = kept.prompt;
-    drawDemos();
-    if (kept.rows.length) { [active] = kept.rows; drawRows(); texts.restart(); change(); return; }
-    const [first] = found(), [keeper] = context.table().keepers || [];
-    if (first) hold(first.unit, first.value); else hold(keeper ? { layer: keeper[0], unit: keeper[1] } : context.unit());
+    temperature.value = kept.temperature;
+    warmth.textContent = kept.temperature.toFixed(1);
+    restart = true;
+    held.hold(kept.holds);
   };
-  const onUnits = () => {
-    drawDemos();
-    const [first] = found();
-    if (!kept.isTouched && first && !found().some(isOn)) hold(first.unit, first.value);
-    else if (!list.contains(document.activeElement) && !adding.contains(document.activeElement)) drawRows();
-  };
-  // Somebody asked on another screen to hold the unit that was looked at.
-  const take = () => {
-    const place = context.toHold;
+  const takeWish = () => { // "Hold it and see" on another screen
+    const wish = context.toHold;
+    if (!wish) return;
     context.toHold = null;
-    if (!place) return false;
-    touch();
-    hold(place);
-    return true;
+    isFresh = false;
+    takeOver();
+    demo = -1;
+    drawChips();
+    restart = true;
+    held.hold([wish]);
   };
+
+  // Controls -------------------------------------------------------------------------------------------------------
+  play.addEventListener('click', () => { if (twins.isPlaying()) { isTouringOrMoved = false; twins.finish(); } else { isTouringOrMoved = true; restart = true; write(); } });
+  const roll = h('button', { type: 'button', class: 'inside-button', onclick: () => { seed = dice(); restart = true; write(); } }, 'Other dice');
+  let typing = 0;
+  prompt.addEventListener('input', () => { clearTimeout(typing); typing = setTimeout(() => { restart = true; write(); }, SETTLE); });
+  temperature.addEventListener('input', () => { warmth.textContent = Number(temperature.value).toFixed(1); write(); });
+  const link = h('button', { type: 'button', class: 'inside-button', title: 'A link that writes this text with the same units held, on the tab Write', onclick: (event) => {
+    const hold = held.holds().map(([layer, unit, value]) => `${layer ? `${layer}:` : ''}${unit}=${value}`).join(',');
+    window.charlstm.copyLink(event.currentTarget, new URLSearchParams({ model: context.model(), prompt: prompt.value, seed, temperature: temperature.value, num_chars: WHOLE, hold }).toString());
+  } }, 'Copy a link to it');
 
   element.replaceChildren(
-    h('p', { class: 'inside-lead' }, 'Fix a unit at one value and let the network write with the same dice as before: what changes is what the unit is for.'),
-    demos,
-    h('div', { class: 'hold-desk' },
-      h('div', { class: 'hold-controls' }, list, adding, h('div', { class: 'hold-bar' }, again, dice, h('label', { class: 'inside-field' }, h('span', {}, 'Begin with'), prompt), write)),
-      meter.element),
-    problem,
-    texts.element, meter.tables);
-  context.on('units', onUnits);
-  context.on('model', () => { asked += 1; last = null; texts.clear(); begin(); });
-  begin();
-  take();
-  return { shown: () => { if (!take() && last && !working && !texts.isWriting()) rest(); }, hidden: () => clearTimeout(resting) };
+    h('p', { class: 'inside-lead' }, 'Both texts are written with the same dice. On the right one unit of the memory is kept from changing: what it tells is then always so, or never.'),
+    chips,
+    h('div', { class: 'hold' },
+      h('div', { class: 'hold-left' },
+        twins.element, problem,
+        h('div', { class: 'mind-bar hold-bar' }, play, roll, link, h('label', { class: 'inside-field hold-prompt' }, h('span', {}, 'Begin with'), prompt), h('label', { class: 'inside-field' }, h('span', {}, 'Temperature'), temperature, warmth))),
+      h('aside', { class: 'hold-side', 'aria-label': 'What is held' }, held.element, meter.element)),
+    proof.element);
+  setPlay(false);
+  held.draw();
+  context.on('units', useUnits);
+  context.on('age', write);
+  context.on('model', () => {
+    Object.assign(held, { held: [] });
+    demos = [];
+    demo = -1;
+    isFresh = true;
+    isTouring = !isStill();
+    prompt.value = '';
+    writer.forget();
+    meters.forget();
+    twins.stop();
+    held.draw();
+    drawChips();
+    meter.clear();
+    proof.forget();
+    restore();
+    useUnits();
+  });
+  restore();
+  useUnits();
+  return { shown: takeWish };
 };

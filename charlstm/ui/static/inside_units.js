@@ -16,7 +16,7 @@ const isControl = (target) => Boolean(target?.closest?.('input, select, textarea
 export const build = (h, element, server, context) => {
   const values = createValues(server);
   let quantity = 'cell', own = null, shown = null, wanted = 0, direction = 1, head = Infinity, timer = 0, resting = 0, isTouring = !isStill(), isTyping = false, isChosen = context.unit().unit !== 0;
-  const view = () => ({ model: context.model(), age: context.age(), text: own, layer: context.unit().layer, quantity });
+  const view = () => ({ model: context.model(), age: context.age(), version: context.version(), text: own, layer: context.unit().layer, quantity });
   const size = () => context.table().hidden_size || Infinity;
 
   const scale = createScale(h);
@@ -60,7 +60,7 @@ export const build = (h, element, server, context) => {
       if (mineNow !== wanted) return;
       take(found);
     }
-    if (!isTyping) values.ahead(now, unit, direction, size());
+    if (!isTyping && !context.isLive()) values.ahead(now, unit, direction, size());
   };
 
   // Reading ------------------------------------------------------------------------------------------------------

@@ -33,10 +33,10 @@ export const scaleOf = (values, most, quantity) => {
 export const placesOn = (values, most, { centre, size }) => Float32Array.from(values, (value) => Math.max(-1, Math.min(1, ((most * value) / STEPS - centre) / size)));
 export const levelOf = (place) => { const size = Math.abs(place); return (size < EDGES[0] ? 0 : size < EDGES[1] ? 1 : 2) * Math.sign(place); };
 
-// `view` is {model, age, text, layer, quantity}; text null is the network's own passage.
+// `view` is {model, age, version, text, layer, quantity}; text null is the network's own passage.
 export const createValues = (server) => {
   const blocks = new Map();
-  const keyOf = ({ model, age, text, layer, quantity }, first) => JSON.stringify([model, age, text, layer, quantity, first]);
+  const keyOf = ({ model, age, version, text, layer, quantity }, first) => JSON.stringify([model, age, version, text, layer, quantity, first]);
   const firstOf = (unit) => unit - (unit % BLOCK);
   const fetchBlock = (view, first) => {
     const key = keyOf(view, first), known = blocks.get(key);
