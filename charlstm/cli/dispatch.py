@@ -14,6 +14,7 @@ import tyro
 from charlstm.bench.report import table
 from charlstm.cli import control, hub
 from charlstm.cli import generate as generate_commands
+from charlstm.cli import inspect as inspect_commands
 from charlstm.cli import train as train_commands
 from charlstm.cli.flags import App, Bench, Flat, Train
 from charlstm.cli.output import discard_unwritable, ignore_output_errors, is_reader_gone, prepare_output
@@ -64,6 +65,8 @@ def _run(argv: list[str]) -> None:
         "rate": control.scale_rate,
         "generate": generate_commands.generate,
         "evaluate": generate_commands.evaluate,
+        "inspect": inspect_commands.inspect,
+        "explain": inspect_commands.explain,
         "runs": control.list_runs,
         "app": _open_page,
         "bench": _bench,

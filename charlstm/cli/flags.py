@@ -144,6 +144,34 @@ class Evaluate:
 
 
 @dataclasses.dataclass(kw_only=True)
+class Inspect:
+    """Flags of `inspect`."""
+
+    model: _Model
+    text: Annotated[
+        str | None,
+        tyro.conf.arg(help="Text file or corpus to look at; by default what is kept beside the model, or its own text"),
+    ] = None
+    seed: Annotated[int, tyro.conf.arg(help="Seed of the untrained networks and the random units")] = 1
+    anew: Annotated[bool, tyro.conf.arg(help="Look anew also where the answer is kept beside the model")] = False
+    keep: Annotated[bool, tyro.conf.arg(help="Keep the answer beside the model, as insight.json")] = False
+    as_json: Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON object")] = False
+    as_csv: Annotated[bool, tyro.conf.arg(name="csv", help="Print a table with commas")] = False
+
+
+@dataclasses.dataclass(kw_only=True)
+class Explain:
+    """Flags of `explain`."""
+
+    model: _Model
+    text: Annotated[str, tyro.conf.arg(help="Text file or corpus")]
+    place: Annotated[int, tyro.conf.arg(help="Place of the letter to explain, counted from 0; negative from the end")]
+    characters: Annotated[int, tyro.conf.arg(help="How many characters before it are looked at, 1 to 1,000")] = 100
+    as_json: Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON object")] = False
+    as_csv: Annotated[bool, tyro.conf.arg(name="csv", help="Print a table with commas")] = False
+
+
+@dataclasses.dataclass(kw_only=True)
 class Bench:
     """Flags of `bench`."""
 

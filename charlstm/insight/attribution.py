@@ -19,6 +19,7 @@ from charlstm.insight.states import trace
 from charlstm.language_model import LanguageModel
 
 CHARACTERS = 100
+_MOST_READ = 20_000  # characters before a letter: what is further back makes no difference
 _STAGES = 4  # rows that have not been erased in yet are read once for all
 _LEAST_WORTH = 0.25  # nats: a character that multiplies the chance by less than 1.3 is not named
 _MOST_NAMED = 3
@@ -144,3 +145,34 @@ def _quote(passage: str) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
+
+
+class Explanation(NamedTuple):
+    """Why a letter had its chance."""
+
+    place: int  # of the letter in `text`
+    text: str  # as the network reads it, up to the letter
+    chance: float
+    worths: NDArray[np.float32]  # (n,) nats, of the n characters before the letter, the oldest first
+    sentence: str
+
+
+def explain_letter(lm: LanguageModel, text: str, place: int, characters: int = CHARACTERS) -> Explanation:
+    """Explain why `text[place]` had its chance, by up to `characters` before it.
+
+    What stands more than 20,000 characters before it is not read. Raises `ConfigError` for a place that is not in the
+    text or at its beginning, `VocabularyError` for a text that the network can't read.
+    """
+    if not 1 <= place < len(text):
+        raise ConfigError(f"the text has {len(text):,} characters: choose a place from 1 to {len(text) - 1:,}.")
+    begin = max(0, place - _MOST_READ)
+    before, letter = (lm.vocabulary.normalize(part) for part in (text[begin:place], text[place]))
+    ends = [0]
+    for char in before + letter:
+        ends.append(ends[-1] + len(lm.vocabulary.encode(char)))
+    ids, last = lm.vocabulary.encode(before + letter), len(before)
+    spans = [(ends[at], ends[at + 1]) for at in range(max(0, last - characters), last)]
+    target = ends[last], ends[-1]
+    worths = erase_spans(lm, ids, spans, target)
+    chance = float(np.exp(-trace(lm, ids).surprises[slice(*target)].sum(dtype=np.float64)))
+    return Explanation(last, before + letter, chance, worths, describe(before + letter, last, chance, worths))

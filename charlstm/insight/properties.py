@@ -5,6 +5,7 @@ open, whether this sentence will be a question. Nothing here knows of any networ
 """
 
 from charlstm.insight.collection import Collection, Properties, Property
+from charlstm.insight.grammar import add_grammar
 from charlstm.insight.marks import add_coming, add_markup, add_names, add_pairs
 from charlstm.insight.prose import add_letters, add_lines, add_sentences, add_words
 from charlstm.insight.python_text import add_python, is_python
@@ -17,7 +18,7 @@ def find_properties(text: str) -> Properties:
     found = Collection(text)
     for add in (add_letters, add_words, add_names, add_lines, add_sentences):
         add(found)
-    for add in (add_python,) if is_python(text) else (add_pairs, add_markup):
+    for add in (add_python,) if is_python(text) else (add_grammar, add_pairs, add_markup):
         add(found)
     add_coming(found)
     return found.gathered()

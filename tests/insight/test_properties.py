@@ -35,6 +35,7 @@ PLAY = "\nROMEO:\nIs it so? (Aye!)\nThen go.\n\nNURSE:\nPeter, stay.\n"
         ("word-start", [*"RIisATgNPs"]),
         ("after-capitalized", [":\n", " ", "!)\n", " ", ":\n", ", "]),
         ("block-deep", []),
+        ("after-auxiliary", ["it"]),
         ("next-line", [":", ")", ".\n", ":", ".\n"]),
     ],
 )

@@ -60,7 +60,7 @@ export const build = (h, element, server, context) => {
       if (mineNow !== wanted) return;
       take(found);
     }
-    if (!isTyping) values.ahead(now, unit, direction, size());
+    if (!isTyping && !context.isLive()) values.ahead(now, unit, direction, size());
   };
 
   // Reading ------------------------------------------------------------------------------------------------------
