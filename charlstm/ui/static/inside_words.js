@@ -48,7 +48,8 @@ const sayEffect = ({ acts, effect }) => {
   if (acts === false) return 'Held fixed, it changes what is written no more than other units do.';
   if (acts !== true) return '';
   if (!effect?.measure) return 'Held fixed, it changes what is written.';
-  return `Held fixed, it changes what is written: ${effect.measure} comes next with a chance of ${percent(effect.after)} instead of ${percent(effect.before)}; with other units held ${percent(effect.control_low)} to ${percent(effect.control_high)}.`;
+  const what = effect.measure.length === 1 ? `“${effect.measure}”` : effect.measure;
+  return `Held fixed, it changes what is written: ${what} comes next with a chance of ${percent(effect.after)} instead of ${percent(effect.before)}; with other units held ${percent(effect.control_low)} to ${percent(effect.control_high)}.`;
 };
 
 // What is known of a unit, as {claim, evidence}: named, nearly so, or not.
