@@ -2,7 +2,7 @@
 import { createMeter, createProof } from './inside_effect.js';
 import { createHeld, findNamed, stanceOf, statementOf } from './inside_held.js';
 import { loadLook } from './inside_look.js';
-import { createAsker, isStill } from './inside_shared.js';
+import { createAsker, createProgress, isStill } from './inside_shared.js';
 import { createTwins } from './inside_twins.js';
 import { capital, isSame, unitName } from './inside_words.js';
 
@@ -36,7 +36,7 @@ export const build = (h, element, server, context) => {
   const play = h('button', { type: 'button', class: 'inside-button mind-play' });
   const setPlay = (isOn) => { play.textContent = isOn ? '❚❚ Stop' : '▶ Write'; play.setAttribute('aria-label', isOn ? 'Stop writing' : 'Write both texts again'); };
   const twins = createTwins(h, { isSeen, onPlay: setPlay, onEnd: () => { clearTimeout(restTimer); if (isTouring) restTimer = setTimeout(nextDemo, REST); } });
-  const meter = createMeter(h, context);
+  const meter = createMeter(h), finding = createProgress(h, 'Looking for units that change what is written');
   const first = () => held.held.find(({ value }) => value !== null);
   const who = () => (first() ? capital(unitName(first(), context.table().num_layers)) : 'This unit');
   const proof = createProof(h, server, context, () => { const one = first(); return one ? [one.layer, one.unit, one.value] : null; }, who);
@@ -51,11 +51,12 @@ export const build = (h, element, server, context) => {
     else if (!twins.isPlaying() && isTouringOrMoved) twins.play();
     if (asked.num_chars < WHOLE && asked.holds === lastHolds) writer.ask({ ...asked, num_chars: WHOLE });
   });
-  let lastHolds = null, isTouringOrMoved = true;
+  let lastHolds = null, isWritten = false, isTouringOrMoved = true;
   const write = () => {
     if (context.model() === null) return;
     const asked = request(FIRST);
     lastHolds = asked.holds;
+    isWritten = true;
     if (!isTouring) Object.assign(kept, { model: context.model(), seed, prompt: prompt.value, temperature: asked.temperature, holds: held.held.map(({ layer, unit, value }) => ({ layer, unit, value })) });
     writer.ask(asked);
   };
@@ -94,6 +95,7 @@ export const build = (h, element, server, context) => {
   held.element.addEventListener('input', () => { demo = -1; drawChips(); });
 
   const useUnits = () => {
+    finding.show(context.table().state === 'working' ? context.table() : null);
     const found = demosOf(context), words = (list) => list.map((each) => each.words).join();
     held.refresh();
     tellTitle();
@@ -112,7 +114,7 @@ export const build = (h, element, server, context) => {
       const [named] = context.units(), [layer, unit] = named ? [named.layer, named.unit] : keepers[0] || [0, 0];
       restart = true;
       held.hold([{ layer, unit }]);
-    } else if (!held.held.length) { restart = true; write(); }
+    } else if (!held.held.length && !isWritten) { restart = true; write(); } // until the first unit is found
   };
   const restore = () => {
     if (kept.model !== context.model() || !kept.holds.length) return;
@@ -149,7 +151,7 @@ export const build = (h, element, server, context) => {
 
   element.replaceChildren(
     h('p', { class: 'inside-lead' }, 'Both texts are written with the same dice. On the right one unit of the memory is kept from changing: what it tells is then always so, or never.'),
-    chips,
+    chips, finding.element,
     h('div', { class: 'hold' },
       h('div', { class: 'hold-left' },
         twins.element, problem,
@@ -165,6 +167,7 @@ export const build = (h, element, server, context) => {
     demos = [];
     demo = -1;
     isFresh = true;
+    isWritten = false;
     isTouring = !isStill();
     prompt.value = '';
     writer.forget();
