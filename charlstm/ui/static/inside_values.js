@@ -68,10 +68,9 @@ export const createValues = (server) => {
     async get(view, unit) { return pick(await fetchBlock(view, firstOf(unit)), view, unit); },
     // Fetch the units beside `unit` before somebody asks for them; those in the direction of travel first.
     async ahead(view, unit, step, count) {
-      for (const distance of [BLOCK, 2 * BLOCK, -BLOCK]) {
-        const other = firstOf(unit) + distance * (step < 0 ? -1 : 1);
-        if (other >= 0 && other < count) await fetchBlock(view, other);
-      }
+      if (!Number.isFinite(count)) return;
+      const all = Math.ceil(count / BLOCK), here = Math.floor(unit / BLOCK);
+      for (const distance of [1, 2, -1]) await fetchBlock(view, BLOCK * ((here + distance * (step < 0 ? -1 : 1) + 2 * all) % all)); // after the last comes the first
     },
   };
 };
