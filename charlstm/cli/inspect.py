@@ -30,6 +30,7 @@ def inspect(flags: Flat[Inspect]) -> None:
     _require_one_kind(flags.as_json, flags.as_csv)
     from charlstm.cpus import limit_torch_threads
     from charlstm.insight.report import Insight, inspect_model
+    from charlstm.insight.units import THOROUGH
     from charlstm.language_model import LanguageModel
     from charlstm.places import find_model
 
@@ -40,7 +41,9 @@ def inspect(flags: Flat[Inspect]) -> None:
         language_model = LanguageModel.load(flags.model)
         text, source = _text_to_inspect(language_model, flags.text)
         with _progress() as tell:
-            found = inspect_model(language_model, text, lambda share, stage, _: tell(share, stage), source, flags.seed)
+            found = inspect_model(
+                language_model, text, lambda share, stage, _: tell(share, stage), source, flags.seed, THOROUGH
+            )
         if flags.keep:
             found.save(folder)
     if flags.as_json:
