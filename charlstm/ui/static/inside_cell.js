@@ -181,7 +181,7 @@ export const build = (h, element, server, context) => {
     h('p', { class: 'inside-lead' }, 'This is all that happens at one letter in one unit of the memory, with the numbers of this network.'),
     h('div', { class: 'mind-bar' }, play, h('button', { type: 'button', class: 'inside-button', 'aria-label': 'The letter before', onclick: () => go(context.place() - 1) }, '‹'), h('button', { type: 'button', class: 'inside-button', 'aria-label': 'The next letter', onclick: () => go(context.place() + 1) }, '›'), unit),
     reel, problem,
-    h('div', { class: 'cell' }, h('div', { class: 'cell-picture' }, picture.element, h('div', { class: 'broken-slider' }, h('span', {}, 'Forget gate of this unit'), own, ownValue, ownBack), ownSaid, means), h('ol', { class: 'cell-stages', 'aria-label': 'Stages of the step; the arrow keys go through them', onkeydown: (event) => onStageKey(event) }, ...steps.map((each) => each.element))),
+    h('div', { class: 'cell' }, h('div', { class: 'cell-picture' }, picture.element, h('div', { class: 'own-slider' }, h('span', {}, 'Forget gate of this unit'), own, ownValue, ownBack), ownSaid, means), h('ol', { class: 'cell-stages', 'aria-label': 'Stages of the step; the arrow keys go through them', onkeydown: (event) => onStageKey(event) }, ...steps.map((each) => each.element))),
     h('div', { class: 'cell-more' }, broken, createCarry(h, server, context, 'cell')));
   setPlay();
   lightStage(0);
