@@ -86,8 +86,15 @@ class Analyses:
         layer, unit = place_of_unit(request, model)
         hold = Hold(unit, number(request, "value"), layer)
         ids = self._models.measured_ids(name)[:_METER_TOKENS]
-        with turns:
+
+        def work(report: Report) -> Answer:
+            report(0.1, "holding 20 random units", None)
             return dict(measure_meter(model, ids, hold))
+
+        job = self._jobs.ask(("meter", self._models.key(name, request.get("age"))), work)  # of the first unit held
+        if job.state != "done":
+            return progress(job)
+        return {**progress(job), **measure_meter(model, ids, hold)}  # what it compares with is kept
 
     def _prove(self, request: Request) -> Answer:
         """Return what changes in 20 texts with a unit held, beside random units held the same way."""
