@@ -45,16 +45,16 @@ class Analyses:
     def functions(self) -> dict[str, Callable[[Request], Answer]]:
         """Return the functions by name."""
         return {
-            "units": self._units,
+            "units": self.units,
             "meter": self._meter,
             "prove": self._prove,
             "corners": self._corners,
-            "moments": self._moments,
+            "moments": self.moments,
             "horizon": self._horizon,
             "carry": self._carry,
         }
 
-    def _units(self, request: Request) -> Answer:
+    def units(self, request: Request) -> Answer:
         """Return the units that have names, as they are found; at once where they are kept beside the model."""
         name, age = request.get("model"), request.get("age")
         model = self._models.load(name, age)
@@ -135,7 +135,7 @@ class Analyses:
         decode = model.vocabulary.decode
         return {name: replace_surrogates(decode(ids[begin:end])) for name, (begin, end) in parts.items()}
 
-    def _moments(self, request: Request) -> Answer:
+    def moments(self, request: Request) -> Answer:
         """Return the places of the model's text at which it was in the most similar state."""
         name = request.get("model")
         model, passage, _ = self._models.read_request(request)

@@ -35,9 +35,9 @@ class Letters:
 
     def functions(self) -> dict[str, Callable[[Request], Answer]]:
         """Return the functions by name."""
-        return {"explain": self._explain, "cell": self._cell}
+        return {"explain": self.explain, "cell": self._cell}
 
-    def _explain(self, request: Request) -> Answer:
+    def explain(self, request: Request) -> Answer:
         """Return why a letter had its chance, and what the bars are with an earlier one changed."""
         model, passage, _ = self._models.read_request(request)
         place = whole(request, "place", 1, len(passage.text) - 1)
