@@ -1,7 +1,7 @@
 // The screen "The cell, explained": one step of an LSTM with this network's own numbers, in five stages.
 import { createCarry } from './inside_carry.js';
 import { loadLook } from './inside_look.js';
-import { ask, createAsker, decimal, isStill, nameOfChar, percent, shownChar, signed } from './inside_shared.js';
+import { ask, createAsker, decimal, digitsFor, isStill, nameOfChar, percent, shownChar, signed } from './inside_shared.js';
 import { createStep, STAGES } from './inside_step.js';
 import { capital, isSame, unitName } from './inside_words.js';
 
@@ -26,12 +26,18 @@ const withForget = (step, forget) => {
   const cell = forget * step.old + step.input * step.candidate;
   return { ...step, forget, cell, hidden: step.output * Math.tanh(cell) };
 };
+// Sums are told with the digits that the picture has; rounded parts need not add up exactly.
+const sumOf = ({ old, forget, input, candidate, cell }) => {
+  const digits = digitsFor(old, cell), round = (value) => Number(value.toFixed(digits)), kept = forget * old, fresh = input * candidate;
+  const isExact = Math.abs(round(kept) + round(fresh) - round(cell)) < 0.1 ** (digits + 1);
+  return `${decimal(kept, digits)} ${fresh < 0 ? '−' : '+'} ${decimal(Math.abs(fresh), digits)} ${isExact ? '=' : '≈'} ${decimal(cell, digits)}`;
+};
 const SENTENCES = {
-  forget: ({ forget, old }) => `It keeps ${percent(forget)} of what it remembered: of ${decimal(old)} stay ${decimal(forget * old)}.`,
+  forget: ({ forget, old, cell }) => `It keeps ${percent(forget)} of what it remembered: of ${decimal(old, digitsFor(old, cell))} stay ${decimal(forget * old, digitsFor(old, cell))}.`,
   input: ({ input }) => `It lets in ${percent(input)} of whatever is new.`,
-  candidate: ({ candidate, input, character }) => `After ${nameOfChar(character)} the new would be ${signed(candidate)}; let in, ${signed(candidate * input)}.`,
-  cell: ({ forget, old, input, candidate, cell }) => `What stays and what came in: ${decimal(forget * old)} ${candidate * input < 0 ? '−' : '+'} ${decimal(Math.abs(candidate * input))} = ${decimal(cell)}. This is its memory now.`,
-  output: ({ output, cell, hidden }) => `It shows ${percent(output)} of it, pressed between −1 and 1: ${decimal(hidden)}. The next letter is guessed from what all units show.`,
+  candidate: ({ candidate, input, character, old, cell }) => `After ${nameOfChar(character)} the new would be ${signed(candidate)}; let in, ${signed(candidate * input, digitsFor(old, cell))}.`,
+  cell: (step) => `What stays and what came in: ${sumOf(step)}. This is its memory now.`,
+  output: ({ output, old, cell, hidden }) => `It shows ${percent(output)} of it, pressed between −1 and 1: ${decimal(hidden, digitsFor(old, cell))}. The next letter is guessed from this alone.`,
 };
 
 export const build = (h, element, server, context) => {
@@ -175,7 +181,7 @@ export const build = (h, element, server, context) => {
     h('p', { class: 'inside-lead' }, 'This is all that happens at one letter in one unit of the memory, with the numbers of this network.'),
     h('div', { class: 'mind-bar' }, play, h('button', { type: 'button', class: 'inside-button', 'aria-label': 'The letter before', onclick: () => go(context.place() - 1) }, '‹'), h('button', { type: 'button', class: 'inside-button', 'aria-label': 'The next letter', onclick: () => go(context.place() + 1) }, '›'), unit),
     reel, problem,
-    h('div', { class: 'cell' }, h('div', { class: 'cell-picture' }, picture.element, h('div', { class: 'broken-slider' }, h('span', {}, 'Forget gate of this unit'), own, ownValue, ownBack), ownSaid, means), h('ol', { class: 'cell-stages', 'aria-label': 'Stages of the step; the arrow keys go through them', onkeydown: (event) => onStageKey(event) }, ...steps.map((each) => each.element))),
+    h('div', { class: 'cell' }, h('div', { class: 'cell-picture' }, picture.element, h('div', { class: 'own-slider' }, h('span', {}, 'Forget gate of this unit'), own, ownValue, ownBack), ownSaid, means), h('ol', { class: 'cell-stages', 'aria-label': 'Stages of the step; the arrow keys go through them', onkeydown: (event) => onStageKey(event) }, ...steps.map((each) => each.element))),
     h('div', { class: 'cell-more' }, broken, createCarry(h, server, context, 'cell')));
   setPlay();
   lightStage(0);

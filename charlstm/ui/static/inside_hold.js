@@ -9,11 +9,14 @@ import { capital, isSame, unitName } from './inside_words.js';
 await loadLook('inside_hold.css');
 
 const FIRST = 120, WHOLE = 600; // characters of the first answer, and of all
-const REST = 3500, SETTLE = 350; // milliseconds before the next demo; that a slider rests before the meter is asked
+const REST = 3500, SETTLE = 350, AGAIN = 700; // milliseconds before the next demo; that a slider rests before the meter is asked; and is asked again
 const TEMPERATURE = 0.7, MOST_DEMOS = 4;
 const OPENINGS = { // where a property is seen at once, in code
-  bracket: '    return max(', square: '    names = [', brace: '    table = {', quote: '    raise ValueError("', 'single-quote': "    name = '", string: "    name = '", comment: '    # ', triple: '    """',
+  bracket: '    return max(', square: '    names = [', brace: '    table = {', quote: '    raise ValueError("', 'single-quote': "    name = '", string: "    name = '", comment: '    # ', triple: 'def read(self, name):\n    ',
 };
+const NESTED = 'class Reader:\n    def read(self, lines):\n        for line in lines:\n            ';
+const OF_CODE = ['keyword', 'signature', 'naming', 'self', 'body', 'attribute', 'named'];
+const openingOf = (property, units) => (!units.some((each) => OF_CODE.includes(each.property)) ? '' : property.startsWith('indented') ? NESTED : OPENINGS[property] || '');
 // What somebody has chosen; it outlives the elements, which Gradio makes anew when its tab is opened again.
 const kept = { model: null, holds: [], seed: 1, prompt: '', temperature: TEMPERATURE };
 const dice = () => Math.floor(Math.random() * 1e6);
@@ -44,6 +47,7 @@ export const build = (h, element, server, context) => {
 
   // Texts: the beginning as fast as a slider moves, the rest after it.
   const writer = createAsker(server, 'hold', (answer, asked) => {
+    if (answer.problem && opening && prompt.value === opening) { opening = prompt.value = ''; write(); return; } // letters that this network does not know
     problem.textContent = answer.problem || '';
     if (answer.problem) return;
     twins.set(answer, asked.num_chars === FIRST && !restart, asked.num_chars === WHOLE);
@@ -51,7 +55,7 @@ export const build = (h, element, server, context) => {
     else if (!twins.isPlaying() && isTouringOrMoved) twins.play();
     if (asked.num_chars < WHOLE && asked.holds === lastHolds) writer.ask({ ...asked, num_chars: WHOLE });
   });
-  let lastHolds = null, isWritten = false, isTouringOrMoved = true;
+  let lastHolds = null, isWritten = false, opening = '', isTouringOrMoved = true;
   const write = () => {
     if (context.model() === null) return;
     const asked = request(FIRST);
@@ -60,7 +64,12 @@ export const build = (h, element, server, context) => {
     if (!isTouring) Object.assign(kept, { model: context.model(), seed, prompt: prompt.value, temperature: asked.temperature, holds: held.held.map(({ layer, unit, value }) => ({ layer, unit, value })) });
     writer.ask(asked);
   };
-  const meters = createAsker(server, 'meter', (answer) => meter.show(answer, who()));
+  const meters = createAsker(server, 'meter', (answer) => {
+    if (answer.state !== 'working') { meter.show(answer, who()); return; }
+    meter.wait('Comparing with 20 random units …');
+    clearTimeout(meterTimer);
+    meterTimer = setTimeout(measure, AGAIN);
+  });
   const measure = () => {
     clearTimeout(meterTimer);
     const one = first();
@@ -80,8 +89,8 @@ export const build = (h, element, server, context) => {
   const choose = (number) => {
     demo = number;
     drawChips();
-    const { layer, unit, value, property } = demos[number], isCode = /^(?: {4}|\t)\S/m.test(context.text());
-    prompt.value = (isCode && OPENINGS[property]) || '';
+    const { layer, unit, value, property } = demos[number];
+    opening = prompt.value = openingOf(property, context.units());
     restart = true;
     held.hold([{ layer, unit, value }]);
   };

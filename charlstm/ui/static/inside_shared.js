@@ -17,6 +17,8 @@ export const shownChar = (char) => ({ ' ': '␣', '\n': '⏎', '\t': '⇥' })[ch
 export const nameOfChar = (char) => ({ '\n': 'a new line', ' ': 'a space', '\t': 'a tab' })[char] || `“${char}”`;
 export const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 export const decimal = (value, digits = 2) => (Number(value.toFixed(digits)) < 0 ? '−' : '') + Math.abs(value).toFixed(digits);
+// As many digits as show what small values add up to.
+export const digitsFor = (...values) => (Math.max(...values.map(Math.abs)) < 0.3 ? 3 : 2);
 export const signed = (value, digits = 2) => (Number(value.toFixed(digits)) > 0 ? '+' : '') + decimal(value, digits);
 
 export const ask = async (server, name, request) => {
