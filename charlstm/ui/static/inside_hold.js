@@ -9,7 +9,7 @@ import { capital, isSame, unitName } from './inside_words.js';
 await loadLook('inside_hold.css');
 
 const FIRST = 120, WHOLE = 600; // characters of the first answer, and of all
-const REST = 3500, SETTLE = 350; // milliseconds before the next demo; that a slider rests before the meter is asked
+const REST = 3500, SETTLE = 350, AGAIN = 700; // milliseconds before the next demo; that a slider rests before the meter is asked; and is asked again
 const TEMPERATURE = 0.7, MOST_DEMOS = 4;
 const OPENINGS = { // where a property is seen at once, in code
   bracket: '    return max(', square: '    names = [', brace: '    table = {', quote: '    raise ValueError("', 'single-quote': "    name = '", string: "    name = '", comment: '    # ', triple: 'def read(self, name):\n    ',
@@ -65,7 +65,12 @@ export const build = (h, element, server, context) => {
     if (!isTouring) Object.assign(kept, { model: context.model(), seed, prompt: prompt.value, temperature: asked.temperature, holds: held.held.map(({ layer, unit, value }) => ({ layer, unit, value })) });
     writer.ask(asked);
   };
-  const meters = createAsker(server, 'meter', (answer) => meter.show(answer, who()));
+  const meters = createAsker(server, 'meter', (answer) => {
+    if (answer.state !== 'working') { meter.show(answer, who()); return; }
+    meter.wait('Comparing with 20 random units …');
+    clearTimeout(meterTimer);
+    meterTimer = setTimeout(measure, AGAIN);
+  });
   const measure = () => {
     clearTimeout(meterTimer);
     const one = first();

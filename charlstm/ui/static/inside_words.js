@@ -49,6 +49,8 @@ const sayEffect = ({ acts, effect }) => {
   if (acts === false) return 'Held fixed, it changes what is written no more than other units do.';
   if (acts !== true) return '';
   if (!effect?.measure) return 'Held fixed, it changes what is written.';
+  const isTold = percent(effect.after) !== percent(effect.before) && (effect.after < effect.control_low || effect.after > effect.control_high);
+  if (!isTold) return 'Held fixed, it changes what is written, in many small ways, more than 19 of 20 other units do.';
   const what = effect.measure.length === 1 ? `“${effect.measure}”` : effect.measure;
   return `Held fixed, it changes what is written: ${what} comes next with a chance of ${percent(effect.after)} instead of ${percent(effect.before)}; with other units held ${percent(effect.control_low)} to ${percent(effect.control_high)}.`;
 };
