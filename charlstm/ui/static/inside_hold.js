@@ -12,7 +12,9 @@ const FIRST = 120, WHOLE = 600; // characters of the first answer, and of all
 const REST = 3500, SETTLE = 350, AGAIN = 700; // milliseconds before the next demo; that a slider rests before the meter is asked; and is asked again
 const TEMPERATURE = 0.7, MOST_DEMOS = 4;
 const OPENINGS = { // where a property is seen at once, in code
-  bracket: '    return max(', square: '    names = [', brace: '    table = {', quote: '    raise ValueError("', 'single-quote': "    name = '", string: "    name = '", comment: '    # ', triple: 'def read(self, name):\n    ',
+  bracket: 'def largest(values):\n    return max(', square: 'def list_names(self):\n    names = [', brace: 'def build_table():\n    table = {',
+  quote: 'def check(self, name):\n    if not name:\n        raise ValueError("', 'single-quote': "def read(self, name):\n    mode = '", string: "def read(self, name):\n    mode = '",
+  comment: 'def read(self, name):\n    # ', triple: 'def read(self, name):\n    """Return the ',
 };
 const NESTED = 'class Reader:\n    def read(self, lines):\n        for line in lines:\n            ';
 const OF_CODE = ['keyword', 'signature', 'naming', 'self', 'body', 'attribute', 'named'];
