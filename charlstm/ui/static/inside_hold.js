@@ -12,7 +12,9 @@ const FIRST = 120, WHOLE = 600; // characters of the first answer, and of all
 const REST = 3500, SETTLE = 350, AGAIN = 700; // milliseconds before the next demo; that a slider rests before the meter is asked; and is asked again
 const TEMPERATURE = 0.7, MOST_DEMOS = 4;
 const OPENINGS = { // where a property is seen at once, in code
-  bracket: '    return max(', square: '    names = [', brace: '    table = {', quote: '    raise ValueError("', 'single-quote': "    name = '", string: "    name = '", comment: '    # ', triple: 'def read(self, name):\n    ',
+  bracket: 'def largest(values):\n    return max(', square: 'def list_names(self):\n    names = [', brace: 'def build_table():\n    table = {',
+  quote: 'def check(self, name):\n    if not name:\n        raise ValueError("', 'single-quote': "def read(self, name):\n    mode = '", string: "def read(self, name):\n    mode = '",
+  comment: 'def read(self, name):\n    # ', triple: 'def read(self, name):\n    """Return the ',
 };
 const NESTED = 'class Reader:\n    def read(self, lines):\n        for line in lines:\n            ';
 const OF_CODE = ['keyword', 'signature', 'naming', 'self', 'body', 'attribute', 'named'];
@@ -21,13 +23,14 @@ const openingOf = (property, units) => (!units.some((each) => OF_CODE.includes(e
 const kept = { model: null, holds: [], seed: 1, prompt: '', temperature: TEMPERATURE };
 const dice = () => Math.floor(Math.random() * 1e6);
 
-// Units that act, as demos: each at the end where what it tells is so, the first one also at the other end.
+// Units that act, as demos: each at the end where it changes most of what is written, the first one also at the other end.
 const demosOf = (context) => {
   const acting = context.units().filter((each) => each.acts && each.high > each.low);
   const strength = (each) => (each.effect ? each.effect.kl / Math.max(1e-9, each.effect.control_kl) : 0);
   const best = acting.sort((a, b) => strength(b) - strength(a)).filter((each, i, all) => all.findIndex((one) => one.property === each.property || isSame(one, each)) === i);
   const at = (each, isSo) => ({ ...each, value: each.sign > 0 === isSo ? each.high : each.low, words: `${isSo ? 'always' : 'never'}: ${statementOf(each)}` });
-  return best.slice(0, 3).flatMap((each, i) => (i ? [at(each, true)] : [at(each, true), at(each, false)])).slice(0, MOST_DEMOS);
+  const isSoAtBest = ({ effect, sign, low, high }) => typeof effect?.value !== 'number' || effect.value > (low + high) / 2 === sign > 0;
+  return best.slice(0, 3).flatMap((each, i) => (i ? [at(each, isSoAtBest(each))] : [at(each, isSoAtBest(each)), at(each, !isSoAtBest(each))])).slice(0, MOST_DEMOS);
 };
 
 export const build = (h, element, server, context) => {
@@ -159,7 +162,7 @@ export const build = (h, element, server, context) => {
   } }, 'Copy a link to it');
 
   element.replaceChildren(
-    h('p', { class: 'inside-lead' }, 'Both texts are written with the same dice. On the right one unit of the memory is kept from changing: what it tells is then always so, or never.'),
+    h('p', { class: 'inside-lead' }, 'Both texts are written with the same dice. For the right one a unit of the memory is kept from changing: to the network, what it tells is then always so, or never.'),
     chips, finding.element,
     h('div', { class: 'hold' },
       h('div', { class: 'hold-left' },

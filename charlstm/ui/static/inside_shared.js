@@ -66,7 +66,7 @@ export const createProgress = (h, label) => {
       element.hidden = answer?.state !== 'working';
       if (element.hidden) return;
       bar.value = answer.progress || 0;
-      stage.textContent = `${label}${answer.stage ? ` · ${answer.stage}` : ''} …`;
+      stage.textContent = `${label}${answer.stage && answer.stage !== label.toLowerCase() ? ` · ${answer.stage}` : ''} …`;
     },
   };
 };
