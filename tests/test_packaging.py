@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
-_MODEL_FILES = {"config.json", "events.jsonl", "model.safetensors"}
+_MODEL_FILES = {"config.json", "events.jsonl", "insight.json", "model.safetensors"}
 _TOP_FILES = {"LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md", "app.py", "requirements.txt", "pyproject.toml",
               "setup.py", "MANIFEST.in"}  # fmt: skip
 _NO_RUBBISH = shutil.ignore_patterns("__pycache__", "*.egg-info", "last")
