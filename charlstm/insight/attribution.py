@@ -23,7 +23,7 @@ _MOST_READ = 20_000  # characters before a letter: what is further back makes no
 _STAGES = 4  # rows that have not been erased in yet are read once for all
 _LEAST_WORTH = 0.25  # nats: a character that multiplies the chance by less than 1.3 is not named
 _MOST_NAMED = 3
-_LIKELY = 0.1
+_LIKELY = 0.4
 _SHOWN = {" ": "space", "\n": "line break", "\t": "tab"}
 
 Span = tuple[int, int]  # of the tokens of a character: the first one, and the one after the last
@@ -119,7 +119,7 @@ def describe(text: str, place: int, chance: float, worths: NDArray[np.float32]) 
     listed = reasons[0] if len(reasons) == 1 else f"{', '.join(reasons[:-1])} and {reasons[-1]}"
     if chance >= _LIKELY:
         return f"{letter} is likely here ({share}) because of {listed}."
-    return f"{letter} had a chance of {share} only; what speaks for it most is {listed}."
+    return f"{letter} had a chance of {share}; what speaks for it most is {listed}."
 
 
 def _describe_reason(text: str, place: int, reason: Reason) -> str:

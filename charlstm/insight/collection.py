@@ -46,10 +46,5 @@ class Collection:
 
     def gathered(self) -> Properties:
         """Return all of them."""
-        size = (self.layout.size, 0)
-        columns = [np.zeros(size, bool)]
-        return Properties(
-            tuple(name for name, _, _ in self._found),
-            np.concatenate([*columns, *(values[:, None] for _, values, _ in self._found)], axis=1),
-            np.concatenate([*columns, *(known[:, None] for _, _, known in self._found)], axis=1),
-        )
+        names, values, known = zip(*self._found, strict=True)
+        return Properties(names, np.stack(values, axis=1), np.stack(known, axis=1))

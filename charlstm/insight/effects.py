@@ -29,7 +29,7 @@ from charlstm.vocabulary import Vocabulary
 
 __all__ = ["Effect", "Probe", "measure_effects", "measure_meter", "prove"]
 
-_PLACES, _LEAD_IN = 96, 256
+_PLACES, _LEAD_IN = 64, 256
 _HELD_FOR = 20  # characters of the text, read while the unit is held
 _JUDGED = 10  # the last of them are looked at: most units act through what follows from them
 _WARM = 64  # characters before a place, of which each unit's range is taken
@@ -233,7 +233,7 @@ def measure_effects(
     seed: int = 1,
     on_each: Callable[[int, Effect], None] = lambda *_: None,
 ) -> list[Effect]:
-    """Hold each of `units`, (layer, unit), at both of its extremes for 20 characters, at 96 places of `ids` (N,).
+    """Hold each of `units`, (layer, unit), at both of its extremes for 20 characters, at 64 places of `ids` (N,).
 
     `on_each(number, effect)` is called after each, and may raise to end it.
     """
@@ -251,7 +251,7 @@ _lock = threading.Lock()
 
 
 def measure_meter(lm: LanguageModel, ids: NDArray[np.integer], hold: Hold, controls: int = _CONTROLS) -> dict[str, Any]:
-    """Return the chances of what comes next, in percent, while a unit is held for 20 characters at 96 places of `ids`.
+    """Return the chances of what comes next, in percent, while a unit is held for 20 characters at 64 places of `ids`.
 
     `{measures: [{key, label, unit_text, plain, held, low, high}], fitting: key}`; low to high is the range with
     `controls` random units held, one at a time, at their own extremes on the same side of their middle. *fitting* is

@@ -1,12 +1,9 @@
 """Properties of letters, words, lines and sentences, in any language."""
 
-import re
-from collections import Counter
-
 import numpy as np
 
 from charlstm.insight.collection import Collection
-from charlstm.insight.layout import Counts, Layout, Mask
+from charlstm.insight.layout import Counts, Layout
 
 _FEWEST_CAPITALS = 0.01  # share of letters: a script without them has none
 _SOON = 30  # characters before the end of a question; what it will be is often open until then
@@ -46,27 +43,6 @@ def add_letters(found: Collection) -> None:
             found.add(f"{name}-two", f"a {name} word", f"whether two {name} characters or more stand in a row", two)
 
 
-def _find_asking_words(t: Layout, ends: Mask) -> Mask:
-    """Mark the ends of words that begin questions: at least a third of the sentences they begin are some.
-
-    Which words do is learned from the text, so this works in any language that has words and question marks.
-    """
-    begun, asked, places = Counter[str](), Counter[str](), dict[str, list[int]]()
-    places_of_ends = np.flatnonzero(ends)
-    for found in re.finditer(r"(?:^|[.!?:;,—]\s+|\n)[\"'“‘(]*([^\W\d_][\w'’]{0,11})\b", t.text):
-        word = found.group(1).lower()
-        at = int(np.searchsorted(places_of_ends, found.end()))
-        begun[word] += 1
-        places.setdefault(word, []).append(found.end() - 1)
-        if at < len(places_of_ends):
-            asked[word] += t.text[places_of_ends[at]] in "?？؟"
-    marked = np.zeros(t.size, bool)
-    for word, number in begun.items():
-        if number >= 5 and asked[word] * 3 >= number:
-            marked[places[word]] = True
-    return marked
-
-
 def has_words(t: Layout) -> bool:
     """Tell whether words have spaces between them."""
     return t.size > 0 and t.word_letters.sum() > 0.05 * t.size and t.among(" ").sum() > 0.05 * t.letters.sum()
@@ -94,9 +70,6 @@ def add_words(found: Collection) -> None:
     found.add(
         "after-short", "after a short word", "whether the word before has three letters or fewer", last_length <= 3
     )
-    found.add(
-        "little-word", "after a little word", "whether the word before is one of the ten commonest", _after_common(t)
-    )
     doubled = t.letters & (t.codes == np.concatenate([t.codes[:1] * 0, t.codes[:-1]]))
     found.add("doubled", "doubled letters", "whether the last letter stands there twice", doubled, t.letters)
     hyphen = t.among("-") & t.back(t.letters, 1) & t.ahead(t.letters)
@@ -110,22 +83,6 @@ def _length_of_last_word(t: Layout) -> Counts:
     since = t.since(ends)
     at = np.maximum(t.places - since - 1, 0)
     return np.where(since < t.size, t.word_length[at], t.size)
-
-
-def _after_common(t: Layout) -> Mask:
-    """Mark where the last finished word is one of the ten commonest of at most four letters."""
-    words: dict[str, list[int]] = {}
-    starts = np.flatnonzero(t.word_starts)
-    for start in starts.tolist():
-        ahead = t.word_letters[start : start + 6]
-        length = int(ahead.argmin()) if not ahead.all() else 6
-        if length <= 4:
-            words.setdefault(t.text[start : start + length].lower(), []).append(start + length)
-    common = sorted(words, key=lambda word: -len(words[word]))[:10]
-    is_common, ends = np.zeros(t.size + 1, bool), t.back(t.word_letters, 1) & ~t.word_letters
-    for word in common:
-        is_common[words[word]] = True
-    return t.at_last(ends, is_common[:-1])
 
 
 def _add_capitals(found: Collection) -> None:
@@ -256,9 +213,5 @@ def add_sentences(found: Collection) -> None:
         is_so = t.among(marks)[at_end] & (to_end < _SOON)
         label = f"{name} is coming"
         found.add(key, label, f"whether {marks[0]} ends this sentence within {_SOON} characters", is_so, known)
-    asking = _find_asking_words(t, ends)
-    if asking.any():
-        sentence = "whether the sentence holds a word that asks: who, what, will, is"
-        found.add("asking", "a question word", sentence, t.since(asking) < since, inside)
     asked = t.at_last(stops, t.among("?？؟"))
     found.add("after-question", "after a question", "whether the sentence before was a question", asked, inside)

@@ -172,7 +172,7 @@ def _in_16_bits(weights: dict[str, Tensor]) -> dict[str, Tensor] | None:
 def _rounded(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a copy of a tensor, made in pieces that PyTorch works on alone: threads wait for each other."""
     copied = torch.empty(tensor.shape, dtype=dtype)
-    for to, piece in zip(copied.view(-1).split(_PIECE), tensor.view(-1).split(_PIECE), strict=True):
+    for to, piece in zip(torch.split(copied.view(-1), _PIECE), torch.split(tensor.view(-1), _PIECE), strict=True):
         to.copy_(piece)
     return copied
 

@@ -45,16 +45,16 @@ class Analyses:
     def functions(self) -> dict[str, Callable[[Request], Answer]]:
         """Return the functions by name."""
         return {
-            "units": self._units,
+            "units": self.units,
             "meter": self._meter,
             "prove": self._prove,
             "corners": self._corners,
-            "moments": self._moments,
+            "moments": self.moments,
             "horizon": self._horizon,
             "carry": self._carry,
         }
 
-    def _units(self, request: Request) -> Answer:
+    def units(self, request: Request) -> Answer:
         """Return the units that have names, as they are found; at once where they are kept beside the model."""
         name, age = request.get("model"), request.get("age")
         model = self._models.load(name, age)
@@ -86,8 +86,15 @@ class Analyses:
         layer, unit = place_of_unit(request, model)
         hold = Hold(unit, number(request, "value"), layer)
         ids = self._models.measured_ids(name)[:_METER_TOKENS]
-        with turns:
+
+        def work(report: Report) -> Answer:
+            report(0.1, "holding 20 random units", None)
             return dict(measure_meter(model, ids, hold))
+
+        job = self._jobs.ask(("meter", self._models.key(name, request.get("age"))), work)  # of the first unit held
+        if job.state != "done":
+            return progress(job)
+        return {**progress(job), **measure_meter(model, ids, hold)}  # what it compares with is kept
 
     def _prove(self, request: Request) -> Answer:
         """Return what changes in 20 texts with a unit held, beside random units held the same way."""
@@ -135,7 +142,7 @@ class Analyses:
         decode = model.vocabulary.decode
         return {name: replace_surrogates(decode(ids[begin:end])) for name, (begin, end) in parts.items()}
 
-    def _moments(self, request: Request) -> Answer:
+    def moments(self, request: Request) -> Answer:
         """Return the places of the model's text at which it was in the most similar state."""
         name = request.get("model")
         model, passage, _ = self._models.read_request(request)

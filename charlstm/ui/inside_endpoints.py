@@ -17,7 +17,7 @@ from charlstm.generation.stream import turns
 from charlstm.ui.inside_ages import Ages
 from charlstm.ui.inside_analyses import Analyses
 from charlstm.ui.inside_letters import Letters
-from charlstm.ui.inside_models import InsideModels, Passage
+from charlstm.ui.inside_models import InsideModels
 from charlstm.ui.inside_requests import Answer, Request, answering, holds, number, place_of_unit, whole
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.surprisal_text import replace_surrogates
@@ -33,36 +33,36 @@ class InsideEndpoints:
     """Server functions about the networks of a registry."""
 
     def __init__(self, registry: ModelRegistry) -> None:
-        self._models = InsideModels(registry)
-        self._letters, self._analyses = Letters(self._models), Analyses(self._models)
-        self._ages = Ages(self._models)
+        self.models = InsideModels(registry)
+        self.letters, self.analyses = Letters(self.models), Analyses(self.models)
+        self._ages = Ages(self.models)
 
     def functions(self) -> list[Callable[..., Any]]:
         """Return the functions for `gr.HTML(server_functions=...)`, which takes no methods."""
         return [
             answering("inside_models", self._list),
-            answering("inside_version", lambda request: {"version": self._models.key(request.get("model"))}),
+            answering("inside_version", lambda request: {"version": self.models.key(request.get("model"))}),
             answering("inside_trace", self._trace),
             answering("inside_hold", self._hold),
-            *(answering(f"inside_{name}", function) for name, function in self._letters.functions().items()),
-            *(answering(f"inside_{name}", function) for name, function in self._analyses.functions().items()),
+            *(answering(f"inside_{name}", function) for name, function in self.letters.functions().items()),
+            *(answering(f"inside_{name}", function) for name, function in self.analyses.functions().items()),
             *(answering(f"inside_{name}", function) for name, function in self._ages.functions().items()),
         ]
 
     def _list(self, _request: Request) -> Answer:
         """Return the models that can be looked into, by name and the label that people read."""
-        return {"models": [{"name": name, "label": label} for label, name in self._models.registry.choices()]}
+        return {"models": [{"name": name, "label": label} for label, name in self.models.registry.choices()]}
 
     def _trace(self, request: Request) -> Answer:
         """Return a text, and values of units of one layer after each of its characters."""
-        model, passage, source = self._models.read_request(request)
+        model, passage, source = self.models.read_request(request)
         layer, first = place_of_unit(request, model, "first")
         quantity = request.get("quantity", "cell")
         if quantity not in QUANTITIES:
             raise ConfigError(f"the quantity must be one of {', '.join(QUANTITIES)}.")
         count = whole(request, "count", 1, _MOST_UNITS)
         with turns:
-            found = self._models.trace(model, passage)
+            found = self.models.trace(model, passage)
             values = found.gates(model)[_GATES[quantity]] if quantity in _GATES else None
         chosen = values if values is not None else found.cells if quantity == "cell" else found.hidden
         shown = chosen[passage.ends, layer, first : first + count]
@@ -72,13 +72,13 @@ class InsideEndpoints:
             "layer": layer,
             "first": first,
             **_packed(shown),
-            "surprises": [round(each, 3) for each in _by_character(found.surprises, passage)],
+            "surprises": [round(each, 3) for each in passage.by_character(found.surprises)],
         }
 
     def _hold(self, request: Request) -> Answer:
         """Return two continuations of a prompt with the same random numbers, without and with units held."""
         name, prompt = request.get("model"), request.get("prompt", "")
-        model = self._models.load(name, request.get("age"))
+        model = self.models.load(name, request.get("age"))
         if not isinstance(prompt, str) or len(prompt) > _LONGEST_PROMPT:
             raise ConfigError(f"the prompt must be a text of at most {_LONGEST_PROMPT:,} characters.")
         config = SampleConfig(
@@ -88,8 +88,8 @@ class InsideEndpoints:
         )
         held_units = holds(request.get("holds"))
         began = time.perf_counter()
-        opening = plain_lines(prompt) or self._models.registry.opening(name, config.seed)
-        plain = self._models.write(model, opening, config)
+        opening = plain_lines(prompt) or self.models.registry.opening(name, config.seed)
+        plain = self.models.write(model, opening, config)
         held = model.generate(opening, config, held_units)
         return {
             "opening": replace_surrogates(opening),
@@ -105,9 +105,3 @@ def _packed(values: NDArray[np.float32]) -> dict[str, Any]:
     steps = np.round(values / scales * _STEPS).astype(np.int8)
     texts = [base64.b64encode(each.tobytes()).decode() for each in np.ascontiguousarray(steps.T)]
     return {"values": texts, "scales": [round(float(each), 4) for each in scales]}
-
-
-def _by_character(surprises: NDArray[np.float32], passage: Passage) -> list[float]:
-    """Sum the surprise of each character's tokens, in nats; 0 for the first one, which nothing predicted."""
-    sums = np.cumsum(np.nan_to_num(surprises))[passage.ends]
-    return [float(each) for each in np.diff(sums, prepend=0.0)]

@@ -41,6 +41,11 @@ class Passage(NamedTuple):
         """Return the first token of a character, and the one after its last."""
         return int(self.ends[place - 1]) + 1 if place else 0, int(self.ends[place]) + 1
 
+    def by_character(self, surprises: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Sum the surprises (T,) of each character's tokens, in nats; 0 for the first one, which nothing predicted."""
+        found: NDArray[np.float32] = np.diff(np.cumsum(np.nan_to_num(surprises))[self.ends], prepend=0.0)
+        return found
+
 
 class InsideModels:
     """Models of a registry, and what was computed of them last."""

@@ -3,6 +3,7 @@
 import gradio as gr
 
 from charlstm.ui.inside_endpoints import InsideEndpoints
+from charlstm.ui.insight_api import build_insight_api
 from charlstm.ui.models import ModelRegistry
 
 _SCRIPT = """
@@ -16,10 +17,12 @@ new IntersectionObserver(async (entries, seen) => {
 
 def build_inside_tab(registry: ModelRegistry) -> gr.HTML:
     """Build the place where the scripts draw, with the functions of the server that they ask."""
+    endpoints = InsideEndpoints(registry)
+    build_insight_api(endpoints)
     return gr.HTML(
         html_template='<div class="inside" aria-busy="true">Loading …</div>',
         js_on_load=_SCRIPT,
-        server_functions=InsideEndpoints(registry).functions(),
+        server_functions=endpoints.functions(),
         apply_default_css=False,
         elem_id="inside",
     )

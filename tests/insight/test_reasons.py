@@ -84,7 +84,7 @@ def test_nothing_before_a_letter_explains_nothing(model: LanguageModel) -> None:
     [
         ([0.0, 0.1, 0.0], 0.02, "“d” had a chance of 2 %, and no single letter before it made it much likelier."),
         ([0.0, 0.0, 2.0], 0.6, "“d” is likely here (60 %) because of the “c” just before it."),
-        ([1.0, 0.0, 2.0], 0.05, "“d” had a chance of 5 % only; what speaks for it most is the “c” just before it and "
+        ([1.0, 0.0, 2.0], 0.05, "“d” had a chance of 5 %; what speaks for it most is the “c” just before it and "
          "the line that began 2 characters earlier."),
         ([0.0, 0.5, 2.0], 0.6, "“d” is likely here (60 %) because of the “bc” just before it."),
     ],

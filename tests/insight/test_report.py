@@ -91,5 +91,6 @@ def test_the_bundled_models_keep_their_units(repository: Path, name: str, golden
         assert unit.unit < size
         assert unit.score >= 0.85
         assert 1 - unit.score <= (1 - unit.twin) / 2 + 1e-4
+        assert unit.score - unit.twin >= 0.02 - 1e-4
         assert unit.effect is not None
         assert unit.acts == (unit.effect.kl > unit.effect.control_kl)

@@ -167,7 +167,7 @@ def test_naming_can_be_ended_and_tells_how_far_it_is(wired: LanguageModel, text:
 
 
 def test_a_short_text_is_refused_in_one_sentence(wired: LanguageModel):
-    with pytest.raises(ConfigError, match=r"^100 characters are too few .*: give 4,352\.$"):
+    with pytest.raises(ConfigError, match=r"^100 characters are too few .*: give 4,256\.$"):
         name_units(wired, "ab " * 33 + "a")
 
 

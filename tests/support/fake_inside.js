@@ -1,6 +1,6 @@
 // A server of Look inside whose answers are known: unit 3 is 2 at vowels and -1 elsewhere, the others a wave.
 window.insideFake = () => {
-  const SIZE = 80, TEXT = 'a boat, a sea\n\n<b>rows</b> on and on until it ends'.repeat(9), asked = [];
+  const SIZE = 80, TEXT = 'a boat, a sea\n\n<b>rows</b> on and on until it ends'.repeat(9), asked = [], models = [{ name: 'fake', label: 'A fake' }, { name: 'other', label: 'Another' }];
   const valueOf = (unit, char, place) => (unit === 3 ? ('aeiou'.includes(char) ? 2 : -1) : Math.sin(place / (unit + 2)));
   const pack = (values, most) => btoa(String.fromCharCode(...values.map((value) => (Math.round((127 * value) / most) + 256) % 256)));
   const named = (unit, label, sentence, more) => ({ layer: 0, unit, part: 'cell', sign: 1, property: label, label, sentence, score: 0.972, twin: 0.701, last4: 0.639, remembers: true, acts: true, low: -1, high: 2, memory: 11.2, effect: { kl: 0.02, control_kl: 0.004, measure: 'a new line', before: 0.034, after: 0.126, control_low: 0.031, control_high: 0.037 }, ...more });
@@ -10,7 +10,7 @@ window.insideFake = () => {
     return { note: 'A recorded run.', text, steps, seconds: [0.6, 0.7, 1.2, 6], units: [{ unit: 3, label: 'vowels' }, { unit: 5, label: 'steady' }], values: pack(values, 1), scores: [[0.5, 0.55, 0.9, 0.97], [0.5, 0.5, 0.5, 0.6]] };
   };
   const answers = {
-    inside_models: () => ({ models: [{ name: 'fake', label: 'A fake' }, { name: 'other', label: 'Another' }] }),
+    inside_models: () => ({ models }),
     inside_units: ({ model }) => ({ state: 'done', progress: 1, stage: '', num_layers: 1, hidden_size: SIZE, vocabulary: 30, characters: 1000, keepers: [[0, 7, 14.2]],
       units: model === 'fake' ? [named(3, 'vowels', 'whether this is a vowel'), named(9, 'late', 'whether the line is past its middle', { acts: false, sign: -1 }),
         named(21, 'vowels', 'whether this is a vowel', { acts: false, score: 0.99 }), named(30, 'spaces', 'whether this is a space', { acts: false, remembers: false })] : [],
@@ -26,7 +26,7 @@ window.insideFake = () => {
     inside_moments: () => ({ state: 'done', progress: 1, moments: [{ before: 'before it ', at: 'w', after: 'as', cosine: 0.91 }] }),
   };
   const server = new Proxy({}, { get: (_, name) => async (request) => { asked.push([name, request]); return answers[name]?.(request) ?? { problem: 'not here' }; } });
-  return { server, asked, text: TEXT };
+  return { server, asked, models, text: TEXT };
 };
 window.openInside = async () => {
   window.fake = window.insideFake();

@@ -39,6 +39,10 @@ PARAMETERS = {
     ],
     "/score": [("model", "string", None), ("text", "string", None)],
     "/models": [],
+    "/units": [("model", "string", None)],
+    "/trace": [("model", "string", None), ("text", "string", None), ("units", "string", None)],
+    "/explain": [("model", "string", None), ("text", "string", None), ("place", "integer", None)],
+    "/similar": [("model", "string", None), ("text", "string", None), ("place", "integer", None)],
 }
 
 

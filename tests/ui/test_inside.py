@@ -124,7 +124,11 @@ def test_the_birth_of_a_unit_and_moments_like_one_are_shown_and_follow_the_model
     )
     inside.get_by_label("Moment of the training", exact=True).fill("1")
     expect(birth.locator(".birth-clock")).to_have_text("after 0.7 s · step 6")
-    inside.get_by_label("Model to look into").select_option("other")
+    choice = inside.get_by_label("Model to look into")
+    inside.evaluate("fake.models[1] = { name: 'new', label: 'Just trained' }")  # while the page is open
+    choice.focus()
+    expect(choice.locator("option")).to_have_text(["A fake", "Just trained"])
+    choice.select_option("new")
     expect(birth).to_contain_text("No states of this network were kept")
     tab.click()
     expect(inside.locator(".chips").first).to_contain_text("Nothing here follows one property alone")

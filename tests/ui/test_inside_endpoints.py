@@ -204,3 +204,13 @@ def test_places_where_a_unit_is_highest_come_first_and_show_their_text(ask: Ask)
     assert all(len(each["at"]) == 1 for each in answer["places"])
     moments = finished(ask, "moments", text=TEXT, place=20)["moments"]
     assert [each["cosine"] for each in moments] == sorted((each["cosine"] for each in moments), reverse=True)
+
+
+def test_a_held_unit_is_measured_beside_random_ones_at_once_the_second_time(ask: Ask) -> None:
+    meter = finished(ask, "meter", layer=0, unit=1, value=2.0)
+    assert meter["fitting"] in {each["key"] for each in meter["measures"]}
+    assert all(each["low"] <= each["high"] for each in meter["measures"])
+    again = ask("meter", layer=0, unit=1, value=-2.0)
+    assert again["state"] == "done"
+    assert [each["plain"] for each in again["measures"]] == [each["plain"] for each in meter["measures"]]
+    assert again["measures"] != meter["measures"]

@@ -47,7 +47,7 @@ def known(repository: Path) -> LanguageModel:
 
 def test_the_tools_are_the_public_functions_and_say_what_they_do(app: App) -> None:
     tools = {tool.name: tool for tool in spoken(app, lambda session: session.list_tools()).tools}
-    assert set(tools) == {"generate", "score", "models"}
+    assert set(tools) == {"generate", "score", "models", "units", "trace", "explain", "similar"}
     assert all(tool.description for tool in tools.values())
     generate = tools["generate"].inputSchema
     assert generate["required"] == ["model"]

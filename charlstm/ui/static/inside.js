@@ -5,12 +5,15 @@
 //   model() name | age() step, null for the network as it is | version() of a network in training, which grows | table() the last answer of `inside_units`, {} before
 //   units() its list of named units | unit() {layer, unit} that is looked at | text() what is read, '' before it has come
 //   isOwn() whether that is the network's own passage | place() of the character that is looked at | numbers() switch
-//   screen() name of the open tab | isVisible() whether anybody can see it
+//   screen() name of the open tab | isVisible() whether anybody can see it | isLive() whether the network is in training
 //   setAge(age), setUnit(layer, unit), setText(text, isOwn), setPlace(place), show(screen)
 //   on(event, listener): 'model', 'age', 'units', 'unit', 'text', 'place', 'numbers', 'screen'; returns how to stop
 import { loadLook } from './inside_look.js';
 
-const ASK_EVERY = 700, LOOK_EVERY = 1500, LIVE_EVERY = 3000; // milliseconds, while units are being named; while the tab is out of sight; while a run goes on
+const ASK_EVERY = 700, LOOK_EVERY = 1500; // milliseconds, while units are being named; while the tab is out of sight
+const LIVE_EVERY = 3000; // milliseconds after which a network in training is shown as it is then
+const LEARNS_EVERY = 30_000; // milliseconds after which the units of a network in training are looked for again
+const LIVE = 'live: '; // begins the names of networks in training
 const NUMBERS_KEY = 'charlstm-inside-numbers';
 const SCREENS = [
   ['mind', 'What it keeps in mind', './inside_units.js'],
@@ -32,7 +35,7 @@ const createContext = (element) => {
   const context = {
     model: () => kept.model, age: () => kept.age, version: () => now.version, table: () => now.table, units: () => now.table.units || [],
     unit: () => ({ layer: kept.layer, unit: kept.unit }), text: () => now.text, isOwn: () => now.isOwn, place: () => kept.place,
-    numbers: () => now.numbers, screen: () => kept.screen,
+    isLive: () => kept.model?.startsWith(LIVE) === true, numbers: () => now.numbers, screen: () => kept.screen,
     isVisible: () => element.isConnected && element.getClientRects().length > 0 && document.visibilityState === 'visible',
     setModel(name) {
       if (name === kept.model) return;
@@ -76,7 +79,8 @@ const followUnits = (element, server, context) => {
     try { table = await server.inside_units({ model: context.model(), age: null }); } catch { table = null; }
     if (mine !== round) return;
     if (table) context.setTable(table.problem ? { state: 'failed', problem: table.problem, units: [] } : table);
-    if (!table || table.state === 'working') setTimeout(() => ask(mine), table ? ASK_EVERY : LOOK_EVERY);
+    const again = !table ? LOOK_EVERY : table.state === 'working' ? ASK_EVERY : context.isLive() ? LEARNS_EVERY : 0;
+    if (again) setTimeout(() => ask(mine), again);
   };
   const begin = () => { round += 1; if (context.model() !== null) ask(round); };
   context.on('model', begin);
@@ -88,9 +92,9 @@ const followLive = (element, server, context, refill) => {
   const look = async () => {
     const model = context.model();
     if (!element.isConnected) return;
-    if (model?.startsWith('live: ') && context.isVisible()) {
+    if (context.isLive() && context.isVisible()) {
       const answer = await server.inside_version({ model }).catch(() => ({}));
-      if (answer.problem) await refill(model.slice(6)); else if (answer.version !== undefined && model === context.model()) context.setVersion(answer.version);
+      if (answer.problem) await refill(model.slice(LIVE.length)); else if (answer.version !== undefined && model === context.model()) context.setVersion(answer.version);
     }
     setTimeout(look, LIVE_EVERY);
   };
@@ -147,17 +151,32 @@ const screenTabs = (h, server, context) => {
   return { parts: [list, ...panels.values()], refresh };
 };
 
-const modelChoice = (h, context) => {
-  const select = h('select', { id: 'inside-model', 'aria-label': 'Model to look into', onchange: () => context.setModel(select.value) });
+// The choice of a model. Runs begin and end while the page is open, so the list is asked for again when it is looked at.
+const modelChoice = (h, server, context) => {
+  let shown = '';
+  const select = h('select', { id: 'inside-model', 'aria-label': 'Model to look into', onchange: () => context.setModel(select.value), onfocus: () => refresh() });
   const fill = (models) => {
+    const state = JSON.stringify(models);
+    if (state === shown) return;
+    shown = state;
+    if (!models.some(({ name }) => name === kept.model)) {
+      const label = kept.model?.startsWith(LIVE) ? kept.model.slice(LIVE.length) : kept.model; // a run that has ended
+      const written = document.querySelector('#model input')?.value; // the one that the tab Write shows, by its label
+      const same = models.find((each) => [label, written].includes(each.name) || [label, written].includes(each.label));
+      context.setModel((same || models[0]).name);
+    }
     select.replaceChildren(...models.map(({ name, label }) => h('option', { value: name }, label || name)));
-    if (kept.model !== null) select.value = kept.model;
+    select.value = kept.model;
   };
-  return { select, fill };
+  const refresh = async () => {
+    const { models = [] } = await server.inside_models({}).catch(() => ({}));
+    if (models.length) fill(models);
+  };
+  return { select, fill, refresh };
 };
 
 export const open = async (h, element, server) => {
-  const context = createContext(element), choice = modelChoice(h, context), screens = screenTabs(h, server, context);
+  const context = createContext(element), choice = modelChoice(h, server, context), screens = screenTabs(h, server, context);
   const numbers = h('input', { type: 'checkbox', onchange: () => context.setNumbers(numbers.checked) });
   numbers.checked = context.numbers();
   const listed = server.inside_models({}).catch(() => ({ problem: 'The models could not be listed. Reload the page to try again.' }));
@@ -167,12 +186,6 @@ export const open = async (h, element, server) => {
   if (!models.length) {
     element.replaceChildren(h('p', { class: 'inside-problem', role: 'alert' }, problem || 'There is no model here yet: train one first, on the tab Train.'));
     return;
-  }
-  const isKnown = (name) => models.some((each) => each.name === name);
-  if (!isKnown(kept.model)) {
-    const written = document.querySelector('#model input')?.value; // the one that the tab Write shows, by its label
-    const first = models.find(({ name, label }) => name === written || label === written) || models[0];
-    Object.assign(kept, { model: first.name, age: null, layer: 0, unit: 0, place: 0 });
   }
   choice.fill(models);
   const shell = h('div', { class: 'inside-shell' },
@@ -186,6 +199,7 @@ export const open = async (h, element, server) => {
   context.on('numbers', mark);
   mark();
   element.replaceChildren(shell);
+  new IntersectionObserver((entries) => { if (entries.some((each) => each.isIntersecting)) choice.refresh(); }).observe(shell);
   followUnits(element, server, context);
   followLive(element, server, context, async (label) => {
     const found = (await server.inside_models({}).catch(() => ({}))).models || [], same = found.find((each) => each.label === label);

@@ -54,7 +54,7 @@ export const build = (h, element, server, context) => {
     h('div', { class: 'mind-left' }, h('div', { class: 'birth-bar' }, play, slider, clock), text.element, note),
     h('aside', { class: 'mind-side', 'aria-label': 'How well it tells' }, h('div', { class: 'mind-said' }, words, story), plot));
   const problem = h('p', { class: 'mind-source', role: 'status' });
-  element.replaceChildren(lead, chips, problem, stage);
+  element.replaceChildren(lead, h('div', { class: 'chips-box' }, chips), problem, stage);
 
   const setPlay = () => { play.textContent = timer ? '❚❚ Stop' : '▶ Play'; };
   const stop = () => { clearTimeout(timer); timer = 0; setPlay(); };

@@ -1,7 +1,7 @@
 // What becomes of a text when the network's state is exchanged for that of another place: h is the next letter, c the memory.
 import { createProgress, decimal, follow, line, svg, words } from './inside_shared.js';
 
-const WIDTH = 420, HEIGHT = 216, LEFT = 38, RIGHT = 96, TOP = 18, BOTTOM = 38;
+const WIDTH = 420, HEIGHT = 216, LEFT = 46, RIGHT = 96, TOP = 18, BOTTOM = 38;
 const LEAST = 0.01, TICKS = [0.01, 0.1, 1, 10];
 const KINDS = [['whole', 'both'], ['only_h', 'only h'], ['only_c', 'only c']];
 const GAP = 14; // between names at the ends of the curves
@@ -9,16 +9,12 @@ const GAP = 14; // between names at the ends of the curves
 const draw = (answer) => {
   const { characters } = answer, all = KINDS.flatMap(([name]) => answer[name]), most = Math.max(1, ...all) * 1.3;
   const x = (count) => LEFT + ((WIDTH - LEFT - RIGHT) * Math.log(count)) / Math.log(characters.at(-1)), y = (value) => TOP + ((HEIGHT - TOP - BOTTOM) * Math.log(most / Math.max(LEAST, value))) / Math.log(most / LEAST);
-  const peak = { only_h: 1, only_c: answer.only_c.indexOf(Math.max(...answer.only_c)), whole: 0 };
-  // Each name stands at the right, in the order of the areas under the curves, so that none covers another.
-  const order = KINDS.map(([name, label]) => ({ name, label, at: Math.max(1, answer[name].findLastIndex((value) => value >= LEAST)) })).sort((a, b) => y(answer[a.name][5] ?? 0) - y(answer[b.name][5] ?? 0));
   return svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: 'carry', role: 'img', 'aria-label': KINDS.map(([name, label]) => `${label} exchanged: ${characters.map((count, i) => `${decimal(answer[name][i])} after ${count}`).join(', ')}`).join('; ') },
-    ...TICKS.filter((value) => value <= most).flatMap((value) => [line(LEFT, y(value), WIDTH - RIGHT, y(value), 'horizon-grid'), words(LEFT - 6, y(value) + 4, String(value), '', 'end')]),
+    ...TICKS.filter((value) => value <= most).flatMap((value) => [line(LEFT, y(value), WIDTH - RIGHT, y(value), 'carry-grid'), words(LEFT - 6, y(value) + 4, value === LEAST ? `≤ ${value}` : String(value), '', 'end')]),
     ...characters.filter((count) => ['1', '2', '5'].includes(String(count)[0])).map((count) => words(x(count), HEIGHT - BOTTOM + 17, String(count))),
     words((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, 'characters after the exchange'), words(LEFT - 30, TOP - 6, 'nats above normal', '', 'start'),
     ...KINDS.map(([name]) => svg('path', { class: `carry-line is-${name}`, d: `M${answer[name].map((value, i) => `${x(characters[i]).toFixed(1)} ${y(value).toFixed(1)}`).join('L')}` })),
-    ...order.flatMap(({ name, label }, i) => [svg('path', { class: `carry-line is-${name}`, d: `M${WIDTH - RIGHT + 12} ${TOP + 12 + i * (GAP + 8)}h22` }), words(WIDTH - RIGHT + 40, TOP + 16 + i * (GAP + 8), label, '', 'start')]),
-    ...[peak.only_c].filter((at) => at > 0).map((at) => svg('circle', { class: 'carry-dot', cx: x(characters[at]), cy: y(answer.only_c[at]), r: 3.5 })));
+    ...KINDS.flatMap(([name, label], i) => [svg('path', { class: `carry-line is-${name}`, d: `M${WIDTH - RIGHT + 12} ${TOP + 12 + i * (GAP + 8)}h22` }), words(WIDTH - RIGHT + 40, TOP + 16 + i * (GAP + 8), label, '', 'start')]));
 };
 const sentenceOf = ({ characters, only_h: h, only_c: c }) => {
   const crossing = characters.find((_, i) => i > 0 && c[i] > h[i] && c[i] >= LEAST);

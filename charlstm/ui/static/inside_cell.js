@@ -1,24 +1,43 @@
 // The screen "The cell, explained": one step of an LSTM with this network's own numbers, in five stages.
 import { createCarry } from './inside_carry.js';
-import { addLook, createAsker, ask, decimal, isStill, nameOfChar, percent, shownChar, signed } from './inside_shared.js';
+import { loadLook } from './inside_look.js';
+import { ask, createAsker, decimal, digitsFor, isStill, nameOfChar, percent, shownChar, signed } from './inside_shared.js';
 import { createStep, STAGES } from './inside_step.js';
 import { capital, isSame, unitName } from './inside_words.js';
 
-await addLook('inside_why.css');
-await addLook('inside_cell.css');
+await loadLook('inside_cell.css');
 
 const STAY = 1700; // milliseconds at each stage
-const AROUND = 26; // letters of the text at each side of the one that is read
+const AROUND = 48; // letters of the text at each side of the one that is read
 const BROKEN = 0.5;
+const LEAD = 40; // letters that are read before the first step that is shown: earlier there is little to remember
 
 const TITLES = { forget: 'Forget', input: 'Let in', candidate: 'New content', cell: 'Memory', output: 'Show' };
-const FORMULAS = { forget: 'f = σ(W_f · [x, h′] + b_f)', input: 'i = σ(W_i · [x, h′] + b_i)', candidate: 'g = tanh(W_g · [x, h′] + b_g)', cell: 'c = f · c′ + i · g', output: 'h = o · tanh(c),  o = σ(W_o · [x, h′] + b_o)' };
+const factor = (value) => (decimal(value).startsWith('−') ? `(${decimal(value)})` : decimal(value));
+const FORMULAS = {
+  forget: ({ forget }) => `f = σ(W_f · [x, h′] + b_f) = ${decimal(forget)}`,
+  input: ({ input }) => `i = σ(W_i · [x, h′] + b_i) = ${decimal(input)}`,
+  candidate: ({ candidate }) => `g = tanh(W_g · [x, h′] + b_g) = ${decimal(candidate)}`,
+  cell: ({ forget, old, input, candidate, cell }) => `c = f · c′ + i · g = ${decimal(forget)} · ${factor(old)} + ${decimal(input)} · ${factor(candidate)} = ${decimal(cell)}`,
+  output: ({ output, cell, hidden }) => `o = σ(W_o · [x, h′] + b_o) = ${decimal(output)}\nh = o · tanh(c) = ${decimal(output)} · tanh(${decimal(cell)}) = ${decimal(hidden)}`,
+};
+// The step as it would be with another forget gate in this unit.
+const withForget = (step, forget) => {
+  const cell = forget * step.old + step.input * step.candidate;
+  return { ...step, forget, cell, hidden: step.output * Math.tanh(cell) };
+};
+// Sums are told with the digits that the picture has; rounded parts need not add up exactly.
+const sumOf = ({ old, forget, input, candidate, cell }) => {
+  const digits = digitsFor(old, cell), round = (value) => Number(value.toFixed(digits)), kept = forget * old, fresh = input * candidate;
+  const isExact = Math.abs(round(kept) + round(fresh) - round(cell)) < 0.1 ** (digits + 1);
+  return `${decimal(kept, digits)} ${fresh < 0 ? '−' : '+'} ${decimal(Math.abs(fresh), digits)} ${isExact ? '=' : '≈'} ${decimal(cell, digits)}`;
+};
 const SENTENCES = {
-  forget: ({ forget, old }) => `It keeps ${percent(forget)} of what it remembered: of ${decimal(old)} stay ${decimal(forget * old)}.`,
+  forget: ({ forget, old, cell }) => `It keeps ${percent(forget)} of what it remembered: of ${decimal(old, digitsFor(old, cell))} stay ${decimal(forget * old, digitsFor(old, cell))}.`,
   input: ({ input }) => `It lets in ${percent(input)} of whatever is new.`,
-  candidate: ({ candidate, input, character }) => `After ${nameOfChar(character)} the new would be ${signed(candidate)}; let in, ${signed(candidate * input)}.`,
-  cell: ({ forget, old, input, candidate, cell }) => `What stays and what came in: ${decimal(forget * old)} ${candidate * input < 0 ? '−' : '+'} ${decimal(Math.abs(candidate * input))} = ${decimal(cell)}. This is its memory now.`,
-  output: ({ output, cell, hidden }) => `It shows ${percent(output)} of it, pressed between −1 and 1: ${decimal(hidden)}. The next letter is guessed from this alone.`,
+  candidate: ({ candidate, input, character, old, cell }) => `After ${nameOfChar(character)} the new would be ${signed(candidate)}; let in, ${signed(candidate * input, digitsFor(old, cell))}.`,
+  cell: (step) => `What stays and what came in: ${sumOf(step)}. This is its memory now.`,
+  output: ({ output, old, cell, hidden }) => `It shows ${percent(output)} of it, pressed between −1 and 1: ${decimal(hidden, digitsFor(old, cell))}. The next letter is guessed from this alone.`,
 };
 
 export const build = (h, element, server, context) => {
@@ -32,14 +51,25 @@ export const build = (h, element, server, context) => {
   const unit = h('select', { 'aria-label': 'Unit', onchange: () => { takeOver(); const [layer, number] = unit.value.split(':').map(Number); context.setUnit(layer, number); } });
   const go = (place) => { takeOver(); context.setPlace(Math.max(0, Math.min(chars.length - 1, place))); };
   const steps = STAGES.map((name, i) => {
-    const said = h('span', { class: 'stage-said' }), code = h('code', {}), link = h('a', { target: '_blank', rel: 'noopener' }, code), source = h('p', { class: 'stage-code only-numbers' }, link);
+    const said = h('span', { class: 'stage-said' }), formula = h('p', { class: 'stage-formula' }), code = h('code', {}), link = h('a', { target: '_blank', rel: 'noopener' }, code), source = h('p', { class: 'stage-code only-numbers' }, link);
     const button = h('button', { type: 'button', class: 'stage-button', onclick: () => { takeOver(); lightStage(i); } }, h('span', { class: 'stage-number', 'aria-hidden': 'true' }, String(i + 1)), h('span', {}, h('b', {}, TITLES[name]), ' ', said));
-    return { name, said, code, link, source, button, element: h('li', {}, button, h('p', { class: 'stage-formula' }, FORMULAS[name]), source) };
+    return { name, said, formula, code, link, source, button, element: h('li', {}, button, formula, source) };
   });
+  const own = h('input', { type: 'range', min: 0, max: 1, step: 0.01, 'aria-label': 'Forget gate of this unit', oninput: () => { takeOver(); if (step) draw(withForget(step, Number(own.value))); } }), ownValue = h('output', {}), ownSaid = h('p', { class: 'claim-evidence' });
+  const ownBack = h('button', { type: 'button', class: 'inside-button', disabled: true, onclick: () => { own.value = step.forget; draw(step); own.focus(); } }, 'As it is');
   const lightStage = (i) => {
     stage = i;
     picture.light(STAGES[i]);
     steps.forEach((each, number) => { each.element.classList.toggle('is-lit', number === i); each.button.setAttribute('aria-current', number === i ? 'step' : 'false'); });
+  };
+  const onStageKey = (event) => {
+    const last = STAGES.length - 1, to = { ArrowDown: stage + 1, ArrowRight: stage + 1, ArrowUp: stage - 1, ArrowLeft: stage - 1, Home: 0, End: last }[event.key];
+    if (to === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    takeOver();
+    lightStage((to + STAGES.length) % STAGES.length);
+    steps[stage].button.focus();
   };
   const drawReel = () => {
     const place = context.place(), first = Math.max(0, Math.min(place - AROUND, chars.length - 2 * AROUND - 1));
@@ -48,7 +78,7 @@ export const build = (h, element, server, context) => {
       return h('button', { type: 'button', class: 'reel-letter', tabindex: isHere ? 0 : -1, 'aria-label': `${nameOfChar(char)}${isHere ? ', read now' : ''}`, 'aria-pressed': String(isHere), onclick: () => go(at) }, char === '\n' ? '⏎' : char === ' ' ? '\u00a0' : char);
     }));
     const here = reel.querySelector('[aria-pressed="true"]');
-    if (here) reel.scrollLeft = here.offsetLeft - reel.offsetLeft - reel.clientWidth / 2;
+    if (here) { const box = reel.getBoundingClientRect(), at = here.getBoundingClientRect(); reel.scrollLeft += at.left + at.width / 2 - box.left - box.width / 2; }
     return here;
   };
   reel.addEventListener('keydown', (event) => {
@@ -66,14 +96,25 @@ export const build = (h, element, server, context) => {
     unit.replaceChildren(...listed.map((each) => h('option', { value: `${each.layer}:${each.unit}` }, `${capital(unitName(each, layers))}${each.words ? ` · ${each.words}` : ''}`)));
     unit.value = `${now.layer}:${now.unit}`;
   };
+  const draw = (now) => {
+    picture.show(now);
+    for (const { name, said, formula } of steps) {
+      said.textContent = SENTENCES[name](now);
+      formula.textContent = FORMULAS[name](now);
+    }
+    const isOther = now !== step;
+    ownValue.textContent = decimal(now.forget);
+    ownBack.disabled = !isOther;
+    ownSaid.textContent = isOther ? `It would remember ${decimal(now.cell)} instead of ${decimal(step.cell)}, and show ${decimal(now.hidden)} instead of ${decimal(step.hidden)}.` : 'Move it: what would the unit remember then?';
+  };
   const take = (answer) => {
     problem.textContent = answer.problem || '';
     if (answer.problem) return;
     step = answer;
-    picture.show(step);
-    for (const { name, said, code, link, source } of steps) {
+    own.value = step.forget;
+    draw(step);
+    for (const { name, code, link, source } of steps) {
       const passage = step.passages?.[name];
-      said.textContent = SENTENCES[name](step);
       source.hidden = !passage;
       if (!passage) continue;
       code.textContent = passage.code;
@@ -107,8 +148,8 @@ export const build = (h, element, server, context) => {
   const tell = (answer) => {
     if (answer.problem || !answer.fixed) { verdict.textContent = answer.problem || ''; return; }
     const { forget, free, held, characters } = answer.fixed, most = Math.max(free, held, 0.01);
-    const bar = (label, nats, look) => h('div', { class: `broken-row ${look}` }, h('span', {}, label), h('span', { class: 'why-track', 'aria-hidden': 'true' }, h('i', { class: 'why-bar', style: `transform: scaleX(${nats / most})` })), h('span', { class: 'why-chance' }, `${decimal(nats)} nats`));
-    rows.replaceChildren(bar('it decides', free, ''), bar(`held at ${decimal(forget)}`, held, 'is-target'));
+    const bar = (label, nats, look) => h('div', { class: `broken-row ${look}` }, h('span', {}, label), h('span', { class: 'broken-track', 'aria-hidden': 'true' }, h('i', { style: `transform: scaleX(${nats / most})` })), h('span', {}, `${decimal(nats)} nats`));
+    rows.replaceChildren(bar('it decides', free, ''), bar(`held at ${decimal(forget)}`, held, 'is-held'));
     verdict.textContent = `Surprise per letter over ${characters} letters of this text. ${held > free + 0.02 ? 'A network that may not choose what to forget reads worse.' : 'At this value it hardly matters.'}`;
     isBroken = true;
   };
@@ -133,13 +174,14 @@ export const build = (h, element, server, context) => {
     if (text === chars.join('')) return;
     chars = Array.from(text);
     if (context.screen() !== 'cell') return;
+    if (isShow && context.place() < LEAD) context.setPlace(Math.min(LEAD, chars.length - 1));
     look();
   };
   element.replaceChildren(
     h('p', { class: 'inside-lead' }, 'This is all that happens at one letter in one unit of the memory, with the numbers of this network.'),
     h('div', { class: 'mind-bar' }, play, h('button', { type: 'button', class: 'inside-button', 'aria-label': 'The letter before', onclick: () => go(context.place() - 1) }, '‹'), h('button', { type: 'button', class: 'inside-button', 'aria-label': 'The next letter', onclick: () => go(context.place() + 1) }, '›'), unit),
     reel, problem,
-    h('div', { class: 'cell' }, h('div', { class: 'cell-picture' }, picture.element, means), h('ol', { class: 'cell-stages' }, ...steps.map((each) => each.element))),
+    h('div', { class: 'cell' }, h('div', { class: 'cell-picture' }, picture.element, h('div', { class: 'own-slider' }, h('span', {}, 'Forget gate of this unit'), own, ownValue, ownBack), ownSaid, means), h('ol', { class: 'cell-stages', 'aria-label': 'Stages of the step; the arrow keys go through them', onkeydown: (event) => onStageKey(event) }, ...steps.map((each) => each.element))),
     h('div', { class: 'cell-more' }, broken, createCarry(h, server, context, 'cell')));
   setPlay();
   lightStage(0);
@@ -153,5 +195,5 @@ export const build = (h, element, server, context) => {
   context.on('model', () => { asker.forget(); breaker.forget(); chars = []; step = null; isBroken = false; rows.replaceChildren(); verdict.textContent = ''; load(); });
   load();
   if (isShow) timer = setTimeout(walk, STAY);
-  return { shown() { load(); look(); if (isShow) walk(); }, hidden() { clearTimeout(timer); } };
+  return { shown() { if (chars.length) look(); else load(); if (isShow) walk(); }, hidden() { clearTimeout(timer); } };
 };

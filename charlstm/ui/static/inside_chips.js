@@ -31,6 +31,8 @@ export const createChips = (h, context, choose) => {
       ...(nearly.length ? [h('span', { class: 'chips-word' }, 'nearly:'), ...nearly.map((each) => chip(each, 'is-nearly'))] : []),
       ...(isShown ? simple.map((each) => chip(each, 'is-simple')) : []), ...(main.length || !simple.length ? more : []));
     if (!row.children.length && table.state === 'done') row.append(h('span', { class: 'chips-word' }, 'Nothing here follows one property alone. Leaf through the units all the same: some are worth a name.'));
+    const on = row.querySelector('[aria-pressed="true"]'); // in a row that is wider than a phone
+    if (on) row.scrollLeft += Math.max(0, on.offsetLeft + on.offsetWidth - row.scrollLeft - row.clientWidth) || Math.min(0, on.offsetLeft - row.scrollLeft);
     if (focused >= 0) row.children[Math.min(focused, row.children.length - 1)]?.focus({ preventScroll: true });
   };
   for (const event of ['units', 'unit', 'model']) context.on(event, draw);

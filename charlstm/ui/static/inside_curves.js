@@ -6,7 +6,7 @@ const svg = (tag, attributes = {}, ...children) => {
   element.append(...children);
   return element;
 };
-const WIDTH = 420, HEIGHT = 270, LEFT = 34, RIGHT = 12, TOP = 18, BOTTOM = 34, LEAST = 0.4;
+const WIDTH = 420, HEIGHT = 270, LEFT = 34, RIGHT = 12, TOP = 18, BOTTOM = 34, LEAST = 0.3;
 const CLOCK = [[0.1, '0.1 s'], [0.5, '0.5 s'], [1, '1 s'], [2, '2 s'], [5, '5 s'], [10, '10 s'], [30, '30 s'], [60, '1 min'], [300, '5 min'], [900, '15 min'], [3600, '1 h'], [14400, '4 h']];
 const MOST_TICKS = 6;
 

@@ -1,5 +1,6 @@
 // What holding a unit changes, beside random units: one chance on a line with a grey band, and the table of the proof.
 import { createProgress, decimal, follow, line, signed, svg, words } from './inside_shared.js';
+import { capital } from './inside_words.js';
 
 const WIDTH = 360, HEIGHT = 74, LEFT = 14, RIGHT = 14, AXIS = 40;
 const ROUND = 0.12; // of the range: room at both ends
@@ -30,29 +31,29 @@ const createLine = () => {
 const unitOf = ({ unit_text: unit = '' }) => (unit ? ` ${unit}` : '');
 const isBeyond = ({ held, low, high }) => held < low || held > high;
 
-export const createMeter = (h, context) => {
+export const createMeter = (h) => {
   const scale = createLine(), title = h('p', { class: 'meter-title' }), said = h('p', { class: 'meter-said' }), others = h('table', { class: 'numbers-table' });
   const drawn = h('div', { class: 'meter-drawn', hidden: true }, title, scale.element, said), waiting = h('p', { class: 'meter-waiting' });
-  const numbers = h('div', { class: 'numbers-scroll only-numbers', tabindex: 0, role: 'region', 'aria-label': 'All measures of the meter' }, others);
+  const numbers = h('details', { class: 'only-numbers', hidden: true }, h('summary', {}, 'What else it changes at once'), h('div', { class: 'numbers-scroll', tabindex: 0, role: 'region', 'aria-label': 'All measures of the meter' }, others));
   const element = h('section', { class: 'effect-meter', 'aria-label': 'What it changes at once' }, waiting, drawn, numbers);
   return {
     element,
     wait(text) { waiting.textContent = text; waiting.hidden = !text; element.classList.toggle('is-stale', Boolean(text) && !drawn.hidden); },
-    clear() { drawn.hidden = true; others.replaceChildren(); this.wait(''); },
+    clear() { drawn.hidden = numbers.hidden = true; others.replaceChildren(); this.wait(''); },
     show(answer, who) {
       const measure = answer.measures?.find(({ key }) => key === answer.fitting) || answer.measures?.[0];
       this.wait(answer.problem || '');
       if (!measure) return;
       const unit = unitOf(measure), figure = (value) => `${decimal(value, Math.abs(value) < 1 ? 2 : 1)}${unit}`;
-      const label = measure.label.charAt(0).toUpperCase() + measure.label.slice(1);
-      drawn.hidden = false;
+      const label = capital(measure.label);
+      drawn.hidden = numbers.hidden = false;
       title.replaceChildren(`${label}: `, h('span', {}, figure(measure.plain)), ' → ', h('b', {}, figure(measure.held)));
       said.textContent = isBeyond(measure)
         ? `Grey: 20 random units, held the same way, stay from ${figure(measure.low)} to ${figure(measure.high)}. ${who} does not.`
         : `Grey: 20 random units, held the same way, stay from ${figure(measure.low)} to ${figure(measure.high)}. So does ${who.charAt(0).toLowerCase()}${who.slice(1)}: held at this value it does nothing of its own.`;
       scale.show(measure, `${label}: ${figure(measure.plain)} as it is, ${figure(measure.held)} held; random units ${figure(measure.low)} to ${figure(measure.high)}`);
-      others.replaceChildren(h('thead', {}, h('tr', {}, ...['', 'as it is', 'held', '20 random units'].map((each) => h('th', { scope: 'col' }, each)))),
-        h('tbody', {}, ...answer.measures.map((each) => h('tr', { class: isBeyond(each) ? 'is-beyond' : '' }, h('th', { scope: 'row' }, each.label), ...[decimal(each.plain), decimal(each.held), `${decimal(each.low)} to ${decimal(each.high)}`].map((cell) => h('td', {}, cell + (unitOf(each))))))));
+      others.replaceChildren(h('thead', {}, h('tr', {}, ...['chance next of', 'as it is', 'held', '20 random units'].map((each) => h('th', { scope: 'col' }, each)))),
+        h('tbody', {}, ...answer.measures.map((each) => h('tr', { class: isBeyond(each) ? 'is-beyond' : '' }, h('th', { scope: 'row' }, each.label.replace(/^chance of (.*) next$/, '$1')), ...[decimal(each.plain), decimal(each.held), `${decimal(each.low)} to ${decimal(each.high)}`].map((cell) => h('td', {}, cell + (unitOf(each))))))));
     },
   };
 };
@@ -76,11 +77,11 @@ export const createProof = (h, server, context, hold, who) => {
     h('td', {}, picture(each), h('span', { class: 'inside-unseen' }, each.is_beyond ? 'more than any random unit' : 'no more than random units')),
     h('td', { class: 'only-numbers' }, `${signed(each.difference)} [${signed(each.low)}, ${signed(each.high)}]`), h('td', { class: 'only-numbers' }, `${signed(each.control_low)} to ${signed(each.control_high)}`));
   const tableOf = (rows) => h('div', { class: 'numbers-scroll', tabindex: 0, role: 'region', 'aria-label': 'What holding it changed' }, h('table', { class: 'numbers-table proof-table' },
-    h('thead', {}, h('tr', {}, ...['In the texts', 'as it is', 'held', 'difference, on the grey of random units'].map((each) => h('th', { scope: 'col' }, each)), ...['difference [95 % interval]', 'random units'].map((each) => h('th', { scope: 'col', class: 'only-numbers' }, each)))),
+    h('thead', {}, h('tr', {}, ...['In the texts', 'as it is', 'held', 'difference (grey: random units)'].map((each) => h('th', { scope: 'col' }, each)), ...['difference [95 % interval]', 'random units'].map((each) => h('th', { scope: 'col', class: 'only-numbers' }, each)))),
     h('tbody', {}, ...rows.map(row))));
   const show = (answer) => {
     const rows = answer.rows || [], beyond = rows.filter(({ is_beyond: isIt }) => isIt), rest = rows.filter((each) => !beyond.includes(each)), [first] = beyond;
-    const verdict = first ? `${first.label}: ${decimal(first.before, 1)} as it is, ${decimal(first.after, 1)} held. ${beyond.length === 1 ? 'This changed' : `${beyond.length} things changed`} more than with any of 20 random units, and not by luck.`
+    const verdict = first ? `${capital(first.label)}: ${decimal(first.before, 1)} as it is, ${decimal(first.after, 1)} held. ${beyond.length === 1 ? 'This changed' : `${beyond.length} things changed`} more than with any of 20 random units, and not by luck.`
       : `${who()} changed nothing in these texts that random units do not change as well.`;
     result.replaceChildren(h('p', { class: 'proof-verdict' }, verdict), ...(beyond.length ? [tableOf(beyond)] : []),
       ...(rest.length ? [h('details', {}, h('summary', {}, `${rest.length} more figures, no further than random units`), tableOf(rest))] : []),

@@ -6,8 +6,8 @@ export const MOST_HELD = 5;
 const STEPS = 200;
 const SILENT = 0;
 
-// What a unit tells, as a statement: "whether the line is past its middle" is "the line is past its middle".
-export const statementOf = (named) => (named?.sentence || '').replace(/^whether /, '');
+// What a unit tells, as a short statement: "whether this is verse, each line …" is "this is verse".
+export const statementOf = (named) => (named?.sentence || '').replace(/^whether /, '').replace(/, .*/s, '');
 export const findNamed = (context, place) => context.units().find((each) => isSame(each, place)) || (context.table().nearly || []).find((each) => isSame(each, place)) || null;
 
 // Where on its slider a value lies, in words.
@@ -103,7 +103,7 @@ export const createHeld = (h, server, context, change) => {
     show();
     row.append(
       h('div', { class: 'holding-head' }, ...choiceOf(held, number), away),
-      h('p', { class: 'holding-says' }, statement ? `${capital(name)} tells whether ${statement}.` : `${capital(name)} has no name yet.`),
+      h('p', { class: 'holding-says' }, statement ? `${capital(name)} tells ${held.named.sentence}.` : `${capital(name)} has no name yet.`),
       h('div', { class: 'holding-slide' }, h('span', {}, left), slider, h('span', {}, right)),
       h('div', { class: 'holding-foot' }, output, free, silent));
     return row;

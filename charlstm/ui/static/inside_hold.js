@@ -1,18 +1,24 @@
 // The screen "Hold it": a unit is kept at one value while the network writes, beside the same dice without.
 import { createMeter, createProof } from './inside_effect.js';
 import { createHeld, findNamed, stanceOf, statementOf } from './inside_held.js';
-import { addLook, ask, createAsker, isStill } from './inside_shared.js';
+import { loadLook } from './inside_look.js';
+import { createAsker, createProgress, isStill } from './inside_shared.js';
 import { createTwins } from './inside_twins.js';
 import { capital, isSame, unitName } from './inside_words.js';
 
-await addLook('inside_hold.css');
+await loadLook('inside_hold.css');
 
 const FIRST = 120, WHOLE = 600; // characters of the first answer, and of all
-const REST = 3500, SETTLE = 350; // milliseconds before the next demo; that a slider rests before the meter is asked
+const REST = 3500, SETTLE = 350, AGAIN = 700; // milliseconds before the next demo; that a slider rests before the meter is asked; and is asked again
 const TEMPERATURE = 0.7, MOST_DEMOS = 4;
 const OPENINGS = { // where a property is seen at once, in code
-  bracket: '    return max(', square: '    names = [', brace: '    table = {', quote: '    raise ValueError("', 'single-quote': "    name = '", string: "    name = '", comment: '    # ', triple: '    """',
+  bracket: '    return max(', square: '    names = [', brace: '    table = {', quote: '    raise ValueError("', 'single-quote': "    name = '", string: "    name = '", comment: '    # ', triple: 'def read(self, name):\n    ',
 };
+const NESTED = 'class Reader:\n    def read(self, lines):\n        for line in lines:\n            ';
+const OF_CODE = ['keyword', 'signature', 'naming', 'self', 'body', 'attribute', 'named'];
+const openingOf = (property, units) => (!units.some((each) => OF_CODE.includes(each.property)) ? '' : property.startsWith('indented') ? NESTED : OPENINGS[property] || '');
+// What somebody has chosen; it outlives the elements, which Gradio makes anew when its tab is opened again.
+const kept = { model: null, holds: [], seed: 1, prompt: '', temperature: TEMPERATURE };
 const dice = () => Math.floor(Math.random() * 1e6);
 
 // Units that act, as demos: each at the end where what it tells is so, the first one also at the other end.
@@ -33,7 +39,7 @@ export const build = (h, element, server, context) => {
   const play = h('button', { type: 'button', class: 'inside-button mind-play' });
   const setPlay = (isOn) => { play.textContent = isOn ? '❚❚ Stop' : '▶ Write'; play.setAttribute('aria-label', isOn ? 'Stop writing' : 'Write both texts again'); };
   const twins = createTwins(h, { isSeen, onPlay: setPlay, onEnd: () => { clearTimeout(restTimer); if (isTouring) restTimer = setTimeout(nextDemo, REST); } });
-  const meter = createMeter(h, context);
+  const meter = createMeter(h), finding = createProgress(h, 'Looking for units that change what is written');
   const first = () => held.held.find(({ value }) => value !== null);
   const who = () => (first() ? capital(unitName(first(), context.table().num_layers)) : 'This unit');
   const proof = createProof(h, server, context, () => { const one = first(); return one ? [one.layer, one.unit, one.value] : null; }, who);
@@ -41,6 +47,7 @@ export const build = (h, element, server, context) => {
 
   // Texts: the beginning as fast as a slider moves, the rest after it.
   const writer = createAsker(server, 'hold', (answer, asked) => {
+    if (answer.problem && opening && prompt.value === opening) { opening = prompt.value = ''; write(); return; } // letters that this network does not know
     problem.textContent = answer.problem || '';
     if (answer.problem) return;
     twins.set(answer, asked.num_chars === FIRST && !restart, asked.num_chars === WHOLE);
@@ -48,14 +55,21 @@ export const build = (h, element, server, context) => {
     else if (!twins.isPlaying() && isTouringOrMoved) twins.play();
     if (asked.num_chars < WHOLE && asked.holds === lastHolds) writer.ask({ ...asked, num_chars: WHOLE });
   });
-  let lastHolds = null, isTouringOrMoved = true;
+  let lastHolds = null, isWritten = false, opening = '', isTouringOrMoved = true;
   const write = () => {
     if (context.model() === null) return;
     const asked = request(FIRST);
     lastHolds = asked.holds;
+    isWritten = true;
+    if (!isTouring) Object.assign(kept, { model: context.model(), seed, prompt: prompt.value, temperature: asked.temperature, holds: held.held.map(({ layer, unit, value }) => ({ layer, unit, value })) });
     writer.ask(asked);
   };
-  const meters = createAsker(server, 'meter', (answer) => meter.show(answer, who()));
+  const meters = createAsker(server, 'meter', (answer) => {
+    if (answer.state !== 'working') { meter.show(answer, who()); return; }
+    meter.wait('Comparing with 20 random units …');
+    clearTimeout(meterTimer);
+    meterTimer = setTimeout(measure, AGAIN);
+  });
   const measure = () => {
     clearTimeout(meterTimer);
     const one = first();
@@ -75,8 +89,8 @@ export const build = (h, element, server, context) => {
   const choose = (number) => {
     demo = number;
     drawChips();
-    const { layer, unit, value, property } = demos[number], isCode = /^(?: {4}|\t)\S/m.test(context.text());
-    prompt.value = (isCode && OPENINGS[property]) || '';
+    const { layer, unit, value, property } = demos[number];
+    opening = prompt.value = openingOf(property, context.units());
     restart = true;
     held.hold([{ layer, unit, value }]);
   };
@@ -90,6 +104,7 @@ export const build = (h, element, server, context) => {
   held.element.addEventListener('input', () => { demo = -1; drawChips(); });
 
   const useUnits = () => {
+    finding.show(context.table().state === 'working' ? context.table() : null);
     const found = demosOf(context), words = (list) => list.map((each) => each.words).join();
     held.refresh();
     tellTitle();
@@ -108,7 +123,17 @@ export const build = (h, element, server, context) => {
       const [named] = context.units(), [layer, unit] = named ? [named.layer, named.unit] : keepers[0] || [0, 0];
       restart = true;
       held.hold([{ layer, unit }]);
-    } else if (!held.held.length) { restart = true; write(); }
+    } else if (!held.held.length && !isWritten) { restart = true; write(); } // until the first unit is found
+  };
+  const restore = () => {
+    if (kept.model !== context.model() || !kept.holds.length) return;
+    takeOver();
+    seed = kept.seed;
+    prompt.value = kept.prompt;
+    temperature.value = kept.temperature;
+    warmth.textContent = kept.temperature.toFixed(1);
+    restart = true;
+    held.hold(kept.holds);
   };
   const takeWish = () => { // "Hold it and see" on another screen
     const wish = context.toHold;
@@ -135,7 +160,7 @@ export const build = (h, element, server, context) => {
 
   element.replaceChildren(
     h('p', { class: 'inside-lead' }, 'Both texts are written with the same dice. On the right one unit of the memory is kept from changing: what it tells is then always so, or never.'),
-    chips,
+    chips, finding.element,
     h('div', { class: 'hold' },
       h('div', { class: 'hold-left' },
         twins.element, problem,
@@ -151,6 +176,7 @@ export const build = (h, element, server, context) => {
     demos = [];
     demo = -1;
     isFresh = true;
+    isWritten = false;
     isTouring = !isStill();
     prompt.value = '';
     writer.forget();
@@ -160,8 +186,10 @@ export const build = (h, element, server, context) => {
     drawChips();
     meter.clear();
     proof.forget();
+    restore();
     useUnits();
   });
+  restore();
   useUnits();
   return { shown: takeWish };
 };

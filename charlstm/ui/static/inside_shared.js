@@ -17,14 +17,9 @@ export const shownChar = (char) => ({ ' ': '␣', '\n': '⏎', '\t': '⇥' })[ch
 export const nameOfChar = (char) => ({ '\n': 'a new line', ' ': 'a space', '\t': 'a tab' })[char] || `“${char}”`;
 export const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 export const decimal = (value, digits = 2) => (Number(value.toFixed(digits)) < 0 ? '−' : '') + Math.abs(value).toFixed(digits);
+// As many digits as show what small values add up to.
+export const digitsFor = (...values) => (Math.max(...values.map(Math.abs)) < 0.3 ? 3 : 2);
 export const signed = (value, digits = 2) => (Number(value.toFixed(digits)) > 0 ? '+' : '') + decimal(value, digits);
-
-// Load a style sheet beside the scripts, once; resolves when it is there.
-export const addLook = (name) => new Promise((resolve) => {
-  const href = new URL(`./${name}`, import.meta.url).href;
-  if (document.querySelector(`link[href="${href}"]`)) { resolve(); return; }
-  document.head.append(Object.assign(document.createElement('link'), { rel: 'stylesheet', href, onload: resolve, onerror: resolve }));
-});
 
 export const ask = async (server, name, request) => {
   try { return await server[`inside_${name}`](request); } catch { return LOST; }

@@ -14,6 +14,7 @@ const csvCell = (value) => { const text = String(value ?? ''); return /[",\n]|^[
 
 export const createSide = (h, context, { choose, flip, server, quantity }) => {
   const claim = h('p', { class: 'claim-text' }), evidence = h('p', { class: 'claim-evidence' }), others = h('p', { class: 'claim-evidence claim-others' }), acts = h('p', { class: 'claim-acts' });
+  const said = h('p', { class: 'inside-unseen', role: 'status' });
   const hold = h('button', { type: 'button', class: 'inside-button', onclick: () => { context.toHold = context.unit(); context.show('hold'); } }, 'Hold it and see →');
   const name = h('input', { type: 'text', maxlength: 60, 'aria-label': 'Your name for this unit', placeholder: 'your name for it', autocomplete: 'off' });
   const naming = h('form', { class: 'naming', onsubmit: (event) => { event.preventDefault(); keep(); } }, name, h('button', { type: 'submit', class: 'inside-button' }, 'Call it so'));
@@ -79,7 +80,10 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
     table.replaceChildren(h('thead', {}, h('tr', {}, ...COLUMNS.map(([title]) => h('th', { scope: 'col' }, title)))),
       h('tbody', {}, ...context.units().map((unit) => h('tr', {}, ...COLUMNS.map(([, field, digits]) => h('td', {}, shown(cellOf(unit, field), digits)))))));
   };
+  let resting = 0;
   const refresh = () => {
+    clearTimeout(resting);
+    resting = setTimeout(() => { said.textContent = claim.textContent; }, 700); // not each one that is passed
     const found = describe(context.table(), context.unit(), quantity()), own = names.get(context.model(), context.unit()), { unit } = context.unit();
     claim.textContent = own && !found.isNamed ? `You call ${unitName(context.unit(), context.table().num_layers)} “${own}”.` : found.claim;
     evidence.textContent = found.evidence;
@@ -102,7 +106,7 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
   context.on('model', () => { corners.replaceChildren(); });
   for (const each of [drawTable, drawMore, refresh]) each();
   return {
-    claim: h('div', { class: 'claim' }, claim, evidence, acts, others),
+    claim: h('div', { class: 'claim' }, claim, evidence, acts, others, said),
     element: h('div', { class: 'side' },
       h('div', { class: 'stepper', role: 'group', 'aria-label': 'Leaf through the units' },
         h('button', { type: 'button', class: 'inside-button', 'aria-label': 'Previous unit', onclick: () => flip(-1) }, '‹'), h('label', { class: 'inside-field' }, h('span', {}, 'Unit'), number), of, layer,

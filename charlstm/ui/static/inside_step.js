@@ -1,5 +1,5 @@
 // One step of an LSTM cell as a picture, with numbers; a stage of it can be lit.
-import { decimal, line, shownChar, svg, words } from './inside_shared.js';
+import { decimal, digitsFor, line, shownChar, svg, words } from './inside_shared.js';
 
 const WIDTH = 360, HEIGHT = 292, BELT = 62, BUS = 246;
 const FORGET = 96, ADD = 186, OUT = 288; // columns: where the old is scaled, the new is added, and the memory is shown
@@ -21,7 +21,7 @@ const createGate = (x, y, name) => {
 };
 const figure = (x, y, label, anchor = 'middle') => {
   const value = words(x, y, '', 'step-value', anchor);
-  return { parts: [words(x, y - 17, label, 'step-name', anchor), value], show(number) { value.textContent = decimal(number); } };
+  return { parts: [words(x, y - 17, label, 'step-name', anchor), value], show(number, digits) { value.textContent = decimal(number, digits); } };
 };
 
 export const createStep = () => {
@@ -44,12 +44,13 @@ export const createStep = () => {
       for (const name of ['forget', 'input', 'output']) gates[name].show(step[name], step[name]);
       gates.candidate.show(step.candidate, Math.abs(step.candidate));
       gates.candidate.element.classList.toggle('is-minus', step.candidate < 0);
-      old.show(step.old);
-      cell.show(step.cell);
-      hidden.show(step.hidden);
-      kept.textContent = decimal(step.forget * step.old);
+      const digits = digitsFor(step.old, step.cell);
+      old.show(step.old, digits);
+      cell.show(step.cell, digits);
+      hidden.show(step.hidden, digits);
+      kept.textContent = decimal(step.forget * step.old, digits);
       const fresh = step.input * step.candidate;
-      added.textContent = `${fresh < 0 ? '' : '+'}${decimal(fresh)}`;
+      added.textContent = `${fresh < 0 ? '' : '+'}${decimal(fresh, digits)}`;
       letter.textContent = `reads ${shownChar(step.character)} and what was shown before`;
       element.setAttribute('aria-label', `One step: memory before ${decimal(step.old)}, keeps ${decimal(step.forget)} of it, lets in ${decimal(step.input)} of the new ${decimal(step.candidate)}, memory after ${decimal(step.cell)}, shows ${decimal(step.output)} of its tanh, ${decimal(step.hidden)}`);
     },

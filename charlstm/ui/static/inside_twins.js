@@ -62,7 +62,7 @@ export const createTwins = (h, { onEnd = () => {}, onPlay = () => {}, isSeen }) 
       isWhole = isLast;
       texts = { opening, plain: Array.from(free), held: Array.from(other) };
       at = firstDifference(texts.plain, texts.held);
-      const isCode = /^(?: {4}|\t)\S/m.test(opening + free);
+      const isCode = /^(?: {4}|\t)/m.test(opening + free);
       for (const pane of [plain, held]) pane.setCode(isCode);
       if (isMoved) head = Math.max(head, Math.min(LEAST, texts.held.length));
       if (isStill()) head = texts.held.length;

@@ -46,7 +46,8 @@ export const build = (h, element, server, context) => {
     if (found.problem) return;
     shown = { ...found, chars: Array.from(found.text) };
     if (!isTyping || text.text.textContent === found.text) text.setText(found.text);
-    source.textContent = own === null ? `${sayQuantity()}This is ${found.source === 'text it wrote' ? 'a text it wrote itself' : found.source}. ${ADVICE}` : 'Type anything: each letter is coloured as the network reads it.';
+    const then = context.age() === null ? '' : 'The colours are those of the network as it was then; the words are about it as it is now. ';
+    source.textContent = own === null ? `${then}${sayQuantity()}This is ${found.source === 'text it wrote' ? 'a text it wrote itself' : found.source}. ${ADVICE}` : 'Type anything: each letter is coloured as the network reads it.';
     context.setText(found.text, own === null);
     if (!Number.isFinite(head)) text.mark(context.place());
     draw();
@@ -60,7 +61,7 @@ export const build = (h, element, server, context) => {
       if (mineNow !== wanted) return;
       take(found);
     }
-    if (!isTyping) values.ahead(now, unit, direction, size());
+    if (!isTyping && !context.isLive()) values.ahead(now, unit, direction, size());
   };
 
   // Reading ------------------------------------------------------------------------------------------------------

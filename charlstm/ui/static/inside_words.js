@@ -35,7 +35,8 @@ export const byProperty = (units) => {
     group.remembers ||= each.remembers === true;
   }
   for (const { units: members } of groups.values()) members.sort((a, b) => rank(b) - rank(a) || b.score - a.score);
-  return [...groups.values()].sort((a, b) => rank(b) - rank(a) || gain(b.units[0]) - gain(a.units[0]));
+  const strength = ({ units: [first] }) => (first.acts ? first.effect?.kl ?? 0 : gain(first)); // the one that changes most first
+  return [...groups.values()].sort((a, b) => rank(b) - rank(a) || strength(b) - strength(a));
 };
 const gain = ({ score, twin, last4 }) => score - Math.max(twin, last4 ?? 0);
 
@@ -43,12 +44,15 @@ const gain = ({ score, twin, last4 }) => score - Math.max(twin, last4 ?? 0);
 export const unitName = ({ layer, unit }, numLayers) => `unit ${unit}${numLayers > 1 ? ` of layer ${layer}` : ''}`;
 
 // What holding it changes; `before` and `after` are chances.
-const percent = (chance) => `${(100 * chance).toFixed(chance < 0.0995 ? 1 : 0)} %`;
+const percent = (chance) => `${(100 * chance).toFixed(chance < 0.0995 ? 1 : 0)}\u00a0%`;
 const sayEffect = ({ acts, effect }) => {
   if (acts === false) return 'Held fixed, it changes what is written no more than other units do.';
   if (acts !== true) return '';
   if (!effect?.measure) return 'Held fixed, it changes what is written.';
-  return `Held fixed, it changes what is written: ${effect.measure} comes next with a chance of ${percent(effect.after)} instead of ${percent(effect.before)}; with other units held ${percent(effect.control_low)} to ${percent(effect.control_high)}.`;
+  const isTold = percent(effect.after) !== percent(effect.before) && (effect.after < effect.control_low || effect.after > effect.control_high);
+  if (!isTold) return 'Held fixed, it changes what is written, in many small ways, more than 19 of 20 other units do.';
+  const what = effect.measure.length === 1 ? `“${effect.measure}”` : effect.measure;
+  return `Held fixed, it changes what is written: ${what} comes next with a chance of ${percent(effect.after)} instead of ${percent(effect.before)}; with other units held ${percent(effect.control_low)} to ${percent(effect.control_high)}.`;
 };
 
 // What is known of a unit, as {claim, evidence}: named, nearly so, or not.

@@ -1,0 +1,139 @@
+"""Public API of *Look inside*: `units`, `trace`, `explain`, `similar`. Docstrings are its documentation."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from gradio.events import api
+
+from charlstm.errors import CharLSTMError, ConfigError
+from charlstm.formatting import error_text
+from charlstm.generation.stream import turns
+from charlstm.ui.inside_endpoints import InsideEndpoints
+from charlstm.ui.inside_models import LONGEST_TRACED
+from charlstm.ui.inside_requests import Answer, Request, place_of_unit
+
+_POLL_SECONDS = 0.2
+_MOST_UNITS = 64
+_DIGITS = 4
+_AT_ONCE = 4  # calls that wait for an analysis; these run one after another
+
+
+def build_insight_api(endpoints: InsideEndpoints) -> None:
+    """Publish the four functions on the networks of `endpoints`."""
+    functions = _Functions(endpoints)
+    waits: dict[str, Any] = {"concurrency_limit": _AT_ONCE, "concurrency_id": "insight"}
+    api(functions.units, api_name="units", **waits)
+    api(functions.similar, api_name="similar", **waits)
+    api(functions.trace, api_name="trace")
+    api(functions.explain, api_name="explain")
+
+
+class _Functions:
+    """Functions that programs may call."""
+
+    def __init__(self, endpoints: InsideEndpoints) -> None:
+        self._endpoints = endpoints
+
+    def units(self, model: str) -> dict[str, Any]:
+        """Name the units of a network that follow something in a text, and what holding each changes; takes seconds.
+
+        Parameters:
+            model: Name of a model, as `models` lists it.
+
+        Returns:
+            {"units": a list of {"layer", "unit", "part", "property", "label", "sentence", "score": of pairs of places
+            in the right order, "twin": of the best unit of untrained networks, "last4": of the last four characters,
+            "acts": whether holding it changes what is written, "low", "high": 0.5 and 99.5 percent value, "effect"},
+            "nearly", "absent", "keepers", "source": the text, "characters"}
+        """
+        return _without_state(self._wait(self._endpoints.analyses.units, {"model": model}))
+
+    def trace(self, model: str, text: str, units: str) -> dict[str, Any]:
+        """Return what units of a network remember and show after each character of a text.
+
+        Parameters:
+            model: Name of a model, as `models` lists it.
+            text: The text, 1 to 1,200 characters.
+            units: Up to 64 units, as in `710,1:20` (unit 20 of the second layer).
+
+        Returns:
+            {"text": as the model reads it, "units": a list of {"layer", "unit", "cell", "output": a number for each
+            character}, "surprises": nats of each character}
+        """
+        return _answered(self._trace, {"model": model, "text": text, "units": units})
+
+    def _trace(self, request: Request) -> Answer:
+        places = [each for each in str(request["units"]).split(",") if each.strip()]
+        if not 1 <= len(places) <= _MOST_UNITS:
+            raise ConfigError(f"give from 1 to {_MOST_UNITS} units, as in 710,1:20.")
+        models = self._endpoints.models
+        model, passage, _ = models.read_request(request)
+        with turns:
+            found = models.trace(model, passage)
+        rows = []
+        for place in places:
+            layer, _, unit = place.strip().rpartition(":")
+            if not unit.isdecimal() or not (layer or "0").isdecimal():
+                raise ConfigError(f"{place.strip()[:20]!r} is no unit; write unit or layer:unit, as in 710,1:20.")
+            at = place_of_unit({"layer": int(layer or 0), "unit": int(unit)}, model)
+            cell, output = (_rounded(each[passage.ends, at[0], at[1]]) for each in (found.cells, found.hidden))
+            rows.append({"layer": at[0], "unit": at[1], "cell": cell, "output": output})
+        return {"text": passage.text, "units": rows, "surprises": _rounded(passage.by_character(found.surprises))}
+
+    def explain(self, model: str, text: str, place: int) -> dict[str, Any]:
+        """Tell why a letter of a text was likely: what each of the 100 characters before it is worth.
+
+        Parameters:
+            model: Name of a model, as `models` lists it.
+            text: The text, 2 to 1,200 characters.
+            place: Place of the letter, counted from 0; at least 1.
+
+        Returns:
+            {"target": the letter, "chance": its probability, "worths": nats of each character before it, the oldest
+            first, "sentence": the reasons in words, "bars": the likeliest letters there and their probabilities}
+        """
+        request = {"model": model, "text": text, "place": place, "characters": 100}
+        answer = _answered(self._endpoints.letters.explain, request)
+        return {name: answer[name] for name in ("target", "chance", "worths", "sentence", "bars")}
+
+    def similar(self, model: str, text: str, place: int) -> dict[str, Any]:
+        """Find the places of a model's text at which it was in the most similar state; the first call takes seconds.
+
+        Parameters:
+            model: Name of a model, as `models` lists it.
+            text: The text, 1 to 1,200 characters.
+            place: Place of the character read last, counted from 0.
+
+        Returns:
+            {"moments": a list of {"before", "at", "after": the text there, "cosine": between the states}}
+        """
+        request = {"model": model, "text": text, "place": place}
+        return {"moments": self._wait(self._endpoints.analyses.moments, request)["moments"]}
+
+    def _wait(self, analyse: Callable[[Request], Answer], request: Request) -> Answer:
+        while (answer := _answered(analyse, request))["state"] == "working":
+            time.sleep(_POLL_SECONDS)
+        if answer["state"] == "failed":
+            raise gr.Error(answer["problem"], print_exception=False)
+        return answer
+
+
+def _answered(function: Callable[[Request], Answer], request: Request) -> Answer:
+    """Call a function; raise its mistake as an error of the API."""
+    if len(str(request.get("text", ""))) > LONGEST_TRACED:
+        raise gr.Error(f"The text may have at most {LONGEST_TRACED:,} characters: shorten it.", print_exception=False)
+    try:
+        return function(request)
+    except CharLSTMError as error:
+        raise gr.Error(error_text(error), print_exception=False) from None
+
+
+def _without_state(answer: Answer) -> Answer:
+    return {name: value for name, value in answer.items() if name not in ("state", "progress", "stage")}
+
+
+def _rounded(values: Any) -> list[float]:
+    return [round(float(each), _DIGITS) for each in np.asarray(values)]
