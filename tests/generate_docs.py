@@ -2,8 +2,8 @@
 
     python tests/generate_docs.py
 
-Writes the table of all settings into docs/settings.md and that of all modules into docs/architecture.md, each between
-its markers. `test_docs.py` compares them with the program.
+Writes the table of all settings into docs/settings.md, that of all modules into docs/architecture.md and that of the
+bundled models' units into docs/insight.md, each between its markers. `test_docs.py` compares them with the program.
 """
 
 import ast
@@ -18,6 +18,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(REPOSITORY))
 
 from charlstm.config import ModelConfig, SampleConfig, TrainConfig, help_text  # noqa: E402
+from charlstm.insight.report import Insight  # noqa: E402
 
 _PACKAGE = REPOSITORY / "charlstm"
 _SOURCES = (".c", ".h", ".js")
@@ -67,9 +68,29 @@ def _summary(path: Path) -> str:
     return " ".join(summary.split()).replace("|", r"\|")
 
 
+def units_table() -> str:
+    """Return the table of the bundled models' units that remember something, from what is kept beside them."""
+    rows = [
+        "| model | unit | goes with | area | untrained | last four | held: moves the prediction by, in nats | then |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for model in ("tiny-shakespeare", "python-stdlib"):
+        known = Insight.load(REPOSITORY / "checkpoints" / model)
+        assert known, f"run python -m charlstm inspect checkpoints/{model} --anew --keep --places 65536"
+        for unit in (each for each in known.units if each.remembers and each.effect):
+            effect = unit.effect
+            is_beyond = unit.acts and not effect.control_low <= effect.after <= effect.control_high
+            change = f"{effect.measure}: {effect.before:.3f} → {effect.after:.3f}" if is_beyond else ""
+            moved = f"**{effect.kl:.4f}** ({effect.control_kl:.4f})" if unit.acts else f"{effect.kl:.4f}"
+            figures = f"{unit.score:.3f} | {unit.twin:.3f} | {unit.last4:.3f}"
+            rows.append(f"| {model} | {unit.unit} | {unit.label} | {figures} | {moved} | {change} |")
+    return "\n".join(rows) + "\n"
+
+
 TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
     "settings": (REPOSITORY / "docs" / "settings.md", settings_table),
     "modules": (REPOSITORY / "docs" / "architecture.md", modules_table),
+    "units": (REPOSITORY / "docs" / "insight.md", units_table),
 }
 
 

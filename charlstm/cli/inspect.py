@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from charlstm.insight.report import Insight, UnitRecord
     from charlstm.language_model import LanguageModel
 
+_FEWEST_PLACES, _MOST_PLACES = 4096, 1 << 18
 _MOST_CHARACTERS = 1000  # before a letter
 _SHOWN = 10  # of them in the lines for people
 _COLUMNS = ("layer", "unit", "part", "sign", "property", "label", "score", "twin", "last4", "remembers", "acts",
@@ -28,9 +29,10 @@ _EFFECT_COLUMNS = ("kl", "control_kl", "value", "measure", "before", "after", "c
 def inspect(flags: Flat[Inspect]) -> None:
     """Name the units of a model that follow something in a text, and what changes while each is held."""
     _require_one_kind(flags.as_json, flags.as_csv)
+    if not _FEWEST_PLACES <= flags.places <= _MOST_PLACES:
+        raise ConfigError(f"places must be from {_FEWEST_PLACES:,} to {_MOST_PLACES:,}, not {flags.places:,}.")
     from charlstm.cpus import limit_torch_threads
     from charlstm.insight.report import Insight, inspect_model
-    from charlstm.insight.units import THOROUGH
     from charlstm.language_model import LanguageModel
     from charlstm.places import find_model
 
@@ -40,10 +42,12 @@ def inspect(flags: Flat[Inspect]) -> None:
     if found is None:
         language_model = LanguageModel.load(flags.model)
         text, source = _text_to_inspect(language_model, flags.text)
-        with _progress() as tell:
-            found = inspect_model(
-                language_model, text, lambda share, stage, _: tell(share, stage), source, flags.seed, THOROUGH
-            )
+        with _progress() as line:
+
+            def tell(share: float, stage: str, _: object) -> None:
+                line(f"{share:4.0%} {stage}")
+
+            found = inspect_model(language_model, text, tell, source, flags.seed, flags.places)
         if flags.keep:
             found.save(folder)
     if flags.as_json:
@@ -114,7 +118,7 @@ def _text_to_inspect(language_model: "LanguageModel", named: str | None) -> tupl
         if corpus.sha256 != origin.corpus_sha256:
             raise CorpusError(f"{train.corpus} is not the text this model learned from; name a text with --text.")
         kept = corpus.split(language_model.model.config, train, language_model.vocabulary, bar.report).validation
-    return language_model.vocabulary.decode(kept[: 1 << 18]), "text kept for validation"
+    return language_model.vocabulary.decode(kept[:_MOST_PLACES]), "text kept for validation"
 
 
 def _read(named: str) -> str:
@@ -125,12 +129,12 @@ def _read(named: str) -> str:
 
 
 @contextmanager
-def _progress() -> "Iterator[Callable[[float, str], None]]":
-    """Show on a terminal, in a line that goes, what is being done."""
+def _progress() -> "Iterator[Callable[[str], None]]":
+    """Show on a terminal, in a line that goes, what the function given is told."""
     from tqdm import tqdm
 
     with tqdm(bar_format="{desc}", leave=False, disable=not sys.stderr.isatty()) as line:
-        yield lambda share, stage: line.set_description_str(f"{share:4.0%} {stage}")
+        yield line.set_description_str
 
 
 def _print_csv(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:

@@ -49,7 +49,7 @@ def test_the_wired_unit_is_named_and_acts_and_the_answer_is_kept(wired: Wired):
     assert (before.code, before.out) == (2, "")
     assert_one_sentence(before.err)
     assert "name one with --text" in before.err
-    found = run("inspect", wired.model, "--text", wired.text, "--json", "--keep")
+    found = run("inspect", wired.model, "--text", wired.text, "--json", "--keep", "--places", 8192)
     assert (found.code, found.err) == (0, "")
     answer = json.loads(found.out)
     assert (answer["num_layers"], answer["hidden_size"], answer["vocabulary"]) == (1, 8, len(set("".join(PIECES))))
