@@ -80,7 +80,8 @@ def units_table() -> str:
         for unit in (each for each in known.units if each.remembers and each.effect):
             effect = unit.effect
             is_beyond = unit.acts and not effect.control_low <= effect.after <= effect.control_high
-            change = f"{effect.measure}: {effect.before:.3f} → {effect.after:.3f}" if is_beyond else ""
+            comes = f"“{effect.measure}”" if len(effect.measure) == 1 else effect.measure
+            change = f"{comes}: {effect.before:.3f} → {effect.after:.3f}" if is_beyond else ""
             moved = f"**{effect.kl:.4f}** ({effect.control_kl:.4f})" if unit.acts else f"{effect.kl:.4f}"
             figures = f"{unit.score:.3f} | {unit.twin:.3f} | {unit.last4:.3f}"
             rows.append(f"| {model} | {unit.unit} | {unit.label} | {figures} | {moved} | {change} |")
