@@ -20,6 +20,7 @@ import pytest
 from waiting import wait_until
 
 _MODEL_FILES = {"config.json", "events.jsonl", "insight.json", "model.safetensors"}
+_FILM = "birth.json"  # of one model
 _TOP_FILES = {"LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md", "app.py", "requirements.txt", "pyproject.toml",
               "setup.py", "MANIFEST.in"}  # fmt: skip
 _NO_RUBBISH = shutil.ignore_patterns("__pycache__", "*.egg-info", "last")
@@ -76,7 +77,7 @@ def test_the_wheel_holds_the_whole_package_one_model_and_nothing_else(archives: 
         "charlstm/kernel/csrc/decoder.inc.c",
         "charlstm/ui/static/run_panel.js",
     } <= package
-    model = {f"charlstm/checkpoints/tiny-shakespeare/{name}" for name in _MODEL_FILES}
+    model = {f"charlstm/checkpoints/tiny-shakespeare/{name}" for name in (*_MODEL_FILES, _FILM)}
     assert {name for name in names if ".dist-info/" not in name} == package | model
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
@@ -88,7 +89,7 @@ def test_the_source_archive_is_a_clone_without_tests_and_without_anybodys_runs(
         names = {member.name.partition("/")[2] for member in source.getmembers() if member.isfile()}
     models = {f"checkpoints/{model}/{name}" for model in ("tiny-shakespeare", "python-stdlib") for name in _MODEL_FILES}
     expected = _files(repository / "charlstm", repository) | _files(repository / "docs", repository) | models
-    expected |= _TOP_FILES
+    expected |= {*_TOP_FILES, f"checkpoints/tiny-shakespeare/{_FILM}"}
     made = {name for name in names if ".egg-info/" in name} | {"PKG-INFO", "setup.cfg"}
     assert names - made == expected
 
@@ -184,7 +185,8 @@ def test_an_installed_copy_serves_the_page_with_a_model_to_write_with(installed:
         assert app.poll() is None, log.read_text(encoding="utf-8")
         with urllib.request.urlopen(address) as answer:
             assert b"tiny-shakespeare" in answer.read()
-        assert _files(installed.runs / "tiny-shakespeare", installed.runs / "tiny-shakespeare") == _MODEL_FILES
+        model = installed.runs / "tiny-shakespeare"
+        assert _files(model, model) == {*_MODEL_FILES, _FILM}
     finally:
         app.send_signal(signal.SIGKILL)
         app.wait()
