@@ -77,7 +77,10 @@ class Analyses:
             return _of_insight(found)
 
         job = self._jobs.ask(("units", self._models.key(name, age)), work)
-        return {**progress(job), **(job.value or {"units": [], "nearly": [], "absent": [], "keepers": []})}
+        config = model.model.config
+        nothing = {"units": [], "nearly": [], "absent": [], "keepers": []}
+        sizes = {"num_layers": config.num_layers, "hidden_size": config.hidden_size}
+        return {**progress(job), **sizes, **(job.value or nothing)}
 
     def _meter(self, request: Request) -> Answer:
         """Return how likely some things are with a unit held, beside random units held the same way."""
