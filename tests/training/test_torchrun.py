@@ -189,7 +189,9 @@ def test_one_process_writes_and_speaks(undisturbed: tuple[RunDir, str]):
     assert [line["step"] for line in lines_of(folder) if line["kind"] == "evaluated"] == [0, 50, 100, 150]
     names = {path.relative_to(folder.path).as_posix() for path in folder.path.rglob("*") if path.is_file()}
     expected = {"config.json", "events.jsonl", "job", "run.lock", "model.safetensors"}
-    assert names == expected | {"last/model.safetensors", "last/training_state.safetensors"}
+    kept = {name for name in names if name.startswith("snapshots/")}
+    assert {"snapshots/0.safetensors", "snapshots/64.safetensors"} <= kept
+    assert names - kept == expected | {"last/model.safetensors", "last/training_state.safetensors"}
     assert [path.name for path in folder.path.parent.iterdir()] == ["mine"]
     for line in ("run mine, in", "data has", "step 100: validation", f"completed at step {NUM_STEPS}"):
         assert printed.count(line) == 1, printed
