@@ -18,8 +18,8 @@ from charlstm.ui.models import LIVE
 class Ages:
     """Functions about a network while it learned."""
 
-    def __init__(self, models: InsideModels) -> None:
-        self._models, self._jobs = models, Jobs()
+    def __init__(self, models: InsideModels, jobs: Jobs) -> None:
+        self._models, self._jobs = models, jobs
 
     def functions(self) -> dict[str, Callable[[Request], Answer]]:
         """Return the functions by name."""

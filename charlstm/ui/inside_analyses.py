@@ -4,6 +4,7 @@ Each is worked on in the background while a page asks for it, and tells how far 
 """
 
 import contextlib
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.generation.holds import Hold
 from charlstm.generation.stream import turns
 from charlstm.insight.cell import measure_carried_state
-from charlstm.insight.effects import measure_meter
+from charlstm.insight.effects import Probe
 from charlstm.insight.horizon import Horizon, measure_horizon
 from charlstm.insight.neighbors import StateIndex
 from charlstm.insight.proof import prove
@@ -24,23 +25,24 @@ from charlstm.insight.units import UnitTable
 from charlstm.language_model import LanguageModel
 from charlstm.runs.history import RunHistory
 from charlstm.ui.inside_jobs import Jobs, Report
-from charlstm.ui.inside_models import InsideModels
+from charlstm.ui.inside_models import KEPT_TEXT, InsideModels
 from charlstm.ui.inside_requests import Answer, Request, number, place_of_unit, progress, whole
 from charlstm.ui.models import LIVE
 from charlstm.ui.surprisal_text import replace_surrogates
 
 _AROUND = 45  # characters before a place that are shown
 _AFTER = 30
-_MOMENTS = 8
+_MOMENTS = 10
 _CORNERS = 4
-_METER_TOKENS, _CORNER_TOKENS = 8192, 1 << 14
+_METER_TOKENS, _CORNER_TOKENS, _CORNER_BYTES = 8192, 1 << 14, 1 << 26
 
 
 class Analyses:
     """Functions whose answers are worked out in the background."""
 
     def __init__(self, models: InsideModels) -> None:
-        self._models, self._jobs = models, Jobs()
+        self._models, self.jobs = models, Jobs()
+        self._probing = threading.Lock()
 
     def functions(self) -> dict[str, Callable[[Request], Answer]]:
         """Return the functions by name."""
@@ -73,12 +75,13 @@ class Analyses:
             found = inspect_model(model, text, tell, source)
             if age is None and folder is not None and not str(name).startswith(LIVE):
                 with contextlib.suppress(OSError, CharLSTMError):  # a folder that is only read: worked out again
-                    found.save(folder.path)
+                    if self._models.load(name) is model:  # and not another one that was saved meanwhile
+                        found.save(folder.path)
             return _of_insight(found)
 
-        job = self._jobs.ask(("units", self._models.key(name, age)), work)
+        job = self.jobs.ask(("units", self._models.key(name, age)), work)
         config = model.model.config
-        nothing = {"units": [], "nearly": [], "absent": [], "keepers": []}
+        nothing: Answer = {"units": [], "nearly": [], "absent": [], "keepers": []}
         sizes = {"num_layers": config.num_layers, "hidden_size": config.hidden_size}
         return {**progress(job), **sizes, **(job.value or nothing)}
 
@@ -88,16 +91,18 @@ class Analyses:
         model = self._models.load(name, request.get("age"))
         layer, unit = place_of_unit(request, model)
         hold = Hold(unit, number(request, "value"), layer)
-        ids = self._models.measured_ids(name)[:_METER_TOKENS]
 
-        def work(report: Report) -> Answer:
+        def work(report: Report) -> Probe:
             report(0.1, "holding 20 random units", None)
-            return dict(measure_meter(model, ids, hold))
+            probe = Probe(model, self._models.measured(name)[0][:_METER_TOKENS])
+            probe.meter(hold)  # which measures the random units, too
+            return probe
 
-        job = self._jobs.ask(("meter", self._models.key(name, request.get("age"))), work)  # of the first unit held
+        job = self.jobs.ask(("meter", self._models.key(name, request.get("age"))), work, is_large=True)
         if job.state != "done":
             return progress(job)
-        return {**progress(job), **measure_meter(model, ids, hold)}  # what it compares with is kept
+        with self._probing:
+            return {**progress(job), **job.value.meter(hold)}
 
     def _prove(self, request: Request) -> Answer:
         """Return what changes in 20 texts with a unit held, beside random units held the same way."""
@@ -107,9 +112,9 @@ class Analyses:
         hold = Hold(unit, number(request, "value"), layer)
 
         def work(report: Report) -> Answer:
-            return prove(model, self._models.measured_ids(name), hold, lambda share, stage: report(share, stage, None))
+            return prove(model, self._models.measured(name)[0], hold, lambda share, stage: report(share, stage, None))
 
-        job = self._jobs.ask(("prove", self._models.key(name, age), hold), work)
+        job = self.jobs.ask(("prove", self._models.key(name, age), hold), work)
         return {**progress(job), **(job.value or {"rows": []})}
 
     def _corners(self, request: Request) -> Answer:
@@ -123,10 +128,14 @@ class Analyses:
 
         def work(report: Report) -> tuple[Streams, NDArray[np.int32]]:
             report(0.0, "reading its text", None)
-            ids = self._models.measured_ids(name)[:_CORNER_TOKENS]
+            ids = self._models.measured(name)[0]
+            most = min(
+                _CORNER_TOKENS, _CORNER_BYTES // (4 * model.model.config.num_layers * model.model.config.hidden_size)
+            )
+            ids = ids[: max(1, most)]
             return read_streams(model, ids), ids
 
-        job = self._jobs.ask(("corners", self._models.key(name, request.get("age"))), work, is_large=True)
+        job = self.jobs.ask(("corners", self._models.key(name, request.get("age"))), work, is_large=True)
         if job.state != "done":
             return progress(job)
         streams, ids = job.value
@@ -136,14 +145,18 @@ class Analyses:
         return {**progress(job), "places": rows}
 
     def _quote(self, model: LanguageModel, ids: NDArray[np.int32], place: int) -> Answer:
-        """Return the text around the token at `place`."""
-        parts = {
-            "before": (max(0, place - _AROUND), place),
-            "at": (place, place + 1),
-            "after": (place + 1, place + 1 + _AFTER),
-        }
+        """Return the text around the token at `place`, in whole characters."""
+        first, last = place, place + 1
+        if model.vocabulary.level == "bytes":
+            while first > 0 and _is_inside(ids[first]):
+                first -= 1
+            while last < len(ids) and _is_inside(ids[last]):
+                last += 1
+        parts = {"before": (max(0, first - _AROUND), first), "at": (first, last), "after": (last, last + _AFTER)}
         decode = model.vocabulary.decode
-        return {name: replace_surrogates(decode(ids[begin:end])) for name, (begin, end) in parts.items()}
+        return {
+            name: replace_surrogates(decode(ids[begin:end])).strip("\ufffd") for name, (begin, end) in parts.items()
+        }
 
     def moments(self, request: Request) -> Answer:
         """Return the places of the model's text at which it was in the most similar state."""
@@ -155,7 +168,7 @@ class Analyses:
             ids = self._models.corpus_ids(name)
             return StateIndex.build(model, ids, report=lambda share, stage, _: report(share, stage, None)), ids
 
-        job = self._jobs.ask(("moments", self._models.key(name, request.get("age"))), work, is_large=True)
+        job = self.jobs.ask(("moments", self._models.key(name, request.get("age"))), work, is_large=True)
         if job.state != "done":
             return progress(job)
         index, ids = job.value
@@ -170,21 +183,22 @@ class Analyses:
         name = request.get("model")
         model = self._models.load(name)
 
-        def work(report: Report) -> Horizon:
-            ids = self._models.measured_ids(name)
-            return measure_horizon(model, ids, report=lambda share, stage, _: report(share, stage, None))
+        def work(report: Report) -> tuple[Horizon, str]:
+            ids, source = self._models.measured(name)
+            return measure_horizon(model, ids, report=lambda share, stage, _: report(share, stage, None)), source
 
-        job = self._jobs.ask(("horizon", self._models.key(name)), work)
+        job = self.jobs.ask(("horizon", self._models.key(name)), work)
         if job.state != "done":
             return progress(job)
-        found: Horizon = job.value
+        found, source = job.value
         return {
             **progress(job),
             "contexts": found.contexts,
             "nats": found.nats,
             "margins": found.margins,
             "full": found.full,
-            "five_gram": self._five_gram(name),
+            "five_gram": self._five_gram(name) if source == KEPT_TEXT else None,  # else of another text
+            "source": source,
             "uniform": round(float(np.log(len(model.vocabulary))), 4),
         }
 
@@ -204,7 +218,7 @@ class Analyses:
 
         def work(report: Report) -> Answer:
             report(0.1, "exchanging states", None)
-            ids = self._models.measured_ids(name)
+            ids = self._models.measured(name)[0]
             if len(ids) < 1024:
                 raise ConfigError(
                     "the text of this model is too short to exchange states in; 1,024 characters are needed."
@@ -217,8 +231,13 @@ class Analyses:
                 "only_c": found.only_cells,
             }
 
-        job = self._jobs.ask(("carry", self._models.key(name, request.get("age"))), work)
+        job = self.jobs.ask(("carry", self._models.key(name, request.get("age"))), work)
         return {**progress(job), **(job.value or {})}
+
+
+def _is_inside(byte: int) -> bool:
+    """Tell whether a byte of UTF-8 goes on with a character."""
+    return 0x80 <= byte < 0xC0
 
 
 def _peaks(values: NDArray[np.float32], count: int) -> list[int]:

@@ -35,7 +35,7 @@ class InsideEndpoints:
     def __init__(self, registry: ModelRegistry) -> None:
         self.models = InsideModels(registry)
         self.letters, self.analyses = Letters(self.models), Analyses(self.models)
-        self._ages = Ages(self.models)
+        self._ages = Ages(self.models, self.analyses.jobs)
 
     def functions(self) -> list[Callable[..., Any]]:
         """Return the functions for `gr.HTML(server_functions=...)`, which takes no methods."""

@@ -18,6 +18,7 @@ from charlstm.errors import CharLSTMError
 from charlstm.formatting import error_text
 
 _PATIENCE = 10.0  # seconds; a page asks every 0.7, but a browser lets a hidden one ask once a minute only
+_FORGOTTEN = 30.0  # seconds after which a failure is tried again
 _MOST_WAITING = 16  # of all visitors
 _MOST_KEPT, _MOST_LARGE_KEPT = 64, 4
 _LAST_IN_LINE = 19  # as `nice` counts: a run in training, and whoever writes, come first
@@ -76,7 +77,7 @@ class Jobs:
         """
         with self._lock:
             job = self._kept.get(key)
-            if job is None:
+            if job is None or (job.state == "failed" and time.monotonic() - job.asked_at > _FORGOTTEN):
                 waiting = [each for each in self._kept.values() if each.state == "working"]
                 if len(waiting) >= _MOST_WAITING:
                     raise CharLSTMError("this server looks into many networks at the moment; try again in a minute.")

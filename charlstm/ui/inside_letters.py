@@ -109,7 +109,7 @@ class Letters:
         if forget is None:
             return None
         ids = passage.ids[:_FIXED_TOKENS]
-        free, held = (float(score_with_forget_gate(model, ids, each)[1:].mean()) for each in (None, forget))
+        free, held = (self._models.fixed_gate_loss(model, ids, each) for each in (None, forget))
         return {"forget": forget, "free": round(free, 3), "held": round(held, 3), "characters": len(ids)}
 
 

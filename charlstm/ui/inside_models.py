@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from charlstm.config import SampleConfig, TrainConfig, plain_lines
 from charlstm.errors import ConfigError
 from charlstm.generation.stream import default_prompt
+from charlstm.insight.cell import score_with_forget_gate
 from charlstm.insight.report import Insight
 from charlstm.insight.states import Trace, trace
 from charlstm.language_model import LanguageModel
@@ -27,7 +28,10 @@ _PASSAGE = SampleConfig(num_chars=_PASSAGE_CHARS, temperature=0.7, seed=7)
 _MEASURED_TOKENS = 1 << 17  # of the text kept for validation
 _SEARCHED_TOKENS = 1 << 18
 _WRITTEN_CHARS = 1 << 15  # by the model itself where there is no such text
-_KEPT_TRACES, _KEPT_MODELS = 6, 6
+_KEPT_TRACES, _KEPT_MODELS, _KEPT_LOSSES = 6, 6, 64
+_LONGEST_READ = 2400  # tokens of a passage
+_TRACE_BYTES = 1 << 27  # of all traces that are kept
+KEPT_TEXT, OWN_TEXT = "text kept for validation", "text it wrote itself"
 
 
 class Passage(NamedTuple):
@@ -57,7 +61,8 @@ class InsideModels:
         self._traces: OrderedDict[Any, Trace] = OrderedDict()
         self._keys: weakref.WeakKeyDictionary[CharLSTM, int] = weakref.WeakKeyDictionary()
         self._numbers = itertools.count()
-        self._measured: OrderedDict[Any, NDArray[np.int32]] = OrderedDict()
+        self._measured: OrderedDict[Any, tuple[NDArray[np.int32], str]] = OrderedDict()
+        self._losses: OrderedDict[Any, float] = OrderedDict()
         self._insights: OrderedDict[Any, Insight | None] = OrderedDict()
         self._written: OrderedDict[Any, str] = OrderedDict()
         self._young: OrderedDict[Any, LanguageModel] = OrderedDict()
@@ -72,10 +77,14 @@ class InsideModels:
         folder = self.folder(name)
         kept = list_snapshots(folder.path) if folder and isinstance(age, int) and not isinstance(age, bool) else []
         path = next((each.path for each in kept if each.step == age), None)
+        gone = ConfigError("the network is not kept as it was then; choose another age.")
         if path is None:
-            raise ConfigError("the network is not kept as it was then; choose another age.")
-        key = path, path.stat().st_mtime_ns, whole.model.config.model_dump_json()
-        then: LanguageModel = self._keep(self._young, key, lambda: load_snapshot(path, whole), _KEPT_MODELS)
+            raise gone
+        try:
+            key = path, path.stat().st_mtime_ns, whole.model.config.model_dump_json()
+            then: LanguageModel = self._keep(self._young, key, lambda: load_snapshot(path, whole), _KEPT_MODELS)
+        except OSError:  # thinned out meanwhile, as a run in training does
+            raise gone from None
         return then
 
     def folder(self, name: str | None) -> RunDir | None:
@@ -110,11 +119,12 @@ class InsideModels:
         if not isinstance(text, str) or not text:
             raise ConfigError("type at least one character to look at.")
         vocabulary = language_model.vocabulary
-        shown = vocabulary.normalize(plain_lines(text))[:LONGEST_TRACED]
+        shown = vocabulary.normalize(plain_lines(text[: 2 * LONGEST_TRACED]))[:LONGEST_TRACED]
+        lengths = [1] * len(shown)
         if vocabulary.level == "bytes":
             lengths = [len(char.encode("utf-8", "surrogatepass")) for char in shown]
-        else:
-            lengths = [1] * len(shown)
+            shown = shown[: int((np.cumsum(lengths) <= _LONGEST_READ).sum())]
+            lengths = lengths[: len(shown)]
         return Passage(shown, vocabulary.encode(shown).astype(np.int32), np.cumsum(lengths) - 1)
 
     def trace(self, language_model: LanguageModel, passage: Passage) -> Trace:
@@ -123,7 +133,9 @@ class InsideModels:
         with self._lock:
             latest = next((each for (other, _), each in reversed(self._traces.items()) if other is model), None)
         key = model, ids.tobytes()
-        found: Trace = self._keep(self._traces, key, lambda: trace(language_model, ids, known=latest), _KEPT_TRACES)
+        size = 8 * len(ids) * model.config.num_layers * model.config.hidden_size
+        most = max(1, min(_KEPT_TRACES, _TRACE_BYTES // size))
+        found: Trace = self._keep(self._traces, key, lambda: trace(language_model, ids, known=latest), most)
         return found
 
     def write(self, language_model: LanguageModel, prompt: str, config: SampleConfig) -> str:
@@ -131,8 +143,16 @@ class InsideModels:
         key = language_model.model, prompt, config.model_dump_json()
         return str(self._keep(self._written, key, lambda: language_model.generate(prompt, config), _KEPT_TRACES))
 
+    def fixed_gate_loss(self, language_model: LanguageModel, ids: NDArray[np.int32], forget: float | None) -> float:
+        """Return the loss on `ids` with every forget gate at `forget`, in nats a token; `None` leaves them alone."""
+
+        def measure() -> float:
+            return float(score_with_forget_gate(language_model, ids, forget)[1:].mean())
+
+        return float(self._keep(self._losses, (language_model.model, ids.tobytes(), forget), measure, _KEPT_LOSSES))
+
     def measured_text(self, name: str | None) -> tuple[str, str]:
-        """Return a text to measure a model on, and where it comes from: kept for validation, or its own writing.
+        """Return a text to measure a model on, and where it comes from: `KEPT_TEXT` or `OWN_TEXT`.
 
         A text that strangers must not read is not looked at on a public server.
         """
@@ -140,18 +160,19 @@ class InsideModels:
         corpus = self.registry.corpus(name) if self.registry.may_read(name) else None
         if corpus is not None:
             kept = corpus.split(whole.model.config, TrainConfig(batch_size=1), whole.vocabulary).validation
-            return whole.vocabulary.decode(kept[:_MEASURED_TOKENS]), "text kept for validation"
-        return whole.generate("", SampleConfig(num_chars=_WRITTEN_CHARS, seed=1)), "text it wrote itself"
+            return whole.vocabulary.decode(kept[:_MEASURED_TOKENS]), KEPT_TEXT
+        return whole.generate("", SampleConfig(num_chars=_WRITTEN_CHARS, seed=1)), OWN_TEXT
 
-    def measured_ids(self, name: str | None) -> NDArray[np.int32]:
-        """Return the tokens of `measured_text`."""
+    def measured(self, name: str | None) -> tuple[NDArray[np.int32], str]:
+        """Return the tokens of `measured_text`, and where it comes from."""
         whole = self.registry.load(name)
 
-        def read() -> NDArray[np.int32]:
-            return whole.vocabulary.encode(self.measured_text(name)[0]).astype(np.int32)
+        def read() -> tuple[NDArray[np.int32], str]:
+            text, source = self.measured_text(name)
+            return whole.vocabulary.encode(text).astype(np.int32), source
 
-        ids: NDArray[np.int32] = self._keep(self._measured, whole.model, read, _KEPT_MODELS)
-        return ids
+        found: tuple[NDArray[np.int32], str] = self._keep(self._measured, whole.model, read, _KEPT_MODELS)
+        return found
 
     def kept_insight(self, name: str | None) -> Insight | None:
         """Return what is kept beside a model, read once for each of its networks."""
@@ -168,10 +189,12 @@ class InsideModels:
         whole = self.registry.load(name)
         corpus = self.registry.corpus(name) if self.registry.may_read(name) else None
         if corpus is None:
-            return whole.vocabulary.encode(self.measured_text(name)[0]).astype(np.int32)
+            return self.measured(name)[0]
         split = corpus.split(whole.model.config, TrainConfig(batch_size=1), whole.vocabulary)
         kept = split.validation[:_SEARCHED_TOKENS]
-        return np.concatenate([split.train[len(split.train) - (_SEARCHED_TOKENS - len(kept)) :], kept]).astype(np.int32)
+        return np.concatenate([split.train[max(0, len(split.train) - _SEARCHED_TOKENS + len(kept)) :], kept]).astype(
+            np.int32
+        )
 
     def key(self, name: Any, age: Any = None) -> int:
         """Return a number of the network itself: a model in training changes under its name."""

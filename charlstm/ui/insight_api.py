@@ -1,5 +1,6 @@
 """Public API of *Look inside*: `units`, `trace`, `explain`, `similar`. Docstrings are its documentation."""
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,8 @@ from charlstm.ui.inside_endpoints import InsideEndpoints
 from charlstm.ui.inside_models import LONGEST_TRACED
 from charlstm.ui.inside_requests import Answer, Request, place_of_unit
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS, _MOST_SECONDS = 0.2, 300.0
+_UNIT = re.compile(r"(?:(?P<layer>[0-9]{1,6}):)?(?P<unit>[0-9]{1,6})")
 _MOST_UNITS = 64
 _DIGITS = 4
 _AT_ONCE = 4  # calls that wait for an analysis; these run one after another
@@ -75,10 +77,10 @@ class _Functions:
             found = models.trace(model, passage)
         rows = []
         for place in places:
-            layer, _, unit = place.strip().rpartition(":")
-            if not unit.isdecimal() or not (layer or "0").isdecimal():
+            read = _UNIT.fullmatch(place.strip())
+            if read is None:
                 raise ConfigError(f"{place.strip()[:20]!r} is no unit; write unit or layer:unit, as in 710,1:20.")
-            at = place_of_unit({"layer": int(layer or 0), "unit": int(unit)}, model)
+            at = place_of_unit({"layer": int(read["layer"] or 0), "unit": int(read["unit"])}, model)
             cell, output = (_rounded(each[passage.ends, at[0], at[1]]) for each in (found.cells, found.hidden))
             rows.append({"layer": at[0], "unit": at[1], "cell": cell, "output": output})
         return {"text": passage.text, "units": rows, "surprises": _rounded(passage.by_character(found.surprises))}
@@ -114,7 +116,10 @@ class _Functions:
         return {"moments": self._wait(self._endpoints.analyses.moments, request)["moments"]}
 
     def _wait(self, analyse: Callable[[Request], Answer], request: Request) -> Answer:
+        began = time.monotonic()
         while (answer := _answered(analyse, request))["state"] == "working":
+            if time.monotonic() - began > _MOST_SECONDS:
+                raise gr.Error("This takes too long on a busy server; try again later.", print_exception=False)
             time.sleep(_POLL_SECONDS)
         if answer["state"] == "failed":
             raise gr.Error(answer["problem"], print_exception=False)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -15,8 +16,11 @@ from charlstm import LanguageModel, ModelConfig, SampleConfig, Vocabulary
 from charlstm.config import Level
 from charlstm.errors import CharLSTMError
 from charlstm.ui import inside_jobs
+from charlstm.ui.inside_analyses import Analyses
 from charlstm.ui.inside_endpoints import InsideEndpoints
 from charlstm.ui.inside_jobs import Jobs, Report
+from charlstm.ui.inside_models import InsideModels
+from charlstm.ui.insight_api import _Functions
 from charlstm.ui.models import ModelRegistry
 
 TEXT = "so we beat on,\nboats against the current"
@@ -214,3 +218,45 @@ def test_a_held_unit_is_measured_beside_random_ones_at_once_the_second_time(ask:
     assert again["state"] == "done"
     assert [each["plain"] for each in again["measures"]] == [each["plain"] for each in meter["measures"]]
     assert again["measures"] != meter["measures"]
+
+
+def test_a_text_that_strangers_may_not_read_is_not_looked_at(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the text was opened")
+
+    monkeypatch.setattr(ModelRegistry, "may_read", lambda *_: False)
+    monkeypatch.setattr(ModelRegistry, "corpus", refuse)
+    endpoints = InsideEndpoints(ModelRegistry(models))
+    functions = {each.__name__: each for each in endpoints.functions()}
+
+    def private(name: str, **request: Any) -> dict[str, Any]:
+        return functions[f"inside_{name}"]({"model": "letters", **request})  # type: ignore[no-any-return]
+
+    assert private("trace")["source"] == "text it wrote"
+    assert finished(private, "corners", unit=1)["places"]
+    assert finished(private, "moments", text=TEXT, place=3)["moments"]
+    horizon = finished(private, "horizon")
+    assert (horizon["source"], horizon["five_gram"]) == ("text it wrote itself", None)
+
+
+def test_places_of_a_text_of_bytes_are_quoted_in_whole_characters() -> None:
+    analyses = Analyses(InsideModels(ModelRegistry(Path("nowhere"))))
+    model = LanguageModel.create(Vocabulary.from_text("", "bytes"), ModelConfig(hidden_size=4, level="bytes"), 1)
+    ids = np.frombuffer("日本語".encode(), np.uint8).astype(np.int32)
+    assert [analyses._quote(model, ids, place)["at"] for place in range(9)] == [*"日日日本本本語語語"]
+
+
+def test_programs_get_units_traces_reasons_and_moments(models: Path) -> None:
+    functions = _Functions(InsideEndpoints(ModelRegistry(models)))
+    trace = functions.trace("letters", TEXT, "2, 1:0")
+    assert [(each["layer"], each["unit"], len(each["cell"])) for each in trace["units"]] == [
+        (0, 2, len(TEXT)),
+        (1, 0, len(TEXT)),
+    ]
+    assert functions.explain("letters", TEXT, 9)["target"] == TEXT[9]
+    assert functions.similar("letters", TEXT, 9)["moments"]
+    for units in ("", "9" * 5000, "²", "1:x", "7", ",".join(["1"] * 65)):
+        with pytest.raises(gr.Error, match=r"unit"):
+            functions.trace("letters", TEXT, units)
+    with pytest.raises(gr.Error, match="1,200"):
+        functions.explain("letters", "a" * 1201, 3)
