@@ -12,6 +12,7 @@ import { loadLook } from './inside_look.js';
 
 const ASK_EVERY = 700, LOOK_EVERY = 1500; // milliseconds, while units are being named; while the tab is out of sight
 const LIVE_EVERY = 3000; // milliseconds after which a network in training is shown as it is then
+const BUSY_EVERY = 5000; // milliseconds, when the server could not answer just then
 const LEARNS_EVERY = 30_000; // milliseconds after which the units of a network in training are looked for again
 const LIVE = 'live: '; // begins the names of networks in training
 const NUMBERS_KEY = 'charlstm-inside-numbers';
@@ -78,8 +79,10 @@ const followUnits = (element, server, context) => {
     let table;
     try { table = await server.inside_units({ model: context.model(), age: null }); } catch { table = null; }
     if (mine !== round) return;
-    if (table) context.setTable(table.problem ? { state: 'failed', problem: table.problem, units: [] } : table);
-    const again = !table ? LOOK_EVERY : table.state === 'working' ? ASK_EVERY : context.isLive() ? LEARNS_EVERY : 0;
+    const isBusy = Boolean(table?.problem) && table.state !== 'failed';
+    if (isBusy) { if (context.table().state !== 'done') context.setTable({ ...context.table(), state: 'working', stage: table.problem }); }
+    else if (table) context.setTable(table.problem ? { state: 'failed', problem: table.problem, units: [] } : table);
+    const again = !table ? LOOK_EVERY : isBusy ? BUSY_EVERY : table.state === 'working' ? ASK_EVERY : context.isLive() ? LEARNS_EVERY : 0;
     if (again) setTimeout(() => ask(mine), again);
   };
   const begin = () => { round += 1; if (context.model() !== null) ask(round); };
