@@ -120,7 +120,7 @@ export const build = (h, element, server, context) => {
 
   const setOwn = (isOwn) => {
     takeOver();
-    own = isOwn ? shown?.text.slice(0, 300) ?? '' : null;
+    own = isOwn ? shown?.chars.slice(0, 300).join('') ?? '' : null;
     isTyping = isOwn;
     text.setEditable(isOwn);
     mine.textContent = isOwn ? 'Its own text again' : 'Type your own text';
