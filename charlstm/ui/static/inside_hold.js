@@ -82,6 +82,9 @@ export const build = (h, element, server, context) => {
   };
   const tellTitle = () => {
     const all = held.held.filter(({ value }) => value !== null);
+    const whom = all.length > 1 ? `about ${unitName(all[0], context.table().num_layers)} alone` : '';
+    meter.tell(capital(whom));
+    proof.tell(whom);
     twins.title(!all.length ? 'nothing is held' : all.map((each) => (each.named && ['always', 'never'].includes(stanceOf(each)) ? `${stanceOf(each)}: ${statementOf(each.named)}` : `${unitName(each, context.table().num_layers)} ${stanceOf(each)}`)).join(' · '));
   };
   const changed = () => { tellTitle(); proof.forget(); write(); measure(); };
