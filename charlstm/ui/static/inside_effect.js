@@ -91,12 +91,12 @@ export const createProof = (h, server, context, hold, who) => {
   const prove = () => {
     const wanted = hold(), mine = ++round;
     if (!wanted) { problem.textContent = 'Hold a unit first.'; return; }
-    const [layer, unit, value] = wanted, model = context.model();
+    const [layer, unit, value] = wanted, model = context.model(), age = context.age();
     button.disabled = true;
     problem.textContent = '';
     result.replaceChildren();
     progress.show({ state: 'working', progress: 0 });
-    follow(server, 'prove', { model, layer, unit, value }, () => mine === round && button.isConnected, () => context.isVisible() && context.screen() === 'hold', (answer) => {
+    follow(server, 'prove', { model, age, layer, unit, value }, () => mine === round && button.isConnected, () => context.isVisible() && context.screen() === 'hold', (answer) => {
       progress.show(answer);
       if (answer.state === 'working') return;
       button.disabled = false;

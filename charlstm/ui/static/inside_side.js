@@ -48,7 +48,7 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
     const find = async () => {
       if (!corners.isConnected || !context.isVisible()) return;
       let answer;
-      try { answer = await server.inside_corners({ model: context.model(), ...context.unit(), quantity: quantity() }); } catch { answer = {}; }
+      try { answer = await server.inside_corners({ model: context.model(), age: context.age(), ...context.unit(), quantity: quantity() }); } catch { answer = {}; }
       if (mine !== asked) return;
       if (answer.state === 'working') { timer = setTimeout(find, ASK_EVERY); return; }
       const places = (answer.places || []).sort((a, b) => b.value - a.value), middle = places.length ? (places[0].value + places[places.length - 1].value) / 2 : 0;
