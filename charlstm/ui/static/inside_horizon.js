@@ -1,4 +1,6 @@
 // How far back the network looks: its loss when it knows only the last few characters, with the line of a 5-gram.
+import { aboutNow } from './inside_shared.js';
+
 const NAMESPACE = 'http://www.w3.org/2000/svg';
 const svg = (tag, attributes = {}, ...children) => {
   const element = document.createElementNS(NAMESPACE, tag);
@@ -13,7 +15,7 @@ export const createHorizon = (h, server, context) => {
   const progress = h('progress', { max: 1, 'aria-label': 'Measuring how far back it looks' }), stage = h('span', {}), working = h('p', { class: 'chips-working', role: 'status', hidden: true }, progress, stage);
   const said = h('p', { class: 'why-note' }), picture = h('div', { class: 'horizon-picture' });
   const begin = h('button', { type: 'button', class: 'inside-button', onclick: () => { isWanted = true; ask(); } }, 'Measure it');
-  const element = h('div', { class: 'horizon' }, h('h4', {}, 'How far back does it look?'), said, begin, working, picture);
+  const element = h('div', { class: 'horizon' }, h('h4', {}, 'How far back does it look?'), aboutNow(h, context), said, begin, working, picture);
   let round = 0, done = null, isWanted = false;
 
   const draw = ({ contexts, nats, margins = [], full, five_gram: fiveGram }) => {
