@@ -6,12 +6,13 @@
 //   units() its list of named units | unit() {layer, unit} that is looked at | text() what is read, '' before it has come
 //   isOwn() whether that is the network's own passage | place() of the character that is looked at | numbers() switch
 //   screen() name of the open tab | isVisible() whether anybody can see it | isLive() whether the network is in training
-//   setAge(age), setUnit(layer, unit), setText(text, isOwn), setPlace(place), show(screen)
+//   ageLabel() of that age, such as "4 s" | setAge(age, label), setUnit(layer, unit), setText(text, isOwn), setPlace(place), show(screen)
 //   on(event, listener): 'model', 'age', 'units', 'unit', 'text', 'place', 'numbers', 'screen'; returns how to stop
 import { loadLook } from './inside_look.js';
 
 const ASK_EVERY = 700, LOOK_EVERY = 1500; // milliseconds, while units are being named; while the tab is out of sight
 const LIVE_EVERY = 3000; // milliseconds after which a network in training is shown as it is then
+const BUSY_EVERY = 5000; // milliseconds, when the server could not answer just then
 const LEARNS_EVERY = 30_000; // milliseconds after which the units of a network in training are looked for again
 const LIVE = 'live: '; // begins the names of networks in training
 const NUMBERS_KEY = 'charlstm-inside-numbers';
@@ -23,17 +24,18 @@ const SCREENS = [
   ['birth', 'Being born', './inside_birth.js'],
   ['moments', 'Moments like this', './inside_moments.js'],
 ];
+const OF_AN_AGE = ['hold', 'why', 'cell', 'moments']; // screens that show the network at the age that was chosen
 const isStored = (key) => { try { return localStorage.getItem(key) === '1'; } catch { return false; } };
 const store = (key, isOn) => { try { localStorage.setItem(key, isOn ? '1' : '0'); } catch { /* a private window */ } };
 
 // What a visitor looks at; it outlives the elements, which Gradio makes anew when its tab is opened again.
-const kept = { model: null, age: null, layer: 0, unit: 0, place: 0, screen: 'mind' };
+const kept = { model: null, age: null, ageLabel: '', layer: 0, unit: 0, place: 0, screen: 'mind' };
 
 const createContext = (element) => {
   const listeners = new Map(), now = { table: {}, text: '', isOwn: true, version: 0, numbers: isStored(NUMBERS_KEY) };
   const tell = (event) => { for (const each of [...(listeners.get(event) || [])]) each(); };
   const context = {
-    model: () => kept.model, age: () => kept.age, version: () => now.version, table: () => now.table, units: () => now.table.units || [],
+    model: () => kept.model, age: () => kept.age, ageLabel: () => kept.ageLabel || `step ${kept.age}`, version: () => now.version, table: () => now.table, units: () => now.table.units || [],
     unit: () => ({ layer: kept.layer, unit: kept.unit }), text: () => now.text, isOwn: () => now.isOwn, place: () => kept.place,
     isLive: () => kept.model?.startsWith(LIVE) === true, numbers: () => now.numbers, screen: () => kept.screen,
     isVisible: () => element.isConnected && element.getClientRects().length > 0 && document.visibilityState === 'visible',
@@ -45,7 +47,7 @@ const createContext = (element) => {
     },
     setTable(table) { now.table = table; tell('units'); },
     setVersion(version) { if (version !== now.version) { now.version = version; tell('age'); } },
-    setAge(age) { if (age !== kept.age) { kept.age = age; tell('age'); } },
+    setAge(age, label = '') { if (age !== kept.age) { Object.assign(kept, { age, ageLabel: label }); tell('age'); } },
     setUnit(layer, unit) {
       if (layer === kept.layer && unit === kept.unit) return;
       Object.assign(kept, { layer, unit });
@@ -78,8 +80,10 @@ const followUnits = (element, server, context) => {
     let table;
     try { table = await server.inside_units({ model: context.model(), age: null }); } catch { table = null; }
     if (mine !== round) return;
-    if (table) context.setTable(table.problem ? { state: 'failed', problem: table.problem, units: [] } : table);
-    const again = !table ? LOOK_EVERY : table.state === 'working' ? ASK_EVERY : context.isLive() ? LEARNS_EVERY : 0;
+    const isBusy = Boolean(table?.problem) && table.state !== 'failed';
+    if (isBusy) { if (context.table().state !== 'done') context.setTable({ ...context.table(), state: 'working', stage: table.problem }); }
+    else if (table) context.setTable(table.problem ? { state: 'failed', problem: table.problem, units: [] } : table);
+    const again = !table ? LOOK_EVERY : isBusy ? BUSY_EVERY : table.state === 'working' ? ASK_EVERY : context.isLive() ? LEARNS_EVERY : 0;
     if (again) setTimeout(() => ask(mine), again);
   };
   const begin = () => { round += 1; if (context.model() !== null) ask(round); };
@@ -148,7 +152,7 @@ const screenTabs = (h, server, context) => {
   }
   context.on('screen', refresh);
   const list = h('div', { role: 'tablist', 'aria-label': 'Ways to look inside', class: 'inside-tabs', onkeydown: onKey }, ...tabs.values());
-  return { parts: [list, ...panels.values()], refresh };
+  return { parts: [list, ageNote(h, context), ...panels.values()], refresh };
 };
 
 // The choice of a model. Runs begin and end while the page is open, so the list is asked for again when it is looked at.
@@ -173,6 +177,18 @@ const modelChoice = (h, server, context) => {
     if (models.length) fill(models);
   };
   return { select, fill, refresh };
+};
+
+// Which network it is, where it is one of the past.
+const ageNote = (h, context) => {
+  const note = h('p', { class: 'inside-then', role: 'status', hidden: true });
+  const refresh = () => {
+    note.hidden = context.age() === null || !OF_AN_AGE.includes(context.screen());
+    note.textContent = note.hidden ? '' : `The network as it was after ${context.ageLabel()} of training.`;
+  };
+  for (const event of ['age', 'model', 'screen']) context.on(event, refresh);
+  refresh();
+  return note;
 };
 
 export const open = async (h, element, server) => {

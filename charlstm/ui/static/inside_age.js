@@ -11,7 +11,8 @@ export const createAges = (h, server, context) => {
   };
   slider.addEventListener('input', () => {
     label();
-    context.setAge(ages[Number(slider.value)]?.step ?? null);
+    const each = ages[Number(slider.value)];
+    context.setAge(each?.step ?? null, each?.label);
   });
   const load = async () => {
     const mine = ++asked;

@@ -43,7 +43,7 @@ const liveFilm = async (server, context, ages) => {
 };
 
 export const build = (h, element, server, context) => {
-  let film = null, curves = null, unit = 0, moment = 0, timer = 0, wanted = 0, asked = 0;
+  let film = null, curves = null, unit = 0, moment = 0, timer = 0, wanted = 0, asked = 0, isNamed = false, fetched = '';
   const lead = h('p', { class: 'inside-lead' }, 'Watch it learn: the same text, as one unit saw it at moments of the training. The clock is slow at the beginning, where most happens.');
   const text = new TintedText(h, { label: 'Text as the unit saw it at a moment of the training' });
   const play = h('button', { type: 'button', class: 'inside-button mind-play', onclick: () => (timer ? stop() : begin()) });
@@ -121,13 +121,16 @@ export const build = (h, element, server, context) => {
     moment = isStill() ? film.steps.length - 1 : 0;
     if (isStill()) go(moment); else begin();
   };
-  const load = async () => {
-    const mine = ++asked;
+  const clear = () => {
     stop();
     film = null;
     stage.hidden = true;
     chips.replaceChildren();
     problem.textContent = 'Fetching the film …';
+  };
+  const load = async () => {
+    const mine = ++asked;
+    isNamed = context.table().state === 'done';
     let opened = null;
     try {
       let answer = await server.inside_ages({ model: context.model(), film: true });
@@ -140,12 +143,17 @@ export const build = (h, element, server, context) => {
       const { ages = [], film: recorded, problem: said } = answer;
       if (mine !== asked) return;
       if (said) { problem.textContent = said; return; }
+      const now = JSON.stringify([answer.film, ages, recorded ? [] : context.units()]);
+      if (film && now === fetched) { problem.textContent = ''; return; }
+      fetched = now;
       if (recorded) opened = readFilm(recorded); else if (ages.length) opened = await liveFilm(server, context, ages);
     } catch (error) { reportError(error); problem.textContent = 'The film could not be fetched. Reload the page to try again.'; return; }
     if (mine !== asked) return;
-    if (opened) open(opened); else problem.textContent = 'No states of this network were kept while it learned, so there is no film of it. Train one on the tab Train: its states are kept on the way.';
+    if (opened) { stop(); open(opened); } else if (film) problem.textContent = ''; else problem.textContent = 'No states of this network were kept while it learned, so there is no film of it. Train one on the tab Train: its states are kept on the way.';
   };
-  context.on('model', load);
+  context.on('model', () => { clear(); load(); });
+  context.on('units', () => { if (!isNamed && context.table().state === 'done') load(); }); // its curves are of units with names
+  clear();
   setPlay();
   load();
   return { hidden: stop, shown: () => { if (film && !isStill() && moment < film.steps.length - 1 && !timer) begin(); } };

@@ -1,5 +1,5 @@
 // What becomes of a text when the network's state is exchanged for that of another place: h is the next letter, c the memory.
-import { createProgress, decimal, follow, line, svg, words } from './inside_shared.js';
+import { aboutNow, createProgress, decimal, follow, line, svg, words } from './inside_shared.js';
 
 const WIDTH = 420, HEIGHT = 216, LEFT = 46, RIGHT = 96, TOP = 18, BOTTOM = 38;
 const LEAST = 0.01, TICKS = [0.01, 0.1, 1, 10];
@@ -24,7 +24,7 @@ const sentenceOf = ({ characters, only_h: h, only_c: c }) => {
 export const createCarry = (h, server, context, screen) => {
   let round = 0, isBegun = false;
   const progress = createProgress(h, 'Exchanging states'), place = h('div', {}), said = h('p', { class: 'claim-evidence' }), problem = h('p', { class: 'inside-problem', role: 'status' });
-  const element = h('section', { class: 'cell-section', 'aria-label': 'Two memories' }, h('h3', {}, 'Why two of them, c and h?'), place, progress.element, said, problem);
+  const element = h('section', { class: 'cell-section', 'aria-label': 'Two memories' }, h('h3', {}, 'Why two of them, c and h?'), aboutNow(h, context), place, progress.element, said, problem);
   const begin = () => {
     if (isBegun || context.model() === null) return;
     isBegun = true;

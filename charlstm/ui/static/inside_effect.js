@@ -33,12 +33,14 @@ const isBeyond = ({ held, low, high }) => held < low || held > high;
 
 export const createMeter = (h) => {
   const scale = createLine(), title = h('p', { class: 'meter-title' }), said = h('p', { class: 'meter-said' }), others = h('table', { class: 'numbers-table' });
-  const drawn = h('div', { class: 'meter-drawn', hidden: true }, title, scale.element, said), waiting = h('p', { class: 'meter-waiting' });
+  const drawn = h('div', { class: 'meter-drawn', hidden: true }, about, title, scale.element, said), waiting = h('p', { class: 'meter-waiting' }), about = h('p', { class: 'meter-about', hidden: true });
   const numbers = h('details', { class: 'only-numbers', hidden: true }, h('summary', {}, 'What else it changes at once'), h('div', { class: 'numbers-scroll', tabindex: 0, role: 'region', 'aria-label': 'All measures of the meter' }, others));
   const element = h('section', { class: 'effect-meter', 'aria-label': 'What it changes at once' }, waiting, drawn, numbers);
   return {
     element,
     wait(text) { waiting.textContent = text; waiting.hidden = !text; element.classList.toggle('is-stale', Boolean(text) && !drawn.hidden); },
+    // Say whom it is about, where several are held; '' where that is plain.
+    tell(whom) { about.hidden = !whom; about.textContent = whom; },
     clear() { drawn.hidden = numbers.hidden = true; others.replaceChildren(); this.wait(''); },
     show(answer, who) {
       const measure = answer.measures?.find(({ key }) => key === answer.fitting) || answer.measures?.[0];
@@ -48,9 +50,8 @@ export const createMeter = (h) => {
       const label = capital(measure.label);
       drawn.hidden = numbers.hidden = false;
       title.replaceChildren(`${label}: `, h('span', {}, figure(measure.plain)), ' → ', h('b', {}, figure(measure.held)));
-      said.textContent = isBeyond(measure)
-        ? `Grey: 20 random units, held the same way, stay from ${figure(measure.low)} to ${figure(measure.high)}. ${who} does not.`
-        : `Grey: 20 random units, held the same way, stay from ${figure(measure.low)} to ${figure(measure.high)}. So does ${who.charAt(0).toLowerCase()}${who.slice(1)}: held at this value it does nothing of its own.`;
+      said.replaceChildren(`Grey: 20 random units, held the same way, stay from ${figure(measure.low)} to ${figure(measure.high)}. ${who} `,
+        ...(isBeyond(measure) ? ['leaves that range here; ', h('em', {}, 'Prove it'), ' tells whether that is luck.'] : ['stays in it: this chance changes no more than with other units.']));
       scale.show(measure, `${label}: ${figure(measure.plain)} as it is, ${figure(measure.held)} held; random units ${figure(measure.low)} to ${figure(measure.high)}`);
       others.replaceChildren(h('thead', {}, h('tr', {}, ...['chance next of', 'as it is', 'held', '20 random units'].map((each) => h('th', { scope: 'col' }, each)))),
         h('tbody', {}, ...answer.measures.map((each) => h('tr', { class: isBeyond(each) ? 'is-beyond' : '' }, h('th', { scope: 'row' }, each.label.replace(/^chance of (.*) next$/, '$1')), ...[decimal(each.plain), decimal(each.held), `${decimal(each.low)} to ${decimal(each.high)}`].map((cell) => h('td', {}, cell + (unitOf(each))))))));
@@ -71,7 +72,7 @@ export const createProof = (h, server, context, hold, who) => {
   let round = 0;
   const progress = createProgress(h, 'Writing'), result = h('div', { class: 'proof-result' }), problem = h('p', { class: 'inside-problem', role: 'status' });
   const button = h('button', { type: 'button', class: 'inside-button', onclick: () => prove() }, 'Prove it');
-  const hint = h('span', { class: 'proof-hint' }, 'writes 20 texts with it held, 20 without, and as many with each of 20 random units');
+  const about = h('span', { class: 'proof-about', hidden: true }), hint = h('span', { class: 'proof-hint' }, about, 'writes 20 texts with it held, 20 without, and as many with each of 20 random units');
   const row = (each) => h('tr', { class: each.is_beyond ? 'is-beyond' : '' },
     h('th', { scope: 'row' }, each.label), h('td', {}, decimal(each.before)), h('td', {}, decimal(each.after)),
     h('td', {}, picture(each), h('span', { class: 'inside-unseen' }, each.is_beyond ? 'more than any random unit' : 'no more than random units')),
@@ -90,12 +91,12 @@ export const createProof = (h, server, context, hold, who) => {
   const prove = () => {
     const wanted = hold(), mine = ++round;
     if (!wanted) { problem.textContent = 'Hold a unit first.'; return; }
-    const [layer, unit, value] = wanted, model = context.model();
+    const [layer, unit, value] = wanted, model = context.model(), age = context.age();
     button.disabled = true;
     problem.textContent = '';
     result.replaceChildren();
     progress.show({ state: 'working', progress: 0 });
-    follow(server, 'prove', { model, layer, unit, value }, () => mine === round && button.isConnected, () => context.isVisible() && context.screen() === 'hold', (answer) => {
+    follow(server, 'prove', { model, age, layer, unit, value }, () => mine === round && button.isConnected, () => context.isVisible() && context.screen() === 'hold', (answer) => {
       progress.show(answer);
       if (answer.state === 'working') return;
       button.disabled = false;
@@ -104,6 +105,7 @@ export const createProof = (h, server, context, hold, who) => {
   };
   return {
     element: h('section', { class: 'proof', 'aria-label': 'The proof' }, h('div', { class: 'proof-bar' }, button, hint), progress.element, problem, result),
+    tell(whom) { about.hidden = !whom; about.textContent = whom && `${whom}: `; },
     forget() { round += 1; button.disabled = false; progress.show(null); problem.textContent = ''; result.replaceChildren(); },
   };
 };

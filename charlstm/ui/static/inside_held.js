@@ -23,6 +23,7 @@ export const stanceOf = (held) => {
 export const createHeld = (h, server, context, change) => {
   const rows = { held: [] }, list = h('div', { class: 'holding-list' });
   const add = h('button', { type: 'button', class: 'inside-button', onclick: () => addNext() }, '+ Hold another unit');
+  let asked = 0;
   const isTaken = (place) => rows.held.some((each) => isSame(each, place));
 
   // The usual range of a unit: known for those with a name, else what it takes in the text that is looked at.
@@ -31,7 +32,7 @@ export const createHeld = (h, server, context, change) => {
     if (named && named.high > named.low) return { named, low: named.low, high: named.high };
     let low = -1, high = 1;
     try {
-      const answer = await server.inside_trace({ model: context.model(), age: null, text: null, layer: place.layer, first: place.unit, count: 1, quantity: 'cell' });
+      const answer = await server.inside_trace({ model: context.model(), age: context.age(), text: null, layer: place.layer, first: place.unit, count: 1, quantity: 'cell' });
       const sorted = Int8Array.from(atob(answer.values[0]), (each) => each.charCodeAt(0) << 24 >> 24).sort(), end = sorted.length - 1, scale = answer.scales[0] / 127;
       [low, high] = [sorted[Math.round(0.005 * end)] * scale, sorted[Math.round(0.995 * end)] * scale];
     } catch { /* the server did not answer: the range is a guess */ }
@@ -116,8 +117,8 @@ export const createHeld = (h, server, context, change) => {
     element: h('div', { class: 'holding' }, list, add), draw, take,
     // Hold these instead: [{layer, unit, value}].
     async hold(wanted) {
-      const model = context.model(), ranges = await Promise.all(wanted.map(rangeOf));
-      if (model !== context.model()) return;
+      const mine = ++asked, model = context.model(), ranges = await Promise.all(wanted.map(rangeOf));
+      if (mine !== asked || model !== context.model()) return;
       rows.held = wanted.map(({ layer, unit, value }, i) => ({ layer, unit, ...ranges[i], value: value === undefined ? (ranges[i].named?.sign ?? 1) > 0 ? ranges[i].high : ranges[i].low : value }));
       draw();
       change(true);

@@ -78,10 +78,13 @@ export const build = (h, element, server, context) => {
     const one = first();
     if (!one) { meter.clear(); return; }
     meter.wait('Comparing with 20 random units …');
-    meterTimer = setTimeout(() => meters.ask({ model: context.model(), age: null, layer: one.layer, unit: one.unit, value: one.value }), SETTLE);
+    meterTimer = setTimeout(() => meters.ask({ model: context.model(), age: context.age(), layer: one.layer, unit: one.unit, value: one.value }), SETTLE);
   };
   const tellTitle = () => {
     const all = held.held.filter(({ value }) => value !== null);
+    const whom = all.length > 1 ? `about ${unitName(all[0], context.table().num_layers)} alone` : '';
+    meter.tell(capital(whom));
+    proof.tell(whom);
     twins.title(!all.length ? 'nothing is held' : all.map((each) => (each.named && ['always', 'never'].includes(stanceOf(each)) ? `${stanceOf(each)}: ${statementOf(each.named)}` : `${unitName(each, context.table().num_layers)} ${stanceOf(each)}`)).join(' · '));
   };
   const changed = () => { tellTitle(); proof.forget(); write(); measure(); };
@@ -173,9 +176,16 @@ export const build = (h, element, server, context) => {
   setPlay(false);
   held.draw();
   context.on('units', useUnits);
-  context.on('age', write);
+  let age = context.age();
+  context.on('age', () => {
+    if (age === context.age()) { write(); return; } // a network in training has grown
+    age = context.age();
+    meters.forget();
+    held.hold(held.held.map(({ layer, unit, value }) => ({ layer, unit, value })));
+  });
   context.on('model', () => {
     Object.assign(held, { held: [] });
+    age = context.age();
     demos = [];
     demo = -1;
     isFresh = true;

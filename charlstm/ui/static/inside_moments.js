@@ -30,7 +30,7 @@ export const build = (h, element, server, context) => {
     text.mark(place);
     while (mine === asked && element.isConnected) {
       let answer;
-      try { answer = await server.inside_moments({ model: context.model(), text: context.isOwn() ? null : context.text(), place }); } catch { answer = { problem: 'The server did not answer. Try again in a moment.' }; }
+      try { answer = await server.inside_moments({ model: context.model(), age: context.age(), text: context.isOwn() ? null : context.text(), place }); } catch { answer = { problem: 'The server did not answer. Try again in a moment.' }; }
       if (mine !== asked) return;
       problem.textContent = answer.problem || '';
       const isWorking = answer.state === 'working';

@@ -57,6 +57,14 @@ export const createAsker = (server, name, tell) => {
   };
 };
 
+// Said of what is measured on the network as it is now, while the rest shows it as it was.
+export const aboutNow = (h, context) => {
+  const note = h('p', { class: 'inside-then' }, 'This part is about the network as it is now.'), refresh = () => { note.hidden = context.age() === null; };
+  for (const event of ['age', 'model']) context.on(event, refresh);
+  refresh();
+  return note;
+};
+
 // A bar of progress with what is done now.
 export const createProgress = (h, label) => {
   const bar = h('progress', { max: 1, 'aria-label': label }), stage = h('span', {}), element = h('p', { class: 'chips-working', role: 'status', hidden: true }, bar, stage);

@@ -12,8 +12,10 @@ const cellOf = (unit, name) => (name in (unit.effect || {}) ? unit.effect[name] 
 const shown = (value, digits = 3) => (typeof value === 'number' ? value.toFixed(digits).replace('-', '−') : value ?? '');
 const csvCell = (value) => { const text = String(value ?? ''); return /[",\n]|^[=+@]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text; };
 
+const MEASURED_ON = { 'text kept for validation': 'the text kept for validation, which it did not learn from', 'text it wrote itself': 'a text it wrote itself' };
+
 export const createSide = (h, context, { choose, flip, server, quantity }) => {
-  const claim = h('p', { class: 'claim-text' }), evidence = h('p', { class: 'claim-evidence' }), others = h('p', { class: 'claim-evidence claim-others' }), acts = h('p', { class: 'claim-acts' });
+  const claim = h('p', { class: 'claim-text' }), evidence = h('p', { class: 'claim-evidence' }), others = h('p', { class: 'claim-evidence claim-others' }), measured = h('p', { class: 'claim-evidence claim-measured' }), acts = h('p', { class: 'claim-acts' });
   const said = h('p', { class: 'inside-unseen', role: 'status' });
   const hold = h('button', { type: 'button', class: 'inside-button', onclick: () => { context.toHold = context.unit(); context.show('hold'); } }, 'Hold it and see →');
   const name = h('input', { type: 'text', maxlength: 60, 'aria-label': 'Your name for this unit', placeholder: 'your name for it', autocomplete: 'off' });
@@ -46,7 +48,7 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
     const find = async () => {
       if (!corners.isConnected || !context.isVisible()) return;
       let answer;
-      try { answer = await server.inside_corners({ model: context.model(), ...context.unit(), quantity: quantity() }); } catch { answer = {}; }
+      try { answer = await server.inside_corners({ model: context.model(), age: context.age(), ...context.unit(), quantity: quantity() }); } catch { answer = {}; }
       if (mine !== asked) return;
       if (answer.state === 'working') { timer = setTimeout(find, ASK_EVERY); return; }
       const places = (answer.places || []).sort((a, b) => b.value - a.value), middle = places.length ? (places[0].value + places[places.length - 1].value) / 2 : 0;
@@ -89,6 +91,9 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
     evidence.textContent = found.evidence;
     acts.textContent = found.acts;
     acts.hidden = !found.acts;
+    const { source } = context.table();
+    measured.hidden = !found.unit || !source;
+    measured.textContent = measured.hidden ? '' : `Measured on ${Object.hasOwn(MEASURED_ON, source) ? MEASURED_ON[source] : source}.`;
     others.hidden = !found.others.length;
     others.replaceChildren('The same is told by ', ...found.others.flatMap((each, i) => [...(i ? [' '] : []), h('button', { type: 'button', class: 'inside-link', onclick: () => choose(each.layer, each.unit) }, unitName(each, context.table().num_layers))]));
     naming.hidden = found.isNamed;
@@ -106,7 +111,7 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
   context.on('model', () => { corners.replaceChildren(); });
   for (const each of [drawTable, drawMore, refresh]) each();
   return {
-    claim: h('div', { class: 'claim' }, claim, evidence, acts, others, said),
+    claim: h('div', { class: 'claim' }, claim, evidence, measured, acts, others, said),
     element: h('div', { class: 'side' },
       h('div', { class: 'stepper', role: 'group', 'aria-label': 'Leaf through the units' },
         h('button', { type: 'button', class: 'inside-button', 'aria-label': 'Previous unit', onclick: () => flip(-1) }, '‹'), h('label', { class: 'inside-field' }, h('span', {}, 'Unit'), number), of, layer,

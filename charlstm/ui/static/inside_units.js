@@ -9,7 +9,7 @@ import { byProperty, isSame } from './inside_words.js';
 
 const PACE = 55, STEP = 40; // characters a second; milliseconds between two looks
 const REST = 2200; // milliseconds that a text read to its end stays before the next unit
-const ADVICE = 'Touch a letter to read its value. The keys ← and → leaf through the units.';
+const ADVICE = 'Touch a letter to read its value; then ← and → walk from letter to letter. Without a letter chosen they leaf through the units.';
 const isStill = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 const isControl = (target) => Boolean(target?.closest?.('input, select, textarea, [contenteditable], [role=tab], dialog'));
 
@@ -120,7 +120,7 @@ export const build = (h, element, server, context) => {
 
   const setOwn = (isOwn) => {
     takeOver();
-    own = isOwn ? shown?.text.slice(0, 300) ?? '' : null;
+    own = isOwn ? shown?.chars.slice(0, 300).join('') ?? '' : null;
     isTyping = isOwn;
     text.setEditable(isOwn);
     mine.textContent = isOwn ? 'Its own text again' : 'Type your own text';
