@@ -78,7 +78,7 @@ class Analyses:
 
         job = self._jobs.ask(("units", self._models.key(name, age)), work)
         config = model.model.config
-        nothing = {"units": [], "nearly": [], "absent": [], "keepers": []}
+        nothing: Answer = {"units": [], "nearly": [], "absent": [], "keepers": []}
         sizes = {"num_layers": config.num_layers, "hidden_size": config.hidden_size}
         return {**progress(job), **sizes, **(job.value or nothing)}
 
