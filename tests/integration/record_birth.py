@@ -37,7 +37,7 @@ def main() -> None:
     layers = "1 layer" if config.num_layers == 1 else f"{config.num_layers} layers"
     note = (
         f"Not this very network, but one of {layers} of {config.hidden_size} units that learned the same text for "
-        f"{format_duration(origin.training_seconds)}."
+        f"{format_duration(origin.training_seconds)}, and wrote the text shown here at the end."
     )
     path = film.model_copy(update={"model_sha256": "", "note": note}).save(given.model)
     sys.stdout.write(f"{path}: {len(film.steps)} ages, {len(film.units)} units, {path.stat().st_size:,} bytes\n")
