@@ -9,9 +9,10 @@ window.insideFake = () => {
     for (const step of steps) for (let unit = 0; unit < count; unit++) for (let i = 0; i < text.length; i++) values.push(unit === 0 ? (step > 6 ? valueOf(3, text[i], i) / 2 : 0) : 0.5);
     return { note: 'A recorded run.', text, steps, seconds: [0.6, 0.7, 1.2, 6], units: [{ unit: 3, label: 'vowels' }, { unit: 5, label: 'steady' }], values: pack(values, 1), scores: [[0.5, 0.55, 0.9, 0.97], [0.5, 0.5, 0.5, 0.6]] };
   };
+  const busy = { times: 0 }; // how often it has no time for the units
   const answers = {
     inside_models: () => ({ models }),
-    inside_units: ({ model }) => ({ state: 'done', progress: 1, stage: '', num_layers: 1, hidden_size: SIZE, vocabulary: 30, characters: 1000, keepers: [[0, 7, 14.2]],
+    inside_units: ({ model }) => (busy.times-- > 0 ? { problem: 'Busy.' } : { state: 'done', source: 'text kept for validation', progress: 1, stage: '', num_layers: 1, hidden_size: SIZE, vocabulary: 30, characters: 1000, keepers: [[0, 7, 14.2]],
       units: model === 'fake' ? [named(3, 'vowels', 'whether this is a vowel'), named(9, 'late', 'whether the line is past its middle', { acts: false, sign: -1 }),
         named(21, 'vowels', 'whether this is a vowel', { acts: false, score: 0.99 }), named(30, 'spaces', 'whether this is a space', { acts: false, remembers: false })] : [],
       nearly: model === 'fake' ? [named(11, 'verse', 'whether this is verse', { score: 0.83 })] : [], absent: [{ property: 'speaker', label: 'who speaks', sentence: 'who speaks', score: 0.63, twin: 0.6 }] }),
@@ -26,7 +27,7 @@ window.insideFake = () => {
     inside_moments: () => ({ state: 'done', progress: 1, moments: [{ before: 'before it ', at: 'w', after: 'as', cosine: 0.91 }] }),
   };
   const server = new Proxy({}, { get: (_, name) => async (request) => { asked.push([name, request]); return answers[name]?.(request) ?? { problem: 'not here' }; } });
-  return { server, asked, models, text: TEXT };
+  return { server, asked, models, busy, text: TEXT };
 };
 window.openInside = async () => {
   window.fake = window.insideFake();

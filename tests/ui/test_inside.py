@@ -56,7 +56,8 @@ def test_claims_say_what_was_measured_and_a_unit_without_one_takes_the_visitors_
     claim, evidence = inside.locator(".claim-text"), inside.locator(".claim")
     expect(claim).to_have_text("Unit 3 tells whether this is a vowel: orange where it is so.")
     changed = "a new line comes next with a chance of 13 % instead of 3.4 %; with other units held 3.1 % to 3.7 %."
-    for words in ("97 of 100", "untrained network: 70", "four characters alone: 64", changed):
+    measured = "Measured on the text kept for validation"
+    for words in ("97 of 100", "untrained network: 70", "four characters alone: 64", measured, changed):
         expect(evidence).to_contain_text(words)
     assert inside.locator(".chips-box .chip").all_text_contents() == ["vowels", "late", "verse", "1 simpler one"]
     inside.get_by_role("button", name="1 simpler one").click()
@@ -105,6 +106,30 @@ def test_typed_text_is_coloured_as_text_and_what_the_model_cannot_read_is_said(i
     inside.get_by_label("Age of this network").fill("0")
     expect(inside.locator(".age output")).to_have_text("after 0.7 s (step 6)")
     inside.wait_for_function("fake.asked.some(([name, request]) => name === 'inside_trace' && request.age === 6)")
+    then = inside.locator(".inside-then").first
+    expect(then).to_be_hidden()
+    inside.get_by_role("tab", name="Moments like this").click()
+    expect(then).to_have_text("The network as it was after 0.7 s of training.")
+    inside.wait_for_function("fake.asked.some(([name, request]) => name === 'inside_moments' && request.age === 6)")
+    inside.wait_for_function("fake.asked.some(([name, request]) => name === 'inside_corners' && request.age === 6)")
+
+
+def test_a_busy_server_is_asked_again_for_the_units_and_the_film_is_fetched_anew_when_they_come(page: Page) -> None:
+    expect(page.get_by_role("tab", name="Look inside")).to_be_visible()
+    page.add_script_tag(path=_FAKE)
+    page.evaluate(
+        "window.insideFake = (make => () => { const it = make(); it.busy.times = 1; return it; })(insideFake)"
+    )
+    page.evaluate("openInside()")
+    page.get_by_role("tab", name="Being born").click()
+    expect(page.locator("#inside-birth .curves-line")).to_have_count(2)
+    expect(page.locator(".chips-working").first).to_contain_text("Busy.")
+    assert [each["film"] for each in page.evaluate(_ASKED, "inside_ages") if "film" in each] == [True]
+    page.wait_for_function(
+        "fake.asked.filter(([name, request]) => name === 'inside_ages' && request.film).length === 2"
+    )
+    expect(page.locator("#inside-birth .curves-line")).to_have_count(2)
+    assert len(page.evaluate(_ASKED, "inside_units")) == 2
 
 
 def test_the_birth_of_a_unit_and_moments_like_one_are_shown_and_follow_the_model(inside: Page) -> None:

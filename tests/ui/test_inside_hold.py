@@ -45,12 +45,14 @@ def test_a_unit_that_acts_is_held_before_the_first_click_and_its_slider_writes_a
     assert panel.locator(".twin.is-held .twin-same").text_content() == "the dice fell alike. "
     assert page.evaluate("document.querySelector('.twin i')") is None
     expect(panel.locator(".twin-verdict")).to_contain_text("The first 21 characters are the same")
-    expect(panel.locator(".meter-said")).to_contain_text("14.8 % to 15.3 %. Unit 3 does not.")
+    expect(panel.locator(".meter-said")).to_contain_text(
+        "14.8 % to 15.3 %. Unit 3 leaves that range here; Prove it tells"
+    )
     slider = panel.get_by_label("Value of unit 3")
     slider.focus()
     page.keyboard.press("Home")
     expect(panel.locator(".twin.is-held .twin-rest")).to_contain_text("[[0,3,-1]]")
-    expect(panel.locator(".meter-said")).to_contain_text("So does unit 3")
+    expect(panel.locator(".meter-said")).to_contain_text("Unit 3 stays in it: this chance changes no more")
     assert slider.get_attribute("aria-valuetext") == "−1.00, this is a vowel: never"
     page.wait_for_function("fake.asked.filter(([name]) => name === 'inside_hold').at(-1)[1].num_chars === 600")
     assert [each["num_chars"] for each in _asked(page, "hold")[-2:]] == [120, 600]
@@ -70,13 +72,15 @@ def test_up_to_five_units_are_held_a_proof_is_told_and_other_screens_can_ask_for
     panel = page.locator("#inside-hold")
     panel.get_by_role("button", name="Prove it").click()
     expect(panel.locator(".proof-verdict")).to_contain_text("Characters in a line: 10.0 as it is, 25.5 held.")
-    assert _asked(page, "prove")[0] == {"model": "fake", "layer": 0, "unit": 3, "value": 2}
+    assert _asked(page, "prove")[0] == {"model": "fake", "age": None, "layer": 0, "unit": 3, "value": 2}
     expect(panel.locator(".proof-table").first.locator("tbody tr")).to_have_count(1)
     expect(panel.get_by_text("1 more figures, no further than random units")).to_be_visible()
     add = panel.get_by_role("button", name="Hold another unit")
     for count in range(2, 6):
         add.click()
         expect(panel.locator(".holding-row")).to_have_count(count)
+    expect(panel.locator(".meter-about")).to_have_text("About unit 3 alone")
+    expect(panel.locator(".proof-hint")).to_contain_text("about unit 3 alone: writes 20 texts")
     expect(add).to_be_hidden()
     expect(panel.locator(".proof-verdict")).to_have_count(0)  # it was of what is no longer held
     page.wait_for_function("fake.asked.filter(([name]) => name === 'inside_hold').at(-1)[1].holds.length === 5")
@@ -94,6 +98,15 @@ def test_up_to_five_units_are_held_a_proof_is_told_and_other_screens_can_ask_for
     # Without a name its range is what it takes in the text: sin(place / 42) over 450 places.
     values = sorted(math.sin(place / 42) for place in range(len(page.evaluate("fake.text"))))
     assert held[2] == pytest.approx(values[round(0.995 * (len(values) - 1))], abs=0.02)
+    expect(panel.locator(".meter-about")).to_be_hidden()
+    page.get_by_role("tab", name="What it keeps in mind").click()
+    page.get_by_label("Age of this network").fill("0")
+    page.get_by_role("tab", name="Hold it").click()
+    expect(page.locator(".inside-then").first).to_have_text("The network as it was after 0.7 s of training.")
+    for name in ("hold", "meter", "trace"):
+        page.wait_for_function(
+            "name => fake.asked.some(([each, { age }]) => each === name && age === 6)", arg=f"inside_{name}"
+        )
 
 
 def test_the_cell_is_explained_with_the_numbers_of_a_step_which_goes_on_by_itself(page: Page) -> None:

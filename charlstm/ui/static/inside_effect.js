@@ -32,8 +32,8 @@ const unitOf = ({ unit_text: unit = '' }) => (unit ? ` ${unit}` : '');
 const isBeyond = ({ held, low, high }) => held < low || held > high;
 
 export const createMeter = (h) => {
-  const scale = createLine(), title = h('p', { class: 'meter-title' }), said = h('p', { class: 'meter-said' }), others = h('table', { class: 'numbers-table' });
-  const about = h('p', { class: 'meter-about', hidden: true }), drawn = h('div', { class: 'meter-drawn', hidden: true }, about, title, scale.element, said), waiting = h('p', { class: 'meter-waiting' });
+  const scale = createLine(), title = h('p', { class: 'meter-title' }), said = h('p', { class: 'meter-said' }), about = h('p', { class: 'meter-about', hidden: true }), others = h('table', { class: 'numbers-table' });
+  const drawn = h('div', { class: 'meter-drawn', hidden: true }, about, title, scale.element, said), waiting = h('p', { class: 'meter-waiting' });
   const numbers = h('details', { class: 'only-numbers', hidden: true }, h('summary', {}, 'What else it changes at once'), h('div', { class: 'numbers-scroll', tabindex: 0, role: 'region', 'aria-label': 'All measures of the meter' }, others));
   const element = h('section', { class: 'effect-meter', 'aria-label': 'What it changes at once' }, waiting, drawn, numbers);
   return {
