@@ -182,18 +182,21 @@ class Probe:
         return (*means, controls.min(0), controls.max(0))
 
     def meter(self, hold: Hold) -> dict[str, Any]:
-        """Return the chance of each kind of character while `hold` lasts; see `measure_meter`."""
+        """Return the chance of each kind of character while `hold` lasts; see `measure_meter`.
+
+        Which of them fits is chosen at every other place, and all are measured at the others.
+        """
         held_cells([hold], self._lm.model.config)
         side, found = int(self.is_high(hold)), self.read([hold])[0]
         others = self.controls[self.other_than(hold.layer, hold.unit), side]
         if not len(others):
             others = found[None]
-        plain, after, low, high = self._chances(found, others, slice(None))
-        fitting = self._kinds[_most_changed(plain, after, low, high)][0]
+        chosen_by, told = (self._chances(found, others, slice(part, None, 2)) for part in (0, 1))
+        fitting = self._kinds[_most_changed(*chosen_by)][0]
+        figures = list(zip(("plain", "held", "low", "high"), told, strict=True))
         measures = [
             {"key": key, "label": f"chance of {name} next", "unit_text": "%", **{
-                what: round(100 * float(figure[at]), 2)
-                for what, figure in (("plain", plain), ("held", after), ("low", low), ("high", high))}}
+                what: round(100 * float(figure[at]), 2) for what, figure in figures}}
             for at, (key, name) in enumerate(self._kinds)
         ]  # fmt: skip
         return {"measures": measures, "fitting": fitting}
@@ -255,7 +258,8 @@ def measure_meter(lm: LanguageModel, ids: NDArray[np.integer], hold: Hold, contr
 
     `{measures: [{key, label, unit_text, plain, held, low, high}], fitting: key}`; low to high is the range with
     `controls` random units held, one at a time, at their own extremes on the same side of their middle. *fitting* is
-    the one that leaves this range by most. What does not depend on `hold` is kept for the next calls.
+    the one that leaves this range by most at every other place; the figures are of the places between, which it was not
+    chosen by. What does not depend on `hold` is kept for the next calls.
     Raises `ConfigError` for a unit that the model lacks, or a text too short.
     """
     held_cells([hold], lm.model.config)

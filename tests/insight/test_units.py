@@ -10,7 +10,7 @@ import torch
 from charlstm import LanguageModel, ModelConfig, Vocabulary
 from charlstm.errors import ConfigError
 from charlstm.generation.holds import Hold
-from charlstm.insight.effects import measure_effects, measure_meter
+from charlstm.insight.effects import Probe, measure_effects, measure_meter
 from charlstm.insight.proof import prove
 from charlstm.insight.rows import Rows
 from charlstm.insight.scores import Coding, area, count_stretches, estimate_areas, score_context
@@ -115,6 +115,17 @@ def test_holding_the_wired_unit_does_what_the_wiring_says(wired: LanguageModel, 
     rows = prove(wired, ids, Hold(WIRED, 1.0), controls=5)["rows"]
     assert rows[0]["is_beyond"]
     assert {row["key"] for row in rows if row["is_beyond"]} >= {")"}
+
+
+def test_a_meter_shows_places_that_its_measure_was_not_chosen_by(wired: LanguageModel, text: str):
+    ids, hold = wired.vocabulary.encode(text), Hold(WIRED, 0.0)
+    probe = Probe(wired, ids)
+    shown = next(each for each in probe.meter(hold)["measures"] if each["key"] == ")")
+    at = [each["key"] for each in probe.meter(hold)["measures"]].index(")")
+    for key, holds in (("plain", [None]), ("held", [hold])):
+        chances = probe.read(holds)[0, :, :, at]
+        assert shown[key] == pytest.approx(100 * chances[:, 1::2].mean(), abs=0.006)
+        assert shown[key] != pytest.approx(100 * chances.mean(), abs=0.006)
 
 
 def test_a_meter_reads_what_the_states_of_the_held_text_predict(wired: LanguageModel, text: str):
