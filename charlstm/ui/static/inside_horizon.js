@@ -19,7 +19,7 @@ export const createHorizon = (h, server, context) => {
   let round = 0, done = null, isWanted = false;
 
   const draw = ({ contexts, nats, margins = [], full, five_gram: fiveGram }) => {
-    const most = Math.max(...nats, fiveGram ?? 0) * 1.03, least = Math.min(full, ...nats) * 0.9, last = contexts[contexts.length - 1];
+    const most = Math.max(...nats.map((each, i) => each + (margins[i] || 0)), fiveGram ?? 0) * 1.03, least = Math.min(full, ...nats) * 0.9, last = contexts[contexts.length - 1];
     const x = (count) => LEFT + ((WIDTH - LEFT - RIGHT) * Math.log(count)) / Math.log(last), y = (loss) => TOP + ((HEIGHT - TOP - BOTTOM) * (most - loss)) / (most - least);
     const line = svg('path', { class: 'horizon-line', d: contexts.map((count, i) => `${i ? 'L' : 'M'}${x(count).toFixed(1)} ${y(nats[i]).toFixed(1)}`).join('') });
     const dots = contexts.map((count, i) => { const dot = svg('circle', { class: 'horizon-dot', cx: x(count), cy: y(nats[i]), r: 3 }); dot.append(svg('title', {}, `${count} characters: ${nats[i].toFixed(2)}${margins[i] ? ` ± ${margins[i].toFixed(2)}` : ''} nats`)); return dot; });
@@ -29,7 +29,7 @@ export const createHorizon = (h, server, context) => {
       svg('line', { class: 'curves-grid', x1: LEFT, x2: WIDTH - RIGHT, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM }), ...grams, line, bars, ...dots,
       ...contexts.filter((count) => [1, 5, 20, 100, 500].includes(count)).map((count) => svg('text', { x: x(count), y: HEIGHT - BOTTOM + 15, 'text-anchor': 'middle' }, String(count))),
       svg('text', { x: WIDTH - RIGHT, y: HEIGHT - 3, 'text-anchor': 'end' }, 'characters that it knows'), svg('text', { x: LEFT, y: TOP - 3 }, 'loss, nats per character')),
-      h('p', { class: 'why-note only-numbers' }, margins.length ? `Bars: 95 % intervals. With ${contexts[0]} known ${nats[0].toFixed(2)} ± ${margins[0].toFixed(2)}, with ${last} ${nats[nats.length - 1].toFixed(2)} ± ${margins[margins.length - 1].toFixed(2)}, with all ${full.toFixed(2)} nats.` : ''));
+      h('p', { class: 'why-note only-numbers' }, margins.length ? `Bars: 95 % intervals. Characters known: ${contexts[0]}: ${nats[0].toFixed(2)} ± ${margins[0].toFixed(2)}; ${last}: ${nats[nats.length - 1].toFixed(2)} ± ${margins[margins.length - 1].toFixed(2)}; all: ${full.toFixed(2)} nats.` : ''));
     const enough = contexts.find((_, i) => nats[i] - full < GAIN) ?? last;
     const better = typeof fiveGram === 'number' ? contexts.find((_, i) => nats[i] < fiveGram) : undefined;
     said.textContent = `It uses about ${enough} characters; more of them help it hardly.${better > 1 ? ` With fewer than ${better}, counting the last four letters does better.` : ''}`;
