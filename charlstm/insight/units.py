@@ -24,6 +24,7 @@ from charlstm.insight.properties import Properties, Property, find_properties
 from charlstm.insight.rows import Rows
 from charlstm.insight.scores import Codes, Coding, area, count_stretches, estimate_areas, score_context
 from charlstm.language_model import LanguageModel
+from charlstm.vocabulary import code_points
 
 Report = Callable[[float, str, "UnitTable"], None]
 
@@ -115,6 +116,8 @@ class Sample:
     """Places of a text: pieces spread over it evenly, in its order, and the properties that are common enough there."""
 
     ids: NDArray[np.int64]  # of the whole text
+    characters: NDArray[np.int64]  # code points of the whole text
+    last_read: NDArray[np.int64]  # for each of ids, the place in characters of the last one read whole by then
     starts: NDArray[np.int64]  # of the pieces, places in ids
     length: int
     properties: Properties  # of the N places
@@ -143,7 +146,9 @@ class Sample:
         is_common &= ~_repeats(values & known & is_common)
         names = tuple(name for name, flag in zip(found.names, is_common, strict=True) if flag)
         kept = Properties(names, values[:, is_common], known[:, is_common])
-        return cls(ids, starts, length, kept, stretches[:, is_common].sum(0))
+        return cls(
+            ids, code_points(text).astype(np.int64), last_read, starts, length, kept, stretches[:, is_common].sum(0)
+        )
 
     @property
     def size(self) -> int:
@@ -151,9 +156,9 @@ class Sample:
         return len(self.starts) * self.length
 
     def context(self) -> NDArray[np.int64]:
-        """Return the last four tokens at each place, (N, 4), the last one first."""
+        """Return the last four characters read whole at each place, (N, 4), the last one first."""
         places = (self.starts[:, None] + np.arange(self.length)).ravel()
-        context: NDArray[np.int64] = self.ids[places[:, None] - np.arange(4)]
+        context: NDArray[np.int64] = self.characters[self.last_read[places][:, None] - np.arange(4)]
         return context
 
 
@@ -171,8 +176,9 @@ def _encode(lm: LanguageModel, text: str) -> tuple[NDArray[np.int64], NDArray[np
     ids = lm.vocabulary.encode(text).astype(np.int64)
     if lm.vocabulary.level == "chars":
         return ids, np.arange(len(ids))
-    widths = np.array([len(char.encode("utf-8", "surrogatepass")) for char in text])
-    return ids, np.maximum(np.repeat(np.arange(len(text)), widths), 0)
+    widths = np.array([len(char.encode("utf-8", "surrogatepass")) for char in text], np.int64)
+    last_read = np.cumsum(np.bincount(np.cumsum(widths) - 1, minlength=len(ids))) - 1
+    return ids, np.maximum(last_read, 0)  # within the first character none is
 
 
 class Reading(NamedTuple):

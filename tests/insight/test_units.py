@@ -15,7 +15,7 @@ from charlstm.insight.proof import prove
 from charlstm.insight.rows import Rows
 from charlstm.insight.scores import Coding, area, count_stretches, estimate_areas, score_context
 from charlstm.insight.states import trace
-from charlstm.insight.units import UnitTable, name_units
+from charlstm.insight.units import Sample, UnitTable, name_units
 
 SIZE, WIRED = 16, 5
 ALPHABET = "\n ().abcdefgh"
@@ -188,6 +188,16 @@ def test_bytes_are_named_by_the_characters_they_end():
     table = name_units(lm, text)
     assert table.characters > 4096
     assert {each.property.key for each in table.absent} | {each.follows.key for each in table.nearly} >= {"bracket"}
+
+
+def test_a_character_is_read_with_the_last_of_its_bytes():
+    text = "aéb、\n" * 2000
+    sample = Sample.take(LanguageModel.create(Vocabulary.from_text(text, "bytes"), ModelConfig(hidden_size=8), 1), text)
+    assert sample.last_read[:9].tolist() == [0, 0, 1, 2, 2, 2, 3, 4, 5]
+    places = (sample.starts[:, None] + np.arange(sample.length)).ravel()
+    for place, context in zip(places.tolist()[:20], sample.context(), strict=False):
+        read = bytes(sample.ids[: place + 1].tolist()).decode(errors="ignore")
+        assert "".join(map(chr, context)) == read[:-5:-1]
 
 
 def test_the_area_is_the_share_of_pairs_in_the_right_order():
