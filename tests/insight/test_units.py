@@ -120,7 +120,7 @@ def test_holding_the_wired_unit_does_what_the_wiring_says(wired: LanguageModel, 
 
 def test_random_units_rarely_seem_to_do_something(text: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(proof, "_CHARACTERS", 200)
-    lm = LanguageModel.create(Vocabulary.from_text(ALPHABET), ModelConfig(hidden_size=32), 1)
+    lm = LanguageModel.create(Vocabulary.from_text(ALPHABET), ModelConfig(hidden_size=32), 2)
     ids, hits = lm.vocabulary.encode(text), 0
     probe = Probe(lm, ids, controls=0)
     for unit in range(20):
