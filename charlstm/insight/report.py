@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from charlstm.files import atomic_write_text
 from charlstm.insight.effects import Effect, measure_effects
@@ -89,8 +89,8 @@ class Insight(_Record):
     format: Literal[1] = 1
     model_sha256: Annotated[str, Field(max_length=64)] = ""  # of model.safetensors; empty until it is saved
     source: _Text = ""  # what text it was found in
-    num_layers: _Count
-    hidden_size: _Count
+    num_layers: Annotated[int, Field(ge=0, le=8)]
+    hidden_size: Annotated[int, Field(ge=0, le=4096)]
     vocabulary: _Count
     characters: _Count  # places looked at
     seed: _Count  # of the untrained networks and the random units
@@ -99,6 +99,14 @@ class Insight(_Record):
     absent: Annotated[list[AbsentRecord], Field(max_length=1000)]
     keepers: Annotated[list[_Keeper], Field(max_length=100)]  # [layer, unit, characters]
     horizon: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _names_units_of_its_network(self) -> "Insight":
+        places: list[tuple[float, float]] = [(each.layer, each.unit) for each in (*self.units, *self.nearly)]
+        places += [(layer, unit) for layer, unit, _ in self.keepers]
+        if not all(0 <= layer < self.num_layers and 0 <= unit < self.hidden_size for layer, unit in places):
+            raise ValueError("it names a unit that its network lacks")
+        return self
 
     @classmethod
     def of(cls, table: UnitTable, source: str = "") -> "Insight":

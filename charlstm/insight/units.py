@@ -265,19 +265,22 @@ def untrained_twin(lm: LanguageModel, seed: int) -> LanguageModel:
 
 
 def score_twins(lm: LanguageModel, sample: Sample, seeds: Sequence[int],
-                on_tick: Callable[[float], None] = lambda _: None) -> NDArray[np.float64]:  # fmt: skip
-    """Return for each property the best area on the second half of units of untrained networks, (F,)."""
+                on_tick: Callable[[float], None] = lambda _: None,
+                on_twin: Callable[[NDArray[np.float64]], None] = lambda _: None) -> None:  # fmt: skip
+    """Call `on_twin` after each untrained network with the best area of its units and those before, (F,).
+
+    It is the best on the second half of the text for each property.
+    """
     best = np.full(len(sample.properties.names), 0.5)
     for number, seed in enumerate(seeds):
 
         def tick(share: float, number: int = number) -> None:
             on_tick((number + share) / len(seeds))
 
-        twin = untrained_twin(lm, seed)
-        reading = read_sample(twin, sample, _TWINS_LEAD_IN, tick)
+        reading = read_sample(untrained_twin(lm, seed), sample, _TWINS_LEAD_IN, tick)
         scores = [max((each.second for each in chosen), default=0.5) for chosen in choose_units(reading.codes, sample)]
         best = np.fmax(best, scores)
-    return best
+        on_twin(best)
 
 
 @dataclass
@@ -356,9 +359,10 @@ def name_units(
 ) -> UnitTable:
     """Name the units of `lm` that go with properties of `text`, by `places` spread over its first 262,144 characters.
 
-    `report(share, stage, table)` is called with what is known so far, and may raise to end it. What holding a unit
-    changes is not tried here; `charlstm.insight.effects.measure_effects` does. Raises `ConfigError` for a text that is
-    too short, `VocabularyError` for one that the network can't read.
+    `report(share, stage, table)` is called with what is known so far, and may raise to end it. Names are told from the
+    first untrained network on; later ones may withdraw some. What holding a unit changes is not tried here, but by
+    `charlstm.insight.effects.measure_effects`. Raises `ConfigError` for a text that is too short, `VocabularyError` for
+    one that the network can't read.
     """
     config = lm.model.config
     sample = Sample.take(lm, text, places)
@@ -371,8 +375,12 @@ def name_units(
     last4 = score_context(sample.context(), sample.properties.values, sample.properties.known, sample.size // 2)
     against = f"comparing with {NUM_TWINS} untrained networks"
     seeds = [seed * 1000 + number for number in range(1, NUM_TWINS + 1)]
-    twin = score_twins(lm, sample, seeds, lambda share: tell(0.4 + 0.6 * share, against, table))
-    table = _Naming(lm, sample, reading, table, twin, last4, chosen).judge()
+
+    def judge(twin: NDArray[np.float64]) -> None:
+        nonlocal table
+        table = _Naming(lm, sample, reading, table, twin, last4, chosen).judge()
+
+    score_twins(lm, sample, seeds, lambda share: tell(0.4 + 0.6 * share, against, table), judge)
     tell(1.0, "", table)
     return table
 

@@ -59,6 +59,13 @@ def test_what_was_not_tried_is_not_claimed():
         {"keepers": [[1, 2]]},
         {"characters": True},
         {"seed": "1"},
+        {"num_layers": 0},
+        {"num_layers": 9},
+        {"hidden_size": 7},
+        {"hidden_size": 4097},
+        {"keepers": [[1, 3, 20.5]]},
+        {"keepers": [[0, 16, 20.5]]},
+        {"keepers": [[0, -1, 20.5]]},
     ],
 )
 def test_anything_else_is_no_insight(folder: Path, change: dict[str, object]):
