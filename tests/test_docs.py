@@ -109,6 +109,19 @@ def test_the_readme_generates_with_the_bundled_model(
     assert capsys.readouterr().out.startswith("ROMEO:")
 
 
+def test_the_letter_of_the_document_is_explained_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    document = REPOSITORY / "docs" / "insight.md"
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    play, answer = (block for language, block in blocks if not language)
+    (tmp_path / "play.txt").write_text(play, encoding="utf-8")
+    monkeypatch.chdir(REPOSITORY)
+    command = next(each for each in _commands(document) if "--place 41" in each)
+    assert main(shlex.split(command.replace("play.txt", str(tmp_path / "play.txt")))) == 0
+    assert answer.strip() in capsys.readouterr().out
+
+
 def test_the_python_of_the_documents_runs_as_it_stands(fork: Fork) -> None:
     texts = (document.read_text(encoding="utf-8") for document in DOCUMENTS)
     blocks = [block for text in texts for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]

@@ -152,8 +152,12 @@ class Inspect:
         str | None,
         tyro.conf.arg(help="Text file or corpus to look at; by default what is kept beside the model, or its own text"),
     ] = None
-    seed: Annotated[int, tyro.conf.arg(help="Seed of the untrained networks and the random units")] = 1
-    places: Annotated[int, tyro.conf.arg(help="How many characters are looked at, 4,096 to 262,144")] = 65_536
+    seed: Annotated[
+        int | None, tyro.conf.arg(help="Seed of the untrained networks and the random units; looks anew (1)")
+    ] = None
+    places: Annotated[
+        int | None, tyro.conf.arg(help="How many characters are looked at, 4,096 to 262,144; looks anew (65,536)")
+    ] = None
     anew: Annotated[bool, tyro.conf.arg(help="Look anew also where the answer is kept beside the model")] = False
     keep: Annotated[bool, tyro.conf.arg(help="Keep the answer beside the model, as insight.json")] = False
     as_json: Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON object")] = False

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from charlstm.language_model import LanguageModel
 
 _FEWEST_PLACES, _MOST_PLACES = 4096, 1 << 18
+_DEFAULT_SEED = 1
 _MOST_CHARACTERS = 1000  # before a letter
 _SHOWN = 10  # of them in the lines for people
 _COLUMNS = ("layer", "unit", "part", "sign", "property", "label", "score", "twin", "last4", "remembers", "acts",
@@ -29,16 +30,18 @@ _EFFECT_COLUMNS = ("kl", "control_kl", "value", "measure", "before", "after", "c
 def inspect(flags: Flat[Inspect]) -> None:
     """Name the units of a model that follow something in a text, and what changes while each is held."""
     _require_one_kind(flags.as_json, flags.as_csv)
-    if not _FEWEST_PLACES <= flags.places <= _MOST_PLACES:
+    if flags.places is not None and not _FEWEST_PLACES <= flags.places <= _MOST_PLACES:
         raise ConfigError(f"places must be from {_FEWEST_PLACES:,} to {_MOST_PLACES:,}, not {flags.places:,}.")
     from charlstm.cpus import limit_torch_threads
     from charlstm.insight.report import Insight, inspect_model
+    from charlstm.insight.units import THOROUGH
     from charlstm.language_model import LanguageModel
     from charlstm.places import find_model
 
     limit_torch_threads()
     folder = find_model(flags.model)
-    found = Insight.load(folder) if flags.text is None and not flags.anew else None
+    is_kept_wanted = not flags.anew and flags.text is None and flags.seed is None and flags.places is None
+    found = Insight.load(folder) if is_kept_wanted else None
     if found is None:
         language_model = LanguageModel.load(flags.model)
         text, source = _text_to_inspect(language_model, flags.text)
@@ -47,7 +50,8 @@ def inspect(flags: Flat[Inspect]) -> None:
             def tell(share: float, stage: str, _: object) -> None:
                 line(f"{share:4.0%} {stage}")
 
-            found = inspect_model(language_model, text, tell, source, flags.seed, flags.places)
+            seed = _DEFAULT_SEED if flags.seed is None else flags.seed
+            found = inspect_model(language_model, text, tell, source, seed, flags.places or THOROUGH)
         if flags.keep:
             found.save(folder)
     if flags.as_json:

@@ -58,7 +58,7 @@ class _Functions:
 
         Parameters:
             model: Name of a model, as `models` lists it.
-            text: The text, 1 to 1,200 characters.
+            text: The text, 1 to 1,200 characters; a model of bytes reads the first 2,400 bytes.
             units: Up to 64 units, as in `710,1:20` (unit 20 of the second layer).
 
         Returns:
@@ -97,6 +97,8 @@ class _Functions:
             {"target": the letter, "chance": its probability, "worths": nats of each character before it, the oldest
             first, "sentence": the reasons in words, "bars": the likeliest letters there and their probabilities}
         """
+        if len(text) < 2:
+            raise gr.Error("Nothing is before the letter: give a text of 2 or more characters.", print_exception=False)
         request = {"model": model, "text": text, "place": place, "characters": 100}
         answer = _answered(self._endpoints.letters.explain, request)
         return {name: answer[name] for name in ("target", "chance", "worths", "sentence", "bars")}

@@ -61,6 +61,8 @@ def test_the_wired_unit_is_named_and_acts_and_the_answer_is_kept(wired: Wired):
 
     kept = json.loads(run("inspect", wired.model, "--json").out)
     assert kept == {**answer, "model_sha256": kept["model_sha256"]}
+    for flags in (("--seed", 2), ("--places", 4096), ("--anew",)):  # the kept answer is none to these
+        assert "name one with --text" in run("inspect", wired.model, *flags).err
     rows = list(csv.DictReader(io.StringIO(run("inspect", wired.model, "--csv").out)))
     assert [int(row["unit"]) for row in rows if row["list"] == "named"] == [each["unit"] for each in answer["units"]]
     row = next(row for row in rows if int(row["unit"]) == UNIT)
