@@ -3,10 +3,8 @@
 A page asks again and again; what nobody has asked for in `_PATIENCE` seconds is given up. A finished analysis is kept.
 """
 
-import contextlib
 import itertools
 import os
-import sys
 import threading
 import time
 from collections import OrderedDict
@@ -14,6 +12,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
+from charlstm.cpus import available_cpus
 from charlstm.errors import CharLSTMError
 from charlstm.formatting import error_text
 
@@ -21,7 +20,10 @@ _PATIENCE = 10.0  # seconds; a page asks every 0.7, but a browser lets a hidden 
 _FORGOTTEN = 30.0  # seconds after which a failure is tried again
 _MOST_WAITING = 16  # of all visitors
 _MOST_KEPT, _MOST_LARGE_KEPT = 64, 4
-_LAST_IN_LINE = 19  # as `nice` counts: a run in training, and whoever writes, come first
+# While the machine has more to do than processors, an analysis rests so many times as long as it works: a run in
+# training, and whoever writes, come first. A lower priority would not do: *seen*, such a thread waits for a processor
+# with Python's lock in its hand, and nobody's text was written for a minute.
+_REST, _LONGEST_REST = 3.0, 1.0  # times; seconds
 
 Report = Callable[[float, str, Any], None]  # share done, stage, what is known so far; raises to give up
 
@@ -42,6 +44,7 @@ class Job:
     value: Any = None
     problem: str = ""
     asked_at: float = field(default_factory=time.monotonic)
+    worked_from: float = field(default_factory=time.monotonic)  # since the last rest
 
     def run(self) -> None:
         """Compute the value; raise `_GivenUpError` once nobody asks for it."""
@@ -60,6 +63,14 @@ class Job:
         self.progress, self.stage = progress, stage
         if value is not None:
             self.value = value
+        if _is_busy():
+            time.sleep(min(_LONGEST_REST, _REST * (time.monotonic() - self.worked_from)))
+        self.worked_from = time.monotonic()
+
+
+def _is_busy() -> bool:
+    """Tell whether more is to be done on this machine than it has processors for."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > available_cpus()
 
 
 class Jobs:
@@ -98,9 +109,6 @@ class Jobs:
             self._kept.pop(key, None)
 
     def _work(self) -> None:
-        if sys.platform == "linux":  # only there has a thread its own priority
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LAST_IN_LINE)
         while (found := self._next()) is not None:
             key, job = found
             try:
