@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from charlstm.errors import ConfigError
 from charlstm.insight.rows import Rows
-from charlstm.insight.states import trace
+from charlstm.insight.states import Trace, trace
 from charlstm.language_model import LanguageModel
 
 CHARACTERS = 100
@@ -44,14 +44,15 @@ def measure_worths(
 
 @torch.inference_mode()
 def erase_spans(
-    lm: LanguageModel, ids: NDArray[np.integer], spans: Sequence[Span], target: Span
+    lm: LanguageModel, ids: NDArray[np.integer], spans: Sequence[Span], target: Span, known: Trace | None = None
 ) -> NDArray[np.float32]:
     """Return what each of `spans` is worth to the tokens of `target`, (n,) nats; spans are in order, and before it.
 
-    Matrix products are in bfloat16 where `Rows` are.
+    `known` are the states after `ids`, if they were read before: that takes longer than all the rest. Matrix products
+    are in bfloat16 where `Rows` are.
     """
     tokens = torch.from_numpy(np.asarray(ids, np.int64))
-    hidden, cells = _state_before(lm, ids, spans[0][0])
+    hidden, cells = _state_before(lm, ids, spans[0][0], known)
     count, begin = len(spans), 0
     for stage in range(_STAGES):
         end = count * (stage + 1) // _STAGES
@@ -80,13 +81,18 @@ def erase_spans(
     return worths
 
 
-def _state_before(lm: LanguageModel, ids: NDArray[np.integer], place: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _state_before(
+    lm: LanguageModel, ids: NDArray[np.integer], place: int, known: Trace | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the state before `ids[place]` is read, each (L, 1, H)."""
     if place == 0:
         return lm.model.initial_state(1)
-    found = trace(lm, ids[:place])
+    found = known or trace(lm, ids[:place])
     device = lm.model.device
-    return tuple(torch.from_numpy(each[-1:].copy()).transpose(0, 1).to(device) for each in (found.hidden, found.cells))  # type: ignore[return-value]
+    return tuple(
+        torch.from_numpy(each[place - 1 : place].copy()).transpose(0, 1).to(device)
+        for each in (found.hidden, found.cells)
+    )  # type: ignore[return-value]
 
 
 class Reason(NamedTuple):

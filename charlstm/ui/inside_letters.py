@@ -44,7 +44,9 @@ class Letters:
         count = whole(request, "characters", 1, _MOST_ERASED)
         spans = [passage.span(at) for at in range(max(0, place - count), place)]
         with turns:
-            worths = attribution.erase_spans(model, passage.ids, spans, passage.span(place))
+            worths = attribution.erase_spans(
+                model, passage.ids, spans, passage.span(place), self._models.trace(model, passage)
+            )
             chance = math.exp(-self._surprise(model, passage, place))
         answer: Answer = {
             "target": passage.text[place],
