@@ -7,9 +7,6 @@ next. A unit acts if that is more than 19 of 20 random units, held at their own 
 Shapes: P = places, T = characters, L = layers, H = hidden size, V = vocabulary size, G = kinds of character.
 """
 
-import hashlib
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +24,7 @@ from charlstm.insight.rows import Rows
 from charlstm.language_model import LanguageModel
 from charlstm.vocabulary import Vocabulary
 
-__all__ = ["Effect", "Probe", "measure_effects", "measure_meter", "prove"]
+__all__ = ["Effect", "Probe", "measure_effects", "prove"]
 
 _PLACES, _LEAD_IN = 64, 256
 _HELD_FOR = 20  # characters of the text, read while the unit is held
@@ -182,10 +179,14 @@ class Probe:
         return (*means, controls.min(0), controls.max(0))
 
     def meter(self, hold: Hold) -> dict[str, Any]:
-        """Return the chance of each kind of character while `hold` lasts; see `measure_meter`.
+        """Return the chances of what comes next, in percent, while a unit is held for 20 characters.
 
-        Which of them fits is chosen at every other place, and all are measured at the others.
+        `{measures: [{key, label, unit_text, plain, held, low, high}], fitting: key}`; low to high is the range with
+        random units held, one at a time, at their own extremes on the same side of their middle. *fitting* is the one
+        that leaves this range by most at every other place; the figures are of the places between, which it was not
+        chosen by. Raises `ConfigError` for a unit that the model lacks.
         """
+        held_cells([hold], self._lm.model.config)
         held_cells([hold], self._lm.model.config)
         side, found = int(self.is_high(hold)), self.read([hold])[0]
         others = self.controls[self.other_than(hold.layer, hold.unit), side]
@@ -246,28 +247,3 @@ def measure_effects(
         found.append(probe.effect(*unit))
         on_each(number, found[-1])
     return found
-
-
-_MOST_PROBES = 2  # kept: some ten megabytes each, and a reading of a second
-_probes: "OrderedDict[tuple[int, bytes, int], tuple[LanguageModel, Probe]]" = OrderedDict()
-_lock = threading.Lock()
-
-
-def measure_meter(lm: LanguageModel, ids: NDArray[np.integer], hold: Hold, controls: int = _CONTROLS) -> dict[str, Any]:
-    """Return the chances of what comes next, in percent, while a unit is held for 20 characters at 64 places of `ids`.
-
-    `{measures: [{key, label, unit_text, plain, held, low, high}], fitting: key}`; low to high is the range with
-    `controls` random units held, one at a time, at their own extremes on the same side of their middle. *fitting* is
-    the one that leaves this range by most at every other place; the figures are of the places between, which it was not
-    chosen by. What does not depend on `hold` is kept for the next calls.
-    Raises `ConfigError` for a unit that the model lacks, or a text too short.
-    """
-    held_cells([hold], lm.model.config)
-    key = id(lm.model), hashlib.sha256(np.ascontiguousarray(ids).tobytes()).digest(), controls
-    with _lock:
-        if key not in _probes:
-            _probes[key] = lm, Probe(lm, ids, controls=controls)  # with the model, whose id is then nobody else's
-            if len(_probes) > _MOST_PROBES:
-                _probes.popitem(last=False)
-        _probes.move_to_end(key)
-        return _probes[key][1].meter(hold)

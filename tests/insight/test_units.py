@@ -11,7 +11,7 @@ from charlstm import LanguageModel, ModelConfig, Vocabulary
 from charlstm.errors import ConfigError
 from charlstm.generation.holds import Hold
 from charlstm.insight import proof
-from charlstm.insight.effects import Probe, measure_effects, measure_meter
+from charlstm.insight.effects import Probe, measure_effects
 from charlstm.insight.proof import prove
 from charlstm.insight.rows import Rows
 from charlstm.insight.scores import Coding, area, count_stretches, estimate_areas, score_context
@@ -108,7 +108,7 @@ def test_holding_the_wired_unit_does_what_the_wiring_says(wired: LanguageModel, 
     assert (wired_effect.after > wired_effect.before) == (wired_effect.value > 0.5)
     assert abs(wired_effect.after - wired_effect.before) > 0.05
     assert not wired_effect.control_low <= wired_effect.after <= wired_effect.control_high
-    meter = measure_meter(wired, ids, Hold(WIRED, 0.0))
+    meter = Probe(wired, ids).meter(Hold(WIRED, 0.0))
     assert meter["fitting"] == ")"
     (bracket,) = (each for each in meter["measures"] if each["key"] == ")")
     assert bracket["held"] < bracket["low"] <= bracket["high"]
@@ -263,4 +263,4 @@ def test_the_smallest_networks_are_looked_into_too(size: int, text: str):
     (effect,) = measure_effects(lm, ids, [(0, size - 1)])
     assert effect.kl >= 0
     assert not (size == 1 and effect.acts)
-    assert measure_meter(lm, ids, Hold(0, 0.3))["measures"]
+    assert Probe(lm, ids).meter(Hold(0, 0.3))["measures"]

@@ -1,11 +1,6 @@
 // How it works, in five pictures, each with the lines of code that do it. Loaded when somebody opens it.
-const NAMESPACE = 'http://www.w3.org/2000/svg';
-const svg = (tag, attributes = {}, ...children) => {
-  const element = document.createElementNS(NAMESPACE, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-};
+import { svg } from './svg.js';
+
 const WIDTH = 340, HEIGHT = 150; // narrow, so that its words can be read on a phone
 const picture = (label, ...shapes) => svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', 'aria-label': label, class: 'how-picture' }, ...shapes);
 const text = (x, y, words, look = '', anchor = 'middle') => svg('text', { x, y, class: look, 'text-anchor': anchor }, words);

@@ -3,11 +3,11 @@ import { clockText, createCurves } from './inside_curves.js';
 import { TintedText } from './inside_text.js';
 import { createValues, placesOn, scaleOf, unpack } from './inside_values.js';
 import { ofHundred } from './inside_words.js';
+import { isStill } from './inside_shared.js';
 
 const FRAME = 380, ASK_EVERY = 700; // milliseconds that a moment stays; between two questions for a film that is being made
 const MOST_UNITS = 8; // of a network that has no recorded film
 const HALF_WAY = 0.5;
-const isStill = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
 // A recorded film as {note, text, steps, seconds, units, scores (units x moments), places(unit, moment)}.
 const readFilm = (film) => {

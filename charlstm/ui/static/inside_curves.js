@@ -1,11 +1,6 @@
 // Curves of how well units tell their properties, on a logarithmic clock.
-const NAMESPACE = 'http://www.w3.org/2000/svg';
-const svg = (tag, attributes = {}, ...children) => {
-  const element = document.createElementNS(NAMESPACE, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-};
+import { svg } from './svg.js';
+
 const WIDTH = 420, HEIGHT = 270, LEFT = 34, RIGHT = 12, TOP = 18, BOTTOM = 34, LEAST = 0.3;
 const CLOCK = [[0.1, '0.1 s'], [0.5, '0.5 s'], [1, '1 s'], [2, '2 s'], [5, '5 s'], [10, '10 s'], [30, '30 s'], [60, '1 min'], [300, '5 min'], [900, '15 min'], [3600, '1 h'], [14400, '4 h']];
 const MOST_TICKS = 6;

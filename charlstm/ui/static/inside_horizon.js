@@ -1,13 +1,7 @@
 // How far back the network looks: its loss when it knows only the last few characters, with the line of a 5-gram.
 import { aboutNow } from './inside_shared.js';
+import { svg } from './svg.js';
 
-const NAMESPACE = 'http://www.w3.org/2000/svg';
-const svg = (tag, attributes = {}, ...children) => {
-  const element = document.createElementNS(NAMESPACE, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-};
 const WIDTH = 340, HEIGHT = 190, LEFT = 30, RIGHT = 10, TOP = 14, BOTTOM = 34;
 const ASK_EVERY = 900, GAIN = 0.02; // milliseconds; nats: contexts that bring less than that bring nothing
 

@@ -1,10 +1,10 @@
 // The screen "Moments like this": the places of its corpus at which the network was in the most similar state.
 import { describeChar } from './inside_scale.js';
 import { TintedText } from './inside_text.js';
+import { isStill } from './inside_shared.js';
 
 const ASK_EVERY = 700, STROLL = 6000; // milliseconds; between two places, until somebody chooses one
 const AROUND = 60; // characters of the text that are quoted of the place itself
-const isStill = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 const flat = (text) => text.replaceAll('\n', ' ⏎ ');
 
 export const build = (h, element, server, context) => {

@@ -1,14 +1,10 @@
 // What the screens of Look inside share: shapes, questions to the server, words for letters and figures.
-const NAMESPACE = 'http://www.w3.org/2000/svg';
-const ASK_EVERY = 700; // milliseconds
-const LOST = { problem: 'The server did not answer. Try again in a moment.' };
+import { svg } from './svg.js';
 
-export const svg = (tag, attributes = {}, ...children) => {
-  const element = document.createElementNS(NAMESPACE, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-};
+const ASK_EVERY = 700; // milliseconds
+export const LOST = { problem: 'The server did not answer. Try again in a moment.' };
+
+export { svg };
 export const line = (x1, y1, x2, y2, look) => svg('line', { x1, y1, x2, y2, class: look });
 export const words = (x, y, text, look = '', anchor = 'middle') => svg('text', { x, y, class: look, 'text-anchor': anchor }, text);
 

@@ -6,11 +6,11 @@ import { createSide } from './inside_side.js';
 import { TintedText } from './inside_text.js';
 import { createValues, QUANTITIES } from './inside_values.js';
 import { byProperty, isSame } from './inside_words.js';
+import { isStill } from './inside_shared.js';
 
 const PACE = 55, STEP = 40; // characters a second; milliseconds between two looks
 const REST = 2200; // milliseconds that a text read to its end stays before the next unit
 const ADVICE = 'Touch a letter to read its value; then ← and → walk from letter to letter. Without a letter chosen they leaf through the units.';
-const isStill = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 const isControl = (target) => Boolean(target?.closest?.('input, select, textarea, [contenteditable], [role=tab], dialog'));
 
 export const build = (h, element, server, context) => {

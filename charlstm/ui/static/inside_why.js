@@ -2,22 +2,12 @@
 import { createHorizon } from './inside_horizon.js';
 import { loadLook } from './inside_look.js';
 import { describeChar } from './inside_scale.js';
+import { isStill, LOST, percent, shownChar, svg } from './inside_shared.js';
 import { TintedText } from './inside_text.js';
 
-const NAMESPACE = 'http://www.w3.org/2000/svg';
 const STROLL = 5500, FIRST = 50, ALL = 100; // milliseconds between two letters; characters back that are tried first, and in all
 const FULL_TINT = 2; // nats: what is worth so much, or more, has the full colour
 const FAINTEST = 0.04; // of the full colour that is still drawn
-const NO_ANSWER = { problem: 'The server did not answer. Try again in a moment.' };
-const isStill = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
-const shown = (char) => (char === '\n' ? '⏎' : char === ' ' ? '␣' : char === '\t' ? '⇥' : char);
-const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
-const svg = (tag, attributes = {}) => {
-  const element = document.createElementNS(NAMESPACE, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  return element;
-};
-
 export const build = (h, element, server, context) => {
   loadLook('inside_why.css');
   let chars = [], asked = 0, strolling = 0, isOurs = !isStill(), answer = null, changed = null;
@@ -38,10 +28,10 @@ export const build = (h, element, server, context) => {
       h('section', { class: 'why-side', 'aria-label': 'The reasons' }, sentence, problem, h('h4', {}, 'What it expected here'), bars, h('h4', {}, 'What if an earlier letter were another?'), reasons, table, horizon.element)));
 
   const request = () => ({ model: context.model(), age: context.age(), text: context.isOwn() ? null : context.text(), place: context.place() });
-  const ask = async (extra) => { try { return await server.inside_explain({ ...request(), ...extra }); } catch { return NO_ANSWER; } };
+  const ask = async (extra) => { try { return await server.inside_explain({ ...request(), ...extra }); } catch { return LOST; } };
 
   const barRow = ([char, share], before, target) => h('div', { class: `why-bar${char === target ? ' is-target' : ''}` },
-    h('span', { class: 'why-char' }, shown(char)), h('span', { class: 'why-track' }, h('span', { class: 'why-fill', style: `width: ${Math.max(0.5, 100 * share)}%` }),
+    h('span', { class: 'why-char' }, shownChar(char)), h('span', { class: 'why-track' }, h('span', { class: 'why-fill', style: `width: ${Math.max(0.5, 100 * share)}%` }),
       ...(before === undefined ? [] : [h('span', { class: 'why-before', style: `left: ${100 * before}%`, title: `before: ${percent(before)}` })])), h('span', { class: 'why-share' }, percent(share)));
   const drawBars = () => {
     const rows = (changed?.bars || answer.bars).map(([char, share]) => [char, share]), before = new Map(answer.bars);
@@ -65,7 +55,7 @@ export const build = (h, element, server, context) => {
   const reasonRow = (place) => {
     const back = context.place() - place, worth = answer.worths[answer.worths.length - back], what = describeChar(chars[place]);
     const input = h('input', { type: 'text', maxlength: 2, size: 2, class: 'why-other', 'aria-label': `Another character in place of ${what}`, placeholder: '…', oninput: () => { const [to] = Array.from(input.value); if (to) change(place, to); } });
-    return h('li', {}, h('span', { class: 'why-char' }, shown(chars[place])), h('span', { class: 'why-back' }, `${back} back`),
+    return h('li', {}, h('span', { class: 'why-char' }, shownChar(chars[place])), h('span', { class: 'why-back' }, `${back} back`),
       h('span', { class: 'why-worth', title: `worth ${worth.toFixed(2)} nats` }, times(worth), h('span', { class: 'only-numbers' }, ` (${worth.toFixed(2)} nats)`)),
       h('button', { type: 'button', class: 'inside-button', 'aria-label': `Leave out ${what}`, onclick: () => change(place, '') }, 'Leave out'), input);
   };
@@ -144,7 +134,7 @@ export const build = (h, element, server, context) => {
     const model = context.model();
     let found = context.text();
     if (!found) {
-      const trace = await server.inside_trace({ model, age: null, text: null, layer: 0, first: 0, count: 1, quantity: 'cell' }).catch(() => NO_ANSWER);
+      const trace = await server.inside_trace({ model, age: null, text: null, layer: 0, first: 0, count: 1, quantity: 'cell' }).catch(() => LOST);
       if (model !== context.model()) return;
       if (trace.problem) { problem.textContent = trace.problem; return; }
       found = trace.text;
