@@ -63,26 +63,31 @@ class LanguageModel:
         written: Sequence[str] = (),
         num_likeliest: int = 0,
         holds: Sequence[Hold] = (),
+        rounded: bool = False,
     ) -> Iterator[TextChunk]:
         """Continue `prompt` piece by piece; see `charlstm.generation.stream.stream`."""
-        return stream(self.model, self.vocabulary, prompt, config or SampleConfig(), written, num_likeliest, holds)
+        config = config or SampleConfig()
+        return stream(self.model, self.vocabulary, prompt, config, written, num_likeliest, holds, rounded)
 
-    def generate(self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = ()) -> str:
+    def generate(
+        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = (), rounded: bool = False
+    ) -> str:
         """Return the text that continues `prompt`, without the prompt; raise `ConfigError` if it had no end.
 
         Of several samples the first; `generate_samples` returns all. Units in `holds` are held while it writes.
+        `rounded` takes the weights in 8 bits that an exported page has, at temperature 0 too.
         """
-        return self.generate_samples(prompt, config, holds)[0]
+        return self.generate_samples(prompt, config, holds, rounded)[0]
 
     def generate_samples(
-        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = ()
+        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = (), rounded: bool = False
     ) -> list[str]:
         """Write `num_samples` texts that continue `prompt`; raise `ConfigError` if they had no end."""
         config = config or SampleConfig()
         if not config.num_chars:
             raise ConfigError("nothing ends this text: set num_chars above 0, or take it piece by piece.")
         texts = [""] * config.num_samples
-        for chunk in self.stream(prompt, config, holds=holds):
+        for chunk in self.stream(prompt, config, holds=holds, rounded=rounded):
             texts[chunk.sample] += chunk.text
         return texts
 

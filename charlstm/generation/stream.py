@@ -50,6 +50,7 @@ def stream(
     written: Sequence[str] = (),
     num_likeliest: int = 0,
     holds: Sequence[Hold] = (),
+    rounded: bool = False,
 ) -> Iterator[TextChunk]:
     """Continue `prompt`, yielding each piece as it is written (the prompt itself is not repeated).
 
@@ -57,6 +58,7 @@ def stream(
     texts, one a sample, that the same call has written before; they are continued as it would have gone on, and
     `num_chars` counts from there. With `num_chars` 0 there is no end: leaving the iterator is stopping.
     Units in `holds` are held from the end of the prompt on: the first character that is written feels them.
+    `rounded` writes with the weights in 8 bits as an exported page has them, at temperature 0 and on every machine.
     Raises `VocabularyError` before anything is written if the prompt can't be read, and `ConfigError` for units that
     the model lacks.
     """
@@ -66,7 +68,7 @@ def stream(
     assert len(before) == config.num_samples, "a text for each sample"
     whole = [np.concatenate([opening, each]) for each in before] if written else [opening] * config.num_samples
     with turns:
-        texts = start_session(model, whole, config, holds, len(opening) - 1)
+        texts = start_session(model, whole, config, holds, len(opening) - 1, rounded)
     samples = [_Sample(vocabulary, number, config, text) for number, text in enumerate(written or [""] * len(whole))]
     yield from _written(texts, config, samples, [len(each) for each in before], num_likeliest)
 
