@@ -1,157 +1,25 @@
-// The page: its form, the pace of writing, the address, and what is done with a text.
+// The page: the pace of writing, the address, and what is done with a text.
 const PACE = 80; // characters a second that a person can follow
 const MOST_AT_ONCE = 40; // characters in one step at that pace, after the page was hidden
 const SLICE = 10; // milliseconds of work between two looks at what the person does
-const MOST_CHARS = 1000000; // in one text, of which the browser draws every letter
-const NUM_SEEDS = 2 ** 31;
-const SAYS_LENGTH = `a whole number from 1 to ${MOST_CHARS.toLocaleString('en')}, or 0 for a text without end`;
-const TEMPERATURES = [[0, 'always the likeliest letter'], [0.45, 'careful: it repeats itself'], [0.9, 'as sure as it is itself'], [1.15, 'free: it dares more'], [2, 'wild']];
 
-const byId = (id) => document.getElementById(id);
-const count = (number) => Math.round(number).toLocaleString('en');
 const yieldToPage = () => new Promise((done) => { const { port1, port2 } = new MessageChannel(); port1.onmessage = done; port2.postMessage(0); });
 const nextFrame = () => new Promise((done) => { requestAnimationFrame(done); });
-
-class Problem extends Error {} // a sentence for the person in front of the page
-
-// What the file holds ---------------------------------------------------------------------------------------------------
-
-const readWeights = async () => {
-  const element = byId('weights');
-  const coded = atob(element.textContent.trim());
-  element.remove(); // a phone need not hold it twice
-  const packed = new Uint8Array(coded.length);
-  for (let at = 0; at < packed.length; at += 1) packed[at] = coded.charCodeAt(at);
-  return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate'))).arrayBuffer();
-};
-
-const openNetwork = async (facts) => {
-  if (typeof DecompressionStream === 'undefined') throw new Problem('This browser is too old for this page: open it in one from 2023 or later.');
-  let bytes;
-  try { bytes = await readWeights(); } catch { throw new Problem('This file is damaged or not whole: get it once more.'); }
-  return loadNetwork(facts, bytes);
-};
-
-// The form --------------------------------------------------------------------------------------------------------------
-
-class Form {
-  constructor(settings, prompts) {
-    this.settings = { ...settings, num_chars: { ...settings.num_chars, most: MOST_CHARS, says: SAYS_LENGTH } };
-    this.prompt = byId('prompt');
-    for (const [name, { standard, least, most }] of Object.entries(this.settings)) {
-      const field = byId(name);
-      if (field.type !== 'text') Object.assign(field, { min: least, max: most });
-      field.value = standard;
-    }
-    this.prompts = prompts;
-    byId('temperature').addEventListener('input', () => this.showTemperature());
-    byId('form').addEventListener('input', (event) => { event.target.classList.remove('is-wrong'); this.complain(''); });
-    this.showTemperature();
-  }
-
-  showTemperature() {
-    const value = Number(byId('temperature').value);
-    byId('temperature-shown').textContent = value.toFixed(2);
-    byId('temperature-says').textContent = TEMPERATURES.find(([most]) => value <= most)[1];
-  }
-
-  complain(problem, field = null) {
-    byId('problem').textContent = problem;
-    field?.classList.add('is-wrong');
-    if (field?.closest('details')) field.closest('details').open = true;
-    field?.focus();
-  }
-
-  // Set fields from an address; raise a Problem for what can't be used.
-  fill(values) {
-    for (const [name, value] of values) {
-      if (name === 'prompt') this.prompt.value = value;
-      else if (name in this.settings) byId(name).value = this.check(name, value);
-    }
-    byId('is-new-seed').checked = false;
-    this.showTemperature();
-  }
-
-  check(name, value) {
-    const { least, most, isAbove, isWhole, says, isText } = this.settings[name], number = Number(value);
-    if (isText) return value;
-    const isGood = String(value).trim() !== '' && Number.isFinite(number) && number <= most && (isAbove ? number > least : number >= least);
-    if (isGood && (!isWhole || Number.isInteger(number))) return number;
-    const label = document.querySelector(`label[for="${name}"]`).textContent;
-    throw Object.assign(new Problem(`${label}: enter ${says}.`), { field: byId(name) });
-  }
-
-  read() {
-    for (const wrong of document.querySelectorAll('.is-wrong')) wrong.classList.remove('is-wrong');
-    this.complain('');
-    return Object.fromEntries(Object.keys(this.settings).map((name) => [name, this.check(name, byId(name).value)]));
-  }
-
-  drawSeed() {
-    byId('seed').value = crypto.getRandomValues(new Uint32Array(1))[0] % NUM_SEEDS;
-  }
-
-  opening(seed) { return this.prompts.length ? this.prompts[seed % this.prompts.length] : ''; }
-}
-
-// Texts -----------------------------------------------------------------------------------------------------------------
-
-// A text and everything that is needed to go on with it.
-class Draft {
-  constructor(network, facts, prompt, settings) {
-    const { seed, temperature, top_k: topK, top_p: topP, no_repeat: noRepeat, stop, num_chars: length } = settings;
-    this.settings = settings;
-    this.text = new Text(network, facts.vocabulary, { seed, sample: 0, temperature, topK, topP, noRepeat, stop });
-    this.text.read(prompt);
-    this.letters = new Letters(prompt);
-    this.left = length || MOST_CHARS;
-    this.asked = 0; // tokens written so far
-    this.isOver = false;
-    this.busy = 0; // milliseconds of computing
-  }
-
-  // Write so many; returns how many milliseconds it took.
-  write(number) {
-    const wanted = Math.min(number, this.left), began = performance.now();
-    const piece = this.text.write(wanted, NUM_LIKELIEST);
-    const took = performance.now() - began;
-    this.letters.append(piece);
-    this.left -= wanted;
-    this.asked += wanted;
-    this.busy += took;
-    this.isOver = Boolean(piece.isOver);
-    return took;
-  }
-
-  get isDone() { return this.isOver || this.left <= 0; }
-
-  extend() {
-    this.left = Math.min(this.settings.num_chars || MOST_CHARS, MOST_CHARS - this.asked);
-    return this.left > 0;
-  }
-
-  get rate() { return this.busy > 0 ? 1000 * this.asked / this.busy : 0; }
-
-  // What an address says after its `#`, from which the same text comes.
-  address(standards) {
-    const { prompt = this.letters.given, ...values } = { ...this.settings, num_chars: this.settings.num_chars && this.asked };
-    const differing = Object.entries(values).filter(([name, value]) => name === 'seed' || value !== standards[name].standard);
-    return `#${new URLSearchParams([['prompt', prompt], ...differing])}`;
-  }
-}
 
 class Page {
   constructor(facts, network) {
     Object.assign(this, { facts, network, turn: 0, isWriting: false, isFollowing: false, drafts: new Map() });
+    this.vocabulary = new Vocabulary(facts.vocabulary);
     this.form = new Form(facts.page.settings, facts.page.prompts);
     this.view = new TextView(byId('text'));
-    this.card = new Card(this.view, byId('frame'), { isBytes: facts.level === 'bytes',
+    this.card = new Card(this.view, byId('frame'), { isBytes: facts.vocabulary.level === 'bytes',
       canBranch: () => !this.isWriting, branch: (prompt) => this.begin(prompt, 'branch') });
     byId('text').dataset.placeholder = 'A text appears here, letter by letter.';
     byId('text').classList.toggle('is-code', facts.page.isCode);
     byId('fast').checked = matchMedia('(prefers-reduced-motion: reduce)').matches;
     byId('link').hidden = !/^https?:$/.test(location.protocol);
     this.showExamples();
+    this.arrange();
     this.listen();
     byId('write').disabled = false;
   }
@@ -165,6 +33,16 @@ class Page {
     }));
   }
 
+  // On a phone the settings are folded, so that the text is in view.
+  arrange() {
+    const narrow = matchMedia('(max-width: 40rem)'), place = () => {
+      if (narrow.matches) byId('more-title').after(byId('pair')); else byId('more').before(byId('pair'));
+      byId('more-title').textContent = narrow.matches ? 'Settings' : 'More';
+    };
+    narrow.addEventListener('change', place);
+    place();
+  }
+
   // Writing -------------------------------------------------------------------------------------------------------
 
   // Begin a text: `how` is 'new', 'branch', 'arrival' or 'linked'.
@@ -173,7 +51,7 @@ class Page {
       if (how !== 'linked' && how !== 'branch' && byId('is-new-seed').checked) this.form.drawSeed();
       const settings = this.form.read();
       this.stop();
-      const draft = new Draft(this.network, this.facts, prompt || this.form.opening(settings.seed), settings);
+      const draft = new Draft(this.network, this.vocabulary, prompt || this.form.opening(settings.seed), settings);
       this.isFollowing = how === 'new';
       this.open(draft);
       this.keep(draft, how);
@@ -188,6 +66,7 @@ class Page {
       return;
     }
     this.draft.isOver = false;
+    this.draft.text.setOptions({}); // go on past the stop
     this.isFollowing = true;
     await this.run(this.draft);
     this.keep(this.draft, 'more');
@@ -203,6 +82,7 @@ class Page {
   async run(draft) {
     const turn = this.turn += 1;
     this.setWriting(true);
+    if (!await this.readPrompt(draft, turn)) return;
     let before = performance.now(), due = 1;
     while (!draft.isDone) {
       if (byId('fast').checked) {
@@ -226,6 +106,21 @@ class Page {
     this.setWriting(false);
     this.keep(draft, 'more');
     byId('announcer').textContent = `Written: ${count(draft.letters.length)} characters.`;
+  }
+
+  // Read a long beginning in slices; returns whether that came to its end.
+  async readPrompt(draft, turn) {
+    let size = 16;
+    for (let left = draft.text.advance(0); left > 0;) {
+      const began = performance.now();
+      left = draft.text.advance(size);
+      if (performance.now() - began < SLICE / 2) size *= 2;
+      if (size < 64 && left < 64) continue;
+      byId('rate').textContent = `Reading the beginning: ${count(left)} characters to go`;
+      await yieldToPage();
+      if (turn !== this.turn) return false;
+    }
+    return true;
   }
 
   writeSlice(draft) {
@@ -260,7 +155,7 @@ class Page {
     byId('continue').disabled = !draft;
     if (!draft) return;
     const parts = [`${count(length)} character${length === 1 ? '' : 's'}`, `seed ${draft.settings.seed}`];
-    if (!this.isWriting && draft.asked >= 100) parts.push(`worked out at ${count(draft.rate)} a second${this.network.kind === 'simd' ? '' : ', without WebAssembly'}`);
+    if (!this.isWriting && draft.asked >= 100) parts.push(`up to ${count(draft.rate)} a second${this.network.kind === 'simd' ? '' : ', without WebAssembly'}`);
     const shown = parts.join(' · ');
     if (byId('rate').textContent !== shown) byId('rate').textContent = shown;
   }

@@ -28,7 +28,14 @@ from charlstm.language_model import LanguageModel
 from charlstm.model_description import ModelFacts, describe_model, name_text
 
 MOST_BYTES = 64_000_000  # of weights: a phone holds them as text, as bytes and as numbers while the page opens
-_SCRIPTS = ("network.js", "runtime.js", "page_text.js", "page_card.js", "page.js")  # one module, in this order
+_SCRIPTS = (
+    "network.js",
+    "runtime.js",
+    "page_text.js",
+    "page_card.js",
+    "page_parts.js",
+    "page.js",
+)  # one module, in this order
 _SETTINGS = ("num_chars", "temperature", "top_k", "top_p", "no_repeat", "stop", "seed")
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 _LONGEST_TITLE = 80
@@ -61,7 +68,9 @@ def build_page(
     values = {
         "policy": _policy(style, script),
         "title": html.escape(title),
-        "description": html.escape(f"{_lead(facts)} Read it, steer it, and look at every letter it might have written."),
+        "description": html.escape(
+            f"{_lead(facts)} Read it, steer it, and look at every letter it might have written."
+        ),
         "version": charlstm.__version__,
         "tags": _tags(title, facts, picture),
         "icon": _ICON,
