@@ -3,17 +3,11 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
-from charlstm.errors import printable
+from charlstm.formatting import TEXT_LABELS
 from charlstm.language_model import LanguageModel
 
-TEXT_LABELS = {
-    "tiny-shakespeare": "Shakespeare",
-    "python-reference": "Python's reference",
-    "python-stdlib": "Python's library",
-}
 PROMPTS = {
     "tiny-shakespeare": ("ROMEO:", "First Citizen:\n", "To be, or "),
     "python-stdlib": ("def ", "class ", "import "),
@@ -88,8 +82,3 @@ def _format_minutes(seconds: float) -> str:
 def uses_code_font(corpus: str) -> bool:
     """Return whether texts of a corpus of this name are shown in a monospaced font."""
     return corpus in ("python-stdlib", "python-reference") or corpus.endswith(_CODE_ENDINGS)
-
-
-def name_text(corpus: str, max_chars: int) -> str:
-    """Return what people call the text of a corpus of this name: its label, or the file's name without its ending."""
-    return TEXT_LABELS.get(corpus) or printable(Path(corpus).stem.strip(), max_chars)

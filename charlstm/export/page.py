@@ -9,7 +9,6 @@ import base64
 import hashlib
 import html
 import json
-import math
 import re
 import zlib
 from collections.abc import Mapping
@@ -19,23 +18,17 @@ from typing import Any
 
 from annotated_types import Gt
 
-import charlstm
 from charlstm.config import SampleConfig, bounds_of, describe_bounds
 from charlstm.errors import ExportError, printable
 from charlstm.export.weights import pack_weights
 from charlstm.files import atomic_write
+from charlstm.formatting import name_text
 from charlstm.language_model import LanguageModel
-from charlstm.model_description import ModelFacts, describe_model, name_text
+from charlstm.model_description import ModelFacts, describe_model
 
 MOST_BYTES = 64_000_000  # of weights: a phone holds them as text, as bytes and as numbers while the page opens
-_SCRIPTS = (
-    "network.js",
-    "runtime.js",
-    "page_text.js",
-    "page_card.js",
-    "page_parts.js",
-    "page.js",
-)  # one module, in this order
+# One module, in this order.
+_SCRIPTS = ("network.js", "runtime.js", "page_text.js", "page_card.js", "page_parts.js", "page.js")
 _SETTINGS = ("num_chars", "temperature", "top_k", "top_p", "no_repeat", "stop", "seed")
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 _LONGEST_TITLE = 80
@@ -68,10 +61,7 @@ def build_page(
     values = {
         "policy": _policy(style, script),
         "title": html.escape(title),
-        "description": html.escape(
-            f"{_lead(facts)} Read it, steer it, and look at every letter it might have written."
-        ),
-        "version": charlstm.__version__,
+        "description": html.escape(f"{_lead(facts)} Look at every letter that it might have written instead."),
         "tags": _tags(title, facts, picture),
         "icon": _ICON,
         "lead": html.escape(_lead(facts)),
@@ -91,9 +81,10 @@ def write_page(language_model: LanguageModel, path: str | Path, **options: Any) 
 
     Raises `ExportError`, also where the file can't be written.
     """
-    page, path = build_page(language_model, **options), Path(path)
+    path = Path(path)
     if path.is_dir():
         raise ExportError(f"{path} is a folder; name a file in it, such as {path / 'page.html'}.")
+    page = build_page(language_model, **options)
     try:
         with atomic_write(path) as temporary:
             temporary.write_bytes(page)
@@ -167,8 +158,6 @@ def _setting(name: str) -> dict[str, Any]:
 
 def _json(value: Any) -> str:
     """Return JSON in ASCII that no parser of HTML takes for the end of a script or a comment."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise AssertionError("JSON has no such number")
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", r"\u003c").replace(">", r"\u003e")
 
 

@@ -7,8 +7,8 @@ import gradio as gr
 
 from charlstm.config import PRESETS, Settings
 from charlstm.environment import max_runs
-from charlstm.formatting import escape_html
-from charlstm.model_description import TEXT_LABELS, uses_code_font
+from charlstm.formatting import TEXT_LABELS, escape_html
+from charlstm.model_description import uses_code_font
 from charlstm.places import BUNDLED
 from charlstm.runs.run_dir import ACTIVE
 from charlstm.ui.corpus_picker import TextDescription

@@ -9,8 +9,7 @@ from annotated_types import Gt, Lt
 from pydantic.fields import FieldInfo
 
 from charlstm.config import ModelConfig, TrainConfig, bounds_of, describe_bounds, suggestions_of
-from charlstm.formatting import capitalize
-from charlstm.model_description import name_text
+from charlstm.formatting import capitalize, name_text
 
 PRESET_LABELS = {
     "auto": "Auto (3 min)",

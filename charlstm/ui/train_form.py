@@ -12,7 +12,7 @@ import gradio as gr
 
 from charlstm.config import PRESETS, Settings, TrainConfig
 from charlstm.corpus import DATASETS, default_corpus
-from charlstm.model_description import TEXT_LABELS
+from charlstm.formatting import TEXT_LABELS
 from charlstm.ui import corpus_picker
 from charlstm.ui.components import PRIVATE, build_free_control
 from charlstm.ui.corpus_picker import Uploads, serve_copy
