@@ -42,7 +42,7 @@ function fromHalf(halves) {
   const values = new Float32Array(halves.length);
   for (let index = 0; index < halves.length; index++) {
     const half = halves[index], exponent = (half >> 10) & 31, fraction = half & 1023;
-    const size = exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24;
+    const size = exponent ? (1 + fraction / 1024) * POWERS[exponent + 113] : fraction * POWERS[104];
     values[index] = half >> 15 ? -size : size;
   }
   return values;
@@ -165,17 +165,17 @@ class SimdNetwork extends Network {
     return this.places.weights + (this.isInt8 ? 1 : 4) * GATES * this.paddedSize ** 2 * Math.max(0, 2 * layer - 1);
   }
 
-  /** [unit / 8][k / group][gate][8][group], with a group of 2 for int8 and 1 for floats. */
+  /** [unit / 8][k / group][gate][8][group]; a group is 2 for int8, 1 for floats, and `isPair` its size - 1. */
   #placeLayer(weights, layer) {
     const {hiddenSize: H, paddedSize: P} = this, source = weights.get(`layer${layer}`), parts = layer ? 2 : 1;
-    const K = parts * P, group = this.isInt8 ? 2 : 1, Numbers = this.isInt8 ? Int8Array : Float32Array;
+    const K = parts * P, isPair = this.isInt8 ? 1 : 0, Numbers = this.isInt8 ? Int8Array : Float32Array;
     const target = new Numbers(this.memory.buffer, this.#weightsAt(layer), GATES * P * K);
     for (let gate = 0, from = 0; gate < GATES; gate++)
       for (let unit = 0; unit < H; unit++) {
-        const at = (unit >> 3) * 8 * GATES * K + (gate * 8 + (unit & 7)) * group;
+        const at = (unit >> 3) * 8 * GATES * K + ((gate * 8 + (unit & 7)) << isPair);
         for (let part = 0; part < parts; part++)
-          for (let k = part * P; k < part * P + H; k++)
-            target[at + Math.floor(k / group) * GATES * 8 * group + (k % group)] = source[from++];
+          for (let k = part * P, end = k + H; k < end; k++)
+            target[at + (((k >> isPair) * 8 * GATES) << isPair) + (k & isPair)] = source[from++];
       }
     this.#placeGates('biases', layer, weights.get(`biases${layer}`), 1);
     if (this.isInt8) this.#placeGates('scales', layer, weights.get(`scales${layer}`), 127);
