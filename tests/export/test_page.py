@@ -35,7 +35,7 @@ class _Reader(HTMLParser):
         self.elements.append((tag, named))
         self._open = named.get("id") or tag
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, _tag: str) -> None:
         self._open = ""
 
     def handle_data(self, data: str) -> None:
