@@ -33,7 +33,14 @@ _SCRIPTS = (  # in this order
     "writing.js",
 )
 _FIRST_SCRIPTS = ("idle_frames.js", "theme_choice.js")
-_LATER_SCRIPTS = ("how.js", "terms.js", "card.js", "film.js", "svg.js")  # fetched by the others once they are needed
+_LATER_SCRIPTS = (
+    "how.js",
+    "terms.js",
+    "card.js",
+    "film.js",
+    "svg.js",
+    "take_along.js",
+)  # fetched by the others once they are needed
 _FOLDER, _FRAME, _INSIDE = "static", "shell.css", "inside"  # the last begins the names of all that *Look inside* needs
 _MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css"}
 _ADDRESS = "/charlstm"  # of what the page fetches later
