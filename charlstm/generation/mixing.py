@@ -28,6 +28,7 @@ from charlstm.kernel.decoder import DecodedTokens
 from charlstm.model import CharLSTM
 from charlstm.vocabulary import Vocabulary
 
+_LONGEST_PIECE = 8  # characters: the share is heard between two pieces
 _MOST_LEANING = 99.0  # nats; stands for infinitely many, where one model does not know a character
 
 
@@ -85,6 +86,7 @@ class MixedModel:
             config or SampleConfig(),
             written,
             num_likeliest,
+            _LONGEST_PIECE,
         )
 
     def generate(self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = ()) -> str:

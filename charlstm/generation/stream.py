@@ -78,6 +78,7 @@ def stream_session(
     config: SampleConfig,
     written: Sequence[str] = (),
     num_likeliest: int = 0,
+    longest_piece: int = _LONGEST_PIECE,
 ) -> Iterator[TextChunk]:
     """Do what `stream` does in a session that `start` begins: of several models, or of one that adapts."""
     config = config.model_copy(update={"stop": _normalize_stop(config.stop, vocabulary)})
@@ -88,7 +89,7 @@ def stream_session(
     with turns:
         texts = start(whole, config, len(opening) - 1)
     samples = [_Sample(vocabulary, number, config, text) for number, text in enumerate(written or [""] * len(whole))]
-    yield from _written(texts, config, samples, [len(each) for each in before], num_likeliest)
+    yield from _written(texts, config, samples, [len(each) for each in before], num_likeliest, longest_piece)
 
 
 def collect_samples(chunks: Iterator[TextChunk], config: SampleConfig) -> list[str]:
@@ -110,9 +111,14 @@ def _normalize_stop(stop: str, vocabulary: Vocabulary) -> str:
 
 
 def _written(
-    texts: DecodeSession, config: SampleConfig, samples: "list[_Sample]", before: list[int], num_likeliest: int
+    texts: DecodeSession,
+    config: SampleConfig,
+    samples: "list[_Sample]",
+    before: list[int],
+    num_likeliest: int,
+    longest_piece: int,
 ) -> Iterator[TextChunk]:
-    done, size = 0, _FIRST_PIECE
+    done, size = 0, min(_FIRST_PIECE, longest_piece)
     while (not config.num_chars or done < config.num_chars) and not all(sample.is_over for sample in samples):
         size = min(size, config.num_chars - done) if config.num_chars else size
         with turns:
@@ -120,7 +126,7 @@ def _written(
             piece = texts.write(config, size, [each + done for each in before], num_likeliest)
             elapsed = time.perf_counter() - began
         if elapsed < _PIECE_SECONDS / 2:
-            size = min(2 * size, _LONGEST_PIECE)
+            size = min(2 * size, longest_piece)
         elif elapsed > 2 * _PIECE_SECONDS:
             size = max(1, size // 2)
         done += piece.ids.shape[1]
@@ -174,8 +180,13 @@ class _Sample:
         if found >= 0:
             self.is_over, end = True, found + len(self.config.stop) - len(self.tail)
         self.tail = (self.tail + whole.text)[-self._keep :] if self._keep else ""
-        text, surprises, number, *others = whole
-        return TextChunk(text[:end], surprises[:end], number, *(each[:end] for each in others))
+        return whole._replace(
+            text=whole.text[:end],
+            surprises=whole.surprises[:end],
+            likeliest=whole.likeliest[:end],
+            probabilities=whole.probabilities[:end],
+            leanings=whole.leanings[:end],
+        )
 
     def _characters(self, piece: DecodedTokens, is_last: bool) -> TextChunk:
         """Return the characters that are whole now."""
