@@ -8,9 +8,10 @@ import torch
 
 from charlstm.checkpoint import Provenance, load_model, save_model
 from charlstm.config import ModelConfig, SampleConfig
-from charlstm.errors import ConfigError
+from charlstm.generation.crossfade import Crossfade
 from charlstm.generation.holds import Hold
-from charlstm.generation.stream import Score, TextChunk, score, stream
+from charlstm.generation.mixing import MixedModel
+from charlstm.generation.stream import Score, TextChunk, collect_samples, score, stream
 from charlstm.model import CharLSTM
 from charlstm.model_files import model_file
 from charlstm.places import find_model
@@ -79,12 +80,14 @@ class LanguageModel:
     ) -> list[str]:
         """Write `num_samples` texts that continue `prompt`; raise `ConfigError` if they had no end."""
         config = config or SampleConfig()
-        if not config.num_chars:
-            raise ConfigError("nothing ends this text: set num_chars above 0, or take it piece by piece.")
-        texts = [""] * config.num_samples
-        for chunk in self.stream(prompt, config, holds=holds):
-            texts[chunk.sample] += chunk.text
-        return texts
+        return collect_samples(self.stream(prompt, config, holds=holds), config)
+
+    def mix(self, other: "LanguageModel", share: float | Crossfade = 0.5) -> MixedModel:
+        """Return a model that writes with this one and, at `share` from 0 to 1, with `other`.
+
+        A `Crossfade` as `share` can be turned while a text is written; raises `ConfigError` for bytes with characters.
+        """
+        return MixedModel(self, other, share if isinstance(share, Crossfade) else Crossfade(share))
 
     def score(self, text: str, num_likeliest: int = 0) -> Score:
         """Measure how well the model predicts `text`; see `charlstm.generation.stream.score`."""

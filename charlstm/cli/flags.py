@@ -119,6 +119,13 @@ class Generate:
     hold: Annotated[
         str, tyro.conf.arg(help="Cell states to hold while it writes, as unit=value or layer:unit=value, with commas")
     ] = ""
+    mix: Annotated[
+        str,
+        tyro.conf.arg(
+            help="A second model to write with, and its share from 0 to 1, as MODEL=0.5; MODEL=0.5,120:0.8 changes the "
+            "share at character 120"
+        ),
+    ] = ""
     sample: Flat[SampleConfig] = dataclasses.field(default_factory=SampleConfig)
 
 

@@ -16,7 +16,9 @@ def generate(flags: Flat[Generate]) -> None:
     """Write text with a model."""
     import torch
 
+    from charlstm.generation.crossfade import Crossfade
     from charlstm.generation.holds import parse_holds
+    from charlstm.generation.mixing import MixedModel
     from charlstm.kernel.build import compiler_note
     from charlstm.language_model import LanguageModel
 
@@ -25,13 +27,18 @@ def generate(flags: Flat[Generate]) -> None:
 
     config, prompt = flags.sample, plain_lines(flags.prompt)
     language_model = LanguageModel.load(flags.model)
+    writer: LanguageModel | MixedModel = language_model
+    if flags.mix:
+        other, _, share = flags.mix.rpartition("=") if "=" in flags.mix else (flags.mix, "", "0.5")
+        fade = Crossfade.parse(share)
+        writer = language_model.mix(LanguageModel.load(other), fade)
     if (config.num_chars or _LONG_CHARS) >= _LONG_CHARS and (note := compiler_note()):
         print(note, file=sys.stderr)
     if config.num_samples > 1:
-        for number, text in enumerate(language_model.generate_samples(prompt, config, holds), start=1):
+        for number, text in enumerate(writer.generate_samples(prompt, config, holds), start=1):
             print(f"---- {number} of {config.num_samples} ----\n{escape_control_chars(prompt + text)}")
         return
-    chunks = language_model.stream(prompt, config, holds=holds)
+    chunks = writer.stream(prompt, config, holds=holds)
     first = next(chunks)  # a prompt that can't be read is refused before it is printed
     print(escape_control_chars(prompt), end="")
     for chunk in itertools.chain([first], chunks):

@@ -10,6 +10,7 @@ from charlstm.config import SampleConfig
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import error_text
 from charlstm.ui.compare import score_text
+from charlstm.ui.crossfader import parse_mix
 from charlstm.ui.generation import PROGRAM, ActiveRequests, GenerationRequest, generate
 from charlstm.ui.models import ModelRegistry, describe_model
 from charlstm.ui.surprisal_text import replace_surrogates, text_of
@@ -45,6 +46,8 @@ class _Functions:
         num_samples: int = _DEFAULTS.num_samples,
         seed: int = _DEFAULTS.seed,
         hold: str = "",
+        mix: str = "",
+        mix_weight: float = 0.5,
     ) -> Iterator[dict[str, Any]]:
         """Continue a prompt as a stream: each message holds the texts so far, the last one the complete texts.
 
@@ -60,6 +63,8 @@ class _Functions:
             num_samples: Number of texts, 1 to 8.
             seed: The same seed gives the same text; 0 to 2147483647.
             hold: Cell states to hold while it writes, as unit=value or layer:unit=value, with commas: 710=3.1,1:20=-2.
+            mix: Name of a second model to write with; each character is drawn from both models' probabilities.
+            mix_weight: Share of the second model, 0 to 1.
 
         Returns:
             {"opening": the text used for an empty prompt, "texts": the continuations of it or of the prompt, one string
@@ -76,7 +81,7 @@ class _Functions:
             "seed": seed,
         }
         try:
-            request = GenerationRequest.of(model, prompt, values, hold=hold)
+            request = GenerationRequest.of(model, prompt, values, hold=hold, mix=parse_mix(mix, mix_weight))
             if not 0 < request.config.num_chars * request.config.num_samples <= _MOST_CHARS:
                 raise ConfigError(f"num_chars x num_samples must be from 1 to {_MOST_CHARS:,}.")
             for frame in generate(self._registry, request, self._active_requests, lambda: False, PROGRAM):
