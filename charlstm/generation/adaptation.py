@@ -8,7 +8,6 @@ was responsible for (one step of expectation maximisation for each character). E
 counted. docs/adaptation.md says what that gains.
 """
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
