@@ -7,8 +7,12 @@ Object.assign(style, { rel: 'stylesheet', href: new URL('./crossfader.css', impo
 document.head.append(style);
 
 const parse = (value) => { try { return JSON.parse(value) || {}; } catch { return {}; } };
+const written = ({ other, share }) => (other ? JSON.stringify({ other, share: String(share), is_fast: isFast() }) : '');
+const isFast = () => Boolean(document.querySelector('#text .reader-fast')?.checked) || matchMedia('(prefers-reduced-motion: reduce)').matches;
 const percent = (share) => `${Math.round(100 * share)} %`;
 const kept = { other: null, share: SHARE }; // outlives the elements, which Gradio may make anew
+
+window.charlstm.mixWish = () => written(kept); // when the fold is opened again; while it is closed, one model writes
 
 // Show which colour is whose, in place of the legend of surprise, over a text of two models.
 export const legend = (head, names) => {
@@ -27,7 +31,6 @@ export const build = (element, props, watch, server) => {
   const slider = h('input', { type: 'range', class: 'mix-slider', min: 0, max: 1, step: 0.01, 'aria-label': 'Share of the second model' });
   const shares = [h('output', { class: 'mix-share' }), h('output', { class: 'mix-share' })];
   const about = h('p', { class: 'mix-about', role: 'status' });
-  const isFast = () => Boolean(document.querySelector('#text .reader-fast')?.checked) || matchMedia('(prefers-reduced-motion: reduce)').matches;
   const page = () => window.charlstm.text?.page();
   const isLive = () => Boolean(page()?.mixed?.length && page().is_writing && window.charlstm.text.isActive());
   const chosen = () => document.querySelector('#model input')?.value || '';
@@ -44,7 +47,7 @@ export const build = (element, props, watch, server) => {
   };
   const store = (share = slider.value) => {
     Object.assign(kept, { other: second.value, share: String(share) });
-    props.value = second.value ? JSON.stringify({ other: second.value, share: String(share), is_fast: isFast() }) : '';
+    props.value = written(kept);
     say();
   };
 

@@ -4,7 +4,7 @@
   const EVEN = 46, LEANS = [0.5, 1.5, 3]; // code of a letter that two models wanted alike; nats at which the next colour begins
   const MAX_TINTED = 20000; // characters with a colour; later ones have none
   const BLOCK = 2000; // characters after which a line end begins a new block: only the last block is laid out again
-  const PACE = 80, STEP = 30; // characters a second that a person can follow; milliseconds between two looks
+  const PACE = 80, BEHIND = 1.3, STEP = 30; // characters a second that a person can follow; times that, for a text which is written at this pace; milliseconds between two looks
   const LONGEST_WORD = 30; // characters, beyond which a word may break
   const LETTER_EVERY = 90; // milliseconds between two letters that the bars show
   const DRAW_EVERY = 150; // milliseconds
@@ -135,7 +135,7 @@
 
     const advance = () => {
       const now = performance.now();
-      due += ((now - before) / 1000) * PACE;
+      due += ((now - before) / 1000) * PACE * (value().mixed?.length ? BEHIND : 1);
       before = now;
       const count = isPaced() ? Math.floor(due) : Infinity;
       due = Math.min(due - Math.floor(due), 1);
