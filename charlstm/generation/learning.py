@@ -65,12 +65,24 @@ class LearningModel:
             (nats / batch.num_targets).backward()  # type: ignore[no-untyped-call]
         return nats.detach(), (h.detach(), c.detach())
 
+    def finish(self, model: CharLSTM) -> "Learned":
+        """Return what was learned from `model`, the one that this is a copy of; nothing is read after that."""
+        return Learned(model, self._weights - self._own)
+
+
+class Learned:
+    """What a model learned from a text, as a change of its weights; the model itself stays as it is."""
+
+    def __init__(self, model: CharLSTM, change: Tensor) -> None:
+        self._model, self._change = model, change
+
     @torch.no_grad()
     def at(self, weight: float) -> CharLSTM:
-        """Return a copy of the model that went `weight` of the way to what was learned: 0 is the model as it was."""
+        """Return a copy of the model with `weight` times the change: 0 is the model as it was, to the bit."""
         with torch.inference_mode(False):
-            other = copy.deepcopy(self.model)
-            _flat_weights(other).copy_(self._own + weight * (self._weights - self._own))
+            other = copy.deepcopy(self._model).eval()
+            if weight:
+                _flat_weights(other).add_(self._change, alpha=weight)
         return other
 
 

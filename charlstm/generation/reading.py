@@ -18,7 +18,7 @@ from charlstm.errors import ConfigError, VocabularyError
 from charlstm.generation.adaptation import AdaptiveNgram, Numbers
 from charlstm.generation.engine import DecodeSession, start_session
 from charlstm.generation.holds import Hold
-from charlstm.generation.learning import SEGMENT, LearningModel
+from charlstm.generation.learning import SEGMENT, Learned, LearningModel
 from charlstm.generation.remembering import RememberingTexts
 from charlstm.generation.stream import TextChunk, collect_samples, default_prompt, stream_session, turns
 from charlstm.model import CharLSTM
@@ -44,7 +44,7 @@ class Reading:
 
     model: CharLSTM
     vocabulary: Vocabulary
-    taken_in: AdaptiveNgram | LearningModel
+    taken_in: AdaptiveNgram | Learned
     alone: float  # nats per character over what was read
     adapted: float  # with what had been taken in by then
     weight: float = 1.0
@@ -72,13 +72,13 @@ class Reading:
 
         def start(beginnings: list[NDArray[np.int32]], config: SampleConfig, held_from: int) -> DecodeSession:
             texts = start_session(model, beginnings, config, holds, held_from)
-            return texts if isinstance(memory, LearningModel) else RememberingTexts(texts, beginnings, memory, weight)
+            return texts if isinstance(memory, Learned) else RememberingTexts(texts, beginnings, memory, weight)
 
         return stream_session(start, self.vocabulary, prompt, config or SampleConfig(), written, num_likeliest)
 
     @cached_property
     def _writing_model(self) -> CharLSTM:
-        return self.taken_in.at(self.weight) if isinstance(self.taken_in, LearningModel) else self.model
+        return self.taken_in.at(self.weight) if isinstance(self.taken_in, Learned) else self.model
 
     def generate(self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = ()) -> str:
         """Return the text that continues `prompt`, without the prompt; of several samples the first."""
@@ -155,7 +155,13 @@ class Reader:
         """Read what is left; return what was taken in."""
         for _ in self:
             pass
-        return Reading(self._model, self._vocabulary, self._taken_in, *(self._sums / self.num_read).tolist())
+        return self.reading()
+
+    def reading(self) -> Reading:
+        """Return what was taken in so far, after which nothing more may be read."""
+        taken_in = self._taken_in.finish(self._model) if isinstance(self._taken_in, LearningModel) else self._taken_in
+        alone, adapted = (self._sums / max(1, self.num_read)).tolist()
+        return Reading(self._model, self._vocabulary, taken_in, alone, adapted)
 
     @property
     def note(self) -> str:
