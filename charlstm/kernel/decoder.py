@@ -67,6 +67,7 @@ class DecodedTokens(NamedTuple):
     surprises: NDArray[np.float32]  # (B, T) nats
     likeliest: NDArray[np.int32]  # (B, T, n) characters, the likeliest first
     probabilities: NDArray[np.float32]  # (B, T, n)
+    leanings: NDArray[np.float32] | None = None  # (B, T) nats by which the second of two models wanted them more
 
 
 def is_available(vocab_size: int, hidden_size: int, num_layers: int) -> bool:
