@@ -97,8 +97,8 @@ def push(
     """Send `parcel` as one commit and return its address; the repository is made, `private` or not, if there is none.
 
     One that is there keeps its visibility, so a public one is refused to whom `private` is asked for. Either all of it
-    arrives or nothing does, and pushing again completes. Its page, if it has one, follows as a commit to the Space, once
-    it is known that both may be written. Raises `HubError`.
+    arrives or nothing does, and pushing again completes. Its page, if it has one, follows as a commit to the Space;
+    nothing is sent before both are known to be writable. Raises `HubError`.
     """
     report, revision = report or (lambda _: None), revision or parcel.revision
     if parcel.page:
@@ -126,7 +126,7 @@ def _refuse_branch(revision: str | None) -> None:
 
 
 def _check_visibility(api: HfApi, parcel: ModelFiles, private: bool) -> None:
-    """Raise `HubError` where the model, or its weights inside a page, would be seen by more people than is asked for."""
+    """Raise `HubError` where more people than is asked for would see the model, or its weights inside a page."""
     if not private and not parcel.page:
         return
     is_private = api.repo_info(parcel.repo_id).private

@@ -30,8 +30,8 @@ _README = """---
 
 ![A text that the model wrote]({thumbnail})
 
-A page that writes with [{model}]({model_address}), a character-level LSTM{trained_on}. The model is part of the page and runs in
-the browser of whoever opens it: no server, and nothing that is typed there leaves it.
+A page that writes with [{model}]({model_address}), a character-level LSTM{trained_on}. The model is part of the page
+and runs in the browser of whoever opens it: no server, and nothing that is typed there leaves it.
 
 `{page}` is all of it. Saved to a disk it works without a network, from any folder or web site.
 
@@ -83,20 +83,20 @@ def files_digest(repo: str, files: dict[str, bytes]) -> str:
 
 
 def build_page_files(facts: CardFacts, repo_id: str) -> PageFiles:
-    """Make the files of Space `repo_id` for the model that `facts` describe; raise `CharLSTMError` if it fits no page."""
-    page = _make_page(facts)
+    """Make the files of Space `repo_id` for the model of `facts`; raise `CharLSTMError` if it fits no page."""
+    page = _make_page(facts, f"{space_address(repo_id)}/resolve/main/{THUMBNAIL_FILE}")
     name = facts.repo_id.partition("/")[2]
     size = f"{facts.language_model.model.num_parameters:,}"
-    drawn = thumbnail_png(name, f"A network of {size} numbers that writes letter by letter, here", facts.language_model)
+    drawn = thumbnail_png(name, f"A network of {size} numbers that writes in your browser", facts.language_model)
     files = {"README.md": _readme(facts, repo_id).encode(), PAGE_FILE: page, THUMBNAIL_FILE: drawn}
     return PageFiles(repo_id, files)
 
 
-def _make_page(facts: CardFacts) -> bytes:
+def _make_page(facts: CardFacts, picture: str) -> bytes:
     from charlstm.export.page import build_page
 
     links = {"The model on the Hub": f"{constants.ENDPOINT}/{facts.repo_id}"}
-    return build_page(facts.language_model, links=links)
+    return build_page(facts.language_model, links=links, picture=picture)
 
 
 def _readme(facts: CardFacts, repo_id: str) -> str:

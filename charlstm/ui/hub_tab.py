@@ -128,7 +128,7 @@ def _build_publish(registry: ModelRegistry, store: RunStore) -> tuple[gr.HTML, g
         send, [shown, form.visibility, *publication], [message, publish], concurrency_limit=_CONCURRENCY, **PRIVATE
     )
     gr.on(
-        [each.change for each in publication],
+        [form.model.change, form.repo.change, form.language.change, form.page.change],
         _clear_preview,
         None,
         previews,

@@ -28,8 +28,8 @@ _COLORS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 _SENT = {"README.md", "index.html", "thumbnail.png"}
 
 
-def _fake_page(facts: CardFacts) -> bytes:
-    return b"<!doctype html>" + bytes(200_000) + facts.repo_id.encode()
+def _fake_page(facts: CardFacts, picture: str) -> bytes:
+    return b"<!doctype html>" + bytes(200_000) + f"{facts.repo_id} {picture}".encode()
 
 
 @pytest.fixture(scope="session")
