@@ -102,9 +102,7 @@ def test_a_model_gets_a_page_of_its_own_that_writes_on_any_web_site(
     page.get_by_role("button", name="Show what will be sent").click()
     files = page.locator("#publish-files")
     expect(files.get_by_role("table", name="To the static Space owner/bard")).to_contain_text("index.html")
-    expect(page.get_by_role("document", name="Model card")).to_contain_text(
-        "In your browser, with nothing to install: its page"
-    )
+    expect(page.locator("#card .card-seen")).to_contain_text("In your browser, with nothing to install")
     assert "space/owner/bard" not in hub.repos
     _publish(page, "Publish with its page")
     address = f"{hub.address()}/spaces/owner/bard"
