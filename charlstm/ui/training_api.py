@@ -67,19 +67,16 @@ class _Functions:
 
         Parameters:
             text: The text to learn, up to 8 MB; empty to learn `corpus`.
-            corpus: tiny-shakespeare, python-reference or python-stdlib, or a text's address: https://host/text.txt or
-                hf://datasets/user/name/file.txt. With neither text nor corpus: a text that is there.
-            preset: minute (readable within a minute), auto (the most in the minutes given), best (half an hour or
-                more) or blog (a small classic network).
+            corpus: tiny-shakespeare, python-reference, python-stdlib, or an address (https:// or hf://datasets/).
+            preset: minute (readable in a minute), auto (the best in the minutes given), best (an hour) or blog (small).
             minutes: Training time in minutes; 0 for the preset's.
             begin_with: Name of a model to go on from, as `models` lists it; empty for a new network.
-            settings: Further settings by name, such as {"hidden_size": 256, "max_steps": 500}; docs/settings.md has
-                all of them.
+            settings: More settings by name, as in {"hidden_size": 256, "max_steps": 500}; docs/settings.md has all.
             token: Yours from an earlier run, to own both; empty for a new one.
 
         Returns:
-            {"run": its id, which names its model too, "label": its name for people, "status": queued or starting,
-            "place": in the queue, 0 for none, "token": keep it: on a public app only its holder may steer this run}
+            {"run": its id, which names its model too, "label": its name for people, "status": queued or starting
+            "place": in the queue, 0 for none, "token": keep it, a public app lets only its holder steer this run}
         """
         try:
             token = _checked_token(token) or secrets.token_urlsafe(16)
@@ -97,14 +94,14 @@ class _Functions:
         Parameters:
             run: The run's id, as `train` returns it.
             seconds: How long to wait for its end, at most 600; 0 to tell how it stands now.
-            token: The one that `train` returned; others don't see the begin of its samples on a public app.
+            token: The one that `train` returned; a public app shows others no text that was given to it.
 
         Returns:
-            {"run", "label", "status": queued, starting, running, paused, stopping, measuring, completed, stopped,
-            failed or interrupted, "is_over", "place": in the queue, "story": what it does, in words, "fraction": of
-            the plan that is done, "seconds": of training so far, "seconds_left", "step", "passes": over the text,
-            "train_loss", "val_loss": nats per character, "bits": of val_loss, "chars_per_second", "sample": the text
-            it wrote last, "sample_step", "model": what to call its model in `generate`, or empty}
+            {"run", "label", "status": queued, starting, running, paused, stopping, measuring, completed, stopped
+            failed or interrupted, "is_over", "place": in the queue, "story": what it does, in words
+            "fraction": of the plan, "seconds": of training so far, "seconds_left", "step", "passes": over the text
+            "train_loss", "val_loss": nats per character, "bits": of val_loss, "chars_per_second"
+            "sample": the text it wrote last, "sample_step", "model": its name in `generate`, or empty}
         """
         try:
             if not 0 <= seconds <= _LONGEST_WATCH:
@@ -162,8 +159,7 @@ class _Functions:
 
         Parameters:
             run: The run's id, as `train` returns it.
-            action: pause, continue, stop (saves first; takes a waiting run out of the queue), save, resume (after a
-                stop or an interruption) or delete (it can be restored on the page).
+            action: pause, continue, stop (saves first, or leaves the queue), save, resume (a stopped one) or delete.
             token: The one that `train` returned.
 
         Returns:
@@ -183,16 +179,14 @@ class _Functions:
 
         Parameters:
             model: Name of a model, as `models` lists it; a run's id names its model.
-            kind: page (one HTML file that writes in any browser, without a network), weights (model.safetensors, for
-                this program and for PyTorch) or onnx (one step of the network; takes half a minute, and is there if
-                the app has what it takes).
+            kind: page (one HTML file that writes in any browser, offline), weights (model.safetensors) or onnx.
             title: Heading of the page; empty for the name of the model.
 
         Returns:
-            {"file": the file, with its address in "url", "name": what to call it, "num_bytes": its size}
+            {"file": the file, whose address is its "url", "name": what to call it, "num_bytes": its size}
         """
         try:
-            if not isinstance(title, str) or kind not in _WRITERS:
+            if not isinstance(title, str) or not isinstance(kind, str) or kind not in _WRITERS:
                 raise ConfigError(f"kind must be one of {', '.join(_WRITERS)}, and title a text.")
             language_model, label = self._registry.load(model), self._registry.label(model)
             ending, write = _WRITERS[kind]
