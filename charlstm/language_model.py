@@ -56,6 +56,15 @@ class LanguageModel:
         save_model(file, self.model, self.vocabulary, self.provenance)
         return file
 
+    def export_html(self, path: str | Path, is_float16: bool = False, title: str = "") -> Path:
+        """Publish this model as one HTML file, which writes in any browser without a network; return its path.
+
+        Its weights are of 8 bits where the package writes with such ones, or of float16. Raises `ExportError`.
+        """
+        from charlstm.export.page import write_page
+
+        return write_page(self, path, title=title, is_float16=is_float16)
+
     def stream(
         self,
         prompt: str = "",

@@ -10,11 +10,12 @@ import gradio as gr
 
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import error_text, escape_html
+from charlstm.model_description import Figure, describe_model
 from charlstm.ui.api import build_api
 from charlstm.ui.compare import NO_MODEL, build_comparison, build_copied, model_of
 from charlstm.ui.components import PRIVATE, info_button
 from charlstm.ui.generation import SETTINGS, ActiveRequests, GenerationRequest, generate, parse_link
-from charlstm.ui.models import Figure, ModelRegistry, describe_model
+from charlstm.ui.models import ModelRegistry
 from charlstm.ui.next_letter import build_next_letter
 from charlstm.ui.surprisal_text import build_surprisal_text
 from charlstm.ui.write_form import WriteForm, build_form, check_values

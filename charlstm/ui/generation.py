@@ -18,7 +18,8 @@ from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import format_duration
 from charlstm.generation.holds import Hold, format_holds, parse_holds
 from charlstm.generation.stream import TextChunk, default_prompt
-from charlstm.ui.models import ModelRegistry, describe_model
+from charlstm.model_description import describe_model
+from charlstm.ui.models import ModelRegistry
 from charlstm.ui.surprisal_text import WIDTH, Page, TextBuilder, parse_page
 from charlstm.vocabulary import Vocabulary
 
