@@ -83,9 +83,9 @@ def options_of(config: SampleConfig) -> dict[str, Any]:
 def package_text(lm: LanguageModel, prompt: str, config: SampleConfig, num_likeliest: int = 5) -> TextChunk:
     """What the package writes with the weights that a page holds."""
     chunks = list(lm.stream(prompt, config, num_likeliest=num_likeliest, rounded=True))
-    text, surprises, _, likeliest, probabilities = zip(*chunks, strict=True)
-    whole = [tuple(itertools.chain.from_iterable(each)) for each in (surprises, likeliest, probabilities)]
-    return TextChunk("".join(text), whole[0], 0, whole[1], whole[2])
+    fields = ([getattr(each, name) for each in chunks] for name in ("surprises", "likeliest", "probabilities"))
+    surprises, likeliest, probabilities = (tuple(itertools.chain.from_iterable(each)) for each in fields)
+    return TextChunk("".join(each.text for each in chunks), surprises, 0, likeliest, probabilities)
 
 
 class PageEngine:
