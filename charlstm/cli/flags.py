@@ -119,6 +119,9 @@ class Generate:
     hold: Annotated[
         str, tyro.conf.arg(help="Cell states to hold while it writes, as unit=value or layer:unit=value, with commas")
     ] = ""
+    rounded: Annotated[
+        bool, tyro.conf.arg(help="Write with the weights in 8 bits that an exported page has, at temperature 0 too")
+    ] = False
     mix: Annotated[
         str,
         tyro.conf.arg(

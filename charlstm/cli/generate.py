@@ -3,6 +3,7 @@
 import itertools
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from charlstm.cli.flags import Evaluate, Flat, Generate
@@ -13,7 +14,10 @@ from charlstm.errors import ConfigError, CorpusError
 if TYPE_CHECKING:
     from charlstm.evaluation import Loss
     from charlstm.generation.adaptive_evaluation import AdaptiveLoss, AdaptiveMethod
+    from charlstm.generation.holds import Hold
+    from charlstm.generation.mixing import MixedModel
     from charlstm.generation.reading import Reading
+    from charlstm.generation.stream import TextChunk
     from charlstm.language_model import LanguageModel
     from charlstm.vocabulary import Tokens
 
@@ -26,8 +30,7 @@ def generate(flags: Flat[Generate]) -> None:
 
     from charlstm.generation.crossfade import Crossfade
     from charlstm.generation.holds import parse_holds
-    from charlstm.generation.mixing import MixedModel
-    from charlstm.generation.reading import Reading
+    from charlstm.generation.stream import collect_samples
     from charlstm.kernel.build import compiler_note
     from charlstm.language_model import LanguageModel
 
@@ -48,15 +51,28 @@ def generate(flags: Flat[Generate]) -> None:
     if (config.num_chars or _LONG_CHARS) >= _LONG_CHARS and (note := compiler_note()):
         print(note, file=sys.stderr)
     if config.num_samples > 1:
-        for number, text in enumerate(writer.generate_samples(prompt, config, holds), start=1):
+        chunks = _stream(writer, prompt, flags, holds)
+        for number, text in enumerate(collect_samples(chunks, config), start=1):
             print(f"---- {number} of {config.num_samples} ----\n{escape_control_chars(prompt + text)}")
         return
-    chunks = writer.stream(prompt, config, holds=holds)
+    chunks = _stream(writer, prompt, flags, holds)
     first = next(chunks)  # a prompt that can't be read is refused before it is printed
     print(escape_control_chars(prompt), end="")
     for chunk in itertools.chain([first], chunks):
         print(escape_control_chars(chunk.text), end="", flush=True)
     print()
+
+
+def _stream(
+    writer: "LanguageModel | MixedModel | Reading", prompt: str, flags: Generate, holds: Sequence["Hold"]
+) -> "Iterator[TextChunk]":
+    from charlstm.language_model import LanguageModel
+
+    if not flags.rounded:
+        return writer.stream(prompt, flags.sample, holds=holds)
+    if not isinstance(writer, LanguageModel):
+        raise ConfigError("--rounded is for one model that has read nothing: leave out --read and --mix.")
+    return writer.stream(prompt, flags.sample, holds=holds, rounded=True)
 
 
 def _read_first(language_model: "LanguageModel", flags: Generate) -> "Reading":

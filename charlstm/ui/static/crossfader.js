@@ -30,7 +30,7 @@ export const build = (element, props, watch, server) => {
   const first = h('span', { class: 'mix-first' }), second = h('select', { class: 'mix-second', 'aria-label': 'Second model' });
   const slider = h('input', { type: 'range', class: 'mix-slider', min: 0, max: 1, step: 0.01, 'aria-label': 'Share of the second model' });
   const shares = [h('output', { class: 'mix-share' }), h('output', { class: 'mix-share' })];
-  const about = h('p', { class: 'mix-about', role: 'status' });
+  const about = h('span', { role: 'status' });
   const page = () => window.charlstm.text?.page();
   const isLive = () => Boolean(page()?.mixed?.length && page().is_writing && window.charlstm.text.isActive());
   const chosen = () => document.querySelector('#model input')?.value || '';
@@ -43,7 +43,7 @@ export const build = (element, props, watch, server) => {
     slider.setAttribute('aria-valuetext', `${percent(1 - slider.value)} ${chosen()}, ${percent(slider.value)} ${label}`);
     setText(about, !second.value ? 'There is no second model yet: train one first.'
       : isLive() ? 'Both write now. Move the slider: the next letter hears it.'
-        : 'Press Write, then move the slider while it writes. Each letter is drawn from the chances that both models give it.');
+        : 'Press Write, then move the slider while it writes.');
   };
   const store = (share = slider.value) => {
     Object.assign(kept, { other: second.value, share: String(share) });
@@ -87,7 +87,8 @@ export const build = (element, props, watch, server) => {
   document.addEventListener('focusout', ({ target }) => { if (target.closest?.('#model')) setTimeout(say, 150); });
   slider.value = parseFloat(parse(props.value).share ?? kept.share);
   element.replaceChildren(h('div', { class: 'mix' },
-    h('div', { class: 'mix-side is-first' }, first, shares[0]), slider, h('div', { class: 'mix-side' }, shares[1], second)), about);
+    h('div', { class: 'mix-side is-first' }, first, shares[0]), slider, h('div', { class: 'mix-side' }, shares[1], second)),
+    h('p', { class: 'mix-about' }, about, h('span', { class: 'mix-why' }, ' Each letter is drawn from the chances that both models give it.')));
   fill();
   watch('value', take);
 };
