@@ -91,18 +91,21 @@ class _Functions:
         try:
             first = ReadFirst.of(read, learn, read_weight)
             request = GenerationRequest.of(model, prompt, values, hold=hold, mix=parse_mix(mix, mix_weight), read=first)
-            if not 0 < request.config.num_chars * request.config.num_samples <= _MOST_CHARS:
-                raise ConfigError(f"num_chars x num_samples must be from 1 to {_MOST_CHARS:,}.")
-            for frame in generate(self._registry, request, self._active_requests, lambda: False, PROGRAM):
-                page = frame.page
-                yield {
-                    "opening": "" if prompt else page["given"],
-                    "texts": [text_of(text) for text in page["texts"]],
-                    "seed": seed,
-                    "is_done": not page["is_writing"],
-                }
+            yield from self._messages(request, has_prompt=bool(prompt))
         except CharLSTMError as error:
             raise gr.Error(error_text(error), print_exception=False) from None
+
+    def _messages(self, request: GenerationRequest, has_prompt: bool) -> Iterator[dict[str, Any]]:
+        if not 0 < request.config.num_chars * request.config.num_samples <= _MOST_CHARS:
+            raise ConfigError(f"num_chars x num_samples must be from 1 to {_MOST_CHARS:,}.")
+        for frame in generate(self._registry, request, self._active_requests, lambda: False, PROGRAM):
+            page = frame.page
+            yield {
+                "opening": "" if has_prompt else page["given"],
+                "texts": [text_of(text) for text in page["texts"]],
+                "seed": request.config.seed,
+                "is_done": not page["is_writing"],
+            }
 
     def score(self, model: str, text: str) -> dict[str, Any]:
         """Measure how well a model predicts a text.
