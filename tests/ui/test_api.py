@@ -128,7 +128,6 @@ def test_a_text_is_read_first_for_who_sent_it_alone(app: App, known: LanguageMod
         weight = more.get("read_weight", 1.0)
         reading = known.read(song, is_learning="learn" in more) if more else ""
         assert told == known.generate("ZORB", config, read=reading, read_weight=weight)
-        assert told.startswith("LAX:\nThe silver lantern") or more != {"read": song}
 
 
 def test_of_many_visitors_at_once_each_gets_its_own_text(app: App, known: LanguageModel) -> None:
