@@ -93,7 +93,9 @@ class PageEngine:
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        script = "".join((_EXPORT / name).read_text(encoding="utf-8") for name in ("network.js", "runtime.js"))
+        script = "".join(
+            (_EXPORT / name).read_text(encoding="utf-8") for name in ("network.js", "runtime.js", "ngram.js")
+        )
         page.set_content("<p>nothing but scripts</p>")
         page.add_script_tag(content=script + _HELPERS)
 
