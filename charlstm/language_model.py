@@ -57,6 +57,15 @@ class LanguageModel:
         save_model(file, self.model, self.vocabulary, self.provenance)
         return file
 
+    def export_html(self, path: str | Path, is_float16: bool = False, title: str = "") -> Path:
+        """Publish this model as one HTML file, which writes in any browser without a network; return its path.
+
+        Its weights are of 8 bits where the package writes with such ones, or of float16. Raises `ExportError`.
+        """
+        from charlstm.export.page import write_page
+
+        return write_page(self, path, title=title, is_float16=is_float16)
+
     def stream(
         self,
         prompt: str = "",
@@ -64,23 +73,28 @@ class LanguageModel:
         written: Sequence[str] = (),
         num_likeliest: int = 0,
         holds: Sequence[Hold] = (),
+        rounded: bool = False,
     ) -> Iterator[TextChunk]:
         """Continue `prompt` piece by piece; see `charlstm.generation.stream.stream`."""
-        return stream(self.model, self.vocabulary, prompt, config or SampleConfig(), written, num_likeliest, holds)
+        config = config or SampleConfig()
+        return stream(self.model, self.vocabulary, prompt, config, written, num_likeliest, holds, rounded)
 
-    def generate(self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = ()) -> str:
+    def generate(
+        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = (), rounded: bool = False
+    ) -> str:
         """Return the text that continues `prompt`, without the prompt; raise `ConfigError` if it had no end.
 
         Of several samples the first; `generate_samples` returns all. Units in `holds` are held while it writes.
+        `rounded` takes the weights in 8 bits that an exported page has, at temperature 0 too.
         """
-        return self.generate_samples(prompt, config, holds)[0]
+        return self.generate_samples(prompt, config, holds, rounded)[0]
 
     def generate_samples(
-        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = ()
+        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = (), rounded: bool = False
     ) -> list[str]:
         """Write `num_samples` texts that continue `prompt`; raise `ConfigError` if they had no end."""
         config = config or SampleConfig()
-        return collect_samples(self.stream(prompt, config, holds=holds), config)
+        return collect_samples(self.stream(prompt, config, holds=holds, rounded=rounded), config)
 
     def mix(self, other: "LanguageModel", share: float | Crossfade = 0.5) -> MixedModel:
         """Return a model that writes with this one and, at `share` from 0 to 1, with `other`.

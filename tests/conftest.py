@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from xdist.scheduler import LoadFileScheduling
 if TYPE_CHECKING:
     from commands import Trained
     from forked import Fork
+    from playwright.sync_api import Browser, BrowserContext
 
 # Before gradio or huggingface_hub is imported anywhere: no telemetry, no network.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -27,6 +29,15 @@ os.environ["OMP_NUM_THREADS"] = "1"
 REPOSITORY = Path(__file__).resolve().parents[1]
 _SESSIONS_CACHE: list[Path] = []  # known once the session has begun
 
+_CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 _LONGEST = (
     "tests/ui/",
     "tests/attack/",
@@ -169,3 +180,30 @@ def fork(repository: Path) -> "Iterator[Fork]":
     yield start
     for process in processes:
         process.end()
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """Chromium; the tests are skipped where there is none, unless one is required."""
+    from playwright.sync_api import sync_playwright
+
+    named = os.environ.get("CHARLSTM_CHROMIUM")
+    path = named or next(filter(None, map(shutil.which, _CHROMIUM_NAMES)), None)
+    if path is None:
+        reason = "no Chromium is installed (Debian: apt-get install chromium; or name one in CHARLSTM_CHROMIUM)"
+        if os.environ.get("CHARLSTM_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: "Browser") -> "Iterator[BrowserContext]":
+    """A visitor of its own, to whom a text is shown at once: at reading pace it would take seconds."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+    context.set_default_timeout(30_000)
+    yield context
+    context.close()

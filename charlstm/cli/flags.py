@@ -126,6 +126,9 @@ class Generate:
             "share at character 120"
         ),
     ] = ""
+    rounded: Annotated[
+        bool, tyro.conf.arg(help="Write with the weights in 8 bits that an exported page has, at temperature 0 too")
+    ] = False
     sample: Flat[SampleConfig] = dataclasses.field(default_factory=SampleConfig)
 
 

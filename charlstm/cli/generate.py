@@ -35,10 +35,10 @@ def generate(flags: Flat[Generate]) -> None:
     if (config.num_chars or _LONG_CHARS) >= _LONG_CHARS and (note := compiler_note()):
         print(note, file=sys.stderr)
     if config.num_samples > 1:
-        for number, text in enumerate(writer.generate_samples(prompt, config, holds), start=1):
+        for number, text in enumerate(writer.generate_samples(prompt, config, holds, flags.rounded), start=1):
             print(f"---- {number} of {config.num_samples} ----\n{escape_control_chars(prompt + text)}")
         return
-    chunks = writer.stream(prompt, config, holds=holds)
+    chunks = writer.stream(prompt, config, holds=holds, rounded=flags.rounded)
     first = next(chunks)  # a prompt that can't be read is refused before it is printed
     print(escape_control_chars(prompt), end="")
     for chunk in itertools.chain([first], chunks):

@@ -51,6 +51,7 @@ def stream(
     written: Sequence[str] = (),
     num_likeliest: int = 0,
     holds: Sequence[Hold] = (),
+    rounded: bool = False,
 ) -> Iterator[TextChunk]:
     """Continue `prompt`, yielding each piece as it is written (the prompt itself is not repeated).
 
@@ -58,12 +59,13 @@ def stream(
     texts, one a sample, that the same call has written before; they are continued as it would have gone on, and
     `num_chars` counts from there. With `num_chars` 0 there is no end: leaving the iterator is stopping.
     Units in `holds` are held from the end of the prompt on: the first character that is written feels them.
+    `rounded` writes with the weights in 8 bits as an exported page has them, at temperature 0 and on every machine.
     Raises `VocabularyError` before anything is written if the prompt can't be read, and `ConfigError` for units that
     the model lacks.
     """
 
     def start(beginnings: list[NDArray[np.int32]], config: SampleConfig, held_from: int) -> DecodeSession:
-        return start_session(model, beginnings, config, holds, held_from)
+        return start_session(model, beginnings, config, holds, held_from, rounded)
 
     yield from stream_session(start, vocabulary, prompt, config, written, num_likeliest)
 

@@ -10,12 +10,14 @@ import gradio as gr
 
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import error_text, escape_html
+from charlstm.model_description import Figure, describe_model
 from charlstm.ui.api import build_api
 from charlstm.ui.compare import NO_MODEL, build_comparison, build_copied, model_of
 from charlstm.ui.components import PRIVATE, info_button
 from charlstm.ui.crossfader import Mix, build_crossfader, continued_mix, read_mix, write_mix
+from charlstm.ui.export_page import build_take_along
 from charlstm.ui.generation import MOST_CHARS, SETTINGS, ActiveRequests, GenerationRequest, generate, parse_link
-from charlstm.ui.models import Figure, ModelRegistry, describe_model
+from charlstm.ui.models import ModelRegistry
 from charlstm.ui.next_letter import build_next_letter
 from charlstm.ui.surprisal_text import build_surprisal_text, parse_page
 from charlstm.ui.write_form import WriteForm, build_form, check_values
@@ -81,6 +83,7 @@ def build_generate_tab(registry: ModelRegistry) -> GenerateTab:
             build_next_letter(registry)
         with gr.Row(elem_id="after-text"):
             continue_button = gr.Button("Continue", size="sm", elem_id="continue-writing")
+            build_take_along(registry)
             copied = build_copied(registry, form.model, text)
         gr.HTML(html_template="<div></div>", js_on_load=_EARLIER, elem_id="earlier")
     shown = [form.facts, *form.examples]
