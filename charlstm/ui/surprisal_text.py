@@ -182,8 +182,8 @@ def _surprise_codes(surprises: Sequence[float]) -> str:
 
 def _leaning_codes(leanings: Sequence[float]) -> str:
     """Return a code for each character: tenths of a nat, `_EVEN` where both models wanted it alike."""
-    steps = np.clip(np.rint(np.array(leanings, np.float64) * _NATS_STEPS) + _EVEN, 0, _NATS_MOST)
-    return (steps + _FIRST).astype(np.uint8).tobytes().decode("ascii")
+    steps = np.nan_to_num(np.array(leanings, np.float64) * _NATS_STEPS) + _EVEN
+    return (np.clip(np.rint(steps), 0, _NATS_MOST) + _FIRST).astype(np.uint8).tobytes().decode("ascii")
 
 
 def _odds_codes(probabilities: Sequence[Sequence[float]]) -> str:
