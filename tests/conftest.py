@@ -1,7 +1,9 @@
 """What many tests share: the repository's place, small texts, and an environment that touches nothing outside."""
 
+import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,16 +19,30 @@ from xdist.scheduler import LoadFileScheduling
 if TYPE_CHECKING:
     from commands import Trained
     from forked import Fork
+    from playwright.sync_api import Browser, BrowserContext
 
 # Before gradio or huggingface_hub is imported anywhere: no telemetry, no network.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
 # One thread, here and in every process a test starts: threads that wait for each other on a busy machine cost minutes.
 os.environ["OMP_NUM_THREADS"] = "1"
+# What is imported is compiled once and not in each of the hundred processes that tests start, whatever the caller's
+# environment says: the package's modules alone cost each of them half a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 _SESSIONS_CACHE: list[Path] = []  # known once the session has begun
 
+_CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 _LONGEST = (
     "tests/ui/",
     "tests/attack/",
@@ -87,13 +103,19 @@ def _kernels() -> Path:
     return _SESSIONS_CACHE[0] / "charlstm" / "kernels"
 
 
+@pytest.fixture(scope="session")
+def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Names for the caches of all tests; `mktemp` would look through all that are there, thousands, for each."""
+    place = tmp_path_factory.mktemp("caches")
+    return (place / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, _kernels: Path
-) -> Iterator[None]:
+def _own_cache(monkeypatch: pytest.MonkeyPatch, _caches: Iterator[Path], _kernels: Path) -> Iterator[None]:
     """A user cache of the test's own, so that nothing is found in or written to the person's."""
     monkeypatch.delenv("CHARLSTM_CORPUS_DIR", raising=False)
-    cache = tmp_path_factory.mktemp("cache")
+    cache = next(_caches)
+    cache.mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     own = cache / "charlstm" / "kernels"
     _hand_over(_kernels, own)
@@ -169,3 +191,30 @@ def fork(repository: Path) -> "Iterator[Fork]":
     yield start
     for process in processes:
         process.end()
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """Chromium; the tests are skipped where there is none, unless one is required."""
+    from playwright.sync_api import sync_playwright
+
+    named = os.environ.get("CHARLSTM_CHROMIUM")
+    path = named or next(filter(None, map(shutil.which, _CHROMIUM_NAMES)), None)
+    if path is None:
+        reason = "no Chromium is installed (Debian: apt-get install chromium; or name one in CHARLSTM_CHROMIUM)"
+        if os.environ.get("CHARLSTM_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: "Browser") -> "Iterator[BrowserContext]":
+    """A visitor of its own, to whom a text is shown at once: at reading pace it would take seconds."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+    context.set_default_timeout(30_000)
+    yield context
+    context.close()

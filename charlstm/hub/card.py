@@ -14,6 +14,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
 from charlstm import __version__
 from charlstm.checkpoint import FORMAT_VERSION, Provenance
 from charlstm.config import SampleConfig
+from charlstm.export.plain import pytorch_program
 from charlstm.formatting import format_duration
 from charlstm.hub.markdown import code, fence
 from charlstm.hub.recipe import make_recipe
@@ -77,8 +78,7 @@ def card_text(facts: CardFacts) -> str:
         origin=origin,
         base_model=facts.base_model,
         space=facts.space,
-        model_file=MODEL_FILE,
-        known_text=ascii(_known_text(model)),
+        program=pytorch_program(model, _download(facts.repo_id), "huggingface_hub"),
         measured=_validation_figures(origin) if origin else [],
         validation_split=_validation_split(origin) if origin else "",
         has_curve=facts.has_curve,
@@ -159,9 +159,6 @@ def dataset_of(origin: Provenance) -> str | None:
     return found[1] if found else _DATASETS.get(origin.corpus)
 
 
-def _known_text(model: LanguageModel) -> str:
-    """Return a text for the program in plain PyTorch to read, of characters that the model knows."""
-    known = model.vocabulary.characters
-    beginnings = model.provenance.beginnings if model.provenance else ()
-    text = next((each for each in beginnings if each and each.isprintable() and set(each) <= set(known)), None)
-    return text or ("text" if model.vocabulary.level == "bytes" else "".join(known[:8]))
+def _download(repo_id: str) -> str:
+    """Return the expression that fetches the model's file."""
+    return f"huggingface_hub.hf_hub_download({json.dumps(repo_id)}, {json.dumps(MODEL_FILE)})"
