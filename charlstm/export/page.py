@@ -11,7 +11,7 @@ import html
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,13 @@ def build_page(
     is_float16: bool = False,
     links: Mapping[str, str] | None = None,
     picture: str = "",
+    prompts: Sequence[str] | None = None,
 ) -> bytes:
     """Return the HTML file of `language_model`, in UTF-8; raise `ExportError` for one that is too large.
 
     Its heading is `title`, by default the name of the text that it learned. `links` maps words to the addresses that
-    the page links below, and `picture` is the address of what others show with a link to it.
+    the page links below, `picture` is the address of what others show with a link to it, and `prompts` are the
+    beginnings that it offers, by default those that belong to the model.
     """
     _require_small(language_model.model.num_parameters * (2 if is_float16 else 1))
     network, weights = pack_weights(language_model, is_float16)
@@ -69,7 +71,7 @@ def build_page(
         "links": _link_list(links or {}),
         "size": f"Getting ready: {len(coded) / 1e6:.1f} MB of numbers, all of them in this file.",
         "style": style,
-        "facts": _json(_page_facts(language_model, facts, title, network)),
+        "facts": _json(_page_facts(language_model, facts, title, network, prompts)),
         "script": script,
         "weights": coded,
     }
@@ -126,14 +128,18 @@ def _about(language_model: LanguageModel, facts: ModelFacts) -> dict[str, str]:
 
 
 def _page_facts(
-    language_model: LanguageModel, facts: ModelFacts, title: str, network: Mapping[str, Any]
+    language_model: LanguageModel,
+    facts: ModelFacts,
+    title: str,
+    network: Mapping[str, Any],
+    prompts: Sequence[str] | None,
 ) -> dict[str, Any]:
     vocabulary, origin = language_model.vocabulary, language_model.provenance
     return {
         "network": network,
         "vocabulary": {"characters": vocabulary.characters, "level": vocabulary.level},
         "page": {
-            "prompts": facts.prompts or (origin.beginnings if origin else ()),
+            "prompts": prompts if prompts is not None else facts.prompts or (origin.beginnings if origin else ()),
             "isCode": facts.is_code,
             "settings": {name: _setting(name) for name in _SETTINGS},
             "fileName": re.sub(r"\W+", "-", title.lower()).strip("-") or "text",

@@ -243,8 +243,7 @@ class Text {
 
   /** Return a text that goes on from here by itself. */
   copy() {
-    const other = Object.assign(Object.create(Text.prototype), this);
-    return Object.assign(other, {
+    return Object.assign(new Text(this.network, this.vocabulary, this.options), this, {
       state: this.network.copyState(this.state),
       history: this.history.slice(),
       unread: this.unread.slice(),

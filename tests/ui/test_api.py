@@ -36,6 +36,8 @@ PARAMETERS = {
         ("num_samples", "integer", 1),
         ("seed", "integer", 1),
         ("hold", "string", ""),
+        ("mix", "string", ""),
+        ("mix_weight", "number", 0.5),
     ],
     "/score": [("model", "string", None), ("text", "string", None)],
     "/models": [],
