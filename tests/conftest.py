@@ -1,5 +1,6 @@
 """What many tests share: the repository's place, small texts, and an environment that touches nothing outside."""
 
+import contextlib
 import itertools
 import os
 import re
@@ -71,12 +72,18 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if is_xdist_controller(session):  # it runs no tests
         return
     base = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
-    cache = (base.parent if is_xdist_worker(session) else base) / "compiled"
+    base = base.parent if is_xdist_worker(session) else base
+    cache, kept = base / "compiled", base.parent / "compiled"  # pytest's own folder of this user, for all sessions
     os.environ["XDG_CACHE_HOME"] = str(cache)
     with FileLock(cache.with_suffix(".lock")):
         if not cache.exists():
+            kernels, is_pytests = cache / "charlstm" / "kernels", kept.parent.name.startswith("pytest-of-")
+            if is_pytests:
+                _hand_over(kept, kernels)
             code = "from charlstm.kernel.build import load_library; load_library()"
             subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
+            if is_pytests:
+                _hand_over(kernels, kept)
     _SESSIONS_CACHE.append(cache)
 
 
@@ -116,7 +123,7 @@ def _hand_over(source: Path, target: Path) -> None:
     """What was compiled in one private folder, for another one: a link from one to the other would not be trusted."""
     for file in source.glob("*") if source.is_dir() else ():
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not (target / file.name).exists():
+        with contextlib.suppress(FileExistsError):
             os.link(file, target / file.name)
 
 

@@ -8,6 +8,7 @@ import pytest
 from loopback import LoopbackHub, loopback_hub
 from page_app import App, end_workers, served
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from visitors import VIEWPORT, visitor
 
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _CHROMIUM_FLAGS = [
@@ -37,8 +38,11 @@ def app(tmp_path_factory: pytest.TempPathFactory, hub: LoopbackHub) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Chromium; the tests are skipped where there is none, unless one is required."""
+def profile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    """Chromium with a profile on disk, which keeps what it has compiled of the page's scripts: half of a visit's cost.
+
+    The tests that need it are skipped where there is none, unless one is required.
+    """
     named = os.environ.get("CHARLSTM_CHROMIUM")
     path = named or next(filter(None, map(shutil.which, _CHROMIUM_NAMES)), None)
     if path is None:
@@ -47,24 +51,42 @@ def browser() -> Iterator[Browser]:
             pytest.fail(reason)
         pytest.skip(reason)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
+        profile = playwright.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"),
+            executable_path=path,
+            args=_CHROMIUM_FLAGS,
+            viewport=VIEWPORT,  # type: ignore[arg-type]
+            color_scheme="light",
+            reduced_motion="reduce",  # a text is shown at once: at reading pace it would take seconds
+        )
+        profile.set_default_timeout(30_000)
+        yield profile
+        profile.close()
+
+
+@pytest.fixture(scope="session")
+def browser(profile: BrowserContext) -> Browser:
+    """The browser itself, for visitors with a device of their own, or several at once."""
+    assert profile.browser is not None
+    return profile.browser
 
 
 @pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A visitor of its own, to whom a text is shown at once: at reading pace it would take seconds."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
-    context.set_default_timeout(30_000)
-    yield context
-    context.close()
+def context(profile: BrowserContext) -> Iterator[BrowserContext]:
+    """A visitor of its own, of whom the next one finds nothing."""
+    with visitor(profile):
+        yield profile
 
 
 @pytest.fixture
-def page(context: BrowserContext, app: App) -> Iterator[Page]:
+def blank(context: BrowserContext) -> Page:
+    """The visitor's page, where nothing is opened yet."""
+    return context.pages[0]
+
+
+@pytest.fixture
+def page(blank: Page, app: App) -> Iterator[Page]:
     """The app's page, just opened; a run that a failed test leaves behind does not fail the next one."""
-    page = context.new_page()
-    page.goto(app.url, wait_until="load")
-    yield page
+    blank.goto(app.url, wait_until="load")
+    yield blank
     end_workers(app.checkpoints_dir)
