@@ -1,4 +1,4 @@
-// *Read this first*: a text that the network reads before it writes, the curve of its surprise, and the dial.
+// Reading first: a text that the network reads before it writes, the curve of its surprise, and the dial.
 const LARGEST_FILE = 4 * LONGEST_READ; // bytes: more can't be so few characters
 const NUM_POINTS = 60; // of the curve
 const CURVE = { width: 300, height: 84 };
