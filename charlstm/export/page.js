@@ -12,7 +12,8 @@ class Page {
     this.reading = new ReadFirst(network, this.vocabulary, () => this.remember());
     this.view = new TextView(byId('text'));
     this.card = new Card(this.view, byId('frame'), { isBytes: facts.vocabulary.level === 'bytes',
-      canBranch: () => !this.isWriting, branch: (prompt) => this.begin(prompt, 'branch') });
+      canBranch: () => !this.isWriting, branch: (prompt) => this.begin(prompt, 'branch'),
+      recall: (index) => this.draft?.recall(index) ?? '' });
     byId('text').dataset.placeholder = 'A text appears here, letter by letter.';
     byId('text').classList.toggle('is-code', facts.page.isCode);
     byId('fast').checked = matchMedia('(prefers-reduced-motion: reduce)').matches;

@@ -111,13 +111,28 @@ class Draft {
     this.asked = 0; // tokens written so far
     this.isOver = false;
     this.busy = 0; // milliseconds of computing
+    this.memory = null; // what was read first, while it counts
     this.hasRemembered = false; // whether another text had its part in this one
   }
 
   // Write from now on with what was read first, and as much of it as the dial says.
   remember({ memory, amount }) {
     this.text.remember(memory, amount);
-    if (memory && amount > 0) this.hasRemembered = true;
+    this.memory = amount > 0 ? memory : null;
+    if (this.memory) this.hasRemembered = true;
+  }
+
+  // Where what was read first has the same letter after the same ones, in a sentence; '' if nowhere.
+  recall(index) {
+    if (!this.memory || this.text.vocabulary.level === 'bytes') return '';
+    const { characters } = this.text.vocabulary, char = this.letters.chars[index];
+    const read = this.memory.string ??= this.memory.ids.map((id) => characters[id]).join('');
+    const before = Array.from(this.letters.before(index)).slice(-LONGEST);
+    for (; before.length >= SHORTEST; before.shift()) {
+      const context = before.join(''), at = read.lastIndexOf(context + char);
+      if (at >= 0) return `It read this before, after “${context.replaceAll('\n', '↵')}”, ${count(read.length - at - context.length)} characters from the end.`;
+    }
+    return '';
   }
 
   // Write so many; returns how many milliseconds it took.

@@ -211,6 +211,15 @@ def test_it_reads_a_text_first_as_the_package_does_and_forgets_it(
     for amount in (1.0, 1.7):
         page.locator("#amount").fill(str(amount))
         assert _write(page, "the ", 60, seed=4) == "the " + reading.weighted(amount).generate("the ", config)
+    written = _text(page).inner_text()
+    place = written.index("zebra", 6)
+    _text(page).focus()
+    page.keyboard.press("ArrowRight")
+    for _ in range(place + 2 - len("the ")):
+        page.keyboard.press("ArrowRight")
+    context = written[place - 6 : place + 2]
+    ago = len(song) - song.rindex(f"{context}b") - len(context)
+    expect(page.locator(".card")).to_contain_text(f"after “{context}”, {ago} characters from the end.")
     points = [page.locator(f".line-{name}").first.get_attribute("points") or "" for name in ("alone", "adapted")]
     assert len(points[0].split()) == len(points[1].split()) == len(song) // 20
     page.get_by_role("button", name="Forget it again").click()
