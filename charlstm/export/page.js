@@ -1,9 +1,7 @@
 // The page: the pace of writing, the address, and what is done with a text.
 const PACE = 80; // characters a second that a person can follow
 const MOST_AT_ONCE = 40; // characters in one step at that pace, after the page was hidden
-const SLICE = 10; // milliseconds of work between two looks at what the person does
 
-const yieldToPage = () => new Promise((done) => { const { port1, port2 } = new MessageChannel(); port1.onmessage = done; port2.postMessage(0); });
 const nextFrame = () => new Promise((done) => { requestAnimationFrame(done); });
 
 class Page {
@@ -11,9 +9,11 @@ class Page {
     Object.assign(this, { facts, network, turn: 0, isWriting: false, isFollowing: false, drafts: new Map() });
     this.vocabulary = new Vocabulary(facts.vocabulary);
     this.form = new Form(facts.page.settings, facts.page.prompts);
+    this.reading = new ReadFirst(network, this.vocabulary, () => this.remember());
     this.view = new TextView(byId('text'));
     this.card = new Card(this.view, byId('frame'), { isBytes: facts.vocabulary.level === 'bytes',
-      canBranch: () => !this.isWriting, branch: (prompt) => this.begin(prompt, 'branch') });
+      canBranch: () => !this.isWriting, branch: (prompt) => this.begin(prompt, 'branch'),
+      recall: (index) => this.draft?.recall(index) ?? '' });
     byId('text').dataset.placeholder = 'A text appears here, letter by letter.';
     byId('text').classList.toggle('is-code', facts.page.isCode);
     byId('fast').checked = matchMedia('(prefers-reduced-motion: reduce)').matches;
@@ -52,11 +52,17 @@ class Page {
       const settings = this.form.read();
       this.stop();
       const draft = new Draft(this.network, this.vocabulary, prompt || this.form.opening(settings.seed), settings);
+      draft.remember(this.reading);
       this.isFollowing = how === 'new';
       this.open(draft);
       this.keep(draft, how);
       await this.run(draft);
     } catch (error) { this.explain(error); }
+  }
+
+  // What is remembered, or how much of it counts, has changed: also for a text that is being written.
+  remember() {
+    if (this.isWriting) this.draft.remember(this.reading);
   }
 
   async goOn() {
@@ -67,6 +73,7 @@ class Page {
     }
     this.draft.isOver = false;
     this.draft.text.setOptions({}); // go on past the stop
+    this.draft.remember(this.reading);
     this.isFollowing = true;
     await this.run(this.draft);
     this.keep(this.draft, 'more');
@@ -152,6 +159,7 @@ class Page {
   showState() {
     const { draft } = this, length = draft ? draft.letters.length : 0;
     for (const id of ['copy', 'save', 'link']) byId(id).disabled = !draft || this.isWriting;
+    if (draft?.hasRemembered) byId('link').disabled = true; // no address holds what was read
     byId('continue').disabled = !draft;
     if (!draft) return;
     const parts = [`${count(length)} character${length === 1 ? '' : 's'}`, `seed ${draft.settings.seed}`];
@@ -177,9 +185,7 @@ class Page {
   }
 
   sayUnknown(characters) {
-    const named = characters.slice(0, 10).map((char) => `“${describeLetter(char, false)}”`).join(', ');
-    const more = characters.length > 10 ? ` and ${count(characters.length - 10)} more` : '';
-    return `This network has never seen ${named}${more}: leave ${characters.length > 1 ? 'them' : 'it'} out of the beginning.`;
+    return `This network has never seen ${listLetters(characters)}: leave ${characters.length > 1 ? 'them' : 'it'} out of the beginning.`;
   }
 
   // Addresses: each text is an entry of the browser's history, so that Back undoes a branch or a new text. ----------
@@ -191,7 +197,8 @@ class Page {
     if (draft.id) this.drafts.set(draft.id, draft);
     if (!isNew && !draft.id) return;
     const move = isNew ? 'pushState' : 'replaceState';
-    try { history[move]({ draft: draft.id }, '', draft.address(this.form.settings)); } catch { /* a frame that forbids it */ }
+    const address = draft.hasRemembered ? location.pathname + location.search : draft.address(this.form.settings);
+    try { history[move]({ draft: draft.id }, '', address); } catch { /* a frame that forbids it */ }
   }
 
   async openAddress(state) {

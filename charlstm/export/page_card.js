@@ -17,9 +17,10 @@ const percent = (share) => {
 };
 
 class Card {
-  // `view` draws the text in `frame`; `branch(prompt)` writes on from another letter, where `canBranch()`.
-  constructor(view, frame, { isBytes, canBranch, branch }) {
-    Object.assign(this, { view, frame, isBytes, canBranch, branch });
+  // `view` draws the text in `frame`; `branch(prompt)` writes on from another letter, where `canBranch()`;
+  // `recall(index)` tells where it read that letter before, if anywhere.
+  constructor(view, frame, { isBytes, canBranch, branch, recall }) {
+    Object.assign(this, { view, frame, isBytes, canBranch, branch, recall });
     this.cursor = make('div', 'cursor');
     this.card = make('div', 'card');
     this.card.setAttribute('role', 'group');
@@ -64,6 +65,8 @@ class Card {
       return row;
     });
     this.card.replaceChildren(make('p', '', `${quoteLetter(char, this.isBytes)} had a chance of ${percent(share)}: ${verdict}`), ...rows);
+    const recalled = this.recall(index);
+    if (recalled) this.card.append(make('p', 'card-hint', recalled));
     if (canBranch) this.card.append(make('p', 'card-hint', this.isPinned ? 'Choose one to go on from there.' : 'Click to choose another.'));
   }
 

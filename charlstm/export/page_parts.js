@@ -4,8 +4,16 @@ const NUM_SEEDS = 2 ** 31;
 const SAYS_LENGTH = `a whole number from 1 to ${MOST_CHARS.toLocaleString('en')}, or 0 for a text without end`;
 const TEMPERATURES = [[0, 'always the likeliest letter'], [0.5, 'careful: it repeats itself'], [0.94, 'a little surer than it is'], [1.06, 'just as sure as it is'], [1.3, 'bolder: it dares more'], [2, 'wild']];
 
+const SLICE = 10; // milliseconds of work between two looks at what the person does
+
 const byId = (id) => document.getElementById(id);
 const count = (number) => Math.round(number).toLocaleString('en');
+
+const yieldToPage = () => new Promise((done) => { const { port1, port2 } = new MessageChannel(); port1.onmessage = done; port2.postMessage(0); });
+const listLetters = (characters) => {
+  const named = characters.slice(0, 10).map((char) => `“${describeLetter(char, false)}”`).join(', ');
+  return characters.length > 10 ? `${named} and ${count(characters.length - 10)} more` : named;
+};
 
 class Problem extends Error {} // a sentence for the person in front of the page
 
@@ -103,6 +111,28 @@ class Draft {
     this.asked = 0; // tokens written so far
     this.isOver = false;
     this.busy = 0; // milliseconds of computing
+    this.memory = null; // what was read first, while it counts
+    this.hasRemembered = false; // whether another text had its part in this one
+  }
+
+  // Write from now on with what was read first, and as much of it as the dial says.
+  remember({ memory, amount }) {
+    this.text.remember(memory, amount);
+    this.memory = amount > 0 ? memory : null;
+    if (this.memory) this.hasRemembered = true;
+  }
+
+  // Where what was read first has the same letter after the same ones, in a sentence; '' if nowhere.
+  recall(index) {
+    if (!this.memory || this.text.vocabulary.level === 'bytes') return '';
+    const { characters } = this.text.vocabulary, char = this.letters.chars[index];
+    const read = this.memory.string ??= this.memory.ids.map((id) => characters[id]).join('');
+    const before = Array.from(this.letters.before(index)).slice(-LONGEST);
+    for (; before.length >= SHORTEST; before.shift()) {
+      const context = before.join(''), at = read.lastIndexOf(context + char);
+      if (at >= 0) return `It read this before, after “${context.replaceAll('\n', '↵')}”, ${count(read.length - at - context.length)} characters from the end.`;
+    }
+    return '';
   }
 
   // Write so many; returns how many milliseconds it took.

@@ -11,6 +11,7 @@ from page_models import MARKUP, small_model
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from charlstm import LanguageModel, SampleConfig
+from charlstm.generation.reading import Reader
 
 pytestmark = pytest.mark.browser
 
@@ -176,10 +177,12 @@ def test_it_fits_a_phone_is_named_throughout_and_axe_agrees_in_light_and_dark(br
     _written(page, 500)
     page.locator("#more > summary").click()
     page.get_by_text("How it works").click()
+    page.get_by_text("Read this first").click()
     _text(page).locator("span").first.tap()
     expect(page.locator(".card")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    small = """[...document.querySelectorAll('button, summary, input:not([type=checkbox]), textarea, label.switch')]
+    small = """[...document.querySelectorAll('button, summary, input, textarea, label.switch, .file span')]
+        .filter((each) => !each.matches('[type=checkbox], .unseen'))
         .filter((each) => each.checkVisibility() && each.getBoundingClientRect().height < 43.9)
         .map((each) => each.outerHTML.slice(0, 80))"""
     assert page.evaluate(small) == []
@@ -190,6 +193,50 @@ def test_it_fits_a_phone_is_named_throughout_and_axe_agrees_in_light_and_dark(br
     assert page.title().startswith(MARKUP[:30])
     assert page.locator("img").count() == 0
     context.close()
+
+
+def test_it_reads_a_text_first_as_the_package_does_and_forgets_it(
+    page: Page, model: LanguageModel, tmp_path: Path
+) -> None:
+    song = "the zebra and the zoo; the zebra and the zoo <b> " * 4
+    alone = _write(page, "the ", 60, seed=4)
+    page.locator("#reading > summary").click()
+    page.get_by_label("A text to read").fill(f"{song}Ω")
+    page.get_by_role("button", name="Remember it").click()
+    said = page.locator("#read-said")
+    expect(said).to_contain_text(f"Read {len(song)} characters")
+    expect(said).to_contain_text("Left out, as it never saw it: “Ω”.")
+    reading = Reader(model.model, model.vocabulary, f"{song}Ω").finish()
+    config = SampleConfig(num_chars=60, seed=4)
+    for amount in (1.0, 1.7):
+        page.locator("#amount").fill(str(amount))
+        assert _write(page, "the ", 60, seed=4) == "the " + reading.weighted(amount).generate("the ", config)
+    written = _text(page).inner_text()
+    place = written.index("zebra", 6)
+    _text(page).focus()
+    page.keyboard.press("ArrowRight")
+    for _ in range(place + 2 - len("the ")):
+        page.keyboard.press("ArrowRight")
+    context = written[place - 6 : place + 2]
+    ago = len(song) - song.rindex(f"{context}b") - len(context)
+    expect(page.locator(".card")).to_contain_text(f"after “{context}”, {ago} characters from the end.")
+    points = [page.locator(f".line-{name}").first.get_attribute("points") or "" for name in ("alone", "adapted")]
+    assert len(points[0].split()) == len(points[1].split()) == len(song) // 20
+    page.get_by_role("button", name="Forget it again").click()
+    assert _write(page, "the ", 60, seed=4) == alone
+    for name, data, sentence in (
+        (
+            "large.txt",
+            b"x" * 5_000_000,
+            "This file has 5.0 MB; at most 100,000 characters are read: cut a part out of it.",
+        ),
+        ("long.txt", b"a" * 100_001, "The text to read has 100,001 characters; at most 100,000 are read."),
+        ("picture.txt", b"\x00\x01", "This file holds no text; choose another one."),
+        ("other.txt", "ΩΩ".encode(), "There is no text to read; write or paste some that the model knows."),
+    ):
+        (tmp_path / name).write_bytes(data)
+        page.locator("#to-read-file").set_input_files(tmp_path / name)
+        expect(page.locator("#read-problem")).to_have_text(sentence)
 
 
 @pytest.mark.parametrize(
