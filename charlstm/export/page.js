@@ -14,6 +14,7 @@ class Page {
     this.view = new TextView(byId('text'));
     this.card = new Card(this.view, byId('frame'), { isBytes: facts.vocabulary.level === 'bytes',
       canBranch: () => !this.isWriting, branch: (prompt) => this.begin(prompt, 'branch') });
+    this.readFirst = new ReadFirst(network, this.vocabulary, (weight) => { if (this.draft?.text.memory) this.draft.text.memoryWeight = weight; });
     byId('text').dataset.placeholder = 'A text appears here, letter by letter.';
     byId('text').classList.toggle('is-code', facts.page.isCode);
     byId('fast').checked = matchMedia('(prefers-reduced-motion: reduce)').matches;
@@ -21,7 +22,7 @@ class Page {
     this.showExamples();
     this.arrange();
     this.listen();
-    byId('write').disabled = false;
+    byId('write').disabled = byId('remember').disabled = false;
   }
 
   showExamples() {
@@ -52,6 +53,7 @@ class Page {
       const settings = this.form.read();
       this.stop();
       const draft = new Draft(this.network, this.vocabulary, prompt || this.form.opening(settings.seed), settings);
+      this.readFirst.lend(draft.text);
       this.isFollowing = how === 'new';
       this.open(draft);
       this.keep(draft, how);
@@ -152,6 +154,7 @@ class Page {
   showState() {
     const { draft } = this, length = draft ? draft.letters.length : 0;
     for (const id of ['copy', 'save', 'link']) byId(id).disabled = !draft || this.isWriting;
+    if (draft?.text.memory) byId('link').disabled = true; // an address can't hold what was read
     byId('continue').disabled = !draft;
     if (!draft) return;
     const parts = [`${count(length)} character${length === 1 ? '' : 's'}`, `seed ${draft.settings.seed}`];

@@ -28,7 +28,16 @@ from charlstm.model_description import ModelFacts, describe_model
 
 MOST_BYTES = 64_000_000  # of weights: a phone holds them as text, as bytes and as numbers while the page opens
 # One module, in this order.
-_SCRIPTS = ("network.js", "runtime.js", "ngram.js", "page_text.js", "page_card.js", "page_parts.js", "page.js")
+_SCRIPTS = (
+    "network.js",
+    "runtime.js",
+    "ngram.js",
+    "page_text.js",
+    "page_card.js",
+    "page_parts.js",
+    "page_memory.js",
+    "page.js",
+)
 _SETTINGS = ("num_chars", "temperature", "top_k", "top_p", "no_repeat", "stop", "seed")
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 _LONGEST_TITLE = 80

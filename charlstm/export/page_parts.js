@@ -127,8 +127,9 @@ class Draft {
 
   get rate() { return this.busy > 0 ? 1000 * this.asked / this.busy : 0; }
 
-  // What an address says after its `#`, from which the same text comes.
+  // What an address says after its `#`, from which the same text comes; nothing of a text with what was read.
   address(standards) {
+    if (this.text.memory) return '#';
     const { prompt = this.letters.given, ...values } = { ...this.settings, num_chars: this.settings.num_chars && this.asked };
     const differing = Object.entries(values).filter(([name, value]) => name === 'seed' || value !== standards[name].standard);
     return `#${new URLSearchParams([['prompt', prompt], ...differing])}`;

@@ -1,13 +1,17 @@
 """What an exported page remembers of a text that it read first, against the package."""
 
 import random
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from page_engine import SETTINGS, PageEngine, as_chunk, options_of
-from playwright.sync_api import Browser
+from page_models import small_model
+from playwright.sync_api import Browser, BrowserContext, expect
 
 from charlstm import LanguageModel, SampleConfig
 from charlstm.config import ModelConfig
@@ -111,3 +115,56 @@ def test_what_cannot_be_read_is_said(engine: PageEngine) -> None:
     known, said = engine.page.evaluate(program, "a" * 100_001)
     assert known
     assert "has 100,001 characters; at most 100,000" in said
+
+
+def test_a_visitor_lets_the_page_read_a_text_writes_with_it_and_forgets_it(
+    context: BrowserContext, tmp_path: Path
+) -> None:
+    model, errors = small_model(), list[str]()
+    string = "<b>the silver lantern</b> burns for the silver fox\n" * 9 + "漢"
+    context.on("weberror", lambda error: errors.append(str(error.error)))
+    context.set_offline(True)
+    page = context.new_page()
+    page.goto(model.export_html(tmp_path / "page.html").as_uri())
+    expect(page.locator("#rate")).to_contain_text("500 characters", timeout=30_000)
+    for place in ("#read-first", "#more"):
+        page.locator(f"{place} > summary").click()
+    for each in ("fast", "is-new-seed"):
+        page.locator(f"#{each}").set_checked(each == "fast")
+    says, problem, remember = page.locator("#read-says"), page.locator("#read-problem"), page.locator("#remember")
+
+    def write() -> str:
+        for name, value in (("prompt", "the silver "), ("num_chars", "60"), ("seed", "3")):
+            page.locator(f"#{name}").fill(value)
+        page.locator("#write").click()
+        expect(page.locator("#rate")).to_have_text(re.compile(r"^60 characters · seed 3"))
+        expect(page.locator("#write")).to_have_text("Write")
+        return str(page.locator("#text").evaluate("(box) => box.textContent"))
+
+    before, address = write(), page.url
+    page.locator("#read-text").fill("漢")
+    remember.click()
+    expect(problem).to_have_text("There is no text to read; write or paste some that the model knows.")
+    page.locator("#read-text").fill(string)
+    remember.click()
+    expect(says).to_contain_text(f"It has read {len(string) - 1:,} characters.")
+    expect(says).to_contain_text("It has never seen “漢”, and read without.")
+    expect(problem).to_be_hidden()
+    reading = Reader(model.model, model.vocabulary, string, rounded=True).finish()
+    config = SampleConfig(num_chars=60, seed=3)
+    assert write() == "the silver " + reading.generate("the silver ", config) != before
+    assert page.url.endswith("#"), "an address can't hold what was read"
+    page.locator("#read-weight").fill("1.7")
+    assert write() == "the silver " + reading.weighted(1.7).generate("the silver ", config)
+    assert page.locator("#read-curve polyline.adapted").get_attribute("points")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert [each["id"] for each in Axe().run(page).response["violations"]] == []
+    page.locator("#forget").click()
+    expect(says).to_have_text("Forgotten: the next text is written as before.")
+    assert (write(), page.url) == (before, address)
+    file = tmp_path / "text.txt"
+    file.write_text("a" * 400_001)
+    page.locator("#read-file").set_input_files(file)
+    expect(problem).to_contain_text("This file has 400 kB; a text here has at most 100,000 characters")
+    assert errors == []
