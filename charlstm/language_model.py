@@ -11,6 +11,7 @@ from charlstm.config import ModelConfig, SampleConfig
 from charlstm.generation.crossfade import Crossfade
 from charlstm.generation.holds import Hold
 from charlstm.generation.mixing import MixedModel
+from charlstm.generation.reading import Reading, read_text
 from charlstm.generation.stream import Score, TextChunk, collect_samples, score, stream
 from charlstm.model import CharLSTM
 from charlstm.model_files import model_file
@@ -80,14 +81,24 @@ class LanguageModel:
         return stream(self.model, self.vocabulary, prompt, config, written, num_likeliest, holds, rounded)
 
     def generate(
-        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = (), rounded: bool = False
+        self,
+        prompt: str = "",
+        config: SampleConfig | None = None,
+        holds: Sequence[Hold] = (),
+        read: str | Reading = "",
+        read_weight: float = 1.0,
+        rounded: bool = False,
     ) -> str:
         """Return the text that continues `prompt`, without the prompt; raise `ConfigError` if it had no end.
 
-        Of several samples the first; `generate_samples` returns all. Units in `holds` are held while it writes.
+        Of several samples the first; `generate_samples` returns all. Units in `holds` are held while it writes. A text
+        in `read`, or what `read` made of it, is read first, and weighs `read_weight`; see `Reading.weighted`.
         `rounded` takes the weights in 8 bits that an exported page has, at temperature 0 too.
         """
-        return self.generate_samples(prompt, config, holds, rounded)[0]
+        if not read:
+            return self.generate_samples(prompt, config, holds, rounded)[0]
+        reading = self.read(read) if isinstance(read, str) else read
+        return reading.weighted(read_weight).generate(prompt, config, holds)
 
     def generate_samples(
         self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = (), rounded: bool = False
@@ -102,6 +113,14 @@ class LanguageModel:
         A `Crossfade` as `share` can be turned while a text is written; raises `ConfigError` for bytes with characters.
         """
         return MixedModel(self, other, share if isinstance(share, Crossfade) else Crossfade(share))
+
+    def read(self, text: str, is_learning: bool = False) -> Reading:
+        """Read `text` and return what was taken in, which writes as this model does; the model stays as it is.
+
+        It is remembered, or with `is_learning` learned by a copy of the model; see `charlstm.generation.reading`.
+        Raises `ConfigError` for a text too long, and `VocabularyError` for one of which the model knows no character.
+        """
+        return read_text(self.model, self.vocabulary, text, is_learning)
 
     def score(self, text: str, num_likeliest: int = 0) -> Score:
         """Measure how well the model predicts `text`; see `charlstm.generation.stream.score`."""

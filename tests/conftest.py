@@ -1,5 +1,6 @@
 """What many tests share: the repository's place, small texts, and an environment that touches nothing outside."""
 
+import itertools
 import os
 import re
 import shutil
@@ -25,6 +26,10 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
 # One thread, here and in every process a test starts: threads that wait for each other on a busy machine cost minutes.
 os.environ["OMP_NUM_THREADS"] = "1"
+# What is imported is compiled once and not in each of the hundred processes that tests start, whatever the caller's
+# environment says: the package's modules alone cost each of them half a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 _SESSIONS_CACHE: list[Path] = []  # known once the session has begun
@@ -98,13 +103,19 @@ def _kernels() -> Path:
     return _SESSIONS_CACHE[0] / "charlstm" / "kernels"
 
 
+@pytest.fixture(scope="session")
+def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Names for the caches of all tests; `mktemp` would look through all that are there, thousands, for each."""
+    place = tmp_path_factory.mktemp("caches")
+    return (place / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, _kernels: Path
-) -> Iterator[None]:
+def _own_cache(monkeypatch: pytest.MonkeyPatch, _caches: Iterator[Path], _kernels: Path) -> Iterator[None]:
     """A user cache of the test's own, so that nothing is found in or written to the person's."""
     monkeypatch.delenv("CHARLSTM_CORPUS_DIR", raising=False)
-    cache = tmp_path_factory.mktemp("cache")
+    cache = next(_caches)
+    cache.mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     own = cache / "charlstm" / "kernels"
     _hand_over(_kernels, own)

@@ -18,11 +18,13 @@ from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import format_duration
 from charlstm.generation.holds import Hold, format_holds, parse_holds
 from charlstm.generation.mixing import MixedModel
+from charlstm.generation.reading import Reading
 from charlstm.generation.stream import TextChunk, default_prompt
 from charlstm.language_model import LanguageModel
 from charlstm.model_description import describe_model
 from charlstm.ui.crossfader import LiveMixes, Mix, parse_mix
 from charlstm.ui.models import ModelRegistry
+from charlstm.ui.readings import ReadFirst, Readings
 from charlstm.ui.surprisal_text import WIDTH, Page, TextBuilder, parse_page
 from charlstm.vocabulary import Vocabulary
 
@@ -72,6 +74,7 @@ class GenerationRequest:
     config: SampleConfig
     holds: tuple[Hold, ...] = ()
     mix: Mix | None = None
+    read: ReadFirst | None = None
     page: Any = None  # the page to continue, as the browser sent it
     has_chosen_opening: bool = False  # the prompt is not the visitor's
 
@@ -84,6 +87,7 @@ class GenerationRequest:
         page: Any = None,
         hold: Any = "",
         mix: Mix | None = None,
+        read: ReadFirst | None = None,
     ) -> "GenerationRequest":
         """Check the values of a form or an API call; raises `CharLSTMError` in one sentence."""
         config = SampleConfig(**values)
@@ -99,13 +103,17 @@ class GenerationRequest:
                 f"{config.num_samples} x {config.num_chars:,} characters are more than the {MOST_CHARS:,} that are "
                 "written at once: ask for fewer."
             )
-        return cls(model, prompt, config, parse_holds(hold), mix, page)
+        if read and mix:
+            raise ConfigError("a text is read by one model: leave the second model out, or the text to read.")
+        return cls(model, prompt, config, parse_holds(hold), mix, read, page)
 
     def link(self, written: int = 0) -> str:
         """Return the query of an address that reproduces the text; `written` characters of each text were there before.
 
-        Empty where it would be too long for an address.
+        Empty where it would be too long for an address, as with a text that was read first.
         """
+        if self.read:
+            return ""
         defaults = SampleConfig()
         values: dict[str, Any] = {"model": self.model, "prompt": self.prompt}
         for name in SETTINGS:
@@ -148,7 +156,7 @@ class ActiveRequests:
     """Requests that are being answered now, and those of them that still wait for their first characters."""
 
     def __init__(self) -> None:
-        self.mixes = LiveMixes()
+        self.mixes, self.readings = LiveMixes(), Readings()
         self._lock = threading.Lock()
         self._number = 0
         self._waiting: set[object] = set()
@@ -197,12 +205,12 @@ def generate(
     """
     began_at = time.monotonic()
     language_model = registry.load(request.model)
-    writer = _writer(registry, language_model, request.mix)
+    writer = _writer(registry, language_model, request, active_requests.readings)
     texts = _continued_texts(request)
     prompt = request.page["given"] if texts else request.prompt or registry.default_prompt(request.model)
     config = request.config.model_copy(update={"num_samples": len(texts)}) if texts else request.config
     linked = GenerationRequest(
-        request.model, prompt or default_prompt(writer.vocabulary), config, request.holds, request.mix
+        request.model, prompt or default_prompt(writer.vocabulary), config, request.holds, request.mix, request.read
     )
     builder = TextBuilder(
         page_id := request.page["id"] if texts else secrets.token_hex(8),
@@ -233,8 +241,12 @@ def generate(
             yield update
 
 
-def _writer(registry: ModelRegistry, first: LanguageModel, mix: Mix | None) -> LanguageModel | MixedModel:
-    return first.mix(registry.load(mix.other), mix.fade) if mix else first
+def _writer(
+    registry: ModelRegistry, first: LanguageModel, request: GenerationRequest, readings: Readings
+) -> LanguageModel | MixedModel | Reading:
+    if request.read:
+        return readings.require(first, request.read)
+    return first.mix(registry.load(request.mix.other), request.mix.fade) if request.mix else first
 
 
 def _frames(
