@@ -71,8 +71,9 @@ class ReadingEvents:
 
     def progress(self, model: Any, wish: dict[str, Any]) -> Iterator[Progress]:
         """Yield how far the model is in reading `wish["text"]`."""
+        name = str(wish.get("id"))[:64]
         now = Progress(
-            id=str(wish.get("id"))[:64],
+            id=name,
             state="reading",
             num_chars=0,
             num_read=0,
@@ -88,17 +89,18 @@ class ReadingEvents:
                 raise ConfigError("there is no text to read: paste one, or choose a file.")
             language_model = self._registry.load(model)
             curve, told_at = _Curve(), 0.0
-            for reader, piece in self._readings.read(language_model, request, lambda: now["id"] in self._stopped):
+
+            def is_stopped() -> bool:
+                return name in self._stopped
+
+            for reader, piece in self._readings.read(language_model, request, is_stopped):
                 curve.add(piece)
-                is_whole = reader.num_read == len(reader)
-                if not is_whole and now["id"] in self._stopped:
-                    now["state"] = "stopped"
-                elif is_whole or time.monotonic() - told_at >= _FRAME_SECONDS:
+                is_last = reader.num_read == len(reader)
+                if is_last or time.monotonic() - told_at >= _FRAME_SECONDS:
                     told_at = time.monotonic()
                     now = curve.progress(now, reader)
-                    if not is_whole:
-                        yield now
-            yield now if now["state"] == "stopped" else {**now, "state": "done"}
+                    yield now
+            yield {**now, "state": "stopped" if is_stopped() else "done"}
         except CharLSTMError as error:
             yield {**now, "state": "failed", "problem": error_text(error)}
 
@@ -118,7 +120,7 @@ class _Curve:
 
     def add(self, piece: ReadPiece) -> None:
         for line, each in zip(self._lines, piece, strict=True):
-            line += each
+            line.extend(each)
 
     def progress(self, before: Progress, reader: Reader) -> Progress:
         size = max(_FEWEST_CHARS, -(-len(reader) // _MOST_POINTS))
