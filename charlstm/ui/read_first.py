@@ -155,7 +155,7 @@ def build_read_first(registry: ModelRegistry, readings: Readings, model: gr.Drop
         return {"remembered": LONGEST_REMEMBERED, "learned": LONGEST_LEARNED}
 
     shared: dict[str, Any] = {"html_template": "<div></div>", "padding": False}
-    with gr.Accordion("Read this first", open=False, elem_id="read-fold"):
+    with gr.Accordion("Read this first", open=False, elem_id="read-fold"), gr.Row(elem_id="read-row"):
         functions = [stop_reading, reading_limits]
         form = gr.HTML("", js_on_load=_FORM, server_functions=functions, elem_id="read-first", **shared)
         curve = gr.HTML({}, js_on_load=_CURVE, elem_id="read-curve", **shared)

@@ -2,7 +2,7 @@
 import { svg } from './svg.js';
 
 const { h, setText, setVisible } = window.charlstm;
-const WIDTH = 640, HEIGHT = 130, LEFT = 34, RIGHT = 8, TOP = 8, BOTTOM = 22, SMOOTH = 0.15; // share of the newest point in the curve
+const WIDTH = 480, HEIGHT = 150, LEFT = 34, RIGHT = 8, TOP = 8, BOTTOM = 22, SMOOTH = 0.15; // share of the newest point in the curve
 const LIMITS = { remembered: 100000, learned: 20000 };
 const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 const count = (number) => number.toLocaleString('en');
@@ -42,15 +42,17 @@ export const drawProgress = (element, props, watch) => {
     }
     tell(now);
   };
+  const clear = () => element.replaceChildren(h('p', { class: 'read-about read-empty' }, 'While it reads, a curve of its surprise is drawn here.'));
+  clear();
   draw();
   watch('value', draw);
-  document.addEventListener('charlstm:forgotten', () => { if (element.isConnected) element.replaceChildren(); });
+  document.addEventListener('charlstm:forgotten', () => { if (element.isConnected) clear(); });
 };
 
 // The form ----------------------------------------------------------------------------------------------------------
 
 export const build = (element, props, watch, trigger, server) => {
-  const text = h('textarea', { rows: 4, spellcheck: 'false', 'aria-label': 'Text to read first', placeholder: 'Paste a text: a story, a play, a chapter. The model reads it once, then writes with what it took in.' });
+  const text = h('textarea', { rows: 3, spellcheck: 'false', 'aria-label': 'Text to read first', placeholder: 'Paste a text: a story, a play, a chapter. The model reads it once, then writes with what it took in.' });
   const file = h('input', { type: 'file', accept: 'text/*,.txt,.md,.py,.js,.csv,.tex', hidden: true, tabindex: -1 });
   const button = (name, action, title = '') => h('button', { type: 'button', class: 'read-button', title, onclick: action }, name);
   const choose = button('Choose a file', () => file.click());
@@ -60,6 +62,7 @@ export const build = (element, props, watch, trigger, server) => {
   const forget = button('Forget it again', () => drop('Forgotten: the model writes as before.'));
   const dial = h('input', { type: 'range', min: 0, max: 2, step: 0.05, 'aria-label': 'How much of what was read is used' }), amount = h('output', {});
   const dialRow = h('label', { class: 'read-dial' }, h('span', {}, 'How much of it'), h('span', { class: 'read-end' }, 'nothing'), dial, h('span', { class: 'read-end' }, 'all it can'), amount);
+  const about = h('p', { class: 'read-about' }, 'It takes in names and phrases above all; it does not learn to write better. The model itself stays as it is, and nobody else meets your text.');
   const status = h('p', { class: 'read-status', role: 'status' }), problem = h('p', { class: 'problem', role: 'alert' });
   const chosen = () => document.querySelector('#model input')?.value || null;
 
@@ -73,6 +76,7 @@ export const build = (element, props, watch, trigger, server) => {
     setVisible(stop, isReading);
     setVisible(forget, isDone);
     setVisible(dialRow, isDone);
+    setVisible(about, !isDone);
     setText(amount, `${Math.round(100 * kept.weight)} %`);
     dial.setAttribute('aria-valuetext', `${Math.round(100 * kept.weight)} %`);
   };
@@ -100,7 +104,7 @@ export const build = (element, props, watch, trigger, server) => {
     if (now.state === 'reading') setText(status, now.num_chars ? `Reading: ${read_}` : 'Reading …');
     else {
       const [alone, adapted] = now.means, among = (nats) => Math.exp(nats).toFixed(1);
-      setText(status, `${kept.learn ? 'Learned' : 'Remembered'} ${count(now.num_chars)} characters. Each was as if choosing among ${among(alone)} letters, and among ${among(adapted)} with what it had read by then (${alone.toFixed(2)} and ${adapted.toFixed(2)} nats). Press Write to write with it.${now.note ? ` ${now.note}` : ''}`);
+      setText(status, `${kept.learn ? 'Learned' : 'Remembered'} ${count(now.num_chars)} characters. Each was as if choosing among ${among(alone)} letters (${alone.toFixed(2)} nats), and among ${among(adapted)} with what it had read by then (${adapted.toFixed(2)}). Press Write to write with it.${now.note ? ` ${now.note}` : ''}`);
       store();
     }
     draw();
@@ -133,8 +137,7 @@ export const build = (element, props, watch, trigger, server) => {
   dial.value = kept.weight;
   element.replaceChildren(h('div', { class: 'read-first' },
     h('div', { class: 'read-form' }, text, h('div', { class: 'read-buttons' }, choose, remember, learn, stop, forget, file)),
-    h('p', { class: 'read-about' }, 'It takes in names and phrases above all; it does not learn to write better. The model itself stays as it is, and nobody else meets your text.'),
-    status, problem, dialRow));
+    about, status, problem, dialRow));
   draw();
   server.reading_limits({}).then((limits) => Object.assign(LIMITS, limits)).catch(() => {});
 };
