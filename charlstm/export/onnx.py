@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from charlstm.checkpoint import FORMAT_VERSION
-from charlstm.errors import CharLSTMError, ConfigError
+from charlstm.errors import ExportError
 from charlstm.files import atomic_write
 from charlstm.language_model import LanguageModel
 from charlstm.model import CharLSTM
@@ -63,13 +63,13 @@ class _Step(nn.Module):
 def write_onnx(language_model: LanguageModel, path: Path) -> None:
     """Publish a model at `path`; takes some seconds.
 
-    Raises `ConfigError` where the exporter's packages are missing or the weights exceed what such a file holds.
+    Raises `ExportError` where the exporter's packages are missing or the weights exceed what such a file holds.
     """
     if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
-        raise ConfigError(f'ONNX needs {" and ".join(missing)}: pip install "charlstm[onnx]", then export again.')
+        raise ExportError(f'ONNX needs {" and ".join(missing)}: pip install "charlstm[onnx]", then export again.')
     num_bytes = 4 * language_model.model.num_parameters
     if num_bytes > _LARGEST_BYTES:
-        raise ConfigError(
+        raise ExportError(
             f"an ONNX file holds at most {_LARGEST_BYTES / 1e9:.1f} GB of weights and this model has "
             f"{num_bytes / 1e9:.1f}; use its model.safetensors instead."
         )
@@ -97,7 +97,7 @@ def _export(model: CharLSTM) -> "ONNXProgram":
             verbose=False,
         )
     if program is None:  # what the type allows
-        raise CharLSTMError("PyTorch's exporter made no ONNX program of this model; report this.")
+        raise ExportError("PyTorch's exporter made no ONNX program of this model; report this.")
     return program
 
 

@@ -15,10 +15,12 @@ PROGRAM_FILE = "write.py"
 _UNKNOWN_PROMPT_CHARS = 8  # of the vocabulary, where nothing is known of the text
 
 
-def write_plain(language_model: LanguageModel, folder: Path) -> None:
-    """Publish the weights and the program that loads them, run as `python write.py` in that folder."""
+def write_plain(language_model: LanguageModel, folder: Path) -> Path:
+    """Publish the weights, and the program to be run beside them; return the program's path."""
     language_model.save(folder / MODEL_FILE)
-    atomic_write_text(folder / PROGRAM_FILE, pytorch_program(language_model, json.dumps(MODEL_FILE)) + "\n")
+    program = folder / PROGRAM_FILE
+    atomic_write_text(program, pytorch_program(language_model, json.dumps(MODEL_FILE)) + "\n")
+    return program
 
 
 def pytorch_program(language_model: LanguageModel, file: str, *more_modules: str) -> str:

@@ -73,13 +73,14 @@ class ModelRegistry:
         ]
         return [name for _, _, name in sorted(present)]
 
-    def _file(self, name: str) -> Path:
+    def file(self, name: str) -> Path:
+        """Return where the file of a model is or would be, of one in training as last saved."""
         return self._live_models().get(name, self._root / name / MODEL_FILE)
 
     def _modified_ns(self, name: str) -> int | None:
         """Return the modification time of the model named `name` in nanoseconds; `None` if it can't be read."""
         try:
-            return self._file(name).stat().st_mtime_ns
+            return self.file(name).stat().st_mtime_ns
         except OSError:
             return None
 
@@ -101,7 +102,7 @@ class ModelRegistry:
         if modified is None:
             raise CheckpointError("this model is no longer there; choose another one.")
         try:
-            return self._load_model(self._file(name), modified)
+            return self._load_model(self.file(name), modified)
         except CharLSTMError as error:  # visitors know the model's name, and must not learn the server's paths
             raise CheckpointError(str(error).replace(f"{self._root}/", "")) from None
 
@@ -139,7 +140,7 @@ class ModelRegistry:
 
     def run_folder(self, name: str) -> RunDir:
         """Return the folder of the run whose model, in training or not, is named `name`."""
-        place = self._file(name).parent
+        place = self.file(name).parent
         return RunDir(place.parent if name in self._live_models() else place)
 
     def prompts(self, name: str | None) -> tuple[str, ...]:

@@ -6,9 +6,10 @@ Whoever trains gets a token; limits and rights are those of the page, where a br
 import math
 import re
 import secrets
+import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from gradio.events import api
 from charlstm.config import PRESETS, Settings
 from charlstm.corpus import DATASETS, default_corpus
 from charlstm.errors import CharLSTMError, ConfigError
+from charlstm.export.onnx import write_onnx
+from charlstm.export.page import write_page
 from charlstm.formatting import error_text
-from charlstm.language_model import LanguageModel
 from charlstm.runs.run_dir import ACTIVE
 from charlstm.ui.corpus_picker import ADDRESS, PASTE, serve_copy
 from charlstm.ui.models import ModelRegistry
@@ -36,6 +38,8 @@ _LONGEST_WATCH = 600.0  # seconds
 _LOOK_SECONDS = 0.5  # between two looks at a run that is watched
 _WATCHERS = 16  # at once; each sits in a thread
 _LONGEST_SAMPLE = 2000  # characters
+_KINDS = {"page": ".html", "weights": ".safetensors", "onnx": ".onnx"}  # of exported files, and how their names end
+_LONGEST_STEM, _LONGEST_TITLE = 60, 300  # characters
 
 
 def build_training_api(cache: RunCache, registry: ModelRegistry) -> None:
@@ -186,14 +190,19 @@ class _Functions:
             {"file": the file, whose address is its "url", "name": what to call it, "num_bytes": its size}
         """
         try:
-            if not isinstance(title, str) or not isinstance(kind, str) or kind not in _WRITERS:
-                raise ConfigError(f"kind must be one of {', '.join(_WRITERS)}, and title a text.")
-            language_model, label = self._registry.load(model), self._registry.label(model)
-            ending, write = _WRITERS[kind]
-            stem = re.sub(r"[^\w-]+", "-", label).strip("-")[:60] or "model"
+            _check_export(model, kind, title)
+            language_model = self._registry.load(model)
+            name = str(self._registry.find(model))
+            label = self._registry.label(name)
+            stem = re.sub(r"[^\w-]+", "-", label).strip("-")[:_LONGEST_STEM] or "model"
             with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / f"{stem}{ending}"
-                write(language_model, file, title or label)
+                file = Path(folder) / f"{stem}{_KINDS[kind]}"
+                if kind == "weights":
+                    shutil.copyfile(self._registry.file(name), file)
+                elif kind == "onnx":
+                    write_onnx(language_model, file)
+                else:
+                    write_page(language_model, file, title=title or label, prompts=self._registry.prompts(name))
                 size, served = file.stat().st_size, serve_copy(file)
         except CharLSTMError as error:
             raise _refused(error) from None
@@ -234,25 +243,11 @@ def _checked_token(token: Any) -> str:
     return str(token or "")
 
 
-def _write_page(language_model: LanguageModel, file: Path, title: str) -> None:
-    language_model.export_html(file, title=title)
-
-
-def _write_weights(language_model: LanguageModel, file: Path, _title: str) -> None:
-    language_model.save(file)
-
-
-def _write_onnx(language_model: LanguageModel, file: Path, _title: str) -> None:
-    from charlstm.export.onnx import write_onnx
-
-    write_onnx(language_model, file)
-
-
-_WRITERS: dict[str, tuple[str, Callable[[LanguageModel, Path, str], None]]] = {
-    "page": (".html", _write_page),
-    "weights": (".safetensors", _write_weights),
-    "onnx": (".onnx", _write_onnx),
-}
+def _check_export(model: Any, kind: Any, title: Any) -> None:
+    if not all(isinstance(each, str) for each in (model, kind, title)) or len(title) > _LONGEST_TITLE:
+        raise ConfigError(f"model, kind and title must be texts, title one of at most {_LONGEST_TITLE} characters.")
+    if kind not in _KINDS:
+        raise ConfigError(f"kind must be one of {', '.join(_KINDS)}.")
 
 
 def _rounded(value: float | None, digits: int = 4) -> float | None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from charlstm import LanguageModel, ModelConfig, Vocabulary
-from charlstm.errors import ConfigError
+from charlstm.errors import ExportError
 from charlstm.export import onnx as export
 
 _TEXT = "It was so; “naïve” 日本語 </script>\n"
@@ -60,10 +60,10 @@ def test_without_the_exporters_packages_a_sentence_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(export, "_NEEDED", ("onnx_that_nobody_has",))
     language_model = LanguageModel.create(Vocabulary(("a", "b")), ModelConfig(hidden_size=4), seed=1)
-    with pytest.raises(ConfigError, match=r'pip install "charlstm\[onnx\]"'):
+    with pytest.raises(ExportError, match=r'pip install "charlstm\[onnx\]"'):
         export.write_onnx(language_model, tmp_path / "model.onnx")
     monkeypatch.setattr(export, "_NEEDED", ())
     monkeypatch.setattr(export, "_LARGEST_BYTES", 100)
-    with pytest.raises(ConfigError, match="GB of weights"):
+    with pytest.raises(ExportError, match="GB of weights"):
         export.write_onnx(language_model, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
