@@ -1,5 +1,6 @@
 """What many tests share: the repository's place, small texts, and an environment that touches nothing outside."""
 
+import contextlib
 import itertools
 import os
 import re
@@ -82,12 +83,18 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if is_xdist_controller(session):  # it runs no tests
         return
     base = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
-    cache = (base.parent if is_xdist_worker(session) else base) / "compiled"
+    base = base.parent if is_xdist_worker(session) else base
+    cache, kept = base / "compiled", base.parent / "compiled"  # pytest's own folder of this user, for all sessions
     os.environ["XDG_CACHE_HOME"] = str(cache)
     with FileLock(cache.with_suffix(".lock")):
         if not cache.exists():
+            kernels, is_pytests = cache / "charlstm" / "kernels", kept.parent.name.startswith("pytest-of-")
+            if is_pytests:
+                _hand_over(kept, kernels)
             code = "from charlstm.kernel.build import load_library; load_library()"
             subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
+            if is_pytests:
+                _hand_over(kernels, kept)
     _SESSIONS_CACHE.append(cache)
 
 
@@ -127,7 +134,7 @@ def _hand_over(source: Path, target: Path) -> None:
     """What was compiled in one private folder, for another one: a link from one to the other would not be trusted."""
     for file in source.glob("*") if source.is_dir() else ():
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not (target / file.name).exists():
+        with contextlib.suppress(FileExistsError):
             os.link(file, target / file.name)
 
 
@@ -194,9 +201,13 @@ def fork(repository: Path) -> "Iterator[Fork]":
 
 
 @pytest.fixture(scope="session")
-def browser() -> "Iterator[Browser]":
-    """Chromium; the tests are skipped where there is none, unless one is required."""
+def profile(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[BrowserContext]":
+    """Chromium with a profile on disk, which keeps what it has compiled of the page's scripts: half of a visit's cost.
+
+    The tests that need it are skipped where there is none, unless one is required.
+    """
     from playwright.sync_api import sync_playwright
+    from visitors import VIEWPORT
 
     named = os.environ.get("CHARLSTM_CHROMIUM")
     path = named or next(filter(None, map(shutil.which, _CHROMIUM_NAMES)), None)
@@ -206,15 +217,30 @@ def browser() -> "Iterator[Browser]":
             pytest.fail(reason)
         pytest.skip(reason)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
+        profile = playwright.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"),
+            executable_path=path,
+            args=_CHROMIUM_FLAGS,
+            viewport=VIEWPORT,  # type: ignore[arg-type]
+            color_scheme="light",
+            reduced_motion="reduce",  # a text is shown at once: at reading pace it would take seconds
+        )
+        profile.set_default_timeout(30_000)
+        yield profile
+        profile.close()
+
+
+@pytest.fixture(scope="session")
+def browser(profile: "BrowserContext") -> "Browser":
+    """The browser itself, for visitors with a device of their own, or several at once."""
+    assert profile.browser is not None
+    return profile.browser
 
 
 @pytest.fixture
-def context(browser: "Browser") -> "Iterator[BrowserContext]":
-    """A visitor of its own, to whom a text is shown at once: at reading pace it would take seconds."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
-    context.set_default_timeout(30_000)
-    yield context
-    context.close()
+def context(profile: "BrowserContext") -> "Iterator[BrowserContext]":
+    """A visitor of its own, of whom the next one finds nothing."""
+    from visitors import visitor
+
+    with visitor(profile):
+        yield profile

@@ -66,13 +66,13 @@ def generate(flags: Flat[Generate]) -> None:
 def _stream(
     writer: "LanguageModel | MixedModel | Reading", prompt: str, flags: Generate, holds: Sequence["Hold"]
 ) -> "Iterator[TextChunk]":
-    from charlstm.language_model import LanguageModel
+    from charlstm.generation.reading import Reading
 
-    if not flags.rounded:
-        return writer.stream(prompt, flags.sample, holds=holds)
-    if not isinstance(writer, LanguageModel):
-        raise ConfigError("--rounded is for one model that has read nothing: leave out --read and --mix.")
-    return writer.stream(prompt, flags.sample, holds=holds, rounded=True)
+    if not isinstance(writer, Reading):
+        return writer.stream(prompt, flags.sample, holds=holds, rounded=flags.rounded)
+    if flags.rounded:
+        raise ConfigError("--rounded is for a model that has read nothing: leave out --read.")
+    return writer.stream(prompt, flags.sample, holds=holds)
 
 
 def _read_first(language_model: "LanguageModel", flags: Generate) -> "Reading":

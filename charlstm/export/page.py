@@ -28,7 +28,7 @@ from charlstm.model_description import ModelFacts, describe_model
 
 MOST_BYTES = 64_000_000  # of weights: a phone holds them as text, as bytes and as numbers while the page opens
 # One module, in this order.
-_SCRIPTS = ("network.js", "runtime.js", "page_text.js", "page_card.js", "page_parts.js", "page.js")
+_SCRIPTS = ("network.js", "runtime.js", "ngram.js", "page_text.js", "page_card.js", "page_parts.js", "page.js")
 _SETTINGS = ("num_chars", "temperature", "top_k", "top_p", "no_repeat", "stop", "seed")
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 _LONGEST_TITLE = 80
@@ -57,16 +57,17 @@ def build_page(
     network, weights = pack_weights(language_model, is_float16)
     _require_small(len(weights))
     facts = describe_model(language_model)
+    lead = _lead(language_model, facts)
     title = printable(" ".join(title.split()), _LONGEST_TITLE) or _title(language_model)
     style, script = _read("page.css"), "".join(map(_read, _SCRIPTS))
     coded = base64.b64encode(zlib.compress(weights, 9)).decode("ascii")
     values = {
         "policy": _policy(style, script),
         "title": html.escape(title),
-        "description": html.escape(f"{_lead(facts)} Look at every letter that it might have written instead."),
-        "tags": _tags(title, facts, picture),
+        "description": html.escape(f"{lead} Look at every letter that it might have written instead."),
+        "tags": _tags(title, lead, picture),
         "icon": _ICON,
-        "lead": html.escape(_lead(facts)),
+        "lead": html.escape(lead),
         **_about(language_model, facts),
         "links": _link_list(links or {}),
         "size": f"Getting ready: {len(coded) / 1e6:.1f} MB of numbers, all of them in this file.",
@@ -111,8 +112,10 @@ def _title(language_model: LanguageModel) -> str:
     return (name_text(origin.corpus, _LONGEST_TITLE) if origin else "") or "A network that writes"
 
 
-def _lead(facts: ModelFacts) -> str:
+def _lead(language_model: LanguageModel, facts: ModelFacts) -> str:
     """Return a sentence about the model for people who know none of it."""
+    if language_model.provenance is None:
+        return "A network that goes on with whatever you begin, letter by letter."
     return f"{facts.sentence.rstrip('.')}, and now goes on with whatever you begin."
 
 
@@ -179,9 +182,9 @@ def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
 
 
-def _tags(title: str, facts: ModelFacts, picture: str) -> str:
+def _tags(title: str, lead: str, picture: str) -> str:
     """Return what others show of a link to the page."""
-    tags = {"og:title": title, "og:description": _lead(facts), "og:type": "website"} | (
+    tags = {"og:title": title, "og:description": lead, "og:type": "website"} | (
         {"og:image": picture} if picture else {}
     )
     return "\n".join(f'<meta property="{name}" content="{html.escape(value)}">' for name, value in tags.items())

@@ -53,6 +53,19 @@ class Vocabulary {
     return fitted;
   }
 
+  /** `text` as `normalize` does but without characters that stay unknown, and those. */
+  fit(text) {
+    try {
+      return {fitted: this.normalize(text), leftOut: []};
+    } catch (error) {
+      if (!(error instanceof Unknown)) throw error;
+    }
+    const plain = text.replace(/^\ufeff/, '').replace(/\r\n?/g, '\n');
+    const fitted = this.#fit(MARKS.test(plain) ? plain : plain.normalize('NFC'));
+    const leftOut = this.findUnknown(fitted), unknown = new Set(leftOut);
+    return {fitted: Array.from(fitted).filter((char) => !unknown.has(char)).join(''), leftOut};
+  }
+
   #fit(text) { return Array.from(text, (char) => this.#equivalent(char)).join(''); }
 
   #equivalent(char) {
@@ -227,8 +240,17 @@ class Text {
     this.tail = ''; // of what was written, as much as the stop string may begin in
     this.decoder = new Decoder();
     this.held = {surprise: 0, likeliest: null, probabilities: null}; // of a character that isn't whole
+    this.memory = null; // of a text that was read first; see ngram.js
+    this.memoryWeight = 1;
     this.options = DEFAULTS;
     this.setOptions(options);
+  }
+
+  /** Write from now on with `weight`, from 0 to 2, of a `Memory` or of a string, which is read at once; `null` forgets. */
+  remember(memory, weight = 1) {
+    this.memory = typeof memory === 'string' ? new Memory(this.network, this.vocabulary, memory) : memory;
+    this.memory?.advance(Infinity);
+    this.memoryWeight = weight;
   }
 
   setOptions(options) {
@@ -279,7 +301,8 @@ class Text {
   predict() {
     if (!this.history.length) this.read('');
     this.advance(Infinity);
-    return this.network.step(this.unread[0], this.state);
+    const logits = this.network.step(this.unread[0], this.state);
+    return this.memory ? this.memory.mix(logits, this.history, this.memoryWeight) : logits;
   }
 
   /** Say which character followed after `predict`. */

@@ -73,6 +73,7 @@ class MixedModel:
         written: Sequence[str] = (),
         num_likeliest: int = 0,
         holds: Sequence[Hold] = (),
+        rounded: bool = False,
     ) -> Iterator[TextChunk]:
         """Continue `prompt` piece by piece; see `charlstm.generation.stream.stream`.
 
@@ -80,7 +81,7 @@ class MixedModel:
         first model.
         """
         yield from stream_session(
-            lambda beginnings, config, held_from: start_mixed(self, beginnings, config, holds, held_from),
+            lambda beginnings, config, held_from: start_mixed(self, beginnings, config, holds, held_from, rounded),
             self.vocabulary,
             prompt,
             config or SampleConfig(),
@@ -89,16 +90,18 @@ class MixedModel:
             _LONGEST_PIECE,
         )
 
-    def generate(self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = ()) -> str:
+    def generate(
+        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = (), rounded: bool = False
+    ) -> str:
         """Return the text that continues `prompt`, without the prompt; of several samples the first."""
-        return self.generate_samples(prompt, config, holds)[0]
+        return self.generate_samples(prompt, config, holds, rounded)[0]
 
     def generate_samples(
-        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = ()
+        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = (), rounded: bool = False
     ) -> list[str]:
         """Write `num_samples` texts that continue `prompt`; raise `ConfigError` if they had no end."""
         config = config or SampleConfig()
-        return collect_samples(self.stream(prompt, config, holds=holds), config)
+        return collect_samples(self.stream(prompt, config, holds=holds, rounded=rounded), config)
 
 
 def start_mixed(
@@ -107,10 +110,11 @@ def start_mixed(
     config: SampleConfig,
     holds: Sequence[Hold] = (),
     held_from: int | None = None,
+    rounded: bool = False,
 ) -> "MixedTexts":
     """Start a session of texts that begin with `beginnings`, each (N,) ids of the united vocabulary, N at least 1."""
     vocabulary = mixed.vocabulary
-    readers = [_Reader(voice, vocabulary) for voice in (mixed.first, mixed.second)]
+    readers = [_Reader(voice, vocabulary, rounded) for voice in (mixed.first, mixed.second)]
     texts: list[_Text] = []
     for index, ids in enumerate(beginnings):
         if index and ids is beginnings[index - 1]:
@@ -124,13 +128,13 @@ def start_mixed(
 class _Reader:
     """Starts one model's side of a text."""
 
-    def __init__(self, voice: Voice, united: Vocabulary) -> None:
+    def __init__(self, voice: Voice, united: Vocabulary, rounded: bool) -> None:
         self._voice, vocabulary = voice, voice.vocabulary
         self._places = (
             united.encode("".join(vocabulary.characters)).astype(np.int64) if united.level == "chars" else None
         )
         self._readings: dict[int, NDArray[np.int32]] = {}
-        self._united = united
+        self._united, self._rounded = united, rounded
 
     def start(
         self, ids: NDArray[np.int32], config: SampleConfig, holds: Sequence[Hold] = (), held_from: int | None = None
@@ -140,7 +144,7 @@ class _Reader:
         if not len(own):
             own = self._voice.vocabulary.encode(default_prompt(self._voice.vocabulary)).astype(np.int32)
         place = None if held_from is None else min(len(own) - 1, sum(map(len, parts[:held_from])))
-        return _Side(start_session(self._voice.model, [own], config, holds, place), self)
+        return _Side(start_session(self._voice.model, [own], config, holds, place, self._rounded), self)
 
     def reading(self, index: int) -> NDArray[np.int32]:
         """Return the model's own ids (n,) of the united vocabulary's character number `index`; n may be 0."""

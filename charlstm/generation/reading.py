@@ -65,13 +65,14 @@ class Reading:
         written: Sequence[str] = (),
         num_likeliest: int = 0,
         holds: Sequence[Hold] = (),
+        rounded: bool = False,
     ) -> Iterator[TextChunk]:
         """Continue `prompt` piece by piece; see `charlstm.generation.stream.stream`."""
         memory, weight = self.taken_in, self.weight
         model = self._writing_model
 
         def start(beginnings: list[NDArray[np.int32]], config: SampleConfig, held_from: int) -> DecodeSession:
-            texts = start_session(model, beginnings, config, holds, held_from)
+            texts = start_session(model, beginnings, config, holds, held_from, rounded)
             return texts if isinstance(memory, Learned) else RememberingTexts(texts, beginnings, memory, weight)
 
         return stream_session(start, self.vocabulary, prompt, config or SampleConfig(), written, num_likeliest)
@@ -108,10 +109,12 @@ class Reader:
         text: str,
         is_learning: bool = False,
         longest: int = LONGEST_READ,
+        rounded: bool = False,
     ) -> None:
         """Prepare `text`, of at most `longest` characters; those that the model does not know are left out.
 
-        By default the model remembers what it reads; with `is_learning` a copy of it learns.
+        By default the model remembers what it reads; with `is_learning` a copy of it learns. `rounded` reads with the
+        weights in 8 bits that an exported page has, on every machine.
         Raises `VocabularyError` where none is left, and `ConfigError` for a text too long.
         """
         if len(text) > longest:
@@ -124,7 +127,7 @@ class Reader:
         if not len(self._ids):
             raise VocabularyError("there is no text to read; write or paste some that the model knows.")
         opening = vocabulary.encode(default_prompt(vocabulary)).astype(np.int32)
-        self._texts = start_session(model, [opening], SampleConfig())
+        self._texts = start_session(model, [opening], SampleConfig(), rounded=rounded)
         self._taken_in = LearningModel(model, int(opening[-1])) if is_learning else AdaptiveNgram()
         self._sums = np.zeros(2)
         self.num_read = 0

@@ -49,7 +49,11 @@ class RememberingTexts:
 
     def next_logits(self) -> NDArray[np.float32]:
         """Return the logarithms (B, V) of the mixed probabilities of what follows."""
-        return self._next_logs().astype(np.float32)
+        logits = self._texts.next_logits().astype(np.float64)
+        rows = zip(logits, self._histories, strict=True)
+        mixed = [self._ngram.mix(probabilities(row), to_text(ids[-LONGEST:]), self._amount) for row, ids in rows]
+        with np.errstate(divide="ignore"):
+            return np.log(np.stack(mixed)).astype(np.float32)
 
     def accept(self, ids: NDArray[np.int32]) -> None:
         """Go on with the characters (B,)."""
@@ -58,22 +62,10 @@ class RememberingTexts:
             np.append(history, each)[-REPEAT_WINDOW:] for history, each in zip(self._histories, ids, strict=True)
         ]
 
-    def _next_logs(self) -> Numbers:
-        logits = self._texts.next_logits().astype(np.float64)
-        with np.errstate(divide="ignore"):
-            return np.log(
-                np.stack(
-                    [
-                        self._ngram.mix(probabilities(row), to_text(history[-LONGEST:]), self._amount)
-                        for row, history in zip(logits, self._histories, strict=True)
-                    ]
-                )
-            )
-
     def _take(self, num_chars: int, num_likeliest: int, choose: Callable[[int, int, Numbers], int]) -> DecodedTokens:
         written = list[DecodedTokens]()
         for at in range(num_chars):
-            logs = self._next_logs()
+            logs = self.next_logits().astype(np.float64)  # as an exported page rounds them
             chosen = np.array([choose(text, at, row) for text, row in enumerate(logs)], np.int32)
             likeliest = np.argsort(-logs, axis=1, kind="stable")[:, :num_likeliest]
             written.append(

@@ -11,6 +11,7 @@ from huggingface_hub import HfApi, SpaceCardData, constants
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from charlstm.errors import HubError
+from charlstm.export.page import build_page
 from charlstm.files import atomic_write
 from charlstm.hub.card import TAGS, CardFacts, dataset_of
 from charlstm.hub.client import Report, commit_files, hub_call
@@ -84,7 +85,8 @@ def files_digest(repo: str, files: dict[str, bytes]) -> str:
 
 def build_page_files(facts: CardFacts, repo_id: str) -> PageFiles:
     """Make the files of Space `repo_id` for the model of `facts`; raise `CharLSTMError` if it fits no page."""
-    page = _make_page(facts, f"{space_address(repo_id)}/resolve/main/{THUMBNAIL_FILE}")
+    links = {"The model on the Hub": f"{constants.ENDPOINT}/{facts.repo_id}"}
+    page = build_page(facts.language_model, links=links, picture=_thumbnail_address(repo_id))
     name = facts.repo_id.partition("/")[2]
     size = f"{facts.language_model.model.num_parameters:,}"
     drawn = thumbnail_png(name, f"A network of {size} numbers that writes in your browser", facts.language_model)
@@ -92,11 +94,8 @@ def build_page_files(facts: CardFacts, repo_id: str) -> PageFiles:
     return PageFiles(repo_id, files)
 
 
-def _make_page(facts: CardFacts, picture: str) -> bytes:
-    from charlstm.export.page import build_page
-
-    links = {"The model on the Hub": f"{constants.ENDPOINT}/{facts.repo_id}"}
-    return build_page(facts.language_model, links=links, picture=picture)
+def _thumbnail_address(repo_id: str) -> str:
+    return f"{space_address(repo_id)}/resolve/main/{THUMBNAIL_FILE}"
 
 
 def _readme(facts: CardFacts, repo_id: str) -> str:
@@ -116,7 +115,7 @@ def _readme(facts: CardFacts, repo_id: str) -> str:
         models=[facts.repo_id],
         datasets=[dataset] if origin and (dataset := dataset_of(origin)) else None,
         tags=[*TAGS, "text-generation"],
-        thumbnail=f"{space_address(repo_id)}/resolve/main/{THUMBNAIL_FILE}",
+        thumbnail=_thumbnail_address(repo_id),
     )
     return _README.format(
         front_matter=data.to_yaml().strip(),

@@ -40,7 +40,7 @@ def thumbnail_png(name: str, facts: str, language_model: LanguageModel) -> bytes
     for number, line in enumerate(_lines(_written(language_model), font)):
         _draw_line(draw, line, (_TEXT_TOP + number * _LINE_HEIGHT) * _FINER, font)
     buffer = io.BytesIO()
-    picture.resize(_SIZE, Image.Resampling.LANCZOS).save(buffer, "PNG", optimize=True)
+    picture.reduce(_FINER).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -15,14 +15,12 @@ import gradio as gr
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import error_text
 from charlstm.generation.crossfade import Crossfade
-from charlstm.ui.components import PRIVATE
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.surprisal_text import replace_surrogates
 
 _LEAD_CHARS = 10  # of each text, ahead of who reads it: an eighth of a second
 _READ_PER_SECOND = 80  # characters, as `static/reader.js` shows them
 _BUILD = "window.charlstm.later('crossfader.js').then(({ build }) => build(element, props, watch, server));"
-_OPENED = "(value) => value || window.charlstm.mixWish?.() || ''"
 _MOST_SENT = 10_000  # characters of a value
 
 
@@ -143,6 +141,4 @@ def build_crossfader(registry: ModelRegistry, live: LiveMixes) -> tuple[gr.Accor
             elem_id="crossfader",
             padding=False,
         )
-    fold.expand(None, crossfader, crossfader, js=_OPENED, queue=False, **PRIVATE)
-    fold.collapse(None, None, crossfader, js="() => ''", queue=False, **PRIVATE)
     return fold, crossfader

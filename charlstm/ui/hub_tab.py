@@ -156,7 +156,7 @@ def _build_publish_form() -> _PublishForm:
             min_width=180,
         )
     page = gr.Checkbox(
-        label="With a page of its own",
+        label="4 · With a page of its own",
         info="A free static Space of the same name: whoever may see it writes with the model in their own browser",
     )
     with gr.Accordion("Language of the text, for the card", open=False):
@@ -260,7 +260,7 @@ def _step_html(step: Progress) -> str:
 
 def _published_html(address: str, model_files: ModelFiles) -> str:
     """Return the message that a model was published, with links to what is on the Hub."""
-    page = f"; its page: {_link(model_files.page.address)}" if model_files.page else ""
+    page = f"<br>Its page: {_link(model_files.page.address)}" if model_files.page else ""
     return f'<div class="hub-said" role="status">Published: {_link(address)}{page}</div>'
 
 

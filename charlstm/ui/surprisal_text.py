@@ -183,7 +183,7 @@ def _surprise_codes(surprises: Sequence[float]) -> str:
 def _leaning_codes(leanings: Sequence[float]) -> str:
     """Return a code for each character: tenths of a nat, `_EVEN` where both models wanted it alike."""
     steps = np.nan_to_num(np.array(leanings, np.float64) * _NATS_STEPS) + _EVEN
-    return (np.clip(steps, 0, _NATS_MOST) + _FIRST).astype(np.uint8).tobytes().decode("ascii")
+    return (np.clip(np.rint(steps), 0, _NATS_MOST) + _FIRST).astype(np.uint8).tobytes().decode("ascii")
 
 
 def _odds_codes(probabilities: Sequence[Sequence[float]]) -> str:

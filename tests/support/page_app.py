@@ -40,7 +40,7 @@ class App:
         environment["GRADIO_TEMP_DIR"] = str(self.checkpoints_dir.parent / "gradio")
         with (self.checkpoints_dir.parent / "app.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-        wait_until(self._answers, timeout=60)
+        wait_until(self._answers, timeout=100)
 
     def kill(self) -> None:
         """SIGKILL, as the kernel does when memory runs out."""
@@ -75,10 +75,12 @@ def served(place: Path, hub: LoopbackHub, **environment_of_test: str) -> Iterato
     (place / "home" / "token").write_text(OWNER, encoding="utf-8")
     environment = {"HF_ENDPOINT": hub.address(), "HF_HOME": str(place / "home"), "HF_HUB_OFFLINE": "0"}
     app = App(checkpoints_dir, free_port(), {**environment, "HF_HUB_DISABLE_XET": "1", **environment_of_test})
-    app.start()
-    yield app
-    app.kill()
-    end_workers(checkpoints_dir)
+    try:
+        app.start()
+        yield app
+    finally:
+        app.kill()
+        end_workers(checkpoints_dir)
     assert OWNER not in (place / "app.log").read_text(encoding="utf-8")
 
 

@@ -25,9 +25,14 @@ def app(tmp_path_factory: pytest.TempPathFactory, hub: LoopbackHub) -> Iterator[
 
 
 @pytest.fixture
-def page(context: BrowserContext, app: App) -> Iterator[Page]:
+def blank(context: BrowserContext) -> Page:
+    """The visitor's page, where nothing is opened yet."""
+    return context.pages[0]
+
+
+@pytest.fixture
+def page(blank: Page, app: App) -> Iterator[Page]:
     """The app's page, just opened; a run that a failed test leaves behind does not fail the next one."""
-    page = context.new_page()
-    page.goto(app.url, wait_until="load")
-    yield page
+    blank.goto(app.url, wait_until="load")
+    yield blank
     end_workers(app.checkpoints_dir)

@@ -38,6 +38,9 @@ PARAMETERS = {
         ("hold", "string", ""),
         ("mix", "string", ""),
         ("mix_weight", "number", 0.5),
+        ("read", "string", ""),
+        ("read_weight", "number", 1.0),
+        ("learn", "boolean", False),
     ],
     "/score": [("model", "string", None), ("text", "string", None)],
     "/models": [],
@@ -130,6 +133,16 @@ def test_a_held_unit_is_held(app: App, known: LanguageModel) -> None:
     assert held != known.generate("ROMEO:", SampleConfig(num_chars=60))
 
 
+def test_a_text_is_read_first_for_who_sent_it_alone(app: App, known: LanguageModel) -> None:
+    song = "ZORBLAX:\nThe silver lantern burns for Fenwick.\n\n" * 8
+    asked, config = {"model": MODEL, "prompt": "ZORB", "num_chars": 50}, SampleConfig(num_chars=50)
+    for more in ({"read": song}, {"read": song, "read_weight": 0.5}, {"read": song, "learn": True}, {}):
+        told = json.loads(answer(app, "generate", asked | more).removeprefix("data: "))[0]["texts"][0]
+        weight = more.get("read_weight", 1.0)
+        reading = known.read(song, is_learning="learn" in more) if more else ""
+        assert told == known.generate("ZORB", config, read=reading, read_weight=weight)
+
+
 def test_of_many_visitors_at_once_each_gets_its_own_text(app: App, known: LanguageModel) -> None:
     """The same to the character as alone; how long it takes is measured by tests/integration/crowd.py."""
     asked = {"model": MODEL, "prompt": "ROMEO:", "num_chars": 120}
@@ -160,6 +173,11 @@ def answer(app: App, name: str, values: dict[str, Any]) -> str:
         ("generate", {"model": {"a": 1}}, "must be texts"),
         ("generate", {"model": MODEL, "hold": "1"}, "710=3.1"),
         ("generate", {"model": MODEL, "hold": "768=1"}, "0 to 767"),
+        ("generate", {"model": MODEL, "read": "a" * 100_001}, "100,001 characters; at most 100,000 are remembered"),
+        ("generate", {"model": MODEL, "read": "a" * 20_001, "learn": True}, "at most 20,000 are learned"),
+        ("generate", {"model": MODEL, "read": "漢"}, "there is no text to read"),
+        ("generate", {"model": MODEL, "read": "a", "read_weight": 3}, "from 0 to 2"),
+        ("generate", {"model": MODEL, "read": "a", "mix": "python-stdlib"}, "read by one model"),
         ("score", {"model": MODEL, "text": ""}, "no text"),
         ("score", {"model": MODEL, "text": "x" * 20_001}, "at most 20,000"),
         ("score", {"model": None, "text": [1]}, "must be texts"),

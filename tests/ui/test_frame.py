@@ -13,6 +13,7 @@ from gradio.routes import templates
 from page_app import App
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from visitors import visitor
 
 from charlstm.ui.how_it_works import passages
 from charlstm.ui.link_preview import preview_png, replace_tags
@@ -36,13 +37,13 @@ _TERMS = (
 
 
 @pytest.fixture(scope="module")
-def page(browser: Browser, app: App) -> Iterator[Page]:
-    """One page for all of them, with whatever it reports to the console as an error."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme="light")
-    page = context.new_page()
-    page.goto(app.url, wait_until="load")
-    yield page
-    context.close()
+def page(profile: BrowserContext, app: App) -> Iterator[Page]:
+    """One page for all of them, which moves."""
+    with visitor(profile) as context:
+        page = context.new_page()
+        page.emulate_media(reduced_motion="no-preference")
+        page.goto(app.url, wait_until="load")
+        yield page
 
 
 def _serious(page: Page) -> list[str]:
@@ -209,8 +210,8 @@ def test_targets_are_large_on_touch(browser: Browser, app: App) -> None:
     context.close()
 
 
-def test_a_link_to_a_run_that_is_gone_says_so_and_stays(context: BrowserContext, app: App) -> None:
-    page = context.new_page()
+def test_a_link_to_a_run_that_is_gone_says_so_and_stays(blank: Page, app: App) -> None:
+    page = blank
     page.goto(f"{app.url}#run=gone", wait_until="load")
     expect(page.get_by_role("status").filter(has_text="The run “gone” of this link is not here")).to_be_visible()
     expect(page.locator("#run-state b")).not_to_be_empty()  # another run is shown

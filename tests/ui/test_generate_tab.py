@@ -5,7 +5,7 @@ import re
 
 import pytest
 from page_app import REPOSITORY, App
-from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Dialog, Locator, Page, expect
 
 from charlstm import LanguageModel, SampleConfig
 from charlstm.generation.prediction import Predictor
@@ -37,15 +37,13 @@ _SHOWS = """text => [...document.querySelectorAll('#text .reader-text span')]
     .map(span => span.textContent).join('') === text"""
 
 
-def open_linked(context: BrowserContext, app: App, query: str, length: int) -> Page:
-    """A page that writes by itself, once it has written so much."""
-    page = context.new_page()
+def open_linked(page: Page, app: App, query: str, length: int) -> None:
+    """Have the page write by itself, until it has written so much."""
     page.goto(f"{app.url}?{query}", wait_until="load")
     page.wait_for_function(
         "length => (document.querySelector('#text .reader-text')?.textContent || '').length >= length", arg=length
     )
     expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
-    return page
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +51,10 @@ def known() -> LanguageModel:
     return LanguageModel.load(REPOSITORY / "checkpoints" / MODEL)
 
 
-def test_by_keyboard_a_text_is_looked_into_branched_and_continued(
-    context: BrowserContext, app: App, known: LanguageModel
-) -> None:
+def test_by_keyboard_a_text_is_looked_into_branched_and_continued(blank: Page, app: App, known: LanguageModel) -> None:
     """An address writes its text; arrows walk through it, Enter opens the likeliest, one of them goes on from there."""
-    page = open_linked(context, app, f"model={MODEL}&prompt=ROMEO%3A&num_chars=150&seed=5", 156)
+    page = blank
+    open_linked(page, app, f"model={MODEL}&prompt=ROMEO%3A&num_chars=150&seed=5", 156)
     text = known.generate("ROMEO:", SampleConfig(num_chars=150, seed=5))
     assert written(page) == text
     expect(page.locator("#generate-rate")).to_contain_text("seed 5")
@@ -107,8 +104,8 @@ def test_by_keyboard_a_text_is_looked_into_branched_and_continued(
 
 def test_markup_from_an_address_appears_as_itself(context: BrowserContext, app: App) -> None:
     dialogs: list[Dialog] = []
-    context.on("dialog", lambda dialog: (dialogs.append(dialog), dialog.dismiss()))
     page = context.new_page()
+    page.on("dialog", lambda dialog: (dialogs.append(dialog), dialog.dismiss()))
     hostile = "%3Cimg src=x onerror=alert(1)%3E${alert(2)}{{alert(3)}}%3Cscript%3Ealert(4)%3C/script%3E"
     page.goto(f"{app.url}?prompt={hostile}&seed=1&num_chars=20", wait_until="load")
     expect(page.locator("#generate-problem")).to_contain_text("never seen")
@@ -119,9 +116,10 @@ def test_markup_from_an_address_appears_as_itself(context: BrowserContext, app: 
 
 
 def test_several_texts_stand_below_each_other_and_two_models_side_by_side(
-    context: BrowserContext, app: App, known: LanguageModel
+    blank: Page, app: App, known: LanguageModel
 ) -> None:
-    page = open_linked(context, app, f"model={MODEL}&prompt=A&num_chars=60&num_samples=3&seed=2", 61)
+    page = blank
+    open_linked(page, app, f"model={MODEL}&prompt=A&num_chars=60&num_samples=3&seed=2", 61)
     texts = known.generate_samples("A", SampleConfig(num_chars=60, num_samples=3, seed=2))
     page.wait_for_function("() => document.querySelectorAll('#text .reader-text').length === 3")
     assert [written(page, number) for number in range(3)] == texts
@@ -136,9 +134,9 @@ def test_several_texts_stand_below_each_other_and_two_models_side_by_side(
     expect(page.locator("#view-0 .reader-rate")).to_contain_text("letters")  # what was scored stays
 
 
-def test_on_arrival_a_text_writes_itself_at_reading_pace_with_bars_and_stop_cuts_it(browser: Browser, app: App) -> None:
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    page = context.new_page()
+def test_on_arrival_a_text_writes_itself_at_reading_pace_with_bars_and_stop_cuts_it(blank: Page, app: App) -> None:
+    page = blank
+    page.emulate_media(reduced_motion="no-preference")
     page.goto(app.url, wait_until="load")
     shown = (
         "() => [...document.querySelectorAll('#text .reader-text span')].map(span => span.textContent).join('').length"
@@ -164,7 +162,6 @@ def test_on_arrival_a_text_writes_itself_at_reading_pace_with_bars_and_stop_cuts
     expect(page.locator("#generate-problem")).to_contain_text("Length: enter a whole number from 1 to 1,000,000")
     expect(page.locator("#length")).to_have_class(re.compile("is-wrong"))
     assert page.get_by_test_id("toast-body").count() == 0
-    context.close()
 
 
 def test_the_bars_follow_the_prompt_and_the_temperature(page: Page, known: LanguageModel) -> None:

@@ -15,7 +15,7 @@ from gradio import networking, queueing, state_holder
 from gradio.blocks import BlocksConfig
 from gradio.state_holder import SessionState, StateHolder
 from page_app import App, free_port
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import BrowserContext, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from uvicorn.server import ServerState
 
@@ -152,10 +152,10 @@ def test_torch_and_gradio_leave_the_garbage_collector_a_hundred_thousand_objects
 
 @pytest.mark.browser
 def test_a_page_that_nobody_touches_draws_a_frame_a_second_and_every_one_again_once_it_is_touched(
-    browser: Browser, app: App
+    context: BrowserContext, app: App
 ) -> None:
-    context = browser.new_context()
     page = context.new_page()
+    page.emulate_media(reduced_motion="no-preference")
     page.add_init_script(_COUNTED_FRAMES)
     page.goto(app.url, wait_until="load")
     expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
@@ -173,14 +173,12 @@ def test_a_page_that_nobody_touches_draws_a_frame_a_second_and_every_one_again_o
         else:
             page.mouse.move(200, 200)
         page.wait_for_function("asked.filter(at => performance.now() - at < 1000).length >= 20")
-    context.close()
 
 
 @pytest.mark.browser
 def test_what_waits_for_a_frame_can_be_taken_back_and_one_that_fails_keeps_no_other_from_coming(
-    browser: Browser,
+    context: BrowserContext,
 ) -> None:
-    context = browser.new_context()
     page = context.new_page()
     page.clock.install(time=0)
     page.set_content("<p>nothing</p>")
@@ -198,4 +196,3 @@ def test_what_waits_for_a_frame_can_be_taken_back_and_one_that_fails_keeps_no_ot
     assert page.evaluate("seen") == []
     page.clock.run_for(1000)
     assert page.evaluate("seen") == ["drawn"]
-    context.close()

@@ -7,7 +7,8 @@ import pytest
 from loopback import OWNER, Fault, LoopbackHub
 from page_app import App, served
 from plain_server import served_folder
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
+from visitors import visitor
 
 pytestmark = pytest.mark.browser
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -21,12 +22,12 @@ def app(tmp_path_factory: pytest.TempPathFactory, hub: LoopbackHub) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def opened(browser: Browser, app: App) -> Iterator[Page]:
+def opened(profile: BrowserContext, app: App) -> Iterator[Page]:
     """One page for all of them: to open it costs more than most of what they do there."""
-    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
-    page.goto(app.url, wait_until="load")
-    yield page
-    page.context.close()
+    with visitor(profile) as context:
+        page = context.new_page()
+        page.goto(app.url, wait_until="load")
+        yield page
 
 
 @pytest.fixture

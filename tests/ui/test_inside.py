@@ -1,11 +1,12 @@
 """Look inside in a browser: its frame, what a network keeps in mind, its birth and its moments."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from page_app import App
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
 
@@ -161,10 +162,11 @@ def test_the_birth_of_a_unit_and_moments_like_one_are_shown_and_follow_the_model
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_real_network_is_read_before_the_first_click_fits_a_phone_and_satisfies_axe(
-    browser: Browser, app: App, theme: str
+    blank: Page, app: App, theme: Literal["light", "dark"]
 ) -> None:
-    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=theme)
-    page = context.new_page()
+    page = blank
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.emulate_media(color_scheme=theme, reduced_motion="no-preference")
     page.goto(f"{app.url}?__theme={theme}", wait_until="load")
     page.get_by_role("tab", name="Look inside").click()
     caret = page.locator("#inside-mind .inside-caret")
@@ -181,4 +183,3 @@ def test_a_real_network_is_read_before_the_first_click_fits_a_phone_and_satisfie
         page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
     found = Axe().run(page, "#inside").response["violations"]
     assert [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")] == []
-    context.close()

@@ -1,15 +1,12 @@
 """Why this letter?, in a browser, on the app's own model: what is shown is what the server computes."""
 
 import pytest
-from page_app import App
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
 
 
-def test_a_letters_reasons_are_shown_and_an_earlier_letter_can_be_left_out(context: BrowserContext, app: App) -> None:
-    page = context.new_page()
-    page.goto(app.url, wait_until="load")
+def test_a_letters_reasons_are_shown_and_an_earlier_letter_can_be_left_out(page: Page) -> None:
     page.get_by_role("tab", name="Look inside").click()
     page.get_by_role("tab", name="Why this letter?").click()
     panel = page.locator("#inside-why")

@@ -1,8 +1,11 @@
 """The address of what is shown can be copied, also where the browser does not show it or offers no clipboard."""
 
+from collections.abc import Iterator
+
 import pytest
 from page_app import App
 from playwright.sync_api import BrowserContext, Page, expect
+from visitors import visitor
 
 pytestmark = pytest.mark.browser
 _NO_CLIPBOARD = "Object.defineProperty(navigator, 'clipboard', { value: undefined })"  # as over plain http
@@ -12,11 +15,13 @@ document.addEventListener('copy', (event) => window.copied.push(event.target.val
 """
 
 
-@pytest.fixture
-def page(context: BrowserContext) -> Page:
-    page = context.new_page()
-    page.add_init_script(_NO_CLIPBOARD + ";" + _LISTEN)
-    return page
+@pytest.fixture(scope="module")
+def page(profile: BrowserContext) -> Iterator[Page]:
+    """One page for all of them, without a clipboard."""
+    with visitor(profile) as context:
+        page = context.new_page()
+        page.add_init_script(_NO_CLIPBOARD + ";" + _LISTEN)
+        yield page
 
 
 def _copied(page: Page) -> str:
@@ -28,7 +33,7 @@ def _text(page: Page) -> str:
     return str(page.locator("#text .reader-text").first.text_content())
 
 
-def test_the_link_to_a_text_writes_it_again(page: Page, context: BrowserContext, app: App) -> None:
+def test_the_link_to_a_text_writes_it_again(page: Page, app: App) -> None:
     page.goto(app.url, wait_until="load")
     link = page.get_by_role("button", name="Copy a link that writes Text again")
     expect(page.locator("#generate-rate")).to_contain_text("500 characters")  # written on arrival
@@ -39,10 +44,10 @@ def test_the_link_to_a_text_writes_it_again(page: Page, context: BrowserContext,
     expect(link).to_have_text("Copied")
     address = _copied(page)
     assert address.startswith(f"{app.url.rstrip('/')}/?")
-    again = context.new_page()
-    again.goto(address, wait_until="load")
-    expect(again.locator("#generate-rate")).to_contain_text("60 characters")
-    assert _text(again) == _text(page)
+    text = _text(page)
+    page.goto(address, wait_until="load")
+    expect(page.locator("#generate-rate")).to_contain_text("60 characters")
+    assert _text(page) == text
 
 
 def test_a_link_may_hold_units_until_they_are_let_go(page: Page, app: App) -> None:
@@ -64,13 +69,12 @@ def test_a_link_may_hold_units_until_they_are_let_go(page: Page, app: App) -> No
     assert _text(page) != held
 
 
-def test_the_link_to_a_run_shows_it(page: Page, context: BrowserContext, app: App) -> None:
+def test_the_link_to_a_run_shows_it(page: Page, app: App) -> None:
     page.goto(f"{app.url}?prompt=x", wait_until="load")
     page.get_by_role("tab", name="Train").click()
     expect(page.locator("#run-state b")).to_have_text("tiny-shakespeare")
     page.get_by_role("button", name="Copy link", exact=True).click()
     address = _copied(page)
     assert address == f"{app.url.rstrip('/')}/#run=tiny-shakespeare"
-    again = context.new_page()
-    again.goto(address, wait_until="load")
-    expect(again.locator("#run-state b")).to_have_text("tiny-shakespeare")
+    page.goto(address, wait_until="load")
+    expect(page.locator("#run-state b")).to_have_text("tiny-shakespeare")

@@ -1,13 +1,14 @@
 """What holds for every tab: it fits, it can be operated, it is contrasted, and it asks nobody else for anything."""
 
 import gzip
+from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from page_app import App
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 pytestmark = pytest.mark.browser
 
@@ -35,12 +36,12 @@ def _open(page: Page, tab: str) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nothing_scrolls_sideways_all_controls_have_names_axe_agrees_and_no_other_host_is_asked(
-    browser: Browser, app: App, theme: str
+    context: BrowserContext, app: App, theme: Literal["light", "dark"]
 ) -> None:
-    context = browser.new_context(color_scheme=theme)
     hosts: set[str] = set()
-    context.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
     page = context.new_page()
+    page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+    page.emulate_media(color_scheme=theme, reduced_motion="no-preference")
     page.goto(f"{app.url}?__theme={theme}", wait_until="load")
     for tab in ("Write", "Share", "Train"):
         page.set_viewport_size({"width": 1280, "height": 800})
@@ -55,7 +56,6 @@ def test_nothing_scrolls_sideways_all_controls_have_names_axe_agrees_and_no_othe
     found = Axe().run(page).response["violations"]
     assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
     assert hosts - {"", f"127.0.0.1:{app.port}"} == set()
-    context.close()
 
 
 def test_the_page_comes_in_a_third_of_its_bytes_to_whoever_can_unpack_it(app: App) -> None:

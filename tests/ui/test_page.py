@@ -5,20 +5,19 @@ from collections.abc import Iterator
 
 import pytest
 from page_app import App, end_workers
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
+from visitors import visitor
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def page(browser: Browser, app: App) -> Iterator[Page]:
+def page(profile: BrowserContext, app: App) -> Iterator[Page]:
     """One visitor's page for all of them, as the one before left it: to open it costs more than most do on it."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
-    context.set_default_timeout(30_000)
-    page = context.new_page()
-    page.goto(app.url, wait_until="load")
-    yield page
-    context.close()
+    with visitor(profile) as context:
+        page = context.new_page()
+        page.goto(app.url, wait_until="load")
+        yield page
     end_workers(app.checkpoints_dir)
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from page_app import App
-from playwright.sync_api import BrowserContext, Download, Page, expect
+from playwright.sync_api import Download, Page, expect
 from records import STARTED, append, lines
+from visitors import store
 
 from charlstm.config import Settings
 from charlstm.runs.access import token_hash
@@ -103,10 +104,10 @@ def run(app: App) -> Iterator[RunDir]:
 
 
 @pytest.fixture
-def stage(context: BrowserContext, app: App, run: RunDir) -> Page:
+def stage(blank: Page, app: App, run: RunDir) -> Page:
     """The visitor's page, which shows that run."""
-    page = context.new_page()
-    page.add_init_script(f"localStorage.setItem('charlstm-visitor', JSON.stringify('{_VISITOR}'))")
+    page = blank
+    store(page, app.url, "charlstm-visitor", _VISITOR)
     page.goto(f"{app.url}#run={run.name}", wait_until="load")
     expect(page.locator("#run-state b")).to_have_text(run.name)
     return page

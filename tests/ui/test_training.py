@@ -200,22 +200,21 @@ def trained(browser: Browser, app: App) -> Iterator[tuple[BrowserContext, str]]:
     _advanced(page, Seed="77")
     name = _start(page, app)
     expect(_state(page)).to_contain_text("completed", timeout=_WATCHED)
-    page.close()
     yield context, name
     context.close()
     end_workers(app.checkpoints_dir)
 
 
 @pytest.fixture
-def shown(trained: tuple[BrowserContext, str], app: App) -> Iterator[tuple[Page, str]]:
+def shown(trained: tuple[BrowserContext, str], app: App) -> tuple[Page, str]:
     """The visitor's page, which shows that run."""
     context, name = trained
-    page = context.new_page()
+    page = context.pages[0]
+    page.goto("about:blank")
     page.goto(f"{app.url}#run={name}", wait_until="load")  # which opens the tab as well
     expect(page.get_by_role("tab", name="Train")).to_have_attribute("aria-selected", "true")
     expect(_state(page)).to_contain_text("completed")
-    yield page, name
-    page.close()
+    return page, name
 
 
 def test_a_run_is_downloaded_used_again_deleted_and_brought_back(shown: tuple[Page, str], app: App) -> None:

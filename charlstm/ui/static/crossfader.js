@@ -12,8 +12,6 @@ const isFast = () => Boolean(document.querySelector('#text .reader-fast')?.check
 const percent = (share) => `${Math.round(100 * share)} %`;
 const kept = { other: null, share: SHARE }; // outlives the elements, which Gradio may make anew
 
-window.charlstm.mixWish = () => written(kept); // when the fold is opened again; while it is closed, one model writes
-
 // Show which colour is whose, in place of the legend of surprise, over a text of two models.
 export const legend = (head, names) => {
   let own = head.querySelector('.mix-legend');
@@ -32,6 +30,8 @@ export const build = (element, props, watch, server) => {
   const shares = [h('output', { class: 'mix-share' }), h('output', { class: 'mix-share' })];
   const about = h('span', { role: 'status' });
   const page = () => window.charlstm.text?.page();
+  const fold = element.closest('#mix-fold').querySelector('button');
+  const isOpen = () => fold.classList.contains('open');
   const isLive = () => Boolean(page()?.mixed?.length && page().is_writing && window.charlstm.text.isActive());
   const chosen = () => document.querySelector('#model input')?.value || '';
 
@@ -47,7 +47,7 @@ export const build = (element, props, watch, server) => {
   };
   const store = (share = slider.value) => {
     Object.assign(kept, { other: second.value, share: String(share) });
-    props.value = written(kept);
+    props.value = isOpen() ? written(kept) : ''; // while the fold is closed, one model writes
     say();
   };
 
@@ -91,4 +91,5 @@ export const build = (element, props, watch, server) => {
     h('p', { class: 'mix-about' }, about, h('span', { class: 'mix-why' }, ' Each letter is drawn from the chances that both models give it.')));
   fill();
   watch('value', take);
+  new MutationObserver(() => { if (element.isConnected && Boolean(props.value) !== isOpen()) store(kept.share); }).observe(fold, { attributeFilter: ['class'] });
 };

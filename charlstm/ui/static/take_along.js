@@ -25,7 +25,7 @@ const save = (blob, name) => {
 
 export const takeAlong = (server, opener) => {
   const model = document.querySelector('#model input')?.value || null;
-  const heading = h('input', { name: 'title', maxlength: '80', placeholder: 'What it learned' });
+  const heading = h('input', { name: 'title', maxlength: '80' });
   const progress = h('progress', { class: 'share', max: '1', value: '0', hidden: true, 'aria-label': 'Download' });
   const said = h('p', { class: 'take-along-said', role: 'status' }), problem = h('p', { class: 'problem', role: 'alert' });
   const cancel = h('button', { type: 'button', class: 'quiet', onclick: () => dialog.close() }, 'Cancel');
@@ -34,7 +34,7 @@ export const takeAlong = (server, opener) => {
     h('form', { method: 'dialog' },
       h('h2', {}, 'Take it along'),
       h('p', {}, `${model ? `“${model}”` : 'This model'} as one web page: it writes in any browser, offline and without this app. Open it from your disk, send it to somebody, or put it on a web site.`),
-      h('label', {}, h('span', {}, 'Heading (optional)'), heading),
+      h('label', {}, h('span', {}, 'Heading (empty: what it learned)'), heading),
       progress, said, problem, h('div', { class: 'buttons' }, cancel, start)));
 
   const run = async () => {
