@@ -10,6 +10,8 @@ from page_app import App, end_workers, served
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from visitors import VIEWPORT, visitor
 
+from charlstm.ui import assets
+
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -82,6 +84,16 @@ def context(profile: BrowserContext) -> Iterator[BrowserContext]:
 def blank(context: BrowserContext) -> Page:
     """The visitor's page, where nothing is opened yet."""
     return context.pages[0]
+
+
+@pytest.fixture
+def bare(blank: Page, app: App) -> Page:
+    """A page of the app's address with our scripts and styles and nothing of Gradio's, which takes seconds to start."""
+    html = f"<!doctype html><html lang=en><head>{assets.head()}<style>{assets.css()}</style></head>"
+    html += "<body><main class=gradio-container></main></body></html>"
+    blank.route(f"{app.url}bare", lambda route: route.fulfill(body=html, content_type="text/html; charset=utf-8"))
+    blank.goto(f"{app.url}bare")
+    return blank
 
 
 @pytest.fixture
