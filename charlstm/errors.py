@@ -5,6 +5,7 @@
     ├── CorpusError         a text can't be found, read or used
     ├── VocabularyError     a character the model does not know
     ├── CheckpointError     a model file is damaged, foreign or of another version
+    ├── ExportError         a model can't be exported as asked
     ├── RunError            a run can't be started, found, stopped or resumed
     ├── HubError            the Hub can't be reached, refuses, or has not what is asked for
     ├── TrainingDiverged    the loss is no longer a finite number
@@ -53,6 +54,10 @@ class VocabularyError(CharLSTMError, ValueError):
 
 class CheckpointError(CharLSTMError):
     """A model file is damaged, foreign or of another version."""
+
+
+class ExportError(CharLSTMError):
+    """A model can't be exported as asked."""
 
 
 class RunError(CharLSTMError):

@@ -5,6 +5,13 @@ import re
 import sys
 from pathlib import Path
 
+from charlstm.errors import printable
+
+TEXT_LABELS = {
+    "tiny-shakespeare": "Shakespeare",
+    "python-reference": "Python's reference",
+    "python-stdlib": "Python's library",
+}
 _ROOT = r"(?:~?/|\\\\|[A-Za-z]:[\\/])"  # of a path of this kind of machine or another
 _QUOTED = re.compile(rf"""(?<=["'`]){_ROOT}[^"'`\n]*[\\/](?=[^"'`\n]*["'`])""")
 _BARE = re.compile(rf"""(?<![\w/.:<>~-]){_ROOT}(?:[^\s"'`(),;:]+[\\/])+""")
@@ -55,3 +62,8 @@ def error_text(error: Exception) -> str:
     """Return an error's message as a sentence of the page; a name it begins with keeps its letters."""
     message = without_places(str(error))
     return capitalize(message) if message.split(" ", 1)[0].isalpha() else message
+
+
+def name_text(corpus: str, max_chars: int) -> str:
+    """Return what people call the text of a corpus of this name: its label, or the file's name without its ending."""
+    return TEXT_LABELS.get(corpus) or printable(Path(corpus).stem.strip(), max_chars)

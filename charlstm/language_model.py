@@ -8,9 +8,11 @@ import torch
 
 from charlstm.checkpoint import Provenance, load_model, save_model
 from charlstm.config import ModelConfig, SampleConfig
-from charlstm.errors import ConfigError
+from charlstm.generation.crossfade import Crossfade
 from charlstm.generation.holds import Hold
-from charlstm.generation.stream import Score, TextChunk, score, stream
+from charlstm.generation.mixing import MixedModel
+from charlstm.generation.reading import Reading, read_text
+from charlstm.generation.stream import Score, TextChunk, collect_samples, score, stream
 from charlstm.model import CharLSTM
 from charlstm.model_files import model_file
 from charlstm.places import find_model
@@ -56,6 +58,15 @@ class LanguageModel:
         save_model(file, self.model, self.vocabulary, self.provenance)
         return file
 
+    def export_html(self, path: str | Path, is_float16: bool = False, title: str = "") -> Path:
+        """Publish this model as one HTML file, which writes in any browser without a network; return its path.
+
+        Its weights are of 8 bits where the package writes with such ones, or of float16. Raises `ExportError`.
+        """
+        from charlstm.export.page import write_page
+
+        return write_page(self, path, title=title, is_float16=is_float16)
+
     def stream(
         self,
         prompt: str = "",
@@ -63,28 +74,53 @@ class LanguageModel:
         written: Sequence[str] = (),
         num_likeliest: int = 0,
         holds: Sequence[Hold] = (),
+        rounded: bool = False,
     ) -> Iterator[TextChunk]:
         """Continue `prompt` piece by piece; see `charlstm.generation.stream.stream`."""
-        return stream(self.model, self.vocabulary, prompt, config or SampleConfig(), written, num_likeliest, holds)
+        config = config or SampleConfig()
+        return stream(self.model, self.vocabulary, prompt, config, written, num_likeliest, holds, rounded)
 
-    def generate(self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = ()) -> str:
+    def generate(
+        self,
+        prompt: str = "",
+        config: SampleConfig | None = None,
+        holds: Sequence[Hold] = (),
+        read: str | Reading = "",
+        read_weight: float = 1.0,
+        rounded: bool = False,
+    ) -> str:
         """Return the text that continues `prompt`, without the prompt; raise `ConfigError` if it had no end.
 
-        Of several samples the first; `generate_samples` returns all. Units in `holds` are held while it writes.
+        Of several samples the first; `generate_samples` returns all. Units in `holds` are held while it writes. A text
+        in `read`, or what `read` made of it, is read first, and weighs `read_weight`; see `Reading.weighted`.
+        `rounded` takes the weights in 8 bits that an exported page has, at temperature 0 too.
         """
-        return self.generate_samples(prompt, config, holds)[0]
+        if not read:
+            return self.generate_samples(prompt, config, holds, rounded)[0]
+        reading = self.read(read) if isinstance(read, str) else read
+        return reading.weighted(read_weight).generate(prompt, config, holds)
 
     def generate_samples(
-        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = ()
+        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = (), rounded: bool = False
     ) -> list[str]:
         """Write `num_samples` texts that continue `prompt`; raise `ConfigError` if they had no end."""
         config = config or SampleConfig()
-        if not config.num_chars:
-            raise ConfigError("nothing ends this text: set num_chars above 0, or take it piece by piece.")
-        texts = [""] * config.num_samples
-        for chunk in self.stream(prompt, config, holds=holds):
-            texts[chunk.sample] += chunk.text
-        return texts
+        return collect_samples(self.stream(prompt, config, holds=holds, rounded=rounded), config)
+
+    def mix(self, other: "LanguageModel", share: float | Crossfade = 0.5) -> MixedModel:
+        """Return a model that writes with this one and, at `share` from 0 to 1, with `other`.
+
+        A `Crossfade` as `share` can be turned while a text is written; raises `ConfigError` for bytes with characters.
+        """
+        return MixedModel(self, other, share if isinstance(share, Crossfade) else Crossfade(share))
+
+    def read(self, text: str, is_learning: bool = False) -> Reading:
+        """Read `text` and return what was taken in, which writes as this model does; the model stays as it is.
+
+        It is remembered, or with `is_learning` learned by a copy of the model; see `charlstm.generation.reading`.
+        Raises `ConfigError` for a text too long, and `VocabularyError` for one of which the model knows no character.
+        """
+        return read_text(self.model, self.vocabulary, text, is_learning)
 
     def score(self, text: str, num_likeliest: int = 0) -> Score:
         """Measure how well the model predicts `text`; see `charlstm.generation.stream.score`."""

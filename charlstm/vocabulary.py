@@ -143,6 +143,15 @@ class Vocabulary:
                 return fitted
         raise VocabularyError(_unknown_message(unknown))
 
+    def fit(self, text: str) -> tuple[str, tuple[str, ...]]:
+        """Return `text` as `normalize` does but without characters that stay unknown, and those characters."""
+        try:
+            return self.normalize(text), ()
+        except VocabularyError:
+            fitted = "".join(map(self._equivalent, _compose(plain_lines(text))))
+        unknown = self.find_unknown(fitted)
+        return fitted.translate(dict.fromkeys(map(ord, unknown))), unknown
+
     def _equivalent(self, char: str) -> str:
         for each in (char, char.translate(_PLAIN), char.lower(), char.upper()):
             for form in (each, unicodedata.normalize("NFD", each)):

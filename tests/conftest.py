@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from xdist.scheduler import LoadFileScheduling
 if TYPE_CHECKING:
     from commands import Trained
     from forked import Fork
+    from playwright.sync_api import Browser, BrowserContext
 
 # Before gradio or huggingface_hub is imported anywhere: no telemetry, no network.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -33,6 +35,15 @@ sys.dont_write_bytecode = False
 REPOSITORY = Path(__file__).resolve().parents[1]
 _SESSIONS_CACHE: list[Path] = []  # known once the session has begun
 
+_CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 _LONGEST = (
     "tests/ui/",
     "tests/attack/",
@@ -192,3 +203,49 @@ def fork(repository: Path) -> "Iterator[Fork]":
     yield start
     for process in processes:
         process.end()
+
+
+@pytest.fixture(scope="session")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[BrowserContext]":
+    """Chromium with a profile on disk, which keeps what it has compiled of the page's scripts: half of a visit's cost.
+
+    The tests that need it are skipped where there is none, unless one is required.
+    """
+    from playwright.sync_api import sync_playwright
+    from visitors import VIEWPORT
+
+    named = os.environ.get("CHARLSTM_CHROMIUM")
+    path = named or next(filter(None, map(shutil.which, _CHROMIUM_NAMES)), None)
+    if path is None:
+        reason = "no Chromium is installed (Debian: apt-get install chromium; or name one in CHARLSTM_CHROMIUM)"
+        if os.environ.get("CHARLSTM_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        profile = playwright.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"),
+            executable_path=path,
+            args=_CHROMIUM_FLAGS,
+            viewport=VIEWPORT,  # type: ignore[arg-type]
+            color_scheme="light",
+            reduced_motion="reduce",  # a text is shown at once: at reading pace it would take seconds
+        )
+        profile.set_default_timeout(30_000)
+        yield profile
+        profile.close()
+
+
+@pytest.fixture(scope="session")
+def browser(profile: "BrowserContext") -> "Browser":
+    """The browser itself, for visitors with a device of their own, or several at once."""
+    assert profile.browser is not None
+    return profile.browser
+
+
+@pytest.fixture
+def context(profile: "BrowserContext") -> "Iterator[BrowserContext]":
+    """A visitor of its own, of whom the next one finds nothing."""
+    from visitors import visitor
+
+    with visitor(profile):
+        yield profile

@@ -13,6 +13,7 @@ import tyro
 
 from charlstm.bench.report import table
 from charlstm.cli import control, hub
+from charlstm.cli import export as export_commands
 from charlstm.cli import generate as generate_commands
 from charlstm.cli import inspect as inspect_commands
 from charlstm.cli import train as train_commands
@@ -67,6 +68,7 @@ def _run(argv: list[str]) -> None:
         "evaluate": generate_commands.evaluate,
         "inspect": inspect_commands.inspect,
         "explain": inspect_commands.explain,
+        "export": export_commands.export,
         "runs": control.list_runs,
         "app": _open_page,
         "bench": _bench,

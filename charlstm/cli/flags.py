@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import tyro
 
@@ -119,6 +119,24 @@ class Generate:
     hold: Annotated[
         str, tyro.conf.arg(help="Cell states to hold while it writes, as unit=value or layer:unit=value, with commas")
     ] = ""
+    rounded: Annotated[
+        bool, tyro.conf.arg(help="Write with the weights in 8 bits that an exported page has, at temperature 0 too")
+    ] = False
+    mix: Annotated[
+        str,
+        tyro.conf.arg(
+            help="A second model to write with, and its share from 0 to 1, as MODEL=0.5; MODEL=0.5,120:0.8 changes the "
+            "share at character 120"
+        ),
+    ] = ""
+    read: Annotated[
+        str,
+        tyro.conf.arg(help="Text file or corpus to read first, at most 200,000 characters; the model stays as it is"),
+    ] = ""
+    learn: Annotated[bool, tyro.conf.arg(help="Learn what is read, instead of remembering it")] = False
+    read_weight: Annotated[
+        float, tyro.conf.arg(help="How much of what was read is used, 0 to 2; 1 is what predicts its text best")
+    ] = 1.0
     sample: Flat[SampleConfig] = dataclasses.field(default_factory=SampleConfig)
 
 
@@ -138,6 +156,13 @@ class Evaluate:
         float | None,
         tyro.conf.arg(
             help=help_text(TrainConfig.model_fields["val_fraction"]) + "; by default as the model was trained"
+        ),
+    ] = None
+    adaptive: Annotated[
+        Literal["ngram", "dynamic"] | None,
+        tyro.conf.arg(
+            help="Measure also what is gained by adapting to the text while reading it: by an n-gram of it that is "
+            "mixed in, or by learning from each 20 characters; at most 262,144 characters"
         ),
     ] = None
     as_json: Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON object")] = False

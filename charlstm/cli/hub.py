@@ -37,7 +37,15 @@ class Push:
     revision: Annotated[str | None, tyro.conf.arg(help="Branch to send it to; made if there is none")] = None
     language: Annotated[str | None, tyro.conf.arg(help="Code of the text's language, such as en")] = None
     licence: Annotated[str, tyro.conf.arg(help="Licence of the weights, as the Hub names it")] = "mit"
-    dry_run: Annotated[bool, tyro.conf.arg(help="Only show what would be sent")] = False
+    page: Annotated[
+        bool, tyro.conf.arg(help="Also make or update a free static Space, where anyone writes with it in a browser")
+    ] = False
+    space: Annotated[
+        str | None, tyro.conf.arg(help="Name of that Space: USER/SPACE (the repository's, if left out; implies --page)")
+    ] = None
+    dry_run: Annotated[bool, tyro.conf.arg(help="Only show what would be sent, and lay a page out in a new folder")] = (
+        False
+    )
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -72,27 +80,41 @@ class Deploy:
 
 
 def push(flags: Flat[Push]) -> None:
-    """Publish a model on the Hugging Face Hub, privately unless told otherwise."""
+    """Publish a model on the Hugging Face Hub, privately unless told otherwise; with a page of its own if wished."""
     from charlstm.errors import ConfigError
     from charlstm.hub.client import BackgroundCall, write_token
     from charlstm.hub.push import build_files
     from charlstm.hub.push import push as send
+    from charlstm.hub.repo_names import validate_repo_id
 
     if flags.private and flags.public:
         raise ConfigError("--private and --public exclude each other; choose one.")
     model = find_model(flags.model)
     history = RunHistory(RunDir(model.parent if model.suffix == ".safetensors" else model))
     history.poll()
-    parcel = build_files(model, flags.repo, history, flags.language, flags.licence)
-    print(f"to {parcel.repo_id} ({'public' if flags.public else 'private'} if it is made now), and nothing else:")
-    for name, data in parcel.files.items():
-        print(f"  {len(data):>12,} bytes  {name}")
+    space = flags.space or (validate_repo_id(flags.repo) if flags.page else None)
+    parcel = build_files(model, flags.repo, history, flags.language, flags.licence, space)
+    visibility = f"{'public' if flags.public else 'private'} if it is made now"
+    print(f"to {parcel.repo_id} ({visibility}), and nothing else:\n{_listing(parcel.files)}")
+    if parcel.page:
+        print(f"to the static Space {parcel.page.repo_id} ({visibility}), and nothing else:")
+        print(_listing(parcel.page.files))
     if flags.dry_run:
         print(f"\n{parcel.card}")
+        if parcel.page:
+            folder = Path(tempfile.mkdtemp(prefix="charlstm-page-"))
+            parcel.page.write(folder)
+            print(f"nothing was sent; the Space's files lie in {folder}")
         return
     token = write_token()
     followed = BackgroundCall(lambda report: send(parcel, token, not flags.public, flags.revision, report))
     print(_wait_with_progress(followed))
+    if parcel.page:
+        print(f"its page: {parcel.page.address}")
+
+
+def _listing(files: dict[str, bytes]) -> str:
+    return "\n".join(f"  {len(data):>12,} bytes  {name}" for name, data in files.items())
 
 
 def pull(flags: Flat[Pull]) -> None:

@@ -8,7 +8,7 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from charlstm.config import SampleConfig
 from charlstm.cpus import available_cpus
-from charlstm.errors import VocabularyError
+from charlstm.errors import ConfigError, VocabularyError
 from charlstm.generation.engine import DecodeSession, start_session
 from charlstm.generation.holds import Hold
 from charlstm.kernel.decoder import DecodedTokens
@@ -40,6 +40,7 @@ class TextChunk(NamedTuple):
     sample: int = 0
     likeliest: tuple[str, ...] = ()  # the likeliest characters there, the first one first, if they were asked for
     probabilities: tuple[tuple[float, ...], ...] = ()  # and their probabilities
+    leanings: tuple[float, ...] = ()  # nats by which the second of two models wanted each character more
 
 
 def stream(
@@ -50,6 +51,7 @@ def stream(
     written: Sequence[str] = (),
     num_likeliest: int = 0,
     holds: Sequence[Hold] = (),
+    rounded: bool = False,
 ) -> Iterator[TextChunk]:
     """Continue `prompt`, yielding each piece as it is written (the prompt itself is not repeated).
 
@@ -57,18 +59,49 @@ def stream(
     texts, one a sample, that the same call has written before; they are continued as it would have gone on, and
     `num_chars` counts from there. With `num_chars` 0 there is no end: leaving the iterator is stopping.
     Units in `holds` are held from the end of the prompt on: the first character that is written feels them.
+    `rounded` writes with the weights in 8 bits as an exported page has them, at temperature 0 and on every machine.
     Raises `VocabularyError` before anything is written if the prompt can't be read, and `ConfigError` for units that
     the model lacks.
     """
+
+    def start(beginnings: list[NDArray[np.int32]], config: SampleConfig, held_from: int) -> DecodeSession:
+        return start_session(model, beginnings, config, holds, held_from, rounded)
+
+    yield from stream_session(start, vocabulary, prompt, config, written, num_likeliest)
+
+
+Start = Callable[[list[NDArray[np.int32]], SampleConfig, int], DecodeSession]  # beginnings, settings, held_from
+
+
+def stream_session(
+    start: Start,
+    vocabulary: Vocabulary,
+    prompt: str,
+    config: SampleConfig,
+    written: Sequence[str] = (),
+    num_likeliest: int = 0,
+    longest_piece: int = _LONGEST_PIECE,
+) -> Iterator[TextChunk]:
+    """Do what `stream` does in a session that `start` begins: of several models, or of one that adapts."""
     config = config.model_copy(update={"stop": _normalize_stop(config.stop, vocabulary)})
     opening = vocabulary.encode(vocabulary.normalize(prompt) or default_prompt(vocabulary)).astype(np.int32)
     before = [vocabulary.encode(text).astype(np.int32) for text in written] or [opening[:0]] * config.num_samples
     assert len(before) == config.num_samples, "a text for each sample"
     whole = [np.concatenate([opening, each]) for each in before] if written else [opening] * config.num_samples
     with turns:
-        texts = start_session(model, whole, config, holds, len(opening) - 1)
+        texts = start(whole, config, len(opening) - 1)
     samples = [_Sample(vocabulary, number, config, text) for number, text in enumerate(written or [""] * len(whole))]
-    yield from _written(texts, config, samples, [len(each) for each in before], num_likeliest)
+    yield from _written(texts, config, samples, [len(each) for each in before], num_likeliest, longest_piece)
+
+
+def collect_samples(chunks: Iterator[TextChunk], config: SampleConfig) -> list[str]:
+    """Return the whole texts, one a sample; raise `ConfigError` if they had no end."""
+    if not config.num_chars:
+        raise ConfigError("nothing ends this text: set num_chars above 0, or take it piece by piece.")
+    texts = [""] * config.num_samples
+    for chunk in chunks:
+        texts[chunk.sample] += chunk.text
+    return texts
 
 
 def _normalize_stop(stop: str, vocabulary: Vocabulary) -> str:
@@ -80,9 +113,14 @@ def _normalize_stop(stop: str, vocabulary: Vocabulary) -> str:
 
 
 def _written(
-    texts: DecodeSession, config: SampleConfig, samples: "list[_Sample]", before: list[int], num_likeliest: int
+    texts: DecodeSession,
+    config: SampleConfig,
+    samples: "list[_Sample]",
+    before: list[int],
+    num_likeliest: int,
+    longest_piece: int,
 ) -> Iterator[TextChunk]:
-    done, size = 0, _FIRST_PIECE
+    done, size = 0, min(_FIRST_PIECE, longest_piece)
     while (not config.num_chars or done < config.num_chars) and not all(sample.is_over for sample in samples):
         size = min(size, config.num_chars - done) if config.num_chars else size
         with turns:
@@ -90,7 +128,7 @@ def _written(
             piece = texts.write(config, size, [each + done for each in before], num_likeliest)
             elapsed = time.perf_counter() - began
         if elapsed < _PIECE_SECONDS / 2:
-            size = min(2 * size, _LONGEST_PIECE)
+            size = min(2 * size, longest_piece)
         elif elapsed > 2 * _PIECE_SECONDS:
             size = max(1, size // 2)
         done += piece.ids.shape[1]
@@ -109,7 +147,13 @@ def default_prompt(vocabulary: Vocabulary) -> str:
     return "\n" if not vocabulary.find_unknown("\n") else vocabulary.characters[0]
 
 
-_Held = tuple[float, str, tuple[float, ...]]  # surprise, likeliest, probabilities
+class _Figures(NamedTuple):
+    """Those of one token, or of a character; `None` for what was not asked for."""
+
+    surprise: float
+    likeliest: str | None
+    probabilities: tuple[float, ...] | None
+    leaning: float | None
 
 
 @dataclass
@@ -121,7 +165,7 @@ class _Sample:
     config: SampleConfig
     tail: str  # the end of the text, as much as the stop string may begin in
     is_over: bool = False
-    _held: list[_Held] = field(default_factory=list)  # of a character not yet whole
+    _held: list[_Figures] = field(default_factory=list)  # of a character not yet whole
 
     def __post_init__(self) -> None:
         self._decoder = Decoder(self.vocabulary)
@@ -130,44 +174,57 @@ class _Sample:
         self._codes = np.array([ord(char) for char in self.vocabulary.characters], np.uint32)
 
     def chunk(self, piece: DecodedTokens, is_last: bool) -> TextChunk:
-        text, surprises, likeliest, probabilities = self._characters(piece, is_last)
-        end = len(text)
-        if self.config.stop:
-            found = (self.tail + text).find(self.config.stop)
-            if found >= 0:
-                self.is_over, end = True, found + len(self.config.stop) - len(self.tail)
-            self.tail = (self.tail + text)[-self._keep :] if self._keep else ""
-        return TextChunk(
-            text[:end], tuple(surprises[:end]), self.number, tuple(likeliest[:end]), tuple(probabilities[:end])
+        whole = self._characters(piece, is_last)
+        if not self.config.stop:
+            return whole
+        end = len(whole.text)
+        found = (self.tail + whole.text).find(self.config.stop)
+        if found >= 0:
+            self.is_over, end = True, found + len(self.config.stop) - len(self.tail)
+        self.tail = (self.tail + whole.text)[-self._keep :] if self._keep else ""
+        return whole._replace(
+            text=whole.text[:end],
+            surprises=whole.surprises[:end],
+            likeliest=whole.likeliest[:end],
+            probabilities=whole.probabilities[:end],
+            leanings=whole.leanings[:end],
         )
 
-    def _characters(
-        self, piece: DecodedTokens, is_last: bool
-    ) -> tuple[str, list[float], list[str], list[tuple[float, ...]]]:
-        """Return the characters that are whole now: text, surprises, likeliest, probabilities."""
+    def _characters(self, piece: DecodedTokens, is_last: bool) -> TextChunk:
+        """Return the characters that are whole now."""
         row = self.number
         ids, surprises = piece.ids[row].tolist(), piece.surprises[row].tolist()
         likeliest = _strings(self._codes, piece.likeliest[row])
         probabilities = [tuple(each) for each in piece.probabilities[row].tolist()] if likeliest else []
+        leanings = piece.leanings[row].tolist() if piece.leanings is not None else []
         if self.vocabulary.level == "chars":
-            return self._decoder.feed(ids, is_last), surprises, likeliest, probabilities
-        text, figures = "", list[_Held]()
-        for index, surprise, names, numbers in itertools.zip_longest(ids, surprises, likeliest, probabilities):
-            self._held.append((surprise, names or "", numbers or ()))
+            text = self._decoder.feed(ids, is_last)
+            return TextChunk(text, tuple(surprises), row, tuple(likeliest), tuple(probabilities), tuple(leanings))
+        text, figures = "", list[_Figures]()
+        for index, *each in itertools.zip_longest(ids, surprises, likeliest, probabilities, leanings):
+            self._held.append(_Figures(*each))
             self._release(new := self._decoder.feed([index]), figures)
             text += new
         if is_last:
             self._release(new := self._decoder.feed([], is_last=True), figures)
             text += new
-        names_of = [names for _, names, _ in figures] if likeliest else []
-        return text, [each for each, _, _ in figures], names_of, [each for *_, each in figures if likeliest]
+        return TextChunk(
+            text,
+            tuple(each.surprise for each in figures),
+            row,
+            tuple(each.likeliest for each in figures if each.likeliest is not None),
+            tuple(each.probabilities for each in figures if each.probabilities is not None),
+            tuple(each.leaning for each in figures if each.leaning is not None),
+        )
 
-    def _release(self, new: str, figures: list[_Held]) -> None:
+    def _release(self, new: str, figures: "list[_Figures]") -> None:
         """Give what was held to the first of `new`'s characters; more than one come only after broken bytes."""
         if new:
-            _, names, numbers = self._held[0]
-            figures.append((sum(surprise for surprise, _, _ in self._held), names, numbers))
-            figures.extend((0.0, names, numbers) for _ in new[1:])
+            first = self._held[0]
+            surprise = sum(each.surprise for each in self._held)
+            leaning = None if first.leaning is None else sum(each.leaning or 0.0 for each in self._held)
+            figures.append(first._replace(surprise=surprise, leaning=leaning))
+            figures.extend(first._replace(surprise=0.0, leaning=leaning) for _ in new[1:])
             self._held = []
 
 

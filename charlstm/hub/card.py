@@ -14,6 +14,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
 from charlstm import __version__
 from charlstm.checkpoint import FORMAT_VERSION, Provenance
 from charlstm.config import SampleConfig
+from charlstm.export.plain import pytorch_program
 from charlstm.formatting import format_duration
 from charlstm.hub.markdown import code, fence
 from charlstm.hub.recipe import make_recipe
@@ -23,7 +24,7 @@ from charlstm.model_files import MODEL_FILE
 LIBRARY = "charlstm"
 CURVE_FILE = "loss.png"
 LICENSE = "mit"
-_TAGS = ["char-lstm", "lstm", "character-level"]
+TAGS = ["char-lstm", "lstm", "character-level"]
 _DATASETS = {"tiny-shakespeare": "karpathy/tiny_shakespeare"}  # texts that the Hub has too
 _TEMPLATE = Path(__file__).with_name("card_template.md")
 _SAMPLES = tuple(SampleConfig(num_chars=300, temperature=each, seed=1) for each in (0.5, 0.8, 1.0))
@@ -39,6 +40,7 @@ class CardFacts:
     language: str | None = None  # as the Hub names it, for example `en`
     license: str = LICENSE  # as the Hub names it
     base_model: str | None = None  # the repository of the model that the run began from, if that is on the Hub
+    space: str | None = None  # the Space with the model's page
 
 
 def config_json(language_model: LanguageModel) -> str:
@@ -75,8 +77,8 @@ def card_text(facts: CardFacts) -> str:
         unit="byte" if model.model.config.level == "bytes" else "character",
         origin=origin,
         base_model=facts.base_model,
-        model_file=MODEL_FILE,
-        known_text=ascii(_known_text(model)),
+        space=facts.space,
+        program=pytorch_program(model, _download(facts.repo_id), "huggingface_hub"),
         measured=_validation_figures(origin) if origin else [],
         validation_split=_validation_split(origin) if origin else "",
         has_curve=facts.has_curve,
@@ -98,7 +100,7 @@ def card_text(facts: CardFacts) -> str:
 def _metadata(facts: CardFacts) -> ModelCardData:
     name, origin = facts.repo_id.partition("/")[2], facts.language_model.provenance
     results = _results(origin) if origin else []
-    dataset = _dataset(origin) if origin else None
+    dataset = dataset_of(origin) if origin else None
     picture = f"{constants.ENDPOINT}/{facts.repo_id}/resolve/main/{CURVE_FILE}"
     return ModelCardData(
         language=facts.language,
@@ -109,7 +111,7 @@ def _metadata(facts: CardFacts) -> ModelCardData:
         thumbnail=picture if facts.has_curve else None,
         library_name=LIBRARY,
         pipeline_tag="text-generation",
-        tags=[*_TAGS, "fine-tuned" if origin and origin.parent else "from-scratch"],
+        tags=[*TAGS, "fine-tuned" if origin and origin.parent else "from-scratch"],
         model_name=name if results else None,
         eval_results=results or None,
     )
@@ -129,7 +131,7 @@ def _results(origin: Provenance) -> list[EvalResult]:
         EvalResult(
             task_type="text-generation",
             task_name="Text Generation",
-            dataset_type=_dataset(origin) or _slug(origin.corpus),
+            dataset_type=dataset_of(origin) or _slug(origin.corpus),
             dataset_name=origin.corpus,
             dataset_split=_validation_split(origin),
             metric_type="loss" if unit == "nats" else "bits-per-character",
@@ -150,16 +152,13 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "text"
 
 
-def _dataset(origin: Provenance) -> str | None:
-    """Return the Hub's name of the text, if the Hub has it."""
+def dataset_of(origin: Provenance) -> str | None:
+    """Return the Hub's name of the text that the model was trained on, if the Hub has it."""
     source = str(origin.train_config.get("corpus") or origin.corpus)
     found = re.fullmatch(r"hf://datasets/([\w.-]+/[\w.-]+?)(@[^/]+)?/.+", source, re.ASCII)
     return found[1] if found else _DATASETS.get(origin.corpus)
 
 
-def _known_text(model: LanguageModel) -> str:
-    """Return a text for the program in plain PyTorch to read, of characters that the model knows."""
-    known = model.vocabulary.characters
-    beginnings = model.provenance.beginnings if model.provenance else ()
-    text = next((each for each in beginnings if each and each.isprintable() and set(each) <= set(known)), None)
-    return text or ("text" if model.vocabulary.level == "bytes" else "".join(known[:8]))
+def _download(repo_id: str) -> str:
+    """Return the expression that fetches the model's file."""
+    return f"huggingface_hub.hf_hub_download({json.dumps(repo_id)}, {json.dumps(MODEL_FILE)})"

@@ -25,9 +25,10 @@ _UNITS = 16  # P is a multiple of the longest vector
 _MAX_LAYERS = 8
 _LARGEST_TABLE = 1 << 25  # numbers, 128 MB
 _FEWEST_ROWS = 6  # texts for which a thread of its own pays: as many as share one reading of the weights
-_QUANTA = 127  # steps of a weight of 8 bits, and of a hidden state, from 0 to 1
+_QUANTA = 127  # steps of a hidden state from 0 to 1
 
-Layer = tuple[Tensor, Tensor]  # weight (4H, H) or, above the first, (4H, 2H): that of the layer below first; bias (4H,)
+# Weight (4H, K), above the first layer K = 2H, that of the layer below first; bias (4H,).
+Layer = tuple[Tensor, Tensor]
 
 
 class _Network(ctypes.Structure):
@@ -47,7 +48,7 @@ class _Writing(ctypes.Structure):
 
     _fields_ = (
         ("network", ctypes.POINTER(_Network)),
-        *((name, ctypes.c_int32) for name in ("B", "T", "is_reading", "is_given")),
+        *((name, ctypes.c_int32) for name in ("B", "T", "is_reading", "has_logits", "is_given")),
         *((name, ctypes.c_int32) for name in ("window", "no_repeat", "top_k", "num_likeliest")),
         ("temperature", ctypes.c_double),
         ("top_p", ctypes.c_double),
@@ -66,6 +67,7 @@ class DecodedTokens(NamedTuple):
     surprises: NDArray[np.float32]  # (B, T) nats
     likeliest: NDArray[np.int32]  # (B, T, n) characters, the likeliest first
     probabilities: NDArray[np.float32]  # (B, T, n)
+    leanings: NDArray[np.float32] | None = None  # (B, T) nats by which the second of two models wanted them more
 
 
 def is_available(vocab_size: int, hidden_size: int, num_layers: int) -> bool:
@@ -90,24 +92,27 @@ class RecordedStates(NamedTuple):
 class PackedWeights:
     """Weights in the order in which a step reads them; immutable, shared by any number of texts and threads."""
 
-    def __init__(self, table: Tensor, layers: Sequence[Layer], head: Layer, is_int8: bool) -> None:
+    def __init__(
+        self, table: Tensor, layers: Sequence[Layer], head: Layer, scales: Sequence[Tensor] | None = None
+    ) -> None:
         """`table` (V, 4H) is what each character gives the gates of the first layer, its biases included.
 
-        The bias of the first layer is not looked at. With `is_int8` the weights of layers, which must be finite, are
-        rounded to 255 steps for each unit's gate, and hidden states to 255 steps from -1 to 1.
+        The bias of the first layer is not looked at. With `scales`, (4H,) of each layer, weights of layers are int8 and
+        stand for their product with them, and hidden states are rounded to 255 steps from -1 to 1.
         """
         size, vocab_size = layers[0][0].shape[1], len(table)
-        self.hidden_size, self.num_layers, self.vocab_size, self.is_int8 = size, len(layers), vocab_size, is_int8
+        self.hidden_size, self.num_layers, self.vocab_size = size, len(layers), vocab_size
+        self.is_int8 = scales is not None
         self.padded_size = _pad(size)
         self._kept: list[Tensor] = []  # the structure holds addresses only
-        self._c = _Network(is_int8, vocab_size, self.padded_size, len(layers))
+        self._c = _Network(self.is_int8, vocab_size, self.padded_size, len(layers))
         self._c.table = self._address(_pad_gates(table))
         for index, (weight, bias) in enumerate(layers):
             self._c.biases[index] = self._address(_pad_gates(bias[None])[0])
             padded = torch.cat(
                 [_pad_columns(part, self.padded_size) for part in torch.split(weight, size, dim=1)], dim=1
             )
-            self._add(index, _pad_gates(padded.t()).t())
+            self._add(index, _pad_gates(padded.t()).t(), None if scales is None else scales[index])
         weight, bias = head
         blocks = -(-vocab_size // lanes())
         padded = torch.zeros(blocks * lanes(), self.padded_size, dtype=torch.float32, device="cpu")
@@ -115,17 +120,15 @@ class PackedWeights:
         self._c.head = self._address(padded.view(blocks, lanes(), self.padded_size).transpose(1, 2))
         self._c.head_bias = self._address(torch.nn.functional.pad(bias, (0, blocks * lanes() - vocab_size)))
 
-    def _add(self, index: int, weight: Tensor) -> None:
-        """Add `weight` (4P, K) of a layer."""
+    def _add(self, index: int, weight: Tensor, scale: Tensor | None) -> None:
+        """Add `weight` (4P, K) of a layer, and the `scale` (4H,) of its rows."""
         group = 1
-        if self.is_int8:
-            scale = weight.abs().amax(dim=1) / _QUANTA
-            weight = (weight / scale.clamp(min=1e-30)[:, None]).round()
-            self._c.scales[index] = self._address(scale / _QUANTA)
+        if scale is not None:
+            self._c.scales[index] = self._address(_pad_gates(scale[None] / _QUANTA)[0])
             self._c.offsets[index] = self._address((-128 * weight.sum(dim=1)).to(torch.int32))
-            weight, group = weight.to(torch.int8), 4
+            group = 4
         gates, columns = 4, weight.shape[1]
-        tiles = weight.view(gates, self.padded_size // lanes(), lanes(), columns // group, group)
+        tiles = weight.reshape(gates, self.padded_size // lanes(), lanes(), columns // group, group)
         self._c.weights[index] = self._address(tiles.permute(1, 3, 0, 2, 4))
 
     def _address(self, tensor: Tensor) -> int:
@@ -235,6 +238,21 @@ class DecoderState:
         """Put all texts into the states (L, H), as if they had come to them by what they have read."""
         for ours, given in ((self._c, cells), (self._h, hidden)):
             ours[..., : self._network.hidden_size] = torch.from_numpy(given)[:, None]
+
+    def next_logits(self) -> NDArray[np.float32]:
+        """Read the last character of every text; return the logits (B, V) of what follows.
+
+        `accept` is to be called before anything else reads on.
+        """
+        last = np.ascontiguousarray(self._history[:, -1:])
+        job = self._job(1)
+        job.is_reading, job.has_logits, job.history = True, True, last.ctypes.data
+        self._run(job)
+        return self._logits[0, :, : self._network.vocab_size].numpy().copy()
+
+    def accept(self, ids: NDArray[np.int32]) -> None:
+        """Add `ids` (B,) to the texts: what was chosen by the logits."""
+        self._history = np.concatenate([self._history[:, 1:], ids[:, None].astype(np.int32)], axis=1)
 
     def copy(self) -> "DecoderState":
         """Return these texts as they are now, which go on by themselves."""

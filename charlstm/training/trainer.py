@@ -23,11 +23,11 @@ from charlstm.corpus.batches import Batch
 from charlstm.errors import CheckpointError, TrainingDiverged
 from charlstm.evaluation import evaluate_batched, evaluate_quickly, summed_loss
 from charlstm.events import Evaluated, Event, Progress, RolledBack, Sampled, StepDone
+from charlstm.fused_backward import FusedBackward, flat_gradient
 from charlstm.language_model import LanguageModel
 from charlstm.model import State, evaluating
 from charlstm.training import optim
 from charlstm.training.clock import AwakeClock
-from charlstm.training.fused_backward import FusedBackward, flat_gradient
 from charlstm.training.samples import Sampler, SampleState
 from charlstm.training.schedule import eval_period, fraction_done, learning_rate, num_planned_steps
 from charlstm.training.state import ScheduleState, StateFacts

@@ -9,9 +9,12 @@ from gradio.events import api
 from charlstm.config import SampleConfig
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import error_text
+from charlstm.model_description import describe_model
 from charlstm.ui.compare import score_text
+from charlstm.ui.crossfader import parse_mix
 from charlstm.ui.generation import PROGRAM, ActiveRequests, GenerationRequest, generate
-from charlstm.ui.models import ModelRegistry, describe_model
+from charlstm.ui.models import ModelRegistry
+from charlstm.ui.readings import ReadFirst
 from charlstm.ui.surprisal_text import replace_surrogates, text_of
 
 _MOST_CHARS = 100_000
@@ -45,6 +48,11 @@ class _Functions:
         num_samples: int = _DEFAULTS.num_samples,
         seed: int = _DEFAULTS.seed,
         hold: str = "",
+        mix: str = "",
+        mix_weight: float = 0.5,
+        read: str = "",
+        read_weight: float = 1.0,
+        learn: bool = False,
     ) -> Iterator[dict[str, Any]]:
         """Continue a prompt as a stream: each message holds the texts so far, the last one the complete texts.
 
@@ -60,6 +68,11 @@ class _Functions:
             num_samples: Number of texts, 1 to 8.
             seed: The same seed gives the same text; 0 to 2147483647.
             hold: Cell states to hold while it writes, as unit=value or layer:unit=value, with commas: 710=3.1,1:20=-2.
+            mix: Name of a second model to write with; each character is drawn from both models' probabilities.
+            mix_weight: Share of the second model, 0 to 1.
+            read: Text to read first and write like, at most 100,000 characters, or 20,000 to learn; empty for none.
+            read_weight: How much of what was read is used, 0 to 2; 1 is what predicts its text best.
+            learn: Whether the text is learned by a copy of the model for this request, instead of remembered.
 
         Returns:
             {"opening": the text used for an empty prompt, "texts": the continuations of it or of the prompt, one string
@@ -76,19 +89,23 @@ class _Functions:
             "seed": seed,
         }
         try:
-            request = GenerationRequest.of(model, prompt, values, hold=hold)
-            if not 0 < request.config.num_chars * request.config.num_samples <= _MOST_CHARS:
-                raise ConfigError(f"num_chars x num_samples must be from 1 to {_MOST_CHARS:,}.")
-            for frame in generate(self._registry, request, self._active_requests, lambda: False, PROGRAM):
-                page = frame.page
-                yield {
-                    "opening": "" if prompt else page["given"],
-                    "texts": [text_of(text) for text in page["texts"]],
-                    "seed": seed,
-                    "is_done": not page["is_writing"],
-                }
+            first = ReadFirst.of(read, learn, read_weight)
+            request = GenerationRequest.of(model, prompt, values, hold=hold, mix=parse_mix(mix, mix_weight), read=first)
+            yield from self._messages(request, has_prompt=bool(prompt))
         except CharLSTMError as error:
             raise gr.Error(error_text(error), print_exception=False) from None
+
+    def _messages(self, request: GenerationRequest, has_prompt: bool) -> Iterator[dict[str, Any]]:
+        if not 0 < request.config.num_chars * request.config.num_samples <= _MOST_CHARS:
+            raise ConfigError(f"num_chars x num_samples must be from 1 to {_MOST_CHARS:,}.")
+        for frame in generate(self._registry, request, self._active_requests, lambda: False, PROGRAM):
+            page = frame.page
+            yield {
+                "opening": "" if has_prompt else page["given"],
+                "texts": [text_of(text) for text in page["texts"]],
+                "seed": request.config.seed,
+                "is_done": not page["is_writing"],
+            }
 
     def score(self, model: str, text: str) -> dict[str, Any]:
         """Measure how well a model predicts a text.

@@ -17,7 +17,7 @@ from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
 from charlstm.space.backup import BackupThread
 from charlstm.space.zero_gpu import declare_gpu_function
-from charlstm.ui import assets, link_preview, server
+from charlstm.ui import assets, export_page, link_preview, server
 from charlstm.ui.components import PRIVATE
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.gradio_patches import LAUNCH_OPTIONS, freeze_startup_objects, patch_page
@@ -30,6 +30,7 @@ from charlstm.ui.theme import CSS, THEME
 from charlstm.ui.top_line import TITLE, build_top_line
 from charlstm.ui.train_form import KEPT
 from charlstm.ui.train_tab import build_train_tab, run_of
+from charlstm.ui.training_api import build_training_api
 
 _GENERATE = "generate"
 _QUEUE = 256  # events waiting; a Space on shared hardware would otherwise allow one
@@ -51,7 +52,7 @@ def launch_options() -> dict[str, Any]:
         "max_threads": 100,  # of writers, each of which sits in one
         "app_kwargs": {
             "middleware": [Middleware(assets.Compressed)],
-            "routes": [*assets.routes(), link_preview.route()],
+            "routes": [*assets.routes(), link_preview.route(), export_page.route()],
         },
         **LAUNCH_OPTIONS,
     }
@@ -73,6 +74,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
     page = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400))
     with page:
         build_top_line(shelf, watch)
+        build_training_api(watch, shelf)
         with gr.Tabs() as tabs:
             with gr.Tab("Write", id=_GENERATE) as generate_tab:
                 generate = build_generate_tab(shelf)

@@ -33,7 +33,10 @@ _SCRIPTS = (  # in this order
     "writing.js",
 )
 _FIRST_SCRIPTS = ("idle_frames.js", "theme_choice.js")
-_LATER_SCRIPTS = ("how.js", "terms.js", "card.js", "film.js", "svg.js")  # fetched by the others once they are needed
+_LATER = (  # fetched by the others once they are needed
+    *("how.js", "terms.js", "card.js", "film.js", "svg.js"),
+    *("take_along.js", "crossfader.js", "crossfader.css"),
+)
 _FOLDER, _FRAME, _INSIDE = "static", "shell.css", "inside"  # the last begins the names of all that *Look inside* needs
 _MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css"}
 _ADDRESS = "/charlstm"  # of what the page fetches later
@@ -50,8 +53,8 @@ def head() -> str:
 @cache
 def css() -> str:
     """Return the style sheets beside the scripts, by name, but for that of the frame."""
-    names = [name for name in _names() if name.endswith(".css") and not name.startswith(_INSIDE)]
-    return "\n".join(_read(name) for name in names if name != _FRAME)
+    names = [name for name in _names() if name.endswith(".css") and name not in (_FRAME, *later_files())]
+    return "\n".join(map(_read, names))
 
 
 @cache
@@ -72,7 +75,7 @@ def routes() -> list[Route]:
 @cache
 def later_files() -> tuple[str, ...]:
     """Return the names of scripts and style sheets that the others fetch once they are needed."""
-    return (*_LATER_SCRIPTS, *(name for name in _names() if name.startswith(_INSIDE)))
+    return (*_LATER, *(name for name in _names() if name.startswith(_INSIDE)))
 
 
 def _names() -> list[str]:

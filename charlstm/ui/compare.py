@@ -11,9 +11,10 @@ import gradio as gr
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import error_text, escape_html, escape_lines
 from charlstm.generation.memorization import longest_stretch
+from charlstm.model_description import describe_model
 from charlstm.ui.components import GROWING, PRIVATE, VISITOR
 from charlstm.ui.generation import MOST_CHARS, SETTINGS, ActiveRequests, GenerationRequest, generate
-from charlstm.ui.models import ModelRegistry, describe_model
+from charlstm.ui.models import ModelRegistry
 from charlstm.ui.surprisal_text import WIDTH, Page, TextBuilder, build_surprisal_text, parse_page
 
 LONGEST_SCORED = 20_000

@@ -7,15 +7,16 @@ import gradio as gr
 
 from charlstm.config import PRESETS, Settings
 from charlstm.environment import max_runs
-from charlstm.formatting import escape_html
+from charlstm.formatting import TEXT_LABELS, escape_html
+from charlstm.model_description import uses_code_font
 from charlstm.places import BUNDLED
 from charlstm.runs.run_dir import ACTIVE
 from charlstm.ui.corpus_picker import TextDescription
 from charlstm.ui.form_marks import changed_values, flat_settings, marks, shows_minutes
-from charlstm.ui.models import LIVE, uses_code_font
+from charlstm.ui.models import LIVE
 from charlstm.ui.preset_summary import ChosenText, preset_summary, small_text_warning
 from charlstm.ui.run_cache import RunCache
-from charlstm.ui.setting_words import CHANGED_LABELS, PRESET_LABELS, TEXT_LABELS
+from charlstm.ui.setting_words import CHANGED_LABELS, PRESET_LABELS
 from charlstm.ui.settings_sheet import ADVANCED, NEW_MODEL
 
 _DEFAULT_PRESET = "minute"

@@ -10,13 +10,16 @@ import gradio as gr
 
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import error_text, escape_html
+from charlstm.model_description import Figure, describe_model
 from charlstm.ui.api import build_api
 from charlstm.ui.compare import NO_MODEL, build_comparison, build_copied, model_of
 from charlstm.ui.components import PRIVATE, info_button
-from charlstm.ui.generation import SETTINGS, ActiveRequests, GenerationRequest, generate, parse_link
-from charlstm.ui.models import Figure, ModelRegistry, describe_model
+from charlstm.ui.crossfader import Mix, build_crossfader, continued_mix, read_mix, write_mix
+from charlstm.ui.export_page import build_take_along
+from charlstm.ui.generation import MOST_CHARS, SETTINGS, ActiveRequests, GenerationRequest, generate, parse_link
+from charlstm.ui.models import ModelRegistry
 from charlstm.ui.next_letter import build_next_letter
-from charlstm.ui.surprisal_text import build_surprisal_text
+from charlstm.ui.surprisal_text import build_surprisal_text, parse_page
 from charlstm.ui.write_form import WriteForm, build_form, check_values
 
 WRITERS_AT_ONCE = 64
@@ -32,7 +35,7 @@ class GenerateTab:
     registry: ModelRegistry
     model: gr.Dropdown
     outputs: list[Any]  # what `show_model` fills
-    form: list[Any]  # what `read_address` fills: prompt, settings, held units, problem
+    form: list[Any]  # what `read_address` fills: prompt, settings, held units, mix, problem
 
     def show_model(self, name: str | None) -> list[Any]:
         """Return updates that offer the models available now, with `name` chosen if it is one, else the first."""
@@ -51,10 +54,18 @@ class GenerateTab:
             return [*self.show_model(None), *skipped, escape_html(f"The address can't be used: {error}")]
         if generation_request is None:
             return [*self.show_model(None), *[gr.skip()] * len(self.form)]
-        model, prompt, values, hold = generation_request
+        model, prompt, values, hold, mix = generation_request
         is_here = model is None or self.registry.find(model) in self.registry.names()
         problem = "" if is_here else f"The model {str(model)[:80]} of this address is not here; another one is chosen."
-        return [*self.show_model(model), prompt, *(values[name] for name in SETTINGS), hold, escape_html(problem)]
+        return [
+            *self.show_model(model),
+            prompt,
+            *(values[name] for name in SETTINGS),
+            hold,
+            gr.update(open=mix is not None),
+            write_mix(mix),
+            escape_html(problem),
+        ]
 
     def start_if_linked(self, loaded: Any) -> None:
         """Write a text once the address has been read: that of the address, or a new one."""
@@ -66,12 +77,13 @@ def build_generate_tab(registry: ModelRegistry) -> GenerateTab:
     active_requests = ActiveRequests()
     build_api(registry, active_requests, WRITERS_AT_ONCE)  # first, so that no private function takes one of its names
     with gr.Column(elem_id="write-tab"):
-        form = build_form()
+        form = build_form(lambda: build_crossfader(registry, active_requests.mixes))
         with gr.Row(elem_id="write-page"):
             text = build_surprisal_text("Text", "A text appears here, letter by letter.", "text", is_main=True)
             build_next_letter(registry)
         with gr.Row(elem_id="after-text"):
             continue_button = gr.Button("Continue", size="sm", elem_id="continue-writing")
+            build_take_along(registry)
             copied = build_copied(registry, form.model, text)
         gr.HTML(html_template="<div></div>", js_on_load=_EARLIER, elem_id="earlier")
     shown = [form.facts, *form.examples]
@@ -87,7 +99,7 @@ def build_generate_tab(registry: ModelRegistry) -> GenerateTab:
     events = _GenerateEvents(registry, active_requests)
     form.model.input(None, None, form.held, js="() => ''", queue=False, **PRIVATE)  # its units are others
     compared = [form.model, form.prompt, *form.settings]
-    inputs = [form.model, form.prompt, form.held, *form.settings]
+    inputs = [form.model, form.prompt, form.held, form.mix, *form.settings]
     wired: dict[str, Any] = {
         "outputs": [text, form.problem, form.settings[-1], copied],
         "concurrency_limit": WRITERS_AT_ONCE,
@@ -105,7 +117,7 @@ def build_generate_tab(registry: ModelRegistry) -> GenerateTab:
         event.then(None, form.problem, None, js=_DONE, queue=False, **PRIVATE)
     form.stop.click(events.stop, queue=False, **PRIVATE)
     second = build_comparison(registry, active_requests, form.model, compared)
-    filled = [form.prompt, *form.settings, form.held, form.problem]
+    filled = [form.prompt, *form.settings, form.held, form.mix_fold, form.mix, form.problem]
     return GenerateTab(registry, form.model, [form.model, second, *shown], filled)
 
 
@@ -142,12 +154,12 @@ class _GenerateEvents:
         visitor = str(request.session_hash)
         self._asked_to_stop.discard(visitor)
         try:
-            model, prompt, hold, *values = inputs
+            model, prompt, hold, wish, *values = inputs
             named = dict(zip(SETTINGS, values, strict=True))
             if is_new_seed:
                 named["seed"] = random.randrange(2**31)
             check_values(named)
-            generation_request = self._request(model, prompt, hold, named, page)
+            generation_request = self._request(model, prompt, hold, read_mix(wish), named, page)
             others: list[Any] = ["", generation_request.config.seed, ""]
             for frame in generate(
                 self._registry, generation_request, self._active_requests, lambda: visitor in self._asked_to_stop
@@ -159,12 +171,16 @@ class _GenerateEvents:
         finally:
             self._asked_to_stop.discard(visitor)
 
-    def _request(self, model: Any, prompt: Any, hold: Any, named: dict[str, Any], page: Any) -> GenerationRequest:
+    def _request(
+        self, model: Any, prompt: Any, hold: Any, mix: Mix | None, named: dict[str, Any], page: Any
+    ) -> GenerationRequest:
         """Check the request; one without a prompt gets an opening that belongs to the model."""
         is_open = page is None and prompt == ""
         if is_open and isinstance(model, str | None):
             prompt = self._registry.opening(model, int(named["seed"]))
-        request = GenerationRequest.of(model, prompt, named, page, hold or "")
+        if page is not None:
+            mix = continued_mix(page, mix, max(map(len, parse_page(page, MOST_CHARS) or [""])))
+        request = GenerationRequest.of(model, prompt, named, page, hold or "", mix)
         return dataclasses.replace(request, has_chosen_opening=is_open and bool(prompt))
 
 

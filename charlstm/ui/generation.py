@@ -17,8 +17,14 @@ from charlstm.config import SampleConfig, plain_lines
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import format_duration
 from charlstm.generation.holds import Hold, format_holds, parse_holds
+from charlstm.generation.mixing import MixedModel
+from charlstm.generation.reading import Reading
 from charlstm.generation.stream import TextChunk, default_prompt
-from charlstm.ui.models import ModelRegistry, describe_model
+from charlstm.language_model import LanguageModel
+from charlstm.model_description import describe_model
+from charlstm.ui.crossfader import LiveMixes, Mix, parse_mix
+from charlstm.ui.models import ModelRegistry
+from charlstm.ui.readings import ReadFirst, Readings
 from charlstm.ui.surprisal_text import WIDTH, Page, TextBuilder, parse_page
 from charlstm.vocabulary import Vocabulary
 
@@ -67,12 +73,21 @@ class GenerationRequest:
     prompt: str
     config: SampleConfig
     holds: tuple[Hold, ...] = ()
+    mix: Mix | None = None
+    read: ReadFirst | None = None
     page: Any = None  # the page to continue, as the browser sent it
     has_chosen_opening: bool = False  # the prompt is not the visitor's
 
     @classmethod
     def of(
-        cls, model: Any, prompt: Any, values: Mapping[str, Any], page: Any = None, hold: Any = ""
+        cls,
+        model: Any,
+        prompt: Any,
+        values: Mapping[str, Any],
+        page: Any = None,
+        hold: Any = "",
+        mix: Mix | None = None,
+        read: ReadFirst | None = None,
     ) -> "GenerationRequest":
         """Check the values of a form or an API call; raises `CharLSTMError` in one sentence."""
         config = SampleConfig(**values)
@@ -88,13 +103,17 @@ class GenerationRequest:
                 f"{config.num_samples} x {config.num_chars:,} characters are more than the {MOST_CHARS:,} that are "
                 "written at once: ask for fewer."
             )
-        return cls(model, prompt, config, parse_holds(hold), page)
+        if read and mix:
+            raise ConfigError("a text is read by one model: leave the second model out, or the text to read.")
+        return cls(model, prompt, config, parse_holds(hold), mix, read, page)
 
     def link(self, written: int = 0) -> str:
         """Return the query of an address that reproduces the text; `written` characters of each text were there before.
 
-        Empty where it would be too long for an address.
+        Empty where it would be too long for an address, as with a text that was read first.
         """
+        if self.read:
+            return ""
         defaults = SampleConfig()
         values: dict[str, Any] = {"model": self.model, "prompt": self.prompt}
         for name in SETTINGS:
@@ -104,26 +123,40 @@ class GenerationRequest:
                 values[name] = value
         if self.holds:
             values["hold"] = format_holds(self.holds)
+        if self.mix:
+            values |= self.mix.query()
         query = urlencode(values)
         return query if len(query) <= _LONGEST_LINK else ""
 
 
-def parse_link(query: Mapping[str, str]) -> tuple[str | None, str, dict[str, Any], str] | None:
-    """Return model, prompt, all settings and held units that an address asks for, or `None` if it asks for nothing.
+class Linked(NamedTuple):
+    """What an address asks for."""
+
+    model: str | None
+    prompt: str
+    values: dict[str, Any]  # of all settings
+    hold: str
+    mix: Mix | None
+
+
+def parse_link(query: Mapping[str, str]) -> Linked | None:
+    """Return what an address asks for, or `None` if it asks for nothing.
 
     Raises `ConfigError` for a value that its setting does not accept.
     """
     known = {name: query[name] for name in SETTINGS if name in query}
-    if not known and not {"prompt", "hold"} & set(query):
+    if not known and not {"prompt", "hold", "mix"} & set(query):
         return None
     hold = format_holds(parse_holds(query.get("hold", "")))
-    return query.get("model"), query.get("prompt", ""), SampleConfig(**known).model_dump(), hold
+    mix = parse_mix(query.get("mix", ""), query.get("share", "0.5"))
+    return Linked(query.get("model"), query.get("prompt", ""), SampleConfig(**known).model_dump(), hold, mix)
 
 
 class ActiveRequests:
     """Requests that are being answered now, and those of them that still wait for their first characters."""
 
     def __init__(self) -> None:
+        self.mixes, self.readings = LiveMixes(), Readings()
         self._lock = threading.Lock()
         self._number = 0
         self._waiting: set[object] = set()
@@ -172,33 +205,48 @@ def generate(
     """
     began_at = time.monotonic()
     language_model = registry.load(request.model)
+    writer = _writer(registry, language_model, request, active_requests.readings)
     texts = _continued_texts(request)
     prompt = request.page["given"] if texts else request.prompt or registry.default_prompt(request.model)
     config = request.config.model_copy(update={"num_samples": len(texts)}) if texts else request.config
-    before = max(map(len, texts), default=0)
-    begun = prompt or default_prompt(language_model.vocabulary)
+    linked = GenerationRequest(
+        request.model, prompt or default_prompt(writer.vocabulary), config, request.holds, request.mix, request.read
+    )
     builder = TextBuilder(
-        request.page["id"] if texts else secrets.token_hex(8),
+        page_id := request.page["id"] if texts else secrets.token_hex(8),
         prompt,
         config.num_samples,
         is_code=describe_model(language_model).is_code,
-        is_bytes=language_model.vocabulary.level == "bytes",
+        is_bytes=writer.vocabulary.level == "bytes",
         can_branch=True,
-        link=GenerationRequest(request.model, begun, config, request.holds).link(before),
+        link=linked.link(before := max(map(len, texts), default=0)),
+        mixed=[registry.label(name) for name in (request.model, request.mix.other)] if request.mix else [],
     )
     if texts:
         builder.restore(request.page)
-    note = prompt_note(prompt, language_model.vocabulary)
+    note = prompt_note(prompt, writer.vocabulary)
     if not texts and not request.prompt:
         how = f"begins with {prompt!r}, the most frequent beginning of a line" if prompt else "begins a new line"
         note = f"The prompt was empty: the text {how}."
     elif request.has_chosen_opening:
         note = f"Opening chosen for you: “{prompt.strip().replace(chr(10), ' ↵ ')}”"
-    with active_requests.register() as has_begun:
-        pace = _FrameThrottle(began_at, active_requests, is_over, audience, has_begun)
-        pieces = language_model.stream(prompt, config, texts, audience.num_likeliest, request.holds)
+    with active_requests.register() as has_begun, active_requests.mixes.register(page_id, request.mix):
+        pace = _FrameThrottle(began_at, active_requests, is_over, audience, has_begun, request.mix, config.num_samples)
+        pieces = writer.stream(prompt, config, texts, audience.num_likeliest, request.holds)
         room = MOST_CHARS - sum(map(len, texts))
-        yield from _frames(pieces, room, config.seed, builder, pace, note)
+        for update in _frames(pieces, room, config.seed, builder, pace, note):
+            page = update.page
+            if request.mix and not page["is_writing"]:  # only now is it known when the share was turned
+                page["link"] = linked.link(before)
+            yield update
+
+
+def _writer(
+    registry: ModelRegistry, first: LanguageModel, request: GenerationRequest, readings: Readings
+) -> LanguageModel | MixedModel | Reading:
+    if request.read:
+        return readings.require(first, request.read)
+    return first.mix(registry.load(request.mix.other), request.mix.fade) if request.mix else first
 
 
 def _frames(
@@ -239,6 +287,8 @@ class _FrameThrottle:
     is_over: Callable[[], bool]
     audience: OutputProfile
     has_begun: Callable[[], None]
+    mix: Mix | None = None
+    num_texts: int = 1
     first_at: float | None = None
     sent_at: float = 0.0
     waited_seconds: float = 0.0
@@ -261,9 +311,15 @@ class _FrameThrottle:
         while self.active_requests.is_arriving and self.waited_seconds < _MAX_WAIT_SECONDS and not self.is_over():
             time.sleep(_POLL_SECONDS)
             self.waited_seconds += _POLL_SECONDS
-        due = self.began_at + (num_chars - _UNTHROTTLED_CHARS) / self.audience.per_second
-        while (early := due - time.monotonic()) > 0 and not self.is_over():
+        while (early := self._due(num_chars) - time.monotonic()) > 0 and not self.is_over():
             time.sleep(min(early, _POLL_SECONDS))
+
+    def _due(self, num_chars: int) -> float:
+        """Return the time at which so many characters may be there."""
+        due = self.began_at + (num_chars - _UNTHROTTLED_CHARS) / self.audience.per_second
+        if self.mix is None or self.first_at is None:
+            return due
+        return max(due, self.first_at + self.mix.due_seconds(num_chars / self.num_texts))
 
     def rate(self, num_chars: int, seed: int) -> str:
         elapsed = time.monotonic() - self.began_at

@@ -16,6 +16,7 @@ from charlstm.hub.card import CURVE_FILE
 from charlstm.hub.client import BackgroundCall, Progress, hub_address
 from charlstm.hub.pull import pull
 from charlstm.hub.push import ModelFiles, build_files, push
+from charlstm.hub.repo_names import validate_repo_id
 from charlstm.runs.history import RunHistory
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
@@ -28,6 +29,7 @@ _PRIVATE, _PUBLIC = "private", "public"
 _CONCURRENCY = 4  # visitors who publish or fetch at the same time
 _LONGEST = 200  # characters of what is typed
 _NO_DIGEST = ""
+_PUBLISH, _PUBLISH_BOTH = "Publish", "Publish with its page"
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,17 @@ class _PublishForm(NamedTuple):
     model: gr.Dropdown
     repo: gr.Textbox
     visibility: gr.Radio
+    page: gr.Checkbox
     language: gr.Textbox
 
 
 class _Publication(NamedTuple):
-    """A model to publish, and its repository."""
+    """A model to publish, its repository, and whether a page of its own goes with it."""
 
     model: str | None
     repo_id: str | None
     language: str | None
+    has_page: bool = False
 
 
 def build_hub_tab(registry: ModelRegistry, store: RunStore) -> HubTab:
@@ -87,7 +91,7 @@ def _build_publish(registry: ModelRegistry, store: RunStore) -> tuple[gr.HTML, g
     form = _build_publish_form()
     with gr.Row():
         show = gr.Button("Show what will be sent")
-        publish = gr.Button("Publish", variant="primary", interactive=False)
+        publish = gr.Button(_PUBLISH, variant="primary", interactive=False)
     message = gr.HTML(elem_id="publish-said", padding=False)
     files = gr.HTML(elem_id="publish-files", padding=False)
     card = build_card_viewer("card")
@@ -98,7 +102,8 @@ def _build_publish(registry: ModelRegistry, store: RunStore) -> tuple[gr.HTML, g
             model_files = _build_files(registry, store, _Publication(*publication))
         except CharLSTMError as error:
             return [_problem(error), *_clear_preview()[1:]]
-        return ["", _files_html(model_files), _card(model_files), model_files.digest, gr.update(interactive=True)]
+        button = gr.update(interactive=True, value=_PUBLISH_BOTH if model_files.page else _PUBLISH)
+        return ["", _files_html(model_files), _card(model_files), model_files.digest, button]
 
     def send(
         request: gr.Request, oauth: gr.OAuthToken | None, digest: str, visible: str, *publication: Any
@@ -112,18 +117,18 @@ def _build_publish(registry: ModelRegistry, store: RunStore) -> tuple[gr.HTML, g
             call = BackgroundCall(lambda report: push(model_files, token, visible != _PUBLIC, None, report))
             for step in call:
                 yield [_step_html(step), gr.skip()]
-            yield [_published_html(call.result), gr.update(interactive=True)]
+            yield [_published_html(call.result, model_files), gr.update(interactive=True)]
         except CharLSTMError as error:
             yield [_problem(error), gr.update(interactive=True)]
 
-    publication = [form.model, form.repo, form.language]
+    publication = [form.model, form.repo, form.language, form.page]
     previews = [message, files, card, shown, publish]
     show.click(look, publication, previews, **PRIVATE)
     publish.click(
         send, [shown, form.visibility, *publication], [message, publish], concurrency_limit=_CONCURRENCY, **PRIVATE
     )
     gr.on(
-        [form.model.change, form.repo.change, form.language.change],
+        [form.model.change, form.repo.change, form.language.change, form.page.change],
         _clear_preview,
         None,
         previews,
@@ -150,6 +155,10 @@ def _build_publish_form() -> _PublishForm:
             value=_PRIVATE,
             min_width=180,
         )
+    page = gr.Checkbox(
+        label="4 · With a page of its own",
+        info="A free static Space of the same name: whoever may see it writes with the model in their own browser",
+    )
     with gr.Accordion("Language of the text, for the card", open=False):
         language = gr.Textbox(
             label="Language",
@@ -158,12 +167,12 @@ def _build_publish_form() -> _PublishForm:
             max_lines=1,
             max_length=12,
         )
-    return _PublishForm(model, repo, visibility, language)
+    return _PublishForm(model, repo, visibility, page, language)
 
 
 def _clear_preview() -> list[Any]:
     """Return updates that empty the preview and disable Publish: the form has changed since the preview was made."""
-    return ["", "", EMPTY, _NO_DIGEST, gr.update(interactive=False)]
+    return ["", "", EMPTY, _NO_DIGEST, gr.update(interactive=False, value=_PUBLISH)]
 
 
 def _build_fetch(store: RunStore) -> None:
@@ -208,7 +217,8 @@ def _build_files(registry: ModelRegistry, store: RunStore, publication: _Publica
     history.poll()
     try:
         repo_id, language = _require_name(publication.repo_id), (publication.language or "").strip() or None
-        return build_files(folder.path, repo_id, history, language)
+        space = validate_repo_id(repo_id) if publication.has_page else None
+        return build_files(folder.path, repo_id, history, language, space=space)
     except CharLSTMError as error:
         raise HubError(str(error).replace(f"{store.root}{os.sep}", "")) from None
 
@@ -228,13 +238,15 @@ def _card(model_files: ModelFiles) -> Card:
 
 
 def _files_html(model_files: ModelFiles) -> str:
-    rows = "".join(
-        f"<tr><td>{escape_html(name)}</td><td>{len(data):,} bytes</td></tr>" for name, data in model_files.files.items()
-    )
-    return (
-        f'<table class="hub-files"><caption>To {escape_html(model_files.repo_id)}, these files and nothing else'
-        f"</caption><tbody>{rows}</tbody></table>"
-    )
+    tables = [_table(f"To {model_files.repo_id}, these files and nothing else", model_files.files)]
+    if page := model_files.page:
+        tables.append(_table(f"To the static Space {page.repo_id}, these files and nothing else", page.files))
+    return "".join(tables)
+
+
+def _table(caption: str, files: dict[str, bytes]) -> str:
+    rows = "".join(f"<tr><td>{escape_html(name)}</td><td>{len(data):,} bytes</td></tr>" for name, data in files.items())
+    return f'<table class="hub-files"><caption>{escape_html(caption)}</caption><tbody>{rows}</tbody></table>'
 
 
 def _step_html(step: Progress) -> str:
@@ -246,12 +258,17 @@ def _step_html(step: Progress) -> str:
     )
 
 
-def _published_html(address: str) -> str:
-    """Return the message that a model was published, with a link if the address is on the Hub."""
+def _published_html(address: str, model_files: ModelFiles) -> str:
+    """Return the message that a model was published, with links to what is on the Hub."""
+    page = f"<br>Its page: {_link(model_files.page.address)}" if model_files.page else ""
+    return f'<div class="hub-said" role="status">Published: {_link(address)}{page}</div>'
+
+
+def _link(address: str) -> str:
+    """Return a link, or only the text of an address that is not on the Hub."""
     if not address.startswith(f"{hub_address()}/"):
-        return f'<div class="hub-said" role="status">Published: {escape_html(address)}</div>'
-    link = f'<a href="{html.escape(address)}" target="_blank" rel="noopener noreferrer">{escape_html(address)}</a>'
-    return f'<div class="hub-said" role="status">Published: {link}</div>'
+        return escape_html(address)
+    return f'<a href="{html.escape(address)}" target="_blank" rel="noopener noreferrer">{escape_html(address)}</a>'
 
 
 def _problem(error: Exception) -> str:

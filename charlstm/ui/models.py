@@ -3,33 +3,25 @@
 Visitors give a model by its folder's name, never by a path.
 """
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from charlstm.config import SampleConfig
 from charlstm.corpus import DATASETS, Corpus, is_available_offline, open_corpus, open_file
 from charlstm.environment import is_public
 from charlstm.errors import CharLSTMError, CheckpointError
 from charlstm.language_model import LanguageModel
+from charlstm.model_description import describe_model
 from charlstm.model_files import MODEL_FILE
 from charlstm.places import BUNDLED
 from charlstm.runs.access import can_read, is_space_owner
 from charlstm.runs.run_dir import RunDir
-from charlstm.ui.setting_words import TEXT_LABELS
 
 LIVE = "live: "  # before the label of a run in training, whose model is the one last saved
 _LOADED_AT_ONCE = 4
 _CORPORA_AT_ONCE = 2
-_CODE_ENDINGS = (".py", ".js", ".ts", ".c", ".h", ".cpp", ".rs", ".go", ".java", ".html", ".css", ".json")
-PROMPTS = {
-    "tiny-shakespeare": ("ROMEO:", "First Citizen:\n", "To be, or "),
-    "python-stdlib": ("def ", "class ", "import "),
-    "python-reference": ("The ", "See also ", "If "),
-}
 
 
 class ModelRegistry:
@@ -81,13 +73,14 @@ class ModelRegistry:
         ]
         return [name for _, _, name in sorted(present)]
 
-    def _file(self, name: str) -> Path:
+    def file(self, name: str) -> Path:
+        """Return where the file of a model is or would be, of one in training as last saved."""
         return self._live_models().get(name, self._root / name / MODEL_FILE)
 
     def _modified_ns(self, name: str) -> int | None:
         """Return the modification time of the model named `name` in nanoseconds; `None` if it can't be read."""
         try:
-            return self._file(name).stat().st_mtime_ns
+            return self.file(name).stat().st_mtime_ns
         except OSError:
             return None
 
@@ -109,7 +102,7 @@ class ModelRegistry:
         if modified is None:
             raise CheckpointError("this model is no longer there; choose another one.")
         try:
-            return self._load_model(self._file(name), modified)
+            return self._load_model(self.file(name), modified)
         except CharLSTMError as error:  # visitors know the model's name, and must not learn the server's paths
             raise CheckpointError(str(error).replace(f"{self._root}/", "")) from None
 
@@ -147,7 +140,7 @@ class ModelRegistry:
 
     def run_folder(self, name: str) -> RunDir:
         """Return the folder of the run whose model, in training or not, is named `name`."""
-        place = self._file(name).parent
+        place = self.file(name).parent
         return RunDir(place.parent if name in self._live_models() else place)
 
     def prompts(self, name: str | None) -> tuple[str, ...]:
@@ -179,71 +172,3 @@ def _open_text(own: Path | None, name: str, _modified_ns: int) -> Corpus:
 
 def _load_file(file: Path, _modified_ns: int) -> LanguageModel:
     return LanguageModel.load(file)
-
-
-class Figure(NamedTuple):
-    """One figure of a model, and the word that explains it."""
-
-    title: str
-    value: str
-    term: str = ""  # of the page's explanations
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """A model described in one line, and its example prompts."""
-
-    line: str
-    prompts: tuple[str, ...]
-    is_code: bool = False
-    sentence: str = ""  # for people who know none of it
-    figures: tuple[Figure, ...] = ()
-    explained: Mapping[str, float] = field(default_factory=dict)  # numbers for examples in explanations
-
-
-def describe_model(language_model: LanguageModel) -> ModelFacts:
-    """Describe a model: size, parameters, corpus, training time and validation loss."""
-    config, origin = language_model.model.config, language_model.provenance
-    num_parameters, num_characters = language_model.model.num_parameters, len(language_model.vocabulary)
-    parts = [f"{config.num_layers} × {config.hidden_size} LSTM, {num_parameters:,} parameters"]
-    layers = "layer" if config.num_layers == 1 else "layers"
-    kind = "bytes" if language_model.vocabulary.level == "bytes" else "characters"
-    figures = [
-        Figure("Network", f"LSTM, {config.num_layers} {layers} of {config.hidden_size:,} units"),
-        Figure("Parameters", f"{num_parameters:,}", "parameters"),
-        Figure("Alphabet", f"{num_characters:,} different {kind}"),
-    ]
-    explained: dict[str, float] = {"vocabulary": num_characters, "parameters": num_parameters}
-    if origin is None:
-        return ModelFacts(parts[0], (), sentence="A model of unknown origin.", figures=tuple(figures))
-    parts.append(f"learned from {origin.corpus} for {origin.training_seconds / 60:.1f} min")
-    loss = origin.val_stateful if origin.val_stateful is not None else origin.val_loss
-    if loss is not None:
-        parts.append(f"validation {loss:.2f} nats per character ({loss / math.log(2):.2f} bits)")
-        explained["loss"] = loss
-        figures += [
-            Figure("Validation", f"{loss:.3f} nats per character ({loss / math.log(2):.2f} bits)", "validation"),
-            Figure("Perplexity", f"{math.exp(loss):.1f}: as if choosing among so many letters", "perplexity"),
-        ]
-    unit = "byte by byte" if language_model.vocabulary.level == "bytes" else "letter by letter"
-    text = TEXT_LABELS.get(origin.corpus, origin.corpus)
-    return ModelFacts(
-        " · ".join(parts),
-        PROMPTS.get(origin.corpus, ()),
-        uses_code_font(origin.corpus),
-        f"Learned {text} for {_format_minutes(origin.training_seconds)}, {unit}.",
-        tuple(figures),
-        explained,
-    )
-
-
-def _format_minutes(seconds: float) -> str:
-    """Format a duration in its largest unit: `53 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def uses_code_font(corpus: str) -> bool:
-    """Return whether texts of a corpus of this name are shown in a monospaced font."""
-    return corpus in ("python-stdlib", "python-reference") or corpus.endswith(_CODE_ENDINGS)

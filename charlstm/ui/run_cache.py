@@ -14,6 +14,7 @@ from typing import Any
 
 from charlstm.config import TrainConfig
 from charlstm.errors import RunError
+from charlstm.model_description import uses_code_font
 from charlstm.model_files import MODEL_FILE
 from charlstm.places import BUNDLED
 from charlstm.runs.access import can_read
@@ -21,7 +22,7 @@ from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary
 from charlstm.runs.run_dir import ACTIVE, RunDir
 from charlstm.ui import run_view
-from charlstm.ui.models import LIVE, uses_code_font
+from charlstm.ui.models import LIVE
 from charlstm.ui.run_story import Requests, Waiting
 from charlstm.ui.run_view import Lines
 

@@ -134,7 +134,7 @@ class RunEndpoints:
     def _act(self, request: Mapping[str, Any], is_owner: bool) -> dict[str, Any]:
         """Perform an action on a run; a refusal is returned as one sentence."""
         try:
-            done = self._perform(request, str(request.get("action")), is_owner)
+            done = self.perform(request, str(request.get("action")), is_owner)
         except CharLSTMError as error:
             return {"problem": error_text(error)}
         except (TypeError, ValueError):
@@ -147,7 +147,7 @@ class RunEndpoints:
             answer["sections"] = {"state": [state.tag, state.value]}
         return answer
 
-    def _perform(self, request: Mapping[str, Any], action: str, is_owner: bool) -> dict[str, str]:
+    def perform(self, request: Mapping[str, Any], action: str, is_owner: bool) -> dict[str, str]:
         """Perform an action; return the run to `show` next or the id of the `deleted` one. Raises `CharLSTMError`."""
         manager, visitor = self.cache.manager, str(request.get("visitor"))
         if action == "restore":

@@ -3,15 +3,13 @@
 import itertools
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, get_args
 
 from annotated_types import Gt, Lt
 from pydantic.fields import FieldInfo
 
 from charlstm.config import ModelConfig, TrainConfig, bounds_of, describe_bounds, suggestions_of
-from charlstm.errors import printable
-from charlstm.formatting import capitalize
+from charlstm.formatting import capitalize, name_text
 
 PRESET_LABELS = {
     "auto": "Auto (3 min)",
@@ -26,11 +24,6 @@ CHANGED_LABELS = {
     "blog": "Blog post, changed",
 }
 _PRESET_WORDS = {"auto": "auto", "minute": "quick", "best": "best", "blog": "blog post"}
-TEXT_LABELS = {
-    "tiny-shakespeare": "Shakespeare",
-    "python-reference": "Python's reference",
-    "python-stdlib": "Python's library",
-}
 LABELS = {
     "level": "Reads the text as",
     "embedding_dim": "Input vector size",
@@ -146,6 +139,6 @@ def name_as_labelled(message: str) -> str:
 
 def run_label(text: str, preset: str, is_changed: bool, clock: str) -> str:
     """Return the name that people read of a new run: `Shakespeare, quick, 14:05`."""
-    named = TEXT_LABELS.get(text) or printable(Path(text).stem.strip(), _LONGEST_TEXT_NAME) or "text"
+    named = name_text(text, _LONGEST_TEXT_NAME) or "text"
     how = f"{_PRESET_WORDS.get(preset, 'own settings')}{' changed' if is_changed else ''}"
     return ", ".join(filter(None, (named, how, clock)))

@@ -2,7 +2,7 @@
 
 A person's or a model's text enters the document through `textContent` only; the template is constant. A value only
 grows while a text is written, so that Gradio sends only the difference. Each character has one character of `surprise`,
-`width` of `likeliest`, and two of `odds` for each of those.
+`width` of `likeliest`, and two of `odds` for each of those; in a text of two models one of `leaning`, too.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ WIDTH = 5  # likeliest characters shown for each character
 _PIECE_CHARS = 4096  # a text is sent in pieces of this size, so that only the last one is compared
 _FIRST = 33  # '!', the first visible character, is code 0
 _NATS_STEPS, _NATS_MOST = 10, 93
+_EVEN = 46  # halfway
 _ODDS_BASE = 90
 _ODDS_MOST = _ODDS_BASE**2 - 1
 _SWITCHES = """<label class="reader-switch"><input type="checkbox" class="reader-tint" checked
@@ -48,6 +49,7 @@ class CodedText(TypedDict):
     surprise: list[str]
     likeliest: list[str]
     odds: list[str]
+    leaning: list[str]  # of a text of two models, else empty
 
 
 class Page(TypedDict):
@@ -66,6 +68,7 @@ class Page(TypedDict):
     is_live: bool  # written while a person watches: shown at a pace that can be followed
     title: str  # in place of the component's label; empty for that
     caption: str  # below the text
+    mixed: list[str]  # the two models of a mixed text, as people read their names; empty for one model
 
 
 def build_surprisal_text(label: str, placeholder: str, elem_id: str, is_main: bool = False) -> gr.HTML:
@@ -111,15 +114,20 @@ class TextBuilder:
             "is_live": False,
             "title": "",
             "caption": "",
+            "mixed": [],
             **facts,
         }
-        self._texts = [CodedText(text=[], surprise=[], likeliest=[], odds=[]) for _ in range(num_texts)]
+        self._texts = [CodedText(text=[], surprise=[], likeliest=[], odds=[], leaning=[]) for _ in range(num_texts)]
         self._width = 0
         self.num_chars = 0
 
     def restore(self, page: Page) -> None:
         """Continue from the texts of a page."""
         self._texts, self._width = page["texts"], page["width"]
+        for text in self._texts:
+            text.setdefault("leaning", [])  # browsers keep pages from before there was any
+            if self._facts["mixed"] and not any(text["leaning"]):  # until here it was written by one model
+                _append(text["leaning"], chr(_FIRST + _EVEN) * sum(map(len, text["text"])), 1)
 
     def add(self, chunk: TextChunk) -> None:
         """Append a chunk to its text."""
@@ -131,6 +139,7 @@ class TextBuilder:
             "surprise": (_surprise_codes(chunk.surprises), 1),
             "likeliest": (replace_surrogates("".join(chunk.likeliest)), self._width),
             "odds": (_odds_codes(chunk.probabilities), 2 * self._width),
+            "leaning": (_leaning_codes(chunk.leanings), 1),
         }
         for name, (new, width) in pieces.items():
             _append(grown[name], new, width)  # type: ignore[literal-required]
@@ -171,6 +180,12 @@ def _surprise_codes(surprises: Sequence[float]) -> str:
     return (np.clip(np.rint(steps), 0, _NATS_MOST) + _FIRST).astype(np.uint8).tobytes().decode("ascii")
 
 
+def _leaning_codes(leanings: Sequence[float]) -> str:
+    """Return a code for each character: tenths of a nat, `_EVEN` where both models wanted it alike."""
+    steps = np.nan_to_num(np.array(leanings, np.float64) * _NATS_STEPS) + _EVEN
+    return (np.clip(np.rint(steps), 0, _NATS_MOST) + _FIRST).astype(np.uint8).tobytes().decode("ascii")
+
+
 def _odds_codes(probabilities: Sequence[Sequence[float]]) -> str:
     shares = np.nan_to_num(np.array(probabilities, np.float64).ravel())
     steps = np.clip(np.rint(shares * _ODDS_MOST), 0, _ODDS_MOST).astype(np.int64)
@@ -181,16 +196,18 @@ def _odds_codes(probabilities: Sequence[Sequence[float]]) -> str:
 def parse_page(page: Any, longest: int) -> list[str] | None:
     """Return the texts of a page that a browser sent; `None` if it is invalid or longer than `longest` in all."""
     try:
-        texts = [[grown[name] for name in ("text", "surprise", "likeliest", "odds")] for grown in page["texts"]]
+        names = ("text", "surprise", "likeliest", "odds")
+        texts = [[*(grown[name] for name in names), grown.get("leaning", [])] for grown in page["texts"]]
         sizes = [[sum(map(len, pieces)) for pieces in text] for text in texts]
         width = int(page["width"])
         is_whole = all(
             all(isinstance(piece, str) for pieces in text for piece in pieces)
             and (surprise, likeliest, odds) == (length, width * length, 2 * width * length)
-            for text, (length, surprise, likeliest, odds) in zip(texts, sizes, strict=True)
+            and leaning in (0, length)
+            for text, (length, surprise, likeliest, odds, leaning) in zip(texts, sizes, strict=True)
         )
         is_page = isinstance(page["given"], str) and isinstance(page["id"], str) and 0 <= width <= WIDTH
-    except (KeyError, TypeError, ValueError, IndexError):
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         return None
     fits = sum(size[0] for size in sizes) <= longest and len(texts) > 0
     return ["".join(text[0]) for text in texts] if is_whole and is_page and fits else None

@@ -12,12 +12,13 @@ import gradio as gr
 
 from charlstm.config import PRESETS, Settings, TrainConfig
 from charlstm.corpus import DATASETS, default_corpus
+from charlstm.formatting import TEXT_LABELS
 from charlstm.ui import corpus_picker
 from charlstm.ui.components import PRIVATE, build_free_control
 from charlstm.ui.corpus_picker import Uploads, serve_copy
 from charlstm.ui.form_marks import changed_values, flat_settings, problem
 from charlstm.ui.form_view import FormView, pack_text
-from charlstm.ui.setting_words import PRESET_LABELS, TEXT_LABELS
+from charlstm.ui.setting_words import PRESET_LABELS
 from charlstm.ui.settings_sheet import ADVANCED, NEW_MODEL, build_setting, build_sheet
 
 OWN = "own"  # in the folder's name of a run whose settings differ from every preset

@@ -4,24 +4,15 @@ Training never happens in this process: the manager starts a worker, and the pag
 that worker has reported.
 """
 
-import contextlib
 import json
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from charlstm.config import Settings
-from charlstm.corpus import DATASETS
-from charlstm.errors import CharLSTMError, RunError
+from charlstm.errors import CharLSTMError
 from charlstm.formatting import error_text, escape_html
-from charlstm.runs.access import token_hash
-from charlstm.runs.memory_estimate import check_memory, num_parameters
-from charlstm.runs.quotas import check_parameters
 from charlstm.runs.run_dir import RunDir
-from charlstm.ui import corpus_picker
 from charlstm.ui import train_form as forms
 from charlstm.ui.components import PRIVATE, has_sign_in
 from charlstm.ui.corpus_picker import Uploads
@@ -30,12 +21,11 @@ from charlstm.ui.form_view import FormView
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.run_endpoints import RunEndpoints
-from charlstm.ui.setting_words import name_as_labelled, run_label
-from charlstm.ui.settings_sheet import NEW_MODEL
+from charlstm.ui.run_start import start_run
+from charlstm.ui.setting_words import name_as_labelled
 from charlstm.ui.train_form import Form, FormValues
 
 _EMPTY_TEMPLATE = "<div></div>"  # filled by the page's scripts
-_MOST_ALIKE = 20  # runs of one text and preset begun in one minute
 _VISITOR_AND_CLOCK = """(...values) => [...values.slice(0, -2), window.charlstm.store.visitor,
   new Date().toTimeString().slice(0, 5)]"""
 
@@ -135,54 +125,19 @@ def run_of(event: gr.EventData) -> str:
 
 
 def _start(cache: RunCache, registry: ModelRegistry, progress: gr.Progress, *values: Any) -> list[Any]:
-    """Check the text, start or queue the run, and show it; on a problem, show that and start nothing."""
+    """Start or queue the run and show it; on a problem, show that and start nothing."""
     *of_form, visitor, clock = values
     chosen = FormValues.of(tuple(of_form))
     if words := first_problem(chosen.preset, chosen.settings):
         return [words, "", gr.skip()]
     try:
-        corpus = corpus_picker.select_corpus(
-            chosen.corpus,
-            chosen.file,
-            chosen.pasted,
-            chosen.encoding,
-            lambda done, total: progress((done, total), unit="bytes"),
-        )
-        settings = Settings.from_flat({**chosen.settings, "corpus": corpus.name})
-        parent = None
-        if chosen.parent and chosen.parent != NEW_MODEL:
-            parent = registry.path(chosen.parent)
-        vocabulary = corpus.check(settings.model, settings.train)
-        if parent is None and settings.train.plan == "off":  # else the worker checks, which knows the sizes
-            check_parameters(num_parameters(settings.model, len(vocabulary)))
-            check_memory(settings, len(vocabulary), corpus.num_chars)
-        name = cache.manager.store.free_name(f"{Path(corpus.name).stem}-{chosen.folder_word()}")
-        folder = cache.manager.start(
-            settings,
-            name,
-            None if chosen.corpus in DATASETS else corpus.pieces(),
-            parent=parent,
-            owner=token_hash(str(visitor)) if visitor else "",
+        folder = start_run(
+            cache, registry, chosen, visitor, clock, lambda done, total: progress((done, total), unit="bytes")
         )
     except CharLSTMError as error:
         return [escape_html(name_as_labelled(error_text(error))), "", gr.skip()]
-    _label(cache, name, run_label(corpus.name, chosen.preset, chosen.is_changed, clock_time(clock)))
-    cache.runs(is_fresh=True)
     is_waiting = cache.manager.status(folder) == "queued"
-    return ["", _queue_notice(folder) if is_waiting else "", json.dumps([name, is_waiting])]
-
-
-def _label(cache: RunCache, name: str, label: str) -> None:
-    """Give a new run the first name like `label` that no other run has; without one it is called as its folder."""
-    for attempt in range(1, _MOST_ALIKE + 1):
-        with contextlib.suppress(RunError):
-            cache.manager.rename(name, label if attempt == 1 else f"{label} ({attempt})")
-            return
-
-
-def clock_time(told: Any) -> str:
-    """Return the visitor's time of day, which the browser tells: `14:05`; empty for anything else."""
-    return told if isinstance(told, str) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", told) else ""
+    return ["", _queue_notice(folder) if is_waiting else "", json.dumps([folder.name, is_waiting])]
 
 
 def _queue_notice(folder: RunDir) -> str:

@@ -1,5 +1,6 @@
 """The form of the Write tab: prompt, model and settings, and the check of their values."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -41,11 +42,13 @@ class WriteForm:
     settings: list[Any]  # in the order of SETTINGS
     is_new_seed: gr.Checkbox
     held: gr.HTML  # its value is what `parse_holds` reads
+    mix_fold: gr.Accordion
+    mix: gr.HTML  # its value is what `read_mix` reads
     problem: gr.HTML
 
 
-def build_form() -> WriteForm:
-    """Lay out the form: what is written and its buttons, one line of decisions, and everything else under More."""
+def build_form(build_crossfader: Callable[[], tuple[gr.Accordion, gr.HTML]]) -> WriteForm:
+    """Lay out the form: what is written and its buttons, one line of decisions, and everything else in folds."""
     defaults = SampleConfig()
     with gr.Row(elem_id="write-row"):
         prompt = gr.Textbox(
@@ -71,10 +74,13 @@ def build_form() -> WriteForm:
         )
     held = gr.HTML("", html_template="<div></div>", js_on_load=_HELD, elem_id="held", padding=False)
     problem = gr.HTML(elem_classes="problem", elem_id="generate-problem")
-    with gr.Accordion("More", open=False, elem_id="more"):
-        more, is_new_seed = _build_more(defaults)
+    with gr.Row(elem_id="folds"):
+        with gr.Accordion("More", open=False, elem_id="more"):
+            more, is_new_seed = _build_more(defaults)
+        fold, crossfader = build_crossfader()
     settings = [{"num_chars": length, "temperature": temperature, **more}[name] for name in SETTINGS]
-    return WriteForm(prompt, write, stop, same, another, examples, model, facts, settings, is_new_seed, held, problem)
+    buttons = (write, stop, same, another)
+    return WriteForm(prompt, *buttons, examples, model, facts, settings, is_new_seed, held, fold, crossfader, problem)
 
 
 def _build_more(defaults: SampleConfig) -> tuple[dict[str, Any], gr.Checkbox]:

@@ -33,7 +33,7 @@ def compiled_draws(probabilities: list[float], num_draws: int, **settings: objec
     vocab_size = len(probabilities)
     head = torch.zeros(vocab_size, 16), torch.from_numpy(logits_of(probabilities)).float()
     layer = torch.zeros(64, 16), torch.zeros(64)
-    network = PackedWeights(torch.zeros(vocab_size, 64), [layer], head, is_int8=False)
+    network = PackedWeights(torch.zeros(vocab_size, 64), [layer], head)
     return DecoderState.after(network, np.zeros(1, np.int32)).write(SampleConfig(**settings), num_draws, 0).ids[0]
 
 

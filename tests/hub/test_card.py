@@ -160,23 +160,25 @@ class TestTheCardOfAFineTunedModel:
 
 
 @pytest.mark.parametrize("sizes", [{"embedding_dim": 0}, {"embedding_dim": 3, "num_layers": 2}, {"level": "bytes"}])
-def test_the_lines_of_plain_pytorch_compute_the_logits(
+def test_the_ten_lines_of_plain_pytorch_write_with_the_model(
     hub: LoopbackHub, tmp_path: Path, sizes: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The logits of its last character are those of this package, given all that it wrote before."""
     vocabulary = Vocabulary.from_text("a text of \"quotes\", 'marks' and {braces}\n", sizes.get("level", "chars"))
-    language_model = LanguageModel.create(
-        vocabulary, ModelConfig(**{"hidden_size": 8, "embedding_dim": 4, **sizes}), seed=3
-    )
-    file = language_model.save(tmp_path)
-    hub.add("owner/plain", {"model.safetensors": file.read_bytes()})
+    config = ModelConfig(**{"hidden_size": 8, "embedding_dim": 4, **sizes})
+    language_model = LanguageModel.create(vocabulary, config, seed=3)
+    hub.add("owner/plain", {"model.safetensors": language_model.save(tmp_path).read_bytes()})
     lines = re.findall(r"```python\n(.*?)```", build_files(tmp_path, "owner/plain").card, re.DOTALL)[1]
     assert "charlstm" not in lines
-    assert len([line for line in lines.splitlines() if line]) <= 12
+    assert len(lines.splitlines()) == 10
+    assert max(map(len, lines.splitlines())) <= 150
     run: dict[str, Any] = {}
     exec(lines, run)
-    expected, _ = language_model.model(torch.from_numpy(vocabulary.encode(run["text"]).astype("int64"))[None])
-    torch.testing.assert_close(run["logits"], expected, rtol=1e-5, atol=1e-6)
-    assert repr(run["text"]) in capsys.readouterr().out
+    read = torch.tensor(run["tokens"][:-1])[None]
+    expected, (h, c) = language_model.model(read)
+    torch.testing.assert_close(run["head"](run["hidden"][-1]), expected[0, -1], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(run["state"], (h[:, 0], c[:, 0]), rtol=1e-5, atol=1e-6)
+    assert capsys.readouterr().out == vocabulary.decode(run["tokens"]) + "\n"
 
 
 def test_licence_citation_picture_and_data_set_are_in_the_metadata(repository: Path, card: ModelCard) -> None:

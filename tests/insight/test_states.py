@@ -121,9 +121,7 @@ def test_gates_give_the_states_back(settings: dict) -> None:
 
 
 @needs_compiler
-@pytest.mark.parametrize(
-    "is_int8", [False, pytest.param(True, marks=pytest.mark.skipif(not decoder.has_int8(), reason="no AVX512-VNNI"))]
-)
+@pytest.mark.parametrize("is_int8", [False, True])
 def test_a_unit_held_where_it_would_have_gone_changes_no_bit(is_int8: bool) -> None:
     """At every step the unit is held at what it comes to by itself: states and probabilities stay what they are."""
     lm, ids = model_of(**SHAPES[1]), ids_of(40)

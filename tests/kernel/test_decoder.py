@@ -10,13 +10,14 @@ from charlstm import LanguageModel
 from charlstm.config import ModelConfig, SampleConfig
 from charlstm.corpus import open_corpus
 from charlstm.generation import engine
+from charlstm.generation.rounding import round_weights
+from charlstm.generation.sampling import counter_uniform, sample_token
 from charlstm.kernel import decoder
 from charlstm.kernel.decoder import DecoderState
 from charlstm.model import CharLSTM
 
 pytestmark = needs_compiler
-needs_int8 = pytest.mark.skipif(not decoder.has_int8(), reason="this processor has no AVX512-VNNI")
-TYPES = pytest.mark.parametrize("is_int8", [False, pytest.param(True, marks=needs_int8)])
+TYPES = pytest.mark.parametrize("is_int8", [False, True])
 SHAPES = [
     (7, {"hidden_size": 16}),
     (65, {"hidden_size": 48, "num_layers": 2, "embedding_dim": 12}),
@@ -81,12 +82,72 @@ def test_over_a_long_text_float32_stays_with_the_network(bundled: tuple[CharLSTM
     np.testing.assert_allclose(followed(model, ids, is_int8=False).surprises, surprise, atol=2e-3)
 
 
-@needs_int8
 def test_8_bits_cost_less_than_0_002_nats(bundled: tuple[CharLSTM, np.ndarray]) -> None:
     model, ids = bundled
     loss = [float(followed(model, ids, is_int8).surprises.mean()) for is_int8 in (False, True)]
     assert loss[1] != loss[0], "one of them is not what it says"
     assert abs(loss[1] - loss[0]) < 0.002
+
+
+def states_in_8_bits(model: CharLSTM, ids: np.ndarray) -> np.ndarray:
+    """Cell states (T, L, H) after each of `ids` (T,), number by number as docs/export.md defines them."""
+    rounded, one = round_weights(model), np.float32(1)
+    table, size = rounded.gate_table(), model.config.hidden_size
+    h, c = (np.zeros((model.config.num_layers, size), np.float32) for _ in "hc")
+
+    def exponential(x: np.ndarray) -> np.ndarray:
+        magic = np.float32(12582912)
+        scaled = np.clip(x, np.float32(-60), np.float32(60)) * np.float32(1.44269504088896)
+        shifted = scaled + magic
+        power = np.float32(1.54035304e-4)
+        for each in (1.33335581e-3, 9.61812911e-3, 5.55041087e-2, 2.40226507e-1, 6.93147181e-1, 1.0):
+            power = power * (scaled - (shifted - magic)) + np.float32(each)
+        return (power.view(np.int32) + ((shifted.view(np.int32) - magic.view(np.int32)) << 23)).view(np.float32)
+
+    def sigmoid(x: np.ndarray) -> np.ndarray:
+        return one / (one + exponential(-x))
+
+    def tanh(x: np.ndarray) -> np.ndarray:
+        return one - np.float32(2) * (one / (one + exponential(x + x)))
+
+    cells = []
+    for token in ids:
+        given = table[token]
+        for layer, matrix in enumerate(rounded.layers):
+            inputs = np.concatenate([h[layer - 1], h[layer]]) if layer else h[layer]
+            whole = np.rint(inputs * np.float32(127)).astype(np.int64)
+            product = (matrix.weights.astype(np.int64) @ whole).astype(np.float32)
+            sums = product * (matrix.scales / np.float32(127)) + (rounded.biases[layer] if layer else given)
+            i, f, g, o = sums.reshape(4, size)
+            c[layer] = sigmoid(f) * c[layer] + sigmoid(i) * tanh(g)
+            h[layer] = sigmoid(o) * tanh(c[layer])
+        cells.append(c.copy())
+    return np.array(cells)
+
+
+@pytest.mark.parametrize(("vocab_size", "settings"), SHAPES)
+def test_states_in_8_bits_are_those_of_their_definition_to_the_bit(vocab_size: int, settings: dict) -> None:
+    model = model_of(vocab_size, **settings)
+    ids = np.random.default_rng(3).integers(0, vocab_size, 200).astype(np.int32)
+    network = engine.packed_weights(model, True)
+    found = DecoderState.after(network, ids[:1]).record(ids[None])
+    assert np.array_equal(found.cells[0], states_in_8_bits(model, ids))
+
+
+@TYPES
+def test_logits_taken_one_by_one_lead_to_the_text_that_is_written_at_once(is_int8: bool) -> None:
+    config, start = SampleConfig(temperature=1.0, top_p=0.95, seed=4), np.array([1, 2, 3], np.int32)
+    network = engine.packed_weights(model_of(65, hidden_size=48, num_layers=2), is_int8)
+    whole = DecoderState.after(network, start, 2).write(config, 60, 0)
+    texts = DecoderState.after(network, start, 2)
+    for position in range(60):
+        logits = texts.next_logits().astype(np.float64)
+        chosen = [sample_token(each, config, counter_uniform(4, text, position)) for text, each in enumerate(logits)]
+        texts.accept(np.array(chosen))
+        assert chosen == whole.ids[:, position].tolist()
+    assert np.array_equal(
+        texts.write(config, 30, 60).ids, DecoderState.after(network, start, 2).write(config, 90, 0).ids[:, 60:]
+    )
 
 
 @TYPES

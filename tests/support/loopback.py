@@ -11,59 +11,19 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from loopback_repos import NEW_STATIC_SPACE, Fault, Repo, Request
+
+__all__ = ["OWNER", "READER", "VISITOR", "Fault", "LoopbackHub", "Repo", "Request", "loopback_hub"]
 
 OWNER, VISITOR, READER = "hf_ownerTokenOfThisMachine", "hf_visitorTokenFromOAuth", "hf_readerToken"
 _ACCOUNTS = {OWNER: "owner", VISITOR: "visitor", READER: "reader"}
 _LARGE_BYTES = 100_000  # what is larger, or binary by its name, goes to storage
 _LARGE_NAMES = (".safetensors", ".bin", ".png", ".pt")
 _KINDS = {"models": "model", "spaces": "space", "datasets": "dataset"}
-
-
-@dataclass
-class Repo:
-    """A repository: branches of commits, each a whole tree of files."""
-
-    kind: str
-    private: bool
-    owner: str
-    branches: dict[str, str] = field(default_factory=dict)
-    trees: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    variables: dict[str, str] = field(default_factory=dict)
-    created_with: dict[str, Any] = field(default_factory=dict)
-
-    def commit(self, branch: str, files: dict[str, bytes]) -> str:
-        oid = hashlib.sha1(f"{len(self.trees)}{branch}{sorted(files)}".encode()).hexdigest()
-        self.trees[oid] = files
-        self.branches[branch] = oid
-        return oid
-
-    def files(self, revision: str = "main") -> dict[str, bytes]:
-        return self.trees[self.branches.get(revision, revision)]
-
-
-@dataclass(frozen=True)
-class Request:
-    host: str  # "hub" or "storage"
-    method: str
-    path: str
-    authorization: str | None
-
-
-@dataclass
-class Fault:
-    """What happens instead, to the next `times` requests that `path` is found in."""
-
-    path: str
-    status: int = 0  # 0: the connection is cut
-    method: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b'{"error": "as the test wants it"}'
-    times: int = 10**6
-    until: threading.Event | None = None  # a slow Hub: answers as usual, but only then
 
 
 class LoopbackHub:
@@ -110,6 +70,9 @@ class LoopbackHub:
     def fault_for(self, method: str, path: str) -> Fault | None:
         for fault in self.faults:
             if fault.times > 0 and fault.path in path and fault.method in ("", method):
+                if fault.after > 0:
+                    fault.after -= 1
+                    continue
                 fault.times -= 1
                 return fault
         return None
@@ -235,7 +198,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer({"error": "You already created this repo", "url": url}, 409)
             return
         private = wish.get("visibility") == "private" or bool(wish.get("private"))
-        repo = self.hub.add(repo_id, {".gitattributes": b""}, private, kind)
+        template = NEW_STATIC_SPACE if wish.get("sdk") == "static" else {}
+        repo = self.hub.add(repo_id, {".gitattributes": b"", **template}, private, kind)
         repo.created_with = wish
         repo.variables = {each["key"]: each["value"] for each in wish.get("variables", [])}
         self._answer({"url": url, "name": repo_id})
@@ -245,7 +209,8 @@ class _Handler(BaseHTTPRequestHandler):
         files = self._tree(repo, revision)
         siblings = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
         sha = repo.branches.get(revision, revision)
-        self._answer({"id": repo_id, "modelId": repo_id, "private": repo.private, "sha": sha, "siblings": siblings})
+        told = {"id": repo_id, "modelId": repo_id, "private": repo.private, "sha": sha, "siblings": siblings}
+        self._answer({**told, "sdk": repo.front_matter().get("sdk"), "cardData": repo.front_matter()})
 
     def _tree(self, repo: Repo, revision: str) -> dict[str, bytes]:
         try:

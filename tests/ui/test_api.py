@@ -36,6 +36,11 @@ PARAMETERS = {
         ("num_samples", "integer", 1),
         ("seed", "integer", 1),
         ("hold", "string", ""),
+        ("mix", "string", ""),
+        ("mix_weight", "number", 0.5),
+        ("read", "string", ""),
+        ("read_weight", "number", 1.0),
+        ("learn", "boolean", False),
     ],
     "/score": [("model", "string", None), ("text", "string", None)],
     "/models": [],
@@ -43,6 +48,18 @@ PARAMETERS = {
     "/trace": [("model", "string", None), ("text", "string", None), ("units", "string", None)],
     "/explain": [("model", "string", None), ("text", "string", None), ("place", "integer", None)],
     "/similar": [("model", "string", None), ("text", "string", None), ("place", "integer", None)],
+    "/train": [
+        ("text", "string", ""),
+        ("corpus", "string", ""),
+        ("preset", "string", "minute"),
+        ("minutes", "number", 0),
+        ("begin_with", "string", ""),
+        ("settings", None, None),
+        ("token", "string", ""),
+    ],
+    "/watch": [("run", "string", None), ("seconds", "number", 20), ("token", "string", "")],
+    "/steer": [("run", "string", None), ("action", "string", None), ("token", "string", "")],
+    "/export": [("model", "string", None), ("kind", "string", "page"), ("title", "string", "")],
 }
 
 
@@ -63,7 +80,8 @@ def test_the_public_functions_are_these_and_tell_what_they_do(app: App) -> None:
     assert api["unnamed_endpoints"] == {}
     found = {
         name: [
-            (each["parameter_name"], each["type"]["type"], each["parameter_default"]) for each in about["parameters"]
+            (each["parameter_name"], each["type"].get("type"), each["parameter_default"])
+            for each in about["parameters"]
         ]
         for name, about in api["named_endpoints"].items()
     }
@@ -72,7 +90,7 @@ def test_the_public_functions_are_these_and_tell_what_they_do(app: App) -> None:
 
 
 def test_the_documented_python_client_works_as_it_stands(app: App, known: LanguageModel) -> None:
-    (code,) = re.findall(r"```py\n(.*?)```", API, re.DOTALL)
+    code, _ = re.findall(r"```py\n(.*?)```", API, re.DOTALL)
     assert "http://127.0.0.1:7860" in code
     done = subprocess.run(
         [sys.executable, "-c", code.replace("http://127.0.0.1:7860", app.url.rstrip("/"))],
@@ -115,6 +133,16 @@ def test_a_held_unit_is_held(app: App, known: LanguageModel) -> None:
     assert held != known.generate("ROMEO:", SampleConfig(num_chars=60))
 
 
+def test_a_text_is_read_first_for_who_sent_it_alone(app: App, known: LanguageModel) -> None:
+    song = "ZORBLAX:\nThe silver lantern burns for Fenwick.\n\n" * 8
+    asked, config = {"model": MODEL, "prompt": "ZORB", "num_chars": 50}, SampleConfig(num_chars=50)
+    for more in ({"read": song}, {"read": song, "read_weight": 0.5}, {"read": song, "learn": True}, {}):
+        told = json.loads(answer(app, "generate", asked | more).removeprefix("data: "))[0]["texts"][0]
+        weight = more.get("read_weight", 1.0)
+        reading = known.read(song, is_learning="learn" in more) if more else ""
+        assert told == known.generate("ZORB", config, read=reading, read_weight=weight)
+
+
 def test_of_many_visitors_at_once_each_gets_its_own_text(app: App, known: LanguageModel) -> None:
     """The same to the character as alone; how long it takes is measured by tests/integration/crowd.py."""
     asked = {"model": MODEL, "prompt": "ROMEO:", "num_chars": 120}
@@ -145,6 +173,11 @@ def answer(app: App, name: str, values: dict[str, Any]) -> str:
         ("generate", {"model": {"a": 1}}, "must be texts"),
         ("generate", {"model": MODEL, "hold": "1"}, "710=3.1"),
         ("generate", {"model": MODEL, "hold": "768=1"}, "0 to 767"),
+        ("generate", {"model": MODEL, "read": "a" * 100_001}, "100,001 characters; at most 100,000 are remembered"),
+        ("generate", {"model": MODEL, "read": "a" * 20_001, "learn": True}, "at most 20,000 are learned"),
+        ("generate", {"model": MODEL, "read": "漢"}, "there is no text to read"),
+        ("generate", {"model": MODEL, "read": "a", "read_weight": 3}, "from 0 to 2"),
+        ("generate", {"model": MODEL, "read": "a", "mix": "python-stdlib"}, "read by one model"),
         ("score", {"model": MODEL, "text": ""}, "no text"),
         ("score", {"model": MODEL, "text": "x" * 20_001}, "at most 20,000"),
         ("score", {"model": None, "text": [1]}, "must be texts"),

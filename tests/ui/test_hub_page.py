@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from loopback import OWNER, Fault, LoopbackHub
 from page_app import App, served
+from plain_server import served_folder
 from playwright.sync_api import BrowserContext, Page, expect
 from visitors import visitor
 
@@ -39,8 +40,8 @@ def page(opened: Page, hub: LoopbackHub) -> Iterator[Page]:
     assert OWNER not in opened.content()
 
 
-def _publish(page: Page) -> None:
-    button = page.get_by_role("button", name="Publish", exact=True)
+def _publish(page: Page, words: str = "Publish") -> None:
+    button = page.get_by_role("button", name=words, exact=True)
     expect(button).to_be_enabled()
     button.click()
 
@@ -92,6 +93,38 @@ def test_what_fails_is_told_and_publishing_again_completes(page: Page, hub: Loop
     _publish(page)
     expect(said.get_by_role("link")).to_be_visible()
     assert "model.safetensors" in hub.model("owner/again").files()
+
+
+def test_a_model_gets_a_page_of_its_own_that_writes_on_any_web_site(
+    page: Page, hub: LoopbackHub, tmp_path: Path
+) -> None:
+    page.get_by_label("Name on the Hub").fill("owner/bard")
+    page.get_by_role("checkbox", name="With a page of its own").check()
+    page.get_by_role("button", name="Show what will be sent").click()
+    files = page.locator("#publish-files")
+    expect(files.get_by_role("table", name="To the static Space owner/bard")).to_contain_text("index.html")
+    expect(page.locator("#card .card-seen")).to_contain_text("In your browser, with nothing to install")
+    assert "space/owner/bard" not in hub.repos
+    _publish(page, "Publish with its page")
+    address = f"{hub.address()}/spaces/owner/bard"
+    expect(page.locator("#publish-said").get_by_role("link", name=address)).to_have_attribute("href", address)
+    page.get_by_role("checkbox", name="With a page of its own").uncheck()
+    expect(page.get_by_role("button", name="Publish", exact=True)).to_be_disabled()
+    site = tmp_path / "some" / "site"
+    site.mkdir(parents=True)
+    for name, data in hub.repos["space/owner/bard"].files().items():
+        (site / name).write_bytes(data)
+    asked: list[str] = []
+    with served_folder(tmp_path) as root:
+        visitor = page.context.new_page()
+        visitor.on("request", lambda request: asked.append(request.url))
+        visitor.goto(f"{root}some/site/", wait_until="load")
+        link = visitor.get_by_role("link", name="The model on the Hub")
+        assert link.get_attribute("href") == f"{hub.address()}/owner/bard"
+        visitor.get_by_role("button", name="Write", exact=True).click()
+        expect(visitor.get_by_text("characters · seed")).to_be_visible()
+        assert asked == [f"{root}some/site/"], "nothing but the page itself"
+        visitor.close()
 
 
 def test_a_model_is_fetched_and_offered(page: Page, app: App, hub: LoopbackHub) -> None:

@@ -47,12 +47,16 @@ def known(repository: Path) -> LanguageModel:
 
 def test_the_tools_are_the_public_functions_and_say_what_they_do(app: App) -> None:
     tools = {tool.name: tool for tool in spoken(app, lambda session: session.list_tools()).tools}
-    assert set(tools) == {"generate", "score", "models", "units", "trace", "explain", "similar"}
+    writing, training = {"generate", "score", "models"}, {"train", "watch", "steer", "export"}
+    assert set(tools) == {*writing, *training, "units", "trace", "explain", "similar"}
     assert all(tool.description for tool in tools.values())
     generate = tools["generate"].inputSchema
     assert generate["required"] == ["model"]
     assert {"prompt", "num_chars", "temperature", "seed"} <= set(generate["properties"])
     assert "characters" in generate["properties"]["num_chars"]["description"].lower()
+    for tool in tools.values():  # Gradio keeps the first line of what is said of a parameter, so one has to do
+        for name, about in tool.inputSchema["properties"].items():
+            assert about["description"].endswith("."), f"{tool.name}: {name}"
 
 
 def test_each_tool_does_what_its_function_does(app: App, known: LanguageModel) -> None:

@@ -9,12 +9,13 @@ import pytest
 from charlstm.config import ModelConfig, SampleConfig, Settings, TrainConfig, help_text
 from charlstm.errors import CheckpointError, RunError
 from charlstm.events import Progress
+from charlstm.model_description import describe_model
 from charlstm.runs.manager import RunManager
 from charlstm.runs.run_dir import RunDir
 from charlstm.ui.app import owner_note
 from charlstm.ui.components import build_free_control, info_button
 from charlstm.ui.hub_tab import HubTab
-from charlstm.ui.models import ModelRegistry, describe_model
+from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
 
 PROGRESS = {

@@ -245,12 +245,14 @@ def test_an_empty_prompt_is_a_new_line_where_nothing_else_is_known(
 
 def test_an_address_asks_for_what_it_was_made_of() -> None:
     asked = make_request("a&b=c %\n漢", num_chars=77, temperature=0.35, top_p=0.9, stop="\n\n", no_repeat=12, seed=5)
-    model, prompt, values, hold = parse_link(dict(parse_qsl(asked.link(), keep_blank_values=True))) or ("", "", {}, "")
+    linked = parse_link(dict(parse_qsl(asked.link(), keep_blank_values=True)))
+    assert linked
+    model, prompt, values, hold, _ = linked
     assert (model, prompt, SampleConfig(**values), hold) == (MODEL, asked.prompt, asked.config, "")
     assert set(values) == set(SETTINGS)
     held = GenerationRequest.of(MODEL, "a", {}, hold="710=3.10, 0:4 = -2")
-    assert (parse_link(dict(parse_qsl(held.link()))) or "")[-1] == "710=3.1,4=-2"
-    assert parse_link({"hold": "4=1"}) == (None, "", SampleConfig().model_dump(), "4=1")
+    assert (parse_link(dict(parse_qsl(held.link()))) or "....")[3] == "710=3.1,4=-2"
+    assert parse_link({"hold": "4=1"}) == (None, "", SampleConfig().model_dump(), "4=1", None)
 
 
 def test_held_units_are_held_and_named_in_the_address_also_when_it_goes_on(registry: ModelRegistry) -> None:

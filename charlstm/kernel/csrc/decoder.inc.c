@@ -1,11 +1,13 @@
 /* Writing: character after character, each read as soon as it is chosen, without leaving C in between.
  *
  * One stream is bound by how fast the weights come from the cache, so a step reads each of them once, from front to
- * back; a batch reads them once for up to ROWS texts. With AVX512-VNNI the weights of layers may be whole numbers of 8
- * bits with a scale for each unit's gate, and hidden states, which lie between -1 and 1, are multiplied as 0 to 255:
- * a quarter of the bytes, and sums that are exact. Everything else is float.
+ * back; a batch reads them once for up to ROWS texts. The weights of layers may be whole numbers of 8 bits with a scale
+ * for each unit's gate, and hidden states, which lie between -1 and 1, are multiplied as 0 to 255: a quarter of the
+ * bytes, and sums that are exact. It pays with AVX512-VNNI; elsewhere it is there for the same text. All else is float.
  *
- * A row's numbers do not depend on the rows beside it: each of its sums runs over k in order, whatever ROWS is.
+ * A row's numbers do not depend on the rows beside it: each of its sums runs over k in order, whatever ROWS is. With 8
+ * bits no state depends on the processor either, nor on the compiler: the cell fuses no product with a sum and takes no
+ * approximate reciprocal, so that a page's WebAssembly, which has neither, comes to the same bits (`export/kernel.c`).
  * Shapes: B = rows, L = layers, H = hidden size rounded up to 16 (weights of what was added are 0), V = vocabulary
  * size; K = what a layer multiplies: its own hidden state, and before it, above the first, that of the layer below.
  */
@@ -30,6 +32,7 @@ typedef struct {
     const Network *network;
     int32_t B, T;        /* characters to read or to write */
     int32_t is_reading;  /* `history` (B, T) holds what to read; nothing is chosen */
+    int32_t has_logits;  /* `logits` are computed all the same, and are those after the last character that was read */
     int32_t is_given;    /* what would be written is in `history` already, and only thought about */
     int32_t window;      /* `history` (B, window + T): what was read last, and room for what is written */
     int32_t no_repeat, top_k, num_likeliest;
@@ -54,15 +57,53 @@ typedef struct {
     int32_t id;
 } Ranked;
 
+/* A product that is rounded before anything is added to it: the compiler can't see that it is one. */
+INLINE Vector rounded(Vector product) {
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(product));
+#elif defined(__x86_64__)
+    __asm__("" : "+x"(product));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(product));
+#else
+    __asm__("" : "+m"(product));
+#endif
+    return product;
+}
+
+/* `exponential`, the same steps without fusing. */
+INLINE Vector unfused_exponential(Vector x) {
+    const Vector magic = splat(12582912.0f);
+    x = select_where(x > splat(60.0f), splat(60.0f), x);
+    x = select_where(x < splat(-60.0f), splat(-60.0f), x);
+    Vector scaled = rounded(x * splat(1.44269504088896f));
+    Vector shifted = scaled + magic;
+    Vector rest = scaled - (shifted - magic);
+    Vector power = splat(1.54035304e-4f);
+    power = rounded(power * rest) + splat(1.33335581e-3f);
+    power = rounded(power * rest) + splat(9.61812911e-3f);
+    power = rounded(power * rest) + splat(5.55041087e-2f);
+    power = rounded(power * rest) + splat(2.40226507e-1f);
+    power = rounded(power * rest) + splat(6.93147181e-1f);
+    power = rounded(power * rest) + splat(1.0f);
+    return (Vector)((Ints)power + (((Ints)shifted - (Ints)magic) << 23));
+}
+
+INLINE Vector step_sigmoid(Vector x) { return splat(1.0f) / (splat(1.0f) + unfused_exponential(-x)); }
+
+INLINE Vector step_tanh(Vector x) {
+    return splat(1.0f) - splat(2.0f) * (splat(1.0f) / (splat(1.0f) + unfused_exponential(x + x)));
+}
+
 INLINE void step_cell(const Vector *sums, const float *held, float *c, float *h) {
-    Vector i = sigmoid(sums[0]), f = sigmoid(sums[1]), g = vtanh(sums[2]), o = sigmoid(sums[3]);
-    Vector cell = f * load_float(c) + i * g;
+    Vector i = step_sigmoid(sums[0]), f = step_sigmoid(sums[1]), g = step_tanh(sums[2]), o = step_sigmoid(sums[3]);
+    Vector cell = rounded(f * load_float(c)) + rounded(i * g);
     if (held) {
         Vector kept = load_float(held);
         cell = select_where(kept < splat(INFINITY), kept, cell);
     }
     store_float(c, cell);
-    store_float(h, o * vtanh(cell));
+    store_float(h, o * step_tanh(cell));
 }
 
 /* `num_rows` rows, LANES units; `given[row]` is what the gates get beside the product. */
@@ -107,7 +148,7 @@ INLINE void step_tile_float(int num_rows, int H, int K, const float *weight, con
         const __m512i products[4] = {i##row, f##row, g##row, o##row};                                                  \
         Vector sums[4];                                                                                                \
         for (int gate = 0; gate < 4; gate++)                                                                           \
-            sums[gate] = (Vector)_mm512_cvtepi32_ps(products[gate]) * load_float(scale + gate * H) +                   \
+            sums[gate] = rounded((Vector)_mm512_cvtepi32_ps(products[gate]) * load_float(scale + gate * H)) +          \
                          load_float(given[row] + gate * H);                                                            \
         step_cell(sums, held, c + (size_t)row * H, h + (size_t)row * H);                                               \
     }
@@ -129,6 +170,26 @@ STEP_TILE_INT8(3)
 STEP_TILE_INT8(4)
 STEP_TILE_INT8(5)
 STEP_TILE_INT8(6)
+#else
+static void step_tile_int8(int num_rows, int H, int K, const int8_t *weight, const uint8_t *x, const float *const *given,
+                           const float *scale, const int32_t *offset, const float *held, float *c, float *h) {
+    for (int row = 0; row < num_rows; row++) {
+        int32_t products[4][LANES];
+        for (int gate = 0; gate < 4; gate++) memcpy(products[gate], offset + gate * H, sizeof products[gate]);
+        const int8_t *w = weight;
+        for (int k = 0; k < K; k += 4)
+            for (int gate = 0; gate < 4; gate++)
+                for (int lane = 0; lane < LANES; lane++, w += 4)
+                    for (int each = 0; each < 4; each++) products[gate][lane] += w[each] * x[(size_t)row * K + k + each];
+        Vector sums[4];
+        for (int gate = 0; gate < 4; gate++) {
+            float numbers[LANES];
+            for (int lane = 0; lane < LANES; lane++) numbers[lane] = (float)products[gate][lane];
+            sums[gate] = rounded(load_float(numbers) * load_float(scale + gate * H)) + load_float(given[row] + gate * H);
+        }
+        step_cell(sums, held, c + (size_t)row * H, h + (size_t)row * H);
+    }
+}
 #endif
 
 /* Rows first to last of one layer: from `inputs` to `c` and `h`. `tokens[row * stride]` is what the first layer reads. */
@@ -156,9 +217,13 @@ static void step_layer(const Writing *job, int layer, int first, int last, const
         break;
 #if defined(__AVX512VNNI__)
             if (net->is_int8) switch (num_rows) { INT8_ROWS(1) INT8_ROWS(2) INT8_ROWS(3) INT8_ROWS(4) INT8_ROWS(5) INT8_ROWS(6) }
-            else
+#else
+            if (net->is_int8)
+                step_tile_int8(num_rows, H, K, (const int8_t *)net->weights[layer] + weight, (const uint8_t *)job->inputs + x,
+                               given, net->scales[layer] + unit, net->offsets[layer] + unit, held, job->c + state,
+                               job->h + state);
 #endif
-            switch (num_rows) { FLOAT_ROWS(1) FLOAT_ROWS(2) FLOAT_ROWS(3) FLOAT_ROWS(4) FLOAT_ROWS(5) FLOAT_ROWS(6) }
+            else switch (num_rows) { FLOAT_ROWS(1) FLOAT_ROWS(2) FLOAT_ROWS(3) FLOAT_ROWS(4) FLOAT_ROWS(5) FLOAT_ROWS(6) }
 #undef FLOAT_ROWS
 #undef INT8_ROWS
         }
@@ -173,9 +238,16 @@ static void step_pass_on(const Writing *job, int source, int layer, int row) {
 #if defined(__AVX512VNNI__)
     else
         for (int unit = 0; unit < H; unit += 16) {
-            __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(h + unit), _mm512_set1_ps(127.0f)));
-            rounded = _mm512_add_epi32(rounded, _mm512_set1_epi32(128));
-            _mm_storeu_si128((__m128i *)((uint8_t *)job->inputs + x + unit), _mm512_cvtepi32_epi8(rounded));
+            __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(h + unit), _mm512_set1_ps(127.0f)));
+            whole = _mm512_add_epi32(whole, _mm512_set1_epi32(128));
+            _mm_storeu_si128((__m128i *)((uint8_t *)job->inputs + x + unit), _mm512_cvtepi32_epi8(whole));
+        }
+#else
+    else
+        for (int unit = 0; unit < H; unit += LANES) {
+            const Vector magic = splat(12582912.0f); /* 1.5 x 2^23: adding it rounds to the nearest whole number */
+            Ints whole = (Ints)(rounded(load_float(h + unit) * splat(127.0f)) + magic) - (Ints)magic + 128;
+            for (int lane = 0; lane < LANES; lane++) ((uint8_t *)job->inputs)[x + unit + lane] = (uint8_t)whole[lane];
         }
 #endif
 }
@@ -362,8 +434,8 @@ void step_rows(const Writing *job, int32_t first, int32_t last) {
             }
         }
         for (int row = first; row < last && job->cells; row++) step_record(job, row, t);
+        if (!job->is_reading || (job->has_logits && t == job->T - 1)) step_head(job, first, last);
         if (job->is_reading) continue;
-        step_head(job, first, last);
         for (int row = first; row < last; row++) step_write(job, row, t, stride);
     }
 }

@@ -1,9 +1,10 @@
 // A text with the surprise of each character: what is drawn, how fast, and its buttons. Text enters as text nodes only.
 (() => {
   const FIRST = 33, EDGES = [0.5, 1.5, 2.5, 3.75, 5.25]; // nats at which the next colour begins
+  const EVEN = 46, LEANS = [0.5, 1.5, 3]; // code of a letter that two models wanted alike; nats at which the next colour begins
   const MAX_TINTED = 20000; // characters with a colour; later ones have none
   const BLOCK = 2000; // characters after which a line end begins a new block: only the last block is laid out again
-  const PACE = 80, STEP = 30; // characters a second that a person can follow; milliseconds between two looks
+  const PACE = 80, BEHIND = 1.3, STEP = 30; // characters a second that a person can follow; times that, for a text which is written at this pace; milliseconds between two looks
   const LONGEST_WORD = 30; // characters, beyond which a word may break
   const LETTER_EVERY = 90; // milliseconds between two letters that the bars show
   const DRAW_EVERY = 150; // milliseconds
@@ -36,6 +37,8 @@
     const value = () => props.value || {};
     const nats = (row, index) => (row.surprise.charCodeAt(index) - FIRST) / 10;
     const levelOf = (surprise) => EDGES.filter((edge) => surprise >= edge).length;
+    const leanOf = (row, index) => (row.leaning.charCodeAt(index) - FIRST - EVEN) / 10;
+    const toneOf = (lean) => 3 + Math.sign(lean) * LEANS.filter((edge) => Math.abs(lean) >= edge).length;
     const tell = (name, detail) => { if (isMain) document.dispatchEvent(new CustomEvent(`charlstm:${name}`, { detail })); };
 
     // What has arrived ---------------------------------------------------------------------------------------------
@@ -54,7 +57,7 @@
         whole.append(block);
         box.append(whole);
         return { number, box: whole, block, inBlock: 0, spans: [], open: null, shown: 0,
-          chars: [], surprise: '', likeliest: [], odds: '', read: {} };
+          chars: [], surprise: '', likeliest: [], odds: '', leaning: '', read: {} };
       });
       if (!rows.length && page.given) box.append(make('b', '', page.given));
       box.scrollTop = 0;
@@ -76,6 +79,7 @@
     };
     const receive = (row, text) => {
       row.surprise += readNew(row, 'surprise', text.surprise);
+      row.leaning += readNew(row, 'leaning', text.leaning || []);
       for (const char of readNew(row, 'likeliest', text.likeliest)) row.likeliest.push(char);
       row.odds += readNew(row, 'odds', text.odds);
       for (const char of readNew(row, 'text', text.text)) row.chars.push(char);
@@ -92,8 +96,9 @@
         text = '';
       };
       for (; row.shown < end; row.shown += 1) {
-        const index = row.shown, level = index < MAX_TINTED ? levelOf(nats(row, index)) : 0;
-        const name = `s${level}${index >= from && index < to ? ' is-copied' : ''}`;
+        const index = row.shown, isTinted = index < MAX_TINTED;
+        const tint = isTinted && row.leaning ? `m${toneOf(leanOf(row, index))}` : `s${isTinted ? levelOf(nats(row, index)) : 0}`;
+        const name = `${tint}${index >= from && index < to ? ' is-copied' : ''}`;
         if (!row.open || name !== row.open.name || row.open.length >= 500) {
           close();
           row.open = { node: make('span', name), name, length: 0 };
@@ -130,7 +135,7 @@
 
     const advance = () => {
       const now = performance.now();
-      due += ((now - before) / 1000) * PACE;
+      due += ((now - before) / 1000) * PACE * (value().mixed?.length ? BEHIND : 1);
       before = now;
       const count = isPaced() ? Math.floor(due) : Infinity;
       due = Math.min(due - Math.floor(due), 1);
@@ -178,6 +183,7 @@
       find('.reader-rate').textContent = page.caption || '';
       for (const name of ['.reader-copy', '.reader-save']) find(name).disabled = !rows.some((row) => row.chars.length);
       tell('page', { page, isNew });
+      if (isMain && (page.mixed?.length || find('.mix-legend'))) window.charlstm.later('crossfader.js').then(({ legend }) => legend(find('.reader-head'), value().mixed));
       if (!timer) { before = performance.now(); due = Math.max(due, 1); }
       if (!isPaced() || !timer) advance(); else refresh();
       if (isMarked && !isNew) showCopied();
@@ -210,7 +216,8 @@
         row.surprise = row.surprise.slice(0, row.shown);
         row.likeliest.length = width * row.shown;
         row.odds = row.odds.slice(0, 2 * width * row.shown);
-        const pieces = { text: row.chars.join(''), surprise: row.surprise, likeliest: row.likeliest.join(''), odds: row.odds };
+        row.leaning = row.leaning.slice(0, row.shown);
+        const pieces = { text: row.chars.join(''), surprise: row.surprise, likeliest: row.likeliest.join(''), odds: row.odds, leaning: row.leaning };
         row.read = Object.fromEntries(Object.entries(pieces).map(([name, piece]) => [name, { piece: 0, length: piece.length }]));
         return Object.fromEntries(Object.entries(pieces).map(([name, piece]) => [name, [piece]]));
       });
@@ -231,7 +238,7 @@
     }).join('\n');
 
     const card = window.charlstm.readerCard({ frame, box, card: find('.reader-card'), cursor: find('.reader-cursor'),
-      rows: () => rows, value, nats, levelOf, isActive, showAll,
+      rows: () => rows, value, nats, levelOf, leanOf, isActive, showAll,
       branch: (prompt) => { document.dispatchEvent(new Event('charlstm:branch')); trigger('select', { prompt }); },
       tell: (letter) => tell('letter', letter) });
 

@@ -20,7 +20,7 @@
     return `${number >= 10 ? number.toFixed(0) : number >= 1 ? number.toFixed(1) : number >= 0.01 ? number.toFixed(2) : '< 0.01'} %`;
   };
 
-  const readerCard = ({ frame, box, card, cursor, rows, value, nats, levelOf, isActive, showAll, branch, tell }) => {
+  const readerCard = ({ frame, box, card, cursor, rows, value, nats, levelOf, leanOf, isActive, showAll, branch, tell }) => {
     let at = null, isPinned = false;
 
     // Places -------------------------------------------------------------------------------------------------------
@@ -75,6 +75,13 @@
       return { char, share, options, verdict: VERDICTS[levelOf(surprise)], isBytes: Boolean(page.is_bytes) };
     };
 
+    // Which of two models wanted a character more, and how much.
+    const wishAt = (row, index) => {
+      const lean = leanOf(row, index), times = Math.exp(Math.abs(lean));
+      const much = times >= 90 ? 'at least 90 times' : times >= 10 ? `${times.toFixed(0)} times` : `${times.toFixed(1)} times`;
+      return times < 1.1 ? 'Both models wanted it alike' : `${value().mixed[lean > 0 ? 1 : 0]} wanted it ${much} as much`;
+    };
+
     const close = () => {
       at = null;
       isPinned = false;
@@ -103,6 +110,7 @@
         return button;
       });
       card.replaceChildren(make('p', '', `${quoteChar(letter.char)} had a chance of ${percent(letter.share)}: ${letter.verdict}`), ...items);
+      if (place.row.leaning && page.mixed?.length) card.append(make('p', 'wish', `${wishAt(place.row, place.index)}.`));
       if (canBranch && pin) card.append(make('p', '', 'Choose one to go on from there.'));
       card.classList.toggle('is-pinned', pin);
       card.hidden = cursor.hidden = false;

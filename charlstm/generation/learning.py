@@ -1,0 +1,96 @@
+"""Dynamic evaluation (Mikolov et al. 2010, Krause et al. 2018): a copy of a model that learns from each piece it read.
+
+Gradient descent on the mean surprise of 20 characters at a time, scored before they are learned from, with the state
+carried; a small pull back towards the model's own weights keeps what it knew. *Measured* settings and gains stand in
+docs/adaptation.md.
+"""
+
+import copy
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from charlstm.corpus.batches import Batch
+from charlstm.evaluation import summed_loss
+from charlstm.fused_backward import FusedBackward, flat_gradient
+from charlstm.kernel import lstm as kernel
+from charlstm.model import CharLSTM, State
+
+SEGMENT = 20  # characters
+RATE = 0.3
+PULL = 0.002  # share of the way back after each segment
+
+
+class LearningModel:
+    """A copy of a model that reads one text; the model itself stays as it is."""
+
+    def __init__(self, model: CharLSTM, beginning: int, rate: float = RATE, pull: float = PULL) -> None:
+        """Begin a text with the id `beginning`, which is read and not predicted."""
+        with torch.inference_mode(False):
+            self.model = copy.deepcopy(model).eval()
+            self._weights = _flat_weights(self.model)
+            self._gradient = flat_gradient(self.model)
+        self._own = self._weights.clone()
+        self._rate, self._pull = rate, pull
+        size = model.config.hidden_size
+        dtype = next(
+            (each for each in (torch.bfloat16, torch.float32) if kernel.is_available(each, size)), torch.float32
+        )
+        is_fused = model.device.type == "cpu" and kernel.is_available(dtype, size)
+        self._fused = FusedBackward(self.model, dtype) if is_fused else None
+        self._state: State | None = None
+        self._last = beginning
+
+    def read(self, ids: NDArray[np.int32]) -> float:
+        """Read characters (T,), about 20, and learn from them; return their summed surprise before, in nats."""
+        whole = torch.from_numpy(np.append(np.int64(self._last), ids)).to(self.model.device)
+        batch = Batch(whole[None, :-1], whole[None, 1:], len(ids), is_first=False)
+        with torch.inference_mode(False):
+            nats, self._state = self._gradients(batch)
+            with torch.no_grad():
+                self._weights.add_(self._gradient, alpha=-self._rate)
+                self._weights.lerp_(self._own, self._pull)
+        self._last = int(ids[-1])
+        return float(nats)
+
+    def _gradients(self, batch: Batch) -> tuple[Tensor, State]:
+        if self._fused is not None:
+            return self._fused(batch, self._state)
+        self._gradient.zero_()
+        with torch.enable_grad():
+            logits, (h, c) = self.model(batch.tokens, self._state)
+            nats = summed_loss(logits, batch.targets)
+            (nats / batch.num_targets).backward()  # type: ignore[no-untyped-call]
+        return nats.detach(), (h.detach(), c.detach())
+
+    def finish(self, model: CharLSTM) -> "Learned":
+        """Return what was learned from `model`, the one that this is a copy of; nothing is read after that."""
+        return Learned(model, self._weights - self._own)
+
+
+class Learned:
+    """What a model learned from a text, as a change of its weights; the model itself stays as it is."""
+
+    def __init__(self, model: CharLSTM, change: Tensor) -> None:
+        self._model, self._change = model, change
+
+    @torch.no_grad()
+    def at(self, weight: float) -> CharLSTM:
+        """Return a copy of the model with `weight` times the change: 0 is the model as it was, to the bit."""
+        with torch.inference_mode(False):
+            other = copy.deepcopy(self._model).eval()
+            if weight:
+                _flat_weights(other).add_(self._change, alpha=weight)
+        return other
+
+
+def _flat_weights(model: CharLSTM) -> Tensor:
+    """Make every parameter a view of one tensor, so that one operation covers all; return that tensor."""
+    flat = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+    begin = 0
+    for parameter in model.parameters():
+        parameter.data = flat[begin : begin + parameter.numel()].view_as(parameter)
+        begin += parameter.numel()
+    return flat

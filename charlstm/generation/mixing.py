@@ -1,0 +1,292 @@
+"""Two models that write one text: their probabilities are mixed at each character.
+
+p = (1 - share) * p_first + share * p_second over the characters of both; one that a model does not know has
+probability 0 there. Temperature and filters come after the mix. Each model reads what is written as it would read a
+prompt: a character that it does not know is replaced by its equivalent if it knows one (`Vocabulary.normalize`), else
+passed over. The share may be turned while the text is written.
+
+Shapes: B = texts, T = characters, V = characters of both models.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlstm.config import REPEAT_WINDOW, SampleConfig
+from charlstm.errors import ConfigError, VocabularyError
+from charlstm.generation import sampling
+from charlstm.generation.crossfade import Crossfade
+from charlstm.generation.engine import DecodeSession, start_session
+from charlstm.generation.holds import Hold
+from charlstm.generation.stream import TextChunk, collect_samples, default_prompt, stream_session
+from charlstm.kernel.decoder import DecodedTokens
+from charlstm.model import CharLSTM
+from charlstm.vocabulary import Vocabulary
+
+_LONGEST_PIECE = 8  # characters: the share is heard between two pieces
+_MOST_LEANING = 99.0  # nats; stands for infinitely many, where one model does not know a character
+
+
+class Voice(Protocol):
+    """A model and its vocabulary, such as a `LanguageModel`."""
+
+    @property
+    def model(self) -> CharLSTM:
+        """The network."""
+        ...
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Its characters."""
+        ...
+
+
+@dataclass(frozen=True)
+class MixedModel:
+    """Two models that write together, `crossfade` between them."""
+
+    first: Voice
+    second: Voice
+    crossfade: Crossfade
+
+    def __post_init__(self) -> None:
+        if self.first.vocabulary.level != self.second.vocabulary.level:
+            raise ConfigError(
+                "a model that writes bytes can't be mixed with one that writes characters: choose two of the same kind."
+            )
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The characters of both models in the order of their code points."""
+        known = set(self.first.vocabulary.characters) | set(self.second.vocabulary.characters)
+        return Vocabulary(tuple(sorted(known)), self.first.vocabulary.level)
+
+    def stream(
+        self,
+        prompt: str = "",
+        config: SampleConfig | None = None,
+        written: Sequence[str] = (),
+        num_likeliest: int = 0,
+        holds: Sequence[Hold] = (),
+        rounded: bool = False,
+    ) -> Iterator[TextChunk]:
+        """Continue `prompt` piece by piece; see `charlstm.generation.stream.stream`.
+
+        Each piece tells by `leanings` how much more the second model wanted its characters. Units in `holds` are of the
+        first model.
+        """
+        yield from stream_session(
+            lambda beginnings, config, held_from: start_mixed(self, beginnings, config, holds, held_from, rounded),
+            self.vocabulary,
+            prompt,
+            config or SampleConfig(),
+            written,
+            num_likeliest,
+            _LONGEST_PIECE,
+        )
+
+    def generate(
+        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = (), rounded: bool = False
+    ) -> str:
+        """Return the text that continues `prompt`, without the prompt; of several samples the first."""
+        return self.generate_samples(prompt, config, holds, rounded)[0]
+
+    def generate_samples(
+        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = (), rounded: bool = False
+    ) -> list[str]:
+        """Write `num_samples` texts that continue `prompt`; raise `ConfigError` if they had no end."""
+        config = config or SampleConfig()
+        return collect_samples(self.stream(prompt, config, holds=holds, rounded=rounded), config)
+
+
+def start_mixed(
+    mixed: MixedModel,
+    beginnings: Sequence[NDArray[np.int32]],
+    config: SampleConfig,
+    holds: Sequence[Hold] = (),
+    held_from: int | None = None,
+    rounded: bool = False,
+) -> "MixedTexts":
+    """Start a session of texts that begin with `beginnings`, each (N,) ids of the united vocabulary, N at least 1."""
+    vocabulary = mixed.vocabulary
+    readers = [_Reader(voice, vocabulary, rounded) for voice in (mixed.first, mixed.second)]
+    texts: list[_Text] = []
+    for index, ids in enumerate(beginnings):
+        if index and ids is beginnings[index - 1]:
+            texts.append(texts[-1].copy())
+            continue
+        first = readers[0].start(ids, config, holds, len(ids) - 1 if held_from is None else held_from)
+        texts.append(_Text((first, readers[1].start(ids, config)), ids[-REPEAT_WINDOW:]))
+    return MixedTexts(texts, mixed.crossfade, len(vocabulary))
+
+
+class _Reader:
+    """Starts one model's side of a text."""
+
+    def __init__(self, voice: Voice, united: Vocabulary, rounded: bool) -> None:
+        self._voice, vocabulary = voice, voice.vocabulary
+        self._places = (
+            united.encode("".join(vocabulary.characters)).astype(np.int64) if united.level == "chars" else None
+        )
+        self._readings: dict[int, NDArray[np.int32]] = {}
+        self._united, self._rounded = united, rounded
+
+    def start(
+        self, ids: NDArray[np.int32], config: SampleConfig, holds: Sequence[Hold] = (), held_from: int | None = None
+    ) -> "_Side":
+        parts = [self.reading(index) for index in ids.tolist()]
+        own = np.concatenate([*parts, ids[:0]]).astype(np.int32)
+        if not len(own):
+            own = self._voice.vocabulary.encode(default_prompt(self._voice.vocabulary)).astype(np.int32)
+        place = None if held_from is None else min(len(own) - 1, sum(map(len, parts[:held_from])))
+        return _Side(start_session(self._voice.model, [own], config, holds, place, self._rounded), self)
+
+    def reading(self, index: int) -> NDArray[np.int32]:
+        """Return the model's own ids (n,) of the united vocabulary's character number `index`; n may be 0."""
+        if self._places is None:
+            return np.array([index], np.int32)
+        if index not in self._readings:
+            vocabulary = self._voice.vocabulary
+            try:
+                read = vocabulary.normalize(self._united.characters[index])
+            except VocabularyError:
+                read = ""
+            self._readings[index] = vocabulary.encode(read).astype(np.int32)
+        return self._readings[index]
+
+    def spread(self, shares: sampling.Numbers) -> sampling.Numbers:
+        """Map probabilities of the model's own characters to those of all (V,)."""
+        if self._places is None:
+            return shares
+        whole = np.zeros(len(self._united))
+        whole[self._places] = shares
+        return whole
+
+
+class _Side:
+    """One model's side of one text."""
+
+    def __init__(self, session: DecodeSession, reader: _Reader) -> None:
+        self._session, self._reader = session, reader
+        self._shares: sampling.Numbers | None = None  # of what follows; `None` until the last character is read
+
+    def shares(self) -> sampling.Numbers:
+        """Return the probabilities (V,) of the next character."""
+        if self._shares is None:
+            logits = self._session.next_logits()[0].astype(np.float64)
+            weights = np.exp(logits - logits.max())
+            self._shares = self._reader.spread(weights / weights.sum())
+        return self._shares
+
+    def read(self, index: int) -> None:
+        """Read the united vocabulary's character number `index`, or pass it over."""
+        for own in self._reader.reading(index)[:, None]:
+            self.shares()  # reads the one before
+            self._session.accept(own)
+            self._shares = None
+
+    def copy(self) -> "_Side":
+        other = copy.copy(self)
+        other._session = self._session.copy()
+        return other
+
+
+@dataclass
+class _Text:
+    """One text and both models' sides of it."""
+
+    sides: tuple[_Side, _Side]
+    history: NDArray[np.int32]  # ids of the last characters
+    position: int = 0  # characters written so far
+
+    def read(self, index: int) -> None:
+        for side in self.sides:
+            side.read(index)
+        self.history = np.append(self.history, np.int32(index))[-REPEAT_WINDOW:]
+        self.position += 1
+
+    def copy(self) -> "_Text":
+        return _Text((self.sides[0].copy(), self.sides[1].copy()), self.history, self.position)
+
+
+class MixedTexts:
+    """Texts that two models write side by side; a `DecodeSession`."""
+
+    def __init__(self, texts: list[_Text], crossfade: Crossfade, vocab_size: int) -> None:
+        self._texts, self._crossfade, self._vocab_size = texts, crossfade, vocab_size
+        self.num_texts = len(texts)
+
+    def write(
+        self, config: SampleConfig, num_chars: int, positions: int | Sequence[int], num_likeliest: int = 0
+    ) -> DecodedTokens:
+        """Write the next `num_chars` of every text after the `positions`, (B,) or one for all, written so far."""
+        for text, position in zip(self._texts, np.broadcast_to(positions, self.num_texts).tolist(), strict=True):
+            text.position = position
+
+        def choose(number: int, _at: int, logits: sampling.Numbers) -> int:
+            text = self._texts[number]
+            allowed = sampling.ban_repeats(logits, text.history, config.no_repeat)
+            return sampling.sample_token(allowed, config, sampling.counter_uniform(config.seed, number, text.position))
+
+        return self._take(num_chars, num_likeliest, choose)
+
+    def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> DecodedTokens:
+        """Score `ids` (B, T) as if they had been written."""
+        return self._take(ids.shape[1], num_likeliest, lambda number, at, _: int(ids[number, at]))
+
+    def copy(self) -> "MixedTexts":
+        """Return a session that goes on from here by itself, with the same crossfade."""
+        return MixedTexts([text.copy() for text in self._texts], self._crossfade, self._vocab_size)
+
+    def next_logits(self) -> NDArray[np.float32]:
+        """Return the logarithms (B, V) of the mixed probabilities of what follows."""
+        self._crossfade.settle(min(text.position for text in self._texts))
+        return np.stack([self._mix(text)[0] for text in self._texts]).astype(np.float32)
+
+    def accept(self, ids: NDArray[np.int32]) -> None:
+        """Go on with the characters (B,)."""
+        for text, index in zip(self._texts, ids.tolist(), strict=True):
+            text.read(index)
+
+    def _mix(self, text: _Text) -> tuple[sampling.Numbers, sampling.Numbers]:
+        """Return the logarithms (V,) of the mixed probabilities, and of both models' own (2, V)."""
+        share = self._crossfade.at(text.position)
+        shares = np.stack([side.shares() for side in text.sides])
+        with np.errstate(divide="ignore"):
+            return np.log((1 - share) * shares[0] + share * shares[1]), np.log(shares)
+
+    def _take(
+        self, num_chars: int, num_likeliest: int, choose: Callable[[int, int, sampling.Numbers], int]
+    ) -> DecodedTokens:
+        num_likeliest, places = min(num_likeliest, self._vocab_size), (self.num_texts, num_chars)
+        written = DecodedTokens(
+            np.empty(places, np.int32),
+            np.empty(places, np.float32),
+            np.empty((*places, num_likeliest), np.int32),
+            np.empty((*places, num_likeliest), np.float32),
+            np.empty(places, np.float32),
+        )
+        assert written.leanings is not None
+        for at in range(num_chars):
+            self._crossfade.settle(min(text.position for text in self._texts))
+            for number, text in enumerate(self._texts):
+                logits, logs = self._mix(text)
+                chosen = choose(number, at, logits)
+                likeliest = np.argsort(-logits, kind="stable")[:num_likeliest]
+                written.ids[number, at], written.surprises[number, at] = chosen, -logits[chosen]
+                written.likeliest[number, at], written.probabilities[number, at] = likeliest, np.exp(logits[likeliest])
+                written.leanings[number, at] = _lean(*logs[:, chosen].tolist())
+                text.read(chosen)
+        return written
+
+
+def _lean(first: float, second: float) -> float:
+    """Return by how many nats the second model wanted a character more, given both models' logarithms."""
+    if first == second:  # both infinite, too
+        return 0.0
+    return min(_MOST_LEANING, max(-_MOST_LEANING, second - first))
