@@ -47,10 +47,15 @@ _CHROMIUM_FLAGS = [
 _LONGEST = (
     "tests/ui/",
     "tests/attack/",
+    "tests/test_quality.py",
     "tests/test_packaging.py",
+    "tests/export/",
     "tests/training/test_torchrun.py",
     "tests/integration/",
     "tests/training/test_distributed.py",
+    "tests/runs/test_manager.py",
+    "tests/kernel/test_build.py",
+    "tests/bench/",
 )
 _ALONE = "board|compare|leaving|request_body|request_guard|server|sessions|tabs|views|writing"
 _PAGE = re.compile(rf"tests/ui/(?!test_({_ALONE})\.py)")  # the others open none

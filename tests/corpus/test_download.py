@@ -101,9 +101,7 @@ def test_a_text_is_fetched_once_and_only_asked_about_afterwards() -> None:
     assert "can't be reached" in refusal(f"{address}/never-fetched.txt")
 
 
-def test_what_is_no_text_or_too_long_is_refused_and_nothing_of_it_stays(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_what_is_no_text_or_too_long_is_refused_and_nothing_of_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARLSTM_MAX_CORPUS_MB", "0.01")
     web = Web()
     web.put("/page", b"<html>", Content_Type="text/html; charset=utf-8")
