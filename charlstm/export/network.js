@@ -55,7 +55,9 @@ async function loadNetwork(facts, bytes) {
   const weights = new Weights(facts.network, bytes);
   try {
     const kernel = Uint8Array.from(atob(facts.network.kernel), (char) => char.charCodeAt(0));
-    return new SimdNetwork(weights, await WebAssembly.compile(kernel));
+    const network = new SimdNetwork(weights);
+    const {instance} = await WebAssembly.instantiate(kernel, {env: {memory: network.memory}});
+    return network.use(instance.exports);
   } catch { // no WebAssembly, none with vectors, none allowed, or no memory for it
     return new PlainNetwork(weights);
   }
@@ -86,10 +88,11 @@ class Network {
   constructor(weights, paddedSize) {
     const {vocabularySize, hiddenSize, numLayers} = weights.facts;
     Object.assign(this, {vocabularySize, hiddenSize, numLayers, paddedSize, isInt8: weights.isInt8});
-    this.embedding = weights.has('embedding') ? weights.get('embedding') : null;
-    this.input = weights.get('input');
-    this.inputScales = this.isInt8 ? weights.get('inputScales') : null;
-    this.inputBiases = weights.get('biases0');
+    const copy = (name) => weights.get(name).slice(); // so that the bytes of all weights can be freed
+    this.embedding = weights.has('embedding') ? copy('embedding') : null;
+    this.input = copy('input');
+    this.inputScales = this.isInt8 ? copy('inputScales') : null;
+    this.inputBiases = copy('biases0');
     this.numRows = Math.max(1, Math.min(vocabularySize, Math.floor(ROWS_BYTES / (4 * GATES * paddedSize))));
     this.rowOf = new Map(); // character -> where its row is
     this.characterOf = new Int32Array(this.numRows).fill(-1);
@@ -141,7 +144,7 @@ class Network {
 
 /** Computes with kernel.wasm. */
 class SimdNetwork extends Network {
-  constructor(weights, module) {
+  constructor(weights) {
     super(weights, Math.ceil(weights.facts.hiddenSize / 8) * 8);
     this.kind = 'simd';
     const {paddedSize: P, numLayers: L, vocabularySize: V} = this, width = Math.ceil(V / 16) * 16;
@@ -156,15 +159,19 @@ class SimdNetwork extends Network {
       end += size * (perLayer.has(name) ? L : name === 'weights' ? 2 * L - 1 : 1);
     }
     this.memory = new WebAssembly.Memory({initial: Math.ceil(end / 65536)});
-    const {exports} = new WebAssembly.Instance(module, {env: {memory: this.memory}});
-    if (exports.__heap_base.value > 1 << 16) throw new Error('the kernel needs more memory of its own');
-    this.kernel = exports;
     this.places = places;
     [this.logits, this.weighed, this.shares] = ['logits', 'weighed', 'shares'].map((name) => this.#floats(name, V));
     this.rows = this.#floats('rows', this.numRows * GATES * P);
     this.states = {h: this.#floats('h', L * P), c: this.#floats('c', L * P)};
     for (let layer = 0; layer < L; layer++) this.#placeLayer(weights, layer);
     this.#placeHead(weights, width);
+  }
+
+  /** Compute with `kernel`, whose own memory ends before that of the network begins. */
+  use(kernel) {
+    if (kernel.__heap_base.value > 1 << 16) throw new Error('the kernel needs more memory of its own');
+    this.kernel = kernel;
+    return this;
   }
 
   #floats(name, size) { return new Float32Array(this.memory.buffer, this.places[name], size); }
