@@ -131,3 +131,13 @@ void head(int num_blocks, int K, const float *weights, const float *biases, cons
         for (int each = 0; each < 4; each++) wasm_v128_store(logits + 16 * block + 4 * each, sums[each]);
     }
 }
+
+/* Shares (N) of logits (N) less the largest, over a temperature; 0 for -infinity. N is a multiple of 4. */
+EXPORT("weigh") void weigh(int N, const float *logits, float largest, float temperature, float *shares) {
+    for (int id = 0; id < N; id += 4) {
+        Floats logit = wasm_v128_load(logits + id);
+        Floats scaled = wasm_f32x4_div(wasm_f32x4_sub(logit, splat(largest)), splat(temperature));
+        v128_t is_possible = wasm_f32x4_ne(logit, splat(-__builtin_inff()));
+        wasm_v128_store(shares + id, wasm_v128_and(exponential(scaled), is_possible));
+    }
+}

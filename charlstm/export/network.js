@@ -96,6 +96,14 @@ class Network {
     this.nextRow = 0;
   }
 
+  /** Into `shares` (V): e to the power of logits (V) less the largest, over a temperature; 0 for -infinity. */
+  weigh(logits, largest, temperature, shares) {
+    for (let id = 0; id < logits.length; id++) {
+      const share = exponential(round(round(logits[id] - largest) / temperature));
+      shares[id] = logits[id] === -Infinity ? 0 : share;
+    }
+  }
+
   newState() {
     const size = this.numLayers * this.paddedSize;
     return {h: new Float32Array(size), c: new Float32Array(size)};
@@ -138,8 +146,9 @@ class SimdNetwork extends Network {
     this.kind = 'simd';
     const {paddedSize: P, numLayers: L, vocabularySize: V} = this, width = Math.ceil(V / 16) * 16;
     const perWeight = this.isInt8 ? 1 : 4;
-    const places = {logits: 4 * width, biases: 4 * GATES * P, scales: 4 * GATES * P, inputs: 4 * 2 * P, c: 4 * P, h: 4 * P,
-      headBiases: 4 * width, head: 4 * width * P, rows: 4 * this.numRows * GATES * P, weights: perWeight * GATES * P * P};
+    const places = {logits: 4 * width, weighed: 4 * width, shares: 4 * width, headBiases: 4 * width,
+      biases: 4 * GATES * P, scales: 4 * GATES * P, inputs: 4 * 2 * P, c: 4 * P, h: 4 * P,
+      head: 4 * width * P, rows: 4 * this.numRows * GATES * P, weights: perWeight * GATES * P * P};
     const perLayer = new Set(['biases', 'scales', 'c', 'h']);
     let end = 1 << 16;
     for (const [name, size] of Object.entries(places)) {
@@ -151,7 +160,7 @@ class SimdNetwork extends Network {
     if (exports.__heap_base.value > 1 << 16) throw new Error('the kernel needs more memory of its own');
     this.kernel = exports;
     this.places = places;
-    this.logits = this.#floats('logits', V);
+    [this.logits, this.weighed, this.shares] = ['logits', 'weighed', 'shares'].map((name) => this.#floats(name, V));
     this.rows = this.#floats('rows', this.numRows * GATES * P);
     this.states = {h: this.#floats('h', L * P), c: this.#floats('c', L * P)};
     for (let layer = 0; layer < L; layer++) this.#placeLayer(weights, layer);
@@ -214,6 +223,12 @@ class SimdNetwork extends Network {
     if (needsLogits)
       kernel.head(Math.ceil(this.vocabularySize / 16), P, places.head, places.headBiases, places.h + 4 * (L - 1) * P, places.logits);
     return this.logits;
+  }
+
+  weigh(logits, largest, temperature, shares) {
+    this.weighed.set(logits);
+    this.kernel.weigh(Math.ceil(logits.length / 4) * 4, this.places.weighed, largest, temperature, this.places.shares);
+    shares.set(this.shares);
   }
 
   #passOn(h, target) {

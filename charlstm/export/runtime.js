@@ -127,8 +127,9 @@ function counter(seed, sample) {
 
 /** Choices among V characters, with room to compute them in. */
 class Sampler {
-  constructor(size) {
-    this.size = size;
+  constructor(network) {
+    this.network = network;
+    const size = (this.size = network.vocabularySize);
     this.shares = new Float32Array(size);
     this.allowed = new Float32Array(size);
     this.keys = null; // of the order by likelihood, once a filter asks for it
@@ -136,12 +137,11 @@ class Sampler {
 
   /** Of `logits` over `temperature`, shares that sum to what is returned; 0 for those of -infinity. */
   weigh(logits, temperature) {
+    const {shares, size} = this;
     let largest = -Infinity, total = 0;
-    for (let id = 0; id < this.size; id++) if (logits[id] > largest) largest = logits[id];
-    for (let id = 0; id < this.size; id++) {
-      const share = exponential(round(round(logits[id] - largest) / temperature));
-      total += this.shares[id] = logits[id] === -Infinity ? 0 : share;
-    }
+    for (let id = 0; id < size; id++) if (logits[id] > largest) largest = logits[id];
+    this.network.weigh(logits, largest, temperature, shares);
+    for (let id = 0; id < size; id++) total += shares[id];
     return {largest, total};
   }
 
@@ -232,7 +232,7 @@ class Text {
   constructor(network, vocabulary, options = {}) {
     this.network = network;
     this.vocabulary = vocabulary instanceof Vocabulary ? vocabulary : new Vocabulary(vocabulary);
-    this.sampler = network.sampler ??= new Sampler(network.vocabularySize);
+    this.sampler = network.sampler ??= new Sampler(network);
     this.state = network.newState();
     this.history = []; // ids, at least the last REPEAT_WINDOW
     this.unread = []; // ids that the network has yet to read

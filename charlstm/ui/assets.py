@@ -34,8 +34,8 @@ _SCRIPTS = (  # in this order
 )
 _FIRST_SCRIPTS = ("idle_frames.js", "theme_choice.js")
 _LATER = (  # fetched by the others once they are needed
-    *("how.js", "terms.js", "card.js", "film.js", "svg.js"),
-    *("take_along.js", "crossfader.js", "crossfader.css"),
+    *("how.js", "terms.js", "card.js", "film.js", "svg.js", "take_along.js"),
+    *("crossfader.js", "crossfader.css", "read_first.js", "read_first.css"),
 )
 _FOLDER, _FRAME, _INSIDE = "static", "shell.css", "inside"  # the last begins the names of all that *Look inside* needs
 _MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css"}

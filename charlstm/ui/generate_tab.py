@@ -14,11 +14,12 @@ from charlstm.model_description import Figure, describe_model
 from charlstm.ui.api import build_api
 from charlstm.ui.compare import NO_MODEL, build_comparison, build_copied, model_of
 from charlstm.ui.components import PRIVATE, info_button
-from charlstm.ui.crossfader import Mix, build_crossfader, continued_mix, read_mix, write_mix
+from charlstm.ui.crossfader import build_crossfader, continued_mix, read_mix, write_mix
 from charlstm.ui.export_page import build_take_along
 from charlstm.ui.generation import MOST_CHARS, SETTINGS, ActiveRequests, GenerationRequest, generate, parse_link
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.next_letter import build_next_letter
+from charlstm.ui.read_first import build_read_first, read_wish
 from charlstm.ui.surprisal_text import build_surprisal_text, parse_page
 from charlstm.ui.write_form import WriteForm, build_form, check_values
 
@@ -77,7 +78,10 @@ def build_generate_tab(registry: ModelRegistry) -> GenerateTab:
     active_requests = ActiveRequests()
     build_api(registry, active_requests, WRITERS_AT_ONCE)  # first, so that no private function takes one of its names
     with gr.Column(elem_id="write-tab"):
-        form = build_form(lambda: build_crossfader(registry, active_requests.mixes))
+        form = build_form(
+            lambda: build_crossfader(registry, active_requests.mixes),
+            lambda model: build_read_first(registry, active_requests.readings, model),
+        )
         with gr.Row(elem_id="write-page"):
             text = build_surprisal_text("Text", "A text appears here, letter by letter.", "text", is_main=True)
             build_next_letter(registry)
@@ -99,7 +103,7 @@ def build_generate_tab(registry: ModelRegistry) -> GenerateTab:
     events = _GenerateEvents(registry, active_requests)
     form.model.input(None, None, form.held, js="() => ''", queue=False, **PRIVATE)  # its units are others
     compared = [form.model, form.prompt, *form.settings]
-    inputs = [form.model, form.prompt, form.held, form.mix, *form.settings]
+    inputs = [form.model, form.prompt, form.held, form.mix, form.read, *form.settings]
     wired: dict[str, Any] = {
         "outputs": [text, form.problem, form.settings[-1], copied],
         "concurrency_limit": WRITERS_AT_ONCE,
@@ -154,12 +158,14 @@ class _GenerateEvents:
         visitor = str(request.session_hash)
         self._asked_to_stop.discard(visitor)
         try:
-            model, prompt, hold, wish, *values = inputs
+            model, prompt, hold, mix, read, *values = inputs
             named = dict(zip(SETTINGS, values, strict=True))
             if is_new_seed:
                 named["seed"] = random.randrange(2**31)
             check_values(named)
-            generation_request = self._request(model, prompt, hold, read_mix(wish), named, page)
+            generation_request = self._request(
+                model, prompt, named, page, {"hold": hold or "", "mix": read_mix(mix), "read": read_wish(read)}
+            )
             others: list[Any] = ["", generation_request.config.seed, ""]
             for frame in generate(
                 self._registry, generation_request, self._active_requests, lambda: visitor in self._asked_to_stop
@@ -172,15 +178,16 @@ class _GenerateEvents:
             self._asked_to_stop.discard(visitor)
 
     def _request(
-        self, model: Any, prompt: Any, hold: Any, mix: Mix | None, named: dict[str, Any], page: Any
+        self, model: Any, prompt: Any, named: dict[str, Any], page: Any, wishes: dict[str, Any]
     ) -> GenerationRequest:
         """Check the request; one without a prompt gets an opening that belongs to the model."""
         is_open = page is None and prompt == ""
         if is_open and isinstance(model, str | None):
             prompt = self._registry.opening(model, int(named["seed"]))
         if page is not None:
-            mix = continued_mix(page, mix, max(map(len, parse_page(page, MOST_CHARS) or [""])))
-        request = GenerationRequest.of(model, prompt, named, page, hold or "", mix)
+            num_written = max(map(len, parse_page(page, MOST_CHARS) or [""]))
+            wishes["mix"] = continued_mix(page, wishes["mix"], num_written)
+        request = GenerationRequest.of(model, prompt, named, page, **wishes)
         return dataclasses.replace(request, has_chosen_opening=is_open and bool(prompt))
 
 

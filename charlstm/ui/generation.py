@@ -230,6 +230,8 @@ def generate(
         note = f"The prompt was empty: the text {how}."
     elif request.has_chosen_opening:
         note = f"Opening chosen for you: “{prompt.strip().replace(chr(10), ' ↵ ')}”"
+    if request.read:
+        note = f"{note} Written after reading {len(request.read.text):,} characters.".strip()
     with active_requests.register() as has_begun, active_requests.mixes.register(page_id, request.mix):
         pace = _FrameThrottle(began_at, active_requests, is_over, audience, has_begun, request.mix, config.num_samples)
         pieces = writer.stream(prompt, config, texts, audience.num_likeliest, request.holds)

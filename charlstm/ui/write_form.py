@@ -44,10 +44,13 @@ class WriteForm:
     held: gr.HTML  # its value is what `parse_holds` reads
     mix_fold: gr.Accordion
     mix: gr.HTML  # its value is what `read_mix` reads
+    read: gr.HTML  # its value is what `read_wish` reads
     problem: gr.HTML
 
 
-def build_form(build_crossfader: Callable[[], tuple[gr.Accordion, gr.HTML]]) -> WriteForm:
+def build_form(
+    build_crossfader: Callable[[], tuple[gr.Accordion, gr.HTML]], build_read_first: Callable[[gr.Dropdown], gr.HTML]
+) -> WriteForm:
     """Lay out the form: what is written and its buttons, one line of decisions, and everything else in folds."""
     defaults = SampleConfig()
     with gr.Row(elem_id="write-row"):
@@ -77,10 +80,13 @@ def build_form(build_crossfader: Callable[[], tuple[gr.Accordion, gr.HTML]]) -> 
     with gr.Row(elem_id="folds"):
         with gr.Accordion("More", open=False, elem_id="more"):
             more, is_new_seed = _build_more(defaults)
+        read = build_read_first(model)
         fold, crossfader = build_crossfader()
     settings = [{"num_chars": length, "temperature": temperature, **more}[name] for name in SETTINGS]
     buttons = (write, stop, same, another)
-    return WriteForm(prompt, *buttons, examples, model, facts, settings, is_new_seed, held, fold, crossfader, problem)
+    return WriteForm(
+        prompt, *buttons, examples, model, facts, settings, is_new_seed, held, fold, crossfader, read, problem
+    )
 
 
 def _build_more(defaults: SampleConfig) -> tuple[dict[str, Any], gr.Checkbox]:

@@ -225,8 +225,9 @@ def test_draws_are_those_of_the_reference(engine: PageEngine) -> None:
         expected.append(sample_token(logits, config, uniform))
     program = """(cases) => cases.map(([logits, options, number]) => {
       const floats = Float32Array.from(logits, (logit) => logit ?? -Infinity);
-      return new Sampler(floats.length).choose(floats, options, () => number);
+      return new Sampler(network).choose(floats, options, () => number);
     })"""
+    engine.open(_model(_PRINTABLE[:50], embedding_dim=0, hidden_size=8))
     assert engine.page.evaluate(program, cases) == expected
 
 

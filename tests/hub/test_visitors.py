@@ -100,7 +100,7 @@ def space(hub: LoopbackHub, trained: Path, tmp_path: Path) -> Iterator[Space]:
 
 
 def test_each_visitor_publishes_as_themselves_and_a_stranger_not_at_all(space: Space, hub: LoopbackHub) -> None:
-    cookie, wish = signed_in(VISITOR), ["tiny", "visitor/tiny", ""]
+    cookie, wish = signed_in(VISITOR), ["tiny", "visitor/tiny", "", True]
     session = space.opened()
     looked = space.call(session, "look", wish, cookie)
     assert "README.md" in json.dumps(looked[-1])
@@ -119,6 +119,8 @@ def test_each_visitor_publishes_as_themselves_and_a_stranger_not_at_all(space: S
     assert hub.authorizations() - {None} == {f"Bearer {VISITOR}"}
     assert hub.authorizations("storage") == {None}
     assert hub.model("visitor/tiny").private
+    assert "index.html" in hub.repos["space/visitor/tiny"].files()
+    assert hub.repos["space/visitor/tiny"].private
 
     with urllib.request.urlopen(space.address) as answer:
         page = answer.read().decode()

@@ -90,7 +90,7 @@ def test_8_bits_cost_less_than_0_002_nats(bundled: tuple[CharLSTM, np.ndarray]) 
 
 
 def states_in_8_bits(model: CharLSTM, ids: np.ndarray) -> np.ndarray:
-    """Cell states (T, L, H) after each of `ids` (T,), number by number as docs/export.md defines them."""
+    """Cell states (T, L, H) after each of `ids` (T,), number by number as docs/elsewhere.md defines them."""
     rounded, one = round_weights(model), np.float32(1)
     table, size = rounded.gate_table(), model.config.hidden_size
     h, c = (np.zeros((model.config.num_layers, size), np.float32) for _ in "hc")

@@ -175,7 +175,7 @@ def answer(app: App, name: str, values: dict[str, Any]) -> str:
         ("generate", {"model": MODEL, "hold": "768=1"}, "0 to 767"),
         ("generate", {"model": MODEL, "read": "a" * 100_001}, "100,001 characters; at most 100,000 are remembered"),
         ("generate", {"model": MODEL, "read": "a" * 20_001, "learn": True}, "at most 20,000 are learned"),
-        ("generate", {"model": MODEL, "read": "漢"}, "there is no text to read"),
+        ("generate", {"model": MODEL, "read": "漢"}, "no text to read"),
         ("generate", {"model": MODEL, "read": "a", "read_weight": 3}, "from 0 to 2"),
         ("generate", {"model": MODEL, "read": "a", "mix": "python-stdlib"}, "read by one model"),
         ("score", {"model": MODEL, "text": ""}, "no text"),
