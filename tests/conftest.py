@@ -1,6 +1,8 @@
 """What many tests share: the repository's place, small texts, and an environment that touches nothing outside."""
 
 import contextlib
+import gc
+import importlib
 import itertools
 import os
 import re
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
-from xdist import is_xdist_controller, is_xdist_worker
+from xdist import get_xdist_worker_id, is_xdist_controller, is_xdist_worker
 from xdist.scheduler import LoadFileScheduling
 
 if TYPE_CHECKING:
@@ -47,10 +49,15 @@ _CHROMIUM_FLAGS = [
 _LONGEST = (
     "tests/ui/",
     "tests/attack/",
+    "tests/test_quality.py",
     "tests/test_packaging.py",
+    "tests/export/",
     "tests/training/test_torchrun.py",
     "tests/integration/",
     "tests/training/test_distributed.py",
+    "tests/runs/test_manager.py",
+    "tests/kernel/test_build.py",
+    "tests/bench/",
 )
 _ALONE = "board|compare|leaving|request_body|request_guard|server|sessions|tabs|views|writing"
 _PAGE = re.compile(rf"tests/ui/(?!test_({_ALONE})\.py)")  # the others open none
@@ -78,6 +85,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of every later search for garbage, which would look at a million objects."""
+    gc.collect()
+    gc.freeze()
+
+
+def _import_libraries() -> None:
+    """What most tests import anyway, while the kernel is compiled; none of it looks for the kernel."""
+    for name in ("torch", "gradio", "hypothesis", "playwright.sync_api"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Compile before anything is imported that looks for the kernel, which would each compile one of its own."""
     if is_xdist_controller(session):  # it runs no tests
@@ -86,16 +106,26 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     base = base.parent if is_xdist_worker(session) else base
     cache, kept = base / "compiled", base.parent / "compiled"  # pytest's own folder of this user, for all sessions
     os.environ["XDG_CACHE_HOME"] = str(cache)
+    if get_xdist_worker_id(session) not in ("master", "gw0"):
+        _import_libraries()
     with FileLock(cache.with_suffix(".lock")):
         if not cache.exists():
             kernels, is_pytests = cache / "charlstm" / "kernels", kept.parent.name.startswith("pytest-of-")
             if is_pytests:
                 _hand_over(kept, kernels)
             code = "from charlstm.kernel.build import load_library; load_library()"
-            subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
+            with subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY) as compiling:
+                if is_xdist_worker(session):
+                    _import_libraries()
+            assert compiling.returncode == 0
             if is_pytests:
                 _hand_over(kernels, kept)
     _SESSIONS_CACHE.append(cache)
+
+
+from charlstm.process_setup import skip_interface_files  # noqa: E402  once bytecode is kept
+
+skip_interface_files()  # a test process imports Gradio too
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,6 @@ from gradio.events import api
 from charlstm.config import PRESETS, Settings
 from charlstm.corpus import DATASETS, default_corpus
 from charlstm.errors import CharLSTMError, ConfigError
-from charlstm.export.onnx import write_onnx
 from charlstm.export.page import write_page
 from charlstm.formatting import error_text
 from charlstm.runs.run_dir import ACTIVE
@@ -38,7 +37,7 @@ _LONGEST_WATCH = 600.0  # seconds
 _LOOK_SECONDS = 0.5  # between two looks at a run that is watched
 _WATCHERS = 16  # at once; each sits in a thread
 _LONGEST_SAMPLE = 2000  # characters
-_KINDS = {"page": ".html", "weights": ".safetensors", "onnx": ".onnx"}  # of exported files, and how their names end
+_KINDS = {"page": ".html", "weights": ".safetensors"}  # of exported files, and how their names end
 _LONGEST_STEM, _LONGEST_TITLE = 60, 300  # characters
 
 
@@ -183,7 +182,7 @@ class _Functions:
 
         Parameters:
             model: Name of a model, as `models` lists it; a run's id names its model.
-            kind: page (one HTML file that writes in any browser, offline), weights (model.safetensors) or onnx.
+            kind: page (one HTML file that writes in any browser, offline) or weights (model.safetensors).
             title: Heading of the page; empty for the name of the model.
 
         Returns:
@@ -199,8 +198,6 @@ class _Functions:
                 file = Path(folder) / f"{stem}{_KINDS[kind]}"
                 if kind == "weights":
                     shutil.copyfile(self._registry.file(name), file)
-                elif kind == "onnx":
-                    write_onnx(language_model, file)
                 else:
                     write_page(language_model, file, title=title or label, prompts=self._registry.prompts(name))
                 size, served = file.stat().st_size, serve_copy(file)

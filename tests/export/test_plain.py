@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from charlstm import LanguageModel, ModelConfig, Vocabulary
-from charlstm.export.plain import PROGRAM_FILE, write_plain
+from charlstm.cli import main
+from charlstm.export.plain import PROGRAM_FILE
 
 
 def test_the_program_beside_the_weights_writes_with_them(
@@ -14,11 +15,17 @@ def test_the_program_beside_the_weights_writes_with_them(
 ) -> None:
     """With what would end a program's string in the vocabulary."""
     language_model = LanguageModel.create(Vocabulary(tuple("\"'\\{}\n日é")), ModelConfig(hidden_size=8), seed=1)
-    write_plain(language_model, tmp_path)
-    assert "charlstm" not in (tmp_path / PROGRAM_FILE).read_text(encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
+    language_model.save(tmp_path / "model")
+    command = ["export", str(tmp_path / "model"), str(tmp_path / "plain"), "--plain"]
+    assert main([*command, "--onnx"]) == main([*command, "--float16"]) == 2
+    assert "exclude each other" in capsys.readouterr().err
+    assert main(command) == 0
+    assert "python write.py there" in capsys.readouterr().out
+
+    monkeypatch.chdir(tmp_path / "plain")
+    assert "charlstm" not in Path(PROGRAM_FILE).read_text(encoding="utf-8")
     runpy.run_path(PROGRAM_FILE)
     written = capsys.readouterr().out
     assert written.startswith("\"'\\{}\n日é")
     assert len(written) == 8 + 300 + 1
-    assert LanguageModel.load(tmp_path).vocabulary == language_model.vocabulary
+    assert LanguageModel.load(Path()).vocabulary == language_model.vocabulary

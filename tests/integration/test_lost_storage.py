@@ -105,8 +105,10 @@ def failing_publish(monkeypatch: pytest.MonkeyPatch, number: int, after: int) ->
     monkeypatch.setattr(checkpoint, "atomic_write", publish)
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO, errno.EDQUOT])
-@pytest.mark.parametrize("after", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("number", "after"),  # which file it is and what the system says do not depend on each other
+    [(errno.ENOSPC, 1), (errno.EACCES, 2), (errno.EROFS, 3), (errno.EIO, 1), (errno.EDQUOT, 2)],
+)
 def test_whatever_the_system_refuses_is_told_in_its_words_and_the_last_model_stays(
     folder: RunDir, monkeypatch: pytest.MonkeyPatch, number: int, after: int
 ) -> None:

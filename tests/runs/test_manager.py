@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import spawn_forked
 from waiting import wait_until
 
 from charlstm.config import Settings
@@ -42,6 +43,12 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunMana
     for _, process in manager._children.values():
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that are forks: what they do is the same, and two other tests here start the real ones."""
+    monkeypatch.setattr(RunManager, "_spawn", spawn_forked)
 
 
 def lines_of(folder: RunDir) -> list[dict[str, Any]]:
@@ -140,6 +147,7 @@ def test_a_stopped_run_is_resumed_where_it_was_and_its_states_follow_in_order(
     assert [(run.name, run.status) for run in manager.runs()] == [("short", "completed")]
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_run_asked_to_stop_while_it_waits_stops_as_soon_as_it_can_and_resumed_again(
     manager: RunManager, pangrams: str
 ):
@@ -205,6 +213,7 @@ def test_modules_beside_whoever_starts_a_run_are_not_taken_for_pythons_own(
     assert statuses_until_the_process_ends(manager, folder)[-1] == "completed", folder.log_tail()
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_worker_that_finds_a_damaged_text_says_why_in_its_log_and_leaves_the_run_as_it_was(
     manager: RunManager, pangrams: str, monkeypatch: pytest.MonkeyPatch
 ):

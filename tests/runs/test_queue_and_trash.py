@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import spawn_forked
 from waiting import wait_until
 from windows import refuse_replacing
 
@@ -129,7 +130,9 @@ class TestQueue:
 
 
 @pytest.fixture
-def real(tmp_path: Path) -> Iterator[RunManager]:
+def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunManager]:
+    """With workers that are forks; what they start themselves is not."""
+    monkeypatch.setattr(RunManager, "_spawn", spawn_forked)
     manager = RunManager(tmp_path)
     yield manager
     for _, process in manager._children.values():

@@ -11,6 +11,11 @@ import threading
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from charlstm.runs.manager import RunManager
+    from charlstm.runs.run_dir import RunDir
 
 COMMAND = "import sys\nfrom charlstm.cli import main\nsys.exit(main(sys.argv[1:]))"  # `python -m charlstm`
 
@@ -36,10 +41,16 @@ class Forked:
     def returncode(self) -> int | None:
         return self._process.exitcode
 
-    def wait(self, timeout: float) -> int:
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def wait(self, timeout: float | None = None) -> int:
         self._process.join(timeout)
         if self.returncode is None:
-            raise subprocess.TimeoutExpired("a forked process", timeout)
+            raise subprocess.TimeoutExpired("a forked process", timeout or 0)
         return self.returncode
 
     def communicate(self, timeout: float) -> tuple[str, str]:
@@ -62,6 +73,14 @@ class Forked:
 
 
 Fork = Callable[..., Forked]
+
+
+def spawn_forked(manager: "RunManager", folder: "RunDir") -> Forked:
+    """In place of `RunManager._spawn`, where the worker need not import PyTorch anew."""
+    log = f"os.open({str(folder.log_file)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)"
+    script = f"import os\nlog = {log}\nos.dup2(log, 1)\nos.dup2(log, 2)\n{COMMAND}"
+    arguments = ["resume", folder.name, "--quiet", "--checkpoints-dir", manager.store.root.resolve()]
+    return Forked(Path.cwd(), script, *arguments)
 
 
 class _Collected:

@@ -23,6 +23,7 @@ def visitor(profile: BrowserContext) -> Iterator[BrowserContext]:
         if page not in before:
             page.close()
     first = before[0]
+    first.unroute_all()
     if first.url != "about:blank":
         with suppress(Error):  # an app that has ended keeps no tab open
             first.goto(urljoin(first.url, _PICTURE))

@@ -7,6 +7,8 @@ from loopback import LoopbackHub, loopback_hub
 from page_app import App, end_workers, served
 from playwright.sync_api import BrowserContext, Page, expect
 
+from charlstm.ui import assets
+
 expect.set_options(timeout=30_000)  # for what must come, however busy the machine is; Playwright's own 5 s are short
 
 
@@ -28,6 +30,16 @@ def app(tmp_path_factory: pytest.TempPathFactory, hub: LoopbackHub) -> Iterator[
 def blank(context: BrowserContext) -> Page:
     """The visitor's page, where nothing is opened yet."""
     return context.pages[0]
+
+
+@pytest.fixture
+def bare(blank: Page, app: App) -> Page:
+    """A page of the app's address with our scripts and styles and nothing of Gradio's, which takes seconds to start."""
+    html = f"<!doctype html><html lang=en><head>{assets.head()}<style>{assets.css()}</style></head>"
+    html += "<body><main class=gradio-container></main></body></html>"
+    blank.route(f"{app.url}bare", lambda route: route.fulfill(body=html, content_type="text/html; charset=utf-8"))
+    blank.goto(f"{app.url}bare")
+    return blank
 
 
 @pytest.fixture

@@ -1,9 +1,12 @@
 """Each patch of Gradio: that Gradio as it comes still needs it, and that the patch takes nothing from anybody."""
 
 import gc
+import importlib
 import importlib.util
 import inspect
 import sys
+from importlib.machinery import PathFinder
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
@@ -19,6 +22,7 @@ from playwright.sync_api import BrowserContext, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from uvicorn.server import ServerState
 
+from charlstm import process_setup
 from charlstm.ui import gradio_patches
 from charlstm.ui.assets import first_script
 
@@ -31,6 +35,17 @@ _COUNTED_FRAMES = """
 window.native = window.requestAnimationFrame; window.asked = []; window.opened = performance.now();
 window.requestAnimationFrame = (call) => { asked.push(performance.now()); return native.call(window, call); };
 """
+
+
+def _as_it_comes(name: str) -> Any:
+    """A module of Gradio's, anew and without any patch."""
+    package, _, _ = name.rpartition(".")
+    spec = PathFinder.find_spec(name, importlib.import_module(package).__path__)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _page() -> Any:
@@ -47,6 +62,21 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(BlocksConfig, "config_for_block", BlocksConfig.config_for_block)  # put back afterwards
     gradio_patches.cache_component_configs()
     return _page()
+
+
+def test_gradio_checks_the_interface_file_of_each_component_whenever_it_is_imported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    as_it_comes = _as_it_comes("gradio.component_meta")
+    written: list[str] = []
+    monkeypatch.setattr(as_it_comes, process_setup.INTERFACE_WRITER, lambda _, name, __: written.append(name))
+    as_it_comes.ComponentMeta("Made", (), {"EVENTS": []})
+    assert written == ["Made"], DELETE
+    (tmp_path / "made.py").write_text("from gradio.component_meta import ComponentMeta\n\n\n"
+                                      "class Made(metaclass=ComponentMeta):\n    EVENTS = []\n")  # fmt: skip
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("made")
+    assert not (tmp_path / "made.pyi").exists()  # with what the tests' own process was prepared by
 
 
 def test_gradio_describes_each_component_anew_for_each_session(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,11 +134,7 @@ def test_gradios_idle_queue_looks_for_work_more_than_a_hundred_times_a_second(mo
 
 
 def test_gradios_server_sets_no_limit_to_connections_that_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = importlib.util.find_spec("gradio.http_server")
-    assert spec
-    assert spec.loader
-    as_it_comes = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(as_it_comes)
+    as_it_comes = _as_it_comes("gradio.http_server")
     configs: list[Any] = []
     monkeypatch.setattr(as_it_comes, "Server", lambda config: configs.append(config) or MagicMock())
     as_it_comes.start_server(MagicMock(), "127.0.0.1", free_port())

@@ -16,7 +16,6 @@ _ASKED = "name => fake.asked.filter(([each]) => each === name).map(([, request])
 
 def _open(page: Page) -> None:
     """Open the tab's scripts on a server whose answers are known."""
-    expect(page.get_by_role("tab", name="Look inside")).to_be_visible()
     page.add_script_tag(path=_FAKE)
     page.evaluate("openInside()")
     expect(page.locator("#inside-mind .inside-letters")).not_to_be_empty()
@@ -24,9 +23,9 @@ def _open(page: Page) -> None:
 
 
 @pytest.fixture
-def inside(page: Page) -> Page:
-    _open(page)
-    return page
+def inside(bare: Page) -> Page:
+    _open(bare)
+    return bare
 
 
 def _hue(page: Page, place: int) -> str:
@@ -115,8 +114,8 @@ def test_typed_text_is_coloured_as_text_and_what_the_model_cannot_read_is_said(i
     inside.wait_for_function("fake.asked.some(([name, request]) => name === 'inside_corners' && request.age === 6)")
 
 
-def test_a_busy_server_is_asked_again_for_the_units_and_the_film_is_fetched_anew_when_they_come(page: Page) -> None:
-    expect(page.get_by_role("tab", name="Look inside")).to_be_visible()
+def test_a_busy_server_is_asked_again_for_the_units_and_the_film_is_fetched_anew_when_they_come(bare: Page) -> None:
+    page = bare
     page.add_script_tag(path=_FAKE)
     page.evaluate(
         "window.insideFake = (make => () => { const it = make(); it.busy.times = 1; return it; })(insideFake)"

@@ -22,7 +22,6 @@ def _asked(page: Page, name: str) -> list[dict[str, Any]]:
 
 def _open(page: Page, screen: str) -> None:
     """Open a screen on a server whose answers are known."""
-    expect(page.get_by_role("tab", name="Look inside")).to_be_visible()
     for name in ("fake_inside.js", "fake_held.js"):
         page.add_script_tag(path=_SUPPORT / name)
     page.evaluate("openInside()")
@@ -34,7 +33,8 @@ def _expect_accessible(page: Page) -> None:
     assert [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")] == []
 
 
-def test_a_unit_that_acts_is_held_before_the_first_click_and_its_slider_writes_anew(page: Page) -> None:
+def test_a_unit_that_acts_is_held_before_the_first_click_and_its_slider_writes_anew(bare: Page) -> None:
+    page = bare
     page.emulate_media(reduced_motion="no-preference")
     _open(page, "Hold it")
     panel = page.locator("#inside-hold")
@@ -67,6 +67,7 @@ def test_a_unit_that_acts_is_held_before_the_first_click_and_its_slider_writes_a
 
 
 def test_up_to_five_units_are_held_a_proof_is_told_and_other_screens_can_ask_for_a_unit(page: Page) -> None:
+    expect(page.get_by_role("tab", name="Look inside")).to_be_visible()
     page.set_viewport_size({"width": 390, "height": 844})
     _open(page, "Hold it")
     panel = page.locator("#inside-hold")
@@ -110,6 +111,7 @@ def test_up_to_five_units_are_held_a_proof_is_told_and_other_screens_can_ask_for
 
 
 def test_the_cell_is_explained_with_the_numbers_of_a_step_which_goes_on_by_itself(page: Page) -> None:
+    expect(page.get_by_role("tab", name="Look inside")).to_be_visible()
     page.emulate_media(reduced_motion="no-preference")
     page.set_viewport_size({"width": 390, "height": 844})
     _open(page, "The cell, explained")

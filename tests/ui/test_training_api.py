@@ -88,7 +88,7 @@ def test_an_assistant_with_only_the_address_does_the_same(idle: App) -> None:
         ("watch", {"run": "nobodys"}, "no longer there"),
         ("watch", {"run": "tiny-shakespeare", "seconds": 1e9}, "from 0 to 600"),
         ("watch", {"run": "tiny-shakespeare", "seconds": "long"}, "must be a number"),
-        ("steer", {"run": "tiny-shakespeare", "action": "delete"}, "comes with the app"),
+        ("steer", {"run": "tiny-shakespeare", "action": "delete"}, "by somebody else"),
         ("steer", {"run": "tiny-shakespeare", "action": "rename"}, "must be one of"),
         ("export", {"model": "../tiny-shakespeare"}, "no longer there"),
         ("export", {"model": "tiny-shakespeare", "kind": "zip"}, "must be one of"),
