@@ -1,4 +1,5 @@
 // The page: the pace of writing, the address, and what is done with a text.
+const DRAW_EVERY = 40; // milliseconds, where it writes as fast as it can: the browser lays out a text anew each time
 const PACE = 80; // characters a second that a person can follow
 const MOST_AT_ONCE = 40; // characters in one step at that pace, after the page was hidden
 
@@ -90,7 +91,7 @@ class Page {
     const turn = this.turn += 1;
     this.setWriting(true);
     if (!await this.readPrompt(draft, turn)) return;
-    let before = performance.now(), due = 1;
+    let before = performance.now(), drawnAt = 0, due = 1;
     while (!draft.isDone) {
       if (byId('fast').checked) {
         this.writeSlice(draft);
@@ -105,11 +106,14 @@ class Page {
         await nextFrame();
       }
       if (turn !== this.turn) return;
+      if (byId('fast').checked && performance.now() - drawnAt < DRAW_EVERY) continue;
+      drawnAt = performance.now();
       this.view.grow();
       this.follow();
       this.showState();
     }
     this.view.grow();
+    this.follow();
     this.setWriting(false);
     this.keep(draft, 'more');
     byId('announcer').textContent = `Written: ${count(draft.letters.length)} characters.`;

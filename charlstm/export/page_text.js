@@ -3,7 +3,7 @@ const EDGES = [0.5, 1.5, 2.5, 3.75, 5.25]; // nats at which the next colour begi
 const VERDICTS = ['expected', 'likely', 'one of several', 'a surprise', 'rare', 'astonishing'];
 const NUM_LIKELIEST = 5;
 const MOST_TINTED = 100000; // characters with a colour; later ones have none
-const BLOCK = 2000; // characters after which a line end begins a new block: only the last one is laid out again
+const BLOCK = 800; // characters after which a line end begins a new block: only the last one is laid out again
 
 const make = (tag, className = '', text = undefined) => {
   const node = document.createElement(tag);

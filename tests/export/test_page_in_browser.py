@@ -240,21 +240,18 @@ def test_it_reads_a_text_first_as_the_package_does_and_forgets_it(
 
 
 @pytest.mark.parametrize(
-    ("cut", "sentence"),
+    ("script", "is_whole", "place", "sentence"),
     [
-        (b'id="weights">', "This file is damaged or not whole: get it once more."),
-        (b"DecompressionStream === 'undefined'", "2023"),
+        ("", False, "#problem", "This file is damaged or not whole: get it once more."),
+        ("delete window.DecompressionStream", True, "#problem", "open it in one from 2023 or later."),
+        ("delete window.WebAssembly", True, "#rate", "a second, without WebAssembly"),
     ],
 )
-def test_a_file_that_is_not_whole_and_a_browser_that_is_too_old_are_told(
-    context: BrowserContext, file: Path, tmp_path: Path, cut: bytes, sentence: str
+def test_a_file_that_is_not_whole_and_a_browser_that_lacks_something_are_told(
+    context: BrowserContext, file: Path, tmp_path: Path, script: str, is_whole: bool, place: str, sentence: str
 ) -> None:
-    page = context.new_page()
-    data = file.read_bytes()
-    if cut.startswith(b"id"):
-        (tmp_path / "page.html").write_bytes(data[: data.index(cut) + 500])
-    else:
-        page.add_init_script("delete window.DecompressionStream")
-        (tmp_path / "page.html").write_bytes(data)
+    page, data = context.new_page(), file.read_bytes()
+    page.add_init_script(script)
+    (tmp_path / "page.html").write_bytes(data if is_whole else data[: data.index(b'id="weights">') + 500])
     page.goto((tmp_path / "page.html").as_uri())
-    expect(page.get_by_role("alert")).to_contain_text(sentence)
+    expect(page.locator(place)).to_contain_text(sentence)
