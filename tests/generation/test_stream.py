@@ -193,21 +193,16 @@ def test_surprises_are_minus_log_softmax_of_the_unfiltered_model(prompt: str, se
 
 
 def test_a_long_prompt_read_in_windows_equals_it_read_at_once() -> None:
-    """Longer than two of the windows it is read in, with strong memory of what came before."""
-    model = make(scale=5.0, forget_bias=5.0)
+    """Longer than two of the windows it is read in, by a network that remembers more than one of them."""
+    model = make(scale=2.0, forget_bias=5.0)
     rng = np.random.default_rng(1)
     prompt = "".join(rng.choice(list(LETTERS.characters), size=9001))
-    ids = ids_of(prompt)
-    expected = []
-    with torch.no_grad():
-        logits, state = model(torch.tensor([ids]))
-        for _ in range(20):
-            expected.append(int(logits[0, -1].argmax()))
-            logits, state = model(torch.tensor([[expected[-1]]]), state)
-    assert ids_of(write(model, prompt, num_chars=20, temperature=0)) == expected
+    expected = logits_after(model, ids_of(prompt))[-1].log_softmax(-1)
+    only_the_last = logits_after(model, ids_of(prompt[-4096:]))[-1].log_softmax(-1)
+    assert (expected - only_the_last).abs().max() > 0.5, "remembers too little to tell one way of reading from another"
     chunk = next(stream(model, LETTERS, prompt, SampleConfig(num_chars=1, temperature=0)))
-    expected_surprise = -logits_after(model, ids)[-1].log_softmax(-1).max().item()
-    assert chunk.surprises[0] == pytest.approx(expected_surprise, abs=0.02)  # these weights magnify every rounding
+    assert ids_of(chunk.text) == [int(expected.argmax())]
+    assert chunk.surprises[0] == pytest.approx(-expected.max().item(), abs=1e-4)
 
 
 def test_an_empty_prompt_starts_a_line() -> None:

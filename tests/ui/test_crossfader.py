@@ -216,7 +216,7 @@ def test_two_models_write_and_the_slider_is_heard(page: Page, app: App) -> None:
     )
     fold, slider = page.get_by_role("button", name="Mix two models"), page.get_by_label("Share of the second model")
     fold.click()
-    expect(page.get_by_label("Second model").first).to_have_value("signs")
+    expect(page.get_by_label("Second model", exact=True).first).to_have_value("signs")
     slider.press("Home")
     page.get_by_role("button", name="Stop").click()
     page.get_by_role("button", name="Same again").click()

@@ -74,7 +74,7 @@ def read_texts(stream: HTTPResponse, number: int) -> None:
 
 def test_a_page_that_is_closed_ends_its_writing(served: Served) -> None:
     settings = SampleConfig(num_chars=0).model_dump()  # without an end
-    asked = [False, None, "ROMEO:", "", *(settings[name] for name in SETTINGS)]  # by the first model, as on a new page
+    asked = [False, None, "ROMEO:", "", "", "", *(settings[name] for name in SETTINGS)]  # as on a new page
     served.posted("queue/join", {"data": asked, "fn_index": served.function("write"), "session_hash": "left"})
     with served.stream("queue/data?session_hash=left") as stream:
         read_texts(stream, 2)

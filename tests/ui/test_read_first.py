@@ -62,9 +62,9 @@ def test_a_reading_that_is_stopped_leaves_nothing(registry: ModelRegistry) -> No
 def test_what_can_not_be_read_is_said_in_a_sentence(registry: ModelRegistry) -> None:
     events = ReadingEvents(registry, Readings())
     for wish, sentence in (
-        ({}, "a text to read first is a text"),
-        ({"text": "", "learn": False}, "there is no text to read"),
-        ({"text": "日本", "learn": False}, "there is no text to read"),
+        ({}, "A text to read first is a text"),
+        ({"text": "", "learn": False}, "There is no text to read"),
+        ({"text": "日本", "learn": False}, "There is no text to read"),
         ({"text": "x" * (LONGEST_REMEMBERED + 1), "learn": False}, "at most 100,000 are remembered"),
         ({"text": "x" * 20_001, "learn": True}, "at most 20,000 are learned"),
     ):
@@ -100,19 +100,22 @@ def test_a_text_is_read_and_written_with_and_forgotten_again(page: Page, app: Ap
     expect(rate).to_contain_text("60 characters")
     alone = letters.text_content()
     page.get_by_role("button", name="Read this first").click()
-    markup = "<img src=x onerror=hacked=1> My lord Zanzibar, good Zanzibar!\n"
+    markup = "<img src=x onerror=hacked=1>\n\nROMEO:\nMy lord Zanzibar, good Zanzibar!\n"
     (tmp_path / "novel.txt").write_text(markup * 2000, encoding="utf-8")
     page.locator("#read-first input[type=file]").set_input_files(tmp_path / "novel.txt")
     expect(page.get_by_text("novel.txt is longer than the 100,000 characters that are read")).to_be_visible()
     page.get_by_label("Text to read first").fill(markup * 20)
     page.get_by_role("button", name="Remember it").click()
-    expect(page.locator(".read-status")).to_have_text(re.compile(r"Remembered 1,2\d\d characters.*never seen.*'<'"))
+    num_known = 20 * sum(char not in "<=1>" for char in markup)
+    expect(page.locator(".read-status")).to_have_text(
+        re.compile(f"Remembered {num_known:,} characters.*never seen '<'")
+    )
     expect(page.get_by_role("img", name="Surprise of each letter")).to_be_visible()
     page.get_by_label("How much of what was read is used").press("End")
     same = page.get_by_role("button", name="Same again")
     same.click()
     expect(rate).to_contain_text("Written after reading")
-    expect(letters).not_to_have_text(str(alone))
+    expect(letters).to_have_text(re.compile("My lord Zanzibar"))
     assert [
         each["id"] for each in Axe().run(page).response["violations"] if each["impact"] in ("serious", "critical")
     ] == []
