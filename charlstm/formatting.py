@@ -9,6 +9,7 @@ from charlstm.errors import printable
 
 TEXT_LABELS = {
     "tiny-shakespeare": "Shakespeare",
+    "moby-dick.txt": "Moby Dick",
     "python-reference": "Python's reference",
     "python-stdlib": "Python's library",
 }

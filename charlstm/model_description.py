@@ -10,6 +10,7 @@ from charlstm.language_model import LanguageModel
 
 PROMPTS = {
     "tiny-shakespeare": ("ROMEO:", "First Citizen:\n", "To be, or "),
+    "moby-dick.txt": ("Call me Ishmael. ", "The whale ", "CHAPTER 1"),
     "python-stdlib": ("def ", "class ", "import "),
     "python-reference": ("The ", "See also ", "If "),
 }

@@ -15,7 +15,7 @@ from charlstm.process_setup import why_not_writable
 _PACKAGE = Path(__file__).resolve().parent
 IS_INSTALLED = (_PACKAGE / "checkpoints").is_dir()  # a wheel carries its models inside the package
 BUNDLED_MODELS = (_PACKAGE if IS_INSTALLED else _PACKAGE.parent) / "checkpoints"
-BUNDLED = ("tiny-shakespeare", "python-stdlib")  # names of those that the page offers first, in this order
+BUNDLED = ("tiny-shakespeare", "moby-dick", "python-stdlib")  # names of those that the page offers first, in this order
 _AS_IN_A_CLONE = Path("checkpoints")
 
 

@@ -19,6 +19,7 @@ if __name__ == "__main__":
 
 from charlstm.config import ModelConfig, SampleConfig, TrainConfig, help_text  # noqa: E402
 from charlstm.insight.report import Insight  # noqa: E402
+from charlstm.places import BUNDLED  # noqa: E402
 
 _PACKAGE = REPOSITORY / "charlstm"
 _SOURCES = (".c", ".h", ".js")
@@ -74,7 +75,7 @@ def units_table() -> str:
         "| model | unit | goes with | area | untrained | last four | held: moves the prediction by, in nats | then |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for model in ("tiny-shakespeare", "python-stdlib"):
+    for model in BUNDLED:
         known = Insight.load(REPOSITORY / "checkpoints" / model)
         assert known, f"run python -m charlstm inspect checkpoints/{model} --anew --keep --places 65536"
         for unit in (each for each in known.units if each.remembers and each.effect):

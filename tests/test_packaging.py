@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
+from charlstm.places import BUNDLED
+
 _MODEL_FILES = {"config.json", "events.jsonl", "insight.json", "model.safetensors"}
 _FILM = "birth.json"  # of one model
 _TOP_FILES = {"LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md", "app.py", "requirements.txt", "pyproject.toml",
@@ -44,11 +46,12 @@ def archives(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Arch
     """Built from a copy of a clone in which somebody has trained a model of their own, without any network."""
     place = tmp_path_factory.mktemp("build")
     clone, built = place / "clone", place / "dist"
-    for folder in ("charlstm", "docs", "checkpoints/tiny-shakespeare", "checkpoints/python-stdlib"):
+    for folder in ("charlstm", "docs", *(f"checkpoints/{model}" for model in BUNDLED)):
         shutil.copytree(repository / folder, clone / folder, ignore=_NO_RUBBISH)
     for name in _TOP_FILES:
         shutil.copy(repository / name, clone)
-    (clone / "checkpoints" / "python-stdlib" / "model.safetensors").write_bytes(b"quick to compress")
+    for model in BUNDLED[1:]:
+        (clone / "checkpoints" / model / "model.safetensors").write_bytes(b"quick to compress")
     for name in ("checkpoints/mine/model.safetensors", "checkpoints/tiny-shakespeare/last/model.safetensors",
                  "checkpoints/tiny-shakespeare/worker.log", "tests/test_own.py"):  # fmt: skip
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +90,7 @@ def test_the_source_archive_is_a_clone_without_tests_and_without_anybodys_runs(
 ) -> None:
     with tarfile.open(archives.source) as source:
         names = {member.name.partition("/")[2] for member in source.getmembers() if member.isfile()}
-    models = {f"checkpoints/{model}/{name}" for model in ("tiny-shakespeare", "python-stdlib") for name in _MODEL_FILES}
+    models = {f"checkpoints/{model}/{name}" for model in BUNDLED for name in _MODEL_FILES}
     expected = _files(repository / "charlstm", repository) | _files(repository / "docs", repository) | models
     expected |= {*_TOP_FILES, f"checkpoints/tiny-shakespeare/{_FILM}"}
     made = {name for name in names if ".egg-info/" in name} | {"PKG-INFO", "setup.cfg"}

@@ -31,9 +31,13 @@ class Export:
 def export(flags: Flat[Export]) -> None:
     """Write a model as one web page that needs no network, as ONNX, or for PyTorch alone."""
     from charlstm.language_model import LanguageModel
+    from charlstm.model_files import MODEL_FILE
 
     if flags.onnx + flags.plain + bool(flags.float16 or flags.title) > 1:
         raise ConfigError("--onnx and --plain exclude each other, and --float16 and --title are of a page; choose one.")
+    own = flags.model / MODEL_FILE if flags.model.is_dir() else flags.model
+    if own.exists() and (flags.output / MODEL_FILE if flags.plain else flags.output).resolve() == own.resolve():
+        raise ConfigError(f"{flags.output} is where the model itself is kept; choose another place.")
     language_model = LanguageModel.load(flags.model)
     if flags.onnx:
         from charlstm.export.onnx import write_onnx

@@ -8,6 +8,8 @@ const SHORTEST = 3, LONGEST = 8; // characters of a context
 const FIRST_WEIGHT = 0.1, PRIOR = 2; // what a weight is at first, and how many observations that counts for
 const MOST_FOLLOWERS = 8; // of a context, the newest
 const LONGEST_READ = 100000; // characters
+const MOST_CHARACTERS = 65536; // of a vocabulary
+const LEAST_PROBABILITY = 2 ** -1022; // of a character that is read, so that its surprise is a number
 
 /** What followed each context of a text, and how far each kind of context is to be trusted. */
 class Ngram {
@@ -30,7 +32,7 @@ class Ngram {
       const place = weightPlace(length, seen), weight = this.shares[place] / this.counts[place];
       const part = weight * ((seen.split(char).length - 1) / seen.length);
       mixed = (1 - weight) * mixed + part;
-      this.shares[place] += part / mixed;
+      if (part) this.shares[place] += part / mixed;
       this.counts[place] += 1;
       followers.set(context, (seen + char).slice(-MOST_FOLLOWERS));
     }
@@ -65,6 +67,9 @@ class Unreadable extends Error {}
 class Memory {
   /** Throws `Unreadable`. Characters that the model has never seen are left out, and stand in `leftOut`. */
   constructor(network, vocabulary, string) {
+    if (network.vocabularySize > MOST_CHARACTERS) {
+      throw new Unreadable('A model of more than 65,536 characters can’t read a text first.');
+    }
     const num = [...string].length;
     if (num > LONGEST_READ) {
       throw new Unreadable(`The text to read has ${num.toLocaleString('en')} characters; at most 100,000 are read.`);
@@ -92,7 +97,7 @@ class Memory {
       const surprise = round(this.text.sampler.normalizer(logits) - logits[id]);
       this.text.accept(id);
       alone.push(surprise);
-      adapted.push(-Math.log(this.ngram.read(id, Math.exp(-surprise))));
+      adapted.push(-Math.log(Math.max(LEAST_PROBABILITY, this.ngram.read(id, Math.exp(-surprise)))));
       this.sums.alone += surprise;
       this.sums.adapted += adapted.at(-1);
     }

@@ -63,7 +63,8 @@ class _Step(nn.Module):
 def write_onnx(language_model: LanguageModel, path: Path) -> None:
     """Publish a model at `path`; takes some seconds.
 
-    Raises `ExportError` where the exporter's packages are missing or the weights exceed what such a file holds.
+    Raises `ExportError` where the exporter's packages are missing, the weights exceed what such a file holds, or it
+    can't be written.
     """
     if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
         raise ExportError(f'ONNX needs {" and ".join(missing)}: pip install "charlstm[onnx]", then export again.')
@@ -77,8 +78,11 @@ def write_onnx(language_model: LanguageModel, path: Path) -> None:
     program.model.metadata_props.update(_metadata(language_model))
     program.model.producer_name = "charlstm"
     program.model.doc_string = "One step of a character-level LSTM: a token and a state to logits and the next state"
-    with atomic_write(path) as temporary:
-        program.save(temporary)
+    try:
+        with atomic_write(path) as temporary:
+            program.save(temporary)
+    except OSError as error:
+        raise ExportError(f"{path} can't be written ({error.strerror or error}); choose another place.") from None
 
 
 def _export(model: CharLSTM) -> "ONNXProgram":

@@ -69,7 +69,7 @@ class Form {
   fill(values) {
     for (const [name, value] of values) {
       if (name === 'prompt') this.prompt.value = value;
-      else if (name in this.settings) byId(name).value = this.check(name, value);
+      else if (Object.hasOwn(this.settings, name)) byId(name).value = this.check(name, value);
     }
     byId('is-new-seed').checked = false;
     this.showTemperature();

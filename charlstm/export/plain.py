@@ -7,6 +7,7 @@ give them in a module with the members `embedding`, `lstm` and `head`; its heade
 import json
 from pathlib import Path
 
+from charlstm.errors import ExportError
 from charlstm.files import atomic_write_text
 from charlstm.language_model import LanguageModel
 from charlstm.model_files import MODEL_FILE
@@ -16,10 +17,16 @@ _UNKNOWN_PROMPT_CHARS = 8  # of the vocabulary, where nothing is known of the te
 
 
 def write_plain(language_model: LanguageModel, folder: Path) -> Path:
-    """Publish the weights, and the program to be run beside them; return the program's path."""
-    language_model.save(folder / MODEL_FILE)
+    """Publish the weights, and the program to be run beside them; return the program's path.
+
+    Raises `ExportError` where they can't be written.
+    """
     program = folder / PROGRAM_FILE
-    atomic_write_text(program, pytorch_program(language_model, json.dumps(MODEL_FILE)) + "\n")
+    try:
+        language_model.save(folder / MODEL_FILE)
+        atomic_write_text(program, pytorch_program(language_model, json.dumps(MODEL_FILE)) + "\n")
+    except OSError as error:
+        raise ExportError(f"{folder} can't be written ({error.strerror or error}); choose another folder.") from None
     return program
 
 

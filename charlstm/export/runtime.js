@@ -302,7 +302,7 @@ class Text {
     if (!this.history.length) this.read('');
     this.advance(Infinity);
     const logits = this.network.step(this.unread[0], this.state);
-    return this.memory ? this.memory.mix(logits, this.history, this.memoryWeight) : logits;
+    return this.memory && this.memoryWeight ? this.memory.mix(logits, this.history, this.memoryWeight) : logits;
   }
 
   /** Say which character followed after `predict`. */

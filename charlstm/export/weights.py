@@ -68,10 +68,14 @@ def _rounded(model: CharLSTM) -> Tensors:
 
 
 def _floats(model: CharLSTM, kind: str) -> Tensors:
-    """Yield the tensors as they are, or of float16; the two biases of a unit's gate are summed in float32."""
+    """Yield the tensors as they are, or of float16; the two biases of a unit's gate are summed in float32.
+
+    What float16 does not reach, beyond 65,504, becomes its largest number.
+    """
+    largest = float(np.finfo(kind).max)
 
     def numbers(tensor: Tensor) -> NDArray[Any]:
-        return tensor.detach().float().cpu().numpy().astype(kind)
+        return tensor.detach().float().cpu().numpy().clip(-largest, largest).astype(kind)
 
     if model.embedding is not None:
         yield "embedding", numbers(model.embedding.weight)

@@ -71,7 +71,8 @@ class AdaptiveNgram:
             weight = shares[place] / counts[place]
             part = weight * (seen.count(char) / len(seen))
             mixed = (1.0 - weight) * mixed + part
-            shares[place] += part / mixed
+            if part:  # else `mixed` may be 0
+                shares[place] += part / mixed
             counts[place] += 1.0
             followers[context] = (seen + char)[-_MOST_FOLLOWERS:]
         self._tail = (tail + char)[-LONGEST:]

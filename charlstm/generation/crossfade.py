@@ -2,11 +2,12 @@
 
 import bisect
 import re
+import threading
 from typing import NamedTuple
 
 from charlstm.errors import ConfigError
 
-MOST_STEPS = 400  # changes of the share in one text: an address holds no more
+MOST_STEPS = 400  # changes of the share in one text that an address tells
 _STEP = re.compile(r"(?:(\d{1,8}):)?(\d{0,3}\.?\d{0,6})", re.ASCII)
 _DECIMALS = 3
 
@@ -29,6 +30,7 @@ class Crossfade:
         """Raise `ConfigError` for a share outside 0 to 1."""
         self._steps = [ShareStep(0, _checked(share))]
         self._turned: float | None = None
+        self._lock = threading.Lock()
 
     @classmethod
     def parse(cls, text: str) -> "Crossfade":
@@ -59,11 +61,14 @@ class Crossfade:
 
     def turn(self, share: float) -> None:
         """Change the share for what is written from now on; raise `ConfigError` outside 0 to 1."""
-        self._turned = _checked(share)
+        share = _checked(share)
+        with self._lock:
+            self._turned = share
 
     def settle(self, position: int) -> None:
         """Note that what was turned holds from character `position` on."""
-        turned, self._turned = self._turned, None
+        with self._lock:
+            turned, self._turned = self._turned, None
         if turned is None:
             return
         before = [step for step in self._steps if step.position < position]

@@ -29,6 +29,7 @@ LARGEST_WEIGHT = 2.0
 _PIECE = 240  # characters, whole segments: a few hundredths of a second, or of a minute where it learns
 _NAMED_AT_MOST = 10  # characters that were left out
 _MOST_CHARACTERS = 1 << 16  # of a vocabulary
+_LEAST_PROBABILITY = np.finfo(np.float64).tiny  # of a character that is read, so that its surprise is a number
 
 
 class ReadPiece(NamedTuple):
@@ -73,7 +74,9 @@ class Reading:
 
         def start(beginnings: list[NDArray[np.int32]], config: SampleConfig, held_from: int) -> DecodeSession:
             texts = start_session(model, beginnings, config, holds, held_from, rounded)
-            return texts if isinstance(memory, Learned) else RememberingTexts(texts, beginnings, memory, weight)
+            if isinstance(memory, Learned) or not weight:
+                return texts
+            return RememberingTexts(texts, beginnings, memory, weight)
 
         return stream_session(start, self.vocabulary, prompt, config or SampleConfig(), written, num_likeliest)
 
@@ -150,7 +153,7 @@ class Reader:
     def _take_in(self, ids: NDArray[np.int32], alone: Numbers) -> Numbers:
         """Return the surprise (T,) of characters, given that of the model alone, before they were taken in."""
         if isinstance(self._taken_in, AdaptiveNgram):
-            return -np.log(self._taken_in.read(ids, np.exp(-alone)))
+            return -np.log(np.maximum(self._taken_in.read(ids, np.exp(-alone)), _LEAST_PROBABILITY))
         segments = np.split(ids, range(SEGMENT, len(ids), SEGMENT))
         return np.concatenate([np.full(len(each), self._taken_in.read(each) / len(each)) for each in segments])
 

@@ -14,7 +14,7 @@ import gradio as gr
 
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import error_text
-from charlstm.generation.crossfade import Crossfade
+from charlstm.generation.crossfade import MOST_STEPS, Crossfade
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.surprisal_text import replace_surrogates
 
@@ -36,6 +36,11 @@ class Mix:
         """Return how long after its first characters a text may have so many: the slider acts on those that follow."""
         return (num_chars - _LEAD_CHARS) / _READ_PER_SECOND if self.is_paced else 0.0
 
+    @property
+    def fits_address(self) -> bool:
+        """Whether an address can tell each change of the share."""
+        return self.fade.num_steps <= MOST_STEPS
+
     def query(self) -> dict[str, str]:
         """Return what an address says of it."""
         return {"mix": self.other, "share": str(self.fade)}
@@ -43,9 +48,11 @@ class Mix:
 
 def parse_mix(other: Any, share: Any) -> Mix | None:
     """Return the wish that an address or a program states, `None` without a second model; raises `ConfigError`."""
-    if not isinstance(other, str) or not isinstance(share, str | int | float):
+    if not isinstance(other, str) or not isinstance(share, str | int | float) or isinstance(share, bool):
         raise ConfigError("mix must be the name of a model, and its weight a number from 0 to 1.")
-    return Mix(other, Crossfade.parse(str(share))) if other else None
+    if not other:
+        return None
+    return Mix(other, Crossfade.parse(share) if isinstance(share, str) else Crossfade(share))
 
 
 def read_mix(value: Any) -> Mix | None:
@@ -108,12 +115,14 @@ class LiveMixes:
                 del self._mixes[page_id]
 
     def turn(self, request: Any) -> dict[str, Any]:
-        """Change the share of the text `request["id"]` to `request["share"]`; anyone can call it with any value."""
+        """Change the share of the text `request["id"]` to `request["share"]` if there is one; anyone can call it."""
         values = request if isinstance(request, dict) else {}
         mix, share = self._mixes.get(str(values.get("id"))), values.get("share")
         if mix is None:
             return {"is_heard": False}
         mix.is_paced = values.get("is_fast") is not True
+        if share is None:
+            return {"is_heard": True}
         try:
             mix.fade.turn(float(share) if isinstance(share, int | float) else -1.0)
         except CharLSTMError as error:

@@ -7,7 +7,7 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -32,6 +32,7 @@ SETTINGS = ("num_chars", "temperature", "top_k", "top_p", "no_repeat", "stop", "
 LONGEST_PROMPT = 100_000
 MOST_CHARS = 1_000_000  # on one page
 _LONGEST_LINK = 6000
+_READING_FRAME_SECONDS = 0.25
 _FRAME_SECONDS = 0.04  # characters are collected this long before they are sent: smooth, and few messages
 _SECONDS_PER_CHAR = 2e-6  # added per character of the text, since the page compares the whole text for each frame
 _LONGEST_FRAME_SECONDS = 0.5  # a closed page is noticed only when the next frame is sent
@@ -112,7 +113,7 @@ class GenerationRequest:
 
         Empty where it would be too long for an address, as with a text that was read first.
         """
-        if self.read:
+        if self.read or (self.mix and not self.mix.fits_address):
             return ""
         defaults = SampleConfig()
         values: dict[str, Any] = {"model": self.model, "prompt": self.prompt}
@@ -205,35 +206,37 @@ def generate(
     """
     began_at = time.monotonic()
     language_model = registry.load(request.model)
-    writer = _writer(registry, language_model, request, active_requests.readings)
+    mixed = language_model.mix(registry.load(request.mix.other), request.mix.fade) if request.mix else None
+    vocabulary = (mixed or language_model).vocabulary
     texts = _continued_texts(request)
     prompt = request.page["given"] if texts else request.prompt or registry.default_prompt(request.model)
     config = request.config.model_copy(update={"num_samples": len(texts)}) if texts else request.config
     linked = GenerationRequest(
-        request.model, prompt or default_prompt(writer.vocabulary), config, request.holds, request.mix, request.read
+        request.model, prompt or default_prompt(vocabulary), config, request.holds, request.mix, request.read
     )
     builder = TextBuilder(
         page_id := request.page["id"] if texts else secrets.token_hex(8),
         prompt,
         config.num_samples,
         is_code=describe_model(language_model).is_code,
-        is_bytes=writer.vocabulary.level == "bytes",
+        is_bytes=vocabulary.level == "bytes",
         can_branch=True,
         link=linked.link(before := max(map(len, texts), default=0)),
         mixed=[registry.label(name) for name in (request.model, request.mix.other)] if request.mix else [],
     )
     if texts:
         builder.restore(request.page)
-    note = prompt_note(prompt, writer.vocabulary)
-    if not texts and not request.prompt:
-        how = f"begins with {prompt!r}, the most frequent beginning of a line" if prompt else "begins a new line"
-        note = f"The prompt was empty: the text {how}."
-    elif request.has_chosen_opening:
-        note = f"Opening chosen for you: “{prompt.strip().replace(chr(10), ' ↵ ')}”"
-    if request.read:
-        note = f"{note} Written after reading {len(request.read.text):,} characters.".strip()
+    note = _opening_note(request, prompt, vocabulary)
     with active_requests.register() as has_begun, active_requests.mixes.register(page_id, request.mix):
         pace = _FrameThrottle(began_at, active_requests, is_over, audience, has_begun, request.mix, config.num_samples)
+        writer: LanguageModel | MixedModel | Reading = mixed or language_model
+        if request.read:
+            has_begun()  # others need not wait for its first characters
+            reading = yield from _read_first(active_requests.readings, language_model, request.read, builder, is_over)
+            if reading is None:
+                yield _update(builder, "", "Stopped while it was reading; nothing was written.", is_writing=False)
+                return
+            writer, note = reading, f"{note} Written after reading {len(request.read.text):,} characters.".strip()
         pieces = writer.stream(prompt, config, texts, audience.num_likeliest, request.holds)
         room = MOST_CHARS - sum(map(len, texts))
         for update in _frames(pieces, room, config.seed, builder, pace, note):
@@ -243,12 +246,31 @@ def generate(
             yield update
 
 
-def _writer(
-    registry: ModelRegistry, first: LanguageModel, request: GenerationRequest, readings: Readings
-) -> LanguageModel | MixedModel | Reading:
-    if request.read:
-        return readings.require(first, request.read)
-    return first.mix(registry.load(request.mix.other), request.mix.fade) if request.mix else first
+def _opening_note(request: GenerationRequest, prompt: str, vocabulary: Vocabulary) -> str:
+    if request.page is None and not request.prompt:
+        how = f"begins with {prompt!r}, the most frequent beginning of a line" if prompt else "begins a new line"
+        return f"The prompt was empty: the text {how}."
+    if request.has_chosen_opening:
+        return f"Opening chosen for you: “{prompt.strip().replace(chr(10), ' ↵ ')}”"
+    return prompt_note(prompt, vocabulary)
+
+
+def _read_first(
+    readings: Readings,
+    language_model: LanguageModel,
+    request: ReadFirst,
+    builder: TextBuilder,
+    is_over: Callable[[], bool],
+) -> Generator[Update, None, Reading | None]:
+    """Return what the model takes in from a text, `None` if `is_over()` before; yield how far it is."""
+    told_at = -math.inf
+    while (found := readings.find(language_model, request)) is None and not is_over():
+        for reader, _ in readings.read(language_model, request, is_over):
+            if time.monotonic() - told_at >= _READING_FRAME_SECONDS:
+                told_at = time.monotonic()
+                rate = f"Reading: {reader.num_read:,} of {len(reader):,} characters"
+                yield _update(builder, rate, "", is_writing=True)
+    return found
 
 
 def _frames(

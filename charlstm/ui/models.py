@@ -20,6 +20,7 @@ from charlstm.runs.access import can_read, is_space_owner
 from charlstm.runs.run_dir import RunDir
 
 LIVE = "live: "  # before the label of a run in training, whose model is the one last saved
+_GONE = "this model is no longer there; choose another one."
 _LOADED_AT_ONCE = 4
 _CORPORA_AT_ONCE = 2
 
@@ -90,17 +91,24 @@ class ModelRegistry:
             raise CheckpointError(f"there is no model named {str(name)[:80]}; choose another one.")
         return self._root / name
 
+    def require(self, name: Any) -> str:
+        """Return the name of the model that `name` means, of the first for `None`; raises `CheckpointError`."""
+        found = self.find(name) if name is not None else next(iter(self.names()), None)
+        if found is None:
+            raise CheckpointError("there is no model yet; train one first.")
+        if not isinstance(found, str) or found not in self.names():
+            raise CheckpointError(_GONE)
+        return found
+
     def load(self, name: str | None) -> LanguageModel:
         """Return the model named `name`, as it is on disk now; raises `CheckpointError`.
 
         `None` means the first one: a page sends it before the list of models has arrived.
         """
-        name = self.find(name) if name is not None else next(iter(self.names()), None)
-        if name is None:
-            raise CheckpointError("there is no model yet; train one first.")
-        modified = self._modified_ns(name) if name in self.names() else None
+        name = self.require(name)
+        modified = self._modified_ns(name)
         if modified is None:
-            raise CheckpointError("this model is no longer there; choose another one.")
+            raise CheckpointError(_GONE)
         try:
             return self._load_model(self.file(name), modified)
         except CharLSTMError as error:  # visitors know the model's name, and must not learn the server's paths

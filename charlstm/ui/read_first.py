@@ -25,7 +25,7 @@ _CURVE = "window.charlstm.later('read_first.js').then(({ drawProgress }) => draw
 _MOST_POINTS = 200  # of a curve
 _FEWEST_CHARS = 20  # that a point is the mean of
 _FRAME_SECONDS = 0.1
-_READ_AT_ONCE = 4  # texts, of different visitors
+_READERS = 12  # at once, most of which wait for their turn
 _MOST_STOPPED = 100  # wishes to stop that are remembered
 _LONGEST_SENT = 8 * LONGEST_REMEMBERED  # characters of a value, in which each may be escaped
 
@@ -159,6 +159,5 @@ def build_read_first(registry: ModelRegistry, readings: Readings, model: gr.Drop
         functions = [stop_reading, reading_limits]
         form = gr.HTML("", js_on_load=_FORM, server_functions=functions, elem_id="read-first", **shared)
         curve = gr.HTML({}, js_on_load=_CURVE, elem_id="read-curve", **shared)
-    wired: dict[str, Any] = {"concurrency_limit": _READ_AT_ONCE, "concurrency_id": "read", **PRIVATE}
-    form.select(events.read, model, curve, **wired)
+    form.select(events.read, model, curve, concurrency_limit=_READERS, concurrency_id="read", **PRIVATE)
     return form

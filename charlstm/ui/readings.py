@@ -8,16 +8,19 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from charlstm.errors import ConfigError
+from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.generation.reading import Reader, Reading, ReadPiece, check_weight
 from charlstm.language_model import LanguageModel
 
 LONGEST_REMEMBERED = 100_000  # characters: some 10 s at 1 x 768 on a busy machine, and 25 MB
 LONGEST_LEARNED = 20_000  # characters: some 40 s
 _MOST_KEPT = 6  # readings
+_READ_AT_ONCE, _MOST_WAITING = 4, 8  # texts, of different visitors
+_POLL_SECONDS = 0.1  # between two checks whether one that waits has been stopped
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Readings:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[bytes, bool], Reading] = OrderedDict()
+        self._turns, self._num_waiting = threading.BoundedSemaphore(_READ_AT_ONCE), 0
 
     def find(self, language_model: LanguageModel, request: ReadFirst) -> Reading | None:
         """Return what this model, as it is now, took in from this text, if that is known."""
@@ -68,22 +72,34 @@ class Readings:
     ) -> Iterator[tuple[Reader, ReadPiece]]:
         """Read the text, yielding what was read; it is kept once it was read whole, unless `is_over()` before.
 
-        Raises `CharLSTMError` before the first piece for a text of which nothing can be read.
+        A few texts are read at once, some wait for their turn. Raises `CharLSTMError` before the first piece for a text
+        of which nothing can be read, and where too many wait.
         """
         reader = Reader(language_model.model, language_model.vocabulary, request.text, request.is_learning)
-        for piece in reader:
-            yield reader, piece
-            if is_over():
-                return
-        self._keep(language_model, request, reader.reading())
+        with self._turn(is_over):
+            for piece in reader:
+                if is_over():
+                    return
+                yield reader, piece
+        if len(reader) == reader.num_read and not is_over():
+            self._keep(language_model, request, reader.reading())
 
-    def require(self, language_model: LanguageModel, request: ReadFirst) -> Reading:
-        """Return what the model took in from the text, reading it if it has not been lately."""
-        found = self.find(language_model, request)
-        if found is None:
-            found = language_model.read(request.text, request.is_learning)
-            self._keep(language_model, request, found)
-        return found.weighted(request.weight)
+    @contextmanager
+    def _turn(self, is_over: Callable[[], bool]) -> Iterator[None]:
+        if self._num_waiting >= _MOST_WAITING:
+            raise CharLSTMError("many texts are being read here now; try again in a minute.")
+        self._num_waiting += 1
+        has_turn = False
+        try:
+            while not has_turn and not is_over():
+                has_turn = self._turns.acquire(timeout=_POLL_SECONDS)
+        finally:
+            self._num_waiting -= 1
+        try:
+            yield
+        finally:
+            if has_turn:
+                self._turns.release()
 
     def _keep(self, language_model: LanguageModel, request: ReadFirst, reading: Reading) -> None:
         with self._lock:

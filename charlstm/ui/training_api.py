@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,10 @@ from gradio.events import api
 from charlstm.config import PRESETS, Settings
 from charlstm.corpus import DATASETS, default_corpus
 from charlstm.errors import CharLSTMError, ConfigError
-from charlstm.export.page import write_page
 from charlstm.formatting import error_text
 from charlstm.runs.run_dir import ACTIVE
 from charlstm.ui.corpus_picker import ADDRESS, PASTE, serve_copy
+from charlstm.ui.export_page import export_model, file_stem
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.run_endpoints import RunEndpoints
@@ -33,12 +34,12 @@ from charlstm.ui.train_form import FormValues
 
 _ACTIONS = ("pause", "continue", "stop", "save", "resume", "delete")
 _TOKEN = re.compile(r"[\w-]{16,200}")
-_LONGEST_WATCH = 600.0  # seconds
+_LONGEST_WATCH, _CROWDED_WATCH = 600.0, 20.0  # seconds; the second while more than half of the places are taken
 _LOOK_SECONDS = 0.5  # between two looks at a run that is watched
 _WATCHERS = 16  # at once; each sits in a thread
 _LONGEST_SAMPLE = 2000  # characters
-_KINDS = {"page": ".html", "weights": ".safetensors"}  # of exported files, and how their names end
-_LONGEST_STEM, _LONGEST_TITLE = 60, 300  # characters
+_KINDS = ("page", "weights")  # of exported files
+_MOST_SERVED_BYTES = 500_000_000  # of exported files, on disk
 
 
 def build_training_api(cache: RunCache, registry: ModelRegistry) -> None:
@@ -54,7 +55,8 @@ class _Functions:
     """Functions that programs may call."""
 
     def __init__(self, cache: RunCache, registry: ModelRegistry) -> None:
-        self._cache, self._registry = cache, registry
+        self._cache, self._registry, self._served = cache, registry, ServedFiles()
+        self._watching = Counted()
 
     def train(
         self,
@@ -96,7 +98,7 @@ class _Functions:
 
         Parameters:
             run: The run's id, as `train` returns it.
-            seconds: How long to wait for its end, at most 600; 0 to tell how it stands now.
+            seconds: How long to wait for its end, at most 600 (20 while many watch); 0 to tell how it stands now.
             token: The one that `train` returned; a public app shows others no text that was given to it.
 
         Returns:
@@ -109,19 +111,25 @@ class _Functions:
         try:
             if not 0 <= seconds <= _LONGEST_WATCH:
                 raise ConfigError(f"seconds must be from 0 to {_LONGEST_WATCH:g}; watch again to go on.")
-            end, last = time.monotonic() + seconds, None
-            while True:
-                state = self._state(run, token)
-                if state != last:
-                    yield state
-                last = state
-                if state["is_over"] or time.monotonic() >= end:
-                    return
-                time.sleep(min(_LOOK_SECONDS, max(0.0, end - time.monotonic())))
+            with self._watching:
+                yield from self._changes(run, seconds, token)
         except CharLSTMError as error:
             raise _refused(error) from None
         except TypeError:
             raise _refused(ConfigError("seconds must be a number.")) from None
+
+    def _changes(self, run: str, seconds: float, token: str) -> Iterator[dict[str, Any]]:
+        began_at, last = time.monotonic(), None
+        while True:
+            state = self._state(run, token)
+            if state != last:
+                yield state
+            last = state
+            most = _CROWDED_WATCH if self._watching.number > _WATCHERS // 2 else _LONGEST_WATCH
+            left = began_at + min(seconds, most) - time.monotonic()
+            if state["is_over"] or left <= 0:
+                return
+            time.sleep(min(_LOOK_SECONDS, left))
 
     def _state(self, name: str, token: str) -> dict[str, Any]:
         with self._cache.lock:
@@ -183,30 +191,67 @@ class _Functions:
         Parameters:
             model: Name of a model, as `models` lists it; a run's id names its model.
             kind: page (one HTML file that writes in any browser, offline) or weights (model.safetensors).
-            title: Heading of the page; empty for the name of the model.
+            title: Heading of the page; empty for what the model learned.
 
         Returns:
             {"file": the file, whose address is its "url", "name": what to call it, "num_bytes": its size}
         """
+        if not isinstance(kind, str) or kind not in _KINDS:
+            raise _refused(ConfigError(f"kind must be one of {', '.join(_KINDS)}."))
         try:
-            _check_export(model, kind, title)
-            language_model = self._registry.load(model)
-            name = str(self._registry.find(model))
-            label = self._registry.label(name)
-            stem = re.sub(r"[^\w-]+", "-", label).strip("-")[:_LONGEST_STEM] or "model"
             with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / f"{stem}{_KINDS[kind]}"
-                if kind == "weights":
-                    shutil.copyfile(self._registry.file(name), file)
+                if kind == "page":
+                    page, name = export_model(self._registry, model, title)
+                    file = Path(folder) / name
+                    file.write_bytes(page)
                 else:
-                    write_page(language_model, file, title=title or label, prompts=self._registry.prompts(name))
-                size, served = file.stat().st_size, serve_copy(file)
+                    name = self._registry.require(model)
+                    file = Path(folder) / f"{file_stem(self._registry.label(name))}.safetensors"
+                    shutil.copyfile(self._registry.file(name), file)
+                size, served = file.stat().st_size, self._served.add(file)
         except CharLSTMError as error:
             raise _refused(error) from None
         except OSError as error:
             raise gr.Error(f"The file can't be written here ({error.strerror}).", print_exception=False) from None
         data = {"path": served, "orig_name": file.name, "size": size, "meta": {"_type": "gradio.FileData"}}
         return {"file": data, "name": file.name, "num_bytes": size}
+
+
+class Counted:
+    """Count of those that are inside a `with` block now."""
+
+    def __init__(self) -> None:
+        self.number, self._lock = 0, threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.number += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.number -= 1
+
+
+class ServedFiles:
+    """Copies of files that programs may fetch; the oldest make room for new ones."""
+
+    def __init__(self, most_bytes: int = _MOST_SERVED_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._lock = threading.Lock()
+        self._sizes: dict[str, int] = {}
+
+    def add(self, file: Path) -> str:
+        """Copy a file to where it can be fetched; return the path of the copy. Raises `OSError`."""
+        with self._lock:
+            size = file.stat().st_size
+            while self._sizes and size + sum(self._sizes.values()) > self._most_bytes:
+                oldest = next(iter(self._sizes))
+                Path(oldest).unlink(missing_ok=True)
+                del self._sizes[oldest]
+            served = serve_copy(file)
+            self._sizes.pop(served, None)
+            self._sizes[served] = size
+        return served
 
 
 def _form_values(
@@ -238,13 +283,6 @@ def _checked_token(token: Any) -> str:
     if token and not (isinstance(token, str) and _TOKEN.fullmatch(token)):
         raise ConfigError("this is no token that `train` returned; leave it empty for a new one.")
     return str(token or "")
-
-
-def _check_export(model: Any, kind: Any, title: Any) -> None:
-    if not all(isinstance(each, str) for each in (model, kind, title)) or len(title) > _LONGEST_TITLE:
-        raise ConfigError(f"model, kind and title must be texts, title one of at most {_LONGEST_TITLE} characters.")
-    if kind not in _KINDS:
-        raise ConfigError(f"kind must be one of {', '.join(_KINDS)}.")
 
 
 def _rounded(value: float | None, digits: int = 4) -> float | None:

@@ -145,3 +145,15 @@ def test_the_command_writes_the_page_and_refuses_a_folder(tmp_path: Path) -> Non
     code, out, err = run("export", tmp_path / "model", tmp_path)
     assert (code, out) == (1, "")
     assert_one_sentence(err)
+
+
+@pytest.mark.parametrize("more", [[], ["--plain"]])
+def test_the_command_never_writes_over_the_model(tmp_path: Path, more: list[str]) -> None:
+    small_model().save(tmp_path / "model")
+    own = tmp_path / "model" / "model.safetensors"
+    before = own.read_bytes()
+    code, out, err = run("export", tmp_path / "model", own.parent if more else own, *more)
+    assert (code, out) == (2, "")
+    assert_one_sentence(err)
+    assert own.read_bytes() == before
+    assert [*own.parent.iterdir()] == [own]

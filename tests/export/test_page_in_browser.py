@@ -80,7 +80,7 @@ def test_it_writes_what_the_package_writes_with_the_settings_of_the_form_and_of_
     assert longer == "Ab <b>é日" + model.generate("Ab <b>é日", SampleConfig(num_chars=160, **settings))  # type: ignore[arg-type]
     page.goto(file.as_uri())
     _written(page, 500)
-    page.goto(linked)
+    page.goto(f"{linked}&constructor=x&unknown=1")
     page.reload()
     assert _written(page, 80) == written
     stop = written[30:32]

@@ -22,6 +22,10 @@ def test_the_program_beside_the_weights_writes_with_them(
     assert main(command) == 0
     assert "python write.py there" in capsys.readouterr().out
 
+    (tmp_path / "file").touch()
+    assert main([*command[:2], str(tmp_path / "file" / "folder"), "--plain"]) == 1
+    assert "choose another folder" in capsys.readouterr().err
+
     monkeypatch.chdir(tmp_path / "plain")
     assert "charlstm" not in Path(PROGRAM_FILE).read_text(encoding="utf-8")
     runpy.run_path(PROGRAM_FILE)

@@ -93,6 +93,14 @@ def test_the_mix_of_all_characters_is_a_distribution_and_that_of_the_next_one() 
     assert next_[0] == pytest.approx(mixed[ord(SONG[200])], rel=1e-12)
 
 
+def test_a_character_without_any_probability_is_counted_too() -> None:
+    ngram, ids = AdaptiveNgram(), np.array([0, 1, 2, 3, 0, 1, 2, 4] * 2, np.int32)
+    mixed = ngram.read(ids, np.zeros(len(ids)))
+    assert np.isfinite(mixed).all()
+    assert mixed[:11].max() == 0.0  # nothing stood there before that was followed by the same
+    assert mixed[11] > 0
+
+
 def test_the_amount_turns_from_the_model_alone_to_what_was_read() -> None:
     ngram = AdaptiveNgram()
     ngram.read(to_ids(SONG), RANDOM.uniform(0.1, 0.5, len(SONG)))

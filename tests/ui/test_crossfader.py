@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from charlstm.config import ModelConfig, SampleConfig
 from charlstm.errors import CheckpointError, ConfigError
-from charlstm.generation.crossfade import Crossfade
+from charlstm.generation.crossfade import MOST_STEPS, Crossfade
 from charlstm.language_model import LanguageModel
 from charlstm.ui import generation
 from charlstm.ui.crossfader import Mix, continued_mix, parse_mix, read_mix, write_mix
@@ -105,6 +105,23 @@ def test_a_text_that_nobody_watches_is_not_held_up(registry: ModelRegistry, cloc
     assert clock.now < 1
 
 
+def test_any_number_is_a_share_and_an_address_tells_no_more_changes_than_it_can_be_read_with() -> None:
+    for number, share in ((1 / 3, 0.333), (1e-7, 0.0), (1, 1.0)):
+        mix = parse_mix("signs", number)
+        assert mix
+        assert mix.fade.at(0) == share
+    for forged in (True, None, float("nan"), -0.1, [0.5]):
+        with pytest.raises(ConfigError):
+            parse_mix("signs", forged)
+    fade = Crossfade(0.5)
+    for place in range(1, MOST_STEPS + 1):
+        if place == MOST_STEPS:
+            assert parse_link(dict(parse_qsl(request(Mix("signs", fade)).link())))
+        fade.turn(place % 2)
+        fade.settle(place)
+    assert request(Mix("signs", fade)).link() == ""
+
+
 def test_each_letter_tells_which_model_wanted_it_more(registry: ModelRegistry) -> None:
     page = last(registry, request(parse_mix("signs", 0.5), num_chars=300)).page
     (grown,) = page["texts"]
@@ -182,13 +199,13 @@ def test_what_the_browser_sends_of_a_mix_is_checked() -> None:
             [],
             {},
             {"id": "2", "share": 1},
-            {"id": "1"},
             {"id": "1", "share": "1"},
             {"id": "1", "share": 7},
         ):
             assert mixes.turn(forged)["is_heard"] is False
+        assert mixes.turn({"id": "1", "is_fast": False}) == {"is_heard": True}  # of its pace alone
         mix.fade.settle(0)
-        assert str(mix.fade) == "0.5"
+        assert (str(mix.fade), mix.is_paced) == ("0.5", True)
         assert mixes.turn({"id": "1", "share": 1}) == {"is_heard": True}
 
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,13 +11,15 @@ from axe_playwright_python.sync_playwright import Axe
 from page_app import App
 from playwright.sync_api import Page, expect
 
-from charlstm.config import ModelConfig
-from charlstm.errors import ConfigError
+from charlstm.config import ModelConfig, SampleConfig
+from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.generation.reading import read_text
 from charlstm.language_model import LanguageModel
+from charlstm.ui.generation import ActiveRequests, GenerationRequest, generate
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.read_first import ReadingEvents, read_wish
 from charlstm.ui.readings import LONGEST_REMEMBERED, ReadFirst, Readings
+from charlstm.ui.surprisal_text import text_of
 from charlstm.vocabulary import Vocabulary
 
 LINE = "the quick brown fox jumps over the lazy dog.\n"
@@ -76,10 +80,69 @@ def test_what_can_not_be_read_is_said_in_a_sentence(registry: ModelRegistry) -> 
         assert events.stop(stopped) == {}
 
 
+def asked(text: str, is_learning: bool = False) -> GenerationRequest:
+    values = {**SampleConfig().model_dump(), "num_chars": 40}
+    return GenerationRequest.of("fox", "the ", values, read=ReadFirst(text, is_learning))
+
+
+def test_writing_with_a_text_that_was_not_read_yet_reads_it_and_tells_how_far_it_is(registry: ModelRegistry) -> None:
+    active = ActiveRequests()
+    updates = generate(registry, asked(LINE * 300), active, lambda: False)
+    told = [(update.rate, text_of(update.page["texts"][0])) for update in updates]
+    assert told[0] == (f"Reading: 240 of {300 * len(LINE):,} characters", "")
+    reading = read_text(registry.load("fox").model, registry.load("fox").vocabulary, LINE * 300)
+    assert told[-1][1] == reading.generate("the ", SampleConfig(num_chars=40))
+    again = next(generate(registry, asked(LINE * 300), active, lambda: False))
+    assert not again.rate.startswith("Reading")
+
+
+def test_writing_is_stopped_while_it_reads_and_leaves_its_turn_to_others(registry: ModelRegistry) -> None:
+    active, is_over = ActiveRequests(), False
+    begun = generate(registry, asked(LINE * 300), active, lambda: is_over)
+    next(begun)
+    is_over = True
+    (stopped,) = begun
+    assert stopped.note == "Stopped while it was reading; nothing was written."
+    assert not stopped.page["is_writing"]
+    left = [generate(registry, asked(f"{LINE * 300}{number}"), active, lambda: False) for number in "abcd"]
+    for each in left:
+        next(each)
+        each.close()  # as a page does that is closed
+    assert active.number == 0
+    assert [*generate(registry, asked(LINE), active, lambda: False)][-1].page["is_writing"] is False
+
+
+def test_so_many_texts_are_read_at_once_and_so_many_wait(registry: ModelRegistry) -> None:
+    """Threads wait; who comes then is told so at once, and each that waits ends when it is stopped."""
+    readings, model, is_over = Readings(), registry.load("fox"), threading.Event()
+    reading = [readings.read(model, ReadFirst(f"{LINE * 300}{number}")) for number in "abcd"]
+    for each in reading:
+        next(each)
+    begun = threading.Semaphore(0)
+
+    def wait(number: int) -> list[object]:
+        def is_stopped() -> bool:
+            begun.release()
+            return is_over.is_set()
+
+        return [*readings.read(model, ReadFirst(f"{LINE}{number}"), is_stopped)]
+
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(wait, number) for number in range(8)]
+        for _ in waiting:
+            assert begun.acquire(timeout=30)
+        with pytest.raises(CharLSTMError, match="try again in a minute"):
+            next(readings.read(model, ReadFirst(LINE)))
+        is_over.set()
+        assert [each.result(timeout=30) for each in waiting] == [[]] * 8
+    reading[0].close()
+    assert next(readings.read(model, ReadFirst(LINE)))
+
+
 def test_a_wish_to_write_brings_its_text_along() -> None:
     assert read_wish("") is read_wish(None) is None
-    asked = read_wish(json.dumps({"text": "fox", "learn": True, "weight": 1.5}))
-    assert asked == ReadFirst("fox", is_learning=True, weight=1.5)
+    wish = read_wish(json.dumps({"text": "fox", "learn": True, "weight": 1.5}))
+    assert wish == ReadFirst("fox", is_learning=True, weight=1.5)
     for forged in (
         "{",
         "[]",

@@ -53,10 +53,12 @@ def test_what_can_not_be_made_is_a_sentence(
     assert problem in found["problem"]
 
 
-def test_few_pages_are_kept_and_none_for_long() -> None:
-    store = PageStore(most=2)
-    tokens = [store.put(name.encode(), name) for name in "abc"]
+def test_pages_are_kept_up_to_a_size_and_none_for_long() -> None:
+    store = PageStore(most_bytes=10)
+    tokens = [store.put(bytes(5), name) for name in "abc"]
     assert [page and page.name for page in map(store.get, tokens)] == [None, "b", "c"]
+    whole = store.put(bytes(11), "whole")
+    assert [page and page.name for page in map(store.get, [*tokens, whole])] == [None, None, None, "whole"]
     brief = PageStore(seconds=-1)
     assert brief.get(brief.put(b"a", "a")) is None
 

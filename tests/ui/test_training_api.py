@@ -7,6 +7,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from test_mcp import called
 from charlstm import LanguageModel, SampleConfig
 from charlstm.runs.access import token_hash
 from charlstm.runs.store import RunStore
+from charlstm.ui import training_api
+from charlstm.ui.training_api import ServedFiles
 
 TEXT = "a lazy dog and a quick fox.\n" * 100
 TINY = {"hidden_size": 8, "embedding_dim": 4, "batch_size": 2, "seq_len": 16, "max_steps": 20, "sample_chars": 40}
@@ -73,6 +76,38 @@ def test_an_assistant_with_only_the_address_does_the_same(idle: App) -> None:
     assert "no longer there" in called(idle, "watch", {"run": run["run"]})
 
 
+def test_who_watches_leaves_the_place_sooner_while_many_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    class Running(training_api._Functions):
+        def _state(self, name: str, token: str) -> dict[str, Any]:
+            return {"run": name, "is_over": bool(token)}
+
+    monkeypatch.setattr(training_api, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    functions = Running(None, None)  # type: ignore[arg-type]
+    watching = [functions.watch("mine", 600) for _ in range(9)]
+    for each in watching:
+        assert next(each) == {"run": "mine", "is_over": False}
+    assert ([*watching.pop()], now) == ([], 20.0)
+    assert ([*watching.pop()], now) == ([], 600.0)
+
+
+def test_served_files_have_room_for_so_many_bytes_and_the_oldest_goes(tmp_path: Path) -> None:
+    served, paths = ServedFiles(most_bytes=10), []
+    for text in ("one", "two", "three"):
+        (tmp_path / text).write_text(text, encoding="utf-8")
+        paths.append(Path(served.add(tmp_path / text)))
+    assert [path.exists() for path in paths] == [False, True, True]
+    assert served.add(tmp_path / "two") == str(paths[1])  # the same again: now it is the newest
+    (tmp_path / "seven").write_text("seven", encoding="utf-8")
+    served.add(tmp_path / "seven")
+    assert [path.exists() for path in paths] == [False, True, False]
+
+
 @pytest.mark.parametrize(
     ("name", "values", "said"),
     [
@@ -92,7 +127,8 @@ def test_an_assistant_with_only_the_address_does_the_same(idle: App) -> None:
         ("steer", {"run": "tiny-shakespeare", "action": "rename"}, "must be one of"),
         ("export", {"model": "../tiny-shakespeare"}, "no longer there"),
         ("export", {"model": "tiny-shakespeare", "kind": "zip"}, "must be one of"),
-        ("export", {"model": None, "kind": ["page"]}, "must be texts"),
+        ("export", {"model": ["tiny-shakespeare"]}, "must be texts"),
+        ("export", {"model": "tiny-shakespeare", "kind": ["page"]}, "must be one of"),
     ],
 )
 def test_a_bad_request_gets_a_sentence_and_starts_nothing(

@@ -33,6 +33,7 @@ export const build = (element, props, watch, server) => {
   const fold = element.closest('#mix-fold').querySelector('button');
   const isOpen = () => fold.classList.contains('open');
   const isLive = () => Boolean(page()?.mixed?.length && page().is_writing && window.charlstm.text.isActive());
+  const isScheduled = () => String(kept.share).includes(','); // by an address, until the slider is moved
   const chosen = () => document.querySelector('#model input')?.value || '';
 
   const say = () => {
@@ -59,7 +60,7 @@ export const build = (element, props, watch, server) => {
     do {
       isStale = false;
       const { id } = page() || {};
-      try { await server.turn_share({ id, share: Number(slider.value), is_fast: isFast() }); } catch { /* the next position is sent anew */ }
+      try { await server.turn_share({ id, share: isScheduled() ? null : Number(slider.value), is_fast: isFast() }); } catch { /* the next position is sent anew */ }
     } while (isStale);
     isSending = false;
   };
@@ -75,6 +76,7 @@ export const build = (element, props, watch, server) => {
   const take = () => { // what an address says
     const { other, share } = parse(props.value);
     if (!other) return;
+    Object.assign(kept, { other, share });
     slider.value = parseFloat(share);
     if (other !== second.value) fill(); else say();
   };
@@ -82,10 +84,11 @@ export const build = (element, props, watch, server) => {
   slider.addEventListener('input', () => { store(); if (isLive()) send(); });
   second.addEventListener('change', () => store());
   document.addEventListener('charlstm:choices', () => { if (!element.isConnected || !second.value) return; store(kept.share); if (isLive()) send(); });
-  document.addEventListener('charlstm:page', ({ detail }) => { if (!element.isConnected) return; if (detail.isNew && detail.page.mixed?.length && detail.page.is_writing && !String(kept.share).includes(',')) send(); say(); });
+  document.addEventListener('charlstm:page', ({ detail }) => { if (!element.isConnected) return; if (detail.isNew && detail.page.mixed?.length && detail.page.is_writing) send(); say(); });
   document.addEventListener('charlstm:settled', () => { if (element.isConnected) say(); });
   document.addEventListener('focusout', ({ target }) => { if (target.closest?.('#model')) setTimeout(say, 150); });
-  slider.value = parseFloat(parse(props.value).share ?? kept.share);
+  Object.assign(kept, parse(props.value)); // its share may have been chosen before
+  slider.value = parseFloat(kept.share);
   element.replaceChildren(h('div', { class: 'mix' },
     h('div', { class: 'mix-side is-first' }, first, shares[0]), slider, h('div', { class: 'mix-side' }, shares[1], second)),
     h('p', { class: 'mix-about' }, about, h('span', { class: 'mix-why' }, ' Each letter is drawn from the chances that both models give it.')));
