@@ -174,10 +174,10 @@ def masks(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> dict[int, list[T
     real = kernel.drop_weights
 
     def listening(source: Tensor, target: Tensor, share: float, seed: int) -> Tensor:
-        is_weight = source is not target  # else it is a gradient, of which the same numbers are dropped
+        before = source.clone()
         thinned = real(source, target, share, seed)
-        if is_weight:
-            dropped[trainer.step].append((thinned == 0) & (source != 0))
+        if source is not target or bool((before == 1).all()):  # else it is a gradient, whose same numbers are dropped
+            dropped[trainer.step].append((thinned == 0) & (before != 0))
         return thinned
 
     monkeypatch.setattr(kernel, "drop_weights", listening)
