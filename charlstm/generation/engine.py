@@ -3,10 +3,9 @@
 Shapes: B = texts, N = characters read, V = vocabulary size.
 """
 
-import copy
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charlstm.config import REPEAT_WINDOW, SampleConfig
-from charlstm.generation import sampling
+from charlstm.config import SampleConfig
 from charlstm.generation.holds import Hold, held_cells
 from charlstm.generation.rounding import is_rounded, round_weights
+from charlstm.generation.stepping import SteppedTexts
 from charlstm.kernel import decoder
 from charlstm.kernel.decoder import DecodedTokens, PackedWeights
 from charlstm.model import CharLSTM, HeldUnits, State, evaluating
@@ -160,7 +159,7 @@ def held_tensors(model: CharLSTM, held: Mapping[tuple[int, int], float]) -> Held
     }
 
 
-class _TorchTexts:
+class _TorchTexts(SteppedTexts):
     """The same by `CharLSTM.step`, one text after another: in a batch PyTorch sums in another order."""
 
     def __init__(
@@ -170,9 +169,9 @@ class _TorchTexts:
         held: Mapping[tuple[int, int], float],
         held_from: int | None,
     ) -> None:
-        self._model, self.num_texts, self._held = model, len(beginnings), held_tensors(model, held)
+        super().__init__(beginnings)
+        self._model, self._held = model, held_tensors(model, held)
         self._states: list[State] = []
-        self._histories = [each[-REPEAT_WINDOW:] for each in beginnings]
         with evaluating(model):
             for index, each in enumerate(beginnings):
                 is_same = index > 0 and each is beginnings[index - 1]
@@ -191,62 +190,13 @@ class _TorchTexts:
     def _tokens(self, ids: NDArray[np.int32]) -> Tensor:
         return torch.from_numpy(ids.astype(np.int64)).to(self._model.device)
 
-    def write(
-        self, config: SampleConfig, num_chars: int, positions: int | Sequence[int], num_likeliest: int = 0
-    ) -> DecodedTokens:
-        places = np.broadcast_to(np.asarray(positions), self.num_texts).tolist()
-
-        def choose(text: int, at: int, logits: sampling.Numbers) -> int:
-            allowed = sampling.ban_repeats(logits, self._histories[text], config.no_repeat)
-            return sampling.sample_token(
-                allowed, config, sampling.counter_uniform(config.seed, text, places[text] + at)
-            )
-
-        return self._taken(num_chars, num_likeliest, choose)
-
-    def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> DecodedTokens:
-        return self._taken(ids.shape[1], num_likeliest, lambda text, at, _: int(ids[text, at]))
-
     def next_logits(self) -> NDArray[np.float32]:
-        return np.stack([self._step(text) for text in range(self.num_texts)]).astype(np.float32)
-
-    def accept(self, ids: NDArray[np.int32]) -> None:
-        self._histories = [
-            np.append(history, np.int32(each))[-REPEAT_WINDOW:]
-            for history, each in zip(self._histories, ids, strict=True)
-        ]
-
-    def copy(self) -> "_TorchTexts":
-        other = copy.copy(self)  # a step replaces states and histories, and changes none
-        other._states, other._histories = [*self._states], [*self._histories]
-        return other
-
-    def _taken(
-        self, num_chars: int, num_likeliest: int, choose: Callable[[int, int, sampling.Numbers], int]
-    ) -> DecodedTokens:
-        num_likeliest = min(num_likeliest, self._model.vocab_size)
-        places = (self.num_texts, num_chars)
-        written = DecodedTokens(
-            np.empty(places, np.int32),
-            np.empty(places, np.float32),
-            np.empty((*places, num_likeliest), np.int32),
-            np.empty((*places, num_likeliest), np.float32),
-        )
-        for text in range(self.num_texts):
-            for at in range(num_chars):
-                logits = self._step(text)
-                chosen = choose(text, at, logits)
-                self._histories[text] = np.append(self._histories[text], np.int32(chosen))[-REPEAT_WINDOW:]
-                logs = logits - np.logaddexp.reduce(logits)
-                likeliest = np.argsort(-logs, kind="stable")[:num_likeliest]
-                written.ids[text, at], written.surprises[text, at] = chosen, -logs[chosen]
-                written.likeliest[text, at], written.probabilities[text, at] = likeliest, np.exp(logs[likeliest])
-        return written
-
-    def _step(self, text: int) -> sampling.Numbers:
-        """Compute the logits after the last character of a text, and advance its state."""
+        """Return the logits (B, V) after the last character of every text, and advance the states."""
+        rows, states = list[NDArray[np.float32]](), list[State]()
         with torch.inference_mode():
-            logits, self._states[text] = self._model.step(
-                self._tokens(self._histories[text][-1:]), self._states[text], self._held
-            )
-        return logits[0].double().cpu().numpy()
+            for history, state in zip(self._histories, self._states, strict=True):
+                logits, after = self._model.step(self._tokens(history[-1:]), state, self._held)
+                rows.append(logits[0].float().cpu().numpy())
+                states.append(after)
+        self._states = states
+        return np.stack(rows)

@@ -9,7 +9,7 @@ Shapes: B = texts, T = characters, V = characters of both models.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -17,14 +17,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from charlstm.config import REPEAT_WINDOW, SampleConfig
+from charlstm.config import SampleConfig
 from charlstm.errors import ConfigError, VocabularyError
 from charlstm.generation import sampling
 from charlstm.generation.crossfade import Crossfade
 from charlstm.generation.engine import DecodeSession, start_session
 from charlstm.generation.holds import Hold
+from charlstm.generation.stepping import SteppedTexts
 from charlstm.generation.stream import TextChunk, collect_samples, default_prompt, stream_session
-from charlstm.kernel.decoder import DecodedTokens
 from charlstm.model import CharLSTM
 from charlstm.vocabulary import Vocabulary
 
@@ -115,14 +115,14 @@ def start_mixed(
     """Start a session of texts that begin with `beginnings`, each (N,) ids of the united vocabulary, N at least 1."""
     vocabulary = mixed.vocabulary
     readers = [_Reader(voice, vocabulary, rounded) for voice in (mixed.first, mixed.second)]
-    texts: list[_Text] = []
+    texts: list[tuple[_Side, _Side]] = []
     for index, ids in enumerate(beginnings):
         if index and ids is beginnings[index - 1]:
-            texts.append(texts[-1].copy())
+            texts.append((texts[-1][0].copy(), texts[-1][1].copy()))
             continue
         first = readers[0].start(ids, config, holds, len(ids) - 1 if held_from is None else held_from)
-        texts.append(_Text((first, readers[1].start(ids, config)), ids[-REPEAT_WINDOW:]))
-    return MixedTexts(texts, mixed.crossfade, len(vocabulary))
+        texts.append((first, readers[1].start(ids, config)))
+    return MixedTexts(beginnings, texts, mixed.crossfade)
 
 
 class _Reader:
@@ -196,93 +196,43 @@ class _Side:
         return other
 
 
-@dataclass
-class _Text:
-    """One text and both models' sides of it."""
-
-    sides: tuple[_Side, _Side]
-    history: NDArray[np.int32]  # ids of the last characters
-    position: int = 0  # characters written so far
-
-    def read(self, index: int) -> None:
-        for side in self.sides:
-            side.read(index)
-        self.history = np.append(self.history, np.int32(index))[-REPEAT_WINDOW:]
-        self.position += 1
-
-    def copy(self) -> "_Text":
-        return _Text((self.sides[0].copy(), self.sides[1].copy()), self.history, self.position)
-
-
-class MixedTexts:
+class MixedTexts(SteppedTexts):
     """Texts that two models write side by side; a `DecodeSession`."""
 
-    def __init__(self, texts: list[_Text], crossfade: Crossfade, vocab_size: int) -> None:
-        self._texts, self._crossfade, self._vocab_size = texts, crossfade, vocab_size
-        self.num_texts = len(texts)
-
-    def write(
-        self, config: SampleConfig, num_chars: int, positions: int | Sequence[int], num_likeliest: int = 0
-    ) -> DecodedTokens:
-        """Write the next `num_chars` of every text after the `positions`, (B,) or one for all, written so far."""
-        for text, position in zip(self._texts, np.broadcast_to(positions, self.num_texts).tolist(), strict=True):
-            text.position = position
-
-        def choose(number: int, _at: int, logits: sampling.Numbers) -> int:
-            text = self._texts[number]
-            allowed = sampling.ban_repeats(logits, text.history, config.no_repeat)
-            return sampling.sample_token(allowed, config, sampling.counter_uniform(config.seed, number, text.position))
-
-        return self._take(num_chars, num_likeliest, choose)
-
-    def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> DecodedTokens:
-        """Score `ids` (B, T) as if they had been written."""
-        return self._take(ids.shape[1], num_likeliest, lambda number, at, _: int(ids[number, at]))
+    def __init__(
+        self, beginnings: Sequence[NDArray[np.int32]], sides: Sequence[tuple["_Side", "_Side"]], crossfade: Crossfade
+    ) -> None:
+        """Go on with `beginnings`, each (N,) ids of the united vocabulary, which both models' `sides` have read."""
+        super().__init__(beginnings)
+        self._sides, self._crossfade = [*sides], crossfade
 
     def copy(self) -> "MixedTexts":
         """Return a session that goes on from here by itself, with the same crossfade."""
-        return MixedTexts([text.copy() for text in self._texts], self._crossfade, self._vocab_size)
+        other = super().copy()
+        other._sides = [(first.copy(), second.copy()) for first, second in self._sides]
+        return other
 
     def next_logits(self) -> NDArray[np.float32]:
         """Return the logarithms (B, V) of the mixed probabilities of what follows."""
-        self._crossfade.settle(min(text.position for text in self._texts))
-        return np.stack([self._mix(text)[0] for text in self._texts]).astype(np.float32)
+        self._crossfade.settle(min(self._positions))
+        rows = []
+        for position, (first, second) in zip(self._positions, self._sides, strict=True):
+            share = self._crossfade.at(position)
+            rows.append((1 - share) * first.shares() + share * second.shares())
+        with np.errstate(divide="ignore"):
+            return np.log(np.stack(rows)).astype(np.float32)
 
     def accept(self, ids: NDArray[np.int32]) -> None:
         """Go on with the characters (B,)."""
-        for text, index in zip(self._texts, ids.tolist(), strict=True):
-            text.read(index)
+        for sides, index in zip(self._sides, ids.tolist(), strict=True):
+            for side in sides:
+                side.read(index)
+        super().accept(ids)
 
-    def _mix(self, text: _Text) -> tuple[sampling.Numbers, sampling.Numbers]:
-        """Return the logarithms (V,) of the mixed probabilities, and of both models' own (2, V)."""
-        share = self._crossfade.at(text.position)
-        shares = np.stack([side.shares() for side in text.sides])
+    def _leanings(self, ids: NDArray[np.int32]) -> NDArray[np.float32]:
+        wanted = [[side.shares()[index] for side in sides] for sides, index in zip(self._sides, ids, strict=True)]
         with np.errstate(divide="ignore"):
-            return np.log((1 - share) * shares[0] + share * shares[1]), np.log(shares)
-
-    def _take(
-        self, num_chars: int, num_likeliest: int, choose: Callable[[int, int, sampling.Numbers], int]
-    ) -> DecodedTokens:
-        num_likeliest, places = min(num_likeliest, self._vocab_size), (self.num_texts, num_chars)
-        written = DecodedTokens(
-            np.empty(places, np.int32),
-            np.empty(places, np.float32),
-            np.empty((*places, num_likeliest), np.int32),
-            np.empty((*places, num_likeliest), np.float32),
-            np.empty(places, np.float32),
-        )
-        assert written.leanings is not None
-        for at in range(num_chars):
-            self._crossfade.settle(min(text.position for text in self._texts))
-            for number, text in enumerate(self._texts):
-                logits, logs = self._mix(text)
-                chosen = choose(number, at, logits)
-                likeliest = np.argsort(-logits, kind="stable")[:num_likeliest]
-                written.ids[number, at], written.surprises[number, at] = chosen, -logits[chosen]
-                written.likeliest[number, at], written.probabilities[number, at] = likeliest, np.exp(logits[likeliest])
-                written.leanings[number, at] = _lean(*logs[:, chosen].tolist())
-                text.read(chosen)
-        return written
+            return np.array([_lean(*each) for each in np.log(wanted).tolist()], np.float32)
 
 
 def _lean(first: float, second: float) -> float:
