@@ -131,7 +131,7 @@ class Card {
       this.show(this.at, true);
       this.card.querySelector('button:enabled')?.focus();
     } else if (/^(Arrow(Left|Right|Up|Down)|Home|End)$/.test(event.key) && this.view.drawn) {
-      const index = this.isOpen ? this.placeAfter(event.key) : 0;
+      const index = this.isOpen || event.key === 'End' ? this.placeAfter(event.key) : 0;
       this.reveal(index);
       this.show(index, false);
     } else return;

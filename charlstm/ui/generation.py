@@ -223,6 +223,7 @@ def generate(
         can_branch=True,
         link=linked.link(before := max(map(len, texts), default=0)),
         mixed=[registry.label(name) for name in (request.model, request.mix.other)] if request.mix else [],
+        has_read=request.read is not None,
     )
     if texts:
         builder.restore(request.page)

@@ -69,6 +69,7 @@ class Page(TypedDict):
     title: str  # in place of the component's label; empty for that
     caption: str  # below the text
     mixed: list[str]  # the two models of a mixed text, as people read their names; empty for one model
+    has_read: bool  # written with what a text that was read first left
 
 
 def build_surprisal_text(label: str, placeholder: str, elem_id: str, is_main: bool = False) -> gr.HTML:
@@ -115,6 +116,7 @@ class TextBuilder:
             "title": "",
             "caption": "",
             "mixed": [],
+            "has_read": False,
             **facts,
         }
         self._texts = [CodedText(text=[], surprise=[], likeliest=[], odds=[], leaning=[]) for _ in range(num_texts)]

@@ -179,6 +179,15 @@ def test_a_text_is_read_and_written_with_and_forgotten_again(page: Page, app: Ap
     same.click()
     expect(rate).to_contain_text("Written after reading")
     expect(letters).to_have_text(re.compile("My lord Zanzibar"))
+    expect(page.locator("#stop-writing")).to_be_hidden()
+    page.locator("#text .reader").focus()
+    page.keyboard.press("End")
+    card = page.locator("#text .reader-card")
+    expect(card).to_contain_text(re.compile(r"Your text has it after “.{3,8}”, \d+ letters from its end\."))
+    context, ago = re.findall(r"“(.{3,8})”, (\d+) ", card.inner_text())[0]
+    context, read = context.replace("↵", "\n"), markup * 20
+    assert read[: len(read) - int(ago)].endswith(context)
+    assert str(letters.text_content()).endswith(context + read[len(read) - int(ago)])
     assert [
         each["id"] for each in Axe().run(page).response["violations"] if each["impact"] in ("serious", "critical")
     ] == []

@@ -11,6 +11,18 @@ const lengthOf = (text) => (text.length > LIMITS.learned / 2 ? Array.from(text).
 const kept = { id: null, text: '', learn: false, model: null, weight: 1, state: 'none', typed: '' };
 let tell = () => {};
 
+// Where the text that is remembered has a letter after the same ones, in a sentence; '' if nowhere.
+const CONTEXT = { shortest: 3, longest: 8 }; // letters, as in adaptation.py
+window.charlstm.recall = (before, char) => {
+  if (kept.state !== 'done' || kept.learn) return '';
+  const read = (kept.plain ??= kept.text.replace(/\r\n?/g, '\n')), tail = Array.from(before.slice(-2 * CONTEXT.longest)).slice(-CONTEXT.longest);
+  for (; tail.length >= CONTEXT.shortest; tail.shift()) {
+    const context = tail.join(''), at = read.lastIndexOf(context + char);
+    if (at >= 0) return `Your text has it after “${context.replaceAll('\n', '↵')}”, ${count(read.length - at - context.length)} letters from its end.`;
+  }
+  return '';
+};
+
 const style = document.createElement('link');
 Object.assign(style, { rel: 'stylesheet', href: new URL('./read_first.css', import.meta.url).href });
 document.head.append(style);
@@ -81,7 +93,7 @@ export const build = (element, props, watch, trigger, server) => {
     dial.setAttribute('aria-valuetext', `${Math.round(100 * kept.weight)} %`);
   };
   const drop = (words) => {
-    Object.assign(kept, { id: null, state: 'none', text: '', weight: 1 });
+    Object.assign(kept, { id: null, state: 'none', text: '', plain: null, weight: 1 });
     dial.value = 1;
     store();
     draw();

@@ -111,6 +111,8 @@
       });
       card.replaceChildren(make('p', '', `${quoteChar(letter.char)} had a chance of ${percent(letter.share)}: ${letter.verdict}`), ...items);
       if (place.row.leaning && page.mixed?.length) card.append(make('p', 'wish', `${wishAt(place.row, place.index)}.`));
+      const recalled = page.has_read && window.charlstm.recall?.((page.given || '') + place.row.chars.slice(0, place.index).join(''), letter.char);
+      if (recalled) card.append(make('p', 'wish', recalled));
       if (canBranch && pin) card.append(make('p', '', 'Choose one to go on from there.'));
       card.classList.toggle('is-pinned', pin);
       card.hidden = cursor.hidden = false;
@@ -132,7 +134,10 @@
     const placeAfter = (key) => {
       const written = rows().filter((row) => row.shown);
       if (!written.length) return null;
-      if (!at || !at.row.box.isConnected) return { row: written[0], index: 0 };
+      if (!at || !at.row.box.isConnected) {
+        const first = key === 'End' ? written.at(-1) : written[0];
+        return { row: first, index: key === 'End' ? first.shown - 1 : 0 };
+      }
       const { row, index } = at, place = written.indexOf(row);
       if (key === 'Home') return { row, index: 0 };
       if (key === 'End') return { row, index: row.shown - 1 };
