@@ -34,8 +34,6 @@ class Ages:
         name = request.get("model")
         self._models.load(name)
         folder = self._models.folder(name)
-        if folder is None:
-            return {"ages": [], "film": None}
         kept = list_snapshots(folder.path)
         answer: Answer = {
             "ages": [{"step": each.step, "seconds": each.seconds, "label": _label(each)} for each in kept],

@@ -60,8 +60,7 @@ class Analyses:
         """Return the units that have names, as they are found; at once where they are kept beside the model."""
         name, age = request.get("model"), request.get("age")
         model = self._models.load(name, age)
-        folder = self._models.folder(name)
-        if age is None and folder is not None and not str(name).startswith(LIVE):
+        if age is None and not str(name).startswith(LIVE):
             kept = self._models.kept_insight(name)
             if kept is not None:
                 return {"state": "done", "progress": 1.0, "stage": "", **_of_insight(kept)}
@@ -73,10 +72,10 @@ class Analyses:
                 report(share, stage, _of_insight(Insight.of(table, source)))
 
             found = inspect_model(model, text, tell, source)
-            if age is None and folder is not None and not str(name).startswith(LIVE):
+            if age is None and not str(name).startswith(LIVE):
                 with contextlib.suppress(OSError, CharLSTMError):  # a folder that is only read: worked out again
                     if self._models.load(name) is model:  # and not another one that was saved meanwhile
-                        found.save(folder.path)
+                        found.save(self._models.folder(name).path)
             return _of_insight(found)
 
         job = self.jobs.ask(("units", self._models.key(name, age)), work)
@@ -204,10 +203,7 @@ class Analyses:
 
     def _five_gram(self, name: Any) -> float | None:
         """Return the loss of a 5-gram on the validation text, as the run has recorded it."""
-        folder = self._models.folder(name)
-        if folder is None:
-            return None
-        history = RunHistory(folder)
+        history = RunHistory(self._models.folder(name))
         history.poll()
         return round(history.references.fivegram, 4) if history.references else None
 

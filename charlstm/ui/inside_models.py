@@ -75,7 +75,7 @@ class InsideModels:
         if age is None:
             return whole
         folder = self.folder(name)
-        kept = list_snapshots(folder.path) if folder and isinstance(age, int) and not isinstance(age, bool) else []
+        kept = list_snapshots(folder.path) if isinstance(age, int) and not isinstance(age, bool) else []
         path = next((each.path for each in kept if each.step == age), None)
         gone = ConfigError("the network is not kept as it was then; choose another age.")
         if path is None:
@@ -87,10 +87,9 @@ class InsideModels:
             raise gone from None
         return then
 
-    def folder(self, name: str | None) -> RunDir | None:
-        """Return the folder of the run whose model is named `name`; `None` if it has none."""
-        found = self.registry.find(name)
-        return self.registry.run_folder(found) if found else None
+    def folder(self, name: str | None) -> RunDir:
+        """Return the folder of the run whose model is named `name`, of the first model for `None`."""
+        return self.registry.run_folder(self.registry.require(name))
 
     def read_request(self, request: Request) -> tuple[LanguageModel, Passage, str]:
         """Return the model that a request names, the text that is looked at, and where that comes from."""
@@ -177,8 +176,6 @@ class InsideModels:
     def kept_insight(self, name: str | None) -> Insight | None:
         """Return what is kept beside a model, read once for each of its networks."""
         folder = self.folder(name)
-        if folder is None:
-            return None
         known: Insight | None = self._keep(
             self._insights, self.registry.load(name).model, lambda: Insight.load(folder.path), _KEPT_MODELS
         )

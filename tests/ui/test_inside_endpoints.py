@@ -246,6 +246,14 @@ def test_places_of_a_text_of_bytes_are_quoted_in_whole_characters() -> None:
     assert [analyses._quote(model, ids, place)["at"] for place in range(9)] == [*"日日日本本本語語語"]
 
 
+def test_the_first_model_is_looked_into_where_none_is_named_with_what_is_kept_beside_it(repository: Path) -> None:
+    endpoints = InsideEndpoints(ModelRegistry(repository / "checkpoints"))
+    units = next(each for each in endpoints.functions() if each.__name__ == "inside_units")
+    found = units({"model": None})
+    assert found == units({"model": "tiny-shakespeare"})
+    assert found["state"] == "done"
+
+
 def test_programs_get_units_traces_reasons_and_moments(models: Path) -> None:
     functions = _Functions(InsideEndpoints(ModelRegistry(models)))
     trace = functions.trace("letters", TEXT, "2, 1:0")
