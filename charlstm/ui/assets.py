@@ -32,7 +32,7 @@ _SCRIPTS = (  # in this order
     "next_letter.js",
     "writing.js",
 )
-_FIRST_SCRIPTS = ("idle_frames.js", "theme_choice.js")
+_FIRST_SCRIPTS = ("idle_frames.js", "message_stream.js", "theme_choice.js")
 _LATER = (  # fetched by the others once they are needed
     *("how.js", "terms.js", "card.js", "film.js", "svg.js", "take_along.js"),
     *("crossfader.js", "crossfader.css", "read_first.js", "read_first.css"),

@@ -71,7 +71,7 @@ def _write_to_the_end(page: Page, num_chars: int) -> str:
 
 
 def test_the_seed_that_was_used_is_shown_and_writes_the_text_again_and_another_another(page: Page) -> None:
-    page.get_by_role("button", name="More").click()
+    page.get_by_role("button", name="More ▼").click()
     seed = page.get_by_role("spinbutton", name="Seed")
     shorter = _write_to_the_end(page, 300)
     expect(seed).not_to_have_value("1")
