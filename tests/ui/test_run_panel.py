@@ -6,11 +6,13 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from page_app import App
 from playwright.sync_api import Download, Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from records import STARTED, append, lines
 from visitors import store
 
@@ -114,9 +116,14 @@ def stage(blank: Page, app: App, run: RunDir) -> Page:
 
 
 def _saved(page: Page, name: str) -> Download:
-    page.locator("#stage .files summary").press("Enter")  # wherever it is: the panel above it still grows
+    menu, item = page.locator("#stage .files"), page.get_by_role("button", name=name)
     with page.expect_download() as download:
-        page.get_by_role("button", name=name).click()
+        for _ in range(10):  # the panel of a page that was just opened may be made anew, with its menu closed
+            if menu.get_attribute("open") is None:
+                menu.locator("summary").press("Enter")
+            with suppress(PlaywrightTimeout):
+                item.click(timeout=3_000)
+                break
     return download.value
 
 
