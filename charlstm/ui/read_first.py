@@ -14,6 +14,7 @@ import numpy as np
 
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import error_text
+from charlstm.generation.adaptation import LONGEST, SHORTEST
 from charlstm.generation.reading import Reader, ReadPiece
 from charlstm.ui.components import PRIVATE
 from charlstm.ui.models import ModelRegistry
@@ -152,7 +153,12 @@ def build_read_first(registry: ModelRegistry, readings: Readings, model: gr.Drop
         return events.stop(request)
 
     def reading_limits(_request: Any) -> dict[str, int]:
-        return {"remembered": LONGEST_REMEMBERED, "learned": LONGEST_LEARNED}
+        return {
+            "remembered": LONGEST_REMEMBERED,
+            "learned": LONGEST_LEARNED,
+            "shortestContext": SHORTEST,
+            "longestContext": LONGEST,
+        }
 
     shared: dict[str, Any] = {"html_template": "<div></div>", "padding": False}
     with gr.Accordion("Read this first", open=False, elem_id="read-fold"), gr.Row(elem_id="read-row"):

@@ -56,7 +56,8 @@ class Readings:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[bytes, bool], Reading] = OrderedDict()
-        self._turns, self._num_waiting = threading.BoundedSemaphore(_READ_AT_ONCE), 0
+        self._turns = threading.BoundedSemaphore(_READ_AT_ONCE)
+        self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
 
     def find(self, language_model: LanguageModel, request: ReadFirst) -> Reading | None:
         """Return what this model, as it is now, took in from this text, if that is known."""
@@ -86,15 +87,14 @@ class Readings:
 
     @contextmanager
     def _turn(self, is_over: Callable[[], bool]) -> Iterator[None]:
-        if self._num_waiting >= _MOST_WAITING:
+        if not self._waiting.acquire(blocking=False):
             raise CharLSTMError("many texts are being read here now; try again in a minute.")
-        self._num_waiting += 1
         has_turn = False
         try:
             while not has_turn and not is_over():
                 has_turn = self._turns.acquire(timeout=_POLL_SECONDS)
         finally:
-            self._num_waiting -= 1
+            self._waiting.release()
         try:
             yield
         finally:

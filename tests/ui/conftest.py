@@ -6,6 +6,7 @@ import pytest
 from loopback import LoopbackHub, loopback_hub
 from page_app import App, end_workers, served
 from playwright.sync_api import BrowserContext, Page, expect
+from visitors import visitor
 
 from charlstm.ui import assets
 
@@ -30,6 +31,15 @@ def app(tmp_path_factory: pytest.TempPathFactory, hub: LoopbackHub) -> Iterator[
 def blank(context: BrowserContext) -> Page:
     """The visitor's page, where nothing is opened yet."""
     return context.pages[0]
+
+
+@pytest.fixture(scope="module")
+def opened(profile: BrowserContext, app: App) -> Iterator[Page]:
+    """One visitor's page for a whole module: to open it costs more than most of what tests do on it."""
+    with visitor(profile) as context:
+        page = context.new_page()
+        page.goto(app.url, wait_until="load")
+        yield page
 
 
 @pytest.fixture

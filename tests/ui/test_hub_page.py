@@ -7,8 +7,7 @@ import pytest
 from loopback import OWNER, Fault, LoopbackHub
 from page_app import App, served
 from plain_server import served_folder
-from playwright.sync_api import BrowserContext, Page, expect
-from visitors import visitor
+from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -19,15 +18,6 @@ def app(tmp_path_factory: pytest.TempPathFactory, hub: LoopbackHub) -> Iterator[
     """For a person alone: among strangers the machine's login would act for nobody."""
     with served(tmp_path_factory.mktemp("hub-page"), hub, CHARLSTM_PUBLIC="0") as app:
         yield app
-
-
-@pytest.fixture(scope="module")
-def opened(profile: BrowserContext, app: App) -> Iterator[Page]:
-    """One page for all of them: to open it costs more than most of what they do there."""
-    with visitor(profile) as context:
-        page = context.new_page()
-        page.goto(app.url, wait_until="load")
-        yield page
 
 
 @pytest.fixture

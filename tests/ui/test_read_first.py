@@ -118,19 +118,18 @@ def test_so_many_texts_are_read_at_once_and_so_many_wait(registry: ModelRegistry
     reading = [readings.read(model, ReadFirst(f"{LINE * 300}{number}")) for number in "abcd"]
     for each in reading:
         next(each)
-    begun = threading.Semaphore(0)
+    begun = [threading.Event() for _ in range(8)]
 
     def wait(number: int) -> list[object]:
         def is_stopped() -> bool:
-            begun.release()
+            begun[number].set()
             return is_over.is_set()
 
         return [*readings.read(model, ReadFirst(f"{LINE}{number}"), is_stopped)]
 
     with ThreadPoolExecutor(8) as pool:
         waiting = [pool.submit(wait, number) for number in range(8)]
-        for _ in waiting:
-            assert begun.acquire(timeout=30)
+        assert all(each.wait(timeout=30) for each in begun)
         with pytest.raises(CharLSTMError, match="try again in a minute"):
             next(readings.read(model, ReadFirst(LINE)))
         is_over.set()

@@ -5,19 +5,15 @@ from collections.abc import Iterator
 
 import pytest
 from page_app import App, end_workers
-from playwright.sync_api import BrowserContext, Locator, Page, expect
-from visitors import visitor
+from playwright.sync_api import Locator, Page, expect
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def page(profile: BrowserContext, app: App) -> Iterator[Page]:
-    """One visitor's page for all of them, as the one before left it: to open it costs more than most do on it."""
-    with visitor(profile) as context:
-        page = context.new_page()
-        page.goto(app.url, wait_until="load")
-        yield page
+def page(opened: Page, app: App) -> Iterator[Page]:
+    """One visitor's page for all of them, as the one before left it."""
+    yield opened
     end_workers(app.checkpoints_dir)
 
 

@@ -12,11 +12,11 @@ const kept = { id: null, text: '', learn: false, model: null, weight: 1, state: 
 let tell = () => {};
 
 // Where the text that is remembered has a letter after the same ones, in a sentence; '' if nowhere.
-const CONTEXT = { shortest: 3, longest: 8 }; // letters, as in adaptation.py
 window.charlstm.recall = (before, char) => {
-  if (kept.state !== 'done' || kept.learn) return '';
-  const read = (kept.plain ??= kept.text.replace(/\r\n?/g, '\n')), tail = Array.from(before.slice(-2 * CONTEXT.longest)).slice(-CONTEXT.longest);
-  for (; tail.length >= CONTEXT.shortest; tail.shift()) {
+  const { shortestContext: shortest, longestContext: longest } = LIMITS;
+  if (kept.state !== 'done' || kept.learn || !longest) return '';
+  const read = (kept.plain ??= kept.text.replace(/\r\n?/g, '\n')), tail = Array.from(before.slice(-2 * longest)).slice(-longest);
+  for (; tail.length >= shortest; tail.shift()) {
     const context = tail.join(''), at = read.lastIndexOf(context + char);
     if (at >= 0) return `Your text has it after “${context.replaceAll('\n', '↵')}”, ${count(read.length - at - context.length)} letters from its end.`;
   }
