@@ -108,8 +108,12 @@ class Mailbox:
     def clear(self) -> None:
         """Delete requests and answer, which are done or obsolete."""
         for file in (self.control_file, self.answer_file):
-            with contextlib.suppress(OSError):
-                file.unlink()
+            _unlink(file)
+
+
+def _unlink(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _read(path: Path, kind: type[_Message_T]) -> _Message_T:
@@ -139,7 +143,8 @@ class RequestListener:
         self.control = Control()  # as of the last poll
 
     def __enter__(self) -> "RequestListener":
-        self.answer(number=self._mailbox.control().number)  # also replaces the answer of a killed worker
+        _unlink(self._mailbox.answer_file)  # of an earlier worker
+        self.answer(number=self._mailbox.control().number)
         self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
         self._thread.start()
         return self
@@ -147,7 +152,8 @@ class RequestListener:
     def __exit__(self, *error: object) -> None:
         self._is_over.set()
         self._thread.join()
-        self._mailbox.clear()
+        # The answer stays: until the run's lock is free, a reader without it would take a halted run for a running one.
+        _unlink(self._mailbox.control_file)
 
     def _listen(self) -> None:
         while not self._is_over.wait(_POLL_SECONDS):

@@ -67,7 +67,7 @@ class TestRequests:
             number = mailbox.request(save=True)
             wait_until(lambda: mailbox.worker_status().number == number, 5)
             assert mailbox.worker_status().done == 0
-        assert not list(tmp_path.glob("*.json")), "what was asked is over when the worker ends"
+        assert [path.name for path in tmp_path.glob("*.json")] == ["answer.json"], "nothing is asked any more"
 
     def test_whatever_several_ask_for_at_once_is_asked_for(self, tmp_path: Path):
         mailbox = Mailbox(tmp_path)

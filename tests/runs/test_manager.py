@@ -14,7 +14,7 @@ from waiting import wait_until
 
 from charlstm.config import Settings
 from charlstm.errors import CorpusError, RunError
-from charlstm.runs.control import Control
+from charlstm.runs.control import Control, RequestListener
 from charlstm.runs.manager import RunManager
 from charlstm.runs.run_dir import Extension, RunDir
 from charlstm.runs.worker import run_training
@@ -145,6 +145,16 @@ def test_a_stopped_run_is_resumed_where_it_was_and_its_states_follow_in_order(
     assert [line["step"] for line in lines_of(folder) if line["kind"] == "resumed"] == [20]
     assert lines_of(folder)[-1]["step"] == 60
     assert [(run.name, run.status) for run in manager.runs()] == [("short", "completed")]
+
+
+def test_a_halted_run_is_being_measured_until_its_lock_is_free(manager: RunManager, pangrams: str):
+    folder = manager.store.create(SHORT, "short", pangrams)
+    with folder.lock().acquire():
+        with RequestListener(folder.mailbox) as listener:
+            listener.answer(is_halted=True)
+        assert folder.status() == "measuring"
+        with RequestListener(folder.mailbox):
+            assert folder.status() == "running", "what an earlier worker answered is gone"
 
 
 @pytest.mark.usefixtures("forked")

@@ -70,6 +70,7 @@ class TestCompletedRun:
         files = {path.relative_to(completed.path).as_posix() for path in completed.path.rglob("*") if path.is_file()}
         assert "snapshots/0.safetensors" in files  # how many follow is a matter of time
         assert {name for name in files if not name.startswith("snapshots/")} == {
+            "answer.json",
             "config.json",
             "corpus.txt",
             "events.jsonl",
