@@ -6,6 +6,7 @@ beside the lock file that names its holder, which touches it periodically.
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import platform
@@ -13,7 +14,6 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -153,6 +153,41 @@ def _is_live(marker: Path) -> bool:
         return age < _FRESH_SECONDS
 
 
+def _create_marker(marker: Path) -> bool:
+    """Create a marker that names this process, in the place of a dead process's; return whether it was created."""
+    _remove_stale(marker)
+    try:
+        with marker.open("x", encoding="utf-8") as file:
+            file.write(json.dumps(_Holder.here()._asdict()))
+    except FileExistsError:  # another process was faster, or holds it
+        return False
+    return True
+
+
+def _remove_stale(marker: Path) -> None:
+    """Remove the marker of a dead process.
+
+    A marker named after what it says guards that, so a process that looked long ago can't remove a later one.
+    """
+    said = _content_of(marker)
+    if said is None or _is_live(marker):
+        return
+    guard = marker.with_name(f".{marker.name}.{hashlib.sha256(said).hexdigest()[:16]}")
+    if _create_marker(guard):
+        try:
+            if _content_of(marker) == said and not _is_live(marker):
+                marker.unlink(missing_ok=True)
+        finally:
+            guard.unlink(missing_ok=True)
+
+
+def _content_of(marker: Path) -> bytes | None:
+    try:
+        return marker.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
 class _MarkerLock:
     def __init__(self, lock_file: Path, timeout: float) -> None:
         self._lock_file, self._marker, self._timeout = lock_file, _marker_of(lock_file), timeout
@@ -182,25 +217,7 @@ class _MarkerLock:
     def _take(self) -> bool:
         if is_locked(self._lock_file):
             return False
-        self._remove_stale()
-        try:
-            with self._marker.open("x", encoding="utf-8") as file:
-                file.write(json.dumps(_Holder.here()._asdict()))
-        except FileExistsError:  # another process was faster
-            return False
-        return True
-
-    def _remove_stale(self) -> None:
-        """Remove a stale marker by renaming it first: only one process gets it; a live one is put back."""
-        grave = self._marker.with_name(f".{self._marker.name}.{uuid.uuid4().hex}")
-        try:
-            self._marker.rename(grave)
-        except FileNotFoundError:
-            return
-        if _is_live(grave):
-            grave.rename(self._marker)
-        else:
-            grave.unlink(missing_ok=True)
+        return _create_marker(self._marker)
 
     def _keep_touching(self) -> None:
         while not self._is_released.wait(_TOUCH_SECONDS):

@@ -27,7 +27,7 @@ from charlstm.runs.store import RunStore
 _ROUND_SECONDS = 60.0
 _BETWEEN_SECONDS = 300.0  # between two copies of a run that is still going
 _PLACE = "runs"
-_NOT_KEPT = ("run.lock", "run.lock.held", "control.json", "job")
+_NOT_KEPT = ("run.lock", "run.lock.held", "control.json", "answer.json", "job")
 _NOT_KEPT_FOLDERS = (SNAPSHOTS,)  # up to 40 MB a run, to look at only
 _log = logging.getLogger(__name__)
 

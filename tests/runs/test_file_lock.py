@@ -171,24 +171,26 @@ def test_the_holder_touches_its_marker(tmp_path: Path, monkeypatch: pytest.Monke
         wait_until(lambda: marker.stat().st_mtime > 1, timeout=10)
 
 
-def test_of_many_that_find_a_stale_marker_one_gets_the_lock(tmp_path: Path, fork, monkeypatch) -> None:
-    monkeypatch.setattr(file_lock.fcntl, "flock", refuse(errno.ENOSYS))
-    lock_file = tmp_path / "run.lock"
-    (tmp_path / "run.lock.held").write_text(
-        file_lock.json.dumps(file_lock._Holder.here()._replace(started="1")._asdict())
-    )
-    count = """
-import errno, fcntl, sys, time
+def test_of_many_that_find_a_stale_marker_one_gets_the_lock(tmp_path: Path, fork) -> None:
+    take_and_die = """
+import errno, fcntl, json, sys
 from pathlib import Path
 def flock(*_): raise OSError(errno.ENOSYS, "flock")
 fcntl.flock = flock
-from charlstm.runs.file_lock import open_lock
-for _ in range(10):
-    with open_lock(Path(sys.argv[1]), 60):
-        inside = Path(sys.argv[1]).with_name("inside")
+from charlstm.runs.file_lock import _Holder, open_lock
+lock_file = Path(sys.argv[1])
+for number in range(30):
+    with open_lock(lock_file, 60):
+        inside = lock_file.with_name("inside")
         inside.touch(exist_ok=False)
         inside.unlink()
+    try:
+        with lock_file.with_name("run.lock.held").open("x") as stale:
+            stale.write(json.dumps(_Holder.here()._replace(started=f"long ago {number}")._asdict()))
+    except FileExistsError:
+        pass
 """
-    for process in [fork(count, lock_file) for _ in range(3)]:
+    for process in [fork(take_and_die, tmp_path / "run.lock") for _ in range(3)]:
         assert process.communicate(timeout=100) == ("", "")
         assert process.returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} <= {"run.lock", "run.lock.held"}
