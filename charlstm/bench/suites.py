@@ -288,5 +288,7 @@ SUITES: dict[Suite, Callable[[Meter, Sizes], Findings]] = {
     "generate": _generate,
     "evaluate": _evaluate,
     "prepare": _prepare,
-    "startup": lambda meter, sizes: startup.measure(meter, sizes.bundled_model),
+    "startup": lambda meter, sizes: startup.measure(
+        meter, sizes.bundled_model, _text(sizes.text_chars, sizes.vocab_size).decode()
+    ),
 }

@@ -7,8 +7,6 @@ time. Imports no torch.
 """
 
 import contextlib
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -32,17 +30,12 @@ from charlstm.runs.corpus_location import require_text
 from charlstm.runs.file_lock import Lock, open_lock
 from charlstm.runs.history import RunHistory
 from charlstm.runs.labels import LONGEST_LABEL, validate_label
+from charlstm.runs.launcher import Launcher, Worker
 from charlstm.runs.quotas import apply_limits, limit_extension, limit_size, require_queue_place
 from charlstm.runs.retention import Trash, TrashedRun, remove_abandoned, require_disk
 from charlstm.runs.run_dir import ACTIVE, Extension, QueueTicket, RunDir, Status
 from charlstm.runs.store import RunStore
 
-# Lets a run outlive this process, its terminal and its Ctrl-C on Windows, which ignores `start_new_session`.
-_DETACHED = 0
-if sys.platform == "win32":
-    _DETACHED = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
-# Like `-m charlstm`, but that would also import a `token.py` or `random.py` from the current directory.
-_WORKER = "import sys; sys.path[:] = filter(None, sys.path); from charlstm.cli import main; sys.exit(main())"
 _LOCK_SECONDS = 10
 _TEND_SECONDS = 1.0
 
@@ -82,7 +75,8 @@ class RunManager:
         self.store = RunStore(checkpoints_dir)
         self._trash = Trash(self.store)
         self._max_runs = max_runs or environment.max_runs()
-        self._children: dict[str, tuple[int, subprocess.Popen[bytes]]] = {}  # the ticket and the worker started for it
+        self._children: dict[str, tuple[int, Worker]] = {}  # the ticket and the worker started for it
+        self.launcher = Launcher()
         self._histories: dict[str, RunHistory] = {}
         self.reading = threading.RLock()  # held while the histories, shared by threads, are read
 
@@ -179,6 +173,11 @@ class RunManager:
                 return 0
         return self.steer(name, stop=True) if self.status(folder) in ACTIVE else 0
 
+    def wait(self, name: str) -> None:
+        """Wait for the end of the process that this manager started for a run, if it did."""
+        if name in self._children:
+            self._children[name][1].wait()
+
     def runs(self) -> list[RunSummary]:
         """Return all runs, newest first."""
         folders = self.store.run_dirs()
@@ -240,14 +239,19 @@ class RunManager:
 
     tend = start_queued  # its name for scripts that are older than this one
 
-    def start_scheduler(self) -> None:
-        """Call `start_queued` every second in a background thread, as long as this process lives."""
+    def start_scheduler(self, stands_by: bool = False) -> None:
+        """Call `start_queued` every second in a background thread, as long as this process lives.
+
+        With `stands_by` a process is kept ready for the next run while none of this manager's trains.
+        """
 
         def tend() -> None:
             pause = threading.Event()
             while not pause.wait(_TEND_SECONDS):
                 with contextlib.suppress(CharLSTMError, OSError):
                     self.start_queued()
+                    if stands_by and all(child.poll() is not None for _, child in list(self._children.values())):
+                        self.launcher.prepare()
 
         threading.Thread(target=tend, name="queue", daemon=True).start()
 
@@ -287,21 +291,9 @@ class RunManager:
             fraction=history.latest.fraction if history.latest else 0.0,
         )
 
-    def _spawn(self, folder: RunDir) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-c", _WORKER, "resume", folder.name, "--quiet"]
-        command += ["--checkpoints-dir", str(self.store.root.resolve())]
-        package_home = Path(__file__).resolve().parents[2]
-        encoding = "utf-8:backslashreplace"  # the log is read as UTF-8
-        with folder.log_file.open("ab") as log:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment.child_environment(package_home, PYTHONIOENCODING=encoding),
-                start_new_session=True,
-                creationflags=_DETACHED,
-            )
+    def _spawn(self, folder: RunDir) -> Worker:
+        arguments = ["resume", folder.name, "--quiet", "--checkpoints-dir", str(self.store.root.resolve())]
+        return self.launcher.start(arguments, folder.log_file)
 
 
 class _Facts(NamedTuple):

@@ -64,7 +64,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
     With `warms_up` the first click need not wait for a compiler or a model.
     """
     manager = RunManager(checkpoints_dir)
-    manager.start_scheduler()
+    manager.start_scheduler(stands_by=warms_up)
     watch = RunCache(manager)
     shelf = ModelRegistry(checkpoints_dir, watch.live_models, watch.labels)
     if warms_up:

@@ -56,7 +56,7 @@ NAMES = {
     "generate": ["generate/2x4/1", "generate/1x5/1", "generate/2x4/3"],
     "evaluate": ["evaluate/stateful", "evaluate/windows", "evaluate/streams"],
     "prepare": ["prepare"],
-    "startup": ["startup/help", "startup/import", "startup/first-character"],
+    "startup": ["startup/help", "startup/import", "startup/first-character", "startup/first-step"],
 }
 
 
@@ -260,7 +260,7 @@ class TestSuites:
         assert asked == ["auto", "float32"] * 2
 
     def test_without_a_bundled_model_its_first_character_is_skipped(self, tmp_path: Path):
-        assert next(startup.measure(ONCE, tmp_path / "none")) == Skipped(
+        assert next(startup.measure(ONCE, tmp_path / "none", "text")) == Skipped(
             name="startup/first-character", why="there is no bundled model beside this package"
         )
 

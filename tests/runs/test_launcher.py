@@ -1,0 +1,101 @@
+"""The process that stands by: it does what a fresh one does, at once, and is there no longer than who started it."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from forked import Fork
+from waiting import wait_until
+
+from charlstm.config import Settings
+from charlstm.runs import launcher
+from charlstm.runs.launcher import Launcher
+from charlstm.runs.manager import RunManager
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no sessions")
+SHORT = Settings.from_flat(
+    {"corpus": "pangrams", "hidden_size": 8, "batch_size": 2, "seq_len": 16, "max_minutes": 0, "max_steps": 20}
+)
+
+
+@pytest.fixture
+def starting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Launcher]:
+    monkeypatch.setattr(launcher, "available_bytes", lambda: 1e12)
+    made = Launcher()
+    yield made
+    made.close()
+
+
+def standby_of(starting: Launcher) -> launcher.Worker:
+    assert starting._standby is not None
+    return starting._standby[0]
+
+
+def test_a_run_is_trained_by_the_process_that_stood_by(starting: Launcher, tmp_path: Path, pangrams: str):
+    starting.prepare()
+    standby = standby_of(starting)
+    starting.prepare()
+    assert standby_of(starting) is standby, "one is enough"
+    assert os.getsid(standby.pid) == standby.pid, "in a session of its own, as any run's process"
+    manager = RunManager(tmp_path)
+    manager.launcher = starting
+    folder = manager.start(SHORT, "short", pangrams)
+    assert manager._children["short"][1] is standby
+    assert starting._standby is None
+    assert standby.wait(60) == 0
+    assert folder.status() == "completed"
+    assert "completed at step 20" in folder.log_file.read_text()
+
+
+def test_it_is_not_used_once_it_has_died_or_the_variables_are_others(
+    starting: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for spoil in (lambda standby: standby.kill() or standby.wait(), lambda _: monkeypatch.setenv("XDG_DATA_HOME", "x")):
+        starting.prepare()
+        standby = standby_of(starting)
+        spoil(standby)
+        worker = starting.start(["runs", "--checkpoints-dir", str(tmp_path)], tmp_path / "log")
+        assert worker is not standby
+        assert worker.wait(60) == 0
+        assert standby.poll() is not None, "nothing is left standing by"
+    assert (tmp_path / "log").read_text().count("no runs") == 2
+
+
+def test_none_stands_by_where_memory_is_short(starting: Launcher, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(launcher, "available_bytes", lambda: 1e9)
+    starting.prepare()
+    assert starting._standby is None
+
+
+def test_it_ends_with_the_process_that_started_it(fork: Fork):
+    script = """
+import os, sys
+from charlstm.runs import launcher
+launcher.available_bytes = lambda: 1e12
+starting = launcher.Launcher()
+starting.prepare()
+print(starting._standby[0].pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    killed = fork(script)
+    wait_until(lambda: killed.printed_line() != "", 30)
+    standby = int(killed.printed_line())
+
+    def is_gone() -> bool:
+        try:
+            state = Path(f"/proc/{standby}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        return state == "Z"  # nobody here reaps it
+
+    wait_until(is_gone, 60)
+
+
+def test_the_scheduler_keeps_one_ready_while_nothing_trains(starting: Launcher, tmp_path: Path):
+    manager = RunManager(tmp_path)
+    manager.launcher = starting
+    manager.start_scheduler(stands_by=True)
+    wait_until(lambda: starting._standby is not None, 10)
+    assert starting._standby[1] == launcher._variables()
