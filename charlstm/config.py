@@ -257,7 +257,7 @@ class TrainConfig(Config):
     )
     seed: int = Field(1, ge=0, le=2**31 - 1, description="Seed of the initial weights, dropout and samples")
     precision: Precision = Field(
-        "auto", description="Arithmetic of training; auto takes bfloat16 where the processor is fast at it"
+        "auto", description="Arithmetic of training; auto takes what is fastest here: bfloat16, or float32 in parts"
     )
     device: Device = Field("auto", description="Where to train; auto takes a CUDA GPU if there is one")
 

@@ -30,9 +30,10 @@ def flat_gradient(model: nn.Module) -> Tensor:
 class FusedBackward:
     """Writer of the gradients of a window's mean nats into every parameter's `grad`; needs a model in train mode."""
 
-    def __init__(self, model: CharLSTM, dtype: torch.dtype) -> None:
+    def __init__(self, model: CharLSTM, dtype: torch.dtype, weight_dtype: torch.dtype | None = None) -> None:
+        """Activations are of `dtype`, recurrent weights rounded to `weight_dtype`, by default the same."""
         self._model = model
-        self._dtype = dtype
+        self._dtypes = dtype, weight_dtype or dtype
         self._memories = [Workspace() for _ in range(model.config.num_layers)]
 
     @torch.no_grad()
@@ -44,9 +45,9 @@ class FusedBackward:
         for index, own in enumerate(self._memories):
             before = h[index], c[index]
             if index == 0:
-                layers.append(_FirstLayer(model, batch.tokens.t().contiguous(), before, self._dtype, own))
+                layers.append(_FirstLayer(model, batch.tokens.t().contiguous(), before, self._dtypes, own))
             else:
-                layers.append(_UpperLayer(model, index, layers[-1].hidden, before, own))
+                layers.append(_UpperLayer(model, index, layers[-1].hidden, before, self._dtypes[1], own))
         hidden = layers[-1].hidden
         places, targets = hidden.flatten(0, 1), batch.targets.t().flatten()
         weight, bias = model.head.weight, model.head.bias
@@ -70,17 +71,18 @@ class _Layer:
         inputs: Tensor,
         rows: Tensor,
         before: State,
+        weight_dtype: torch.dtype,
         memory: Workspace,
         bias: Tensor | None = None,
     ) -> None:
-        self._memory = memory
+        self._memory, self._weight_dtype = memory, weight_dtype
         self._weight_ih, self._weight_hh, self._bias_ih, self._bias_hh = model.lstm.all_weights[index]
         self._weight_drop = model.sample_weight_mask()
         thinned: Tensor = self._weight_hh
         if self._weight_drop is not None:
             thinned = memory("thinned", *thinned.shape, dtype=thinned.dtype)
             kernel.drop_weights(self._weight_hh, thinned, *self._weight_drop)
-        self._trace = kernel.forward(inputs, rows, thinned, *before, memory, bias=bias)
+        self._trace = kernel.forward(inputs, rows, thinned, *before, memory, bias=bias, weight_dtype=weight_dtype)
         self.last = self._trace.h[-1].to(torch.float32), self._trace.c[-1]
         self.hidden = self._trace.h[1:]
         self._unit_mask = model.unit_mask(*self.hidden.shape[1:])
@@ -92,7 +94,7 @@ class _Layer:
         """Write the gradient of the recurrent weights; return those (T, B, 4H) of the gate inputs."""
         if self._unit_mask is not None:
             dhidden = dhidden * self._unit_mask
-        dgates = kernel.backward(self._trace, dhidden, self._memory)
+        dgates = kernel.backward(self._trace, dhidden, self._memory, self._weight_dtype)
         gradient = _grad(self._weight_hh)
         _product(dgates.flatten(0, 1).t(), self._trace.h[:-1].flatten(0, 1), gradient, self._memory)
         if self._weight_drop is not None:
@@ -107,7 +109,9 @@ class _Layer:
 class _FirstLayer(_Layer):
     """The first layer, which looks up each token's gate inputs in a table."""
 
-    def __init__(self, model: CharLSTM, tokens: Tensor, before: State, dtype: torch.dtype, memory: Workspace) -> None:
+    def __init__(
+        self, model: CharLSTM, tokens: Tensor, before: State, dtypes: tuple[torch.dtype, torch.dtype], memory: Workspace
+    ) -> None:
         weight_ih, _, bias_ih, bias_hh = model.lstm.all_weights[0]
         self._embedding: Tensor | None = None if model.embedding is None else model.embedding.weight
         self._vectors: Tensor = weight_ih.t() if self._embedding is None else self._embedding
@@ -117,7 +121,7 @@ class _FirstLayer(_Layer):
             self._vectors = self._vectors[self._ids]
         bias = bias_ih + bias_hh
         table = self._vectors + bias if self._embedding is None else torch.addmm(bias, self._vectors, weight_ih.t())
-        super().__init__(model, 0, table.to(dtype), rows, before, memory)
+        super().__init__(model, 0, table.to(dtypes[0]), rows, before, dtypes[1], memory)
 
     def backward(self, dhidden: Tensor) -> Tensor:
         """Write the layer's gradients; its inputs are tokens, which get none."""
@@ -141,13 +145,15 @@ class _FirstLayer(_Layer):
 class _UpperLayer(_Layer):
     """A layer that reads the hidden states of the layer below."""
 
-    def __init__(self, model: CharLSTM, index: int, below: Tensor, before: State, memory: Workspace) -> None:
+    def __init__(
+        self, model: CharLSTM, index: int, below: Tensor, before: State, weight_dtype: torch.dtype, memory: Workspace
+    ) -> None:
         weight_ih, _, bias_ih, bias_hh = model.lstm.all_weights[index]
         self._below, self._narrow = below.flatten(0, 1), weight_ih.to(below.dtype)
         inputs = memory("inputs", len(self._below), len(weight_ih), dtype=below.dtype)
         torch.mm(self._below, self._narrow.t(), out=inputs)
         rows = torch.arange(len(self._below), device="cpu").view(below.shape[:2])
-        super().__init__(model, index, inputs, rows, before, memory, bias_ih + bias_hh)
+        super().__init__(model, index, inputs, rows, before, weight_dtype, memory, bias_ih + bias_hh)
 
     def backward(self, dhidden: Tensor) -> Tensor:
         """Write the layer's gradients; return those of the hidden states below."""

@@ -4,11 +4,6 @@
 Shapes: T = time, B = batch, H = hidden size; gates in PyTorch's order i, f, g, o.
 """
 
-import ctypes
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -16,95 +11,29 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from charlstm.kernel.build import load_library
+from charlstm.kernel.job import (
+    ADD_ROWS,
+    BACKWARD,
+    DROP,
+    FEWEST_ITEMS,
+    FORWARD,
+    HEAD,
+    PACK,
+    PACK_FORWARD,
+    AddRowsArrays,
+    BackwardArrays,
+    DropArrays,
+    ForwardArrays,
+    HeadArrays,
+    PackArrays,
+    Sizes,
+    num_lanes,
+    run,
+)
 
 _UNITS = 16  # hidden sizes must be a multiple of the longest vector
-_FEWEST_ITEMS = 4  # streams (or tiles) in a part: the weights are read once for all of them
+_CACHE_BYTES = 2 << 20  # of a core's second-level cache
 _FEWEST_UNITS = 64  # for each of the threads that share a layer's: they wait for each other at every character
-_PACK_FORWARD, _PACK, _FORWARD, _BACKWARD, _ADD_ROWS, _HEAD, _DROP = range(7)
-
-
-class _Job(ctypes.Structure):
-    """`Job` in kernel.c."""
-
-    _fields_ = (
-        ("task", ctypes.c_int32),
-        ("is_bfloat16", ctypes.c_int32),
-        ("num_parts", ctypes.c_int32),
-        ("num_items", ctypes.c_int32),
-        ("T", ctypes.c_int32),
-        ("B", ctypes.c_int32),
-        ("H", ctypes.c_int32),
-        ("V", ctypes.c_int32),
-        ("taken", ctypes.c_int32),
-        ("num_tiles", ctypes.c_int32),
-        ("num_owners", ctypes.c_int32),
-        ("turns", ctypes.c_void_p),
-        ("scale", ctypes.c_float),
-        ("seed", ctypes.c_uint32 * 2),
-        ("threshold", ctypes.c_uint32),
-        ("arrays", ctypes.c_void_p * 9),
-    )
-
-
-class _PackArrays(NamedTuple):
-    """`enum PackArray` in kernel.c, as the following are the enums of the other tasks."""
-
-    matrix: Tensor
-    packed: Tensor
-
-
-class _ForwardArrays(NamedTuple):
-    packed: Tensor
-    inputs: Tensor
-    rows: Tensor
-    h: Tensor
-    c: Tensor
-    gates: Tensor | None
-    bias: Tensor | None
-
-
-class _BackwardArrays(NamedTuple):
-    packed: Tensor
-    dh: Tensor
-    gates: Tensor
-    c: Tensor
-    dc: Tensor
-    dgates: Tensor
-
-
-class _AddRowsArrays(NamedTuple):
-    rows: Tensor | None
-    dgates: Tensor
-    sums: Tensor
-
-
-class _HeadArrays(NamedTuple):
-    hidden: Tensor
-    to_logits: Tensor
-    to_hidden: Tensor
-    bias: Tensor
-    targets: Tensor
-    logits: Tensor
-    dlogits: Tensor
-    dhidden: Tensor
-    nats: Tensor
-
-
-class _DropArrays(NamedTuple):
-    source: Tensor
-    target: Tensor
-
-
-class _Sizes(NamedTuple):
-    """The sizes in `Job`, as far as a task needs them."""
-
-    T: int
-    B: int
-    H: int
-    V: int = 0
-    scale: float = 1.0
-    seed: int = 0  # 64 bits
-    threshold: int = 0
 
 
 def is_available(dtype: torch.dtype, hidden_size: int) -> bool:
@@ -113,6 +42,17 @@ def is_available(dtype: torch.dtype, hidden_size: int) -> bool:
         return False  # before anything is compiled
     kernel = load_library()
     return kernel is not None and (dtype == torch.float32 or bool(kernel.has_bfloat16()))
+
+
+def fastest_weight_dtype() -> torch.dtype:
+    """Return the type of packed recurrent weights with which float32 is fastest here.
+
+    Rounded to bfloat16 they take half the space, in a core's cache and on the way to it. *Measured* on a processor with
+    AVX512 but not AVX512-BF16, steps of 8 streams at 1 x 384: 1.4 times as fast on one thread, 1.05 on two, which share
+    the weights; of 16 streams at 1 x 768 on two 1.15.
+    """
+    kernel = load_library()
+    return torch.bfloat16 if kernel is not None and kernel.has_mixed() else torch.float32
 
 
 def lstm_layer(
@@ -166,15 +106,17 @@ def forward(
     memory: Workspace | None = None,
     is_kept: bool = True,
     bias: Tensor | None = None,
+    weight_dtype: torch.dtype | None = None,
 ) -> SavedActivations:
     """Compute `lstm_layer` without autograd, keeping what the backward pass needs if `is_kept`.
 
-    `bias` (4H) float32 is added to the gates of every place, where it is not in the inputs.
+    `bias` (4H) float32 is added to the gates of every place, where it is not in the inputs. The recurrent weights are
+    rounded to `weight_dtype`, by default the type of the inputs.
     """
     memory = memory or Workspace()
     inputs, rows, weight_hh = inputs.contiguous(), rows.contiguous(), weight_hh.contiguous()
     (steps, batch), size, dtype = rows.shape, weight_hh.shape[1], inputs.dtype
-    packed = memory("packed", 4 * size * size, dtype=dtype)
+    packed = memory("packed", 4 * size * size, dtype=weight_dtype or dtype)
     trace = SavedActivations(
         rows,
         weight_hh,
@@ -183,14 +125,19 @@ def forward(
         memory("gates", steps, batch, 4 * size, dtype=dtype) if is_kept else None,
     )
     trace.h[0], trace.c[0] = h, c
-    sizes = _Sizes(steps, batch, size)
-    _run(_PACK_FORWARD, sizes, size // _lanes(), _PackArrays(weight_hh, packed))
-    arrays = _ForwardArrays(packed, inputs, rows, trace.h, trace.c, trace.gates, bias)
-    _run_sequence(_FORWARD, sizes, size // _lanes(), arrays, memory)
+    sizes = Sizes(steps, batch, size)
+    run(PACK_FORWARD, sizes, size // num_lanes(), PackArrays(weight_hh, packed))
+    arrays = ForwardArrays(packed, inputs, rows, trace.h, trace.c, trace.gates, bias)
+    _run_sequence(FORWARD, sizes, size // num_lanes(), arrays, memory)
     return trace
 
 
-def backward(trace: SavedActivations, dhidden: Tensor, memory: Workspace | None = None) -> Tensor:
+def backward(
+    trace: SavedActivations,
+    dhidden: Tensor,
+    memory: Workspace | None = None,
+    weight_dtype: torch.dtype | None = None,
+) -> Tensor:
     """Compute the gradients (T, B, 4H) of what came into the gates, from those (T, B, H) of the hidden states.
 
     The state after the window gets none: it is detached there, which is what truncates back-propagation.
@@ -199,13 +146,13 @@ def backward(trace: SavedActivations, dhidden: Tensor, memory: Workspace | None 
     (steps, batch), size = trace.rows.shape, trace.weight_hh.shape[1]
     assert trace.gates is not None
     dtype = trace.gates.dtype
-    packed = memory("packed", 4 * size * size, dtype=dtype)
+    packed = memory("packed", 4 * size * size, dtype=weight_dtype or dtype)
     dgates = memory("dgates", steps, batch, 4 * size, dtype=dtype)
     dc = memory("dc", batch, size, dtype=torch.float32)
-    sizes = _Sizes(steps, batch, size)
-    num_tiles = _pack(trace.weight_hh, packed, _num_owners(batch, size))
-    arrays = _BackwardArrays(packed, dhidden.contiguous(), trace.gates, trace.c, dc, dgates)
-    _run_sequence(_BACKWARD, sizes, num_tiles, arrays, memory)
+    sizes = Sizes(steps, batch, size)
+    num_tiles = _pack(trace.weight_hh, packed, _num_owners(batch, size, packed.dtype))
+    arrays = BackwardArrays(packed, dhidden.contiguous(), trace.gates, trace.c, dc, dgates)
+    _run_sequence(BACKWARD, sizes, num_tiles, arrays, memory)
     return dgates
 
 
@@ -217,7 +164,7 @@ def sum_rows(rows: Tensor | None, dgates: Tensor, num_rows: int, memory: Workspa
     memory = memory or Workspace()
     steps, batch, width = dgates.shape
     sums = memory("row sums", num_rows, width, dtype=torch.float32).zero_()
-    _run(_ADD_ROWS, _Sizes(steps, batch, width // 4), width // _lanes(), _AddRowsArrays(rows, dgates, sums))
+    run(ADD_ROWS, Sizes(steps, batch, width // 4), width // num_lanes(), AddRowsArrays(rows, dgates, sums))
     return sums
 
 
@@ -231,7 +178,9 @@ def output_loss(
     """
     memory = memory or Workspace()
     (num_places, size), dtype, vocab = hidden.shape, hidden.dtype, len(weight)
-    width = -(-vocab // _lanes()) * _lanes()  # filled up to whole vectors: with no weight, and next to no probability
+    width = (
+        -(-vocab // num_lanes()) * num_lanes()
+    )  # filled up to whole vectors: with no weight, and next to no probability
     wide = memory("head", width, size, dtype=torch.float32)
     wide[:vocab], wide[vocab:] = weight, 0.0
     biases = memory("head bias", width, dtype=torch.float32)
@@ -243,8 +192,8 @@ def output_loss(
     nats = memory("nats", num_places, 2, dtype=torch.float32)
     dlogits = memory("dlogits", num_places, width, dtype=dtype)
     dhidden = memory("dhidden", num_places, size, dtype=dtype)
-    arrays = _HeadArrays(hidden, to_logits, to_hidden, biases, targets, logits, dlogits, dhidden, nats)
-    _run(_HEAD, _Sizes(num_places, 1, size, width, scale), num_places, arrays)
+    arrays = HeadArrays(hidden, to_logits, to_hidden, biases, targets, logits, dlogits, dhidden, nats)
+    run(HEAD, Sizes(num_places, 1, size, width, scale), num_places, arrays)
     return nats[:, 0].log().add_(nats[:, 1]).sum(), dlogits[:, :vocab], dhidden
 
 
@@ -255,39 +204,43 @@ def drop_weights(source: Tensor, target: Tensor, share: float, seed: int) -> Ten
     multiple of 64 numbers; they may be the same tensor.
     """
     threshold = round(256 * share)
-    sizes = _Sizes(0, 0, 0, scale=256 / (256 - threshold), seed=seed, threshold=threshold)
-    _run(_DROP, sizes, source.numel() // 64, _DropArrays(source, target))
+    sizes = Sizes(0, 0, 0, scale=256 / (256 - threshold), seed=seed, threshold=threshold)
+    run(DROP, sizes, source.numel() // 64, DropArrays(source, target))
     return target
 
 
 def _pack(matrix: Tensor, packed: Tensor, num_owners: int = 0) -> int:
     """Arrange a matrix (K, N) for products with rows of K numbers; return the number of tiles."""
     height, width = matrix.shape
-    num_vectors = width // _lanes()
+    num_vectors = width // num_lanes()
     num_tiles = -(-num_vectors // 4)
     if num_owners:
         num_tiles = min(-(-num_tiles // num_owners) * num_owners, num_vectors)
-    _run(_PACK, _Sizes(0, 0, width, height), num_tiles, _PackArrays(matrix, packed), num_tiles)
+    run(PACK, Sizes(0, 0, width, height), num_tiles, PackArrays(matrix, packed), num_tiles)
     return num_tiles
 
 
-def _num_owners(batch: int, size: int) -> int:
+def _num_owners(batch: int, size: int, dtype: torch.dtype) -> int:
     """Return how many threads share the hidden units of every step, or 0 where each takes streams of its own.
 
-    They share them where there are too few streams for all: the weights would be read anew for every few. *Measured* on
-    2 threads, streams over units in time: 1.2 to 1.5 for 4 and fewer streams of 256 and 512 units, 0.9 to 1.0 for 8.
+    They share them where there are too few streams for all, as the weights would be read anew for every few, and where
+    the weights don't fit a core's own cache, while a share of them may. *Measured* on 2 threads, streams over units in
+    time: 1.2 to 1.5 for 4 and fewer streams of 256 and 512 units, 0.9 to 1.0 for 8 (bfloat16); in float32, whole steps
+    of 8 streams of 256, 320, 384 and 448 units 0.9, 1.1, 1.2 to 1.5 and 1.35, of 16 of 512 and 768 units 1.6 and 1.6,
+    of 64 of 512 units 1.2.
     """
     threads = torch.get_num_threads()
     owners = min(threads, size // _FEWEST_UNITS)
-    return owners if owners > 1 and batch < _FEWEST_ITEMS * threads else 0
+    are_few, are_large = batch < FEWEST_ITEMS * threads, 4 * size * size * dtype.itemsize > _CACHE_BYTES
+    return owners if owners > 1 and (are_few or are_large) else 0
 
 
 def _run_sequence(
-    task: int, sizes: _Sizes, num_tiles: int, arrays: tuple[Tensor | None, ...], memory: Workspace
+    task: int, sizes: Sizes, num_tiles: int, arrays: ForwardArrays | BackwardArrays, memory: Workspace
 ) -> None:
-    owners = _num_owners(sizes.B, sizes.H)
+    owners = _num_owners(sizes.B, sizes.H, arrays.packed.dtype)
     turns = memory("turns", sizes.T, owners + 1, 16, dtype=torch.int32).zero_() if owners else None
-    _run(task, sizes, owners or sizes.B, arrays, num_tiles, turns)
+    run(task, sizes, owners or sizes.B, arrays, num_tiles, turns)
 
 
 class _Recurrence(torch.autograd.Function):
@@ -317,69 +270,3 @@ class _Recurrence(torch.autograd.Function):
         if ctx.needs_input_grad[0] and ctx.num_rows is not None:
             dinputs = sum_rows(trace.rows, dgates, ctx.num_rows).to(dgates.dtype)
         return dinputs, None, dweight, None, None
-
-
-def _lanes() -> int:
-    kernel = load_library()
-    assert kernel is not None
-    return int(kernel.lanes())
-
-
-def _run(
-    task: int,
-    sizes: _Sizes,
-    num_items: int,
-    arrays: tuple[Tensor | None, ...],
-    num_tiles: int = 0,
-    turns: Tensor | None = None,
-) -> None:
-    """Run `num_items` independent items on as many threads as PyTorch uses; the assignment changes no bit.
-
-    With `turns` (T, owners + 1, 16), zeros, they share the tiles of every step instead, an item for each thread.
-    """
-    kernel = load_library()
-    assert kernel is not None
-    threads = min(torch.get_num_threads(), num_items)
-    pointers = [tensor.data_ptr() if tensor is not None else None for tensor in arrays]
-    is_bfloat16 = any(tensor is not None and tensor.dtype == torch.bfloat16 for tensor in arrays)
-    # More parts than threads, so that a core that others use as well does not hold everyone up.
-    num_parts = threads * max(1, min(num_items // _FEWEST_ITEMS // threads, 2))
-    job = _Job(task, is_bfloat16, num_parts, num_items, sizes.T, sizes.B, sizes.H, sizes.V, scale=sizes.scale)
-    job.num_tiles = num_tiles
-    if turns is not None:
-        job.turns, job.num_owners = turns.data_ptr(), threads
-    job.seed[:], job.threshold = divmod(sizes.seed, 2**32), sizes.threshold
-    job.arrays[: len(arrays)] = pointers
-    if threads == 1:
-        kernel.run_job(ctypes.byref(job))
-    else:
-        _team()(kernel, job, threads)
-
-
-@lru_cache(maxsize=1)
-def _team() -> Callable[[ctypes.CDLL, _Job, int], None]:
-    """Return what runs a job on threads: PyTorch's own OpenMP team where its library is found, else Python's threads.
-
-    *Measured*: a second team beside PyTorch's, whose idle threads spin, takes 1.5 times as long on 2 cores.
-    """
-    found = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*"))
-    if not found:
-        return _python_threads()
-    parallel = ctypes.CDLL(str(found[0])).GOMP_parallel
-
-    def run(kernel: ctypes.CDLL, job: _Job, threads: int) -> None:
-        parallel(ctypes.cast(kernel.run_job, ctypes.c_void_p), ctypes.byref(job), threads, 0)
-
-    return run
-
-
-def _python_threads() -> Callable[[ctypes.CDLL, _Job, int], None]:
-    pool = ThreadPoolExecutor(thread_name_prefix="charlstm-kernel")
-
-    def run(kernel: ctypes.CDLL, job: _Job, threads: int) -> None:
-        helping = [pool.submit(kernel.run_job, ctypes.byref(job)) for _ in range(threads - 1)]
-        kernel.run_job(ctypes.byref(job))
-        for each in helping:
-            each.result()
-
-    return run

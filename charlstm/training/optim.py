@@ -45,6 +45,11 @@ def resolve_dtype(wanted: Precision, device: torch.device, hidden_size: int) -> 
     return torch.bfloat16 if kernel.is_available(torch.bfloat16, hidden_size) else torch.float32
 
 
+def resolve_weight_dtype(wanted: Precision, dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype to which the compiled kernel rounds recurrent weights where it trains in `dtype`."""
+    return kernel.fastest_weight_dtype() if wanted == "auto" and dtype == torch.float32 else dtype
+
+
 class AdamW:
     """AdamW (Loshchilov and Hutter 2019) with PyTorch's fused update, which decays weight matrices only.
 

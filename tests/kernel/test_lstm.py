@@ -5,66 +5,18 @@ Shapes: T = time, B = batch, H = hidden size, N = rows of the table.
 
 import ctypes
 import math
-from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 import torch
-from kernel_marks import BOTH, named, needs_bfloat16, needs_compiler
-from torch import Tensor
+from kernel_marks import BOTH, needs_bfloat16, needs_compiler
+from naive_lstm import Result, Window, leaf, naive
 
+from charlstm.kernel import job
 from charlstm.kernel import lstm as kernel
 
 BATCHES = [*range(1, 10), 13]
 SIZES = [16, 32, 48, 80, 256]
-STEPS = 7
-
-
-class Window:
-    """One window's inputs, and what a loss asks of its hidden states."""
-
-    def __init__(self, batch: int, size: int, steps: int = STEPS, num_rows: int | None = 5, seed: int = 0) -> None:
-        """`num_rows` rows in a table; `None` for a row of its own for every place."""
-        torch.manual_seed(seed)
-        places = steps * batch
-        self.inputs = torch.randn(num_rows or places, 4 * size)
-        self.rows = torch.arange(places).view(steps, batch)
-        if num_rows:
-            self.rows = torch.randint(num_rows, (steps, batch))
-        self.weight = torch.randn(4 * size, size) / math.sqrt(size)
-        self.h, self.c = torch.randn(batch, size).tanh(), torch.randn(batch, size)
-        self.dhidden = torch.randn(steps, batch, size)
-
-    def parts(self, streams: list[int]) -> "Window":
-        """The same window with some of its streams only."""
-        one = object.__new__(Window)
-        one.inputs, one.weight = self.inputs, self.weight
-        one.rows, one.dhidden = self.rows[:, streams], self.dhidden[:, streams]
-        one.h, one.c = self.h[streams], self.c[streams]
-        return one
-
-
-def leaf(value: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """A copy that gathers a gradient."""
-    return value.detach().to(dtype, copy=True).requires_grad_()
-
-
-class Result:
-    """Hidden states, the last state, and the gradients of inputs and recurrent weights."""
-
-    def __init__(self, hidden: Tensor, h: Tensor, c: Tensor, dinputs: Tensor, dweight: Tensor) -> None:
-        self.tensors = {"hidden": hidden.detach(), "h": h, "c": c, "dinputs": dinputs, "dweight": dweight}
-
-    def assert_close(self, other: "Result", values: float, gradients: float) -> None:
-        """Each number is within that of the largest of its tensor, and of itself."""
-        for name, expected in other.tensors.items():
-            tolerance = gradients if name.startswith("d") else values
-            found, atol = self.tensors[name].double(), tolerance * expected.abs().max().item()
-            torch.testing.assert_close(found, expected.double(), rtol=tolerance, atol=atol, msg=named(name))
-
-    def assert_same_bits(self, other: "Result") -> None:
-        for name, expected in other.tensors.items():
-            assert torch.equal(self.tensors[name], expected), name
 
 
 def compiled(window: Window, dtype: torch.dtype) -> Result:
@@ -78,42 +30,6 @@ def compiled(window: Window, dtype: torch.dtype) -> Result:
     assert inputs.grad is not None
     assert weight.grad is not None
     return Result(hidden, h, c, inputs.grad, weight.grad)
-
-
-class _Rounded(torch.autograd.Function):
-    """To bfloat16 and back; its gradient is as if nothing had been rounded."""
-
-    @staticmethod
-    def forward(ctx: object, value: Tensor) -> Tensor:  # noqa: ARG004
-        return value.to(torch.bfloat16).to(value.dtype)
-
-    @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> Tensor:  # noqa: ARG004
-        return gradient
-
-
-def naive(window: Window, dtype: torch.dtype) -> Result:
-    """A stream at a time, a gate at a time, in double precision; for bfloat16 weights, inputs and h are rounded."""
-    round_to: Callable[[Tensor], Tensor] = _Rounded.apply if dtype == torch.bfloat16 else (lambda value: value)
-    inputs, weight = leaf(window.inputs, torch.float64), leaf(window.weight, torch.float64)
-    table, matrix = round_to(inputs), round_to(weight)
-    size = matrix.shape[1]
-    streams, last_h, last_c = [], [], []
-    for stream in range(window.rows.shape[1]):
-        h, c, hidden = round_to(window.h[stream].double()), window.c[stream].double(), []
-        for row in window.rows[:, stream].tolist():
-            i, f, g, o = ((matrix @ h + table[row])[gate * size : (gate + 1) * size] for gate in range(4))
-            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-            h = round_to(o.sigmoid() * c.tanh())
-            hidden.append(h)
-        streams.append(torch.stack(hidden))
-        last_h.append(h.detach())
-        last_c.append(c.detach())
-    hidden = torch.stack(streams, dim=1)
-    hidden.backward(round_to(window.dhidden.double()))
-    assert inputs.grad is not None
-    assert weight.grad is not None
-    return Result(hidden, torch.stack(last_h), torch.stack(last_c), inputs.grad, weight.grad)
 
 
 def cases() -> list[tuple[int, int]]:
@@ -156,6 +72,26 @@ def test_bfloat16_errs_to_neither_side() -> None:
     assert abs(difference.mean().item()) < 1 / 5120
 
 
+@needs_compiler
+@pytest.mark.skipif(kernel.fastest_weight_dtype() == torch.float32, reason="this processor has no AVX512")
+@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize(("batch", "size"), [(1, 16), (6, 48), (7, 80), (13, 256), (8, 512)])
+def test_with_weights_in_bfloat16_all_else_is_float32(batch: int, size: int, num_threads: int) -> None:
+    window, before = Window(batch, size), torch.get_num_threads()
+    given = window.inputs, window.rows, window.weight, window.h, window.c
+    try:
+        torch.set_num_threads(num_threads)
+        trace = kernel.forward(*given, weight_dtype=torch.bfloat16)
+        dgates = kernel.backward(trace, window.dhidden, weight_dtype=torch.bfloat16)
+    finally:
+        torch.set_num_threads(before)
+    window.weight = window.weight.to(torch.bfloat16).float()
+    dinputs = kernel.sum_rows(window.rows, dgates, len(window.inputs))
+    dweight = dgates.flatten(0, 1).t() @ trace.h[:-1].flatten(0, 1)
+    found = Result(trace.h[1:], trace.h[-1], trace.c[-1], dinputs, dweight)
+    found.assert_close(naive(window, torch.float32), 3e-6, 5e-6)
+
+
 @BOTH
 @pytest.mark.parametrize("batch", [1, 2, 7])
 def test_a_single_character(dtype: torch.dtype, batch: int) -> None:
@@ -174,7 +110,7 @@ def test_a_long_window_stays_close(dtype: torch.dtype) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize(("batch", "size"), [(1, 16), (2, 48), (7, 80), (13, 32), (16, 256)])
+@pytest.mark.parametrize(("batch", "size"), [(1, 16), (2, 48), (7, 80), (13, 32), (16, 256), (8, 384)])
 def test_whatever_the_number_of_threads_the_bits_are_the_same(dtype: torch.dtype, batch: int, size: int) -> None:
     window, before = Window(batch, size), torch.get_num_threads()
     try:
@@ -197,9 +133,9 @@ def test_threads_that_share_units_get_to_the_end_however_many_come_and_the_bits_
     dtype: torch.dtype, batch: int, size: int, present: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window, before, shared = Window(batch, size), torch.get_num_threads(), []
-    team = kernel._python_threads()
+    team = job.python_threads()
 
-    def some_of(library: ctypes.CDLL, job: kernel._Job, threads: int) -> None:
+    def some_of(library: ctypes.CDLL, job: job.Job, threads: int) -> None:
         shared.append(job.num_owners)
         team(library, job, present if job.num_owners else threads)
 
@@ -207,7 +143,7 @@ def test_threads_that_share_units_get_to_the_end_however_many_come_and_the_bits_
         torch.set_num_threads(1)
         expected = compiled(window, dtype)
         torch.set_num_threads(3)
-        monkeypatch.setattr(kernel, "_team", lambda: some_of)
+        monkeypatch.setattr(job, "team", lambda: some_of)
         found = compiled(window, dtype)
     finally:
         torch.set_num_threads(before)
@@ -222,8 +158,8 @@ def test_python_threads_do_the_same_where_pytorchs_are_not_found(
 ) -> None:
     window, before = Window(13, 48), torch.get_num_threads()
     expected = compiled(window, dtype)
-    team = kernel._python_threads()
-    monkeypatch.setattr(kernel, "_team", lambda: team)
+    team = job.python_threads()
+    monkeypatch.setattr(job, "team", lambda: team)
     try:
         torch.set_num_threads(3)
         found = compiled(window, dtype)

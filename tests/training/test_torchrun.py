@@ -188,7 +188,7 @@ def test_one_process_writes_and_speaks(undisturbed: tuple[RunDir, str]):
     assert [line["step"] for line in lines_of(folder) if line["kind"] == "progress"] == [*range(0, NUM_STEPS + 1, 10)]
     assert [line["step"] for line in lines_of(folder) if line["kind"] == "evaluated"] == [0, 50, 100, 150]
     names = {path.relative_to(folder.path).as_posix() for path in folder.path.rglob("*") if path.is_file()}
-    expected = {"config.json", "events.jsonl", "job", "run.lock", "model.safetensors"}
+    expected = {"answer.json", "config.json", "events.jsonl", "job", "run.lock", "model.safetensors"}
     kept = {name for name in names if name.startswith("snapshots/")}
     assert {"snapshots/0.safetensors", "snapshots/64.safetensors"} <= kept
     assert names - kept == expected | {"last/model.safetensors", "last/training_state.safetensors"}

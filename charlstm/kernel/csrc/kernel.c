@@ -12,6 +12,7 @@
 #include <sched.h>
 #endif
 
+enum Numbers { FLOAT, BFLOAT16, MIXED }; /* MIXED: float, and packed weights in bfloat16 */
 enum Task { PACK_FORWARD, PACK, FORWARD, BACKWARD, ADD_ROWS, HEAD, DROP };
 
 /* The places of each task's arrays in `Job.arrays`; shapes as in lstm.inc.c, NUMBER is float or bfloat16. */
@@ -60,7 +61,7 @@ enum DropArray {
 
 /* A job, shared by the threads that call `run_job` on it. */
 typedef struct {
-    int32_t task, is_bfloat16, num_parts, num_items; /* a part is a range of items */
+    int32_t task, numbers, num_parts, num_items; /* `numbers` as in `enum Numbers`; a part is a range of items */
     int32_t T, B, H, V;
     int32_t taken; /* parts started so far */
     int32_t num_tiles; /* of a matrix or of the hidden units */
@@ -116,10 +117,13 @@ INLINE void run_units_parallel(const Job *job, Step *step, int me) {
 #endif
 
 #define NUMBER float
+#define WEIGHT float
 #define GROUP 1
 #define NAMED(name) name##_float
 #define Weights Vector
+#define Factors Vector
 #define load_weights load_float
+#define store_weights store_float
 #define broadcast(source) splat(*(source))
 #define multiply_add(sum, a, b) ((a) * (b) + (sum))
 #define load_numbers load_float
@@ -127,21 +131,76 @@ INLINE void run_units_parallel(const Job *job, Step *step, int me) {
 #define store_rows(target, source, stride) store_float(target, load_float(source))
 #include "lstm.inc.c"
 #undef NUMBER
+#undef WEIGHT
 #undef GROUP
 #undef NAMED
 #undef Weights
+#undef Factors
 #undef load_weights
+#undef store_weights
 #undef broadcast
 #undef multiply_add
 #undef load_numbers
 #undef store_numbers
 #undef store_rows
 
+/* Weights of half the size in the products of floats: more of them stay in a core's cache. */
+#if defined(__AVX512F__)
+#define NUMBER float
+#define WEIGHT bfloat16
+#define GROUP 2
+#define NAMED(name) name##_mixed
+typedef struct {
+    Vector even, odd;
+} Pair; /* of two rows of weights, or of two factors */
+#define Weights Pair
+#define Factors Pair
+INLINE Pair load_pair(const bfloat16 *source) {
+    __m512i both = _mm512_loadu_si512(source);
+    return (Pair){(Vector)_mm512_slli_epi32(both, 16), (Vector)_mm512_and_si512(both, _mm512_set1_epi32(0xffff0000))};
+}
+INLINE Words round_to_bfloat16(Vector value) { /* to the nearest, ties to even; in the lower halves */
+    Words bits = (Words)value;
+    return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+}
+INLINE void store_rounded(bfloat16 *target, Vector value) {
+    _mm256_storeu_si256((__m256i *)target, _mm512_cvtepi32_epi16((__m512i)round_to_bfloat16(value)));
+}
+INLINE void store_rounded_rows(bfloat16 *target, const float *source, size_t stride) { /* two rows, interleaved */
+    Words both = round_to_bfloat16(load_float(source)) | round_to_bfloat16(load_float(source + stride)) << 16;
+    memcpy(target, &both, sizeof both);
+}
+#define load_weights load_pair
+#define store_weights store_rounded
+#define broadcast(source) ((Pair){splat((source)[0]), splat((source)[1])})
+#define multiply_add(sum, a, b) ((a).odd * (b).odd + ((a).even * (b).even + (sum)))
+#define load_numbers load_float
+#define store_numbers store_float
+#define store_rows store_rounded_rows
+#include "lstm.inc.c"
+#undef NUMBER
+#undef WEIGHT
+#undef GROUP
+#undef NAMED
+#undef Weights
+#undef Factors
+#undef load_weights
+#undef store_weights
+#undef broadcast
+#undef multiply_add
+#undef load_numbers
+#undef store_numbers
+#undef store_rows
+#endif
+
 #if defined(__AVX512BF16__)
 #define NUMBER bfloat16
+#define WEIGHT bfloat16
 #define GROUP 2
 #define NAMED(name) name##_bfloat16
 #define Weights __m512bh
+#define Factors __m512bh
+#define store_weights store_numbers
 #define load_weights(source) ((__m512bh)_mm512_loadu_si512(source))
 #define multiply_add(sum, a, b) ((Vector)_mm512_dpbf16_ps((__m512)(sum), a, b))
 INLINE __m512bh broadcast(const bfloat16 *source) {
@@ -165,6 +224,12 @@ INLINE void store_rows(bfloat16 *target, const float *source, size_t stride) { /
 int32_t has_bfloat16(void) { return 1; }
 #else
 int32_t has_bfloat16(void) { return 0; }
+#endif
+
+#if defined(__AVX512F__)
+int32_t has_mixed(void) { return 1; }
+#else
+int32_t has_mixed(void) { return 0; }
 #endif
 
 int32_t lanes(void) { return LANES; }
@@ -193,32 +258,32 @@ static void drop(const Job *job, int first, int last) {
         }
 }
 
+#if defined(__AVX512BF16__)
+#define BFLOAT16_OR_FLOAT(name) name##_bfloat16
+#else
+#define BFLOAT16_OR_FLOAT(name) name##_float /* not asked for, see `has_bfloat16` */
+#endif
+#if defined(__AVX512F__)
+#define MIXED_OR_FLOAT(name) name##_mixed
+#else
+#define MIXED_OR_FLOAT(name) name##_float /* nor is this, see `has_mixed` */
+#endif
+#define OF_NUMBERS(job, name)                                                                                          \
+    ((job)->numbers == MIXED ? MIXED_OR_FLOAT(name) : (job)->numbers == BFLOAT16 ? BFLOAT16_OR_FLOAT(name) : name##_float)
+
 /* Work on a job, called by any number of threads at once; return when no part is left to start. */
 void run_job(void *shared) {
     Job *job = shared;
     int32_t part;
     if (job->num_owners) {
         int me = __atomic_fetch_add(&job->taken, 1, __ATOMIC_RELAXED);
-        Step *step = job->task == FORWARD ? forward_step_float : backward_step_float;
-#if defined(__AVX512BF16__)
-        if (job->is_bfloat16) step = job->task == FORWARD ? forward_step_bfloat16 : backward_step_bfloat16;
-#endif
-        run_units_parallel(job, step, me);
+        run_units_parallel(job, job->task == FORWARD ? OF_NUMBERS(job, forward_step) : OF_NUMBERS(job, backward_step), me);
         return;
     }
     while ((part = __atomic_fetch_add(&job->taken, 1, __ATOMIC_RELAXED)) < job->num_parts) {
         int first = share(job->num_items, part, job->num_parts), last = share(job->num_items, part + 1, job->num_parts);
-        if (job->task == DROP) {
-            drop(job, first, last);
-            continue;
-        }
-#if defined(__AVX512BF16__)
-        if (job->is_bfloat16) {
-            part_bfloat16(job, first, last);
-            continue;
-        }
-#endif
-        part_float(job, first, last);
+        if (job->task == DROP) drop(job, first, last);
+        else OF_NUMBERS(job, part)(job, first, last);
     }
 }
 

@@ -1,9 +1,10 @@
-/* The LSTM's recurrence for one type of number, forward and backward. Included once per type by kernel.c, which defines
+/* The LSTM's recurrence for given types of numbers, forward and backward. Included once per types by kernel.c, which defines
  *
- *     NUMBER        the type that weights, activations and gradients are kept in; sums and cell states are float
- *     NAMED(name)   the name of a function for this type
- *     GROUP         products that one lane sums in one instruction (2 for bfloat16, 1 for float)
- *     Weights, load_weights, broadcast, multiply_add, load_numbers, store_numbers, store_rows
+ *     NUMBER        the type that activations and gradients are kept in; sums and cell states are float
+ *     WEIGHT        the type that packed weights are kept in
+ *     NAMED(name)   the name of a function for these types
+ *     GROUP         weights of one lane that lie side by side, and are multiplied together (2 for bfloat16, 1 for float)
+ *     Weights, Factors, load_weights, broadcast, multiply_add, load_numbers, store_numbers, store_weights, store_rows
  *
  * Shapes: T = time, B = batch, H = hidden size (a multiple of 16), V = vocabulary size, padded to whole vectors;
  * gates in PyTorch's order i, f, g, o.
@@ -15,28 +16,28 @@
  */
 
 /* weight_hh (4H, H) -> [H / LANES][H / GROUP][gate][LANES][GROUP], in the order in which forward reads it. */
-static void NAMED(pack_forward)(const float *weight, int H, NUMBER *packed, int first, int last) {
+static void NAMED(pack_forward)(const float *weight, int H, WEIGHT *packed, int first, int last) {
     for (int tile = first; tile < last; tile++)
         for (int block = 0; block < H; block += 16) /* a cache line of every row, and few enough lines of the target */
             for (int gate = 0; gate < 4; gate++) {
-                NUMBER narrow[LANES][16]; /* whole rows are converted at once, then moved by groups */
+                WEIGHT narrow[LANES][16]; /* whole rows are converted at once, then moved by groups */
                 for (int lane = 0; lane < LANES; lane++)
                     for (int k = 0; k < 16; k += LANES)
-                        store_numbers(narrow[lane] + k,
+                        store_weights(narrow[lane] + k,
                                       load_float(weight + (size_t)(gate * H + tile * LANES + lane) * H + block + k));
-                NUMBER *target = packed + ((size_t)tile * H + block) * 4 * LANES + gate * LANES * GROUP;
+                WEIGHT *target = packed + ((size_t)tile * H + block) * 4 * LANES + gate * LANES * GROUP;
                 for (int k = 0; k < 16; k += GROUP, target += 4 * LANES * GROUP)
                     for (int lane = 0; lane < LANES; lane++)
-                        memcpy(target + lane * GROUP, narrow[lane] + k, GROUP * sizeof(NUMBER));
+                        memcpy(target + lane * GROUP, narrow[lane] + k, GROUP * sizeof(WEIGHT));
             }
 }
 
 /* A matrix (K, N) -> tiles of at most 4 vectors of columns: [K / GROUP][vectors][LANES][GROUP]. */
-static void NAMED(pack)(const float *matrix, int K, int N, NUMBER *packed, int num_tiles, int first, int last) {
+static void NAMED(pack)(const float *matrix, int K, int N, WEIGHT *packed, int num_tiles, int first, int last) {
     for (int tile = first; tile < last; tile++) {
         int begin = share(N / LANES, tile, num_tiles), vectors = share(N / LANES, tile + 1, num_tiles) - begin;
         int column = begin * LANES;
-        NUMBER *target = packed + (size_t)column * K;
+        WEIGHT *target = packed + (size_t)column * K;
         for (int k = 0; k < K; k += GROUP)
             for (int v = 0; v < vectors; v++, target += LANES * GROUP)
                 store_rows(target, matrix + (size_t)k * N + column + v * LANES, N);
@@ -44,21 +45,21 @@ static void NAMED(pack)(const float *matrix, int K, int N, NUMBER *packed, int n
 }
 
 /* sums += rows of `a` (K numbers each, `stride` apart) times a packed tile: the loop that takes most of the time. */
-INLINE void NAMED(multiply)(int num_rows, int vectors, int K, const NUMBER *weight, const NUMBER *a, size_t stride,
+INLINE void NAMED(multiply)(int num_rows, int vectors, int K, const WEIGHT *weight, const NUMBER *a, size_t stride,
                             Vector sums[MAX_ROWS][4]) {
     for (int k = 0; k < K; k += GROUP, weight += vectors * LANES * GROUP) {
         Weights w[4];
         for (int v = 0; v < vectors; v++) w[v] = load_weights(weight + v * LANES * GROUP);
 #pragma GCC unroll 6
         for (int row = 0; row < num_rows; row++) {
-            Weights factor = broadcast(a + row * stride + k);
+            Factors factor = broadcast(a + row * stride + k);
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++) sums[row][v] = multiply_add(sums[row][v], factor, w[v]);
         }
     }
 }
 
-INLINE void NAMED(forward_tile)(int num_rows, int H, const NUMBER *weight, const NUMBER *h_before, const NUMBER *const *inputs,
+INLINE void NAMED(forward_tile)(int num_rows, int H, const WEIGHT *weight, const NUMBER *h_before, const NUMBER *const *inputs,
                                 const float *bias, int unit, const float *c_before, float *c, NUMBER *h, NUMBER *gates) {
     Vector sums[MAX_ROWS][4];
     for (int row = 0; row < num_rows; row++)
@@ -86,7 +87,8 @@ INLINE void NAMED(forward_tile)(int num_rows, int H, const NUMBER *weight, const
 
 /* Run one forward step of streams first to last, tiles begin to end; `gates` may be NULL if no gradient is needed. */
 static void NAMED(forward_step)(const Job *job, int t, int first, int last, int begin, int end) {
-    const NUMBER *packed = job->arrays[FORWARD_PACKED], *inputs = job->arrays[FORWARD_INPUTS];
+    const WEIGHT *packed = job->arrays[FORWARD_PACKED];
+    const NUMBER *inputs = job->arrays[FORWARD_INPUTS];
     const int64_t *rows = job->arrays[FORWARD_ROWS];
     NUMBER *h_all = job->arrays[FORWARD_H], *gates_all = job->arrays[FORWARD_GATES];
     float *c_all = job->arrays[FORWARD_C];
@@ -98,7 +100,7 @@ static void NAMED(forward_step)(const Job *job, int t, int first, int last, int 
             int num_rows = first + share(last - first, block + 1, num_blocks) - stream;
             const NUMBER *taken[MAX_ROWS];
             for (int row = 0; row < num_rows; row++) taken[row] = inputs + (size_t)rows[(size_t)t * B + stream + row] * 4 * H;
-            const NUMBER *weight = packed + (size_t)unit * H * 4;
+            const WEIGHT *weight = packed + (size_t)unit * H * 4;
             size_t before = ((size_t)t * B + stream) * H, after = before + (size_t)B * H;
             NUMBER *gates = gates_all ? gates_all + 4 * before : NULL;
 #define CASE(n)                                                                                                        \
@@ -111,7 +113,7 @@ static void NAMED(forward_step)(const Job *job, int t, int first, int last, int 
         }
 }
 
-INLINE void NAMED(backward_tile)(int num_rows, int vectors, int H, const NUMBER *weight, const NUMBER *dgates_after, int is_last,
+INLINE void NAMED(backward_tile)(int num_rows, int vectors, int H, const WEIGHT *weight, const NUMBER *dgates_after, int is_last,
                                  const NUMBER *dh, const NUMBER *gates, const float *c_before, const float *c, float *dc,
                                  NUMBER *dgates) {
     Vector sums[MAX_ROWS][4];
@@ -140,7 +142,8 @@ INLINE void NAMED(backward_tile)(int num_rows, int vectors, int H, const NUMBER 
 /* Run one backward step of streams first to last, tiles begin to end. The state after the window gets no gradient: it is
  * detached, which truncates back-propagation. */
 static void NAMED(backward_step)(const Job *job, int t, int first, int last, int begin, int end) {
-    const NUMBER *packed = job->arrays[BACKWARD_PACKED], *dh_all = job->arrays[BACKWARD_DH];
+    const WEIGHT *packed = job->arrays[BACKWARD_PACKED];
+    const NUMBER *dh_all = job->arrays[BACKWARD_DH];
     const NUMBER *gates_all = job->arrays[BACKWARD_GATES];
     const float *c_all = job->arrays[BACKWARD_C];
     float *dc = job->arrays[BACKWARD_DC];
@@ -149,7 +152,7 @@ static void NAMED(backward_step)(const Job *job, int t, int first, int last, int
     for (int tile = begin; tile < end; tile++) {
         int column = share(H / LANES, tile, job->num_tiles) * LANES;
         int vectors = share(H / LANES, tile + 1, job->num_tiles) - column / LANES;
-        const NUMBER *weight = packed + (size_t)column * 4 * H;
+        const WEIGHT *weight = packed + (size_t)column * 4 * H;
         for (int block = 0; block < num_blocks; block++) {
             int stream = first + share(last - first, block, num_blocks);
             int num_rows = first + share(last - first, block + 1, num_blocks) - stream;
@@ -184,7 +187,7 @@ static void NAMED(add_rows)(const Job *job, int first, int last) {
 }
 
 /* rows x (K, N) packed, plus `bias` (N) unless it is NULL, to `wide` (float) or `narrow`. */
-INLINE void NAMED(product_tile)(int num_rows, int vectors, int K, const NUMBER *weight, const NUMBER *a, size_t stride,
+INLINE void NAMED(product_tile)(int num_rows, int vectors, int K, const WEIGHT *weight, const NUMBER *a, size_t stride,
                                 const float *bias, float *wide, NUMBER *narrow, size_t width) {
     Vector sums[MAX_ROWS][4];
     for (int row = 0; row < num_rows; row++)
@@ -196,13 +199,13 @@ INLINE void NAMED(product_tile)(int num_rows, int vectors, int K, const NUMBER *
             else store_numbers(narrow + row * width + v * LANES, sums[row][v]);
 }
 
-static void NAMED(product)(int num_rows, int K, int N, const NUMBER *packed, const NUMBER *a, const float *bias, float *wide,
+static void NAMED(product)(int num_rows, int K, int N, const WEIGHT *packed, const NUMBER *a, const float *bias, float *wide,
                            NUMBER *narrow) {
     const int num_tiles = (N / LANES + 3) / 4;
     for (int tile = 0; tile < num_tiles; tile++) {
         int column = share(N / LANES, tile, num_tiles) * LANES;
         int vectors = share(N / LANES, tile + 1, num_tiles) - column / LANES;
-        const NUMBER *weight = packed + (size_t)column * K;
+        const WEIGHT *weight = packed + (size_t)column * K;
 #define TILE(n, v)                                                                                                     \
     case v:                                                                                                            \
         NAMED(product_tile)(n, v, K, weight, a, K, bias ? bias + column : NULL, wide ? wide + column : NULL,           \
@@ -222,7 +225,7 @@ static void NAMED(product)(int num_rows, int K, int N, const NUMBER *packed, con
  * vocabulary's padding has a bias so low that its probability is negligible. */
 static void NAMED(head)(const Job *job, int first, int last) {
     const NUMBER *hidden = job->arrays[HEAD_HIDDEN];
-    const NUMBER *to_logits = job->arrays[HEAD_TO_LOGITS], *to_hidden = job->arrays[HEAD_TO_HIDDEN];
+    const WEIGHT *to_logits = job->arrays[HEAD_TO_LOGITS], *to_hidden = job->arrays[HEAD_TO_HIDDEN];
     const float *bias = job->arrays[HEAD_BIAS];
     const int64_t *targets = job->arrays[HEAD_TARGETS];
     float *logits_all = job->arrays[HEAD_LOGITS], *nats = job->arrays[HEAD_NATS];
