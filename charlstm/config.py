@@ -17,7 +17,7 @@ from charlstm.errors import ConfigError
 
 Level = Literal["chars", "bytes"]
 Precision = Literal["auto", "bfloat16", "float32"]
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 Schedule = Literal["constant", "linear", "cosine"]
 RecurrentInit = Literal["orthogonal", "uniform"]
 PresetName = Literal["auto", "blog", "minute", "best"]
@@ -259,7 +259,9 @@ class TrainConfig(Config):
     precision: Precision = Field(
         "auto", description="Arithmetic of training; auto takes what is fastest here: bfloat16, or float32 in parts"
     )
-    device: Device = Field("auto", description="Where to train; auto takes a CUDA GPU if there is one")
+    device: Device = Field(
+        "auto", description="Where to train; auto takes a CUDA GPU if there is one; mps is Apple's GPU"
+    )
 
     def require_end(self) -> None:
         """Raise `ConfigError` if training with these settings would never end."""

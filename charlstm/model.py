@@ -145,7 +145,8 @@ class CharLSTM(nn.Module):
         """Compute the same with PyTorch, which is also what the fused layer is checked against."""
         weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[index]
         inputs = self._inputs(below) if index == 0 else below
-        weights = [each.to(dtype) for each in (weight_ih, self._drop_weights(weight_hh), bias_ih, bias_hh)]
+        weights = [weight_ih, self._drop_weights(weight_hh), bias_ih, bias_hh]
+        weights = in_one_block(weights, dtype) if below.is_cuda else [each.to(dtype) for each in weights]
         before = [each[None].to(dtype) for each in state]
         hidden, h, c = torch.lstm(inputs.to(dtype), before, weights, True, 1, 0.0, self.training, False, False)
         return hidden, (h[0].detach().to(bias_ih), c[0].detach().to(bias_ih))
@@ -212,6 +213,16 @@ class CharLSTM(nn.Module):
             return self.embedding(tokens)  # type: ignore[no-any-return]
         one_hot = self.head.weight.new_zeros(*tokens.shape, self.vocab_size)  # functional.one_hot makes int64 first
         return one_hot.scatter_(-1, tokens.unsqueeze(-1), 1.0)
+
+
+def in_one_block(weights: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Return the weights of a layer, rounded to `dtype`, as views of one block of memory, through which gradients flow.
+
+    cuDNN wants them in this order, matrices first, without a gap; else PyTorch copies them at every call, and warns.
+    """
+    block = torch.cat([each.flatten() for each in weights]).to(dtype)
+    parts = torch.split(block, [each.numel() for each in weights])
+    return [part.view_as(each) for part, each in zip(parts, weights, strict=True)]
 
 
 def _embedding(vocab_size: int, size: int, how: _Kind) -> nn.Embedding:

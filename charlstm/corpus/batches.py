@@ -72,10 +72,15 @@ class StreamBatches:
         if self._device.type == "cpu":
             return torch.from_numpy(self._tokens[places].astype(np.int64))
         if self._resident is None:
-            ids = torch.from_numpy(self._tokens[places].astype(np.int64))
-            return ids.pin_memory().to(self._device, non_blocking=True)
-        where = torch.from_numpy(places).pin_memory().to(self._device, non_blocking=True)
-        return self._resident[where].long()
+            return to_device(torch.from_numpy(self._tokens[places].astype(np.int64)), self._device)
+        return self._resident[to_device(torch.from_numpy(places), self._device)].long()
+
+
+def to_device(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy `values` of the processor to the device; a CUDA GPU is not waited for."""
+    if device.type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 def _on_device(tokens: Tokens, device: torch.device) -> torch.Tensor | None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from charlstm.config import Device, Precision, TrainConfig
+from charlstm.corpus.batches import to_device
 from charlstm.environment import is_zero_gpu
 from charlstm.errors import ConfigError
 from charlstm.kernel import lstm as kernel
@@ -29,7 +30,11 @@ def resolve_device(wanted: Device) -> torch.device:
     has_gpu = torch.cuda.is_available() and not is_zero_gpu()  # ZeroGPU shows a GPU that background processes lack
     if wanted == "cuda" and not has_gpu:
         raise ConfigError("device is cuda and this machine has no CUDA GPU to train on; choose cpu or auto.")
-    return torch.device("cuda" if has_gpu and wanted != "cpu" else "cpu")
+    if wanted == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device is mps and this machine has no GPU of Apple's to train on; choose cpu or auto.")
+    if wanted == "auto":
+        return torch.device("cuda" if has_gpu else "cpu")
+    return torch.device(wanted)
 
 
 def resolve_dtype(wanted: Precision, device: torch.device, hidden_size: int) -> torch.dtype:
@@ -42,7 +47,8 @@ def resolve_dtype(wanted: Precision, device: torch.device, hidden_size: int) -> 
         return torch.bfloat16 if wanted == "bfloat16" else torch.float32
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    return torch.bfloat16 if kernel.is_available(torch.bfloat16, hidden_size) else torch.float32
+    is_fast = device.type == "cpu" and kernel.is_available(torch.bfloat16, hidden_size)
+    return torch.bfloat16 if is_fast else torch.float32
 
 
 def resolve_weight_dtype(wanted: Precision, dtype: torch.dtype) -> torch.dtype:
@@ -133,8 +139,7 @@ def reset_streams(carried: State | None, config: TrainConfig, step: int, share: 
         return carried
     keep = torch.from_numpy(keeps.astype(np.float32)).view(1, -1, 1)
     h, c = carried
-    if h.device.type != "cpu":
-        keep = keep.pin_memory().to(h.device, non_blocking=True)
+    keep = to_device(keep, h.device)
     return h * keep, c * keep
 
 
@@ -153,12 +158,19 @@ def seed_random(seed: int, step: int, device: torch.device) -> Iterator[None]:
     The CPU's generator uses the low 32 bits only; Knuth's multiplier keeps the seeds' steps far apart there.
     """
     number = (seed * 2_654_435_761 + step) % 2**32
-    is_cuda = device.type == "cuda"
+    is_cuda, is_mps = device.type == "cuda", device.type == "mps"
+    own = torch.mps.get_rng_state() if is_mps else None
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if is_cuda else []):
         torch.default_generator.manual_seed(number)
         if is_cuda:
             torch.cuda.manual_seed(number)
-        yield
+        elif is_mps:
+            torch.mps.manual_seed(number)
+        try:
+            yield
+        finally:
+            if own is not None:
+                torch.mps.set_rng_state(own)
 
 
 def with_gradients(events: Iterator[_Item]) -> Iterator[_Item]:

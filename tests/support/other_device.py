@@ -90,7 +90,6 @@ def main() -> None:
     with (
         mock.patch("charlstm.training.optim.resolve_device", return_value=device),
         mock.patch("charlstm.training.optim.resolve_dtype", return_value=torch.bfloat16),
-        mock.patch.object(Tensor, "pin_memory", lambda tensor: tensor),
         mock.patch.object(nn.Module, "to", lambda module, _: module),  # it is there already
         mock.patch.object(torch, "randint", return_value=7),  # drawn on the processor: would be taken for a value
     ):
