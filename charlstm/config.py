@@ -4,15 +4,13 @@ The command line's flags, the page's controls, the saved JSON and the table in d
 `ModelConfig` and `TrainConfig` share no name, so a run's settings are one flat JSON object.
 """
 
-import codecs
 import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import AfterValidator, Field
 
+from charlstm.config_fields import Config, Encoding, Unit, plain_lines
 from charlstm.errors import ConfigError
 
 Level = Literal["chars", "bytes"]
@@ -20,125 +18,10 @@ Precision = Literal["auto", "bfloat16", "float32"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Schedule = Literal["constant", "linear", "cosine"]
 RecurrentInit = Literal["orthogonal", "uniform"]
+LayerRates = Literal["equal", "tuned"]
 PresetName = Literal["auto", "blog", "minute", "best"]
 
 REPEAT_WINDOW = 1024  # characters that the repetition guard (`no_repeat`) looks back at
-
-
-class Unit(str):
-    """The unit of a field's value, attached through `Annotated`."""
-
-
-def plain_lines(text: str) -> str:
-    """Return `text` as a corpus would be read: plain newlines, and no byte-order mark in front."""
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-
-
-class Suggestions(tuple[str, ...]):
-    """Frequent values of a text field that takes others too, attached through `Annotated`."""
-
-    __slots__ = ()
-
-
-_NO_TEXT = ("idna", "punycode", "unicode_escape", "unicode-escape", "raw_unicode_escape", "raw-unicode-escape")
-
-
-def _check_encoding(name: str) -> str:
-    """Return `name` if it is `auto` or an encoding of texts that Python knows."""
-    if name == "auto":
-        return name
-    try:
-        codec = codecs.lookup(name)
-        "".encode(name)  # refuses codecs that are no encodings of texts, such as rot13 or hex
-    except (LookupError, ValueError):
-        raise ValueError("no encoding of texts") from None
-    if codec.name in _NO_TEXT or codec.incrementaldecoder is None:
-        raise ValueError("no encoding of texts")
-    return name
-
-
-Encoding = Annotated[
-    str,
-    Suggestions(
-        ["auto", "utf-8", "utf-16", "latin-1", "cp1252", "cp1251", "koi8-r", "shift_jis", "euc_jp", "gb18030", "big5"]
-    ),
-    AfterValidator(_check_encoding),
-]
-
-
-def unit_of(field: FieldInfo) -> str:
-    """Return the field's unit, or an empty string for a plain number or text."""
-    return next((str(item) for item in field.metadata if isinstance(item, Unit)), "")
-
-
-def bounds_of(field: FieldInfo) -> tuple[float | None, float | None]:
-    """Return the lower and upper bound of a numeric field; `None` where there is none."""
-    lower = next(
-        (item.ge if isinstance(item, Ge) else item.gt for item in field.metadata if isinstance(item, Ge | Gt)), None
-    )
-    upper = next(
-        (item.le if isinstance(item, Le) else item.lt for item in field.metadata if isinstance(item, Le | Lt)), None
-    )
-    return lower, upper  # type: ignore[return-value]  # annotated_types types them as "supports comparison"
-
-
-def suggestions_of(field: FieldInfo) -> tuple[str, ...]:
-    """Return frequent values of a text field that takes others too; empty for any other field."""
-    return next((tuple(item) for item in field.metadata if isinstance(item, Suggestions)), ())
-
-
-def describe_bounds(field: FieldInfo) -> str:
-    """Describe the accepted values in words: `from 1 to 4,096 units`, `chars or bytes`, `a text`."""
-    if suggestions := suggestions_of(field):
-        return f"the name of a text encoding, such as {', '.join(suggestions[:6])}"
-    choices = get_args(field.annotation)
-    if choices:
-        return " or ".join(str(choice) for choice in choices)
-    lower, upper = bounds_of(field)
-    if lower is None or upper is None:
-        longest = next((item.max_length for item in field.metadata if getattr(item, "max_length", None)), None)
-        kind = "a text that is not empty" if any(isinstance(item, MinLen) for item in field.metadata) else "a text"
-        return f"{kind} of at most {longest:,} characters" if longest else kind
-    kind = "a whole number" if field.annotation is int else "a number"
-    below = any(isinstance(item, Lt) for item in field.metadata)
-    above = any(isinstance(item, Gt) for item in field.metadata)
-    if not above and not below:
-        return f"{kind} from {lower:,} to {upper:,} {unit_of(field)}".rstrip()
-    return f"{kind} {'above' if above else 'at least'} {lower:,} and {'below' if below else 'at most'} {upper:,}"
-
-
-def help_text(field: FieldInfo) -> str:
-    """Return the field's meaning, unit and bounds in one line."""
-    return str(field.description)
-
-
-class Config(BaseModel):
-    """Base of all settings: frozen, each number's bounds in its description; raises `ConfigError` for bad values."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def __init__(self, /, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise ConfigError(_refusal(type(self), error)) from None
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """Append its bounds to the description of every number."""
-        for field in cls.model_fields.values():
-            if bounds_of(field)[0] is not None:
-                field.description = f"{field.description} ({describe_bounds(field)})"
-
-
-def _refusal(cls: type[BaseModel], error: ValidationError) -> str:
-    """Return pydantic's report as one sentence: what was wrong, and the limit."""
-    first = error.errors()[0]
-    name = str(first["loc"][0])
-    field = cls.model_fields.get(name)
-    if field is None:
-        return f"there is no setting named {reprlib.repr(name)}; known are {', '.join(cls.model_fields)}."
-    return f"{name} is {reprlib.repr(first['input'])}; it must be {describe_bounds(field)}."
 
 
 class ModelConfig(Config):
@@ -168,6 +51,9 @@ class ModelConfig(Config):
     recurrent_init: RecurrentInit = Field(
         "orthogonal",
         description="The recurrent weights at the start: an orthogonal matrix for each gate, or PyTorch's own draw",
+    )
+    input_scale: float = Field(
+        1.0, gt=0, le=100, description="Factor of the first layer's input weights at the start, as PyTorch draws them"
     )
 
 
@@ -202,6 +88,11 @@ class TrainConfig(Config):
         "does, and more of the first ones; 0 always carries",
     )
     learning_rate: float = Field(5e-3, gt=0, le=1, description="Adam's step size at its peak")
+    layer_rates: LayerRates = Field(
+        "equal",
+        description="One learning rate for all weights, or tuned multiples of it: more for the output layer and the "
+        "biases, less for the input weights",
+    )
     lr_schedule: Schedule = Field(
         "linear",
         description="Keep the learning rate, or lower it to 0 at the planned end, along a line or half a cosine",
@@ -339,9 +230,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "minute": {
         "hidden_size": 384,
         "embedding_dim": 64,
+        "input_scale": 4.0,
         "batch_size": 8,
         "seq_len": 64,
         "learning_rate": 7e-3,
+        "layer_rates": "tuned",
         "adam_beta1": 0.5,
         "adam_beta2": 0.99,
         "weight_decay": 0.05,
@@ -354,9 +247,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "best": {
         "hidden_size": 768,
         "embedding_dim": 64,
+        "input_scale": 4.0,
         "batch_size": 16,
         "seq_len": 64,
         "learning_rate": 4.6e-3,
+        "layer_rates": "tuned",
         "adam_beta1": 0.5,
         "adam_beta2": 0.99,
         "dropout": 0.5,

@@ -55,6 +55,8 @@ class CharLSTM(nn.Module):
             self._set_forget_bias(config.forget_bias)
         if config.recurrent_init == "orthogonal":
             self._set_orthogonal()
+        with torch.no_grad():
+            self.lstm.all_weights[0][0].mul_(config.input_scale)
 
     def _set_orthogonal(self) -> None:
         """Draw an orthogonal matrix for each gate: the state neither grows nor fades at first (Saxe et al. 2014)."""

@@ -14,7 +14,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from charlstm.config import Level, plain_lines
+from charlstm.config import Level
+from charlstm.config_fields import plain_lines
 from charlstm.errors import VocabularyError
 
 Tokens = NDArray[np.unsignedinteger]  # ids (N,) of a text, held in memory or mapped from a file

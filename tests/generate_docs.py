@@ -17,7 +17,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path.insert(0, str(REPOSITORY))
 
-from charlstm.config import ModelConfig, SampleConfig, TrainConfig, help_text  # noqa: E402
+from charlstm.config import ModelConfig, SampleConfig, TrainConfig  # noqa: E402
+from charlstm.config_fields import help_text  # noqa: E402
 from charlstm.insight.report import Insight  # noqa: E402
 from charlstm.places import BUNDLED  # noqa: E402
 

@@ -162,6 +162,7 @@ def test_the_file_alone_tells_everything_to_a_reader_without_charlstm(file: Path
         "weight_dropout": 0.125,
         "forget_bias": 1.5,
         "recurrent_init": "orthogonal",
+        "input_scale": 1.0,
     }
     provenance = json.loads(header["provenance"])
     assert provenance["corpus"] == 'a "quoted" näme'

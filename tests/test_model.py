@@ -188,6 +188,14 @@ def test_without_forget_bias_and_uniform_the_draw_is_pytorchs_own(config: ModelC
         assert torch.equal(parameter, expected), name
 
 
+@NETWORKS
+def test_the_input_scale_multiplies_the_first_layers_input_weights_and_nothing_else(config: ModelConfig) -> None:
+    model = make(config.model_copy(update={"input_scale": 4.0}), seed=3)
+    drawn = dict(make(config, seed=3).named_parameters())
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, drawn[name] * (4 if name == "lstm.weight_ih_l0" else 1)), name
+
+
 def test_evaluation_mode_drops_nothing() -> None:
     config = ModelConfig(hidden_size=5, num_layers=2, dropout=0.9)
     model, tokens, state = make(config).eval(), some_tokens(), some_state(config)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from charlstm.config import Config, Unit
+from charlstm.config_fields import Config, Unit
 
 Suite = Literal["train", "generate", "evaluate", "prepare", "startup"]
 SuiteName = Literal["train", "generate", "evaluate", "prepare", "startup", "all"]

@@ -7,16 +7,8 @@ from typing import Annotated, Literal, TypeVar
 import tyro
 
 from charlstm.bench.report import BenchConfig, SuiteName
-from charlstm.config import (
-    PRESET_SUMMARIES,
-    Encoding,
-    ModelConfig,
-    PresetName,
-    SampleConfig,
-    Schedule,
-    TrainConfig,
-    help_text,
-)
+from charlstm.config import PRESET_SUMMARIES, ModelConfig, PresetName, SampleConfig, Schedule, TrainConfig
+from charlstm.config_fields import Encoding, help_text
 from charlstm.places import default_checkpoints_dir
 
 DEFAULT_PRESET: PresetName = "minute"

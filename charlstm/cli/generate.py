@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from charlstm.cli.flags import Evaluate, Flat, Generate
 from charlstm.cli.progress import BytesBar, escape_control_chars
-from charlstm.config import TrainConfig, plain_lines
+from charlstm.config import TrainConfig
+from charlstm.config_fields import plain_lines
 from charlstm.errors import ConfigError, CorpusError
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from charlstm.config import Encoding, ModelConfig, TrainConfig
+from charlstm.config import ModelConfig, TrainConfig
+from charlstm.config_fields import Encoding
 from charlstm.corpus.datasets import DATASETS, Report, corpus_bytes
 from charlstm.corpus.decoding import CHUNK_SIZE, TextFile, decode, open_text
 from charlstm.corpus.download import fetch_text, is_address

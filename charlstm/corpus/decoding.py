@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from charlstm.config import Encoding
+from charlstm.config_fields import Encoding
 from charlstm.corpus.datasets import Report
 from charlstm.corpus.decode_errors import diagnose
 from charlstm.corpus.stats import TextStats, as_utf8, compute_stats

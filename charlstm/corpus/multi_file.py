@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import platformdirs
 
-from charlstm.config import Encoding
+from charlstm.config_fields import Encoding
 from charlstm.corpus.decoding import TextChunks, open_text
 from charlstm.errors import CorpusError
 from charlstm.files import atomic_write

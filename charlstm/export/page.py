@@ -18,7 +18,8 @@ from typing import Any
 
 from annotated_types import Gt
 
-from charlstm.config import SampleConfig, bounds_of, describe_bounds
+from charlstm.config import SampleConfig
+from charlstm.config_fields import bounds_of, describe_bounds
 from charlstm.errors import ExportError, printable
 from charlstm.export.weights import pack_weights
 from charlstm.files import atomic_write

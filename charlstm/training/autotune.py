@@ -36,12 +36,12 @@ def autotune(settings: Settings, corpus: Corpus) -> tuple[Settings, str]:
     )
 
 
-def _early(chosen: dict[str, float | int]) -> str:
+def _early(chosen: dict[str, float | int | str]) -> str:
     passes = chosen["max_passes"]
     return f", {passes:g} passes at most: more would only learn so short a text by heart" if passes else ""
 
 
-def choose_settings(minutes: float, rate: float, num_train_chars: int) -> dict[str, float | int]:
+def choose_settings(minutes: float, rate: float, num_train_chars: int) -> dict[str, float | int | str]:
     """Return settings for `minutes` on a machine that trains on `rate` characters per second at 1 x 384."""
     budget = minutes * rate / _REFERENCE_RATE  # minutes of the reference machine
     largest = (_TIMES_THE_TEXT * num_train_chars / 4) ** 0.5  # a layer has 4 H^2 recurrent weights
@@ -51,10 +51,12 @@ def choose_settings(minutes: float, rate: float, num_train_chars: int) -> dict[s
         "hidden_size": hidden_size,
         "num_layers": 1,
         "embedding_dim": 64,
+        "input_scale": 4.0,
         **_against_overfitting(num_passes),
         "batch_size": _batch_size(hidden_size, num_train_chars),
         "seq_len": 64,
         "learning_rate": round(7e-3 * (384 / hidden_size) ** 0.6, 5),
+        "layer_rates": "tuned",
         "adam_beta1": 0.5,
         "adam_beta2": 0.99,
         "warmup_steps": 50,

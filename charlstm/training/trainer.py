@@ -66,7 +66,9 @@ class Trainer:
         self._batches = StreamBatches(split.train, config.batch_size, config.seq_len, self.device, self._streams)
         self._num_steps = num_planned_steps(config, self._batches.windows_per_pass)
         self._eval_every = eval_period(config, len(self._validation))
-        self._optimizer = optim.AdamW(self._model, config.weight_decay, (config.adam_beta1, config.adam_beta2))
+        self._optimizer = optim.AdamW(
+            self._model, config.weight_decay, (config.adam_beta1, config.adam_beta2), config.layer_rates
+        )
         self._gradient = flat_gradient(self._model)
         is_fused = self._model.is_fused(len(self._batches[0].tokens), self.dtype)
         weight_dtype = optim.resolve_weight_dtype(config.precision, self.dtype)

@@ -8,7 +8,7 @@ import gradio as gr
 from gradio.utils import get_space
 from pydantic import BaseModel
 
-from charlstm.config import bounds_of, help_text, suggestions_of, unit_of
+from charlstm.config_fields import bounds_of, help_text, suggestions_of, unit_of
 from charlstm.environment import OAUTH_CLIENT_ID, OAUTH_CLIENT_SECRET
 from charlstm.formatting import escape_html
 

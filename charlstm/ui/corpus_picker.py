@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
-from charlstm.config import Encoding
+from charlstm.config_fields import Encoding
 from charlstm.corpus import DATASETS, Corpus, decode, is_address, is_available_offline, open_corpus, open_file
 from charlstm.environment import limits
 from charlstm.errors import CharLSTMError, CorpusError

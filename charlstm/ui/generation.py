@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from charlstm.config import SampleConfig, plain_lines
+from charlstm.config import SampleConfig
+from charlstm.config_fields import plain_lines
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import format_duration
 from charlstm.generation.holds import Hold, format_holds, parse_holds

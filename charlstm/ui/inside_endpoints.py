@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlstm.config import SampleConfig, plain_lines
+from charlstm.config import SampleConfig
+from charlstm.config_fields import plain_lines
 from charlstm.errors import ConfigError
 from charlstm.generation.stream import turns
 from charlstm.ui.inside_ages import Ages

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charlstm.config import SampleConfig, TrainConfig, plain_lines
+from charlstm.config import SampleConfig, TrainConfig
+from charlstm.config_fields import plain_lines
 from charlstm.errors import ConfigError
 from charlstm.generation.stream import default_prompt
 from charlstm.insight.cell import score_with_forget_gate

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from charlstm.config import plain_lines
+from charlstm.config_fields import plain_lines
 from charlstm.errors import CharLSTMError
 from charlstm.formatting import error_text
 from charlstm.generation.prediction import Predictor

@@ -8,7 +8,8 @@ from typing import Any, get_args
 from annotated_types import Gt, Lt
 from pydantic.fields import FieldInfo
 
-from charlstm.config import ModelConfig, TrainConfig, bounds_of, describe_bounds, suggestions_of
+from charlstm.config import ModelConfig, TrainConfig
+from charlstm.config_fields import bounds_of, describe_bounds, suggestions_of
 from charlstm.formatting import capitalize, name_text
 
 PRESET_LABELS = {
@@ -33,11 +34,13 @@ LABELS = {
     "weight_dropout": "Dropout of recurrent weights",
     "forget_bias": "Forget-gate bias",
     "recurrent_init": "Recurrent weights at the start",
+    "input_scale": "Input weights at the start",
     "val_fraction": "Kept for testing",
     "batch_size": "Batch size",
     "seq_len": "Window",
     "state_reset": "Windows from a fresh state",
     "learning_rate": "Learning rate",
+    "layer_rates": "Learning rates of layers",
     "lr_schedule": "Learning-rate schedule",
     "warmup_steps": "Warm-up steps",
     "weight_decay": "Weight decay",
@@ -63,8 +66,18 @@ _NAMES = re.compile(rf"\b({'|'.join(name for name in LABELS if '_' in name)})\b"
 _GROUPS: dict[str, tuple[str, ...]] = {
     "Network": tuple(ModelConfig.model_fields),
     "Learning": (
-        *("learning_rate", "lr_schedule", "warmup_steps", "batch_size", "seq_len", "state_reset", "weight_decay"),
-        *("adam_beta1", "adam_beta2", "weight_average", "max_grad_norm", "plan", "seed", "precision", "device"),
+        *("learning_rate", "layer_rates", "lr_schedule", "warmup_steps", "batch_size", "seq_len", "state_reset"),
+        *(
+            "weight_decay",
+            "adam_beta1",
+            "adam_beta2",
+            "weight_average",
+            "max_grad_norm",
+            "plan",
+            "seed",
+            "precision",
+            "device",
+        ),
     ),
     "Stopping": ("max_passes", "max_steps"),
 }

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import gradio as gr
 
-from charlstm.config import SampleConfig, describe_bounds
+from charlstm.config import SampleConfig
+from charlstm.config_fields import describe_bounds
 from charlstm.errors import ConfigError
 from charlstm.ui.components import GROWING
 from charlstm.ui.generation import MOST_CHARS, SETTINGS

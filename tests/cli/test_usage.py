@@ -11,7 +11,8 @@ from commands import Trained, assert_one_sentence, run
 from pydantic import BaseModel
 
 from charlstm.bench.report import BenchConfig
-from charlstm.config import ModelConfig, SampleConfig, TrainConfig, unit_of
+from charlstm.config import ModelConfig, SampleConfig, TrainConfig
+from charlstm.config_fields import unit_of
 from charlstm.cpus import limit_torch_threads
 
 

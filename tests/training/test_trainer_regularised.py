@@ -300,3 +300,30 @@ def test_an_update_is_that_of_pytorchs_own_adamw_to_the_bit(weight_decay: float)
         found.step(0.01)
         expected.step()
     assert all(torch.equal(*pair) for pair in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+def test_tuned_rates_are_pytorchs_adamw_with_a_rate_for_each_kind_of_weights_which_decay_alike() -> None:
+    config = ModelConfig(hidden_size=8, embedding_dim=4, num_layers=2)
+    ours, theirs = (CharLSTM(5, config) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    multiples = {
+        "embedding.weight": 1.0,
+        **{f"lstm.{name}": rate for name, rate in (("weight_ih_l0", 0.5), ("weight_ih_l1", 1.4))},
+        **{f"lstm.weight_hh_l{layer}": 1.4 for layer in (0, 1)},
+        **{f"lstm.bias_{side}_l{layer}": 2.0 for side in ("ih", "hh") for layer in (0, 1)},
+        **{"head.weight": 4.0, "head.bias": 2.0},
+    }
+    groups = [
+        {"params": [each], "lr": 0.01 * multiples[name], "weight_decay": 0.1 / multiples[name] if each.dim() > 1 else 0}
+        for name, each in theirs.named_parameters()
+    ]
+    expected = torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)
+    found = AdamW(ours, 0.1, (0.9, 0.95), "tuned")
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(3):
+        for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            own.grad = torch.randn(own.shape, generator=generator)
+            other.grad = own.grad.clone()
+        found.step(0.01)
+        expected.step()
+    assert all(torch.equal(*pair) for pair in zip(ours.parameters(), theirs.parameters(), strict=True))

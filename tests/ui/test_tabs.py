@@ -6,7 +6,8 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from charlstm.config import ModelConfig, SampleConfig, Settings, TrainConfig, help_text
+from charlstm.config import ModelConfig, SampleConfig, Settings, TrainConfig
+from charlstm.config_fields import help_text
 from charlstm.errors import CheckpointError, RunError
 from charlstm.events import Progress
 from charlstm.model_description import describe_model
