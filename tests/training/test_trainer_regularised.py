@@ -311,7 +311,8 @@ def test_tuned_rates_are_pytorchs_adamw_with_a_rate_for_each_kind_of_weights_whi
         **{f"lstm.{name}": rate for name, rate in (("weight_ih_l0", 0.5), ("weight_ih_l1", 1.4))},
         **{f"lstm.weight_hh_l{layer}": 1.4 for layer in (0, 1)},
         **{f"lstm.bias_{side}_l{layer}": 2.0 for side in ("ih", "hh") for layer in (0, 1)},
-        **{"head.weight": 4.0, "head.bias": 2.0},
+        "head.weight": 4.0,
+        "head.bias": 2.0,
     }
     groups = [
         {"params": [each], "lr": 0.01 * multiples[name], "weight_decay": 0.1 / multiples[name] if each.dim() > 1 else 0}
