@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from charlstm.config import PRESETS, Settings, TrainConfig
+from charlstm.config import PRESETS, Settings
 from charlstm.corpus import DATASETS, default_corpus
 from charlstm.formatting import TEXT_LABELS
 from charlstm.ui import corpus_picker
@@ -24,6 +24,7 @@ from charlstm.ui.settings_sheet import ADVANCED, NEW_MODEL, build_setting, build
 OWN = "own"  # in the folder's name of a run whose settings differ from every preset
 _FIRST_PRESET = "minute"
 _BEFORE_ADVANCED = 6  # stored values that precede those of the sheet
+_ADDED = (("state_reset",), ("input_scale", "layer_rates"))  # to the sheet, time after time since browsers store it
 _PASTED_INFO = "This browser keeps up to a million characters of it; choose a longer one as a file"
 _ADDRESS_INFO = "https://host/text.txt, or hf://datasets/user/name/file.txt for a file of a dataset on the Hub"
 # Not a gr.BrowserState, which is still empty on page load in a tab that is not open.
@@ -221,8 +222,11 @@ def restore(kept_json: str, uploads: Uploads) -> list[Any]:
         kept = json.loads(kept_json)
     except (TypeError, ValueError, RecursionError):
         kept = None
-    if isinstance(kept, list) and len(kept) == num_kept - 1:  # kept before this setting existed
-        kept.insert(_BEFORE_ADVANCED + ADVANCED.index("state_reset"), TrainConfig().state_reset)
+    for number in range(len(_ADDED)):
+        missing = [name for names in _ADDED[number:] for name in names]
+        if isinstance(kept, list) and len(kept) == num_kept - len(missing):  # kept before these settings existed
+            for name in sorted(missing, key=ADVANCED.index):
+                kept.insert(_BEFORE_ADVANCED + ADVANCED.index(name), Settings().flat()[name])
     if not isinstance(kept, list) or len(kept) != num_kept:
         return [gr.skip()] * (num_kept + 1)
     corpus, pasted, encoding, preset, parent, *numbers, upload = kept

@@ -217,12 +217,14 @@ def test_what_a_browser_kept_is_put_back_and_what_was_forged_is_not(tmp_path: Pa
     chosen = ["python-stdlib", "some text", "latin-1", "blog", NEW_MODEL, *numbers]
     uploads = Uploads(tmp_path)
     assert forms.restore(json.dumps([*chosen, ""]), uploads) == [*chosen, "", gr.skip()]
-    place = len(chosen) - len(numbers) + 1 + ADVANCED.index("state_reset")
-    before = [*chosen[:place], *chosen[place + 1 :], ""]  # from before there was this setting
-    assert forms.restore(json.dumps(before), uploads) == [*chosen, "", gr.skip()]
+    first = len(chosen) - len(numbers) + 1
+    for missing in (("input_scale", "layer_rates"), ("state_reset", "input_scale", "layer_rates")):
+        places = {first + ADVANCED.index(name) for name in missing}
+        before = [value for place, value in enumerate(chosen) if place not in places]  # there were no such settings
+        assert forms.restore(json.dumps([*before, ""]), uploads) == [*chosen, "", gr.skip()]
     forged = [{"path": "/etc/passwd"}, 5, "utf-99", "no-preset", None, *([["x"]] * len(numbers))]
     skipped = [gr.skip()] * len(chosen)
     for upload in ("../x", "/etc/passwd", 5, {"path": "/etc/passwd"}, "0" * 32):
         assert forms.restore(json.dumps([*forged, upload]), uploads) == [*skipped, "", gr.skip()]
-    for each in (json.dumps(chosen[:-1]), "null", "[", "", "{}"):
+    for each in (json.dumps(chosen[:-4]), "null", "[", "", "{}"):
         assert forms.restore(each, uploads) == [*skipped, gr.skip(), gr.skip()]
