@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from charlstm.config_fields import Config, Unit
 
-Suite = Literal["train", "generate", "evaluate", "prepare", "startup"]
-SuiteName = Literal["train", "generate", "evaluate", "prepare", "startup", "all"]
+Suite = Literal["train", "generate", "evaluate", "prepare", "startup", "gpu"]
+SuiteName = Literal["train", "generate", "evaluate", "prepare", "startup", "gpu", "all"]
 
 # The unit of a figure of work done; the ratio of seconds is below 1 where we are faster, that of all else above.
 SECONDS = "s"
@@ -61,6 +61,7 @@ class Environment(_Found):
     features: tuple[str, ...]  # of the processor, those that matter here
     cores: int
     threads: int
+    gpu: str  # its name; empty where there is none to train on
     python: str
     torch: str
     charlstm: str
@@ -81,6 +82,7 @@ def table(report: BenchReport) -> str:
     where = report.environment
     lines = [
         f"{report.suite}: {where.processor}, {where.cores} cores, {where.threads} threads, {' '.join(where.features)}",
+        *([where.gpu] if where.gpu else []),
         f"Python {where.python}, torch {where.torch}, charlstm {where.charlstm}, {where.date}",
         "",
     ]

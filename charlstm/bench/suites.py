@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,10 +10,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from charlstm.bench import startup
+from charlstm.bench import gpu, startup
 from charlstm.bench.baselines import BaselineLSTM, BaselineTraining, peer_evaluates, peer_prepares, peer_writes
+from charlstm.bench.gpu import GpuSizes
 from charlstm.bench.report import BenchConfig, BenchReport, Result, Skipped, Suite, SuiteName
-from charlstm.bench.timing import Meter, Task, compare, environment, multiplies_bfloat16
+from charlstm.bench.timing import Meter, Task, compare, environment, find_gpu, multiplies_bfloat16
 from charlstm.config import ModelConfig, SampleConfig, TrainConfig
 from charlstm.corpus import Split, open_corpus
 from charlstm.evaluation import evaluate_batched, evaluate_stateful, evaluate_windows
@@ -77,6 +78,7 @@ class Sizes:
     prepare_bytes: int = 50_000_000
     prepare_naive_bytes: int = 5_000_000
     bundled_model: Path = startup.BUNDLED_MODEL
+    gpu: GpuSizes = field(default_factory=GpuSizes)
 
 
 Findings = Iterator[Result | Skipped]
@@ -290,5 +292,8 @@ SUITES: dict[Suite, Callable[[Meter, Sizes], Findings]] = {
     "prepare": _prepare,
     "startup": lambda meter, sizes: startup.measure(
         meter, sizes.bundled_model, _text(sizes.text_chars, sizes.vocab_size).decode()
+    ),
+    "gpu": lambda meter, sizes: gpu.measure(
+        meter, sizes.gpu, _text(sizes.text_chars, sizes.vocab_size).decode(), find_gpu()
     ),
 }

@@ -13,6 +13,8 @@ import torch
 from charlstm import __version__
 from charlstm.bench.report import SECONDS, Baseline, Environment, Result, Skipped
 from charlstm.cpus import available_cpus
+from charlstm.errors import ConfigError
+from charlstm.training.optim import resolve_device
 
 _FEATURES = (
     *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16"),
@@ -98,18 +100,27 @@ def _figures(rates: Rates, unit: str) -> list[float]:
 
 def environment(skipped: Sequence[Skipped] = ()) -> Environment:
     """Describe what speed depends on here: no name of a host, a person or a folder."""
-    processor, features = _processor()
+    (processor, features), card = _processor(), find_gpu()
     return Environment(
         processor=processor,
         features=features,
         cores=available_cpus(),
         threads=torch.get_num_threads(),
+        gpu=torch.cuda.get_device_name(card) if card else "",
         python=platform.python_version(),
         torch=torch.__version__,
         charlstm=__version__,
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         skipped=tuple(skipped),
     )
+
+
+def find_gpu() -> torch.device | None:
+    """Return the CUDA GPU to train on, if there is one."""
+    try:
+        return resolve_device("cuda")
+    except ConfigError:
+        return None
 
 
 def multiplies_bfloat16() -> bool:

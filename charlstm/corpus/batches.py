@@ -63,7 +63,7 @@ class StreamBatches:
         ended = self._lengths < end
         if ended.any():
             targets = targets.clone()
-            targets[torch.from_numpy(ended[self._share]).to(self._device), -1] = IGNORED
+            targets[to_device(torch.from_numpy(ended[self._share]), self._device), -1] = IGNORED
         num_targets = len(self._lengths) * (end - begin) - int(ended.sum())
         return Batch(ids[:, :-1], targets, num_targets, is_first=window == 0)
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from charlstm.bench import startup, suites
+from charlstm.bench import startup, suites, timing
 from charlstm.bench.baselines import BaselineLSTM, BaselineTraining, peer_evaluates, peer_prepares, peer_writes
 from charlstm.bench.report import BenchConfig, BenchReport, Result, Skipped, table
 from charlstm.bench.suites import Shape, Sizes, run
@@ -57,6 +57,7 @@ NAMES = {
     "evaluate": ["evaluate/stateful", "evaluate/windows", "evaluate/streams"],
     "prepare": ["prepare"],
     "startup": ["startup/help", "startup/import", "startup/first-character", "startup/first-step"],
+    "gpu": [],  # see test_gpu_suite.py
 }
 
 
@@ -87,10 +88,11 @@ class Hands:
 
 @pytest.fixture(scope="module")
 def everything() -> Iterator[BenchReport]:
-    """All suites once, tiny, on a processor that multiplies bfloat16."""
+    """All suites once, tiny, on a processor that multiplies bfloat16, without a GPU."""
     take_turns = Meter.take_turns
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(suites, "multiplies_bfloat16", lambda: True)
+        patch.setattr(suites, "find_gpu", lambda: None)
         patch.setattr(Meter, "take_turns", lambda meter, tasks, warm_up: take_turns(meter, tasks, 0))  # noqa: ARG005
         yield run("all", QUICK, ONCE, TINY)
 
@@ -174,7 +176,7 @@ class TestReport:
     def test_the_json_has_exactly_these_keys(self, everything: BenchReport):
         shown = json.loads(everything.model_dump_json())
         assert shown.keys() == {"suite", "environment", "results"}
-        facts = {"processor", "features", "cores", "threads", "python", "torch", "charlstm", "date", "skipped"}
+        facts = {"processor", "features", "cores", "threads", "gpu", "python", "torch", "charlstm", "date", "skipped"}
         assert shown["environment"].keys() == facts
         for result in shown["results"]:
             assert result.keys() == {"name", "value", "unit", "yardstick", "ratio"}
@@ -208,6 +210,13 @@ class TestReport:
         assert "\\" not in shown
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", where.date)
         assert where.threads == torch.get_num_threads()
+
+    def test_the_environment_names_the_gpu_if_there_is_one(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(timing, "find_gpu", lambda: torch.device("cuda"))
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Some GPU 80GB")
+        where = environment([])
+        assert where.gpu == "Some GPU 80GB"
+        assert "Some GPU 80GB" in table(BenchReport(suite="gpu", environment=where, results=())).splitlines()
 
     def test_the_table_is_aligned_and_says_what_was_skipped(self):
         skipped = Skipped(name="matmul/bfloat16", why="the processor has no instructions for it")
