@@ -16,7 +16,7 @@ from charlstm.runs.store import RunStore
 from charlstm.runs.worker import run_training
 from charlstm.training import autotune
 from charlstm.training.autotune import autotune as choose_plan
-from charlstm.training.autotune import choose_settings
+from charlstm.training.autotune import choose_gpu_settings, choose_settings
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 60
 
@@ -58,6 +58,15 @@ def test_whatever_is_chosen_is_within_the_bounds_of_the_settings(num_chars: int,
     settings = Settings.from_flat({**chosen, "max_minutes": minutes})
     assert settings.model.hidden_size % 64 == 0
     assert settings.train.batch_size <= max(1, num_chars)
+
+
+def test_a_gpu_trains_the_largest_network_the_text_allows_in_many_streams() -> None:
+    chosen = choose_gpu_settings(1, 10**6, 10**6)
+    assert (chosen["hidden_size"], chosen["batch_size"], chosen["max_passes"]) == (768, 64, 0.0)  # 60 passes
+    assert choose_gpu_settings(1, 10**6, 10**5)["hidden_size"] == 256
+    assert choose_gpu_settings(1, 10**6, 10**4)["batch_size"] == 39
+    dropped = [choose_gpu_settings(minutes, 10**6, 10**6)["dropout"] for minutes in (0.05, 0.1, 0.2, 0.5)]
+    assert dropped == [0.0, 0.2, 0.4, 0.5]
 
 
 @pytest.fixture
