@@ -151,7 +151,7 @@ class TrainConfig(Config):
         "auto", description="Arithmetic of training; auto takes what is fastest here: bfloat16, or float32 in parts"
     )
     device: Device = Field(
-        "auto", description="Where to train; auto takes a CUDA GPU if there is one; mps is Apple's GPU"
+        "auto", description="Where to train, mps on Apple's GPU; auto takes a CUDA GPU if there is one"
     )
 
     def require_end(self) -> None:

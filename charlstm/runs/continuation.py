@@ -21,6 +21,7 @@ from charlstm.model_files import model_file
 from charlstm.runs.run_dir import Extension, ParentModel, RunDir
 from charlstm.tensor_files import LfsPointer, read_header
 
+SHORT_CHARS = 100_000  # of a text; with fewer, starting from a bundled model is better (docs/results.md)
 _CHANGED = ("max_minutes", "max_passes", "max_steps", "learning_rate", "lr_schedule")  # by an extension
 _NAMED = 20  # characters
 _AGAIN = 0.5  # of the peak of the learning rate

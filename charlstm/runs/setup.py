@@ -31,6 +31,7 @@ from charlstm.runs.continuation import RunPlan, read_model_header
 from charlstm.runs.corpus_location import require_text, save_corpus_path
 from charlstm.runs.event_log import EventWriter
 from charlstm.runs.memory_estimate import available_bytes, check_memory, num_parameters
+from charlstm.runs.parent_advice import advise_parent
 from charlstm.runs.quotas import check_parameters
 from charlstm.runs.run_dir import RunDir
 from charlstm.training import Trainer
@@ -87,12 +88,13 @@ def begin_extension(trainer: Trainer, num_parts: int) -> bool:
 
 
 def resolve_autotune(folder: RunDir, plan: RunPlan, corpus: Corpus) -> tuple[RunPlan, tuple[str, ...]]:
-    """Choose the settings that a run leaves open and save them for when it resumes; return the plan and a note."""
+    """Choose the settings that a run leaves open and save them for when it resumes; return the plan and notes."""
     if plan.settings.train.plan == "off":
         return plan, ()
     settings, note = autotune(plan.settings, corpus)
     folder.save_settings(settings)
-    return replace(plan, settings=settings), (note,)
+    advice = advise_parent(corpus) if settings.model.level == "chars" else ""
+    return replace(plan, settings=settings), tuple(filter(None, (note, advice)))
 
 
 _OUT_OF_MEMORY = (

@@ -58,11 +58,13 @@ class FormView:
         ]
         summary = preset_summary(preset, settings, changed, text, runs)
         beginning = "" if is_new else self.label_of(parent)
+        model = self._bundled_for(text) if text.is_short and is_new else ""
         if text.is_small:
             summary += f' <strong class="warning">{small_text_warning(text, beginning)}</strong>'
         elif beginning:
             summary += escape_html(f" It begins with {beginning}, and with its size and layers.")
-        model = self._bundled_for(text) if text.is_small and is_new else ""
+        elif model:
+            summary += " The text is short: a model that can write already learns it better than a new one."
         return [
             gr.update(choices=choices),
             gr.update(visible=shows_minutes(preset, settings)),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from charlstm.config import Settings
 from charlstm.environment import limits
 from charlstm.formatting import escape_html, format_duration
+from charlstm.runs.continuation import SHORT_CHARS
 from charlstm.runs.manager import RunSummary
 from charlstm.ui.components import info_button
 from charlstm.ui.setting_words import setting_label, shown_value
@@ -60,6 +61,11 @@ class ChosenText(NamedTuple):
     def is_small(self) -> bool:
         """Whether a network learns it by heart before it learns its language."""
         return 0 < self.num_chars < FEW_CHARS
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a model that can write already is the better start."""
+        return 0 < self.num_chars < SHORT_CHARS
 
 
 def preset_summary(

@@ -176,6 +176,10 @@ def test_the_form_reads_changed_proposes_a_bundled_model_and_says_that_a_run_wil
     parent, *shown = view.adopt(json.dumps(list(FOX)), "minute", NEW_MODEL, *_settings("minute").values())
     assert parent["value"] == "tiny-shakespeare"
     assert "tiny-shakespeare can write already" in shown[2]
+    short, long = (_reflected(view, ChosenText("letters.txt", num_chars)) for num_chars in (99_999, 100_000))
+    assert (short["adopt"]["visible"], long["adopt"]["visible"]) == (True, False)
+    assert "The text is short: a model that can write already learns it better" in short["summary"]
+    assert "short" not in long["summary"]
     with _run(cache, "busy", 1.0).lock():
         cache.runs(is_fresh=True)
         assert _reflected(view, SHAKESPEARE)["start"] == "Add to queue"
