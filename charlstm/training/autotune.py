@@ -22,6 +22,7 @@ _PROBED: dict[str, int] = {"hidden_size": 384, "num_layers": 1, "embedding_dim":
 _PROBED_ON_GPU: dict[str, int] = {**_PROBED, "hidden_size": 768, "batch_size": 64}
 _REFERENCE_RATE = 50_000  # characters per second of the machine the rules were measured on, at the probed size
 _TIMES_THE_TEXT = 2.6  # parameters per character of training text; beyond, even strong dropout did not help
+_SMALLER, _LARGER = 0.5, 0.3  # powers of the budget that the size follows below and above a minute of that machine
 _UNITS = 64
 _MOST_PASSES = 60  # *assumed*: beyond, a schedule as long as that would only learn the text by heart
 
@@ -52,7 +53,7 @@ def choose_settings(minutes: float, rate: float, num_train_chars: int) -> dict[s
     """Return settings for `minutes` on a machine that trains on `rate` characters per second at 1 x 384."""
     budget = minutes * rate / _REFERENCE_RATE  # minutes of the reference machine
     largest = (_TIMES_THE_TEXT * num_train_chars / 4) ** 0.5  # a layer has 4 H^2 recurrent weights
-    hidden_size = _round(min(320 * budget**0.3, largest, 1024))
+    hidden_size = _round(min(320 * budget ** (_SMALLER if budget < 1 else _LARGER), largest, 1024))
     num_passes = 60 * minutes * rate * (384 / hidden_size) ** 2 / num_train_chars
     return _settings(hidden_size, num_passes, _batch_size(hidden_size, num_train_chars))
 
