@@ -247,11 +247,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "best": {
         "hidden_size": 768,
         "embedding_dim": 64,
-        "input_scale": 4.0,
         "batch_size": 16,
         "seq_len": 64,
         "learning_rate": 4.6e-3,
-        "layer_rates": "tuned",
         "adam_beta1": 0.5,
         "adam_beta2": 0.99,
         "dropout": 0.5,

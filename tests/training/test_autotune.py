@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import math
+import random
+import re
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,7 @@ from charlstm.runs.store import RunStore
 from charlstm.runs.worker import run_training
 from charlstm.training import autotune
 from charlstm.training.autotune import autotune as choose_plan
-from charlstm.training.autotune import choose_gpu_settings, choose_settings
+from charlstm.training.autotune import choose_gpu_settings, choose_settings, expected_loss
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 60
 
@@ -69,6 +72,16 @@ def test_a_gpu_trains_the_largest_network_the_text_allows_in_many_streams() -> N
     assert dropped == [0.0, 0.2, 0.4, 0.5]
 
 
+def test_letters_drawn_at_random_are_expected_to_cost_their_entropy() -> None:
+    """Four equally likely letters cost ln 4; 0.96 of that is expected of 1.5 million characters of a text read twice."""
+    text = "".join(random.Random(1).choices("abcd", k=700_000))
+    split = Corpus("text", text).split(ModelConfig(), TrainConfig())
+    assert expected_loss(split, 1.5e6) == pytest.approx(0.96 * math.log(4), abs=0.005)
+    losses = [expected_loss(split, 10.0**power) for power in (4, 5, 6, 7, 8, 9)]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] == losses[-2], "a text read more than a dozen times has no more to give"
+
+
 @pytest.fixture
 def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autotune, "_PROBED_SECONDS", 0.0)
@@ -84,6 +97,8 @@ def test_a_plan_keeps_what_the_person_chose_and_says_what_it_chose_itself() -> N
     assert {name: planned.flat()[name] for name in kept} == {name: asked.flat()[name] for name in kept}
     assert f"{planned.model.hidden_size} units" in sentence
     assert "0.5 minutes" in sentence
+    expected = float(re.search(r"about ([0-9.]+) nats per character\.$", sentence)[1])
+    assert 0 < expected < 0.2, "of a sentence over and over"
 
 
 @pytest.mark.usefixtures("quick_probe")
