@@ -148,7 +148,9 @@ class TrainConfig(Config):
     )
     seed: int = Field(1, ge=0, le=2**31 - 1, description="Seed of the initial weights, dropout and samples")
     precision: Precision = Field(
-        "auto", description="Arithmetic of training; auto takes what is fastest here: bfloat16, or float32 in parts"
+        "auto",
+        description="Arithmetic of training; auto takes what is fastest here: bfloat16, or float32, with the recurrent "
+        "weights in bfloat16 on a processor with AVX512",
     )
     device: Device = Field(
         "auto", description="Where to train, mps on Apple's GPU; auto takes a CUDA GPU if there is one"

@@ -15,7 +15,7 @@ from charlstm.config import Settings
 from charlstm.environment import child_environment
 from charlstm.places import BUNDLED_MODELS
 from charlstm.runs.manager import RunManager
-from charlstm.runs.run_dir import RunDir
+from charlstm.runs.run_dir import ACTIVE, RunDir
 
 _HOME = Path(__file__).resolve().parents[2]
 BUNDLED_MODEL = BUNDLED_MODELS / "tiny-shakespeare"
@@ -94,6 +94,7 @@ class _Runs:
         self._run = self._manager.start(self._settings, f"run-{len(self._manager.store.run_dirs())}", self._text)
         history = self._manager.history(self._run)
         while history.progress()[0] < 1:
+            assert self._manager.status(self._run) in ACTIVE, self._run.problem()
             time.sleep(_LOOK_SECONDS)
             history.poll()
         return 1.0

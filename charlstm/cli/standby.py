@@ -6,6 +6,9 @@ import os
 import sys
 
 from charlstm.cli.dispatch import main
+from charlstm.runs.launcher import PREPARED
+
+_BINARY = getattr(os, "O_BINARY", 0)  # on Windows: line ends as they are
 
 
 def wait() -> None:
@@ -15,12 +18,15 @@ def wait() -> None:
 
     load_library()
     with contextlib.suppress(OSError):  # nobody need know
-        os.write(1, b"prepared\n")
+        os.write(1, PREPARED + b"\n")
     line = sys.stdin.readline()
     if not line.endswith("\n"):  # whoever started this has ended
         return
     order = json.loads(line)
-    opened = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666), os.open(os.devnull, os.O_RDONLY)
+    opened = (
+        os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT | _BINARY, 0o666),
+        os.open(os.devnull, os.O_RDONLY),
+    )
     for source, targets in zip(opened, ((1, 2), (0,)), strict=True):
         for target in targets:
             os.dup2(source, target)

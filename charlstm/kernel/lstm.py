@@ -32,7 +32,7 @@ from charlstm.kernel.job import (
 )
 
 _UNITS = 16  # hidden sizes must be a multiple of the longest vector
-_CACHE_BYTES = 2 << 20  # of a core's second-level cache
+_CACHE_BYTES = 2 << 20  # *assumed*: of a core's second-level cache
 _FEWEST_UNITS = 64  # for each of the threads that share a layer's: they wait for each other at every character
 
 
@@ -227,12 +227,12 @@ def _num_owners(batch: int, size: int, dtype: torch.dtype) -> int:
     the weights don't fit a core's own cache, while a share of them may. *Measured* on 2 threads, streams over units in
     time: 1.2 to 1.5 for 4 and fewer streams of 256 and 512 units, 0.9 to 1.0 for 8 (bfloat16); in float32, whole steps
     of 8 streams of 256, 320, 384 and 448 units 0.9, 1.1, 1.2 to 1.5 and 1.35, of 16 of 512 and 768 units 1.6 and 1.6,
-    of 64 of 512 units 1.2.
+    of 64 of 512 units 1.2. Not measured: more threads, and weights beyond the cache in bfloat16.
     """
     threads = torch.get_num_threads()
     owners = min(threads, size // _FEWEST_UNITS)
     are_few, are_large = batch < FEWEST_ITEMS * threads, 4 * size * size * dtype.itemsize > _CACHE_BYTES
-    return owners if owners > 1 and (are_few or are_large) else 0
+    return owners if owners > 1 and (are_few or (are_large and owners == threads)) else 0
 
 
 def _run_sequence(

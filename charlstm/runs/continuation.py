@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charlstm.config import Settings, TrainConfig
+from charlstm.config import ModelConfig, Settings, TrainConfig
 from charlstm.environment import is_public
 from charlstm.errors import RunError
 from charlstm.events import Extended
@@ -48,7 +48,8 @@ def inherit_sizes(settings: Settings, model: Path) -> Settings:
     config = read_model_header(model_file(model)).get("config")
     if not isinstance(config, dict):
         raise RunError(f"{model.name} is no model that can be gone on with; choose another one.")
-    sizes = {name: value for name, value in config.items() if name not in ("dropout", "weight_dropout")}
+    whole = {**ModelConfig().model_dump(), **config}  # an older model lacks what was added since
+    sizes = {name: value for name, value in whole.items() if name not in ("dropout", "weight_dropout")}
     return Settings.from_flat({**settings.flat(), **sizes, "plan": "off"})
 
 

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TypeAlias
@@ -26,42 +27,92 @@ _STANDBY = "import sys; sys.path[:] = filter(None, sys.path); from charlstm.cli.
 _PACKAGE_HOME = Path(__file__).resolve().parents[2]
 _FEWEST_BYTES = 2 << 30  # of free memory; the process takes a tenth of that (*measured*: 197 MB)
 
+PREPARED = b"prepared"  # what it says once it has imported everything
+_PATIENCE_SECONDS = 60.0
+
 Worker: TypeAlias = "subprocess.Popen[bytes]"
+
+
+class _Standby:
+    """A process that imports what training needs and then waits for a command."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        self.variables = variables
+        self.worker = _popen(_STANDBY, [], variables, subprocess.PIPE, subprocess.PIPE)
+        self.is_prepared = threading.Event()
+        self._listening = threading.Thread(target=self._listen, name="standby", daemon=True)
+        self._listening.start()
+
+    def _listen(self) -> None:
+        assert self.worker.stdout is not None
+        with self.worker.stdout as said:
+            for line in said:
+                if line.strip() == PREPARED:
+                    self.is_prepared.set()
+                    return
+
+    def send(self, order: str) -> Worker:
+        """Send the command; raises `OSError` if the process is gone."""
+        assert self.worker.stdin is not None
+        with self.worker.stdin:
+            self.worker.stdin.write(order.encode())
+        return self.worker
+
+    def end(self) -> None:
+        """End the process, which has nothing to lose."""
+        self.worker.kill()
+        self.worker.wait()
+        self._listening.join()
+        assert self.worker.stdin is not None
+        with contextlib.suppress(OSError):
+            self.worker.stdin.close()
 
 
 class Launcher:
     """Starts `python -m charlstm ARGUMENTS` in sessions of their own, on the process that stands by if there is one."""
 
     def __init__(self) -> None:
-        self._standby: tuple[Worker, dict[str, str]] | None = None  # and the variables it was started with
+        self._standby: _Standby | None = None
+        self._not_before = 0.0  # by the monotonic clock, after one that ended by itself
         self._is_closed = False
         self._changing = threading.Lock()
 
+    @property
+    def is_preparing(self) -> bool:
+        """Whether a process stands by that was started with the present variables, or is about to."""
+        standby = self._standby
+        return standby is not None and standby.worker.poll() is None and standby.variables == _variables()
+
     def prepare(self) -> None:
-        """Start a process that stands by, unless there is one or memory is short."""
+        """Start a process that stands by, unless there is one, memory is short, or the last one failed just now."""
         with self._changing:
-            variables = _variables()
-            if self._is_closed or self._is_ready(variables) or available_bytes() < _FEWEST_BYTES:
+            is_short = 0 < available_bytes() < _FEWEST_BYTES
+            if self._is_closed or self.is_preparing or is_short or time.monotonic() < self._not_before:
                 return
+            if self._standby is not None and self._standby.worker.poll() is not None:
+                self._not_before = time.monotonic() + _PATIENCE_SECONDS
             self._dismiss()
-            self._standby = _popen(_STANDBY, [], variables, subprocess.PIPE, subprocess.PIPE), variables
+            self._standby = _Standby(_variables())
 
     def wait_until_prepared(self) -> None:
-        """Wait until the process that stands by has imported everything."""
-        if self._standby is not None and (said := self._standby[0].stdout) is not None:
-            said.readline()
+        """Wait until the process that stands by, if there is one, has imported everything."""
+        while (standby := self._standby) and standby.worker.poll() is None and not standby.is_prepared.wait(0.1):
+            pass
 
     def start(self, arguments: Sequence[str], log_file: Path) -> Worker:
-        """Run a command whose output is appended to `log_file`."""
-        with self._changing:
-            variables = _variables()
-            if self._standby is not None and self._is_ready(variables):
+        """Run a command whose output is appended to `log_file`; raises `OSError` if that can't be opened."""
+        with log_file.open("ab") as log, self._changing:
+            if not self.is_preparing:
+                self._dismiss()
+            standby = self._standby
+            if standby and standby.is_prepared.is_set():
+                self._standby = None
                 order = json.dumps({"arguments": list(arguments), "log": str(log_file.resolve())})
-                with contextlib.suppress(OSError):  # it died just now
-                    return self._send(order + "\n")
-            self._dismiss()
-        with log_file.open("ab") as log:
-            return _popen(_WORKER, arguments, variables, subprocess.DEVNULL, log)
+                try:
+                    return standby.send(order + "\n")
+                except OSError:  # it died just now
+                    standby.end()
+            return _popen(_WORKER, arguments, _variables(), subprocess.DEVNULL, log)
 
     def close(self) -> None:
         """End the process that stands by, and start none any more; it also ends with this one."""
@@ -69,26 +120,10 @@ class Launcher:
             self._is_closed = True
             self._dismiss()
 
-    def _is_ready(self, variables: dict[str, str]) -> bool:
-        """Return whether a process stands by that was started with these variables."""
-        return self._standby is not None and self._standby[0].poll() is None and self._standby[1] == variables
-
-    def _send(self, order: str) -> Worker:
-        """Send the process that stands by its command, or none; raises `OSError` if it is gone."""
-        assert self._standby is not None
-        (worker, _), self._standby = self._standby, None
-        assert worker.stdin is not None
-        assert worker.stdout is not None
-        with worker.stdout, worker.stdin:
-            worker.stdin.write(order.encode())
-        return worker
-
     def _dismiss(self) -> None:
-        if self._standby is not None:
-            worker = self._standby[0]
-            with contextlib.suppress(OSError):
-                self._send("")
-            worker.wait()
+        standby, self._standby = self._standby, None
+        if standby is not None:
+            standby.end()
 
 
 def _variables() -> dict[str, str]:

@@ -242,7 +242,7 @@ class RunManager:
     def start_scheduler(self, stands_by: bool = False) -> None:
         """Call `start_queued` every second in a background thread, as long as this process lives.
 
-        With `stands_by` a process is kept ready for the next run while none of this manager's trains.
+        With `stands_by` a process is kept ready for the next run while none trains.
         """
 
         def tend() -> None:
@@ -250,10 +250,13 @@ class RunManager:
             while not pause.wait(_TEND_SECONDS):
                 with contextlib.suppress(CharLSTMError, OSError):
                     self.start_queued()
-                    if stands_by and all(child.poll() is not None for _, child in list(self._children.values())):
+                    if stands_by and not self.launcher.is_preparing and not self._is_training():
                         self.launcher.prepare()
 
         threading.Thread(target=tend, name="queue", daemon=True).start()
+
+    def _is_training(self) -> bool:
+        return any(self.status(folder) in ACTIVE for folder in self.store.run_dirs())
 
     def _queue_lock(self) -> Lock:
         """Return the lock to hold while starting, dequeuing or deleting runs."""

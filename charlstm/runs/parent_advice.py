@@ -9,6 +9,8 @@ from charlstm.language_model import LanguageModel
 from charlstm.places import BUNDLED, BUNDLED_MODELS
 from charlstm.runs.continuation import SHORT_CHARS
 
+_KNOWN_SHARE = 0.9  # of the text, in characters that the model has seen
+
 
 def advise_parent(corpus: Corpus) -> str:
     """Return advice to start from the bundled model that a short text surprises least, in a sentence.
@@ -25,16 +27,19 @@ def advise_parent(corpus: Corpus) -> str:
     if not best:
         return ""
     return (
-        f"{corpus.num_chars:,} characters are few: starting from a model that can write already comes to a lower loss "
-        f"(--from {best})."
+        f"{corpus.num_chars:,} characters are few: a run that begins with the model {best}, which can write already, "
+        "comes to a lower loss."
     )
 
 
 def _loss_of(name: str, corpus: Corpus) -> float:
-    """Return the nats per character of a bundled model on the text; infinite if there is no such model."""
+    """Return a bundled model's nats per character on the text, infinite if there is none or it knows too little."""
     try:
         bundled = LanguageModel.load(BUNDLED_MODELS / name)
     except CharLSTMError:
+        return float("inf")
+    known = {*bundled.vocabulary.characters}
+    if sum(count for char, count in corpus.frequencies if char in known) < _KNOWN_SHARE * corpus.num_chars:
         return float("inf")
     characters = (char for char, _ in corpus.frequencies)
     extended, _ = bundled.with_characters(characters, bundled.model.config, seed=1)

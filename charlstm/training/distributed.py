@@ -169,6 +169,8 @@ class DistributedTrainer(Trainer):
         clock: Callable[[], float] | None = None,
         world: World = SINGLE_PROCESS,
     ) -> None:
+        if config.device == "mps":
+            raise ConfigError("several processes can't train together on mps; choose cpu, or start one process alone.")
         self.world = world
         self._is_reporter = world.is_rank_zero
         self._requests = self._agreed = (False, False)  # stop, save

@@ -71,8 +71,10 @@ class Trainer:
         )
         self._gradient = flat_gradient(self._model)
         is_fused = self._model.is_fused(len(self._batches[0].tokens), self.dtype)
-        weight_dtype = optim.resolve_weight_dtype(config.precision, self.dtype)
-        self._fused_gradients = FusedBackward(self._model, self.dtype, weight_dtype) if is_fused else None
+        self._fused_gradients: FusedBackward | None = None
+        if is_fused:
+            weight_dtype = optim.resolve_weight_dtype(config.precision, self.dtype)
+            self._fused_gradients = FusedBackward(self._model, self.dtype, weight_dtype)
         self._carried: State | None = None
         self.clock = clock or AwakeClock()
         self.on_tick: Callable[[], None] = lambda: None  # called amid reports, when `state_dict()` is valid too

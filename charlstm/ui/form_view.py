@@ -64,7 +64,7 @@ class FormView:
         elif beginning:
             summary += escape_html(f" It begins with {beginning}, and with its size and layers.")
         elif model:
-            summary += " The text is short: a model that can write already learns it better than a new one."
+            summary += " The text is short: a model that can write already may learn it better than a new one."
         return [
             gr.update(choices=choices),
             gr.update(visible=shows_minutes(preset, settings)),

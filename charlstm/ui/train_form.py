@@ -225,8 +225,9 @@ def restore(kept_json: str, uploads: Uploads) -> list[Any]:
     for number in range(len(_ADDED)):
         missing = [name for names in _ADDED[number:] for name in names]
         if isinstance(kept, list) and len(kept) == num_kept - len(missing):  # kept before these settings existed
+            own = PRESETS.get(str(kept[3]), {})  # what the preset has now, so that an unchanged one stays so
             for name in sorted(missing, key=ADVANCED.index):
-                kept.insert(_BEFORE_ADVANCED + ADVANCED.index(name), Settings().flat()[name])
+                kept.insert(_BEFORE_ADVANCED + ADVANCED.index(name), own.get(name, Settings().flat()[name]))
     if not isinstance(kept, list) or len(kept) != num_kept:
         return [gr.skip()] * (num_kept + 1)
     corpus, pasted, encoding, preset, parent, *numbers, upload = kept

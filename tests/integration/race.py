@@ -1,7 +1,7 @@
 """A race on one text: how soon does `--preset minute` reach a validation loss, how soon two that are widely trained?
 
     PYTHONPATH=. python tests/integration/race.py [--corpus tiny-shakespeare] [--seconds 60] [--seed 1]
-        [--goals 1.6 1.55]
+        [--goals 1.6 1.55] [--three-parts]
 
 They train one after another on the same cores, for as long each by a clock that stands still while they are validated;
 what the machine does otherwise weighs on all. The others are written here as their authors describe them:
@@ -9,6 +9,9 @@ what the machine does otherwise weighs on all. The others are written here as th
 - *blog*: `nn.LSTM` of 250 units over one-hot vectors, one stream in windows of 100, Adam at 0.01, no schedule.
 - *nanoGPT*: its recipe for a CPU: 4 layers of 4 heads, 128 wide, windows of 64 in batches of 12, AdamW at 1e-3 falling
   to 1e-4 by a cosine, the first 100 steps rising; no dropout. The cosine ends when the time does.
+
+With `--three-parts` they learn from the first 80 % of the text and are validated on the last 10 %; the 10 % between
+are left out.
 
 Validation: *stateful* for what carries a state; *windows*, cold ones of 256 characters or of as many as a model can
 see, for all; over the first 65,536 characters of the validation part.
@@ -224,9 +227,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--goals", type=float, nargs="+", default=[1.6, 1.55])
+    parser.add_argument("--three-parts", action="store_true")
     wanted = parser.parse_args()
     settings = Settings.preset("minute")
-    split = open_corpus(wanted.corpus).split(settings.model, settings.train)
+    corpus = open_corpus(wanted.corpus)
+    split = corpus.split(settings.model, settings.train)
+    if wanted.three_parts:
+        shorter = corpus.split(settings.model, settings.train.model_copy(update={"val_fraction": 0.2}))
+        split = Split(split.vocabulary, shorter.train, split.validation)
     for name, contestant in {"minute": ours, "blog": blog, "nanoGPT": nano_gpt}.items():
         marks = list(contestant(split, wanted.seconds, wanted.seed))
         times = ", ".join(f"{goal:g}: {reached(marks, goal)}" for goal in wanted.goals)

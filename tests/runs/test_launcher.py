@@ -1,7 +1,9 @@
 """The process that stands by: it does what a fresh one does, at once, and is there no longer than who started it."""
 
 import os
+import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,11 +32,12 @@ def starting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Launcher]:
 
 def standby_of(starting: Launcher) -> launcher.Worker:
     assert starting._standby is not None
-    return starting._standby[0]
+    return starting._standby.worker
 
 
 def test_a_run_is_trained_by_the_process_that_stood_by(starting: Launcher, tmp_path: Path, pangrams: str):
     starting.prepare()
+    starting.wait_until_prepared()
     standby = standby_of(starting)
     starting.prepare()
     assert standby_of(starting) is standby, "one is enough"
@@ -53,7 +56,9 @@ def test_it_is_not_used_once_it_has_died_or_the_variables_are_others(
     starting: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     for spoil in (lambda standby: standby.kill() or standby.wait(), lambda _: monkeypatch.setenv("XDG_DATA_HOME", "x")):
+        starting._not_before = 0.0
         starting.prepare()
+        starting.wait_until_prepared()
         standby = standby_of(starting)
         spoil(standby)
         worker = starting.start(["runs", "--checkpoints-dir", str(tmp_path)], tmp_path / "log")
@@ -76,7 +81,7 @@ from charlstm.runs import launcher
 launcher.available_bytes = lambda: 1e12
 starting = launcher.Launcher()
 starting.prepare()
-print(starting._standby[0].pid, flush=True)
+print(starting._standby.worker.pid, flush=True)
 os.kill(os.getpid(), 9)
 """
     killed = fork(script)
@@ -93,9 +98,36 @@ os.kill(os.getpid(), 9)
     wait_until(is_gone, 60)
 
 
-def test_the_scheduler_keeps_one_ready_while_nothing_trains(starting: Launcher, tmp_path: Path):
+def test_the_scheduler_keeps_one_ready_while_nothing_trains(starting: Launcher, tmp_path: Path, pangrams: str):
     manager = RunManager(tmp_path)
     manager.launcher = starting
-    manager.start_scheduler(stands_by=True)
-    wait_until(lambda: starting._standby is not None, 10)
-    assert starting._standby[1] == launcher._variables()
+    folder = manager.store.create(SHORT, "busy", pangrams)
+    looked = threading.Event()
+    with folder.lock():  # as its worker holds it
+        manager.start_queued = looked.set  # type: ignore[method-assign]
+        manager.start_scheduler(stands_by=True)
+        assert looked.wait(10)
+        looked.clear()
+        assert looked.wait(10), "a whole round later"
+        assert starting._standby is None
+    shutil.rmtree(folder.path)
+    wait_until(lambda: starting.is_preparing, 10)
+
+
+def test_one_that_ends_by_itself_is_not_started_again_at_once(starting: Launcher, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(launcher, "_STANDBY", "raise SystemExit('no torch')")
+    starting.prepare()
+    starting.wait_until_prepared()
+    first = standby_of(starting)
+    assert first.wait(20) != 0
+    starting.prepare()
+    second = standby_of(starting)
+    assert second.wait(20) != 0
+    starting.prepare()
+    assert standby_of(starting) is second
+
+
+def test_a_log_that_cannot_be_opened_is_told_to_whoever_starts_the_run(starting: Launcher, tmp_path: Path):
+    starting.prepare()
+    with pytest.raises(FileNotFoundError):
+        starting.start(["runs"], tmp_path / "none" / "log")

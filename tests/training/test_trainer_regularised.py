@@ -273,6 +273,17 @@ def test_auto_is_float32_where_the_kernel_is_not_for_bfloat16() -> None:
     assert trainer_of(config(max_steps=1, precision="bfloat16"), ModelConfig(hidden_size=17)).dtype == torch.bfloat16
 
 
+def test_auto_rounds_recurrent_weights_where_that_is_faster_and_float32_never_does(pangrams: str) -> None:
+    losses = {}
+    for precision in ("auto", "float32"):
+        settings = config(max_steps=40, log_every=10, batch_size=8, seq_len=32, precision=precision)
+        events = list(trainer_of(settings, ModelConfig(hidden_size=32), pangrams).run())
+        losses[precision] = [each.train_loss for each in of(Progress, events)]
+    is_rounded = kernel.fastest_weight_dtype() == torch.bfloat16 or kernel.is_available(torch.bfloat16, 32)
+    assert (losses["auto"] != losses["float32"]) == is_rounded
+    assert losses["auto"] == pytest.approx(losses["float32"], abs=0.01)
+
+
 @pytest.mark.parametrize("beta2", [0.0, 0.9, 0.999])
 def test_the_second_beta_is_the_share_kept_of_the_squared_gradients_mean(beta2: float) -> None:
     """After one step the running mean is 1 - beta2 of the squared gradient."""
