@@ -80,6 +80,13 @@ class TrainConfig(Config):
     seq_len: Annotated[int, Unit("characters")] = Field(
         64, ge=1, le=4096, description="Characters of each stream in one step, and how far gradients reach back"
     )
+    stretch_windows: Annotated[int, Unit("windows")] = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Windows that a stream reads on end before it goes on at another, random place; 0 reads its share "
+        "of the text from beginning to end",
+    )
     state_reset: Annotated[float, Unit("share")] = Field(
         0.02,
         ge=0,
@@ -235,6 +242,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "input_scale": 4.0,
         "batch_size": 8,
         "seq_len": 64,
+        "stretch_windows": 32,
         "learning_rate": 7e-3,
         "layer_rates": "tuned",
         "adam_beta1": 0.5,

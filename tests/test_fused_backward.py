@@ -19,7 +19,7 @@ def window(vocab_size: int) -> Batch:
     """One stream has ended before its last place."""
     tokens, targets = torch.randint(vocab_size, (B, T)), torch.randint(vocab_size, (B, T))
     targets[3, -1] = IGNORED
-    return Batch(tokens, targets, B * T - 1, is_first=False)
+    return Batch(tokens, targets, B * T - 1, starts_anew=False)
 
 
 def gradients(model: CharLSTM) -> dict[str, Tensor]:

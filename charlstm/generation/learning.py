@@ -46,7 +46,7 @@ class LearningModel:
     def read(self, ids: NDArray[np.int32]) -> float:
         """Read characters (T,), about 20, and learn from them; return their summed surprise before, in nats."""
         whole = torch.from_numpy(np.append(np.int64(self._last), ids)).to(self.model.device)
-        batch = Batch(whole[None, :-1], whole[None, 1:], len(ids), is_first=False)
+        batch = Batch(whole[None, :-1], whole[None, 1:], len(ids), starts_anew=False)
         with torch.inference_mode(False):
             nats, self._state = self._gradients(batch)
             with torch.no_grad():

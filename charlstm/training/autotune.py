@@ -110,6 +110,7 @@ def _settings(
         **_against_overfitting(num_passes * (4 * hidden_size**2 / num_train_chars) ** 0.5),
         "batch_size": batch_size,
         "seq_len": 64,
+        "stretch_windows": 32,
         "learning_rate": round(7e-3 * (384 / hidden_size) ** 0.6, 5),
         "layer_rates": "tuned",
         "adam_beta1": 0.5,

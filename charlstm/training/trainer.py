@@ -19,7 +19,7 @@ from torch import Tensor
 
 from charlstm.config import TrainConfig
 from charlstm.corpus import Split, StreamBatches
-from charlstm.corpus.batches import Batch
+from charlstm.corpus.batches import Batch, Stretches
 from charlstm.errors import CheckpointError, TrainingDiverged
 from charlstm.evaluation import evaluate_batched, evaluate_quickly, summed_loss
 from charlstm.events import Evaluated, Event, Progress, RolledBack, Sampled, StepDone
@@ -63,7 +63,8 @@ class Trainer:
         self.language_model = replace(language_model, model=self._average or self._model)
         self._validation = split.validation[:_VALIDATED_AT_MOST]
         self._is_part = len(self._validation) < len(split.validation)
-        self._batches = StreamBatches(split.train, config.batch_size, config.seq_len, self.device, self._streams)
+        order = self._streams, Stretches(config.stretch_windows, config.seed)
+        self._batches = StreamBatches(split.train, config.batch_size, config.seq_len, self.device, *order)
         self._num_steps = num_planned_steps(config, self._batches.windows_per_pass)
         self._eval_every = eval_period(config, len(self._validation))
         self._optimizer = optim.AdamW(
@@ -165,7 +166,7 @@ class Trainer:
         """Make one optimizer update on one window, without reading anything back from the device."""
         self._learning_rate = self._rate_factor * learning_rate(self.config, self.step, self.fraction)
         self._model.train()
-        state = None if batch.is_first else optim.reset_streams(self._carried, self.config, self.step, self._streams)
+        state = None if batch.starts_anew else optim.reset_streams(self._carried, self.config, self.step, self._streams)
         has_dropout = self._model.config.dropout or self._model.config.weight_dropout
         with optim.seed_random(self.config.seed, self.step, self.device) if has_dropout else contextlib.nullcontext():
             nats, self._carried = self._compute_gradient(batch, state)

@@ -38,6 +38,7 @@ LABELS = {
     "val_fraction": "Kept for testing",
     "batch_size": "Batch size",
     "seq_len": "Window",
+    "stretch_windows": "Windows on end",
     "state_reset": "Windows from a fresh state",
     "learning_rate": "Learning rate",
     "layer_rates": "Learning rates of layers",
@@ -66,7 +67,7 @@ _NAMES = re.compile(rf"\b({'|'.join(name for name in LABELS if '_' in name)})\b"
 _GROUPS: dict[str, tuple[str, ...]] = {
     "Network": tuple(ModelConfig.model_fields),
     "Learning": (
-        *("learning_rate", "layer_rates", "lr_schedule", "warmup_steps", "batch_size", "seq_len", "state_reset"),
+        *("learning_rate", "layer_rates", "lr_schedule", "warmup_steps", "batch_size", "seq_len", "stretch_windows"),
         *(
             "weight_decay",
             "adam_beta1",

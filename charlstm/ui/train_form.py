@@ -24,7 +24,10 @@ from charlstm.ui.settings_sheet import ADVANCED, NEW_MODEL, build_setting, build
 OWN = "own"  # in the folder's name of a run whose settings differ from every preset
 _FIRST_PRESET = "minute"
 _BEFORE_ADVANCED = 6  # stored values that precede those of the sheet
-_ADDED = (("state_reset",), ("input_scale", "layer_rates"))  # to the sheet, time after time since browsers store it
+_ADDED = (
+    ("state_reset",),
+    ("input_scale", "layer_rates", "stretch_windows"),
+)  # to the sheet, time after time since browsers store it
 _PASTED_INFO = "This browser keeps up to a million characters of it; choose a longer one as a file"
 _ADDRESS_INFO = "https://host/text.txt, or hf://datasets/user/name/file.txt for a file of a dataset on the Hub"
 # Not a gr.BrowserState, which is still empty on page load in a tab that is not open.

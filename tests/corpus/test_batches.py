@@ -11,7 +11,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charlstm.corpus.batches import IGNORED, StreamBatches
+from charlstm.corpus.batches import IGNORED, StreamBatches, Stretches
 
 # (N, B, T) with at least one target a stream, also where streams are shorter than a window
 LAYOUTS = st.tuples(st.integers(1, 12), st.integers(1, 15), st.integers(0, 150)).map(
@@ -120,6 +120,45 @@ def test_each_stream_goes_on_where_its_last_window_ended(layout):
 
 @quick
 @each_layout
+def test_in_stretches_too_every_target_is_served_once_in_a_pass_and_in_another_order_each_time(layout):
+    num_tokens, batch_size, seq_len = layout
+    batches = StreamBatches(numbered(num_tokens), batch_size, seq_len, stretches=Stretches(2, seed=5))
+    size = batches.windows_per_pass
+    passes = [[batches[step] for step in range(begin, begin + size)] for begin in (0, size, 0)]
+    assert all(sorted(served(windows)) == list(range(1, num_tokens)) for windows in passes)
+    assert all(same(*pair) for pair in zip(passes[0], passes[2], strict=True)), "the seed and the step alone tell"
+    assert sum(batch.num_targets for batch in passes[0]) == num_tokens - 1
+
+
+def test_a_stretch_is_read_on_end_from_a_fresh_state_and_the_next_one_is_elsewhere() -> None:
+    batches = StreamBatches(numbered(8 * 3 * 10 * 4 + 1), 8, 10, stretches=Stretches(3, seed=1))
+    assert batches.windows_per_pass == 12
+    firsts, ended = set(), torch.zeros(8)
+    for step in range(24):
+        batch = batches[step]
+        assert batch.starts_anew == (step % 3 == 0)
+        if batch.starts_anew:
+            firsts.update(batch.tokens[:, 0].tolist())
+        else:
+            assert torch.equal(batch.tokens[:, 0], ended + 1), "it goes on where it was"
+        ended = batch.tokens[:, -1]
+    assert len(firsts) == 32, "the same 32 stretches in both passes"
+    orders = [[batches[step].tokens[0, 0].item() for step in range(begin, begin + 12, 3)] for begin in (0, 12)]
+    assert orders[0] != orders[1]
+    other = StreamBatches(numbered(8 * 3 * 10 * 4 + 1), 8, 10, stretches=Stretches(3, seed=2))
+    assert not same(batches[0], other[0])
+
+
+def test_each_process_takes_its_share_of_the_stretches() -> None:
+    whole = StreamBatches(numbered(500), 4, 5, stretches=Stretches(2, seed=1))
+    half = StreamBatches(numbered(500), 4, 5, share=slice(2, 4), stretches=Stretches(2, seed=1))
+    for step in range(whole.windows_per_pass):
+        assert torch.equal(half[step].tokens, whole[step].tokens[2:])
+        assert half[step].num_targets == whole[step].num_targets
+
+
+@quick
+@each_layout
 def test_the_streams_differ_by_one_character_at_most(layout):
     num_tokens, batch_size, seq_len = layout
     windows = one_pass(StreamBatches(numbered(num_tokens), batch_size, seq_len))
@@ -170,7 +209,7 @@ def test_only_the_first_window_of_a_pass_is_first(layout):
     batches = StreamBatches(numbered(layout[0]), *layout[1:])
     rest = [False] * (batches.windows_per_pass - 1)
     steps = range(3 * batches.windows_per_pass)
-    assert [batches[step].is_first for step in steps] == [True, *rest] * 3
+    assert [batches[step].starts_anew for step in steps] == [True, *rest] * 3
 
 
 @quick
@@ -209,10 +248,10 @@ def test_two_streams_of_a_short_text_by_hand():
     first, last = one_pass(batches)
     assert first.tokens.tolist() == [[10, 11], [13, 14]]
     assert first.targets.tolist() == [[11, 12], [14, 15]]
-    assert (first.num_targets, first.is_first) == (4, True)
+    assert (first.num_targets, first.starts_anew) == (4, True)
     assert last.tokens[0].tolist() == [12]
     assert last.targets.tolist() == [[13], [IGNORED]]
-    assert (last.num_targets, last.is_first) == (1, False)
+    assert (last.num_targets, last.starts_anew) == (1, False)
 
 
 def test_one_stream_reads_the_text_in_order_as_the_post_does():

@@ -169,7 +169,7 @@ def test_the_batches_of_all_shares_are_that_of_one_process(size: int):
         assert torch.equal(torch.cat([part.targets for part in parts]), batch.targets)
         assert {part.num_targets for part in parts} == {batch.num_targets}
         assert batch.num_targets == int((batch.targets != IGNORED).sum())
-        assert {part.is_first for part in parts} == {batch.is_first}
+        assert {part.starts_anew for part in parts} == {batch.starts_anew}
 
 
 def test_a_job_is_told_by_its_torchrun_and_a_restart_by_its_count():

@@ -222,7 +222,8 @@ def test_what_a_browser_kept_is_put_back_and_what_was_forged_is_not(tmp_path: Pa
     uploads = Uploads(tmp_path)
     assert forms.restore(json.dumps([*chosen, ""]), uploads) == [*chosen, "", gr.skip()]
     first = len(chosen) - len(numbers) + 1
-    for missing in (("input_scale", "layer_rates"), ("state_reset", "input_scale", "layer_rates")):
+    new = ("input_scale", "layer_rates", "stretch_windows")
+    for missing in (new, ("state_reset", *new)):
         places = {first + ADVANCED.index(name) for name in missing}
         before = [value for place, value in enumerate(chosen) if place not in places]  # there were no such settings
         filled = list(chosen)
@@ -231,11 +232,11 @@ def test_what_a_browser_kept_is_put_back_and_what_was_forged_is_not(tmp_path: Pa
         assert forms.restore(json.dumps([*before, ""]), uploads) == [*filled, "", gr.skip()]
         before[3] = "minute"
         restored = forms.restore(json.dumps([*before, ""]), uploads)
-        found = [restored[first + ADVANCED.index(name)] for name in ("input_scale", "layer_rates")]
-        assert found == [PRESETS["minute"]["input_scale"], PRESETS["minute"]["layer_rates"]]
+        found = [restored[first + ADVANCED.index(name)] for name in new]
+        assert found == [PRESETS["minute"][name] for name in new]
     forged = [{"path": "/etc/passwd"}, 5, "utf-99", "no-preset", None, *([["x"]] * len(numbers))]
     skipped = [gr.skip()] * len(chosen)
     for upload in ("../x", "/etc/passwd", 5, {"path": "/etc/passwd"}, "0" * 32):
         assert forms.restore(json.dumps([*forged, upload]), uploads) == [*skipped, "", gr.skip()]
-    for each in (json.dumps(chosen[:-4]), "null", "[", "", "{}"):
+    for each in (json.dumps(chosen[:-6]), "null", "[", "", "{}"):
         assert forms.restore(each, uploads) == [*skipped, gr.skip(), gr.skip()]
