@@ -16,7 +16,7 @@ from charlstm.formatting import format_duration, own_command
 from charlstm.json_text import parse_json, read_small
 from charlstm.model_files import model_file, model_name
 from charlstm.places import find_model
-from charlstm.runs.continuation import add_extension, inherit_sizes
+from charlstm.runs.continuation import add_extension, inherit_sizes, with_fine_tuning_rates
 from charlstm.runs.manager import RunManager
 from charlstm.runs.run_dir import Extension, RunDir
 from charlstm.runs.store import RunStore
@@ -38,7 +38,9 @@ def base_settings(argv: list[str]) -> Settings:
         return Settings.preset(DEFAULT_PRESET)  # the real parser will say what is wrong with it
     flat = {**PRESETS[known.preset], **(_read_json(known.config) if known.config else {})}
     settings = Settings.from_flat(flat, needs_end=False)
-    return inherit_sizes(settings, find_model(known.parent)) if known.parent else settings
+    if not known.parent:
+        return settings
+    return inherit_sizes(with_fine_tuning_rates(settings, known.preset), find_model(known.parent))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

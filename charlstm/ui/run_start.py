@@ -10,6 +10,7 @@ from charlstm.config import Settings
 from charlstm.corpus import DATASETS
 from charlstm.errors import RunError
 from charlstm.runs.access import token_hash
+from charlstm.runs.continuation import with_fine_tuning_rates
 from charlstm.runs.memory_estimate import check_memory, num_parameters
 from charlstm.runs.quotas import check_parameters
 from charlstm.runs.run_dir import RunDir
@@ -39,6 +40,8 @@ def start_run(
     corpus = select_corpus(chosen.corpus, chosen.file, chosen.pasted, chosen.encoding, report)
     settings = Settings.from_flat({**chosen.settings, "corpus": corpus.name})
     parent = registry.path(chosen.parent) if chosen.parent and chosen.parent != NEW_MODEL else None
+    if parent:
+        settings = with_fine_tuning_rates(settings, chosen.preset)
     vocabulary = corpus.check(settings.model, settings.train)
     if parent is None and settings.train.plan == "off":  # else the worker checks, which knows the sizes
         check_parameters(num_parameters(settings.model, len(vocabulary)))

@@ -16,7 +16,12 @@ from charlstm.cli import main
 from charlstm.config import ModelConfig, Settings
 from charlstm.errors import RunError
 from charlstm.language_model import LanguageModel
-from charlstm.runs.continuation import add_extension, describe_extension, inherit_sizes
+from charlstm.runs.continuation import (
+    add_extension,
+    describe_extension,
+    inherit_sizes,
+    with_fine_tuning_rates,
+)
 from charlstm.runs.run_dir import Extension, RunDir
 from charlstm.runs.store import RunStore
 from charlstm.runs.worker import run_training
@@ -110,6 +115,14 @@ class TestFromAModel:
         assert main(["train", *place, *flags, "--name", "other", "--hidden-size", "16"]) == 2
         assert "the sizes are those of the model" in capsys.readouterr().err
         assert not (tmp_path / "other").exists()
+
+    def test_rates_are_lower_from_a_model_on_unless_somebody_chose_others(self):
+        for preset in ("minute", "auto", "blog"):
+            tuned = with_fine_tuning_rates(Settings.preset(preset), preset)
+            assert (tuned.train.learning_rate, tuned.train.layer_rates) == (0.002, "equal")
+            assert tuned.model == Settings.preset(preset).model
+        chosen = with_fine_tuning_rates(Settings.preset("minute", learning_rate=0.01), "minute")
+        assert (chosen.train.learning_rate, chosen.train.layer_rates) == (0.01, "equal")
 
     @pytest.mark.parametrize("content", [None, b"", b"\xff" * 40, b"\x02\0\0\0\0\0\0\0{}"])
     def test_what_is_no_model_is_refused_in_one_sentence(self, tmp_path: Path, content: bytes | None):
