@@ -32,7 +32,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != "run.lock" and path.parent.name != "snapshots"
+        if path.is_file() and path.name not in ("run.lock", "answer.json") and path.parent.name != "snapshots"
     }
 
 

@@ -180,11 +180,11 @@ def _posted(url: str, value: object) -> tuple[int, str]:
 
 
 def _process_of(name: str) -> int:
-    """The process that trains run `name`."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    """The process that trains run `name`, which is the one that writes its log."""
+    for output in Path("/proc").glob("[0-9]*/fd/1"):
         with contextlib.suppress(OSError):  # ended meanwhile
-            if [b"resume", name.encode()] == path.read_bytes().split(b"\0")[3:5]:
-                return int(path.parent.name)
+            if output.readlink().parts[-2:] == (name, "worker.log"):
+                return int(output.parts[2])
     raise AssertionError(f"no process trains {name}")
 
 
