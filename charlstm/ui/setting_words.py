@@ -68,17 +68,8 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "Network": tuple(ModelConfig.model_fields),
     "Learning": (
         *("learning_rate", "layer_rates", "lr_schedule", "warmup_steps", "batch_size", "seq_len", "stretch_windows"),
-        *(
-            "weight_decay",
-            "adam_beta1",
-            "adam_beta2",
-            "weight_average",
-            "max_grad_norm",
-            "plan",
-            "seed",
-            "precision",
-            "device",
-        ),
+        *("state_reset", "weight_decay", "adam_beta1", "adam_beta2", "weight_average", "max_grad_norm"),
+        *("plan", "seed", "precision", "device"),
     ),
     "Stopping": ("max_passes", "max_steps"),
 }

@@ -19,7 +19,7 @@ from charlstm.ui.form_view import FormView
 from charlstm.ui.preset_summary import ChosenText, preset_summary
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.run_start import clock_time
-from charlstm.ui.setting_words import LABELS, explanation, name_as_labelled, run_label
+from charlstm.ui.setting_words import GROUPS, LABELS, explanation, name_as_labelled, run_label
 from charlstm.ui.settings_sheet import ADVANCED, MODEL_FIELDS, NEW_MODEL, TRAIN_FIELDS
 
 SHAKESPEARE = ChosenText("tiny-shakespeare", 1_115_394)
@@ -58,6 +58,8 @@ def _said(preset: str, text: ChosenText, runs: list[RunSummary], **changes: Any)
 
 def test_every_setting_has_a_label_and_an_explanation_without_its_unit_twice() -> None:
     assert {*ADVANCED, "max_minutes"} <= set(LABELS)
+    learning = ("learning_rate", "layer_rates", "stretch_windows", "state_reset", "weight_decay", "device")
+    assert {*learning} <= set(GROUPS["Learning"]), "not where reporting is"
     assert explanation("hidden_size") == "Units in each LSTM layer. From 1 to 4,096 · --hidden-size"
     assert explanation("adam_beta1").endswith("From 0 to below 1 · --adam-beta1")
     assert explanation("device").endswith("if there is one. --device")
