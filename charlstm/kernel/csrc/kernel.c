@@ -130,19 +130,6 @@ INLINE void run_units_parallel(const Job *job, Step *step, int me) {
 #define store_numbers store_float
 #define store_rows(target, source, stride) store_float(target, load_float(source))
 #include "lstm.inc.c"
-#undef NUMBER
-#undef WEIGHT
-#undef GROUP
-#undef NAMED
-#undef Weights
-#undef Factors
-#undef load_weights
-#undef store_weights
-#undef broadcast
-#undef multiply_add
-#undef load_numbers
-#undef store_numbers
-#undef store_rows
 
 /* Weights of half the size in the products of floats: more of them stay in a core's cache. */
 #if defined(__AVX512F__)
@@ -178,19 +165,6 @@ INLINE void store_rounded_rows(bfloat16 *target, const float *source, size_t str
 #define store_numbers store_float
 #define store_rows store_rounded_rows
 #include "lstm.inc.c"
-#undef NUMBER
-#undef WEIGHT
-#undef GROUP
-#undef NAMED
-#undef Weights
-#undef Factors
-#undef load_weights
-#undef store_weights
-#undef broadcast
-#undef multiply_add
-#undef load_numbers
-#undef store_numbers
-#undef store_rows
 #endif
 
 #if defined(__AVX512BF16__)

@@ -1,4 +1,4 @@
-/* The LSTM's recurrence for given types of numbers, forward and backward. Included once per types by kernel.c, which defines
+/* The LSTM's recurrence for given types of numbers, forward and backward. kernel.c includes it once for each choice, and defines
  *
  *     NUMBER        the type that activations and gradients are kept in; sums and cell states are float
  *     WEIGHT        the type that packed weights are kept in
@@ -275,3 +275,18 @@ static void NAMED(part)(const Job *job, int first, int last) {
         case HEAD: NAMED(head)(job, first, last); break;
     }
 }
+
+/* For the next types. */
+#undef NUMBER
+#undef WEIGHT
+#undef GROUP
+#undef NAMED
+#undef Weights
+#undef Factors
+#undef load_weights
+#undef store_weights
+#undef broadcast
+#undef multiply_add
+#undef load_numbers
+#undef store_numbers
+#undef store_rows
