@@ -17,6 +17,8 @@ _GROWTH = 0.1  # of the training time: the gap beyond half a minute
 _SHARE = 0.015  # of the planned time, at most, is spent on samples
 _FRONT_LOADED = 0.25  # the exponent of the part of the run by which a part of that may be spent: more is new early on
 _FREE = 3  # samples at the start that the share does not limit
+_LONGEST_GAP = 0.1  # of the planned time: an older sample is due beyond the share,
+_LARGEST_SHARE = 0.05  # if one takes no more than this part of the time since
 _OPENING_CHARS = 200
 _COUNTED_CHARS = 2000  # some 350 words
 _SEARCHED_CHARS = 1000  # of the validation text, for an opening
@@ -45,7 +47,9 @@ class SampleState:
 
         Due are the steps 0, 8, 16, 32 ... 1,024, and otherwise the moment when the last sample is 3 seconds old and a
         tenth of the training time; each only while the samples together take at most 1.5 % of the planned time, of
-        which the more is granted the earlier it is. The first three come soon and are not counted in that.
+        which the more is granted the earlier it is. The first three come soon and are not counted in that. Where the
+        share is spent, on a slow machine or because the end was thought to be far, a sample still is due when the last
+        is a tenth of the planned time old and 20 times as old as one takes.
         """
         if self.num_samples == 0 or step == 0:
             return True
@@ -53,11 +57,13 @@ class SampleState:
         gap = max(min(_LEAST_GAP, self.num_samples), _GROWTH * self.sampled_seconds)
         if step not in _FIRST_STEPS and age < gap:
             return False
-        return self.num_samples < _FREE or self._is_granted(elapsed_seconds, fraction, part_seconds)
-
-    def _is_granted(self, elapsed_seconds: float, fraction: float, part_seconds: float) -> bool:
-        spent = self.sampling_seconds / self.num_samples * (self.num_samples + 1 - _FREE)  # with another one
         planned = part_seconds + (elapsed_seconds - part_seconds) / fraction if fraction else elapsed_seconds
+        one = self.sampling_seconds / self.num_samples
+        is_overdue = fraction > 0 and age >= max(_LONGEST_GAP * planned, one / _LARGEST_SHARE)
+        return self.num_samples < _FREE or is_overdue or self._is_granted(one, elapsed_seconds, planned)
+
+    def _is_granted(self, one: float, elapsed_seconds: float, planned: float) -> bool:
+        spent = one * (self.num_samples + 1 - _FREE)  # with another one
         done = min(1.0, elapsed_seconds / planned) if planned else 0.0
         return spent <= _SHARE * planned * math.pow(done, _FRONT_LOADED)
 
