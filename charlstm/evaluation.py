@@ -6,7 +6,7 @@ Neither touches the model's mode, its gradients or any random number.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +52,7 @@ def evaluate_stateful(model: CharLSTM, tokens: Tokens, on_tick: Callable[[], Non
     """
     window = max(1, min(1024, _LOGITS_AT_ONCE // model.vocab_size))  # bounds memory and pieces: the state is carried
     batches = StreamBatches(tokens, 1, window, model.device)
-    return _carry(model, _call_between(batches, on_tick), None)
+    return _carry(model, _call_between(batches, on_tick), None)[0]
 
 
 def evaluate_windows(model: CharLSTM, tokens: Tokens, on_tick: Callable[[], None] = _nothing) -> Loss:
@@ -83,13 +83,25 @@ def evaluate_batched(
     streams. docs/results.md, "How validation is measured", says how close it comes. `on_tick` is called before each
     piece of it, which takes a fraction of a second.
     """
+    losses, method = evaluate_scaled(model, tokens, (1.0,), dtype, on_tick)
+    return losses[0], method
+
+
+def evaluate_scaled(
+    model: CharLSTM,
+    tokens: Tokens,
+    scales: Sequence[float],
+    dtype: torch.dtype | None = None,
+    on_tick: Callable[[], None] = _nothing,
+) -> tuple[list[Loss], str]:
+    """Evaluate as `evaluate_batched` does, once for each of `scales`, by which the logits are multiplied."""
     num_streams = max(1, min(_STREAMS, len(tokens) // _SHORTEST_STREAM))
     window = max(1, min(256, _LOGITS_AT_ONCE // (num_streams * model.vocab_size)))  # the state is carried across
     batches = StreamBatches(tokens, num_streams, window, model.device)
     state = _warmed_up_state(model, tokens, batches, dtype) if num_streams > 1 else None
-    loss = _carry(model, _call_between(batches, on_tick), state, dtype)
+    losses = _carry(model, _call_between(batches, on_tick), state, dtype, scales)
     streams = f"stateful, {num_streams} streams" if num_streams > 1 else "stateful"
-    return loss, streams if dtype in (None, torch.float32) else f"{streams}, {str(dtype).removeprefix('torch.')}"
+    return losses, streams if dtype in (None, torch.float32) else f"{streams}, {str(dtype).removeprefix('torch.')}"
 
 
 def evaluate_quickly(model: CharLSTM, tokens: Tokens, dtype: torch.dtype | None = None) -> Loss:
@@ -125,14 +137,23 @@ def _warmed_up_state(model: CharLSTM, tokens: Tokens, batches: StreamBatches, dt
     return h, c
 
 
-def _carry(model: CharLSTM, batches: Iterable[Batch], state: State | None, dtype: torch.dtype | None = None) -> Loss:
-    total, count = 0.0, 0
+def _carry(
+    model: CharLSTM,
+    batches: Iterable[Batch],
+    state: State | None,
+    dtype: torch.dtype | None = None,
+    scales: Sequence[float] = (1.0,),
+) -> list[Loss]:
+    """Return the loss of the batches, one after another from `state`, for each scale of the logits."""
+    totals, count = [0.0] * len(scales), 0
     with evaluating(model):
         for batch in batches:
             logits, state = model(batch.tokens, state, dtype)
-            total += summed_loss(logits, batch.targets).item()
+            for index, scale in enumerate(scales):
+                scaled = logits if scale == 1 else logits * scale
+                totals[index] += summed_loss(scaled, batch.targets).item()
             count += batch.num_targets
-    return Loss(total / count, count)
+    return [Loss(total / count, count) for total in totals]
 
 
 class ValidationResult(NamedTuple):

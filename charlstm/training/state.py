@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from charlstm.training.calibration import HIGHEST, LOWEST
 from charlstm.training.samples import SampleState
 
 _MOST_STEPS = 10**12
@@ -45,6 +46,7 @@ class StateFacts(BaseModel):
     part_step: int = Field(0, ge=0, le=_MOST_STEPS)
     part_seconds: float = Field(0.0, ge=0, le=_MOST_SECONDS)
     num_parts: int = Field(1, ge=1, le=10**6)
+    logit_scale: float = Field(1.0, ge=LOWEST, le=HIGHEST)
     num_samples: int = Field(0, ge=0, le=_MOST_STEPS)
     sampled_seconds: float = Field(0.0, ge=0, le=_MOST_SECONDS)
     sampling_seconds: float = Field(0.0, ge=0, le=_MOST_SECONDS)

@@ -27,6 +27,7 @@ from charlstm.fused_backward import FusedBackward, flat_gradient
 from charlstm.language_model import LanguageModel
 from charlstm.model import State, evaluating
 from charlstm.training import optim
+from charlstm.training.calibration import Calibration
 from charlstm.training.clock import AwakeClock
 from charlstm.training.samples import Sampler, SampleState
 from charlstm.training.schedule import eval_period, fraction_done, learning_rate, num_planned_steps
@@ -60,20 +61,19 @@ class Trainer:
         self.dtype = optim.resolve_dtype(config.precision, self.device, self._model.config.hidden_size)
         self._model.shard = None
         self._average = copy.deepcopy(self._model).eval() if config.weight_average else None
-        self.language_model = replace(language_model, model=self._average or self._model)
+        self._language_model = replace(language_model, model=self._average or self._model)
+        self.calibration = Calibration()
         self._validation = split.validation[:_VALIDATED_AT_MOST]
         self._is_part = len(self._validation) < len(split.validation)
         order = self._streams, Stretches(config.stretch_windows, config.seed)
         self._batches = StreamBatches(split.train, config.batch_size, config.seq_len, self.device, *order)
         self._num_steps = num_planned_steps(config, self._batches.windows_per_pass)
         self._eval_every = eval_period(config, len(self._validation))
-        self._optimizer = optim.AdamW(
-            self._model, config.weight_decay, (config.adam_beta1, config.adam_beta2), config.layer_rates
-        )
+        betas = config.adam_beta1, config.adam_beta2
+        self._optimizer = optim.AdamW(self._model, config.weight_decay, betas, config.layer_rates)
         self._gradient = flat_gradient(self._model)
-        is_fused = self._model.is_fused(len(self._batches[0].tokens), self.dtype)
         self._fused_gradients: FusedBackward | None = None
-        if is_fused:
+        if self._model.is_fused(len(self._batches[0].tokens), self.dtype):
             weight_dtype = optim.resolve_weight_dtype(config.precision, self.dtype)
             self._fused_gradients = FusedBackward(self._model, self.dtype, weight_dtype)
         self._carried: State | None = None
@@ -85,14 +85,18 @@ class Trainer:
         self._quick: tuple[int, float] | None = None  # the step of the last quick estimate, and the estimate
         self._num_pending = 0  # 2 while the current step is being validated, 1 while it is being sampled
         self._rested_seconds = 0.0  # total of the requested pauses
-        self._guess = math.log(len(split.vocabulary))  # the loss of an untrained model: ln V
-        self._smooth_loss = self._guess  # a decaying mean that begins there; see `_unbiased`
+        self._guess = self._smooth_loss = math.log(len(split.vocabulary))  # of an untrained model; see `_unbiased`
         self._nats = torch.zeros((), device=self.device, dtype=torch.float32)  # since the last point of the curve
         self._num_targets = 0
         self._num_untimed = 0  # of those, the ones trained before `run` began, on another clock
         self._num_steps_logged = 0
         self._grad_norm = torch.zeros((), device=self.device, dtype=torch.float32)
         self._learning_rate = 0.0
+
+    @property
+    def language_model(self) -> LanguageModel:
+        """The model that is validated and saved: averaged and calibrated, where the run is configured so."""
+        return replace(self._language_model, model=self.calibration.apply(self._language_model.model))
 
     @property
     def fraction(self) -> float:
@@ -281,16 +285,11 @@ class Trainer:
     def _roll_back(self) -> RolledBack:
         """Roll back to the last good state at half the learning rate; raise `TrainingDiverged` the second time."""
         if self.course.rate_factor < 1:
-            longest = self.config.max_grad_norm
-            clip = f"lower max_grad_norm (now {longest:g})" if longest else "set max_grad_norm to 1"
-            raise TrainingDiverged(
-                f"the loss is no longer a number at step {self.step:,}, at half the learning rate too: lower "
-                f"learning_rate (now {self.config.learning_rate:g}) or {clip}, and train again."
-            )
+            raise TrainingDiverged(optim.divergence_message(self.config, self.step))
         diverged, spent, best = self.step, self.elapsed_seconds, self.best_val_loss
         course, samples = replace(self.course, rate_factor=0.5), self.samples
         self.load_state_dict(*self._good)
-        # keep the best figure: a published model must not be replaced by a worse one
+        # a published model must not be replaced by a worse one
         self.elapsed_seconds, self.best_val_loss, self.course, self.samples = spent, best, course, samples
         self._quick = None
         self._good = self.state_dict()
@@ -330,7 +329,8 @@ class Trainer:
         """Validate the current weights or their average; changes no training state but the best figure."""
         is_untrained = self.step == 0 and self._quick_loss() > self._guess - _UNTRAINED
         part = self._validation[:_UNTRAINED_CHARS] if is_untrained else self._validation
-        loss, method = evaluate_batched(self.language_model.model, part, self.dtype, self.on_tick)
+        evaluate = self.calibration.evaluate if self.config.calibrate == "on" and self.step else evaluate_batched
+        loss, method = evaluate(self._language_model.model, part, self.dtype, self.on_tick)
         if self._is_part or len(part) < len(self._validation):
             method = f"{method}, first {len(part):,} characters"
         is_best = loss.nats < self.best_val_loss
@@ -347,8 +347,7 @@ class Trainer:
     def _quick_loss(self) -> float:
         """Return the quick estimate of this step's validation loss."""
         if self._quick is None or self._quick[0] != self.step:
-            loss = evaluate_quickly(self.language_model.model, self._validation, self.dtype)
-            self._quick = self.step, loss.nats
+            self._quick = self.step, evaluate_quickly(self.language_model.model, self._validation, self.dtype).nats
         return self._quick[1]
 
     @torch.inference_mode(False)
@@ -371,6 +370,7 @@ class Trainer:
             **self.course.facts(),
             **self.samples.facts(),
             "num_pending": self._num_pending,
+            "logit_scale": self.calibration.scale,
             "smooth_loss": self._smooth_loss,
             "num_targets": self._num_targets,
             "num_steps_logged": self._num_steps_logged,
@@ -390,7 +390,7 @@ class Trainer:
             self._carried = optim.load_carried(tensors, expected, self._streams, self.device)
             self._nats = tensors["nats"].clone().to(self.device)
             self.step, self.elapsed_seconds, self.course = known.step, known.elapsed_seconds, known.course
-            self.samples, self._quick = known.samples, None
+            self.samples, self._quick, self.calibration.scale = known.samples, None, known.logit_scale
             self.best_val_loss = math.inf if known.best_val_loss is None else known.best_val_loss
             self._num_pending, self._smooth_loss = known.num_pending, known.smooth_loss
             self._num_targets, self._num_steps_logged = known.num_targets, known.num_steps_logged

@@ -48,6 +48,7 @@ LABELS = {
     "adam_beta1": "Adam β₁",
     "adam_beta2": "Adam β₂",
     "weight_average": "Average of the weights",
+    "calibrate": "As sure as it is right",
     "max_grad_norm": "Longest gradient",
     "plan": "Sizes chosen at the start",
     "max_steps": "Stop after steps",
@@ -68,8 +69,8 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "Network": tuple(ModelConfig.model_fields),
     "Learning": (
         *("learning_rate", "layer_rates", "lr_schedule", "warmup_steps", "batch_size", "seq_len", "stretch_windows"),
-        *("state_reset", "weight_decay", "adam_beta1", "adam_beta2", "weight_average", "max_grad_norm"),
-        *("plan", "seed", "precision", "device"),
+        *("state_reset", "weight_decay", "adam_beta1", "adam_beta2", "weight_average", "calibrate"),
+        *("max_grad_norm", "plan", "seed", "precision", "device"),
     ),
     "Stopping": ("max_passes", "max_steps"),
 }

@@ -1,0 +1,106 @@
+"""The scale of the output layer at which the validation loss is lowest."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn import functional
+from training_runs import CONTRARY, RHYME, assert_same_weights, config, of, run_until, timeless, trainer_of, weights
+
+from charlstm.config import ModelConfig
+from charlstm.evaluation import evaluate_batched, evaluate_stateful
+from charlstm.events import Evaluated
+from charlstm.training import Trainer
+from charlstm.training.calibration import Calibration
+
+OWN = ModelConfig(hidden_size=24)
+
+
+def learned_by_heart(**values: object) -> Trainer:
+    """A run whose validation text misleads it: by the end it is far too sure there."""
+    settings = {"max_steps": 60, "eval_every": 5, "learning_rate": 0.02, "weight_average": 0.9, **values}
+    return trainer_of(config(**settings), OWN, CONTRARY)
+
+
+def best_scale(trainer: Trainer) -> tuple[float, float]:
+    """By trying every scale from 0.2 to 2 on one pass over the validation text; and the loss there."""
+    model = copy.deepcopy(trainer._average or trainer._model).eval()
+    tokens = torch.from_numpy(trainer._validation.astype("int64"))
+    with torch.no_grad():
+        logits = model(tokens[None, :-1])[0][0]
+        found = [
+            (functional.cross_entropy(logits * scale / 1000, tokens[1:]).item(), scale / 1000)
+            for scale in range(200, 2001)
+        ]
+    loss, scale = min(found)
+    return scale, loss
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_the_saved_model_has_the_scale_at_which_validation_is_lowest(average: float) -> None:
+    trainer = learned_by_heart(calibrate="on", weight_average=average)
+    last = of(Evaluated, list(trainer.run()))[-1]
+    scale, loss = best_scale(trainer)
+    assert scale < 0.9, "the text is meant to mislead"
+    assert trainer.calibration.scale == pytest.approx(scale, abs=0.01)
+    exact = evaluate_stateful(trainer.language_model.model, trainer._validation).nats
+    assert exact == pytest.approx(loss, abs=1e-4)
+    assert isinstance(last, Evaluated)
+    assert last.val_loss == pytest.approx(exact, abs=1e-4)
+    learned = trainer._average or trainer._model
+    head = trainer.language_model.model.head
+    torch.testing.assert_close(head.weight, learned.head.weight * trainer.calibration.scale)
+    torch.testing.assert_close(head.bias, learned.head.bias * trainer.calibration.scale)
+    assert torch.equal(trainer.language_model.model.lstm.weight_hh_l0, learned.lstm.weight_hh_l0)
+
+
+def test_calibrating_changes_nothing_of_what_is_learned() -> None:
+    ends = []
+    for calibrate in ("off", "on"):
+        trainer = learned_by_heart(calibrate=calibrate)
+        list(trainer.run())
+        ends.append(dict(trainer._model.named_parameters()))
+    assert_same_weights(*ends)
+
+
+def test_an_uncalibrated_run_saves_what_it_has_learned_as_it_is() -> None:
+    trainer = learned_by_heart()
+    list(trainer.run())
+    assert trainer.calibration.scale == 1
+    assert trainer.language_model.model is trainer._average
+
+
+def test_an_untrained_model_is_not_scaled() -> None:
+    trainer = learned_by_heart(calibrate="on")
+    run_until(trainer, 1)
+    assert trainer.calibration.scale == 1
+
+
+@pytest.mark.parametrize("num_steps", [7, 10])
+def test_a_resumed_run_is_scaled_as_the_whole_one_is(num_steps: int) -> None:
+    whole = learned_by_heart(calibrate="on", sample_every=3)
+    expected = [timeless(event) for event in whole.run()]
+    first = learned_by_heart(calibrate="on", sample_every=3)
+    before = run_until(first, num_steps)
+    second = learned_by_heart(calibrate="on", sample_every=3)
+    second.load_state_dict(*first.state_dict())
+    assert second.calibration.scale == first.calibration.scale != 1
+    assert_same_weights(weights(first), weights(second))
+    assert [timeless(event) for event in [*before, *second.run()]] == expected
+    assert_same_weights(weights(whole), weights(second))
+
+
+def test_a_scale_beyond_all_sense_is_not_taken() -> None:
+    """A network that is as wrong as it is sure would be best with no logits at all."""
+    trainer = trainer_of(config(max_steps=1), OWN, RHYME)
+    model = trainer.language_model.model
+    with torch.no_grad():
+        model.head.bias.copy_(torch.linspace(-50, 50, len(model.head.bias)))
+    calibration = Calibration()
+    for _ in range(40):
+        loss, _ = calibration.evaluate(model, trainer._validation, None, lambda: None)
+        assert 0.25 <= calibration.scale <= 1
+        assert loss.nats == pytest.approx(
+            evaluate_batched(calibration.apply(model), trainer._validation)[0].nats, rel=1e-2
+        )
+    assert calibration.scale < 0.3
