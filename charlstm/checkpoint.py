@@ -72,7 +72,7 @@ class Provenance(BaseModel):
     training_seconds: float
     val_loss: float | None = None  # nats per character, as `val_method` says, when these weights were chosen
     val_method: str | None = None
-    logit_scale: float = 1.0  # by which the output layer was multiplied, where it was calibrated
+    logit_scale: float = 1.0  # by which this run multiplied the output layer that it learned, where it calibrated it
     val_stateful: float | None = None  # nats per character, measured on these weights after the run
     val_windows: float | None = None
     val_stateful_method: str | None = None  # whether exactly, and of how much

@@ -123,8 +123,8 @@ class TrainConfig(Config):
     )
     calibrate: Literal["off", "on"] = Field(
         "off",
-        description="Scale the saved model's output weights at each validation so that it is as sure as it is right: "
-        "after many passes a network is too sure",
+        description="Calibrate the saved model at each validation: scale its output layer so that its confidence "
+        "matches its accuracy",
     )
     max_grad_norm: float = Field(
         1.0, ge=0, le=10**6, description="Gradients longer than this are shortened to it; 0 never"

@@ -149,6 +149,7 @@ def _carry(
     with evaluating(model):
         for batch in batches:
             logits, state = model(batch.tokens, state, dtype)
+            logits = logits.contiguous()  # once for all scales
             for index, scale in enumerate(scales):
                 scaled = logits if scale == 1 else logits * scale
                 totals[index] += summed_loss(scaled, batch.targets).item()

@@ -34,7 +34,8 @@ _BESIDE_GPT = "/nanoGPT"
 _NO_GPU = "this machine has no CUDA GPU to train on"
 _NEVER = 10**9  # steps
 _UNLIMITED = {"max_steps": _NEVER, "max_passes": 0.0, "max_minutes": 0.0}
-_SILENT = {"eval_every": _NEVER, "sample_every": _NEVER, "sample_chars": 1}
+# Not calibrated, as that is done on the text that is validated here.
+_SILENT = {"eval_every": _NEVER, "sample_every": _NEVER, "sample_chars": 1, "calibrate": "off"}
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,12 @@ class GpuSizes:
 
     The networks are those of two presets, with eight and four times the streams. How long they train is *assumed*:
     `minute`'s, which nothing keeps from learning the text by heart, as many passes as preset `auto` allows such a
-    network; `best`'s as many as in its preset. Their learning rates are the presets'.
+    network; `best`'s fewer than in its preset. Their learning rates are the presets'.
     """
 
     networks: tuple[Settings, ...] = (
         Settings.preset("minute", batch_size=64, max_passes=5.0),
-        Settings.preset("best", batch_size=64),
+        Settings.preset("best", batch_size=64, max_passes=22.0),
     )
     gpt: GPTRecipe = field(default_factory=GPTRecipe)
     steps_at_once: int = 20  # of ours and of nn.LSTM in one unit of work, after which the device is waited for

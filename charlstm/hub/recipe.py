@@ -15,6 +15,8 @@ from charlstm.runs.run_dir import Extension
 _OWN_TEXT = "YOUR_TEXT.txt"
 _OWN_MODEL = "YOUR_MODEL.safetensors"
 _RUN, _PULLED = "again", "base"
+# What models from before these settings existed were trained with, whatever the presets have now.
+_OLDER = {"state_reset": 0.0, "stretch_windows": 0, "layer_rates": "equal", "calibrate": "off"}
 
 
 class Recipe(NamedTuple):
@@ -46,8 +48,7 @@ def _recipe_commands(language_model: LanguageModel, origin: Provenance, base_mod
 
 
 def _train_words(language_model: LanguageModel, origin: Provenance) -> list[str]:
-    # A model from before streams were reset says nothing of it.
-    wanted = {**language_model.model.config.model_dump(), "state_reset": 0.0, **origin.train_config}
+    wanted = {**language_model.model.config.model_dump(), **_OLDER, **origin.train_config}
     own = (
         {"dropout", "weight_dropout"} if origin.parent else ModelConfig.model_fields.keys()
     )  # other sizes are the parent's

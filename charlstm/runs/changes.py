@@ -10,6 +10,7 @@ _TOLD_ELSEWHERE = (*_REPORTING, "corpus", "encoding", "plan", "precision", "devi
 _CHOSEN = (
     *("hidden_size", "num_layers", "embedding_dim", "dropout", "weight_dropout", "weight_decay", "weight_average"),
     *("batch_size", "seq_len", "learning_rate", "adam_beta1", "adam_beta2", "warmup_steps", "max_passes"),
+    *("input_scale", "layer_rates", "stretch_windows", "calibrate"),
 )  # by `autotune`
 
 

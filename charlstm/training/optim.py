@@ -167,16 +167,6 @@ def clip(gradient: Tensor, max_norm: float) -> Tensor:
     return norm
 
 
-def divergence_message(config: TrainConfig, step: int) -> str:
-    """Return the sentence on a run that diverged at `step` for the second time."""
-    longest = config.max_grad_norm
-    clip = f"lower max_grad_norm (now {longest:g})" if longest else "set max_grad_norm to 1"
-    return (
-        f"the loss is no longer a number at step {step:,}, at half the learning rate too: lower learning_rate "
-        f"(now {config.learning_rate:g}) or {clip}, and train again."
-    )
-
-
 @contextlib.contextmanager
 def seed_random(seed: int, step: int, device: torch.device) -> Iterator[None]:
     """Seed PyTorch inside the block from `seed` and `step` alone, so that no generator state need be saved.

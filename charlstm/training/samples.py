@@ -14,7 +14,7 @@ from charlstm.language_model import LanguageModel
 _FIRST_STEPS = frozenset(1 << power for power in range(3, 11))  # 8, 16, 32 ... 1,024
 _LEAST_GAP = 3.0  # seconds
 _GROWTH = 0.1  # of the training time: the gap beyond half a minute
-_SHARE = 0.015  # of the planned time, at most, is spent on samples
+_SHARE = 0.015  # of the planned time is spent on samples, but for those that are overdue
 _FRONT_LOADED = 0.25  # the exponent of the part of the run by which a part of that may be spent: more is new early on
 _FREE = 3  # samples at the start that the share does not limit
 _LONGEST_GAP = 0.1  # of the planned time: an older sample is due beyond the share,
@@ -58,12 +58,12 @@ class SampleState:
         if step not in _FIRST_STEPS and age < gap:
             return False
         planned = part_seconds + (elapsed_seconds - part_seconds) / fraction if fraction else elapsed_seconds
-        one = self.sampling_seconds / self.num_samples
-        is_overdue = fraction > 0 and age >= max(_LONGEST_GAP * planned, one / _LARGEST_SHARE)
-        return self.num_samples < _FREE or is_overdue or self._is_granted(one, elapsed_seconds, planned)
+        seconds_each = self.sampling_seconds / self.num_samples
+        is_overdue = fraction > 0 and age >= max(_LONGEST_GAP * planned, seconds_each / _LARGEST_SHARE)
+        return self.num_samples < _FREE or is_overdue or self._is_granted(seconds_each, elapsed_seconds, planned)
 
-    def _is_granted(self, one: float, elapsed_seconds: float, planned: float) -> bool:
-        spent = one * (self.num_samples + 1 - _FREE)  # with another one
+    def _is_granted(self, seconds_each: float, elapsed_seconds: float, planned: float) -> bool:
+        spent = seconds_each * (self.num_samples + 1 - _FREE)  # with another one
         done = min(1.0, elapsed_seconds / planned) if planned else 0.0
         return spent <= _SHARE * planned * math.pow(done, _FRONT_LOADED)
 

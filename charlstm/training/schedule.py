@@ -1,4 +1,4 @@
-"""Pure functions for a run's progress, its validation interval and its learning-rate schedule."""
+"""Pure functions for a run's progress, validation interval, learning-rate schedule, and what to say if it diverges."""
 
 import math
 
@@ -43,3 +43,13 @@ def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
     warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
     decay = {"constant": 1.0, "linear": 1.0 - fraction, "cosine": 0.5 * (1 + math.cos(math.pi * fraction))}
     return config.learning_rate * warmup * decay[config.lr_schedule]
+
+
+def divergence_message(config: TrainConfig, step: int) -> str:
+    """Return the sentence on a run that diverged at `step` for the second time."""
+    longest = config.max_grad_norm
+    remedy = f"lower max_grad_norm (now {longest:g})" if longest else "set max_grad_norm to 1"
+    return (
+        f"the loss is no longer a number at step {step:,}, at half the learning rate too: lower learning_rate "
+        f"(now {config.learning_rate:g}) or {remedy}, and train again."
+    )

@@ -104,12 +104,14 @@ class SnapshotTaker:
         index = _index_from(trainer.step)
         is_due = step_of(index) == trainer.step
         self._next = step_of(index + 1 if is_due else index)
+        if not is_due or not self._has_time(trainer):
+            return
+        began = time.thread_time()
         model = trainer.language_model.model
         most = self._most_bytes // (2 * model.num_parameters + _TENSOR_BYTES * (len(model.state_dict()) + 1))
         stride = _stride(index, most)
-        if not is_due or not stride or index % stride or not self._has_time(trainer):
+        if not stride or index % stride:
             return
-        began = time.thread_time()
         with contextlib.suppress(OSError):
             self._thin_out(stride)
             self._write(trainer, model)

@@ -30,7 +30,7 @@ from charlstm.training import optim
 from charlstm.training.calibration import Calibration
 from charlstm.training.clock import AwakeClock
 from charlstm.training.samples import Sampler, SampleState
-from charlstm.training.schedule import eval_period, fraction_done, learning_rate, num_planned_steps
+from charlstm.training.schedule import divergence_message, eval_period, fraction_done, learning_rate, num_planned_steps
 from charlstm.training.state import ScheduleState, StateFacts
 
 _SMOOTHING = 0.99  # per step: the smoothed loss follows the last hundred steps or so
@@ -85,7 +85,7 @@ class Trainer:
         self._quick: tuple[int, float] | None = None  # the step of the last quick estimate, and the estimate
         self._num_pending = 0  # 2 while the current step is being validated, 1 while it is being sampled
         self._rested_seconds = 0.0  # total of the requested pauses
-        self._guess = self._smooth_loss = math.log(len(split.vocabulary))  # of an untrained model; see `_unbiased`
+        self._guess = self._smooth_loss = math.log(len(split.vocabulary))  # of an untrained model, at first
         self._nats = torch.zeros((), device=self.device, dtype=torch.float32)  # since the last point of the curve
         self._num_targets = 0
         self._num_untimed = 0  # of those, the ones trained before `run` began, on another clock
@@ -95,7 +95,7 @@ class Trainer:
 
     @property
     def language_model(self) -> LanguageModel:
-        """The model that is validated and saved: averaged and calibrated, where the run is configured so."""
+        """The model that is validated and saved: averaged and calibrated, if so configured; copy it to keep it."""
         return replace(self._language_model, model=self.calibration.apply(self._language_model.model))
 
     @property
@@ -110,13 +110,10 @@ class Trainer:
         return self.step / self._batches.windows_per_pass
 
     @property
-    def _rate_factor(self) -> float:
-        return self.course.asked_factor * self.course.rate_factor
-
-    @property
     def next_learning_rate(self) -> float:
         """The learning rate of the next update."""
-        return self._rate_factor * learning_rate(self.config, self.step, self.fraction)
+        factor = self.course.asked_factor * self.course.rate_factor
+        return factor * learning_rate(self.config, self.step, self.fraction)
 
     def set_lr_factor(self, factor: float) -> None:
         """Multiply the planned learning rate by `factor` from the next update on."""
@@ -168,7 +165,7 @@ class Trainer:
 
     def _update(self, batch: Batch) -> None:
         """Make one optimizer update on one window, without reading anything back from the device."""
-        self._learning_rate = self._rate_factor * learning_rate(self.config, self.step, self.fraction)
+        self._learning_rate = self.next_learning_rate
         self._model.train()
         state = None if batch.starts_anew else optim.reset_streams(self._carried, self.config, self.step, self._streams)
         has_dropout = self._model.config.dropout or self._model.config.weight_dropout
@@ -285,7 +282,7 @@ class Trainer:
     def _roll_back(self) -> RolledBack:
         """Roll back to the last good state at half the learning rate; raise `TrainingDiverged` the second time."""
         if self.course.rate_factor < 1:
-            raise TrainingDiverged(optim.divergence_message(self.config, self.step))
+            raise TrainingDiverged(divergence_message(self.config, self.step))
         diverged, spent, best = self.step, self.elapsed_seconds, self.best_val_loss
         course, samples = replace(self.course, rate_factor=0.5), self.samples
         self.load_state_dict(*self._good)
@@ -331,6 +328,7 @@ class Trainer:
         part = self._validation[:_UNTRAINED_CHARS] if is_untrained else self._validation
         evaluate = self.calibration.evaluate if self.config.calibrate == "on" and self.step else evaluate_batched
         loss, method = evaluate(self._language_model.model, part, self.dtype, self.on_tick)
+        self._quick = None if self.config.calibrate == "on" else self._quick  # of another scale
         if self._is_part or len(part) < len(self._validation):
             method = f"{method}, first {len(part):,} characters"
         is_best = loss.nats < self.best_val_loss

@@ -48,7 +48,7 @@ LABELS = {
     "adam_beta1": "Adam β₁",
     "adam_beta2": "Adam β₂",
     "weight_average": "Average of the weights",
-    "calibrate": "As sure as it is right",
+    "calibrate": "Calibration",
     "max_grad_norm": "Longest gradient",
     "plan": "Sizes chosen at the start",
     "max_steps": "Stop after steps",

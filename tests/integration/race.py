@@ -70,7 +70,7 @@ class Watch:
 
 def ours(split: Split, seconds: float, seed: int) -> Iterator[Mark]:
     """Preset `minute`, given these seconds; the figures are those of its own model."""
-    rare = {"eval_every": 10**9, "sample_every": 10**9, "calibrate": "off"}  # on what is validated here
+    rare = {"eval_every": 10**9, "sample_every": 10**9, "calibrate": "off"}  # what is measured is not the scaled model
     settings = Settings.preset("minute", max_minutes=seconds / 60, seed=seed, **rare)
     language_model = LanguageModel.create(split.vocabulary, settings.model, seed)
     watch = Watch(seconds)

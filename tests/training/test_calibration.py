@@ -1,6 +1,7 @@
 """The scale of the output layer at which the validation loss is lowest."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -8,9 +9,11 @@ from torch.nn import functional
 from training_runs import CONTRARY, RHYME, assert_same_weights, config, of, run_until, timeless, trainer_of, weights
 
 from charlstm.config import ModelConfig
-from charlstm.evaluation import evaluate_batched, evaluate_stateful
-from charlstm.events import Evaluated
-from charlstm.training import Trainer
+from charlstm.corpus import Corpus
+from charlstm.errors import CheckpointError
+from charlstm.evaluation import evaluate_batched, evaluate_quickly, evaluate_stateful
+from charlstm.events import Evaluated, Event
+from charlstm.training import Trainer, train
 from charlstm.training.calibration import Calibration
 
 OWN = ModelConfig(hidden_size=24)
@@ -88,6 +91,55 @@ def test_a_resumed_run_is_scaled_as_the_whole_one_is(num_steps: int) -> None:
     assert_same_weights(weights(first), weights(second))
     assert [timeless(event) for event in [*before, *second.run()]] == expected
     assert_same_weights(weights(whole), weights(second))
+
+
+@pytest.mark.parametrize("num_validations", [1, 12])
+def test_one_validation_finds_the_scale_as_many_do(num_validations: int) -> None:
+    trainer = learned_by_heart(calibrate="on", eval_every=60 // num_validations)
+    list(trainer.run())
+    assert trainer.calibration.scale == pytest.approx(best_scale(trainer)[0], abs=0.01)
+
+
+def test_a_quick_estimate_is_of_the_model_with_the_new_scale() -> None:
+    trainer = learned_by_heart(calibrate="on", sample_every=60, eval_every=60)
+    last = of(Evaluated, list(trainer.run()))[-1]
+    expected = evaluate_quickly(trainer.language_model.model, trainer._validation).nats
+    assert last.quick_loss == expected  # type: ignore[attr-defined]
+
+
+def test_training_in_this_process_returns_the_scaled_model_and_records_the_scale() -> None:
+    events: list[Event] = []
+    quiet = {"max_steps": 60, "eval_every": 5, "learning_rate": 0.02, "weight_average": 0.9, "calibrate": "on"}
+    corpus = Corpus("text", CONTRARY)
+    best = train(corpus, config(**quiet), OWN, events.append)
+    assert best.provenance is not None
+    assert best.provenance.logit_scale != 1
+    validation = corpus.split(OWN, config(**quiet)).validation
+    assert best.provenance.val_loss == pytest.approx(evaluate_stateful(best.model, validation).nats, abs=1e-4)
+    assert best.provenance.val_loss == min(event.val_loss for event in events if isinstance(event, Evaluated))
+
+
+def test_weights_that_are_no_numbers_leave_the_scale_alone() -> None:
+    trainer = trainer_of(config(max_steps=1), OWN, RHYME)
+    model = trainer.language_model.model
+    calibration = Calibration()
+    calibration.scale = 0.8
+    with torch.no_grad():
+        model.head.bias.fill_(math.nan)
+    loss, _ = calibration.evaluate(model, trainer._validation, None, lambda: None)
+    assert math.isnan(loss.nats)
+    assert calibration.scale == 0.8
+
+
+@pytest.mark.parametrize("scale", [0.2, 5.0, "x"])
+def test_a_state_with_a_scale_beyond_all_sense_is_refused(scale: object) -> None:
+    trainer = learned_by_heart(calibrate="on")
+    tensors, facts = trainer.state_dict()
+    with pytest.raises(CheckpointError, match="logit_scale"):
+        trainer.load_state_dict(tensors, {**facts, "logit_scale": scale})
+    del facts["logit_scale"]  # of an earlier version
+    trainer.load_state_dict(tensors, facts)
+    assert trainer.calibration.scale == 1
 
 
 def test_a_scale_beyond_all_sense_is_not_taken() -> None:

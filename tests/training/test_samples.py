@@ -91,12 +91,15 @@ def test_a_run_that_ends_much_earlier_than_was_thought_has_samples_up_to_its_end
 
 def test_the_share_is_of_the_whole_run_where_a_part_was_added_and_of_the_past_where_no_end_is_known() -> None:
     state = SampleState(num_samples=10, sampled_seconds=100.0, sampling_seconds=1.0)
-    assert state.is_due(5000, 130.0, 0.5, 100.0)  # 0.8 s of 160 s: 0.015 * 160 * (130 / 160) ** 0.25 = 2.28
+    # The next would be overdue after 20 s, a tenth of the whole.
+    assert state.is_due(5000, 112.0, 0.12, 100.0)  # 0.8 s of 200 s: 0.015 * 200 * (112 / 200) ** 0.25 = 2.60
     assert not state.is_due(5000, 109.9, 0.5, 100.0), "a tenth of the training time is not over"
     assert state.is_due(5000, 130.0, 0.0, 130.0)  # 0.015 * 130 = 1.95
     spent = SampleState(num_samples=10, sampled_seconds=100.0, sampling_seconds=2.5)
     assert not spent.is_due(5000, 130.0, 0.0, 130.0)  # 8 samples of 0.25 s: 2.0
-    assert spent.is_due(5000, 130.0, 0.5, 100.0)
+    assert spent.is_due(5000, 112.0, 0.12, 100.0)
+    assert not spent.is_due(5000, 112.0, 0.3, 100.0)  # of 140 s: 1.99; overdue after 14 s
+    assert spent.is_due(5000, 114.0, 0.35, 100.0)
 
 
 @pytest.mark.parametrize("slow", [0.0, 0.4])
