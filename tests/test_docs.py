@@ -117,7 +117,7 @@ def test_the_letter_of_the_document_is_explained_so(
     play, answer = (block for language, block in blocks if not language)
     (tmp_path / "play.txt").write_text(play, encoding="utf-8")
     monkeypatch.chdir(REPOSITORY)
-    command = next(each for each in _commands(document) if "--place 41" in each)
+    command = next(each for each in _commands(document) if "--place 53" in each)
     assert main(shlex.split(command.replace("play.txt", str(tmp_path / "play.txt")))) == 0
     assert answer.strip() in capsys.readouterr().out
 

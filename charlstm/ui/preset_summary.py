@@ -30,17 +30,17 @@ class _Reference(NamedTuple):
 
 # Measured on Shakespeare on 2 cores (docs/results.md, "Presets").
 _REFERENCES = {
-    "auto": _Reference(1.4088, 180),
-    "minute": _Reference(1.4790, 60),
-    "best": _Reference(1.3769, 53 * 60),
+    "auto": _Reference(1.4110, 180),
+    "minute": _Reference(1.4438, 60),
+    "best": _Reference(1.3284, 54 * 60),
     "blog": _Reference(1.6353, 93),
 }
-_REFERENCE_RATE = 5289 / 60  # steps per second of `minute` there
-# The share of that work and the loss it gives, measured (docs/results.md, "Presets" and "The state that writing starts
-# from"): what a slower machine is to expect of presets that end by the clock.
+_REFERENCE_RATE = 3751 / 60  # steps per second of `minute` there
+# The share of that work and the loss it gives, measured (docs/results.md, "Presets"): what a slower machine is to
+# expect of presets that end by the clock.
 _LOSS_AFTER = {
-    "minute": ((306 / 5289, 1.9572), (574 / 5289, 1.8364), (1205 / 5289, 1.7329), (1.0, 1.4790)),
-    "auto": ((1 / 3, 1.4699), (1.0, 1.4088)),
+    "minute": ((306 / 3751, 1.8158), (574 / 3751, 1.7140), (1205 / 3751, 1.5565), (1.0, 1.4438)),
+    "auto": ((1 / 3, 1.4552), (1.0, 1.4110)),
 }
 _PURPOSES = {
     "auto": "Chooses the network that learns most from this text on this machine, and trains it {minutes}",

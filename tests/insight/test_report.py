@@ -83,7 +83,7 @@ def test_a_damaged_file_is_as_none(folder: Path, content: bytes):
 @pytest.mark.parametrize(
     ("name", "golden", "least"),
     [
-        ("tiny-shakespeare", {710: "column-half", 346: "verse", 238: "question", 125: "after-modal"}, 9),
+        ("tiny-shakespeare", {116: "column-half", 310: "verse", 485: "question", 304: "after-modal"}, 9),
         ("python-stdlib", {401: "bracket", 141: "triple", 131: "string", 201: "indented-8"}, 16),
     ],
 )
