@@ -112,7 +112,7 @@ def test_a_figure_of_a_step_that_no_longer_counts_is_not_given_to_its_second_go(
     step_done = Trainer._report
 
     def stop_at_15(trainer: Trainer, is_last: bool) -> Any:
-        if trainer.step == 15 and trainer._rate_factor < 1:
+        if trainer.step == 15 and trainer.course.rate_factor < 1:
             folder.request(Control(stop=True))
             return
         yield from step_done(trainer, is_last)

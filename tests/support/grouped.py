@@ -65,7 +65,7 @@ def spoiled(world: World) -> tuple[dict[str, Any], dict[str, Tensor]]:
     trainer, events = trainer_of(world), []
     for event in trainer.run():
         if isinstance(event, StepDone):
-            if event.step == 30 and world.rank == 1 and trainer._carried and trainer._rate_factor == 1:
+            if event.step == 30 and world.rank == 1 and trainer._carried and trainer.course.rate_factor == 1:
                 trainer._carried[0].fill_(float("nan"))
         else:
             events.append(event)

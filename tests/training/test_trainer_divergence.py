@@ -136,7 +136,7 @@ def test_the_second_time_ends_the_run_and_half_the_rate_is_kept_through_a_saved_
         events.extend(run_breaking(trainer, 2, 8))
     halved = trainer_of(config(max_steps=30, log_every=5, learning_rate=0.02, lr_schedule="constant"))
     for event in run_breaking(halved, 2):
-        if event == StepDone(6) and halved._rate_factor < 1:
+        if event == StepDone(6) and halved.course.rate_factor < 1:
             break
     resumed = trainer_of(halved.config)
     resumed.load_state_dict(*halved.state_dict())
