@@ -240,7 +240,7 @@ class Settings(Config):
 
 # Each preset's measured result stands in docs/results.md, with the command that gave it.
 PRESETS: dict[str, dict[str, Any]] = {
-    "auto": {"plan": "on", "calibrate": "on", "max_minutes": 3.0},
+    "auto": {"plan": "on", "max_minutes": 3.0},
     "minute": {
         "hidden_size": 384,
         "embedding_dim": 64,
