@@ -154,7 +154,7 @@ class TrainConfig(Config):
     sample_chars: Annotated[int, Unit("characters")] = Field(
         500, ge=1, le=10_000, description="Length of those samples"
     )
-    sample_temperature: float = Field(1.0, ge=0, le=2, description="Temperature of those samples")
+    sample_temperature: float = Field(0.8, ge=0, le=2, description="Temperature of those samples")
     sample_prompt: Annotated[str, AfterValidator(plain_lines)] = Field(
         "", max_length=1000, description="Text that those samples continue; empty takes the validation text's beginning"
     )

@@ -1,6 +1,8 @@
 """How many threads a process may use, from what the kernel says of it."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,23 @@ def test_a_process_kept_to_one_core_uses_one_thread_unless_told_otherwise(
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert int(out) == threads
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="PyTorch brings another OpenMP library elsewhere")
+@pytest.mark.parametrize(
+    "program",
+    [
+        "from charlstm.cli import main; main(['generate', 'checkpoints/tiny-shakespeare', '--num-chars', '1'])",
+        "from charlstm.cli.standby import wait; wait()",
+    ],
+)
+def test_threads_of_training_processes_soon_sleep_unless_told_otherwise(repository: Path, program: str) -> None:
+    """By what OpenMP says of itself when PyTorch is imported; a policy that the user chose stays."""
+    for chosen, spins in (({}, "3000"), ({"OMP_WAIT_POLICY": "passive"}, "0")):
+        variables = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+        variables |= {"OMP_DISPLAY_ENV": "verbose", **chosen}
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(
+            command, cwd=repository, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+        )
+        assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr

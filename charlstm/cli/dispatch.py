@@ -20,6 +20,7 @@ from charlstm.cli import train as train_commands
 from charlstm.cli.flags import App, Bench, Flat, Train
 from charlstm.cli.output import discard_unwritable, ignore_output_errors, is_reader_gone, prepare_output
 from charlstm.cli.progress import silence_output
+from charlstm.cpus import limit_spinning
 from charlstm.environment import is_torchrun_helper
 from charlstm.errors import CharLSTMError, ConfigError, DistributedError, TrainingDiverged
 from charlstm.formatting import own_command
@@ -87,6 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     prepare_output()
     ensure_home()
+    limit_spinning()
     try:
         return _exit_code(sys.argv[1:] if argv is None else argv)
     finally:

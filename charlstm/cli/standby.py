@@ -6,6 +6,7 @@ import os
 import sys
 
 from charlstm.cli.dispatch import main
+from charlstm.cpus import limit_spinning
 from charlstm.runs.launcher import PREPARED
 
 _BINARY = getattr(os, "O_BINARY", 0)  # on Windows: line ends as they are
@@ -13,6 +14,7 @@ _BINARY = getattr(os, "O_BINARY", 0)  # on Windows: line ends as they are
 
 def wait() -> None:
     """Import what training needs, wait for a command on the standard input, and run it; end without one."""
+    limit_spinning()
     import charlstm.runs.worker  # noqa: F401
     from charlstm.kernel.build import load_library
 

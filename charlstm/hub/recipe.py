@@ -55,7 +55,9 @@ def _train_words(language_model: LanguageModel, origin: Provenance) -> list[str]
     wanted = {
         name: value
         for name, value in wanted.items()
-        if (name in own or name in TrainConfig.model_fields) and name not in ("plan", "device")
+        if (name in own or name in TrainConfig.model_fields)
+        and name not in ("plan", "device")
+        and not name.startswith("sample_")  # samples change nothing of what is learned
     }
     if not _is_named(origin):
         wanted["corpus"] = _OWN_TEXT

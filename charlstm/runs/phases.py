@@ -1,9 +1,11 @@
 """Phases of a run: the steps at which its validation loss or its share of real words crossed a line, in words.
 
-Only what was measured counts: a phase stands at the first measurement beyond its line. Imports no torch.
+Only what was measured counts: a phase stands at the first measurement beyond its line. Shares of words sway from sample
+to sample, so theirs stands where they began to stay beyond it. Imports no torch.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from charlstm.events import Baselines
@@ -55,7 +57,13 @@ def find_phases(
             (references.fivegram, _FIVEGRAM),
         )
         found += _crossings(lines, validation)
-    return found + _crossings([(-line, text) for line, text in _WORDS], [(step, -share) for step, share in words])
+    return found + _crossings([(-line, text) for line, text in _WORDS], _lasting(words))
+
+
+def _lasting(words: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Return at each step the smallest share from there on, negated."""
+    smallest = accumulate((share for _, share in reversed(words)), min)
+    return [(step, -share) for (step, _), share in zip(reversed(words), smallest, strict=True)][::-1]
 
 
 def _crossings(lines: Sequence[tuple[float, str]], values: Sequence[tuple[int, float]]) -> list[Phase]:

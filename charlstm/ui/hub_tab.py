@@ -39,14 +39,16 @@ class HubTab:
     registry: ModelRegistry
     login: gr.HTML  # filled by `describe_login`
     model: gr.Dropdown  # filled by `refreshed`
+    chosen: gr.State  # the model that the visitor chose here, if any
 
-    def refreshed(self, name: str | None) -> Any:
-        """Return an update that offers the models that can be published, with `name` chosen if it is one of them.
+    def refreshed(self, chosen: str | None, written: str | None) -> Any:
+        """Return an update that offers the models that can be published: all but those of runs in training.
 
-        A run in training has none. If `name` is not among them, the first is chosen.
+        It selects the first of these that is among them: what the visitor chose here, what the Write tab writes with.
         """
         names = [each for each in self.registry.names() if not each.startswith(LIVE)]
-        return gr.update(choices=names, value=name if name in names else next(iter(names), None))
+        wanted = [each for each in (chosen, written) if each in names]
+        return gr.update(choices=names, value=next(iter((*wanted, *names)), None))
 
     @staticmethod
     def describe_login(request: gr.Request, profile: gr.OAuthProfile | None, oauth: gr.OAuthToken | None) -> str:
@@ -78,9 +80,11 @@ def build_hub_tab(registry: ModelRegistry, store: RunStore) -> HubTab:
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             login, model = _build_publish(registry, store)
+            chosen = gr.State(None)
+            model.input(lambda name: name, model, chosen, queue=False, **PRIVATE)
         with gr.Column(scale=1, min_width=300):
             _build_fetch(store)
-    return HubTab(registry, login, model)
+    return HubTab(registry, login, model, chosen)
 
 
 def _build_publish(registry: ModelRegistry, store: RunStore) -> tuple[gr.HTML, gr.Dropdown]:

@@ -145,9 +145,9 @@ def _loss_figure(run: RunSummary, history: RunHistory) -> list[str]:
     loss = latest.loss if is_going and latest else history.val_loss
     if loss is None:
         return ["validation", "–", "nats per character", "validation"]
-    quick = ", quick estimate" if is_going and latest and latest.is_quick else ""
-    bits = "" if quick else f" ({loss / math.log(2):.2f} bits)"
-    return ["validation", f"{loss:.2f}", f"nats per character{bits}{quick}", "validation"]
+    if is_going and latest and latest.is_quick:
+        return ["validation, quick estimate", f"{loss:.2f}", "nats per character", "validation"]
+    return ["validation", f"{loss:.2f}", f"nats per character ({loss / math.log(2):.2f} bits)", "validation"]
 
 
 def _time_figure(run: RunSummary, history: RunHistory, is_over: bool) -> list[str]:

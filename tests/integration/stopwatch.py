@@ -33,7 +33,10 @@ def measure(page: Page, url: str) -> None:
     network = page.context.new_cdp_session(page)
     network.send("Network.enable")
     network.on("Network.loadingFinished", lambda done: loaded.update(bytes=loaded["bytes"] + done["encodedDataLength"]))
-    network.on("Network.requestWillBeSent", lambda _: loaded.update(requests=loaded["requests"] + 1))
+    network.on(
+        "Network.requestWillBeSent",
+        lambda asked: loaded.update(requests=loaded["requests"] + (not asked["request"]["url"].startswith("data:"))),
+    )
     page.add_init_script(_SHIFTS)
     began = time.monotonic()
     page.goto(url, wait_until="load")

@@ -292,3 +292,6 @@ def test_real_words_are_counted_over_the_last_samples_together_and_not_if_they_a
         (80, "every second word is real"),
         (99, "9 of 10 words are real"),
     ]
+    append(folder, quick(120, 2.0, num_words=400, num_real_words=340))
+    history.poll()
+    assert history.phases()[-1].text == "8 of 10 words are real", "not 9 of 10 where the last sample has 85 %"

@@ -198,7 +198,7 @@ def test_before_the_first_validation_the_loss_is_that_of_training_and_then_the_q
     assert "training loss 2.01 nats" in run_view.header_status(run, begun)["text"]
     estimated = _history(folder, untrained, _progress(50), _sampled(64, quick_loss=2.3))
     assert _state(run, estimated)["figures"][0] == [
-        *("validation", "2.40", "nats per character, quick estimate", "validation")
+        *("validation, quick estimate", "2.40", "nats per character", "validation")
     ]
     assert "quick estimate 2.40 nats" in run_view.header_status(run, estimated)["text"]
     assert estimated.val_loss == pytest.approx(2.4)
