@@ -1,6 +1,6 @@
 """Batches for truncated back-propagation through time.
 
-Shapes: B = batch_size streams, T <= seq_len characters of each in one window.
+Shapes: B = batch_size streams, T <= seq_len characters of each in one window, or one more at the end of stretches.
 """
 
 from typing import NamedTuple
@@ -69,7 +69,8 @@ class StreamBatches:
         self._seq_len = seq_len
         self._share = share
         self.num_targets = num_targets
-        self._windows_per_round = -(-int(self._lengths[0]) // seq_len)
+        # A last window of one character might be of streams that have all ended, so with stretches it joins the one before.
+        self._windows_per_round = -(-(shortest if num_rounds > 1 else int(self._lengths[0])) // seq_len)
         self.windows_per_pass = num_rounds * self._windows_per_round
 
     def __getitem__(self, step: int) -> Batch:
@@ -77,7 +78,8 @@ class StreamBatches:
         num_rounds_done, window = divmod(step, self._windows_per_round)
         stretches = self._order.stretches_of(num_rounds_done)
         begin = window * self._seq_len
-        end = min(begin + self._seq_len, int(self._lengths[0]))
+        is_last = window == self._windows_per_round - 1
+        end = int(self._lengths[0]) if is_last else begin + self._seq_len
         # (B, T + 1), one more for the last targets
         places = self.starts[stretches[self._share], None] + np.arange(begin, end + 1)
         ids = self._ids(np.minimum(places, self.num_targets))

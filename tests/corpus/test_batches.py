@@ -128,6 +128,16 @@ def test_in_stretches_too_every_target_is_served_once_in_a_pass_and_in_another_o
     assert all(sorted(served(windows)) == list(range(1, num_tokens)) for windows in passes)
     assert all(same(*pair) for pair in zip(passes[0], passes[2], strict=True)), "the seed and the step alone tell"
     assert sum(batch.num_targets for batch in passes[0]) == num_tokens - 1
+    assert all(batch.num_targets for batch in passes[0])
+
+
+def test_no_window_of_stretches_is_without_a_target_where_one_stretch_alone_is_a_character_longer() -> None:
+    """Six stretches of 8 characters in windows of 4, one of 9: in one round of three there is a ninth to predict."""
+    batches = StreamBatches(numbered(6 * 8 + 2), 2, 4, stretches=Stretches(2, seed=1))
+    for begin in (0, 6, 12):
+        windows = [batches[begin + step] for step in range(6)]
+        assert sorted(batch.num_targets for batch in windows) == [8, 8, 8, 8, 8, 9]
+        assert sorted(served(windows)) == list(range(1, 50))
 
 
 def test_a_stretch_is_read_on_end_from_a_fresh_state_and_the_next_one_is_elsewhere() -> None:
