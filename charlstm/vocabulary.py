@@ -168,6 +168,11 @@ class Decoder:
         self._characters = vocabulary.characters
         self._bytes = codecs.getincrementaldecoder("utf-8")("replace") if vocabulary.level == "bytes" else None
 
+    @property
+    def is_amid_character(self) -> bool:
+        """Whether bytes of an unfinished character are held back."""
+        return self._bytes is not None and bool(self._bytes.getstate()[0])
+
     def feed(self, ids: Iterable[int], is_last: bool = False) -> str:
         """Return the text that `ids` completes, possibly empty."""
         if self._bytes is None:

@@ -336,9 +336,13 @@ class Text {
       const ids = this.sampler.rank(logits, Math.min(numLikeliest, logits.length));
       const probabilities = ids.map((id) => Math.exp(logits[id] - normalizer));
       const chosen = choose(logits, index);
-      this.#hold(round(normalizer - logits[chosen]), ids, probabilities);
       const isBytes = this.vocabulary.level === 'bytes';
-      this.#release(isBytes ? this.decoder.feed(chosen) : this.vocabulary.characters[chosen], written);
+      const characters = isBytes ? this.decoder.feed(chosen) : this.vocabulary.characters[chosen];
+      const isAmid = isBytes && this.decoder.needed > 0;
+      const isBroken = this.held.probabilities && [...characters].length + isAmid > 1; // what came before is broken off
+      if (isBroken) this.#release('\ufffd', written);
+      this.#hold(round(normalizer - logits[chosen]), ids, probabilities);
+      this.#release(isBroken ? characters.slice(1) : characters, written);
       this.accept(chosen);
     }
     if (isLast && !this.isOver) this.#release(this.decoder.finish(), written);
@@ -351,19 +355,16 @@ class Text {
     this.held.probabilities ??= probabilities;
   }
 
-  /** Add `characters` that are whole now; more than one come only after broken bytes. */
-  #release(characters, written) {
-    for (const char of characters) {
-      if (this.isOver) break;
-      written.text += char;
-      written.surprises.push(this.held.surprise);
-      written.likeliest.push(this.held.likeliest);
-      written.probabilities.push(this.held.probabilities);
-      this.held.surprise = 0;
-      this.tail += char;
-      this.isOver = this.stop !== '' && this.tail.endsWith(this.stop);
-      this.tail = this.tail.slice(-Math.max(1, this.stop.length));
-    }
-    if (characters) this.held = {surprise: 0, likeliest: null, probabilities: null};
+  /** Add a character that is whole now, if there is one. */
+  #release(char, written) {
+    if (!char || this.isOver) return;
+    written.text += char;
+    written.surprises.push(this.held.surprise);
+    written.likeliest.push(this.held.likeliest);
+    written.probabilities.push(this.held.probabilities);
+    this.held = {surprise: 0, likeliest: null, probabilities: null};
+    this.tail += char;
+    this.isOver = this.stop !== '' && this.tail.endsWith(this.stop);
+    this.tail = this.tail.slice(-Math.max(1, this.stop.length));
   }
 }

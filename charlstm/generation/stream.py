@@ -202,11 +202,15 @@ class _Sample:
             return TextChunk(text, tuple(surprises), row, tuple(likeliest), tuple(probabilities), tuple(leanings))
         text, figures = "", list[_Figures]()
         for index, *each in itertools.zip_longest(ids, surprises, likeliest, probabilities, leanings):
+            new = self._decoder.feed([index])
+            if self._held and len(new) + self._decoder.is_amid_character > 1:  # what came before is broken off
+                figures.append(self._release())
             self._held.append(_Figures(*each))
-            self._release(new := self._decoder.feed([index]), figures)
+            if new and not self._decoder.is_amid_character:
+                figures.append(self._release())
             text += new
-        if is_last:
-            self._release(new := self._decoder.feed([], is_last=True), figures)
+        if is_last and (new := self._decoder.feed([], is_last=True)):
+            figures.append(self._release())
             text += new
         return TextChunk(
             text,
@@ -217,15 +221,12 @@ class _Sample:
             tuple(each.leaning for each in figures if each.leaning is not None),
         )
 
-    def _release(self, new: str, figures: "list[_Figures]") -> None:
-        """Give what was held to the first of `new`'s characters; more than one come only after broken bytes."""
-        if new:
-            first = self._held[0]
-            surprise = sum(each.surprise for each in self._held)
-            leaning = None if first.leaning is None else sum(each.leaning or 0.0 for each in self._held)
-            figures.append(first._replace(surprise=surprise, leaning=leaning))
-            figures.extend(first._replace(surprise=0.0, leaning=leaning) for _ in new[1:])
-            self._held = []
+    def _release(self) -> _Figures:
+        """Return the figures of the character whose bytes were held."""
+        first, surprise = self._held[0], sum(each.surprise for each in self._held)
+        leaning = None if first.leaning is None else sum(each.leaning or 0.0 for each in self._held)
+        self._held = []
+        return first._replace(surprise=surprise, leaning=leaning)
 
 
 def _strings(codes: NDArray[np.uint32], ids: NDArray[np.int32]) -> list[str]:

@@ -13,8 +13,9 @@ from charlstm.config import ModelConfig, SampleConfig
 from charlstm.errors import VocabularyError
 from charlstm.generation import stream as stream_module
 from charlstm.generation.engine import start_session
-from charlstm.generation.stream import TextChunk, stream
+from charlstm.generation.stream import TextChunk, stream, to_chunk
 from charlstm.kernel import decoder
+from charlstm.kernel.decoder import DecodedTokens
 from charlstm.model import CharLSTM
 from charlstm.vocabulary import Vocabulary
 
@@ -339,6 +340,29 @@ def test_bytes_that_end_within_a_character_say_so_and_lose_no_figure() -> None:
     chunks = list(stream(reciter("aé漢😀".encode()), BYTES, "a", config))
     assert "".join(chunk.text for chunk in chunks) == "é\ufffd"
     assert all(len(chunk.surprises) == len(chunk.text) for chunk in chunks)
+
+
+@pytest.mark.parametrize(
+    ("data", "text", "surprises"),
+    [
+        (b"\xe1\xe1", "\ufffd\ufffd", (1, 2)),  # the first byte of three, twice
+        (b"\xe1A", "\ufffdA", (1, 2)),
+        (b"\xf1\x80\xc3\xa9", "\ufffdé", (1 + 2, 4 + 8)),
+        (b"A\xf0\x9f\x98", "A\ufffd", (1, 2 + 4 + 8)),
+        (b"\xff\xc3\xff", "\ufffd\ufffd\ufffd", (1, 2, 4)),
+    ],
+)
+def test_a_character_that_is_broken_off_has_the_figures_of_its_own_bytes(
+    data: bytes, text: str, surprises: tuple[float, ...]
+) -> None:
+    """By hand: byte number n costs 2 to the power n nats."""
+    ids = np.frombuffer(data, np.uint8).astype(np.int32)[None]
+    costs = 2.0 ** np.arange(len(data), dtype=np.float32)[None]
+    written = DecodedTokens(ids, costs, ids[:, :, None], costs[:, :, None])
+    chunk = to_chunk(BYTES, written)
+    assert (chunk.text, chunk.surprises) == (text, surprises)
+    firsts = np.cumsum([0, *(bin(int(each)).count("1") for each in surprises[:-1])])
+    assert chunk.probabilities == tuple((costs[0, first],) for first in firsts)
 
 
 def test_random_bytes_never_break_a_character() -> None:
