@@ -69,7 +69,7 @@ class StreamBatches:
         self._seq_len = seq_len
         self._share = share
         self.num_targets = num_targets
-        # A last window of one character might be of streams that have all ended, so with stretches it joins the one before.
+        # A last window of one character might hold streams that have all ended: with stretches it joins the one before.
         self._windows_per_round = -(-(shortest if num_rounds > 1 else int(self._lengths[0])) // seq_len)
         self.windows_per_pass = num_rounds * self._windows_per_round
 

@@ -25,7 +25,9 @@ _PROBED_SECONDS = 1.0
 _PROBED: dict[str, int] = {"hidden_size": 384, "num_layers": 1, "embedding_dim": 64, "batch_size": 8, "seq_len": 64}
 _PROBED_ON_GPU: dict[str, int] = {**_PROBED, "hidden_size": 768, "batch_size": 64}
 _REFERENCE_RATE = 50_000  # characters per second of the machine the rules were measured on, at the probed size
-_TIMES_THE_TEXT = 2.6  # weights per character of training text; more were not measured against equal time
+_REFERENCE_VOCAB = 65  # of the text they were measured on
+_REFERENCE_SIZE = 352  # units after a minute there
+_TIMES_THE_TEXT = 5.5  # weights per character of training text
 _SMALLER, _LARGER = 0.5, 0.3  # powers of the budget that the size follows below and above a minute of that machine
 _STRETCHES = 16
 _TRAINING_SHARE = 0.8  # of the time; the rest goes into validations and samples, and small networks are not so fast
@@ -42,9 +44,13 @@ def autotune(settings: Settings, corpus: Corpus) -> tuple[Settings, str]:
     probed = _PROBED_ON_GPU if is_gpu else _PROBED
     split = corpus.split(settings.model, settings.train.model_copy(update={"batch_size": 1}))
     rate, minutes = measure_throughput(settings, split, probed), settings.train.max_minutes
-    chosen = (choose_gpu_settings if is_gpu else choose_settings)(minutes, rate, len(split.train))
+    num_train_chars, vocab_size = len(split.train), len(split.vocabulary)
+    if is_gpu:
+        chosen = choose_gpu_settings(minutes, rate, num_train_chars)
+    else:
+        chosen = choose_settings(minutes, rate, num_train_chars, vocab_size)
     planned = Settings.from_flat({**settings.flat(), **chosen, "plan": "off"})
-    factor = 1.0 if is_gpu else (probed["hidden_size"] / planned.model.hidden_size) ** 2
+    factor = 1.0 if is_gpu else relative_speed(planned.model.hidden_size, vocab_size)
     loss = expected_loss(split, _TRAINING_SHARE * 60 * minutes * rate * factor)
     unit = "byte" if settings.model.level == "bytes" else "character"
     return planned, (
@@ -58,14 +64,17 @@ def expected_loss(split: Split, num_seen: float) -> float:
     """Estimate the validation loss, in nats per token, of a network that learns from `num_seen` characters.
 
     A 5-gram model, counted on a million characters from all over the text, tells how hard the text is. How much better
-    a network gets was *fitted* to runs of 1 to 20 minutes; those on texts above 100,000 characters since ended within
-    0.08 of it, one on 50,000 came 0.15 lower (docs/results.md).
+    a network gets was *fitted* to runs of half a minute to 20 minutes: better with the characters read, up to three
+    dozen times the text, and where there are thousands of different ones, worse until it has read two million
+    (docs/results.md, "Preset auto against searches").
     """
     train, validation = (_spread(part, most) for part, most in ((split.train, 1 << 20), (split.validation, 1 << 16)))
-    fivegram = -float(np.log(kneser_ney(train, validation, len(split.vocabulary))).mean())
-    num_seen = max(1.0, min(num_seen, 12 * len(split.train)))
+    vocab_size = len(split.vocabulary)
+    fivegram = -float(np.log(kneser_ney(train, validation, vocab_size)).mean())
+    num_seen = max(1.0, min(num_seen, 36 * len(split.train)))
     reread = 0.02 if num_seen >= 2 * len(split.train) else 0.0
-    return fivegram * max(0.5, 0.98 - reread - 0.13 * math.log10(num_seen / 1.5e6))
+    unknown = 0.19 * max(0.0, math.log10(vocab_size / _REFERENCE_VOCAB)) * max(0.0, math.log10(2e6 / num_seen))
+    return fivegram * max(0.5, 0.98 - reread + unknown - 0.13 * math.log10(num_seen / 1.5e6))
 
 
 def _spread(tokens: Tokens, most: int) -> NDArray[np.int64]:
@@ -80,13 +89,31 @@ def _early(chosen: dict[str, float | int | str]) -> str:
     return f", {passes:g} passes at most: more would only learn so short a text by heart" if passes else ""
 
 
-def choose_settings(minutes: float, rate: float, num_train_chars: int) -> dict[str, float | int | str]:
-    """Return settings for `minutes` on a machine that trains on `rate` characters per second at 1 x 384."""
-    budget = minutes * rate / _REFERENCE_RATE  # minutes of the reference machine
+def choose_settings(
+    minutes: float, rate: float, num_train_chars: int, vocab_size: int = _REFERENCE_VOCAB
+) -> dict[str, float | int | str]:
+    """Return settings for `minutes` on a machine that trains on `rate` characters per second at 1 x 384.
+
+    The size follows the machine and the time, and not the vocabulary, whose output layer takes most of the time where
+    there are thousands of characters: *measured* with 2,200 of them and half a minute on one core, 128, 192 and 256
+    units ended at 2.145, 1.971 and 1.981.
+    """
+    own_rate = rate * _work(384, vocab_size) / _work(384, _REFERENCE_VOCAB)
+    budget = minutes * own_rate / _REFERENCE_RATE  # minutes of the reference machine
     largest = (_TIMES_THE_TEXT * num_train_chars / 4) ** 0.5  # a layer has 4 H^2 recurrent weights
-    hidden_size = _round(min(320 * budget ** (_SMALLER if budget < 1 else _LARGER), largest, 1024))
-    num_passes = 60 * minutes * rate * (384 / hidden_size) ** 2 / num_train_chars
+    hidden_size = _round(min(_REFERENCE_SIZE * budget ** (_SMALLER if budget < 1 else _LARGER), largest, 1024))
+    num_passes = 60 * minutes * rate * relative_speed(hidden_size, vocab_size) / num_train_chars
     return _settings(hidden_size, num_passes, _batch_size(hidden_size, num_train_chars), num_train_chars)
+
+
+def relative_speed(hidden_size: int, vocab_size: int) -> float:
+    """Return how many times as many characters per second a processor trains on with so many units as with 384."""
+    return _work(384, vocab_size) / _work(hidden_size, vocab_size)
+
+
+def _work(hidden_size: int, vocab_size: int) -> int:
+    """Return the products for each character: of the recurrent weights, and of the output layer."""
+    return hidden_size * (4 * hidden_size + vocab_size)
 
 
 def choose_gpu_settings(minutes: float, rate: float, num_train_chars: int) -> dict[str, float | int | str]:

@@ -84,7 +84,7 @@ def test_a_damaged_file_is_as_none(folder: Path, content: bytes):
     ("name", "golden", "least"),
     [
         ("tiny-shakespeare", {116: "column-half", 310: "verse", 485: "question", 304: "after-modal"}, 9),
-        ("python-stdlib", {401: "bracket", 141: "triple", 131: "string", 201: "indented-8"}, 16),
+        ("python-stdlib", {381: "bracket", 98: "triple", 560: "string", 610: "indented-8"}, 16),
     ],
 )
 def test_the_bundled_models_keep_their_units(repository: Path, name: str, golden: dict[int, str], least: int):
