@@ -12,7 +12,6 @@ from pathlib import Path
 
 from charlstm.environment import OMP_NUM_THREADS
 
-_SPINS = "3000"  # a few tens of microseconds
 _GROUPS = Path("/proc/self/cgroup")
 _MOUNTED = Path("/sys/fs/cgroup")
 
@@ -35,19 +34,6 @@ def limit_torch_threads() -> None:
 
     if not OMP_NUM_THREADS.read():
         torch.set_num_threads(min(torch.get_num_threads(), available_cpus()))
-
-
-def limit_spinning() -> None:
-    """Have threads that wait for each other sleep soon, unless variables of OpenMP say otherwise.
-
-    Called before torch is imported, whose OpenMP library reads them then. As it comes, a thread spins for milliseconds,
-    in the time of the one that it waits for where another program has one of the cores. *Measured* on 2026-11-29 on 2
-    cores of a shared x86-64 machine with AVX512-BF16, milliseconds of a training step at 1 x 384 and 1 x 768, medians
-    of five processes: 9.2 and 47 before, 9.1 and 45 with this; and with a core taken by an endless loop, 34 and 145
-    before, 18 and 92 with this.
-    """
-    if not any(os.environ.get(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")):
-        os.environ["GOMP_SPINCOUNT"] = _SPINS
 
 
 def _shares(groups: Path, mounted: Path) -> Iterator[float]:

@@ -138,6 +138,8 @@ OMP_NUM_THREADS = Variable(
     "OMP_NUM_THREADS", "threads of a training process", _threads, "", must_be="a whole number of 1 or more",
     suits_a_space=True,
 )  # fmt: skip
+OMP_WAIT_POLICY = _text("OMP_WAIT_POLICY", "how threads wait for each other", suits_a_space=True)  # by OpenMP
+GOMP_SPINCOUNT = _text("GOMP_SPINCOUNT", "how often a waiting thread looks before it sleeps", suits_a_space=True)
 XDG_CACHE_HOME = _text("XDG_CACHE_HOME", "place of the kernel, of fetched and prepared texts", suits_a_space=True)
 XDG_DATA_HOME = _text("XDG_DATA_HOME", "place of an installed copy's runs", suits_a_space=True)  # by platformdirs
 HF_HOME = _text("HF_HOME", "cache of the Hub's client", suits_a_space=True)  # this and the next two: by that client

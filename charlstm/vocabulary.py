@@ -177,7 +177,11 @@ class Decoder:
         """Return the text that `ids` completes, possibly empty."""
         if self._bytes is None:
             return "".join(self._characters[index] for index in ids)
-        return self._bytes.decode(bytes(iter(ids)), is_last)  # iter: bytes() of an array copies its memory instead
+        text = self._bytes.decode(bytes(iter(ids)), is_last)  # iter: bytes() of an array copies its memory instead
+        held = self._bytes.getstate()[0]
+        if held[:1] == b"\xed" and held[1:2] >= b"\xa0":
+            text += self._bytes.decode(b"", True)  # of a surrogate, which no character has: Python would wait for more
+        return text
 
 
 _BYTES = tuple(map(chr, range(256)))

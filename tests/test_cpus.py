@@ -89,8 +89,9 @@ def test_a_process_kept_to_one_core_uses_one_thread_unless_told_otherwise(
 )
 def test_threads_of_training_processes_soon_sleep_unless_told_otherwise(repository: Path, program: str) -> None:
     """By what OpenMP says of itself when PyTorch is imported; a policy that the user chose stays."""
-    for chosen, spins in (({}, "3000"), ({"OMP_WAIT_POLICY": "passive"}, "0")):
-        variables = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    for chosen, spins in (({}, "3000"), ({"OMP_WAIT_POLICY": "passive"}, "0"), ({"GOMP_SPINCOUNT": "77"}, "77")):
+        own = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+        variables = {name: value for name, value in os.environ.items() if name not in own}
         variables |= {"OMP_DISPLAY_ENV": "verbose", **chosen}
         command = [sys.executable, "-c", program]
         done = subprocess.run(

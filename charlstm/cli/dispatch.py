@@ -20,11 +20,10 @@ from charlstm.cli import train as train_commands
 from charlstm.cli.flags import App, Bench, Flat, Train
 from charlstm.cli.output import discard_unwritable, ignore_output_errors, is_reader_gone, prepare_output
 from charlstm.cli.progress import silence_output
-from charlstm.cpus import limit_spinning
 from charlstm.environment import is_torchrun_helper
 from charlstm.errors import CharLSTMError, ConfigError, DistributedError, TrainingDiverged
 from charlstm.formatting import own_command
-from charlstm.process_setup import ensure_home, prepare_environment, prepare_proxies
+from charlstm.process_setup import ensure_home, limit_spinning, prepare_environment, prepare_proxies
 
 
 def _open_page(flags: Flat[App]) -> None:

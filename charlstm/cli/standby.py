@@ -6,7 +6,7 @@ import os
 import sys
 
 from charlstm.cli.dispatch import main
-from charlstm.cpus import limit_spinning
+from charlstm.process_setup import limit_spinning
 from charlstm.runs.launcher import PREPARED
 
 _BINARY = getattr(os, "O_BINARY", 0)  # on Windows: line ends as they are

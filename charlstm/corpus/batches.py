@@ -58,7 +58,8 @@ class StreamBatches:
         assert num_targets >= batch_size, (len(tokens), batch_size)
         num_rounds = 1
         if stretches and stretches.num_windows:
-            num_rounds = max(1, round(num_targets / (batch_size * seq_len * stretches.num_windows)))
+            wanted = round(num_targets / (batch_size * seq_len * stretches.num_windows))
+            num_rounds = max(1, min(wanted, num_targets // batch_size))
         self._order = _Order(num_rounds, batch_size, stretches)
         shortest, num_longer = divmod(num_targets, num_rounds * batch_size)
         self._tokens = tokens

@@ -343,6 +343,7 @@ class Text {
       if (isBroken) this.#release('\ufffd', written);
       this.#hold(round(normalizer - logits[chosen]), ids, probabilities);
       this.#release(isBroken ? characters.slice(1) : characters, written);
+      if (this.isOver && !isAmid) this.#forget();
       this.accept(chosen);
     }
     if (isLast && !this.isOver) this.#release(this.decoder.finish(), written);
@@ -355,14 +356,18 @@ class Text {
     this.held.probabilities ??= probabilities;
   }
 
-  /** Add a character that is whole now, if there is one. */
+  #forget() {
+    this.held = {surprise: 0, likeliest: null, probabilities: null};
+  }
+
+  /** Add a character that is whole or broken off now, if there is one. */
   #release(char, written) {
     if (!char || this.isOver) return;
     written.text += char;
     written.surprises.push(this.held.surprise);
     written.likeliest.push(this.held.likeliest);
     written.probabilities.push(this.held.probabilities);
-    this.held = {surprise: 0, likeliest: null, probabilities: null};
+    this.#forget();
     this.tail += char;
     this.isOver = this.stop !== '' && this.tail.endsWith(this.stop);
     this.tail = this.tail.slice(-Math.max(1, this.stop.length));

@@ -57,7 +57,7 @@ def _train_words(language_model: LanguageModel, origin: Provenance) -> list[str]
         for name, value in wanted.items()
         if (name in own or name in TrainConfig.model_fields)
         and name not in ("plan", "device")
-        and not name.startswith("sample_")  # samples change nothing of what is learned
+        and not name.startswith("sample_")  # but for the time they take, samples change nothing of what is learned
     }
     if not _is_named(origin):
         wanted["corpus"] = _OWN_TEXT

@@ -38,7 +38,7 @@ def estimate_bytes(settings: Settings, vocab_size: int, num_chars: int) -> float
     """Return an upper estimate, in bytes, of the memory to train on `num_chars` of `vocab_size` distinct characters."""
     model, train = settings.model, settings.train
     stream = math.ceil(num_chars * _MOST_BYTES[model.level] * (1 - train.val_fraction) / train.batch_size)
-    trained = train.batch_size * min(train.seq_len, stream)
+    trained = train.batch_size * min(train.seq_len + 1, stream)
     places = max(trained, _VALIDATED_PLACES)
     logits = max(trained * vocab_size, min(_VALIDATED_PLACES * vocab_size, _LOGITS_AT_ONCE))
     return (

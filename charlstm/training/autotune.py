@@ -26,7 +26,8 @@ _PROBED: dict[str, int] = {"hidden_size": 384, "num_layers": 1, "embedding_dim":
 _PROBED_ON_GPU: dict[str, int] = {**_PROBED, "hidden_size": 768, "batch_size": 64}
 _REFERENCE_RATE = 50_000  # characters per second of the machine the rules were measured on, at the probed size
 _REFERENCE_VOCAB = 65  # of the text they were measured on
-_REFERENCE_SIZE = 352  # units after a minute there
+_SIZE_OF_A_MINUTE = 352  # units, there
+_LARGER_SIZE = 320  # times the power of more than a minute
 _TIMES_THE_TEXT = 5.5  # weights per character of training text
 _SMALLER, _LARGER = 0.5, 0.3  # powers of the budget that the size follows below and above a minute of that machine
 _STRETCHES = 16
@@ -65,15 +66,15 @@ def expected_loss(split: Split, num_seen: float) -> float:
 
     A 5-gram model, counted on a million characters from all over the text, tells how hard the text is. How much better
     a network gets was *fitted* to runs of half a minute to 20 minutes: better with the characters read, up to three
-    dozen times the text, and where there are thousands of different ones, worse until it has read two million
-    (docs/results.md, "Preset auto against searches").
+    dozen times the text, and the worse before two million, the more different characters there are (docs/results.md,
+    "Preset auto against searches").
     """
     train, validation = (_spread(part, most) for part, most in ((split.train, 1 << 20), (split.validation, 1 << 16)))
-    vocab_size = len(split.vocabulary)
-    fivegram = -float(np.log(kneser_ney(train, validation, vocab_size)).mean())
+    fivegram = -float(np.log(kneser_ney(train, validation, len(split.vocabulary))).mean())
     num_seen = max(1.0, min(num_seen, 36 * len(split.train)))
     reread = 0.02 if num_seen >= 2 * len(split.train) else 0.0
-    unknown = 0.19 * max(0.0, math.log10(vocab_size / _REFERENCE_VOCAB)) * max(0.0, math.log10(2e6 / num_seen))
+    different = len(split.vocabulary) if split.vocabulary.level == "chars" else 0
+    unknown = 0.19 * math.log10(max(1.0, different / _REFERENCE_VOCAB)) * max(0.0, math.log10(2e6 / num_seen))
     return fivegram * max(0.5, 0.98 - reread + unknown - 0.13 * math.log10(num_seen / 1.5e6))
 
 
@@ -95,13 +96,16 @@ def choose_settings(
     """Return settings for `minutes` on a machine that trains on `rate` characters per second at 1 x 384.
 
     The size follows the machine and the time, and not the vocabulary, whose output layer takes most of the time where
-    there are thousands of characters: *measured* with 2,200 of them and half a minute on one core, 128, 192 and 256
+    there are thousands of characters: *measured* with 2,360 of them and half a minute on one core, 128, 192 and 256
     units ended at 2.145, 1.971 and 1.981.
     """
     own_rate = rate * _work(384, vocab_size) / _work(384, _REFERENCE_VOCAB)
     budget = minutes * own_rate / _REFERENCE_RATE  # minutes of the reference machine
     largest = (_TIMES_THE_TEXT * num_train_chars / 4) ** 0.5  # a layer has 4 H^2 recurrent weights
-    hidden_size = _round(min(_REFERENCE_SIZE * budget ** (_SMALLER if budget < 1 else _LARGER), largest, 1024))
+    size = _SIZE_OF_A_MINUTE * min(1.0, budget) ** _SMALLER
+    if budget > 1:
+        size = max(size, _LARGER_SIZE * budget**_LARGER)
+    hidden_size = _round(min(size, largest, 1024))
     num_passes = 60 * minutes * rate * relative_speed(hidden_size, vocab_size) / num_train_chars
     return _settings(hidden_size, num_passes, _batch_size(hidden_size, num_train_chars), num_train_chars)
 

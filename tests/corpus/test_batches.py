@@ -140,6 +140,14 @@ def test_no_window_of_stretches_is_without_a_target_where_one_stretch_alone_is_a
         assert sorted(served(windows)) == list(range(1, 50))
 
 
+@pytest.mark.parametrize("num_tokens", range(9, 42))
+def test_stretches_may_be_of_one_character(num_tokens: int) -> None:
+    batches = StreamBatches(numbered(num_tokens), 8, 1, stretches=Stretches(1, seed=1))
+    windows = [batches[step] for step in range(batches.windows_per_pass)]
+    assert all(batch.num_targets for batch in windows)
+    assert sorted(served(windows)) == list(range(1, num_tokens))
+
+
 def test_a_stretch_is_read_on_end_from_a_fresh_state_and_the_next_one_is_elsewhere() -> None:
     batches = StreamBatches(numbered(8 * 3 * 10 * 4 + 1), 8, 10, stretches=Stretches(3, seed=1))
     assert batches.windows_per_pass == 12

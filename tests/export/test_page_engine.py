@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from page_engine import SETTINGS, PageEngine, as_chunk, halved, options_of, package_text
 from playwright.sync_api import Browser, Error
 
@@ -22,7 +23,8 @@ from charlstm.config import ModelConfig
 from charlstm.errors import VocabularyError
 from charlstm.export.weights import pack_weights
 from charlstm.generation.sampling import counter_uniform, sample_token
-from charlstm.generation.stream import TextChunk
+from charlstm.generation.stream import TextChunk, to_chunk
+from charlstm.kernel.decoder import DecodedTokens
 from charlstm.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.browser
@@ -274,6 +276,37 @@ def test_bytes_become_characters_as_in_the_package(engine: PageEngine) -> None:
       return bytes.map((byte) => decoder.feed(byte)).join('') + decoder.finish();
     })"""
     assert engine.page.evaluate(program, texts) == [bytes(each).decode("utf-8", "replace") for each in texts]
+
+
+def test_a_broken_character_has_the_figures_of_its_own_bytes_as_in_the_package(engine: PageEngine) -> None:
+    """Given bytes are followed, in pieces of one and all at once, with the surprise that each byte has."""
+    lm = _model(level="bytes", embedding_dim=6, hidden_size=17, num_layers=1)
+    engine.open(lm)
+    texts = [b"\xe1\xe1", b"\xe1A\xe1", b"\xf1\x80\xc3\xa9", b"\xed\xa0\x80A", b"\xff\xc3\xff\xf0\x9f\x98"]
+    program = """([bytes, size]) => {
+      const text = begin('a', {}), vocabulary = Object.create(text.vocabulary), written = [];
+      text.vocabulary = vocabulary;
+      for (let begin = 0; begin < bytes.length; begin += size) {
+        vocabulary.encode = () => bytes.slice(begin, begin + size);
+        written.push(plain(text.follow('', 1)));
+      }
+      return [...written, plain(text.write(0, 1, true))];
+    }"""
+    for data in texts:
+        bare, state = [], None
+        for byte in (ord("a"), *data):
+            logits, state = lm.model(torch.tensor([[byte]]), state)
+            bare.append(logits[0, 0].log_softmax(-1).detach())
+        costs = np.array([[-float(logs[byte]) for logs, byte in zip(bare, data, strict=False)]], np.float32)
+        best = np.array([[[int(logs.argmax())] for logs in bare[:-1]]], np.int32)
+        ids = np.frombuffer(data, np.uint8).astype(np.int32)[None]
+        expected = to_chunk(lm.vocabulary, DecodedTokens(ids, costs, best, np.exp(-costs)[:, :, None]))
+        for size in (1, len(data)):
+            pieces = [as_chunk(piece) for piece in engine.page.evaluate(program, [list(data), size])]
+            assert "".join(piece.text for piece in pieces) == expected.text == data.decode("utf-8", "replace")
+            assert sum((piece.likeliest for piece in pieces), ()) == expected.likeliest
+            surprises = [each for piece in pieces for each in piece.surprises]
+            np.testing.assert_allclose(surprises, expected.surprises, atol=1e-3)
 
 
 def test_weights_that_are_cut_off_are_refused(engine: PageEngine) -> None:

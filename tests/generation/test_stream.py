@@ -349,6 +349,9 @@ def test_bytes_that_end_within_a_character_say_so_and_lose_no_figure() -> None:
         (b"\xe1A", "\ufffdA", (1, 2)),
         (b"\xf1\x80\xc3\xa9", "\ufffdé", (1 + 2, 4 + 8)),
         (b"A\xf0\x9f\x98", "A\ufffd", (1, 2 + 4 + 8)),
+        (b"\xed\xa0", "\ufffd\ufffd", (1, 2)),  # a surrogate, of which Python's decoder waits for more
+        (b"\xed\xa0\x80", "\ufffd\ufffd\ufffd", (1, 2, 4)),
+        (b"\xed\xa0A", "\ufffd\ufffdA", (1, 2, 4)),
         (b"\xff\xc3\xff", "\ufffd\ufffd\ufffd", (1, 2, 4)),
     ],
 )

@@ -135,6 +135,7 @@ class TestTheCardOfAFineTunedModel:
         assert "from-scratch" not in card.data.tags
         assert "trained from nothing" not in card.text
         assert "in 3 parts" in card.text
+        assert "--sample" not in card.text
         assert digest in card.text
 
     def test_claims_no_base_model_that_is_not_on_the_hub(self, tuned: Path, tmp_path: Path) -> None:

@@ -5,12 +5,13 @@
 The first trial is `auto`; each of the others trains for as many minutes with fixed settings that differ in one thing
 (size, dropout, streams, window, rate, rates of the layers) from the best so far, until nothing is left that was not
 tried or so many trials are done. One after another, on the same cores; prints a line for each, with the validation loss
-in nats per token, stateful and in windows, and at last what `auto` chose and the best. The best of so many is a little
-too good: runs that differ in their seed alone differ by 0.01.
+in nats per token, stateful and in windows (infinite where it failed), and at last what `auto` and the best came to. The
+best of so many is a little too good: runs that differ in their seed alone differ by 0.01.
 """
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -66,7 +67,8 @@ def run(text: Path, flags: list[str], fixed: Choice, folder: Path) -> Trial:
     runs = Path(tempfile.mkdtemp(dir=folder))
     places = ["--name", "trial", "--config", str(config), "--checkpoints-dir", str(runs)]
     command = [sys.executable, "-m", "charlstm", "train", "--preset", "auto", "--corpus", str(text), *flags, *places]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    if subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:  # refused, or it diverged
+        return Trial(fixed, math.inf, math.inf, ())
     records = [parse_record(line) for line in (runs / "trial/events.jsonl").read_text().splitlines()]
     (started,) = [record for record in records if isinstance(record, Started)]
     (finished,) = [record for record in records if isinstance(record, Finished)]

@@ -294,4 +294,9 @@ def test_real_words_are_counted_over_the_last_samples_together_and_not_if_they_a
     ]
     append(folder, quick(120, 2.0, num_words=400, num_real_words=340))
     history.poll()
-    assert history.phases()[-1].text == "8 of 10 words are real", "not 9 of 10 where the last sample has 85 %"
+    told = [(mark.step, mark.text) for mark in history.phases()]
+    assert told[-1] == (99, "8 of 10 words are real"), "not 9 of 10 where the last sample has 85 %"
+    append(folder, *(quick(step, 2.0, num_words=400, num_real_words=real) for step, real in ((130, 300), (140, 380))))
+    history.poll()
+    told = [(mark.step, mark.text) for mark in history.phases()]
+    assert told[-1] == (140, "9 of 10 words are real"), "from where it stays"

@@ -97,7 +97,7 @@ def test_letters_drawn_at_random_are_expected_to_cost_their_entropy() -> None:
     text = "".join(random.Random(1).choices("abcd", k=700_000))
     split = Corpus("text", text).split(ModelConfig(), TrainConfig())
     assert expected_loss(split, 1.5e6) == pytest.approx(0.96 * math.log(4), abs=0.005)
-    losses = [expected_loss(split, 10.0**power) for power in (4, 5, 6, 7, 8, 9)]
+    losses = [expected_loss(split, times * len(split.train)) for times in (0.01, 0.1, 1, 10, 20, 36, 37)]
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] == losses[-2], "a text read more than three dozen times has no more to give"
 
