@@ -50,7 +50,7 @@ class Calibration:
             slope, bend = (after - before) / 2, before - 2 * loss.nats + after
             if bend > 0:
                 scale -= slope / bend * (tried[1] - tried[0])
-                loss = loss._replace(nats=loss.nats - slope**2 / (2 * bend))
+                loss = loss._replace(nats=max(0.0, loss.nats - slope**2 / (2 * bend)))
             self.scale = scale
             break
         return loss, method

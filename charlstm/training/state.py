@@ -36,7 +36,7 @@ class StateFacts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
     step: int = Field(ge=0, le=_MOST_STEPS)
     elapsed_seconds: float = Field(ge=0, le=_MOST_SECONDS)
-    best_val_loss: float | None = Field(ge=0, le=_LARGEST_LOSS)
+    best_val_loss: float | None = Field(ge=-0.01, le=_LARGEST_LOSS)  # calibration once read it off below 0
     smooth_loss: float = Field(ge=0, le=_LARGEST_LOSS)
     num_targets: int = Field(ge=0, le=_MOST_STEPS)
     num_steps_logged: int = Field(ge=0, le=_MOST_STEPS)

@@ -140,7 +140,8 @@ def test_every_variable_that_suits_a_space_is_sent() -> None:
     given = {**{env_name(name): "2" for name in Limits.model_fields}, "CHARLSTM_TRASH_DAYS": "0.5",
              "CHARLSTM_PUBLIC": "1", "CHARLSTM_BACKUP_REPO": "owner/runs", "CHARLSTM_CORPUS_DIR": "/data/texts",
              "CHARLSTM_KERNEL": "off", "CHARLSTM_ALLOWED_HOSTS": "letters.example https://blog.example:8443",
-             "CC": "clang", "OMP_NUM_THREADS": "2", "XDG_CACHE_HOME": "/data/cache", "XDG_DATA_HOME": "/data",
+             "CC": "clang", "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "9",
+             "XDG_CACHE_HOME": "/data/cache", "XDG_DATA_HOME": "/data",
              "HF_HOME": "/data/hub", "HF_ENDPOINT": "https://hub.example", "HF_HUB_OFFLINE": "1",
              "GRADIO_TEMP_DIR": "/data/uploads"}  # fmt: skip
     assert plan_space("owner/s", [], given).variables == given

@@ -11,7 +11,7 @@ from training_runs import CONTRARY, RHYME, assert_same_weights, config, of, run_
 from charlstm.config import ModelConfig
 from charlstm.corpus import Corpus
 from charlstm.errors import CheckpointError
-from charlstm.evaluation import evaluate_batched, evaluate_quickly, evaluate_stateful
+from charlstm.evaluation import Loss, evaluate_batched, evaluate_quickly, evaluate_stateful
 from charlstm.events import Evaluated, Event
 from charlstm.training import Trainer, train
 from charlstm.training.calibration import Calibration
@@ -156,3 +156,19 @@ def test_a_scale_beyond_all_sense_is_not_taken() -> None:
             evaluate_batched(calibration.apply(model), trainer._validation)[0].nats, rel=1e-2
         )
     assert calibration.scale < 0.3
+
+
+def test_no_loss_below_zero_is_read_off_where_a_text_is_known_by_heart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lowest point of a parabola through 0.003, 0.000001 and 0.00001 is below zero, which no run may save."""
+
+    def evaluated(_model: object, _tokens: object, tried: list[float], *_: object) -> tuple[list[Loss], str]:
+        losses = [1.0] * len(tried)
+        losses[1:4] = 0.003, 0.000001, 0.00001
+        return [Loss(nats, 100) for nats in losses], "by hand"
+
+    monkeypatch.setattr("charlstm.training.calibration.evaluate_scaled", evaluated)
+    trainer = learned_by_heart()
+    calibration = Calibration()
+    loss, _ = calibration.evaluate(trainer._model, trainer._validation, None, lambda: None)
+    assert loss.nats == 0
+    assert calibration.scale != 1
