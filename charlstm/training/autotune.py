@@ -22,7 +22,14 @@ from charlstm.training.trainer import Trainer
 from charlstm.vocabulary import Tokens
 
 _PROBED_SECONDS = 1.0
-_PROBED: dict[str, int] = {"hidden_size": 384, "num_layers": 1, "embedding_dim": 64, "batch_size": 8, "seq_len": 64}
+_PROBED_SIZE = 384  # units
+_PROBED: dict[str, int] = {
+    "hidden_size": _PROBED_SIZE,
+    "num_layers": 1,
+    "embedding_dim": 64,
+    "batch_size": 8,
+    "seq_len": 64,
+}
 _PROBED_ON_GPU: dict[str, int] = {**_PROBED, "hidden_size": 768, "batch_size": 64}
 _REFERENCE_RATE = 50_000  # characters per second of the machine the rules were measured on, at the probed size
 _REFERENCE_VOCAB = 65  # of the text they were measured on
@@ -99,7 +106,7 @@ def choose_settings(
     there are thousands of characters: *measured* with 2,360 of them and half a minute on one core, 128, 192 and 256
     units ended at 2.145, 1.971 and 1.981.
     """
-    own_rate = rate * _work(384, vocab_size) / _work(384, _REFERENCE_VOCAB)
+    own_rate = rate * _work(_PROBED_SIZE, vocab_size) / _work(_PROBED_SIZE, _REFERENCE_VOCAB)
     budget = minutes * own_rate / _REFERENCE_RATE  # minutes of the reference machine
     largest = (_TIMES_THE_TEXT * num_train_chars / 4) ** 0.5  # a layer has 4 H^2 recurrent weights
     size = _SIZE_OF_A_MINUTE * min(1.0, budget) ** _SMALLER
@@ -112,7 +119,7 @@ def choose_settings(
 
 def relative_speed(hidden_size: int, vocab_size: int) -> float:
     """Return how many times as many characters per second a processor trains on with so many units as with 384."""
-    return _work(384, vocab_size) / _work(hidden_size, vocab_size)
+    return _work(_PROBED_SIZE, vocab_size) / _work(hidden_size, vocab_size)
 
 
 def _work(hidden_size: int, vocab_size: int) -> int:

@@ -3,9 +3,9 @@
 import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from charlstm.training.calibration import HIGHEST, LOWEST
 from charlstm.training.samples import SampleState
@@ -13,6 +13,11 @@ from charlstm.training.samples import SampleState
 _MOST_STEPS = 10**12
 _MOST_SECONDS = 10**10
 _LARGEST_LOSS = 1e30  # nats per character; a diverging run reaches large ones
+
+
+def _not_below_zero(loss: Any) -> Any:
+    """Return 0 for a loss a little below it, as calibration once read it off where a text was known by heart."""
+    return 0.0 if isinstance(loss, float) and -0.01 < loss < 0 else loss
 
 
 @dataclass
@@ -36,7 +41,7 @@ class StateFacts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
     step: int = Field(ge=0, le=_MOST_STEPS)
     elapsed_seconds: float = Field(ge=0, le=_MOST_SECONDS)
-    best_val_loss: float | None = Field(ge=-0.01, le=_LARGEST_LOSS)  # calibration once read it off below 0
+    best_val_loss: Annotated[float | None, BeforeValidator(_not_below_zero)] = Field(ge=0, le=_LARGEST_LOSS)
     smooth_loss: float = Field(ge=0, le=_LARGEST_LOSS)
     num_targets: int = Field(ge=0, le=_MOST_STEPS)
     num_steps_logged: int = Field(ge=0, le=_MOST_STEPS)

@@ -85,7 +85,7 @@ GOOD |= {"num_steps_logged": 0}
     [
         *[("step", value) for value in (-1, 10**30, 1.5, "x", None, [], math.nan)],
         *[("elapsed_seconds", value) for value in (-0.5, 1e30, math.inf, math.nan, None)],
-        *[("best_val_loss", value) for value in (-1.0, math.inf, "x")],
+        *[("best_val_loss", value) for value in (-1.0, -0.02, math.inf, "x")],
         *[("asked_factor", value) for value in (-5, 0, 1e308)],
         *[("rate_factor", value) for value in (0, 2, -1)],
         *[("num_pending", 3), ("num_parts", 0), ("num_targets", -1), ("part_step", -1), ("smooth_loss", None)],
@@ -95,6 +95,10 @@ def test_facts_out_of_bounds_are_refused_by_name(name: str, value: object) -> No
     assert StateFacts.read(GOOD).step == 4
     with pytest.raises(ValueError, match=f"^{name} is "):
         StateFacts.read({**GOOD, name: value})
+
+
+def test_a_best_loss_that_was_read_off_just_below_zero_is_zero() -> None:
+    assert StateFacts.read({**GOOD, "best_val_loss": -3.3e-10}).best_val_loss == 0
 
 
 def test_a_state_of_an_earlier_version_knows_no_course_and_no_digest(tmp_path: Path) -> None:
