@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import tyro
 
+from charlstm import __version__
 from charlstm.bench.report import table
 from charlstm.cli import control, hub
 from charlstm.cli import export as export_commands
@@ -55,6 +56,9 @@ def _bench(flags: Flat[Bench]) -> None:
 
 
 def _run(argv: list[str]) -> None:
+    if argv == ["--version"]:
+        print(f"charlstm {__version__}")
+        return
     base = train_commands.base_settings(argv)
     commands: dict[str, Callable[..., None]] = {
         "train": functools.partial(train_commands.train, flags=Train(model=base.model, train=base.train)),
@@ -77,7 +81,7 @@ def _run(argv: list[str]) -> None:
     tyro.extras.subcommand_cli_from_dict(
         commands,
         prog=own_command(),
-        description="Train a character-level LSTM and write text with it.",
+        description="Train a character-level LSTM and write text with it. --version prints the package's version.",
         args=argv,
         config=(tyro.conf.FlagCreatePairsOff,),
     )

@@ -10,6 +10,7 @@ import torch
 from commands import Trained, assert_one_sentence, run
 from pydantic import BaseModel
 
+import charlstm
 from charlstm.bench.report import BenchConfig
 from charlstm.config import ModelConfig, SampleConfig, TrainConfig
 from charlstm.config_fields import unit_of
@@ -29,6 +30,9 @@ class TestHelp:
             "bench": "Time this package",
         }.items():
             assert re.search(rf"{command}\s+{what}", out), command
+
+    def test_the_version_is_told(self):
+        assert run("--version") == (0, f"charlstm {charlstm.__version__}\n", "")
 
     def test_no_command_at_all_is_wrong_usage(self):
         assert run().code == 2
