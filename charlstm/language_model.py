@@ -11,7 +11,7 @@ from charlstm.config import ModelConfig, SampleConfig
 from charlstm.generation.crossfade import Crossfade
 from charlstm.generation.holds import Hold
 from charlstm.generation.mixing import MixedModel
-from charlstm.generation.reading import Reading, read_text
+from charlstm.generation.read_first import Reading, read_text
 from charlstm.generation.stream import Score, TextChunk, collect_samples, score, stream
 from charlstm.model import CharLSTM
 from charlstm.model_files import model_file
@@ -117,7 +117,7 @@ class LanguageModel:
     def read(self, text: str, is_learning: bool = False) -> Reading:
         """Read `text` and return what was taken in, which writes as this model does; the model stays as it is.
 
-        It is remembered, or with `is_learning` learned by a copy of the model; see `charlstm.generation.reading`.
+        It is remembered, or with `is_learning` learned by a copy of the model; see `charlstm.generation.read_first`.
         Raises `ConfigError` for a text too long, and `VocabularyError` for one of which the model knows no character.
         """
         return read_text(self.model, self.vocabulary, text, is_learning)

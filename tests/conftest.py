@@ -59,7 +59,7 @@ _LONGEST = (
     "tests/kernel/test_build.py",
     "tests/bench/",
 )
-_ALONE = "board|compare|leaving|request_body|request_guard|server|sessions|tabs|views|writing"
+_ALONE = "run_endpoints|compare|leaving|request_body|request_guard|server|sessions|components|run_view|writing"
 _PAGE = re.compile(rf"tests/ui/(?!test_({_ALONE})\.py)")  # the others open none
 
 

@@ -19,8 +19,8 @@ from charlstm.cli import generate as generate_commands
 from charlstm.cli import inspect as inspect_commands
 from charlstm.cli import train as train_commands
 from charlstm.cli.flags import App, Bench, Flat, Train
-from charlstm.cli.output import discard_unwritable, ignore_output_errors, is_reader_gone, prepare_output
 from charlstm.cli.progress import silence_output
+from charlstm.cli.streams import discard_unwritable, ignore_output_errors, is_reader_gone, prepare_output
 from charlstm.environment import is_torchrun_helper
 from charlstm.errors import CharLSTMError, ConfigError, DistributedError, TrainingDiverged
 from charlstm.formatting import own_command

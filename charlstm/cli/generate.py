@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from charlstm.generation.adaptive_evaluation import AdaptiveLoss, AdaptiveMethod
     from charlstm.generation.holds import Hold
     from charlstm.generation.mixing import MixedModel
-    from charlstm.generation.reading import Reading
+    from charlstm.generation.read_first import Reading
     from charlstm.generation.stream import TextChunk
     from charlstm.language_model import LanguageModel
     from charlstm.vocabulary import Tokens
@@ -67,7 +67,7 @@ def generate(flags: Flat[Generate]) -> None:
 def _stream(
     writer: "LanguageModel | MixedModel | Reading", prompt: str, flags: Generate, holds: Sequence["Hold"]
 ) -> "Iterator[TextChunk]":
-    from charlstm.generation.reading import Reading
+    from charlstm.generation.read_first import Reading
 
     if not isinstance(writer, Reading):
         return writer.stream(prompt, flags.sample, holds=holds, rounded=flags.rounded)
@@ -81,7 +81,7 @@ def _read_first(language_model: "LanguageModel", flags: Generate) -> "Reading":
     from tqdm import tqdm
 
     from charlstm.corpus import open_corpus
-    from charlstm.generation.reading import Reader, check_weight
+    from charlstm.generation.read_first import Reader, check_weight
 
     check_weight(flags.read_weight)
     with BytesBar() as bar:

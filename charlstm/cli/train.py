@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from charlstm.cli.flags import DEFAULT_PRESET, Flat, Resume, Train
-from charlstm.cli.output import ignore_output_errors
 from charlstm.cli.progress import BytesBar, TrainingBar
+from charlstm.cli.streams import ignore_output_errors
 from charlstm.config import PRESETS, PresetName, Settings
 from charlstm.errors import ConfigError
 from charlstm.formatting import format_duration, own_command

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charlstm.generation.rounding import is_rounded, round_weights
+from charlstm.generation.quantization import is_quantized, quantize_weights
 from charlstm.language_model import LanguageModel
 from charlstm.model import CharLSTM
 
@@ -33,7 +33,7 @@ def pack_weights(lm: LanguageModel, is_float16: bool = False) -> tuple[dict[str,
     The weights are those that the package writes with: of 8 bits where its layers are large enough to gain from that,
     else of float32; or all of float16.
     """
-    kind = "float16" if is_float16 else "int8" if is_rounded(lm.model) else "float32"
+    kind = "float16" if is_float16 else "int8" if is_quantized(lm.model) else "float32"
     tensors = _rounded(lm.model) if kind == "int8" else _floats(lm.model, kind)
     places, pieces, end = dict[str, Any](), list[bytes](), 0
     for name, tensor in tensors:
@@ -54,7 +54,7 @@ def pack_weights(lm: LanguageModel, is_float16: bool = False) -> tuple[dict[str,
 
 
 def _rounded(model: CharLSTM) -> Tensors:
-    rounded = round_weights(model)
+    rounded = quantize_weights(model)
     if rounded.embedding is not None:
         yield "embedding", rounded.embedding
     yield "input", rounded.inputs.weights

@@ -10,9 +10,9 @@ import numpy as np
 
 from charlstm.config import SampleConfig
 from charlstm.evaluation import Loss
-from charlstm.generation.adaptation import AdaptiveNgram
+from charlstm.generation.dynamic_evaluation import SEGMENT, LearningModel
 from charlstm.generation.engine import start_session
-from charlstm.generation.learning import SEGMENT, LearningModel
+from charlstm.generation.ngram_memory import NgramMemory
 from charlstm.model import CharLSTM
 from charlstm.vocabulary import Tokens
 
@@ -38,7 +38,7 @@ def evaluate_adaptive(
     """
     ids = np.asarray(tokens[:MEASURED_AT_MOST]).astype(np.int32)
     texts = start_session(model, [ids[:1]], SampleConfig(temperature=0))
-    ngram, learning = AdaptiveNgram(), LearningModel(model, int(ids[0])) if method == "dynamic" else None
+    ngram, learning = NgramMemory(), LearningModel(model, int(ids[0])) if method == "dynamic" else None
     ngram.read(ids[:1], np.ones(1))
     alone = adapted = 0.0
     for begin in range(1, len(ids), _PIECE):

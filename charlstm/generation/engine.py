@@ -16,7 +16,7 @@ from torch import Tensor
 
 from charlstm.config import SampleConfig
 from charlstm.generation.holds import Hold, held_cells
-from charlstm.generation.rounding import is_rounded, round_weights
+from charlstm.generation.quantization import is_quantized, quantize_weights
 from charlstm.generation.stepping import SteppedTexts
 from charlstm.kernel import decoder
 from charlstm.kernel.decoder import DecodedTokens, PackedWeights
@@ -67,7 +67,7 @@ def start_session(
     the first character that is written feels them. Raises `ConfigError` for units that the model lacks.
 
     At temperature 0 the arithmetic is float32, so that the likeliest is exactly the model's. Otherwise the weights of
-    all but small models are rounded (`rounding.py`) where the processor has instructions for that: *measured* on
+    all but small models are rounded (`quantization.py`) where the processor has instructions for that: *measured* on
     20,000 characters of validation, the two bundled models then predict 0.0002 nats better and 0.0001 worse. With
     `rounded` they are in any case, as an exported page has them.
     """
@@ -77,7 +77,7 @@ def start_session(
     if model.device.type != "cpu" or not can:
         return _TorchTexts(model, beginnings, held, held_from)
     is_exact = config.temperature == 0 or config.top_k == 1
-    is_int8 = True if rounded and is_rounded(model) else False if is_exact else None
+    is_int8 = True if rounded and is_quantized(model) else False if is_exact else None
     network = packed_weights(model, is_int8)
     if all(each is beginnings[0] for each in beginnings):
         return decoder.DecoderState.after(network, beginnings[0], len(beginnings), held, held_from)
@@ -109,7 +109,7 @@ def packed_weights(model: CharLSTM, is_int8: bool | None = None) -> PackedWeight
     with _lock:
         known = _known.get(model)
         if known is None or known.version != version:
-            known = _known[model] = _Known(version, decoder.has_int8() and is_rounded(model))
+            known = _known[model] = _Known(version, decoder.has_int8() and is_quantized(model))
         is_int8 = known.gains if is_int8 is None else is_int8
         if is_int8 not in known.networks:
             known.networks[is_int8] = _pack_rounded(model) if is_int8 else _pack(model)
@@ -135,7 +135,7 @@ def _pack(model: CharLSTM) -> PackedWeights:
 
 
 def _pack_rounded(model: CharLSTM) -> PackedWeights:
-    rounded = round_weights(model)
+    rounded = quantize_weights(model)
     layers = [
         (torch.from_numpy(each.weights), torch.from_numpy(bias))
         for each, bias in zip(rounded.layers, rounded.biases, strict=True)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from charlstm.errors import ConfigError
-from charlstm.insight.rows import Rows
+from charlstm.insight.batched_reader import BatchedReader
 from charlstm.insight.states import Trace, trace
 from charlstm.language_model import LanguageModel
 
@@ -49,7 +49,7 @@ def erase_spans(
     """Return what each of `spans` is worth to the tokens of `target`, (n,) nats; spans are in order, and before it.
 
     `known` are the states after `ids`, if they were read before: that takes longer than all the rest. Matrix products
-    are in bfloat16 where `Rows` are.
+    are in bfloat16 where `BatchedReader` are.
     """
     tokens = torch.from_numpy(np.asarray(ids, np.int64))
     hidden, cells = _state_before(lm, ids, spans[0][0], known)
@@ -59,7 +59,7 @@ def erase_spans(
         if end == begin:
             continue
         # Row 0 is untouched, row k has span k - 1 erased; the stages before have their rows already.
-        rows = Rows(lm.model, end + 1)
+        rows = BatchedReader(lm.model, end + 1)
         untouched = hidden[:, :1], cells[:, :1]
         new = end + 1 - hidden.shape[1]
         rows.hidden = torch.cat([hidden, untouched[0].expand(-1, new, -1)], 1).contiguous()

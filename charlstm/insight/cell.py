@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from charlstm.insight.rows import Rows
+from charlstm.insight.batched_reader import BatchedReader
 from charlstm.insight.states import Trace
 from charlstm.language_model import LanguageModel
 
@@ -81,7 +81,7 @@ def measure_carried_state(lm: LanguageModel, ids: NDArray[np.integer], pairs: in
     tokens = torch.from_numpy(np.asarray(ids, np.int64))
     places, donors = _choose_pairs(np.asarray(ids), pairs, seed)
     own, other = (_states_at(lm, tokens, each) for each in (places, donors))
-    rows = Rows(lm.model, 4 * len(places))
+    rows = BatchedReader(lm.model, 4 * len(places))
     hidden, cells = (torch.stack([own[part], other[part]]) for part in (0, 1))
     rows.hidden = torch.cat([hidden[0], hidden[1], hidden[1], hidden[0]], 1)
     rows.cells = torch.cat([cells[0], cells[1], cells[0], cells[1]], 1)
@@ -116,7 +116,7 @@ def _choose_pairs(ids: NDArray[np.integer], pairs: int, seed: int) -> tuple[NDAr
 
 def _states_at(lm: LanguageModel, tokens: torch.Tensor, places: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the states after the characters at `places`, (L, B, H) each, h first."""
-    rows = Rows(lm.model, len(places))
+    rows = BatchedReader(lm.model, len(places))
     for back in range(_LEAD_IN - 1, -1, -1):
         rows.read(tokens[places - back])
     return rows.hidden, rows.cells

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from charlstm.errors import ConfigError
 from charlstm.generation.holds import Hold, held_cells
+from charlstm.insight.batched_reader import BatchedReader
 from charlstm.insight.proof import prove
-from charlstm.insight.rows import Rows
 from charlstm.language_model import LanguageModel
 from charlstm.vocabulary import Vocabulary
 
@@ -78,7 +78,7 @@ class Probe:
         self._starts = np.linspace(lead, len(ids) - _HELD_FOR - 1, _PLACES).astype(np.int64)
         places = self._starts[:, None] + np.arange(-lead, _HELD_FOR)
         tokens = torch.from_numpy(np.asarray(ids, np.int64)[places]).t().contiguous().to(lm.model.device)
-        rows, seen = Rows(lm.model, _PLACES), []
+        rows, seen = BatchedReader(lm.model, _PLACES), []
         for at, step in enumerate(tokens[:lead]):
             rows.read(step)
             if at >= lead - _WARM and at % 2:
@@ -101,7 +101,7 @@ class Probe:
         return np.concatenate(found)
 
     def _read(self, holds: Sequence[Hold | None]) -> NDArray[np.float64]:
-        rows = Rows(self._lm.model, len(holds) * _PLACES, holds)
+        rows = BatchedReader(self._lm.model, len(holds) * _PLACES, holds)
         rows.begin_with(*self._state)
         kept = np.empty((len(holds), _JUDGED, _PLACES, len(self._kinds) + 1))
         for at, step in enumerate(self._tokens):

@@ -10,7 +10,7 @@ from collections import Counter
 
 import numpy as np
 
-from charlstm.insight.collection import Collection
+from charlstm.insight.property_builder import PropertyBuilder
 
 _WORD = re.compile(r"[^\W\d_]+")
 _FEWEST_SHARE = 0.15  # of a text's words that must be among a language's
@@ -75,7 +75,7 @@ _LANGUAGES = {
 }
 
 
-def add_grammar(found: Collection) -> None:
+def add_grammar(found: PropertyBuilder) -> None:
     """Add which kind of little word comes before a word, in the languages known here."""
     t = found.layout
     words = [(match.start(), match.end(), match.group().lower()) for match in _WORD.finditer(t.text)]

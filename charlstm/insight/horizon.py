@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from charlstm.config import SampleConfig
 from charlstm.errors import ConfigError
 from charlstm.generation.engine import start_session
-from charlstm.insight.rows import Rows
+from charlstm.insight.batched_reader import BatchedReader
 from charlstm.language_model import LanguageModel
 
 Report = Callable[[float, str, "Horizon | None"], None]
@@ -50,7 +50,7 @@ def measure_horizon(
     longest = int(contexts[-1] * (1 + _SPREAD)) + 1
     places = np.linspace(0, len(ids) - longest - 2, min(starts, len(ids) // 4)).astype(np.int64)
     tokens = torch.from_numpy(ids).to(lm.model.device)
-    rows, columns = Rows(lm.model, len(places)), torch.arange(len(places))
+    rows, columns = BatchedReader(lm.model, len(places)), torch.arange(len(places))
     excess = np.empty((longest, len(places)), np.float32)  # [context - 1, start]
     for at in range(longest):
         rows.read(tokens[places + at])

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from charlstm.insight.collection import Collection
 from charlstm.insight.layout import Layout, Mask
+from charlstm.insight.property_builder import PropertyBuilder
 from charlstm.insight.prose import has_words
 
 _FEWEST_NAMES = 0.02  # share of lines that are `NAME:`
@@ -13,7 +13,7 @@ _FEWEST_COMMENTS = 0.01  # share of lines that begin with a comment's mark
 _LONGEST_QUOTE = 1000
 
 
-def add_names(found: Collection) -> None:
+def add_names(found: PropertyBuilder) -> None:
     """Add who speaks, for plays: lines that hold a name and a colon."""
     t = found.layout
     pattern = r"^[^\W\d_](?:[\w .'’-]{0,38}[\w.'’])?:$"
@@ -63,7 +63,7 @@ _PAIRS = (
 )  # fmt: skip
 
 
-def add_pairs(found: Collection) -> None:
+def add_pairs(found: PropertyBuilder) -> None:
     """Add what is inside brackets and quotes."""
     t = found.layout
     for key, opening, closing, label, sentence in _PAIRS:
@@ -93,7 +93,7 @@ def _between_quotes(t: Layout, mark: str) -> Mask:
     return inside
 
 
-def add_markup(found: Collection) -> None:
+def add_markup(found: PropertyBuilder) -> None:
     """Add headings, lists, emphasis, tables, comments and the like."""
     t = found.layout
     found.add(
@@ -132,7 +132,7 @@ def _is_item(line: str) -> bool:
     return bool(rest) and (first in ("*", "-", "+", "•") or (first.rstrip(".)").isdigit() and first[-1] in ".)"))
 
 
-def _add_underlines(found: Collection) -> None:
+def _add_underlines(found: PropertyBuilder) -> None:
     """Add rows of one character, and the titles above them."""
     t = found.layout
     under = np.array([len(line) > 3 and len(set(line)) == 1 and not line[0].isalnum() for line in t.lines])
@@ -149,7 +149,7 @@ def _add_underlines(found: Collection) -> None:
     )
 
 
-def add_coming(found: Collection) -> None:
+def add_coming(found: PropertyBuilder) -> None:
     """Add what comes next."""
     t = found.layout
     coming: list[tuple[str, str, str, Callable[[], Mask]]] = [

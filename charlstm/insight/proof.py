@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from charlstm.errors import ConfigError
 from charlstm.generation.holds import Hold, held_cells
-from charlstm.insight.rows import Rows
+from charlstm.insight.batched_reader import BatchedReader
 from charlstm.language_model import LanguageModel
 
 _TEXTS, _CHARACTERS, _LEAD_IN = 20, 500, 256
@@ -118,7 +118,7 @@ def prove(
     tell: Report = report or (lambda *_: None)
     places = np.linspace(lead, len(ids) - 1, _TEXTS).astype(np.int64)[:, None] + np.arange(-lead, 0)
     tokens = torch.from_numpy(np.asarray(ids, np.int64)[places]).t().contiguous().to(lm.model.device)
-    rows, seen = Rows(lm.model, _TEXTS), []
+    rows, seen = BatchedReader(lm.model, _TEXTS), []
     for at, step in enumerate(tokens):
         rows.read(step)
         if at >= lead // 2:
@@ -141,9 +141,9 @@ def _draw_controls(extremes: NDArray[np.floating], hold: Hold, number: int) -> l
 
 
 @torch.inference_mode()
-def _write(lm: LanguageModel, begun: Rows, holds: Sequence[Hold | None], tell: Report) -> list[list[str]]:
+def _write(lm: LanguageModel, begun: BatchedReader, holds: Sequence[Hold | None], tell: Report) -> list[list[str]]:
     """Write on from the states of `begun` with each of `holds`, at the same dice."""
-    rows = Rows(lm.model, len(holds) * _TEXTS, holds)
+    rows = BatchedReader(lm.model, len(holds) * _TEXTS, holds)
     rows.begin_with(begun.hidden, begun.cells)
     dice = torch.from_numpy(np.random.default_rng(_SEED).random((_CHARACTERS, _TEXTS), np.float32)).to(lm.model.device)
     written = np.empty((len(holds) * _TEXTS, _CHARACTERS), np.int64)

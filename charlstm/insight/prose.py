@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from charlstm.insight.collection import Collection
 from charlstm.insight.layout import Counts, Layout
+from charlstm.insight.property_builder import PropertyBuilder
 
 _FEWEST_CAPITALS = 0.01  # share of letters: a script without them has none
 _SOON = 30  # characters before the end of a question; what it will be is often open until then
 
 
-def add_letters(found: Collection) -> None:
+def add_letters(found: PropertyBuilder) -> None:
     """Add what the last characters were."""
     t = found.layout
     found.add("vowel", "vowels", "whether the letter just read is a vowel", t.vowels, t.letters)
@@ -48,7 +48,7 @@ def has_words(t: Layout) -> bool:
     return t.size > 0 and t.word_letters.sum() > 0.05 * t.size and t.among(" ").sum() > 0.05 * t.letters.sum()
 
 
-def add_words(found: Collection) -> None:
+def add_words(found: PropertyBuilder) -> None:
     """Add where in its word a character stands, for text with spaces between words."""
     t = found.layout
     if t.small.sum() and t.capitals.sum() >= _FEWEST_CAPITALS * t.letters.sum():
@@ -85,7 +85,7 @@ def _length_of_last_word(t: Layout) -> Counts:
     return np.where(since < t.size, t.word_length[at], t.size)
 
 
-def _add_capitals(found: Collection) -> None:
+def _add_capitals(found: PropertyBuilder) -> None:
     t = found.layout
     in_word = t.word_letters
     begun = t.at_last(t.word_starts, t.capitals) & in_word
@@ -100,7 +100,7 @@ def _add_capitals(found: Collection) -> None:
     found.add("after-capitalized", "after a word with a capital", sentence, was, ~in_word)
 
 
-def add_lines(found: Collection) -> None:
+def add_lines(found: PropertyBuilder) -> None:
     """Add where in its line and paragraph a character stands."""
     t = found.layout
     lengths = t.line_lengths[t.line_lengths > 0]
@@ -158,7 +158,7 @@ def add_lines(found: Collection) -> None:
     _add_line_beginnings(found)
 
 
-def _add_line_beginnings(found: Collection) -> None:
+def _add_line_beginnings(found: PropertyBuilder) -> None:
     """Add whether lines break anywhere (prose) or begin with a capital each (verse), paragraph by paragraph."""
     t = found.layout
     block, capitals, small = list[int](), 0, 0
@@ -179,7 +179,7 @@ def _add_line_beginnings(found: Collection) -> None:
     found.add("verse", "verse or prose", sentence, verse == 1, known)
 
 
-def add_sentences(found: Collection) -> None:
+def add_sentences(found: PropertyBuilder) -> None:
     """Add where in its sentence a character stands, and what the sentence is."""
     t = found.layout
     stops, names = t.full_stops, found.values_of("name")

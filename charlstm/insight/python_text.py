@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charlstm.insight.collection import Collection
 from charlstm.insight.layout import Layout, Mask
+from charlstm.insight.property_builder import PropertyBuilder
 
 CODE, COMMENT, SINGLE, DOUBLE, TRIPLE = range(5)
 _KEYWORDS = (*keyword.kwlist, "match", "case")
@@ -101,7 +101,7 @@ def lex(text: str) -> Lexed:
     return Lexed(kinds, *depths)
 
 
-def add_python(found: Collection) -> None:
+def add_python(found: PropertyBuilder) -> None:
     """Add the properties of Python source."""
     lexed = lex(found.layout.text)
     _add_kinds(found, lexed)
@@ -109,7 +109,7 @@ def add_python(found: Collection) -> None:
     _add_parts(found, lexed)
 
 
-def _add_kinds(found: Collection, lexed: Lexed) -> None:
+def _add_kinds(found: PropertyBuilder, lexed: Lexed) -> None:
     t, kinds, depth = found.layout, lexed.kinds, lexed.depth
     is_code = kinds == CODE
     found.add("bracket", "an open bracket", "whether a round bracket is open", lexed.round_depth > 0)
@@ -148,7 +148,7 @@ def _words(t: Layout, words: tuple[str, ...], code: Mask, at_start: bool = True)
     return ends & code
 
 
-def _add_statements(found: Collection, lexed: Lexed) -> None:
+def _add_statements(found: PropertyBuilder, lexed: Lexed) -> None:
     """Add what the line's first word announces, until the statement ends."""
     t, code, depth = found.layout, lexed.kinds == CODE, lexed.depth
     ended = t.line_feeds & code & (depth == 0)  # a statement goes on in brackets and in strings
@@ -200,7 +200,7 @@ def _add_statements(found: Collection, lexed: Lexed) -> None:
     )
 
 
-def _add_parts(found: Collection, lexed: Lexed) -> None:
+def _add_parts(found: PropertyBuilder, lexed: Lexed) -> None:
     """Add what the word is."""
     t, code = found.layout, lexed.kinds == CODE
     identifier = t.where(lambda char: char.isalnum() or char == "_")

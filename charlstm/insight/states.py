@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from charlstm.generation import engine
 from charlstm.generation.holds import Hold, held_cells
-from charlstm.insight.rows import Rows
+from charlstm.insight.batched_reader import BatchedReader
 from charlstm.kernel import decoder
 from charlstm.language_model import LanguageModel
 from charlstm.model import CharLSTM, HeldUnits, evaluating
@@ -168,13 +168,13 @@ def iterate_streams(
 
     A stream is a stretch of the text, and begins to read `burn_in` characters before it (the first has none before it),
     so that its states hardly differ from those of one stream. There are fewer streams where a stretch would be shorter
-    than that. The arithmetic is that of `Rows`: products in bfloat16 where this machine multiplies it.
+    than that. The arithmetic is that of `BatchedReader`: products in bfloat16 where this machine multiplies it.
     """
     model, ids = lm.model, np.asarray(ids, np.int64)
     num_streams = max(1, min(num_streams, len(ids) // max(1, burn_in)))
     length = -(-len(ids) // num_streams)
     starts = np.arange(num_streams) * length
-    rows = Rows(model, num_streams)
+    rows = BatchedReader(model, num_streams)
     begin = -burn_in if num_streams > 1 else 0
     while begin < length:
         end = min(begin + window, length if begin >= 0 else 0)
@@ -188,7 +188,7 @@ def iterate_streams(
         begin = end
 
 
-def _read(rows: Rows, tokens: Tensor) -> tuple[Floats, Floats]:
+def _read(rows: BatchedReader, tokens: Tensor) -> tuple[Floats, Floats]:
     """Read tokens (T, B) int64; return cells and hidden states (T, B, L, H) after each."""
     layers, streams, size = rows.cells.shape
     cells, hidden = (np.empty((len(tokens), streams, layers, size), np.float32) for _ in "ch")

@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from charlstm.errors import ConfigError
+from charlstm.insight.batched_reader import BatchedReader
 from charlstm.insight.effects import Effect
 from charlstm.insight.properties import Properties, Property, find_properties
-from charlstm.insight.rows import Rows
 from charlstm.insight.scores import Codes, Coding, area, count_stretches, estimate_areas, score_context
 from charlstm.language_model import LanguageModel
 from charlstm.vocabulary import code_points
@@ -194,7 +194,7 @@ def read_sample(
 ) -> Reading:
     """Read every stretch after the `lead_in` characters before it; `on_tick` gets the share done, and may raise."""
     count, length = len(sample.starts), sample.length
-    rows = Rows(lm.model, count)
+    rows = BatchedReader(lm.model, count)
     tokens = torch.from_numpy(sample.ids[sample.starts[:, None] + np.arange(-lead_in, length)]).t().contiguous()
     tokens = tokens.to(lm.model.device)
     early: list[NDArray[np.float32]] = []
@@ -216,7 +216,7 @@ def read_sample(
     return Reading(codes, coding, rows.mean_forget_gates())
 
 
-def _channels(rows: Rows) -> torch.Tensor:
+def _channels(rows: BatchedReader) -> torch.Tensor:
     """Return all channels of each row, (B, C)."""
     return torch.cat([*rows.cells, *rows.hidden], dim=1)
 

@@ -26,7 +26,7 @@ from charlstm.events import (
 )
 from charlstm.formatting import format_duration
 from charlstm.runs.event_log import EventTail
-from charlstm.runs.phases import WordShare, find_phases, pool_words
+from charlstm.runs.learning_phases import WordShare, find_phases, pool_words
 from charlstm.runs.points import Curve, Points, downsample
 from charlstm.runs.points import round_digits as _short
 from charlstm.runs.run_dir import RunDir

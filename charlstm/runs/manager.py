@@ -23,7 +23,6 @@ from charlstm.errors import CharLSTMError, RunError, printable
 from charlstm.files import atomic_write_text
 from charlstm.model_files import model_file, model_name
 from charlstm.places import BUNDLED
-from charlstm.runs.changes import changed_settings
 from charlstm.runs.continuation import add_extension, inherit_sizes
 from charlstm.runs.control import Control
 from charlstm.runs.corpus_location import require_text
@@ -31,6 +30,7 @@ from charlstm.runs.file_lock import Lock, open_lock
 from charlstm.runs.history import RunHistory
 from charlstm.runs.labels import LONGEST_LABEL, validate_label
 from charlstm.runs.launcher import Launcher, Worker
+from charlstm.runs.preset_difference import changed_settings
 from charlstm.runs.quotas import apply_limits, limit_extension, limit_size, require_queue_place
 from charlstm.runs.retention import Trash, TrashedRun, remove_abandoned, require_disk
 from charlstm.runs.run_dir import ACTIVE, Extension, QueueTicket, RunDir, Status

@@ -14,7 +14,7 @@ from charlstm.ui.compare import score_text
 from charlstm.ui.crossfader import parse_mix
 from charlstm.ui.generation import PROGRAM, ActiveRequests, GenerationRequest, generate
 from charlstm.ui.models import ModelRegistry
-from charlstm.ui.readings import ReadFirst
+from charlstm.ui.reading_cache import ReadFirst
 from charlstm.ui.surprisal_text import replace_surrogates, text_of
 
 _MOST_CHARS = 100_000

@@ -19,13 +19,13 @@ from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import format_duration
 from charlstm.generation.holds import Hold, format_holds, parse_holds
 from charlstm.generation.mixing import MixedModel
-from charlstm.generation.reading import Reading
+from charlstm.generation.read_first import Reading
 from charlstm.generation.stream import TextChunk, default_prompt
 from charlstm.language_model import LanguageModel
 from charlstm.model_description import describe_model
 from charlstm.ui.crossfader import LiveMixes, Mix, parse_mix
 from charlstm.ui.models import ModelRegistry
-from charlstm.ui.readings import ReadFirst, Readings
+from charlstm.ui.reading_cache import ReadFirst, Readings
 from charlstm.ui.surprisal_text import WIDTH, Page, TextBuilder, parse_page
 from charlstm.vocabulary import Vocabulary
 

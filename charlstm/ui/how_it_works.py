@@ -11,7 +11,7 @@ from charlstm import evaluation
 from charlstm.generation import sampling
 from charlstm.model import CharLSTM
 from charlstm.training.trainer import Trainer
-from charlstm.ui import addresses
+from charlstm.ui import project_links
 from charlstm.vocabulary import Vocabulary
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -46,4 +46,4 @@ def _read(part: str, function: Callable[..., Any]) -> Passage:
     file = Path(inspect.getfile(function)).resolve().relative_to(_ROOT).as_posix()
     last = first + len(lines) - 1
     code = textwrap.dedent("".join(lines)).rstrip("\n")
-    return Passage(part, file, first, last, code, addresses.file_address(file, first, last))
+    return Passage(part, file, first, last, code, project_links.file_address(file, first, last))

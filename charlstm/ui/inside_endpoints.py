@@ -17,7 +17,7 @@ from charlstm.errors import ConfigError
 from charlstm.generation.stream import turns
 from charlstm.ui.inside_ages import Ages
 from charlstm.ui.inside_analyses import Analyses
-from charlstm.ui.inside_letters import Letters
+from charlstm.ui.inside_explanations import Letters
 from charlstm.ui.inside_models import InsideModels
 from charlstm.ui.inside_requests import Answer, Request, answering, holds, number, place_of_unit, whole
 from charlstm.ui.models import ModelRegistry

@@ -1,6 +1,6 @@
 """*Read this first* on the Write tab: a text that the model reads before it writes, and the curve of its surprise.
 
-The browser keeps the text and sends it along with each wish to write; see `charlstm.ui.readings`.
+The browser keeps the text and sends it along with each wish to write; see `charlstm.ui.reading_cache`.
 """
 
 import json
@@ -14,11 +14,11 @@ import numpy as np
 
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import error_text
-from charlstm.generation.adaptation import LONGEST, SHORTEST
-from charlstm.generation.reading import Reader, ReadPiece
+from charlstm.generation.ngram_memory import LONGEST, SHORTEST
+from charlstm.generation.read_first import Reader, ReadPiece
 from charlstm.ui.components import PRIVATE
 from charlstm.ui.models import ModelRegistry
-from charlstm.ui.readings import LONGEST_LEARNED, LONGEST_REMEMBERED, ReadFirst, Readings
+from charlstm.ui.reading_cache import LONGEST_LEARNED, LONGEST_REMEMBERED, ReadFirst, Readings
 from charlstm.ui.surprisal_text import replace_surrogates
 
 _FORM = "window.charlstm.later('read_first.js').then(({ build }) => build(element, props, watch, trigger, server));"

@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from charlstm.formatting import escape_html
-from charlstm.ui import addresses
+from charlstm.ui import project_links
 from charlstm.ui.how_it_works import passages
 from charlstm.ui.model_facts import ExampleFacts
 from charlstm.ui.models import ModelRegistry
@@ -38,8 +38,10 @@ def build_top_line(registry: ModelRegistry, cache: RunCache) -> None:
 
 
 def _template() -> str:
-    code = addresses.code_address()
-    links = "".join(_link(address, words) for address, words in ((code, "code"), (addresses.post_address(), "post")))
+    code = project_links.code_address()
+    links = "".join(
+        _link(address, words) for address, words in ((code, "code"), (project_links.post_address(), "post"))
+    )
     if not code:  # the program can still show its own
         links = '<button type="button" class="top-link" data-how="code">code</button>' + links
     return f"""<div class="top-words"><h1>{TITLE}</h1><p>{SENTENCE}</p>

@@ -42,7 +42,7 @@ def engine(browser: Browser) -> Iterator[PageEngine]:
 
 @pytest.fixture
 def all_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charlstm.generation.rounding.FEWEST_WEIGHTS", 0)
+    monkeypatch.setattr("charlstm.generation.quantization.FEWEST_WEIGHTS", 0)
 
 
 def _model(characters: str = "", level: Any = "chars", factor: float = 3, **sizes: int) -> LanguageModel:

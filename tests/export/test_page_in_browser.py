@@ -11,7 +11,7 @@ from page_models import MARKUP, small_model
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from charlstm import LanguageModel, SampleConfig
-from charlstm.generation.reading import Reader
+from charlstm.generation.read_first import Reader
 
 pytestmark = pytest.mark.browser
 

@@ -11,8 +11,8 @@ from playwright.sync_api import Browser
 
 from charlstm import LanguageModel, SampleConfig
 from charlstm.config import ModelConfig
-from charlstm.generation.adaptation import AdaptiveNgram
-from charlstm.generation.reading import Reader
+from charlstm.generation.ngram_memory import NgramMemory
+from charlstm.generation.read_first import Reader
 from charlstm.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.browser
@@ -45,7 +45,7 @@ def _model(characters: str, level: Any = "chars", **sizes: int) -> LanguageModel
 
 
 def test_the_n_gram_of_the_page_has_the_same_doubles(engine: PageEngine) -> None:
-    numbers, ngram = random.Random(5), AdaptiveNgram()
+    numbers, ngram = random.Random(5), NgramMemory()
     ids = [numbers.choice(range(3)) + (at // 150) * 60000 for at in range(300)] + [*range(40)] * 4
     alone = [numbers.uniform(0.001, 0.9) if at % 9 else 0.0 for at, _ in enumerate(ids)]
     program = """([ids, alone, shares]) => {
@@ -78,7 +78,7 @@ def test_the_n_gram_of_the_page_has_the_same_doubles(engine: PageEngine) -> None
 def test_the_page_writes_with_what_it_read_what_the_package_writes(
     engine: PageEngine, monkeypatch: pytest.MonkeyPatch, prompt: str, string: str, characters: str, level: str
 ) -> None:
-    monkeypatch.setattr("charlstm.generation.rounding.FEWEST_WEIGHTS", 0)
+    monkeypatch.setattr("charlstm.generation.quantization.FEWEST_WEIGHTS", 0)
     lm = _model(characters, level, embedding_dim=5, hidden_size=20)
     engine.open(lm)
     reader = Reader(lm.model, lm.vocabulary, string, rounded=True)

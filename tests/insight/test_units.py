@@ -11,9 +11,9 @@ from charlstm import LanguageModel, ModelConfig, Vocabulary
 from charlstm.errors import ConfigError
 from charlstm.generation.holds import Hold
 from charlstm.insight import proof
+from charlstm.insight.batched_reader import BatchedReader
 from charlstm.insight.effects import Probe, measure_effects
 from charlstm.insight.proof import prove
-from charlstm.insight.rows import Rows
 from charlstm.insight.scores import Coding, area, count_stretches, estimate_areas, score_context
 from charlstm.insight.states import trace
 from charlstm.insight.units import Sample, UnitTable, name_units
@@ -144,7 +144,7 @@ def test_a_meter_reads_what_the_states_of_the_held_text_predict(wired: LanguageM
     """By reading one text from its beginning with the unit held near its end, as `trace` does not batch."""
     ids = wired.vocabulary.encode(text)[:100].astype(np.int64)
     hold = Hold(2, 0.7)
-    rows = Rows(wired.model, 2, [None, hold])
+    rows = BatchedReader(wired.model, 2, [None, hold])
     for token in ids:
         rows.read(torch.tensor([token, token]))
     for at, holds in enumerate(([], [hold])):
@@ -158,7 +158,7 @@ def test_a_meter_reads_what_the_states_of_the_held_text_predict(wired: LanguageM
 def test_rows_of_several_layers_read_as_the_network_does():
     lm = LanguageModel.create(Vocabulary.from_text(ALPHABET), ModelConfig(hidden_size=80, num_layers=3), 1)
     ids = torch.from_numpy(lm.vocabulary.encode(some_text(2, 90)).astype(np.int64))
-    rows = Rows(lm.model, 2)
+    rows = BatchedReader(lm.model, 2)
     for token in ids:
         rows.read(token.expand(2))
     with torch.no_grad():

@@ -10,7 +10,7 @@ from charlstm import LanguageModel
 from charlstm.config import ModelConfig, SampleConfig
 from charlstm.corpus import open_corpus
 from charlstm.generation import engine
-from charlstm.generation.rounding import round_weights
+from charlstm.generation.quantization import quantize_weights
 from charlstm.generation.sampling import counter_uniform, sample_token
 from charlstm.kernel import decoder
 from charlstm.kernel.decoder import DecoderState
@@ -91,7 +91,7 @@ def test_8_bits_cost_less_than_0_002_nats(bundled: tuple[CharLSTM, np.ndarray]) 
 
 def states_in_8_bits(model: CharLSTM, ids: np.ndarray) -> np.ndarray:
     """Cell states (T, L, H) after each of `ids` (T,), number by number as docs/elsewhere.md defines them."""
-    rounded, one = round_weights(model), np.float32(1)
+    rounded, one = quantize_weights(model), np.float32(1)
     table, size = rounded.gate_table(), model.config.hidden_size
     h, c = (np.zeros((model.config.num_layers, size), np.float32) for _ in "hc")
 

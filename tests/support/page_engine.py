@@ -18,7 +18,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from charlstm import LanguageModel, SampleConfig
 from charlstm.export.weights import pack_weights
-from charlstm.generation import rounding
+from charlstm.generation import quantization
 from charlstm.generation.engine import start_session
 from charlstm.generation.stream import TextChunk
 
@@ -163,7 +163,7 @@ def main() -> None:
         engine = PageEngine(browser.new_page())
         _say("computed by", engine.open(lm, arguments.float16, arguments.plain))
         if arguments.float16:
-            lm, rounding.FEWEST_WEIGHTS = halved(lm), 1 << 62  # the package computes in float32 then
+            lm, quantization.FEWEST_WEIGHTS = halved(lm), 1 << 62  # the package computes in float32 then
         for settings in SETTINGS if arguments.num_chars else ():
             config = SampleConfig(num_chars=arguments.num_chars, **settings)
             ours, theirs = engine.write(arguments.prompt, config), package_text(lm, arguments.prompt, config)

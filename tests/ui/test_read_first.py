@@ -13,12 +13,12 @@ from playwright.sync_api import Page, expect
 
 from charlstm.config import ModelConfig, SampleConfig
 from charlstm.errors import CharLSTMError, ConfigError
-from charlstm.generation.reading import read_text
+from charlstm.generation.read_first import read_text
 from charlstm.language_model import LanguageModel
 from charlstm.ui.generation import ActiveRequests, GenerationRequest, generate
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.read_first import ReadingEvents, read_wish
-from charlstm.ui.readings import LONGEST_REMEMBERED, ReadFirst, Readings
+from charlstm.ui.reading_cache import LONGEST_REMEMBERED, ReadFirst, Readings
 from charlstm.ui.surprisal_text import text_of
 from charlstm.vocabulary import Vocabulary
 

@@ -19,14 +19,14 @@ _TABLE_ROWS = 256  # computed at once: they take 8 bytes a number for a moment
 
 
 @dataclass(frozen=True)
-class RoundedMatrix:
+class QuantizedMatrix:
     """A matrix whose entry (r, k) is `weights[r, k] * scales[r]`."""
 
     weights: NDArray[np.int8]  # (4H, K)
     scales: NDArray[np.float32]  # (4H,) the largest weight of a row / 127
 
     @classmethod
-    def of(cls, weight: Tensor) -> "RoundedMatrix":
+    def of(cls, weight: Tensor) -> "QuantizedMatrix":
         """Round `weight`, whose entries are finite, half to even."""
         scale = weight.abs().amax(dim=1) / _STEPS
         whole = (weight / scale.clamp(min=1e-30)[:, None]).round().to(torch.int8)
@@ -34,12 +34,12 @@ class RoundedMatrix:
 
 
 @dataclass(frozen=True)
-class RoundedWeights:
+class QuantizedWeights:
     """All that a step needs. Gates are in PyTorch's order: input, forget, candidate, output."""
 
     embedding: NDArray[np.float16] | None  # (V, E), none for one-hot input
-    inputs: RoundedMatrix  # (4H, E): what a character gives the gates of the first layer
-    layers: tuple[RoundedMatrix, ...]  # (4H, K), above the first layer the columns of the layer below come first
+    inputs: QuantizedMatrix  # (4H, E): what a character gives the gates of the first layer
+    layers: tuple[QuantizedMatrix, ...]  # (4H, K), above the first layer the columns of the layer below come first
     biases: tuple[NDArray[np.float32], ...]  # (4H,) for each layer, both of PyTorch's together
     head: NDArray[np.float16]  # (V, H)
     head_bias: NDArray[np.float32]  # (V,)
@@ -59,7 +59,7 @@ class RoundedWeights:
         )
 
 
-def is_rounded(model: CharLSTM) -> bool:
+def is_quantized(model: CharLSTM) -> bool:
     """Return whether the layers of `model` are large enough to gain from 8 bits, and whether they can be rounded."""
     weights = [weight for layer in model.lstm.all_weights for weight in layer[:2]]
     is_large = sum(weight.numel() for weight in weights) >= FEWEST_WEIGHTS
@@ -67,15 +67,15 @@ def is_rounded(model: CharLSTM) -> bool:
 
 
 @torch.no_grad()
-def round_weights(model: CharLSTM) -> RoundedWeights:
+def quantize_weights(model: CharLSTM) -> QuantizedWeights:
     """Round the weights of `model`, all of which are finite."""
     (first_ih, *above), recurrent = zip(*[layer[:2] for layer in model.lstm.all_weights], strict=True)
     embedding = None if model.embedding is None else model.embedding.weight
     layers = [recurrent[0], *(torch.cat(pair, dim=1) for pair in zip(above, recurrent[1:], strict=True))]
-    return RoundedWeights(
+    return QuantizedWeights(
         None if embedding is None else _half(embedding),
-        RoundedMatrix.of(first_ih),
-        tuple(RoundedMatrix.of(each) for each in layers),
+        QuantizedMatrix.of(first_ih),
+        tuple(QuantizedMatrix.of(each) for each in layers),
         tuple((layer[2] + layer[3]).cpu().numpy() for layer in model.lstm.all_weights),
         _half(model.head.weight),
         model.head.bias.cpu().numpy().copy(),

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from charlstm.config import SampleConfig
 from charlstm.errors import ConfigError, VocabularyError
-from charlstm.generation.adaptation import AdaptiveNgram, Numbers
+from charlstm.generation.dynamic_evaluation import SEGMENT, Learned, LearningModel
 from charlstm.generation.engine import DecodeSession, start_session
 from charlstm.generation.holds import Hold
-from charlstm.generation.learning import SEGMENT, Learned, LearningModel
-from charlstm.generation.remembering import RememberingTexts
+from charlstm.generation.memory_session import RememberingSession
+from charlstm.generation.ngram_memory import NgramMemory, Numbers
 from charlstm.generation.stream import TextChunk, collect_samples, default_prompt, stream_session, turns
 from charlstm.model import CharLSTM
 from charlstm.vocabulary import Vocabulary
@@ -45,7 +45,7 @@ class Reading:
 
     model: CharLSTM
     vocabulary: Vocabulary
-    taken_in: AdaptiveNgram | Learned
+    taken_in: NgramMemory | Learned
     alone: float  # nats per character over what was read
     adapted: float  # with what had been taken in by then
     weight: float = 1.0
@@ -76,7 +76,7 @@ class Reading:
             texts = start_session(model, beginnings, config, holds, held_from, rounded)
             if isinstance(memory, Learned) or not weight:
                 return texts
-            return RememberingTexts(texts, beginnings, memory, weight)
+            return RememberingSession(texts, beginnings, memory, weight)
 
         return stream_session(start, self.vocabulary, prompt, config or SampleConfig(), written, num_likeliest)
 
@@ -131,7 +131,7 @@ class Reader:
             raise VocabularyError("there is no text to read; write or paste some that the model knows.")
         opening = vocabulary.encode(default_prompt(vocabulary)).astype(np.int32)
         self._texts = start_session(model, [opening], SampleConfig(), rounded=rounded)
-        self._taken_in = LearningModel(model, int(opening[-1])) if is_learning else AdaptiveNgram()
+        self._taken_in = LearningModel(model, int(opening[-1])) if is_learning else NgramMemory()
         self._sums = np.zeros(2)
         self.num_read = 0
 
@@ -152,7 +152,7 @@ class Reader:
 
     def _take_in(self, ids: NDArray[np.int32], alone: Numbers) -> Numbers:
         """Return the surprise (T,) of characters, given that of the model alone, before they were taken in."""
-        if isinstance(self._taken_in, AdaptiveNgram):
+        if isinstance(self._taken_in, NgramMemory):
             return -np.log(np.maximum(self._taken_in.read(ids, np.exp(-alone)), _LEAST_PROBABILITY))
         segments = np.split(ids, range(SEGMENT, len(ids), SEGMENT))
         return np.concatenate([np.full(len(each), self._taken_in.read(each) / len(each)) for each in segments])

@@ -26,7 +26,7 @@ class Properties(NamedTuple):
     known: NDArray[np.bool_]  # (T, F)
 
 
-class Collection:
+class PropertyBuilder:
     """Properties of one text, gathered one by one."""
 
     def __init__(self, text: str) -> None:

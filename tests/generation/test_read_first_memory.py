@@ -14,10 +14,10 @@ from charlstm import LanguageModel
 from charlstm.config import ModelConfig, SampleConfig
 from charlstm.errors import ConfigError, VocabularyError
 from charlstm.evaluation import evaluate_stateful
-from charlstm.generation.adaptation import AdaptiveNgram, to_ids, to_text
 from charlstm.generation.adaptive_evaluation import evaluate_adaptive
-from charlstm.generation.learning import LearningModel
-from charlstm.generation.reading import LONGEST_READ, Reader
+from charlstm.generation.dynamic_evaluation import LearningModel
+from charlstm.generation.ngram_memory import NgramMemory, to_ids, to_text
+from charlstm.generation.read_first import LONGEST_READ, Reader
 from charlstm.vocabulary import Vocabulary
 
 LETTERS = "\n abcdefghijklmnopqrstuvwxyz"
@@ -73,7 +73,7 @@ class ByHand:
 def test_the_mix_is_that_of_a_count_by_hand() -> None:
     text = SONG[:300] + "".join(RANDOM.choice(list("ab"), 150)) + SONG[:60]
     alone = RANDOM.uniform(0.01, 0.6, len(text))
-    by_hand, ngram = ByHand(), AdaptiveNgram()
+    by_hand, ngram = ByHand(), NgramMemory()
     expected = [by_hand.read(char, chance) for char, chance in zip(text, alone.tolist(), strict=True)]
     pieces = np.split(np.arange(len(text)), (1, 5, 260))
     found = np.concatenate([ngram.read(to_ids(text)[each], alone[each]) for each in pieces])
@@ -83,7 +83,7 @@ def test_the_mix_is_that_of_a_count_by_hand() -> None:
 
 
 def test_the_mix_of_all_characters_is_a_distribution_and_that_of_the_next_one() -> None:
-    ngram = AdaptiveNgram()
+    ngram = NgramMemory()
     ngram.read(to_ids(SONG[:200]), RANDOM.uniform(0.1, 0.5, 200))
     alone = RANDOM.dirichlet(np.ones(128))
     mixed = ngram.mix(alone, SONG[192:200])
@@ -94,7 +94,7 @@ def test_the_mix_of_all_characters_is_a_distribution_and_that_of_the_next_one() 
 
 
 def test_a_character_without_any_probability_is_counted_too() -> None:
-    ngram, ids = AdaptiveNgram(), np.array([0, 1, 2, 3, 0, 1, 2, 4] * 2, np.int32)
+    ngram, ids = NgramMemory(), np.array([0, 1, 2, 3, 0, 1, 2, 4] * 2, np.int32)
     mixed = ngram.read(ids, np.zeros(len(ids)))
     assert np.isfinite(mixed).all()
     assert mixed[:11].max() == 0.0  # nothing stood there before that was followed by the same
@@ -102,7 +102,7 @@ def test_a_character_without_any_probability_is_counted_too() -> None:
 
 
 def test_the_amount_turns_from_the_model_alone_to_what_was_read() -> None:
-    ngram = AdaptiveNgram()
+    ngram = NgramMemory()
     ngram.read(to_ids(SONG), RANDOM.uniform(0.1, 0.5, len(SONG)))
     alone, tail = RANDOM.dirichlet(np.ones(128)), "ver lant"
     chances = [ngram.mix(alone, tail, amount)[ord("e")] for amount in (0, 0.5, 1, 1.5, 2)]
@@ -114,7 +114,7 @@ def test_the_amount_turns_from_the_model_alone_to_what_was_read() -> None:
 
 
 def test_it_tells_what_it_remembers() -> None:
-    ngram = AdaptiveNgram()
+    ngram = NgramMemory()
     ngram.read(to_ids("one lantern, two lanterns."), np.full(26, 0.1))
     recalled = ngram.recall("my lantern")
     assert recalled is not None

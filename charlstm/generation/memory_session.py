@@ -5,25 +5,25 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from charlstm.generation.adaptation import LONGEST, AdaptiveNgram, Numbers, to_text
 from charlstm.generation.engine import DecodeSession
+from charlstm.generation.ngram_memory import LONGEST, NgramMemory, Numbers, to_text
 from charlstm.generation.stepping import SteppedTexts
 
 
-class RememberingTexts(SteppedTexts):
+class RememberingSession(SteppedTexts):
     """Texts of one model, with `amount` of what an n-gram says mixed in; a `DecodeSession`.
 
     Temperature and filters come after the mix. Nothing that is written is counted.
     """
 
     def __init__(
-        self, texts: DecodeSession, beginnings: Sequence[NDArray[np.int32]], ngram: AdaptiveNgram, amount: float
+        self, texts: DecodeSession, beginnings: Sequence[NDArray[np.int32]], ngram: NgramMemory, amount: float
     ) -> None:
-        """Go on with `texts`, which begin with `beginnings`, each (N,) ids; `amount` is as in `AdaptiveNgram.mix`."""
+        """Go on with `texts`, which begin with `beginnings`, each (N,) ids; `amount` is as in `NgramMemory.mix`."""
         super().__init__(beginnings)
         self._texts, self._ngram, self._amount = texts, ngram, amount
 
-    def copy(self) -> "RememberingTexts":
+    def copy(self) -> "RememberingSession":
         """Return a session that goes on from here by itself, with the same n-gram."""
         other = super().copy()
         other._texts = self._texts.copy()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from charlstm.errors import CharLSTMError, ConfigError
-from charlstm.generation.reading import Reader, Reading, ReadPiece, check_weight
+from charlstm.generation.read_first import Reader, Reading, ReadPiece, check_weight
 from charlstm.language_model import LanguageModel
 
 LONGEST_REMEMBERED = 100_000  # characters: some 10 s at 1 x 768 on a busy machine, and 25 MB

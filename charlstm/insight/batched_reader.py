@@ -23,7 +23,7 @@ def _multiplies_bfloat16() -> bool:
     return bool(is_built and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-class Rows:
+class BatchedReader:
     """States of B rows of one model.
 
     Matrix products are bfloat16 where the processor multiplies it, all else float32: on a processor with AMX *measured*

@@ -33,7 +33,7 @@ class Recollection(NamedTuple):
     followers: str  # what followed it, each time, the newest last
 
 
-class AdaptiveNgram:
+class NgramMemory:
     """What followed each context of a text, and how far each kind of context is to be trusted.
 
     Characters are ids of a vocabulary below 65,536, held as one-character strings so that a context is a slice.

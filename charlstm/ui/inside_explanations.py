@@ -15,7 +15,7 @@ from charlstm.generation.stream import turns
 from charlstm.insight import attribution
 from charlstm.insight.cell import explain_step, score_with_forget_gate
 from charlstm.language_model import LanguageModel
-from charlstm.ui import addresses
+from charlstm.ui import project_links
 from charlstm.ui.inside_models import InsideModels, Passage
 from charlstm.ui.inside_requests import Answer, Request, number, place_of_unit, whole
 from charlstm.ui.surprisal_text import replace_surrogates
@@ -124,7 +124,7 @@ def cell_passages() -> dict[str, Answer]:
     found = {}
     for stage, words in _CODE.items():
         at = next(place for place, line in enumerate(lines) if words in line)
-        address = addresses.file_address(file, first + at, first + at)
+        address = project_links.file_address(file, first + at, first + at)
         code = lines[at].strip()
         found[stage] = {
             "file": file,
