@@ -81,7 +81,7 @@ class Provenance(BaseModel):
 
 
 def save_model(path: Path, model: CharLSTM, vocabulary: Vocabulary, provenance: Provenance | None) -> None:
-    """Publish the self-sufficient model file at `path`."""
+    """Write the self-sufficient model file at `path`."""
     header = {
         "format_version": FORMAT_VERSION,
         "config": model.config.model_dump_json(),
@@ -108,7 +108,9 @@ def load_model(path: Path) -> tuple[CharLSTM, Vocabulary, Provenance | None]:
         raise _unreadable(path, error) from None
     _check_digest(path, header, weights)
     if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
-        raise CheckpointError(f"{path} holds weights that are no numbers; fetch or train the model again.")
+        raise CheckpointError(
+            f"{path} holds weights that are not finite (NaN or infinite); fetch or train the model again."
+        )
     model.load_state_dict(weights, strict=True, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
@@ -119,7 +121,7 @@ def load_model(path: Path) -> tuple[CharLSTM, Vocabulary, Provenance | None]:
 def save_training_state(
     path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], is_durable: bool = True
 ) -> None:
-    """Publish tensors and JSON facts together, in one file; see `atomic_write` for `is_durable`."""
+    """Write tensors and JSON facts together, in one file; see `atomic_write` for `is_durable`."""
     _publish(path, tensors, {"format_version": FORMAT_VERSION, _STATE_KEY: json.dumps(facts)}, is_durable)
 
 
@@ -242,7 +244,7 @@ def _check_version(path: Path, texts: Mapping[str, str]) -> None:
 def _characters(listed: str) -> tuple[str, ...]:
     characters = parse_json(listed)
     if not isinstance(characters, list) or not all(isinstance(char, str) for char in characters):
-        raise ValueError("the vocabulary is no list of characters")
+        raise ValueError("the vocabulary is not a list of characters")
     return tuple(characters)
 
 

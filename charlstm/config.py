@@ -29,31 +29,34 @@ class ModelConfig(Config):
 
     level: Level = Field("chars", description="What a token is: one character, or one byte of the UTF-8 text")
     embedding_dim: Annotated[int, Unit("numbers")] = Field(
-        0, ge=0, le=1024, description="Size of the learned input vectors; 0 feeds one-hot vectors, as the post does"
+        0, ge=0, le=1024, description="Size of the character embeddings; 0 feeds one-hot vectors, as the post does"
     )
     hidden_size: Annotated[int, Unit("units")] = Field(256, ge=1, le=4096, description="Units in each LSTM layer")
-    num_layers: Annotated[int, Unit("layers")] = Field(1, ge=1, le=8, description="LSTM layers on top of each other")
+    num_layers: Annotated[int, Unit("layers")] = Field(1, ge=1, le=8, description="Stacked LSTM layers")
     dropout: Annotated[float, Unit("share")] = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Share of each layer's units dropped while training, the same ones for all characters of a window",
+        description="Share of each layer's units dropped while training, with one mask for all characters of a window",
     )
     weight_dropout: Annotated[float, Unit("share")] = Field(
-        0.0, ge=0, lt=1, description="Share of the recurrent weights dropped while training, others for every window"
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the recurrent weights dropped while training, drawn anew for every window",
     )
     forget_bias: float = Field(
         1.0,
         ge=0,
         le=5,
-        description="Bias of the forget gates at the start; 0 keeps PyTorch's own draw, as the post does",
+        description="Initial bias of the forget gates; 0 keeps PyTorch's own initialization, as the post does",
     )
     recurrent_init: RecurrentInit = Field(
         "orthogonal",
-        description="The recurrent weights at the start: an orthogonal matrix for each gate, or PyTorch's own draw",
+        description="Initial recurrent weights: an orthogonal matrix for each gate, or PyTorch's own initialization",
     )
     input_scale: float = Field(
-        1.0, gt=0, le=100, description="Factor of the first layer's input weights at the start, as PyTorch draws them"
+        1.0, gt=0, le=100, description="Factor on PyTorch's initial input weights of the first layer"
     )
 
 
@@ -69,22 +72,22 @@ class TrainConfig(Config):
     encoding: Encoding = Field(
         "auto",
         max_length=40,
-        description="How the file's bytes become text, such as cp1252; auto knows UTF-8, and UTF-16 or 32 with BOM",
+        description="Encoding of the text file, such as cp1252; auto detects UTF-8, and UTF-16 or 32 with a BOM",
     )
     val_fraction: Annotated[float, Unit("share")] = Field(
-        0.1, gt=0, le=0.5, description="Share of the text, at its end, that is kept for validation"
+        0.1, gt=0, le=0.5, description="Share of the text, at its end, held out for validation"
     )
     batch_size: Annotated[int, Unit("streams")] = Field(
         8, ge=1, le=4096, description="Parallel streams the text is cut into"
     )
     seq_len: Annotated[int, Unit("characters")] = Field(
-        64, ge=1, le=4096, description="Characters of each stream in one step, and how far gradients reach back"
+        64, ge=1, le=4096, description="Characters of each stream in one step, which is how far gradients reach back"
     )
     stretch_windows: Annotated[int, Unit("windows")] = Field(
         0,
         ge=0,
         le=1_000_000,
-        description="Windows that a stream reads on end before it goes on at another, random place; 0 reads its share "
+        description="Consecutive windows a stream reads before it jumps to another, random place; 0 reads its share "
         "of the text from beginning to end",
     )
     state_reset: Annotated[float, Unit("share")] = Field(
@@ -94,44 +97,39 @@ class TrainConfig(Config):
         description="Share of a stream's windows that start from the zero state instead of the carried one, as writing "
         "does, and more of the first ones; 0 always carries",
     )
-    learning_rate: float = Field(5e-3, gt=0, le=1, description="Adam's step size at its peak")
+    learning_rate: float = Field(5e-3, gt=0, le=1, description="Peak learning rate of AdamW")
     layer_rates: LayerRates = Field(
         "equal",
-        description="One learning rate for all weights, or tuned multiples of it: more for the output layer and the "
-        "biases, less for the input weights",
+        description="One learning rate for all weights, or tuned multiples of it: higher for the output layer and the "
+        "biases, lower for the input weights",
     )
     lr_schedule: Schedule = Field(
         "linear",
-        description="Keep the learning rate, or lower it to 0 at the planned end, along a line or half a cosine",
+        description="Keep the learning rate, or decay it to 0 at the planned end, linearly or along half a cosine",
     )
     warmup_steps: Annotated[int, Unit("steps")] = Field(
         0, ge=0, le=1_000_000, description="Steps over which the learning rate rises from 0"
     )
-    weight_decay: float = Field(0.0, ge=0, le=10, description="AdamW's decay of the weight matrices")
-    adam_beta1: float = Field(
-        0.9, ge=0, lt=1, description="Share of the gradients' running mean that AdamW keeps at each step"
-    )
+    weight_decay: float = Field(0.0, ge=0, le=10, description="AdamW's weight decay, of the weight matrices only")
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="Decay rate of AdamW's running mean of the gradients")
     adam_beta2: float = Field(
-        0.999, ge=0, lt=1, description="Share of the squared gradients' running mean that AdamW keeps at each step"
+        0.999, ge=0, lt=1, description="Decay rate of AdamW's running mean of the squared gradients"
     )
     weight_average: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Share of the averaged weights kept at each step; the average is what is validated and saved; "
-        "0 for none",
+        description="Decay rate of a moving average of the weights, which is what is validated and saved; 0 for none",
     )
     calibrate: Literal["off", "on"] = Field(
         "off",
         description="Calibrate the saved model at each validation: scale its output layer so that its confidence "
         "matches its accuracy",
     )
-    max_grad_norm: float = Field(
-        1.0, ge=0, le=10**6, description="Gradients longer than this are shortened to it; 0 never"
-    )
+    max_grad_norm: float = Field(1.0, ge=0, le=10**6, description="Clip the gradients to this norm; 0 never clips")
     plan: Literal["off", "on"] = Field(
         "off",
-        description="Choose size, batch, rates and dropout for the minutes, the text and this machine at the start",
+        description="Choose size, batch, rates and dropout at the start, for the minutes, the text and this machine",
     )
     max_steps: Annotated[int, Unit("steps")] = Field(
         0, ge=0, le=10**9, description="Stop after this many updates; 0 for no limit"
@@ -143,20 +141,22 @@ class TrainConfig(Config):
         1.0, ge=0, le=10**5, description="Stop after this much training time; 0 for no limit"
     )
     log_every: Annotated[int, Unit("steps")] = Field(
-        20, ge=1, le=10**6, description="Steps between two points of the loss curve"
+        20, ge=1, le=10**6, description="Steps between points of the loss curve"
     )
     eval_every: Annotated[int, Unit("steps")] = Field(
-        0, ge=0, le=10**9, description="Steps between two validations; 0 spends about a twentieth of the time on them"
+        0, ge=0, le=10**9, description="Steps between validations; 0 spends about a twentieth of the time on them"
     )
     sample_every: Annotated[int, Unit("steps")] = Field(
-        0, ge=0, le=10**9, description="Steps between two samples; 0 takes many early on, in about 1.5 % of the time"
+        0, ge=0, le=10**9, description="Steps between samples; 0 takes many early on, in about 1.5 % of the time"
     )
     sample_chars: Annotated[int, Unit("characters")] = Field(
-        500, ge=1, le=10_000, description="Length of those samples"
+        500, ge=1, le=10_000, description="Length of these samples"
     )
-    sample_temperature: float = Field(0.8, ge=0, le=2, description="Temperature of those samples")
+    sample_temperature: float = Field(0.8, ge=0, le=2, description="Temperature of these samples")
     sample_prompt: Annotated[str, AfterValidator(plain_lines)] = Field(
-        "", max_length=1000, description="Text that those samples continue; empty takes the validation text's beginning"
+        "",
+        max_length=1000,
+        description="Text that these samples continue; empty takes the beginning of the validation text",
     )
     seed: int = Field(1, ge=0, le=2**31 - 1, description="Seed of the initial weights, dropout and samples")
     precision: Precision = Field(

@@ -35,7 +35,7 @@ def _check_encoding(name: str) -> str:
         return name
     try:
         codec = codecs.lookup(name)
-        "".encode(name)  # refuses codecs that are no encodings of texts, such as rot13 or hex
+        "".encode(name)  # refuses codecs that are not text encodings, such as rot13 or hex
     except (LookupError, ValueError):
         raise ValueError("no encoding of texts") from None
     if codec.name in _NO_TEXT or codec.incrementaldecoder is None:

@@ -26,9 +26,9 @@ def available_cpus(groups: Path = _GROUPS, mounted: Path = _MOUNTED) -> int:
 
 
 def limit_torch_threads() -> None:
-    """Have PyTorch start no more threads than that, unless `OMP_NUM_THREADS` says how many.
+    """Limit PyTorch's threads to that number, unless `OMP_NUM_THREADS` says how many.
 
-    Raises `ConfigError` for one that is no number.
+    Raises `ConfigError` for one that is not a number.
     """
     import torch
 

@@ -85,7 +85,7 @@ def _root_path(text: str) -> str:
 def _days(text: str) -> float:
     """Return a number of days."""
     if not 0 <= (days := float(text)) < math.inf:
-        raise ValueError("no number of days")
+        raise ValueError("not a number of days")
     return days
 
 
@@ -108,7 +108,7 @@ def _whole(most: int) -> Callable[[str], int]:
 def _threads(text: str) -> str:
     """Return OpenMP's own form of a number of threads."""
     if not _THREADS.fullmatch(text):  # of which OpenMP would only say that it goes its own way
-        raise ValueError("no number of threads")
+        raise ValueError("not a number of threads")
     return text
 
 
@@ -285,18 +285,18 @@ def is_kernel_off() -> bool:
 
 
 def limits() -> Limits:
-    """Return the limits here and now. Raises `ConfigError` for a variable that is no such number."""
+    """Return the limits here and now. Raises `ConfigError` for a variable out of range."""
     return with_overrides(SPACE_LIMITS if is_public() else LOCAL_LIMITS, os.environ)
 
 
 def with_overrides(base: Limits, environment: Mapping[str, str]) -> Limits:
-    """Return `base` with the limits that variables set. Raises `ConfigError` for one that is no such number."""
+    """Return `base` with the limits that variables set. Raises `ConfigError` for one out of range."""
     read = {name: variable.read(environment) for name, variable in _OF_LIMITS.items()}
     return base.model_copy(update={name: value for name, value in read.items() if value is not None})
 
 
 def max_runs() -> int:
-    """Return how many runs train at the same time. Raises `ConfigError` where the variable is no such number."""
+    """Return how many runs train at the same time. Raises `ConfigError` where the variable is out of range."""
     return int(_OF_LIMITS["max_runs"].read() or LOCAL_LIMITS.max_runs)
 
 

@@ -54,7 +54,7 @@ class Resumed(_Moment):
 
 
 class RolledBack(_Record):
-    """The loss was no number at `diverged_step`: the run went back to `step` and goes on at a lower rate."""
+    """The loss became NaN or infinite at `diverged_step`: the run went back to `step` and goes on at a lower rate."""
 
     kind: Literal["rewound"] = "rewound"
     diverged_step: int

@@ -46,7 +46,7 @@ def atomic_write(path: Path, is_durable: bool = True, is_private: bool = False) 
 
 
 def atomic_write_text(path: Path, text: str | Iterable[str]) -> None:
-    """Publish `text`, whole or in pieces, as UTF-8."""
+    """Write `text`, whole or in pieces, as UTF-8, replacing the file at once."""
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines([text] if isinstance(text, str) else text)
 

@@ -53,13 +53,13 @@ class LanguageModel:
         return cls.load(fetch(repo_id, revision))
 
     def save(self, path: str | Path) -> Path:
-        """Publish to a folder or a `.safetensors` file; returns the file's path."""
+        """Save to a folder or a `.safetensors` file; returns the file's path."""
         file = model_file(Path(path))
         save_model(file, self.model, self.vocabulary, self.provenance)
         return file
 
     def export_html(self, path: str | Path, is_float16: bool = False, title: str = "") -> Path:
-        """Publish this model as one HTML file, which writes in any browser without a network; return its path.
+        """Write this model as one HTML file, which generates text in any browser without a network; return its path.
 
         Its weights are of 8 bits where the package writes with such ones, or of float16. Raises `ExportError`.
         """

@@ -21,7 +21,7 @@ _FEWEST_STREAMS = 8  # below, a matrix-vector product per time step is bound by 
 
 
 class _Kind(TypedDict):
-    """Of tensor."""
+    """Device and type of a tensor, as keyword arguments of its makers."""
 
     device: torch.device
     dtype: torch.dtype

@@ -96,7 +96,7 @@ if sys.platform != "win32":
                 raise PermissionError(errno.EACCES, "others may write to a folder above it", str(path))
 
     def _claim(folder: int, path: Path) -> None:
-        """Have the open `folder` private from here on."""
+        """Make the open `folder` private, whatever it was."""
         status = os.fstat(folder)
         if status.st_uid != os.getuid():
             raise PermissionError(errno.EACCES, "its place is taken by another user", str(path))

@@ -6,13 +6,10 @@ What they read when they are imported is settled before that; each of them would
 import importlib.util
 import logging
 import os
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
 
 from charlstm.environment import (
     GOMP_SPINCOUNT,
@@ -29,10 +26,10 @@ from charlstm.environment import (
     is_public,
 )
 from charlstm.errors import ConfigError
+from charlstm.gradio_import import skip_interface_files
 from charlstm.private_folders import make_temporary
 
 _NUMBERS_OF_GRADIO = (GRADIO_SERVER_PORT, GRADIO_NUM_PORTS, GRADIO_NUM_WORKERS)
-INTERFACE_WRITER = "create_or_modify_pyi"  # the function of `gradio.component_meta` that writes them
 _NO_IMPLICIT_TOKEN = "HF_HUB_DISABLE_IMPLICIT_TOKEN"  # noqa: S105  no token, but that the machine's is not used
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SPINS = "3000"  # some tens of microseconds
@@ -40,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 def ensure_home() -> None:
-    """Have `Path.home()` and `getpass.getuser()` know an answer, which many libraries ask for; else change nothing.
+    """Set HOME and USER where `Path.home()` would fail, which many libraries call.
 
     In some containers there is no HOME, and no entry for the user among the system's.
     """
@@ -52,7 +49,7 @@ def ensure_home() -> None:
 
 
 def limit_spinning() -> None:
-    """Have threads that wait for each other sleep soon, unless variables of OpenMP say otherwise.
+    """Make threads that wait for each other sleep soon, unless variables of OpenMP say otherwise.
 
     Called before torch is imported, whose OpenMP library reads them then. By default a waiting thread spins for
     milliseconds. Where another program has one of the cores, it thereby takes the time of the very thread that it waits
@@ -103,44 +100,8 @@ def prepare_for_gradio() -> None:
     skip_interface_files()
 
 
-def skip_interface_files() -> None:
-    """Keep Gradio from checking, at each import, the interface file that it writes for editors beside each component.
-
-    Called before that import. It parses all its components twice for that. *Measured* with gradio 6.31 on 2026-11-29 on
-    2 cores of a busy x86-64 machine (Python 3.11): of 7.9 s of a processor's time (7.5 to 8.1) importing it takes 5.1
-    (4.3 to 5.2).
-    """
-    if not any(isinstance(each, _ComponentsFinder) for each in sys.meta_path):
-        sys.meta_path.insert(0, _ComponentsFinder())
-
-
-class _ComponentsFinder:
-    """An import hook for the one module of Gradio that makes classes of components."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Find that module with another loader, and leave all others to the usual finders."""
-        if name != "gradio.component_meta":
-            return None
-        spec = PathFinder.find_spec(name, path, target)
-        if spec is not None and type(spec.loader) is SourceFileLoader:
-            spec.loader = _ComponentsLoader(name, spec.loader.path)
-        return spec
-
-
-class _ComponentsLoader(SourceFileLoader):
-    """Loads it with nothing in place of the function that writes the files."""
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Execute the module as it comes, and replace the function."""
-        super().exec_module(module)
-        if hasattr(module, INTERFACE_WRITER):
-            setattr(module, INTERFACE_WRITER, lambda *_: None)
-
-
 def _choose_upload_folder() -> None:
-    """Return the folder that is named, or Gradio's own temporary one if it is this user's, or else a new one."""
+    """Use the folder that is named, or Gradio's own temporary one if it is this user's, or else a new one."""
     if named := GRADIO_TEMP_DIR.text():
         if reason := why_not_writable(Path(named)):
             raise ConfigError(

@@ -63,7 +63,7 @@ def read_header(file: BinaryIO) -> Header:
         raise ValueError("its header is no JSON object")
     texts = header.pop("__metadata__", {})
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
-        raise ValueError("what its header says is no text")
+        raise ValueError("a value in its header is not a string")
     tensors = {name: _read_entry(name, entry, 8 + length) for name, entry in header.items()}
     _check_layout(tensors, 8 + length, size)
     return Header(texts, tensors)

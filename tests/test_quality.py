@@ -69,6 +69,23 @@ def test_the_tools_have_nothing_to_say(command: list[str], repository: Path):
     assert said.returncode == 0, said.stdout + said.stderr
 
 
+def test_the_import_contracts_name_every_module_that_they_are_about(repository: Path):
+    """Each top-level name, and each module that promises in its docstring to need no torch."""
+    contracts = (repository / "pyproject.toml").read_text(encoding="utf-8").split("[[tool.importlinter.contracts]]")[2:]
+    without_gradio, without_hub, without_torch = (set(re.findall(r'"charlstm\.([\w.]+)"', each)) for each in contracts)
+    top_level = {name.removesuffix(".py").partition("/")[0] for name in NAMES} - {"__init__"}
+    assert top_level - without_gradio == {"ui"}
+    assert top_level - without_hub == {"hub", "space"}
+    promise = re.compile(r"(imports?|needs?|starts?) (no|without) torch", re.IGNORECASE)
+    promised = {
+        name.removesuffix(".py").replace("/", ".")
+        for name, module in zip(NAMES, MODULES, strict=True)
+        if promise.search(ast.get_docstring(tree(module)) or "")
+    }
+    assert len(promised) > 10
+    assert promised <= without_torch
+
+
 def test_there_are_modules_to_look_at():
     assert len(MODULES) > 15
     assert {"config.py", "runs/worker.py", "training/trainer.py"} <= set(NAMES)

@@ -188,16 +188,16 @@ class Stopwatch:
         self._began: float | None = None
 
     def __call__(self) -> float:
-        """Return the seconds that it has run."""
+        """Return the seconds that the clock has run."""
         return self._seconds + (0.0 if self._began is None else self._clock() - self._began)
 
     def start(self) -> None:
-        """Let it run."""
+        """Start the clock."""
         if self._began is None:
             self._began = self._clock()
 
     def stop(self) -> None:
-        """Let it stand."""
+        """Stop the clock."""
         self._seconds, self._began = self(), None
 
 

@@ -137,7 +137,7 @@ def deploy(flags: Flat[Deploy]) -> None:
     from charlstm.space.deploy import plan_space
 
     if wrong := next((each for each in flags.variables if not each.partition("=")[2]), None):
-        raise ConfigError(f"{wrong[:80]!r} is no variable; write it as NAME=VALUE.")
+        raise ConfigError(f"{wrong[:80]!r} is not a variable; write it as NAME=VALUE.")
     models = flags.models or [flags.checkpoints_dir / name for name in BUNDLED]
     variables = dict(each.split("=", 1) for each in flags.variables)
     plan = plan_space(flags.space, models, variables, flags.hardware)

@@ -56,7 +56,7 @@ def _format_record(record: Record) -> str | None:
         return f"resumed at step {record.step:,}"
     if record.kind == "rewound":
         return (
-            f"the loss was no number at step {record.diverged_step:,}: back to step {record.step:,}, "
+            f"the loss became NaN or infinite at step {record.diverged_step:,}: back to step {record.step:,}, "
             f"on at {record.rate_factor:g} times the learning rate"
         )
     if record.kind == "evaluated":

@@ -16,7 +16,7 @@ _LAST_STANDARD_DESCRIPTOR = 2
 
 
 def prepare_output() -> None:
-    """Have both streams there, and write what their encoding lacks as escapes; to be called before anything is printed.
+    """Open the streams that are closed, and escape what their encoding lacks; to be called before anything is printed.
 
     Also fills closed descriptors: or the next file that is opened, such as a run's records, would get number 1, and
     whatever prints from C would write into it.
@@ -85,7 +85,7 @@ def _flush(stream: TextIO) -> None:
 
 
 def _discard(stream: TextIO) -> None:
-    """Let the stream's descriptor lead nowhere: what its buffer still holds goes there too."""
+    """Point the stream's descriptor at nothing: what its buffer still holds goes there too."""
     with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123
         os.dup2(nowhere.fileno(), stream.fileno())
         stream.flush()

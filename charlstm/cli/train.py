@@ -61,7 +61,7 @@ def train(flags: Flat[Train]) -> None:
     from charlstm.language_model import LanguageModel
     from charlstm.training.distributed import World
 
-    RunManager(flags.checkpoints_dir)  # a variable that is no number is refused before anything begins
+    RunManager(flags.checkpoints_dir)  # a variable that is not a number is refused before anything begins
     limit_torch_threads()
     if flags.parent:
         flags.parent = find_model(flags.parent)

@@ -40,9 +40,9 @@ def parse_address(address: str) -> Place:
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         ascii_host = host.encode("idna").decode() if not host.isascii() else host
     except ValueError:  # an odd port, bracket or name
-        raise CorpusError("this is no address of the web; write it as https://host/file.txt.") from None
+        raise CorpusError("this is not a web address; write it as https://host/file.txt.") from None
     if len(address) > _LONGEST or not host or any(char <= " " or char == "\x7f" for char in address):
-        raise CorpusError("this is no address of the web; write it as https://host/file.txt.")
+        raise CorpusError("this is not a web address; write it as https://host/file.txt.")
     if parts.username is not None or parts.password is not None:
         raise CorpusError("the address holds a login, which would be kept with the run; give one without it.")
     is_own = parts.scheme == "http" and host in _LOOPBACK_NAMES and not is_public()
@@ -75,7 +75,7 @@ def resolve(place: Place, may_be_private: bool) -> list[str]:
     found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
     numeric = [str(row[4][0]).partition("%")[0] for row in found]
     if not may_be_private and not all(is_global(ipaddress.ip_address(each)) for each in numeric):
-        raise CorpusError(f"{place.host} is no address of the public internet; texts are fetched from there only.")
+        raise CorpusError(f"{place.host} is not an address on the public internet; texts are fetched from there only.")
     return numeric
 
 
@@ -116,7 +116,7 @@ def open_connection(place: Place, may_be_private: bool) -> http.client.HTTPConne
 def _require_no_private_literal(host: str) -> None:
     with contextlib.suppress(ValueError):  # a name
         if not is_global(ipaddress.ip_address(host)):
-            raise CorpusError(f"{host} is no address of the public internet; texts are fetched from there only.")
+            raise CorpusError(f"{host} is not an address on the public internet; texts are fetched from there only.")
 
 
 def _tunnel(proxy: str, place: Place) -> http.client.HTTPSConnection:

@@ -60,7 +60,7 @@ def decode(data: bytes, name: str, encoding: Encoding = "auto") -> tuple[str, tu
 class _Form(NamedTuple):
     """A file's encoding and its byte-order mark."""
 
-    mark: bytes  # byte-order mark at the beginning, which is no part of the text
+    mark: bytes  # byte-order mark at the beginning, which is not part of the text
     codec: str
     note: str | None
     is_asked_for: bool  # or found out

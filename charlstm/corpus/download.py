@@ -239,7 +239,7 @@ class _Exchange:
 
 
 def _check(response: http.client.HTTPResponse, host: str) -> None:
-    """Raise `CorpusError` for an answer that is no text."""
+    """Raise `CorpusError` for an answer that is not a text."""
     kind = (response.getheader("Content-Type") or "").lower()
     if response.status != 200:
         missing = response.status in (404, 410)

@@ -111,7 +111,7 @@ def _score_of_accents(letters: str) -> Callable[[str], float]:
 
 
 def _score_of_languages_mixed(text: str) -> float:
-    """Of a text in several western languages; a little lower, so that a single language that fits is taken first."""
+    """Score a text in several western languages, a little lower so that a single language that fits comes first."""
     return 0.95 * _score_of_accents("".join(_ACCENTED["western"]))(text)
 
 
@@ -153,7 +153,7 @@ def _score_of_japanese(text: str) -> float:
 
 
 def _score_of_chinese(codec: str, first: int, last: int) -> Callable[[str], float]:
-    """Of the characters in the rows of the frequent ones; kana belong to Japanese."""
+    """Return a score: the share of characters in the rows of the frequent ones, as kana belong to Japanese."""
 
     def score(text: str) -> float:
         if _share(text, _is_kana) > 0.1:

@@ -61,7 +61,7 @@ class _Step(nn.Module):
 
 
 def write_onnx(language_model: LanguageModel, path: Path) -> None:
-    """Publish a model at `path`; takes some seconds.
+    """Write a model as ONNX to `path`; takes some seconds.
 
     Raises `ExportError` where the exporter's packages are missing, the weights exceed what such a file holds, or it
     can't be written.

@@ -90,7 +90,7 @@ def build_page(
 
 
 def write_page(language_model: LanguageModel, path: str | Path, **options: Any) -> Path:
-    """Publish the page of `language_model` at `path`, whole or not at all; see `build_page` for `options`.
+    """Write the page of `language_model` to `path`, whole or not at all; see `build_page` for `options`.
 
     Raises `ExportError`, also where the file can't be written.
     """

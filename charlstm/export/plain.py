@@ -17,7 +17,7 @@ _UNKNOWN_PROMPT_CHARS = 8  # of the vocabulary, where nothing is known of the te
 
 
 def write_plain(language_model: LanguageModel, folder: Path) -> Path:
-    """Publish the weights, and the program to be run beside them; return the program's path.
+    """Write the weights, and the program to be run beside them; return the program's path.
 
     Raises `ExportError` where they can't be written.
     """

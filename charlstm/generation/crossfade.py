@@ -42,7 +42,7 @@ class Crossfade:
         is_ordered = places == sorted(set(places)) and places[:1] == [0]
         if len(steps) != len(parts) or len(parts) > MOST_STEPS or not is_ordered:
             raise ConfigError(
-                f"{text[:60]!r} is no share of the second model: write a number from 0 to 1 such as 0.5, or "
+                f"{text[:60]!r} is not a share of the second model: write a number from 0 to 1 such as 0.5, or "
                 f"0.5,120:0.8 to change it at character 120, at most {MOST_STEPS} in order."
             )
         fade = cls()

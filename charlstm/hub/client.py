@@ -115,7 +115,9 @@ def _validate_token(token: str) -> str:
     """Return `token` if it can be sent as one; raise `HubError`."""
     if token.isascii() and token.isprintable() and " " not in token:
         return token
-    raise HubError("the login of this machine is no token (tokens begin with hf_); run `hf auth login` and try again.")
+    raise HubError(
+        "the login of this machine is not a token (tokens begin with hf_); run `hf auth login` and try again."
+    )
 
 
 @contextlib.contextmanager

@@ -59,11 +59,11 @@ def build_files(
     space = validate_repo_id(space, "space") if space is not None else None
     if language is not None and not re.fullmatch(r"[a-z]{2,3}|code|multilingual", language):
         raise HubError(
-            f"{language[:40]!r} is no code of a language; use two or three small letters such as en, or code, or "
+            f"{language[:40]!r} is not a language code; use two or three small letters such as en, or code, or "
             "multilingual."
         )
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,49}", licence):
-        raise HubError(f"{licence[:40]!r} is no licence as the Hub names them; use one such as mit or cc-by-4.0.")
+        raise HubError(f"{licence[:40]!r} is not a licence id of the Hub; use one such as mit or cc-by-4.0.")
     file = model_file(model)
     language_model = LanguageModel.load(file)
     picture = loss_plot_png(history) if history else None

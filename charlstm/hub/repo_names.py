@@ -41,7 +41,7 @@ def parse_repo(typed: str, kind: Kind = "model") -> RepoName:
     repo_id, last = name.repo_id, name.repo_id.rpartition("/")[2]
     if not _REPO_ID.fullmatch(repo_id) or "--" in repo_id or ".." in repo_id or last.endswith((".git", ".", "-")):
         raise HubError(
-            f"{typed.strip()[:100]!r} is no name of a repository; write it as user/name, with letters, digits, single "
+            f"{typed.strip()[:100]!r} is not a repository name; write it as user/name, with letters, digits, single "
             "dashes, dots and underscores."
         )
     if name.kind not in (None, kind):

@@ -84,7 +84,7 @@ class Film(BaseModel):
         try:
             num_values = len(base64.b64decode(self.values, validate=True))
         except ValueError:
-            raise ValueError("the values are no base64") from None
+            raise ValueError("the values are not base64") from None
         if (
             len(self.seconds) != ages
             or [len(each) for each in self.scores] != [ages] * units
@@ -103,7 +103,7 @@ class Film(BaseModel):
         return json.dumps(self.model_dump(), ensure_ascii=False, separators=(",", ":")) + "\n"
 
     def save(self, folder: Path) -> Path:
-        """Publish this in a model's folder; return the file's path."""
+        """Write this into a model's folder; return the file's path."""
         path = folder / BIRTH_FILE
         atomic_write_text(path, self.to_json())
         return path

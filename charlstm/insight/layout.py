@@ -155,7 +155,7 @@ class Layout:
 
     @cached_property
     def is_past_indentation(self) -> Mask:
-        """Characters from the first of a line that is no space on."""
+        """Characters of a line from its first non-space on."""
         leading = self.by_line(len(line) - len(line.lstrip(" \t")) for line in self.lines)
         return self.column > leading
 

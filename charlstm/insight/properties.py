@@ -21,4 +21,4 @@ def find_properties(text: str) -> Properties:
     for add in (add_python,) if is_python(text) else (add_grammar, add_pairs, add_markup):
         add(found)
     add_coming(found)
-    return found.gathered()
+    return found.build()

@@ -27,7 +27,7 @@ class Properties(NamedTuple):
 
 
 class PropertyBuilder:
-    """Properties of one text, gathered one by one."""
+    """Collects the properties of one text, one by one."""
 
     def __init__(self, text: str) -> None:
         self.layout = Layout(text)
@@ -44,7 +44,7 @@ class PropertyBuilder:
         """Return the values of a property that was added, else `None`."""
         return next((values for name, values, _ in self._found if name.key == key), None)
 
-    def gathered(self) -> Properties:
-        """Return all of them."""
+    def build(self) -> Properties:
+        """Return all properties added so far."""
         names, values, known = zip(*self._found, strict=True)
         return Properties(names, np.stack(values, axis=1), np.stack(known, axis=1))

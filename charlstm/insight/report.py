@@ -137,7 +137,7 @@ class Insight(_Record):
         return parse_as(cls, data.encode() if isinstance(data, str) else data)
 
     def save(self, model: Path) -> Path:
-        """Publish this beside a model, given as its folder or file; return the file's path."""
+        """Write this beside a model, given as its folder or file; return the file's path."""
         sha256 = _digest(model_file(model))
         path = model_file(model).parent / INSIGHT_FILE
         atomic_write_text(path, self.model_copy(update={"model_sha256": sha256}).to_json())

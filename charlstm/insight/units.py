@@ -152,7 +152,7 @@ class Sample:
 
     @property
     def size(self) -> int:
-        """N."""
+        """The number of places N."""
         return len(self.starts) * self.length
 
     def context(self) -> NDArray[np.int64]:

@@ -41,14 +41,14 @@ class Job(ctypes.Structure):
 
 
 class PackArrays(NamedTuple):
-    """Of `PACK_FORWARD` and `PACK`: `enum PackArray` in kernel.c, as the following are the enums of the other tasks."""
+    """Arrays of the tasks `PACK_FORWARD` and `PACK`, in the order of `enum PackArray` in kernel.c; so are the others."""
 
     matrix: Tensor
     packed: Tensor
 
 
 class ForwardArrays(NamedTuple):
-    """Of `FORWARD`."""
+    """Arrays of the task `FORWARD`."""
 
     packed: Tensor
     inputs: Tensor
@@ -60,7 +60,7 @@ class ForwardArrays(NamedTuple):
 
 
 class BackwardArrays(NamedTuple):
-    """Of `BACKWARD`."""
+    """Arrays of the task `BACKWARD`."""
 
     packed: Tensor
     dh: Tensor
@@ -71,7 +71,7 @@ class BackwardArrays(NamedTuple):
 
 
 class AddRowsArrays(NamedTuple):
-    """Of `ADD_ROWS`."""
+    """Arrays of the task `ADD_ROWS`."""
 
     rows: Tensor | None
     dgates: Tensor
@@ -79,7 +79,7 @@ class AddRowsArrays(NamedTuple):
 
 
 class HeadArrays(NamedTuple):
-    """Of `HEAD`."""
+    """Arrays of the task `HEAD`."""
 
     hidden: Tensor
     to_logits: Tensor
@@ -93,7 +93,7 @@ class HeadArrays(NamedTuple):
 
 
 class DropArrays(NamedTuple):
-    """Of `DROP`."""
+    """Arrays of the task `DROP`."""
 
     source: Tensor
     target: Tensor

@@ -38,7 +38,7 @@ def read_model_header(file: Path) -> dict[str, Any]:
         if isinstance(error, LfsPointer):
             raise RunError(f"{file} {error}.") from None
         what = error.strerror if isinstance(error, OSError) else error
-        raise RunError(f"{file.name} is no model that can be gone on with ({what}); choose another one.") from None
+        raise RunError(f"{file.name} is not a model that can be continued ({what}); choose another one.") from None
 
 
 def inherit_sizes(settings: Settings, model: Path) -> Settings:
@@ -48,7 +48,7 @@ def inherit_sizes(settings: Settings, model: Path) -> Settings:
     """
     config = read_model_header(model_file(model)).get("config")
     if not isinstance(config, dict):
-        raise RunError(f"{model.name} is no model that can be gone on with; choose another one.")
+        raise RunError(f"{model.name} is not a model that can be continued; choose another one.")
     whole = {**ModelConfig().model_dump(), **config}  # an older model lacks what was added since
     sizes = {name: value for name, value in whole.items() if name not in ("dropout", "weight_dropout")}
     return Settings.from_flat({**settings.flat(), **sizes, "plan": "off"})

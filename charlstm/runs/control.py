@@ -173,7 +173,7 @@ class RequestListener:
         return self.poll(0.0)
 
     def answer(self, **changes: Any) -> None:
-        """Publish `changes` of the answer, if any; an unwritable directory is reported elsewhere."""
+        """Write `changes` of the answer, if any; an unwritable directory is reported elsewhere."""
         with self._answering:
             answer = self._answer.model_copy(update=changes)
             if answer != self._answer or not self._mailbox.answer_file.exists():

@@ -370,7 +370,10 @@ def describe_event(record: Record) -> tuple[str, str]:
     if isinstance(record, Evaluated):
         return "best", f"best validation, {record.val_loss:.2f} nats per character"
     if isinstance(record, RolledBack):
-        return "rewound", f"the loss was no number at step {record.diverged_step:,}: on at half the learning rate"
+        return (
+            "rewound",
+            f"the loss became NaN or infinite at step {record.diverged_step:,}: on at half the learning rate",
+        )
     if isinstance(record, Extended):
         return "extended", record.note
     if isinstance(record, Saved):

@@ -102,7 +102,7 @@ def _validate_name(name: str) -> str:
     """Return a valid `name`; Windows forbids device names, whatever their ending, and a dot at the end."""
     if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name.split(".")[0]) or name.endswith("."):
         raise RunError(
-            f"{name[:80]!r} is no name for a run; use up to 64 letters, digits, dots, dashes and underscores, "
+            f"{name[:80]!r} is not a name for a run; use up to 64 letters, digits, dots, dashes and underscores, "
             "a letter or digit first, no dot last, and no name of a device (con, nul)."
         )
     return name

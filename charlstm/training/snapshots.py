@@ -159,7 +159,7 @@ def _stride(index: int, most: int) -> int:
 
 
 def _in_16_bits(weights: dict[str, Tensor]) -> dict[str, Tensor] | None:
-    """Return copies of `weights`, or `None` if they are no numbers."""
+    """Return copies of `weights`, or `None` if any is NaN or infinite."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     largest = 0.0
     for tensor in whole.values():

@@ -145,7 +145,7 @@ class Trainer:
         if self.step == 0:
             first = self._initial_progress()
             if not math.isfinite(first.train_loss):
-                raise TrainingDiverged("the loss is no number before anything was learned: begin from other weights.")
+                raise TrainingDiverged("the loss is NaN or infinite before the first step: start from other weights.")
             yield first
             yield from self._report(is_last=False)
         elif self._num_pending:  # the state was saved amid reports

@@ -22,7 +22,7 @@ _DEFAULTS = SampleConfig()
 
 
 def build_api(registry: ModelRegistry, active_requests: ActiveRequests, concurrency: int) -> None:
-    """Publish the three functions; every other event of the page is private."""
+    """Register the three API functions; every other event of the page is private."""
     functions = _Functions(registry, active_requests)
     api(functions.generate, api_name="generate", concurrency_limit=concurrency, concurrency_id="write")
     api(functions.score, api_name="score")

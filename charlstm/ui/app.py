@@ -1,4 +1,4 @@
-"""The page: a line on top, a tab to write and a tab to train."""
+"""The page: a line on top, tabs to write, train, look inside and share."""
 
 import importlib.util
 import threading

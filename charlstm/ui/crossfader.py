@@ -103,7 +103,7 @@ class LiveMixes:
 
     @contextmanager
     def register(self, page_id: str, mix: Mix | None) -> Iterator[None]:
-        """Have the slider reach the text of a page inside the block, if it is a mixed one."""
+        """Let the slider change the text of a page inside the block, if it is a mixed one."""
         if mix is None:
             yield
             return

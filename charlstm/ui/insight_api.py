@@ -24,7 +24,7 @@ _AT_ONCE = 4  # calls that wait for an analysis; these run one after another
 
 
 def build_insight_api(endpoints: InsideEndpoints) -> None:
-    """Publish the four functions on the networks of `endpoints`."""
+    """Register the four API functions on the networks of `endpoints`."""
     functions = _Functions(endpoints)
     waits: dict[str, Any] = {"concurrency_limit": _AT_ONCE, "concurrency_id": "insight"}
     api(functions.units, api_name="units", **waits)
@@ -79,7 +79,7 @@ class _Functions:
         for place in places:
             read = _UNIT.fullmatch(place.strip())
             if read is None:
-                raise ConfigError(f"{place.strip()[:20]!r} is no unit; write unit or layer:unit, as in 710,1:20.")
+                raise ConfigError(f"{place.strip()[:20]!r} is not a unit; write unit or layer:unit, as in 710,1:20.")
             at = place_of_unit({"layer": int(read["layer"] or 0), "unit": int(read["unit"])}, model)
             cell, output = (_rounded(each[passage.ends, at[0], at[1]]) for each in (found.cells, found.hidden))
             rows.append({"layer": at[0], "unit": at[1], "cell": cell, "output": output})

@@ -80,7 +80,7 @@ class RequestGuard:
         """Raise `RequestRefused` for an unknown component, for which Gradio would log a traceback."""
         number = value.get("component_id") if isinstance(value, dict) else None
         if isinstance(number, int) and number not in self._components:
-            raise RequestRefused(404, "The page has no such part; load it again.")
+            raise RequestRefused(404, "There is no such part of the page; load it again.")
 
 
 def check_source(scope: Scope, headers: Headers, hosts: TrustedHosts) -> None:

@@ -43,7 +43,7 @@ _MOST_SERVED_BYTES = 500_000_000  # of exported files, on disk
 
 
 def build_training_api(cache: RunCache, registry: ModelRegistry) -> None:
-    """Publish the four functions."""
+    """Register the four API functions."""
     functions = _Functions(cache, registry)
     api(functions.train, api_name="train", concurrency_limit=2)  # a text may have to be fetched first
     api(functions.watch, api_name="watch", concurrency_limit=_WATCHERS, concurrency_id="watch")
@@ -281,7 +281,7 @@ def _form_values(
 
 def _checked_token(token: Any) -> str:
     if token and not (isinstance(token, str) and _TOKEN.fullmatch(token)):
-        raise ConfigError("this is no token that `train` returned; leave it empty for a new one.")
+        raise ConfigError("this is not a token that `train` returned; leave it empty for a new one.")
     return str(token or "")
 
 

@@ -99,7 +99,7 @@ def is_origin_of(origin: str, hosts: Iterable[str]) -> bool:
 def _name_of(entry: str) -> str:
     parsed = parse_host(urlsplit(entry).netloc if "://" in entry else entry)
     if parsed is None:
-        raise ConfigError(f"{entry[:100]!r} is no host; write it as in example.org.")
+        raise ConfigError(f"{entry[:100]!r} is not a host; write it as in example.org.")
     return parsed[0]
 
 

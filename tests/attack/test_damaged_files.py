@@ -85,7 +85,7 @@ def test_every_turned_bit_of_the_numbers_is_found(tmp_path: Path) -> None:
             bit = chance.randrange(num_bits)
             place = len(whole) - 1 - bit // 8
             path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit % 8]) + whole[place + 1 :])
-            with pytest.raises(CheckpointError, match=r"damaged|no numbers"):
+            with pytest.raises(CheckpointError, match=r"damaged|not finite"):
                 load(path)
         path.write_bytes(whole)
     whole = state_file.read_bytes()

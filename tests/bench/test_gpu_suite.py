@@ -191,11 +191,11 @@ class TestSecondsTo:
     def test_training_that_diverges_ends_in_words_and_keeps_what_was_reached(self):
         def diverging() -> Iterator[Check]:
             yield Check(1, 2.0)
-            raise TrainingDiverged("no number.")
+            raise TrainingDiverged("the loss is NaN.")
 
         assert seconds_to(("2.5", "1.5"), diverging()) == {
             "2.5": 1,
-            "1.5": "the lowest of 1.0 s was 2.0000; no number.",
+            "1.5": "the lowest of 1.0 s was 2.0000; the loss is NaN.",
         }
 
     def test_our_seconds_are_those_of_updates_alone(self, clock: Clock, split: Split):

@@ -121,7 +121,7 @@ def test_what_is_no_text_or_too_long_is_refused_and_nothing_of_it_stays(monkeypa
         "/unsaid": "longer than",
         "/broken": "the connection broke",
         "/round": "without end",
-        "/file": "no address of the web",
+        "/file": "not a web address",
         "/none": "has no such text",
     }
     with serve(web) as address:
@@ -237,7 +237,7 @@ def test_no_proxy_stands_between_this_machine_and_itself(monkeypatch: pytest.Mon
 def test_behind_a_proxy_a_page_leads_to_no_private_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     for host in ("10.0.0.1", "127.0.0.1", "[::ffff:10.0.0.1]", "169.254.169.254"):
-        with pytest.raises(CorpusError, match="no address of the public internet"):
+        with pytest.raises(CorpusError, match="not an address on the public internet"):
             open_connection(parse_address(f"https://{host}/x"), may_be_private=False)
 
 

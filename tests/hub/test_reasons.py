@@ -179,7 +179,7 @@ def test_a_certificate_that_nobody_knows_is_named() -> None:
 def test_a_login_that_is_no_token_is_named(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
     monkeypatch.setenv("HF_TOKEN", token)
     for ask in (write_token, read_token):
-        assert "is no token" in sentence_of(ask)
+        assert "is not a token" in sentence_of(ask)
     assert hub.requests == []
 
 

@@ -1,4 +1,4 @@
-"""A run whose loss is no number: what its worker records, publishes and keeps."""
+"""A run whose loss becomes NaN: what its worker records, publishes and keeps."""
 
 import json
 import math
@@ -40,7 +40,7 @@ def folder(tmp_path: Path, pangrams: str, monkeypatch: pytest.MonkeyPatch) -> Ru
 
 
 def break_after(monkeypatch: pytest.MonkeyPatch, *updates: int, next_step: Callable[[], None] = lambda: None) -> None:
-    """After so many updates, counted over the whole run, a bias is no number; the update after it learns so."""
+    """After so many updates, counted over the whole run, a bias is NaN; the update after it learns so."""
     real, count = Trainer._update, [0]
 
     def update(trainer: Trainer, batch: Batch) -> None:

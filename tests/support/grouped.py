@@ -61,7 +61,7 @@ def timed(world: World) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def spoiled(world: World) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The second process's carried state becomes no number, once."""
+    """The second process's carried state becomes NaN, once."""
     trainer, events = trainer_of(world), []
     for event in trainer.run():
         if isinstance(event, StepDone):

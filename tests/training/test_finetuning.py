@@ -128,7 +128,7 @@ class TestFromAModel:
     def test_what_is_no_model_is_refused_in_one_sentence(self, tmp_path: Path, content: bytes | None):
         if content is not None:
             (tmp_path / "model.safetensors").write_bytes(content)
-        with pytest.raises(RunError, match="is no model that can be gone on with") as caught:
+        with pytest.raises(RunError, match="is not a model that can be continued") as caught:
             inherit_sizes(Settings(), tmp_path)
         assert "\n" not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""A loss that is no number: back to the last good state once, at half the learning rate, then a sentence."""
+"""A loss that is NaN or infinite: back to the last good state once, at half the learning rate, then a sentence."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ def test_weights_beyond_all_numbers_are_refused_before_anything_is_reported(size
     with torch.no_grad():
         trainer.language_model.model.head.weight[0] = size
         trainer.language_model.model.head.weight[1] = -size
-    with pytest.raises(TrainingDiverged, match=r"^the loss is no number before anything was learned: [^.\n]+\.$"):
+    with pytest.raises(TrainingDiverged, match=r"^the loss is NaN or infinite before the first step: [^.\n]+\.$"):
         next(trainer.run())
 
 

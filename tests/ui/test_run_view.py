@@ -280,7 +280,7 @@ def test_the_planned_end_is_there_before_the_first_step_and_stays(folder: RunDir
 @pytest.mark.parametrize(
     ("status", "values", "story"),
     [
-        ("failed", {"problem": "the loss is no number; lower the rate."}, "The loss is no number; lower the rate."),
+        ("failed", {"problem": "the loss is NaN; lower the rate."}, "The loss is NaN; lower the rate."),
         ("queued", {"queue_position": 1}, "starts in a moment"),
         ("queued", {"queue_position": 3}, "place 3 in the queue"),
         ("completed", {}, "took 30 s · step 100"),

@@ -130,7 +130,7 @@ export const build = (element, props, watch, trigger, server) => {
     setText(problem, '');
     const most = LIMITS.remembered, whole = (await given.slice(0, 4 * most).text()).replace(/^\ufeff/, ''), letters = Array.from(whole);
     if (whole.includes('\0') || letters.filter((char) => char === '\ufffd').length > letters.length / 100) {
-      setText(problem, `${given.name} is no text in UTF-8: choose a text file.`);
+      setText(problem, `${given.name} is not a text in UTF-8: choose a text file.`);
       return;
     }
     text.value = kept.typed = letters.slice(0, most).join('');
