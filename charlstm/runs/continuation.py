@@ -6,7 +6,7 @@ given: the full rate would undo what was learned last, at rates near 0.
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def read_model_header(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as opened:
             said = read_header(opened).texts
-        return {key: parse_json(said[key]) for key in ("config", "training_state") if key in said}
+        return {key: parse_json(said[key]) for key in ("config", "training_state", "vocabulary") if key in said}
     except (OSError, ValueError) as error:
         if isinstance(error, LfsPointer):
             raise RunError(f"{file} {error}.") from None
@@ -52,6 +52,12 @@ def inherit_sizes(settings: Settings, model: Path) -> Settings:
     whole = {**ModelConfig().model_dump(), **config}  # an older model lacks what was added since
     sizes = {name: value for name, value in whole.items() if name not in ("dropout", "weight_dropout")}
     return Settings.from_flat({**settings.flat(), **sizes, "plan": "off"})
+
+
+def count_characters(model: Path, characters: Iterable[str]) -> int:
+    """Return how many characters a run knows that begins from the model and learns a text of these `characters`."""
+    known = read_model_header(model_file(model)).get("vocabulary")
+    return len({*map(str, known if isinstance(known, list) else ()), *characters})
 
 
 def with_fine_tuning_rates(settings: Settings, preset: str) -> Settings:

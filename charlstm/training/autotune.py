@@ -40,6 +40,7 @@ _SMALLER, _LARGER = 0.5, 0.3  # powers of the budget that the size follows below
 _STRETCHES = 16
 _TRAINING_SHARE = 0.8  # of the time; the rest goes into validations and samples, and small networks are not so fast
 _UNITS = 64
+SMALLEST = {"hidden_size": _UNITS, "num_layers": 1, "embedding_dim": 64, "batch_size": 1, "seq_len": 64}  # of all plans
 _MOST_PASSES = 60  # *assumed*: beyond, a schedule as long as that would only learn the text by heart
 
 

@@ -25,6 +25,8 @@ from charlstm.ui.hub_login import token_for
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.run_endpoints import RunEndpoints
+from charlstm.ui.run_start import start_run
+from charlstm.ui.training_api import _form_values
 
 TINY = {"hidden_size": 8, "batch_size": 2, "seq_len": 16, "corpus": "mine"}
 SECRET = "the password of the vault is 4711, and nobody else may read it here; " * 8
@@ -186,6 +188,22 @@ class TestMemory:
         with pytest.raises(ConfigError, match=r"would need about [\d,]+ MB .* at most 4,000 MB may"):
             check_memory(large, 65, 9_200_000)
         check_memory(Settings.preset("minute"), 65, 1_115_394)
+
+    @pytest.mark.parametrize(
+        ("preset", "begin_with", "at_most"), [("minute", "tiny-shakespeare", 2_700_000), ("auto", "", 50_000)]
+    )
+    def test_a_run_of_a_models_size_or_of_a_plan_is_refused_before_it_waits(
+        self, manager: RunManager, repository: Path, monkeypatch: pytest.MonkeyPatch, preset: str, begin_with: str,
+        at_most: int
+    ) -> None:  # fmt: skip
+        monkeypatch.setenv("CHARLSTM_MAX_PARAMETERS", str(at_most))
+        (manager.store.root / "tiny-shakespeare").symlink_to(repository / "checkpoints" / "tiny-shakespeare")
+        cache, registry = RunCache(manager), ModelRegistry(manager.store.root)
+        few, many = ("".join(map(chr, range(0x4E00, 0x4E00 + number))) for number in (1, 300))
+        begun = start_run(cache, registry, _form_values(few * 6000, "", preset, 0.1, begin_with, None), "me")
+        with pytest.raises(ConfigError, match=f"at most {at_most:,} parameters"):  # its characters are new to the model
+            start_run(cache, registry, _form_values(many * 20, "", preset, 0.1, begin_with, None), "me")
+        assert {run.name for run in manager.runs()} == {begun.name, "tiny-shakespeare"}
 
     def test_what_there_is_bounds_a_run_where_no_limit_does(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CHARLSTM_MAX_MEMORY_MB", "0")
