@@ -19,6 +19,7 @@ from charlstm.space.backup import BackupThread
 from charlstm.space.zero_gpu import declare_gpu_function
 from charlstm.ui import assets, export_page, link_preview, server
 from charlstm.ui.components import PRIVATE
+from charlstm.ui.event_queue import MOST_WAITING
 from charlstm.ui.generate_tab import build_generate_tab
 from charlstm.ui.gradio_patches import LAUNCH_OPTIONS, freeze_startup_objects, patch_page
 from charlstm.ui.hub_tab import build_hub_tab
@@ -33,7 +34,6 @@ from charlstm.ui.train_tab import build_train_tab, run_of
 from charlstm.ui.training_api import build_training_api
 
 _GENERATE = "generate"
-_QUEUE = 256  # events waiting; a Space on shared hardware would otherwise allow one
 
 
 def launch_options() -> dict[str, Any]:
@@ -101,7 +101,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
         hub_shown.select(hub.describe_login, None, hub.login, queue=False, **PRIVATE)
         with_it = train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
         with_it.then(None, js="() => window.charlstm.writing.writeNow()", queue=False, **PRIVATE)
-    page.queue(max_size=_QUEUE)
+    page.queue(max_size=MOST_WAITING, api_open=False)  # no call goes past the queue
     patch_page(page, assets.first_script(), server.start_server, link_preview.replace_tags)
     return page
 

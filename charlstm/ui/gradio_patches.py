@@ -8,14 +8,17 @@ that fails once Gradio no longer needs it. One more must come before the import:
 import gc
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from gradio import http_server
 from gradio.blocks import Block, Blocks, BlocksConfig
 from gradio.queueing import Queue
+from gradio.route_utils import GradioMultiPartParser
 from gradio.routes import App, templates
 from gradio.state_holder import StateHolder
 from jinja2 import BaseLoader, Environment
+from starlette.datastructures import FormData
 
 # For `launch`, which otherwise asks the page for its first answer and fails if that takes over 3 seconds.
 # *Measured* with 40 busy processes on one core: it took 3.5 s, and launching failed.
@@ -86,6 +89,31 @@ def use_session_states(app: App, states: StateHolder) -> None:
     """
     app.state_holder = states
     states.set_blocks(app.get_blocks())
+
+
+def discard_unused_uploads() -> None:
+    """Remove the parts of an upload that Gradio writes to disk and answers nothing for.
+
+    Those are parts of another name than it asks for, and such as have no end. They would stay there for ever.
+    """
+    if GradioMultiPartParser.parse is not _parse_and_discard:
+        GradioMultiPartParser.parse = _parse_and_discard  # type: ignore[method-assign, assignment]
+
+
+_parse = GradioMultiPartParser.parse
+
+
+async def _parse_and_discard(parser: GradioMultiPartParser) -> FormData:
+    taken: set[str] = set()
+    try:
+        form = await _parse(parser)
+        taken = {each.file.name for each in form.getlist("files") if not isinstance(each, str)}
+    finally:
+        for file in parser._files_to_close_on_error:
+            if file.name not in taken:
+                file.close()
+                Path(file.name).unlink(missing_ok=True)
+    return form
 
 
 def freeze_startup_objects() -> None:

@@ -81,10 +81,15 @@ def build_hub_tab(registry: ModelRegistry, store: RunStore) -> HubTab:
         with gr.Column(scale=2, min_width=300):
             login, model = _build_publish(registry, store)
             chosen = gr.State(None)
-            model.input(lambda name: name, model, chosen, queue=False, **PRIVATE)
+            model.input(_kept_choice, model, chosen, queue=False, **PRIVATE)
         with gr.Column(scale=1, min_width=300):
             _build_fetch(store)
     return HubTab(registry, login, model, chosen)
+
+
+def _kept_choice(name: Any) -> str | None:
+    """Return the name of a model; a session keeps it, so nothing longer than a name is."""
+    return name if isinstance(name, str) and len(name) <= _LONGEST else None
 
 
 def _build_publish(registry: ModelRegistry, store: RunStore) -> tuple[gr.HTML, gr.Dropdown]:

@@ -97,7 +97,7 @@ class _Functions:
             {"target": the letter, "chance": its probability, "worths": nats of each character before it, the oldest
             first, "sentence": the reasons in words, "bars": the likeliest letters there and their probabilities}
         """
-        if len(text) < 2:
+        if len(str(text)) < 2:
             raise gr.Error("Nothing is before the letter: give a text of 2 or more characters.", print_exception=False)
         request = {"model": model, "text": text, "place": place, "characters": 100}
         answer = _answered(self._endpoints.letters.explain, request)

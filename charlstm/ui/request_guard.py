@@ -1,4 +1,4 @@
-"""Guard of every request before Gradio sees it: origin, host name, content type and size.
+"""Guard of every request before Gradio sees it: route, origin, host name, content type, size and what is called.
 
 Any page in a browser may send requests to any address, the visitor's own machine included; Gradio would run them and
 only withhold the answer. Here such a request is refused with one sentence. Programs send none of a browser's headers,
@@ -8,28 +8,36 @@ and pass.
 import asyncio
 import contextlib
 import json
-from collections.abc import Container
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charlstm.environment import ALLOWED_HOSTS
+from charlstm.ui.call_check import CallCheck, UnknownSessionError
+from charlstm.ui.event_queue import note_body
 from charlstm.ui.request_body import BoundedUpload, JsonReader, RequestRefused, has_body
+from charlstm.ui.served_routes import API, check_route
 from charlstm.ui.trusted_hosts import TrustedHosts, is_origin_of
+from charlstm.ui.uploaded_files import UploadedFiles
+from charlstm.ui.visitor_address import address_of, visitor_of
 
-_API = "/gradio_api/"
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _OWN_SITES = ("same-origin", "none")  # Sec-Fetch-Site of our own pages, and of a typed address
+_NO_SESSION = (
+    b'data: {"msg":"unexpected_error","message":"","session_not_found":true,"success":false}\n\n'  # as Gradio's
+)
 _DRAIN_SECONDS, _DRAIN_BYTES = 5, 32_000_000  # a client that is cut off at once never reads the reason
 
 
 class RequestGuard:
-    """`app`, a page of `components`, behind the checks; one upload has at most `max_upload_bytes` in all."""
+    """`app` behind the checks; one upload has at most `max_upload_bytes` in all."""
 
-    def __init__(self, app: ASGIApp, hosts: TrustedHosts, components: Container[Any], max_upload_bytes: int) -> None:
-        self._app, self._hosts = app, hosts
-        self._components, self._max_upload_bytes = components, max_upload_bytes
+    def __init__(
+        self, app: ASGIApp, hosts: TrustedHosts, calls: CallCheck, uploads: UploadedFiles, max_upload_bytes: int
+    ) -> None:
+        self._app, self._hosts, self._calls = app, hosts, calls
+        self._uploads, self._max_upload_bytes = uploads, max_upload_bytes
         self._json = JsonReader()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,18 +55,36 @@ class RequestGuard:
         receive = body = _Body(receive)
         try:
             check_source(scope, headers, self._hosts)
+            check_route(scope["method"], scope["path"])
             if scope["method"] == "OPTIONS" and response.is_for_other_site:
                 await response.allow(headers)
             elif scope["method"] in _SAFE_METHODS or not has_body(headers):
+                self._calls.check_stream(scope["path"], scope["query_string"])
                 await self._app(scope, receive, response.send)
-            elif _content_type(headers) == "multipart/form-data" and scope["path"].rstrip("/").endswith("/upload"):
-                await self._app(scope, BoundedUpload(receive, headers, self._max_upload_bytes), response.send)
+            elif _content_type(headers) == "multipart/form-data" and _is_upload(scope["path"]):
+                await self._pass_upload(scope, receive, response, headers)
             else:
                 await self._pass_json(scope, receive, response)
+        except UnknownSessionError:
+            await response.send_whole(200, "text/event-stream", _NO_SESSION, {})
         except RequestRefused as refusal:
-            await response.refuse(
-                refusal, receive, is_api=_API in scope["path"], drains=has_body(headers) and not body.is_over
-            )
+            is_api = API in scope["path"] and not _is_upload(scope["path"])  # what an upload answers, the page shows
+            await response.refuse(refusal, receive, is_api=is_api, drains=has_body(headers) and not body.is_over)
+
+    async def _pass_upload(self, scope: Scope, receive: Receive, response: "_Response", headers: Headers) -> None:
+        answer, visitor = bytearray(), visitor_of(scope)
+        length = headers.get("content-length", "")
+        num_bytes = min(int(length), self._max_upload_bytes) if length.isdecimal() else self._max_upload_bytes
+
+        async def send(message: Message) -> None:
+            answer.extend(message.get("body", b""))
+            await response.send(message)
+
+        with self._uploads.expecting(visitor, num_bytes):
+            try:
+                await self._app(scope, BoundedUpload(receive, headers, self._max_upload_bytes), send)
+            finally:
+                self._uploads.add(visitor, bytes(answer))
 
     async def _pass_json(self, scope: Scope, receive: Receive, response: "_Response") -> None:
         if _content_type(Headers(scope=scope)) != "application/json":
@@ -70,17 +96,15 @@ class RequestGuard:
             return messages.pop() if messages else await receive()
 
         try:
-            if scope["path"].rstrip("/").endswith("/component_server"):
-                self._check_component(value)
+            self._calls.check_call(scope["path"], value)
+            del value  # or it would be held twice while the app answers
+            note_body(scope, body)
+            if scope["path"].startswith(f"{API}mcp"):
+                # Gradio's MCP server calls this one, with the headers that it got: whose call it is stands here alone.
+                MutableHeaders(scope=scope)["X-Forwarded-For"] = address_of(scope)
             await self._app(scope, replay, response.send)
         finally:
             self._json.release(body)
-
-    def _check_component(self, value: Any) -> None:
-        """Raise `RequestRefused` for an unknown component, for which Gradio would log a traceback."""
-        number = value.get("component_id") if isinstance(value, dict) else None
-        if isinstance(number, int) and number not in self._components:
-            raise RequestRefused(404, "There is no such part of the page; load it again.")
 
 
 def check_source(scope: Scope, headers: Headers, hosts: TrustedHosts) -> None:
@@ -118,12 +142,16 @@ def _is_foreign(scope: Scope, headers: Headers, asked: list[str]) -> bool:
 
 
 def _is_page(path: str) -> bool:
-    return (_API not in path or path.rstrip("/").endswith("/mcp")) and not path.rstrip("/").endswith("/logout")
+    return (API not in path or path.rstrip("/").endswith("/mcp")) and not path.rstrip("/").endswith("/logout")
 
 
 def _forwarded_hosts(headers: Headers) -> list[str]:
     given = ",".join(headers.getlist("x-forwarded-host"))
     return [each.strip() for each in given.split(",") if each.strip()]
+
+
+def _is_upload(path: str) -> bool:
+    return path.rstrip("/").endswith("/upload")
 
 
 def _content_type(headers: Headers) -> str:
@@ -167,7 +195,7 @@ class _Response:
             "Access-Control-Allow-Headers": asked.get("access-control-request-headers", ""),
             "Access-Control-Max-Age": "600",
         }
-        await self._send_whole(200, "text/plain; charset=utf-8", b"OK", headers)
+        await self.send_whole(200, "text/plain; charset=utf-8", b"OK", headers)
 
     async def refuse(self, refusal: RequestRefused, receive: Receive, is_api: bool, drains: bool) -> None:
         """Send the reason in the format that the client reads, and let it finish sending its body."""
@@ -175,15 +203,16 @@ class _Response:
             return
         kind = "application/json" if is_api else "text/plain; charset=utf-8"
         body = json.dumps({"detail": refusal.sentence}).encode() if is_api else f"{refusal.sentence}\n".encode()
-        await self._send_whole(refusal.status, kind, body, {"Connection": "close"} if drains else {}, more_body=drains)
+        await self.send_whole(refusal.status, kind, body, {"Connection": "close"} if drains else {}, more_body=drains)
         if drains:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(_drain(receive), _DRAIN_SECONDS)
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send_whole(
+    async def send_whole(
         self, status: int, content_type: str, body: bytes, more: dict[str, str], more_body: bool = False
     ) -> None:
+        """Send a response of our own."""
         headers = {"Content-Type": content_type, "Content-Length": str(len(body)), **more}
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
         await self.send({"type": "http.response.start", "status": status, "headers": raw})

@@ -22,10 +22,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from charlstm.environment import GRADIO_NUM_PORTS, GRADIO_SERVER_NAME, GRADIO_SERVER_PORT
 from charlstm.errors import CharLSTMError, ConfigError
-from charlstm.ui.gradio_patches import use_session_states
+from charlstm.ui.call_check import CallCheck
+from charlstm.ui.event_queue import EventQueue
+from charlstm.ui.gradio_patches import discard_unused_uploads, use_session_states
 from charlstm.ui.request_guard import RequestGuard
 from charlstm.ui.sessions import OpenPages, SessionStates
 from charlstm.ui.trusted_hosts import TrustedHosts
+from charlstm.ui.uploaded_files import UploadedFiles
+from charlstm.ui.visitor_address import trusted_proxies
 
 _PATIENCE_SECONDS = 20.0  # for a request's head, and for each further piece of its body
 _LEAST_BYTES = 1000  # of a body within that time: a line of 50 bytes a second is slower than any in use
@@ -143,7 +147,9 @@ def start_server(
     sockets = _bind_free(host, server_port)
     port = int(sockets[0].getsockname()[1])
     BoundedConnection.most_connections = _connection_limit()
+    discard_unused_uploads()
     options: dict[str, Any] = {"http": BoundedConnection, "ws": "none", "backlog": _BACKLOG, "log_level": "warning"}
+    options["forwarded_allow_ips"] = trusted_proxies()
     config = uvicorn.Config(app=_guard_app(app, host), host=host, port=port, **options)
     server = Server(config, sockets)
     server.run_in_thread()
@@ -157,7 +163,8 @@ def _guard_app(app: App, host: str) -> RequestGuard:
     pages = OpenPages(app)
     use_session_states(app, SessionStates(pages))
     hosts = TrustedHosts.from_environment(host)
-    return RequestGuard(pages, hosts, blocks.blocks, blocks.max_file_size or _UPLOAD_BYTES)
+    calls, uploads = CallCheck(blocks, EventQueue(blocks._queue)), UploadedFiles(blocks.upload_file_set)
+    return RequestGuard(pages, hosts, calls, uploads, blocks.max_file_size or _UPLOAD_BYTES)
 
 
 def _bind_free(host: str, port: int | None) -> list[socket.socket]:

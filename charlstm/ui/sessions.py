@@ -1,12 +1,14 @@
 """Sessions that Gradio remembers for each page: bounded, and kept first for pages that are open.
 
 A call with a new session name creates a session of 113 kB that stays. *Measured*: 3,000 calls took 340 MB; Gradio keeps
-10,000 and drops the least recently used one, whose page may still be open.
+10,000 and drops the least recently used one, whose page may still be open. In each it keeps whatever was sent:
+*measured*, 60 texts of 7.9 million characters took 1.9 GB that never came back.
 """
 
 from collections import Counter
+from typing import Any
 
-from gradio.state_holder import StateHolder
+from gradio.state_holder import SessionState, StateHolder
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 MOST_SESSIONS = 500
@@ -38,12 +40,25 @@ class OpenPages:
         return session in self._open
 
 
+class SessionWithoutValues(SessionState):
+    """A session that keeps no values: only Gradio's deep links, which this app has none of, read them again."""
+
+    def _update_value_in_config(self, key: int, value: Any) -> None:
+        """Keep nothing of a value that was sent or answered."""
+
+
 class SessionStates(StateHolder):
     """Gradio's session states; the oldest one that no open page uses is dropped first."""
 
     def __init__(self, pages: OpenPages) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._pages = pages
+
+    def __getitem__(self, session_id: str) -> SessionState:
+        """Return a session, a new one where there is none of this name."""
+        if session_id not in self.session_data:
+            self.session_data[session_id] = SessionWithoutValues(self.blocks)
+        return super().__getitem__(session_id)
 
     def update(self, session_id: str) -> None:
         """Mark a session as used, and drop others beyond the limit."""

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import AsyncGenerator
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,10 +17,12 @@ import httpx
 import pytest
 from gradio import networking, queueing, state_holder
 from gradio.blocks import BlocksConfig
+from gradio.route_utils import GradioMultiPartParser
 from gradio.state_holder import SessionState, StateHolder
 from page_app import App, free_port
 from playwright.sync_api import BrowserContext, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
+from starlette.datastructures import Headers
 from uvicorn.server import ServerState
 
 from charlstm import gradio_import
@@ -173,6 +176,21 @@ def test_gradios_server_sets_no_limit_to_connections_that_say_nothing(monkeypatc
     timers = loop.call_later.called or loop.call_at.called
     assert not timers, DELETE
     assert config.limit_concurrency is None, DELETE
+
+
+def test_gradio_leaves_parts_of_an_upload_on_disk_that_it_answers_nothing_for(tmp_path: Path) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="other"; filename="a"\r\n\r\ntext\r\n--x--\r\n'
+    headers = Headers({"Content-Type": "multipart/form-data; boundary=x"})
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    def left_by(parse: Any) -> int:
+        run_async(parse(GradioMultiPartParser(headers, stream(), max_file_size=99, upload_dir=tmp_path)))
+        return len(list(tmp_path.iterdir()))
+
+    assert left_by(gradio_patches._parse_and_discard) == 0
+    assert left_by(gradio_patches._parse) == 1, DELETE
 
 
 def test_gradio_drops_the_session_of_an_open_page(monkeypatch: pytest.MonkeyPatch) -> None:

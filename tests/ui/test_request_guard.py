@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -13,9 +14,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from charlstm.errors import ConfigError
+from charlstm.ui.call_check import CallCheck
 from charlstm.ui.request_body import MOST_JSON_BYTES
 from charlstm.ui.request_guard import RequestGuard
 from charlstm.ui.trusted_hosts import TrustedHosts
+from charlstm.ui.uploaded_files import UploadedFiles
 
 from waiting import run_async  # isort: skip  tests/support/waiting.py
 
@@ -30,7 +33,8 @@ class Behind:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, bytes]] = []
-        routes = [Route("/{path:path}", self._answer, methods=["GET", "POST", "DELETE", "OPTIONS"])]
+        self.forwarded_for: list[str | None] = []
+        routes = [Route("/{path:path}", self._answer, methods=["GET", "HEAD", "POST", "DELETE", "OPTIONS"])]
         self.app = Starlette(routes=routes)
 
     async def _answer(self, request: Request) -> Response:
@@ -43,6 +47,7 @@ class Behind:
                 return PlainTextResponse(error.message, 413)
         else:
             body = await request.body()
+        self.forwarded_for.append(request.headers.get("x-forwarded-for"))
         self.calls.append((request.method, request.url.path, body))
         return PlainTextResponse("done", headers={"Access-Control-Allow-Credentials": "true"})
 
@@ -61,12 +66,18 @@ def behind() -> Behind:
 Ask = Callable[..., httpx.Response]
 
 
+def guarded(behind: Behind, hosts: TrustedHosts) -> RequestGuard:
+    page: Any = SimpleNamespace(blocks={3}, fns={})
+    answers: Any = SimpleNamespace(has_answer=lambda _: True, has_session=lambda _: True)
+    return RequestGuard(behind.app, hosts, CallCheck(page, answers), UploadedFiles(set()), MAX_UPLOAD)
+
+
 @pytest.fixture
 def ask(behind: Behind) -> Ask:
     """One request to the guarded app, as it is set up by the environment of that moment."""
 
     def asked(method: str, path: str, *, server_name: str | None = None, **request: Any) -> httpx.Response:
-        guard = RequestGuard(behind.app, TrustedHosts.from_environment(server_name), {3}, MAX_UPLOAD)
+        guard = guarded(behind, TrustedHosts.from_environment(server_name))
 
         async def talk() -> httpx.Response:
             transport = httpx.ASGITransport(guard)
@@ -196,7 +207,7 @@ def test_the_page_itself_and_programs_pass(ask: Ask, behind: Behind, headers: di
 def test_names_of_this_machine_and_addresses_in_numbers_are_served(ask: Ask, host: str) -> None:
     assert ask("GET", "/config", headers={"Host": host}).status_code == 200
     origin = {"Host": host, "Origin": f"http://{host.lower()}", **JSON}
-    assert ask("POST", "/gradio_api/run/x", headers=origin, content=b"{}").status_code == 200
+    assert ask("POST", ACT, headers=origin, json={"component_id": 3}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -243,7 +254,7 @@ def test_named_hosts_and_origins_are_let_in_and_may_read_and_frame(ask: Ask, mon
     allowed = ask("OPTIONS", ACT, headers=asked_first)
     assert allowed.status_code == 200
     assert allowed.headers["access-control-allow-headers"] == "content-type"
-    answer = ask("POST", ACT, headers={**named, **JSON}, content=b"{}")
+    answer = ask("POST", ACT, headers=named, json={"component_id": 3})
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-origin"] == "https://blog.example:8443"
     assert answer.headers["content-security-policy"] == "frame-ancestors 'self' https://blog.example:8443"
@@ -261,9 +272,9 @@ def test_the_address_of_a_proxy_is_a_name_of_the_app(ask: Ask, monkeypatch: pyte
     monkeypatch.setenv("GRADIO_ROOT_PATH", "https://example.org/letters")
     through = {"Host": "example.org", "X-Forwarded-Host": "example.org", "X-Forwarded-Proto": "https"}
     page = {**through, "Origin": "https://example.org", **JSON}
-    assert ask("POST", ACT, headers=page, content=b"{}").status_code == 200
+    assert ask("POST", ACT, headers=page, json={"component_id": 3}).status_code == 200
     hidden = {"Host": "127.0.0.1:7860", "Origin": "https://example.org", **JSON}  # a proxy that passes its own view
-    assert ask("POST", ACT, headers=hidden, content=b"{}").status_code == 200
+    assert ask("POST", ACT, headers=hidden, json={"component_id": 3}).status_code == 200
     assert ask("POST", ACT, headers={**through, "Origin": "https://evil.example", **JSON}).status_code == 403
 
 
@@ -273,7 +284,7 @@ def test_a_space_serves_its_own_host_and_is_framed_by_the_hub_alone(ask: Ask, mo
     direct = {"Host": "owner-space.hf.space", "Origin": "https://owner-space.hf.space", **JSON}
     inside = {"Host": "10.0.1.7:7860", "X-Forwarded-Host": "owner-space.hf.space", "X-Forwarded-Proto": "https"}
     for page in (direct, {**inside, "Origin": "https://owner-space.hf.space", **JSON}):
-        answer = ask("POST", ACT, headers=page, content=b"{}", server_name="0.0.0.0")
+        answer = ask("POST", ACT, headers=page, json={"component_id": 3}, server_name="0.0.0.0")
         assert answer.status_code == 200
     frame = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}
     framed = ask("GET", "/", headers={**inside, **frame}, server_name="0.0.0.0")
@@ -305,6 +316,11 @@ def test_a_body_that_is_not_json_goes_to_no_function(ask: Ask, behind: Behind, k
     assert behind.calls == []
 
 
+def test_a_call_through_the_mcp_server_tells_whose_it_is(ask: Ask, behind: Behind) -> None:
+    ask("POST", "/gradio_api/mcp/", headers={"X-Forwarded-For": "203.0.113.9"}, json={})  # not of a trusted proxy
+    assert behind.forwarded_for == ["127.0.0.1"]
+
+
 def test_a_request_without_a_body_needs_no_type(ask: Ask, behind: Behind) -> None:
     assert ask("POST", "/gradio_api/cancel").status_code == 200
     assert behind.calls == [("POST", "/gradio_api/cancel", b"")]
@@ -326,7 +342,7 @@ async def pieces(data: bytes, size: int = 60_000) -> AsyncIterator[bytes]:
 
 @pytest.mark.parametrize("is_chunked", [False, True])
 def test_json_has_a_bound_in_bytes_and_a_million_characters_fit(ask: Ask, behind: Behind, is_chunked: bool) -> None:
-    pasted = json.dumps({"data": "漢" * 1_000_000}, ensure_ascii=False).encode()
+    pasted = json.dumps({"component_id": 3, "data": "漢" * 1_000_000}, ensure_ascii=False).encode()
     large = json.dumps({"data": "x" * MOST_JSON_BYTES}).encode()
     for body, status in ((pasted, 200), (large, 413)):
         answer = ask("POST", ACT, headers=JSON, content=pieces(body) if is_chunked else body)
@@ -366,7 +382,7 @@ def test_a_web_socket_is_closed() -> None:
         async def send(message: Any) -> None:
             sent.append(dict(message))
 
-        guard = RequestGuard(Behind().app, TrustedHosts(), (), 1)
+        guard = guarded(Behind(), TrustedHosts())
         await guard({"type": "websocket", "headers": [], "path": "/"}, receive, send)
 
     run_async(talk())

@@ -5,15 +5,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from gradio import state_holder
 
+from charlstm.ui import sessions
 from charlstm.ui.sessions import OpenPages, SessionStates
 
 from waiting import run_async  # isort: skip  tests/support/waiting.py
 
 
 def test_a_flood_of_names_takes_no_session_from_an_open_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state_holder, "SessionState", lambda _: SimpleNamespace())
+    monkeypatch.setattr(sessions, "SessionWithoutValues", lambda _: SimpleNamespace())
     comes, leaves = asyncio.Event(), asyncio.Event()
     states: list[SessionStates] = []
 

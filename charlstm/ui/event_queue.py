@@ -1,0 +1,85 @@
+"""Bounds on Gradio's event queue, where one visitor could take all places, and hold megabytes in each.
+
+*Measured*: after 256 calls of one visitor another one's text was refused for ten minutes; 20 bodies of 7.9 MB that
+waited took 337 MB.
+"""
+
+import re
+from typing import Any
+
+from gradio.data_classes import PredictBodyInternal
+from gradio.queueing import Event, Queue
+from gradio.queueing import EventQueue as FunctionQueue
+from starlette.types import Scope
+
+from charlstm.ui.unread_answers import UnreadAnswers
+from charlstm.ui.visitor_address import visitor_of
+
+MOST_WAITING = 256  # events in all; a Space on shared hardware would otherwise allow one
+_MOST_OF_FUNCTION = 64
+_MOST_OF_VISITOR = 32
+_MOST_OF_BOTH = 16  # of one visitor, for one function
+_MOST_BYTES = 128_000_000  # that the bodies of all events take in memory, those that are worked on among them
+_COST = "charlstm.body_cost"  # in a request's scope
+_WIDE, _WIDER = re.compile(rb"[\xc4-\xef]|\\u(?!00)"), re.compile(rb"[\xf0-\xf7]|\\u[dD][89abAB]")
+
+
+def note_body(scope: Scope, body: bytes) -> None:
+    """Keep with a request how many bytes its body takes: as it came, and as Python's texts."""
+    width = 4 if _WIDER.search(body) else 2 if _WIDE.search(body) else 1
+    scope[_COST] = len(body) * (1 + width)
+
+
+class EventQueue:
+    """The event queue of a page, with bounds for each visitor, each function, and all together."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue, self._push = queue, queue.push
+        queue.push = self.push  # type: ignore[method-assign]
+        queue.pending_messages_per_session = self.unread = UnreadAnswers(queue)  # type: ignore[assignment]
+        send = queue.send_message
+
+        def send_message(event: Event, event_message: Any) -> None:
+            send(event, event_message)
+            self.unread.make_room()
+
+        queue.send_message = send_message  # type: ignore[method-assign]
+
+    async def push(self, body: PredictBodyInternal, request: Any, username: str | None) -> Any:
+        """Put an event into the queue, or return why not, in one sentence."""
+        if sentence := self._refusal(body, request.scope):
+            return False, sentence, "queue_full"
+        return await self._push(body, request, username)
+
+    def has_answer(self, event_id: str) -> bool:
+        """Return whether an event is worked on, or its answer waits to be fetched."""
+        pending = self._queue.pending_event_ids_session
+        return event_id in self._queue.event_ids_to_events or any(event_id in ids for ids in pending.values())
+
+    def has_session(self, session: str) -> bool:
+        """Return whether events of a session have been answered, or will be."""
+        return session in self.unread
+
+    def _refusal(self, body: PredictBodyInternal, scope: Scope) -> str:
+        function = self._queue.blocks.fns.get(-1 if body.fn_index is None else body.fn_index)
+        waiting = [event for each in self._queue.event_queue_per_concurrency_id.values() for event in _stuck(each)]
+        alike = [event for event in waiting if function and event.concurrency_id == function.concurrency_id]
+        visitor = visitor_of(scope)
+        num_mine, num_alike = (
+            sum(visitor_of(event.request.scope) == visitor for event in events) for events in (waiting, alike)
+        )
+        if num_mine >= _MOST_OF_VISITOR or num_alike >= _MOST_OF_BOTH:
+            return f"{num_mine} requests from your address wait already; send the next one when one of them has begun."
+        if len(waiting) >= MOST_WAITING or len(alike) >= _MOST_OF_FUNCTION:
+            return "Too many requests wait here at the moment; try again in a minute."
+        cost = sum(event.request.scope.get(_COST, 0) for event in self._queue.event_ids_to_events.values())
+        if cost + scope.get(_COST, 0) > _MOST_BYTES:
+            return "Too many large requests wait here at the moment; try again in a minute."
+        return ""
+
+
+def _stuck(queue: FunctionQueue) -> list[Event]:
+    """Return the events for which there is no free place: those that have one only wait for the next look at it."""
+    if queue.concurrency_limit is None:
+        return []
+    return queue.queue[max(0, queue.concurrency_limit - queue.current_concurrency) :]

@@ -1,0 +1,37 @@
+"""The routes that are served: those that the page, Gradio's client, the API and MCP use. Gradio has some 60 more.
+
+Among the others are some that write to disk whatever they are asked for (`deep_link`: *measured*, 41 small requests
+wrote 154 MB), fetch from other machines or show how the app is used.
+"""
+
+import re
+
+from charlstm.ui.request_body import RequestRefused
+
+API = "/gradio_api/"
+_READ = re.compile(
+    r"""/(?:
+    |config|theme\.css|favicon\.ico|robots\.txt|manifest\.json|pwa_icon(?:/\d+)?
+    |(?:assets|static|charlstm)/.+
+    |monitoring/summary
+    |login/(?:huggingface|callback)|logout
+    |gradio_api/(?:
+        info|openapi\.json|app_id|startup-events|theme\.css|upload_progress
+        |file=.+
+        |queue/data|heartbeat/[^/]+|call/(?:v2/)?[^/]+/[^/]+
+        |mcp(?:/schema)?
+    ))""",
+    re.VERBOSE | re.DOTALL,
+)
+_SENT = re.compile(
+    r"/gradio_api/(?:component_server|queue/join|run/[^/]+|call/(?:v2/)?[^/]+|cancel|reset|upload|mcp)", re.DOTALL
+)
+_SERVED = {"GET": _READ, "HEAD": _READ, "OPTIONS": re.compile(f"{_READ.pattern}|{_SENT.pattern}", _READ.flags)}
+_SERVED |= {"POST": _SENT, "DELETE": re.compile("/gradio_api/mcp")}
+
+
+def check_route(method: str, path: str) -> None:
+    """Raise `RequestRefused` for a route that nothing here uses."""
+    served = _SERVED.get(method)
+    if served is None or not served.fullmatch(path.rstrip("/") or "/"):
+        raise RequestRefused(404, "There is nothing at this address; the page is at the address without a path.")

@@ -1,0 +1,91 @@
+"""Files that visitors have uploaded, on disk: bounded in bytes, for each visitor and for all together.
+
+They lie in Gradio's temporary folder until somebody trains on them, or for a day. *Measured* with a limit of 30 MB:
+twelve uploads of 9 MB were all taken.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charlstm.environment import limits
+from charlstm.ui.request_body import RequestRefused
+
+_LEAST_BYTES = 100_000  # as which a small file counts, or their number would have no bound
+_FRESH_SECONDS = 15 * 60  # for which a page may still mean to use its upload
+_SHARE = 0.5  # of one visitor
+_BYTES_OF_MB = 1e6
+
+
+@dataclass(frozen=True)
+class _Upload:
+    visitor: str
+    num_bytes: int
+    came_at: float
+
+
+class UploadedFiles:
+    """The uploads of one app; `known` is Gradio's own set of their paths."""
+
+    def __init__(self, known: set[str]) -> None:
+        self._known = known
+        self._uploads: dict[str, _Upload] = {}  # by path, the oldest first
+        self._arriving: list[_Upload] = []
+
+    @contextmanager
+    def expecting(self, visitor: str, num_bytes: int) -> Iterator[None]:
+        """Hold room for an upload while it arrives. Raises `RequestRefused` where there is none."""
+        upload = _Upload(visitor, max(num_bytes, _LEAST_BYTES), time.monotonic())
+        self._require_room(upload)
+        self._arriving.append(upload)
+        try:
+            yield
+        finally:
+            self._arriving.remove(upload)
+
+    def add(self, visitor: str, answer: bytes) -> None:
+        """Keep account of the files that `answer`, Gradio's to an upload, names."""
+        for path in _paths(answer):
+            with contextlib.suppress(OSError):
+                size = max(_LEAST_BYTES, Path(path).stat().st_size)
+                self._uploads.pop(path, None)
+                self._uploads[path] = _Upload(visitor, size, time.monotonic())
+
+    def _require_room(self, upload: _Upload) -> None:
+        most = limits().max_disk_mb * _BYTES_OF_MB
+        if not most:
+            return
+        self._uploads = {path: each for path, each in self._uploads.items() if Path(path).exists()}
+        for path, each in list(self._uploads.items()):
+            is_old = upload.came_at - each.came_at > _FRESH_SECONDS
+            if is_old and self._held() + upload.num_bytes > most:
+                self._remove(path)
+        mine = self._held(upload.visitor) + upload.num_bytes
+        if self._held() + upload.num_bytes > most or mine > max(_SHARE * most, upload.num_bytes):
+            raise RequestRefused(
+                503, "The room for uploaded files is full; train on those that are here, or try again in 15 minutes."
+            )
+
+    def _held(self, visitor: str | None = None) -> int:
+        held = [*self._uploads.values(), *self._arriving]
+        return sum(each.num_bytes for each in held if visitor in (None, each.visitor))
+
+    def _remove(self, path: str) -> None:
+        with contextlib.suppress(OSError):
+            Path(path).unlink(missing_ok=True)
+            Path(path).parent.rmdir()  # named after what it held
+        self._known.discard(path)
+        del self._uploads[path]
+
+
+def _paths(answer: bytes) -> list[str]:
+    try:
+        told: Any = json.loads(answer)
+    except ValueError:  # a refusal, in words
+        return []
+    return [each for each in told if isinstance(each, str)] if isinstance(told, list) else []
