@@ -4,7 +4,9 @@
 waited took 337 MB.
 """
 
+import gc
 import re
+import time
 from typing import Any
 
 from gradio.data_classes import PredictBodyInternal
@@ -20,6 +22,8 @@ _MOST_OF_FUNCTION = 64
 _MOST_OF_VISITOR = 32
 _MOST_OF_BOTH = 16  # of one visitor, for one function
 _MOST_BYTES = 128_000_000  # that the bodies of all events take in memory, those that are worked on among them
+_LARGE_BYTES = 1_000_000
+_COLLECT_SECONDS = 1.0  # between two searches of the garbage collector, each of which takes a fraction of that
 _COST = "charlstm.body_cost"  # in a request's scope
 _WIDE, _WIDER = re.compile(rb"[\xc4-\xef]|\\u(?!00)"), re.compile(rb"[\xf0-\xf7]|\\u[dD][89abAB]")
 
@@ -34,7 +38,9 @@ class EventQueue:
     """The event queue of a page, with bounds for each visitor, each function, and all together."""
 
     def __init__(self, queue: Queue) -> None:
-        self._queue, self._push = queue, queue.push
+        self._queue, self._push, self._process = queue, queue.push, queue.process_events
+        self._collected_at = 0.0
+        queue.process_events = self.process_events  # type: ignore[method-assign]
         queue.push = self.push  # type: ignore[method-assign]
         queue.pending_messages_per_session = self.unread = UnreadAnswers(queue)  # type: ignore[assignment]
         send = queue.send_message
@@ -50,6 +56,20 @@ class EventQueue:
         if sentence := self._refusal(body, request.scope):
             return False, sentence, "queue_full"
         return await self._push(body, request, username)
+
+    async def process_events(self, events: list[Event], *more: Any) -> None:
+        """Work on events; then give back what large bodies took.
+
+        Gradio's error of an event and the frames it came through hold each other, and with them the event's values:
+        *measured*, 120 calls with texts of 31 MB left 650 MB to the garbage collector, which came late.
+        """
+        try:
+            await self._process(events, *more)
+        finally:
+            is_large = any(event.request.scope.get(_COST, 0) > _LARGE_BYTES for event in events)
+            if is_large and time.monotonic() - self._collected_at > _COLLECT_SECONDS:
+                gc.collect()
+                self._collected_at = time.monotonic()
 
     def has_answer(self, event_id: str) -> bool:
         """Return whether an event is worked on, or its answer waits to be fetched."""

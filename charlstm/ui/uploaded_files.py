@@ -68,7 +68,7 @@ class UploadedFiles:
         mine = self._held(upload.visitor) + upload.num_bytes
         if self._held() + upload.num_bytes > most or mine > max(_SHARE * most, upload.num_bytes):
             raise RequestRefused(
-                503, "The room for uploaded files is full; train on those that are here, or try again in 15 minutes."
+                503, "The room for uploaded files is full here: paste the text, or try again in 15 minutes."
             )
 
     def _held(self, visitor: str | None = None) -> int:
