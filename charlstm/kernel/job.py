@@ -41,7 +41,7 @@ class Job(ctypes.Structure):
 
 
 class PackArrays(NamedTuple):
-    """Arrays of the tasks `PACK_FORWARD` and `PACK`, in the order of `enum PackArray` in kernel.c; so are the others."""
+    """Arrays of the tasks `PACK_FORWARD` and `PACK`, in the order of `enum PackArray` of kernel.c; others likewise."""
 
     matrix: Tensor
     packed: Tensor

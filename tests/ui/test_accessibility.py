@@ -18,6 +18,10 @@ _UNNAMED = """() => [...document.querySelectorAll('button, input, textarea, sele
                    || e.innerText?.trim() || e.title))
     .map(e => e.outerHTML.slice(0, 200))"""
 
+_LAYOUT_SHIFT = """window.shift = 0; new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shift += entry.value;
+}).observe({ type: 'layout-shift', buffered: true })"""
+
 
 def _open(page: Page, tab: str) -> None:
     """Open the tab, and wait for what belongs there."""
@@ -66,3 +70,22 @@ def test_the_page_comes_in_a_third_of_its_bytes_to_whoever_can_unpack_it(app: Ap
         plain = answer.read()
     assert len(packed) < len(plain) / 3
     assert gzip.decompress(packed) == plain
+
+
+def test_arriving_moves_nothing_and_takes_80_requests_and_400_kilobytes(context: BrowserContext, app: App) -> None:
+    """Until the first text writes itself: the layout shift, the requests to the app, and what came over the line."""
+    page = context.new_page()
+    page.set_viewport_size({"width": 1366, "height": 768})
+    page.add_init_script(_LAYOUT_SHIFT)
+    received: list[float] = []
+    network = context.new_cdp_session(page)
+    network.on("Network.loadingFinished", lambda done: received.append(done["encodedDataLength"]))
+    network.send("Network.enable")
+    network.send("Network.setCacheDisabled", {"cacheDisabled": True})
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(app.url)
+    page.wait_for_function("document.querySelector('#text .reader-text')?.textContent.length > 100")
+    assert page.evaluate("shift") < 0.05
+    assert len([url for url in asked if url.startswith("http")]) <= 80
+    assert 200_000 < sum(received) <= 400_000
