@@ -21,13 +21,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from charlstm.corpus.datasets import Report
 from charlstm.corpus.decoding import TextFile
 from charlstm.errors import CorpusError, VocabularyError
 from charlstm.files import atomic_write
-from charlstm.private_folders import make_private, private_folder, temporary_place
+from charlstm.private_folders import private_cache, private_folder, temporary_place
 from charlstm.vocabulary import Tokens, Vocabulary
 
 KEPT_BYTES = 4 << 30
@@ -72,9 +71,7 @@ def _folder() -> Iterator[Path]:
     """
     with contextlib.ExitStack() as opened:
         try:
-            cache = Path(platformdirs.user_cache_dir("charlstm"))
-            make_private(cache)
-            folder = opened.enter_context(private_folder(cache / "ids"))
+            folder = opened.enter_context(private_folder(private_cache() / "ids"))
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except (OSError, RuntimeError):  # a user without a home has no cache either
