@@ -82,7 +82,7 @@ def _records() -> Iterator[dict[str, object]]:
                     "seed": 1,
                     "prompt_chars": len(_OPENING),
                     "elapsed_seconds": sampled / 50,
-                    "quick_loss": None,
+                    "quick_loss": 3.1249 if sampled == 64 else None,
                     "num_words": 400,
                     "num_real_words": 100,
                 }
@@ -150,7 +150,7 @@ def test_curve_and_samples_share_an_axis_and_a_cursor(stage: Page) -> None:
     box = stage.locator(".chart svg").first.bounding_box()
     assert box is not None
     stage.mouse.move(box["x"] + 46 + 0.03 * (box["width"] - 184), box["y"] + 80)  # step 60: the sample at 64 is nearest
-    expect(origin).to_contain_text("step 64 ·")
+    expect(origin).to_have_text("step 64 · 0:01 · quick estimate 3.12 nats")
     expect(stage.locator(".chart-tip")).to_contain_text("learning rate 0.005")
     stage.mouse.move(box["x"] + 100, box["y"] - 300)
     expect(origin).to_contain_text("step 512 ·")

@@ -52,7 +52,7 @@ class Film {
     context.fillStyle = COLOURS.paper;
     context.fillRect(0, 0, SIZE, SIZE);
     this.label(`A network learns ${film.text || 'a text'}, letter by letter`, 60, 84, 40, COLOURS.ink, '650');
-    const words = typeof sample.share === 'number' ? ` · ${Math.round(100 * sample.share)} % real words` : '';
+    const words = typeof sample.percent === 'number' ? ` · ${sample.percent} % real words` : '';
     this.label(`${window.charlstm.formatClock(minutes)} · step ${sample.step.toLocaleString('en')}${words}`, 60, 138, 30, COLOURS.alive, '600');
     this.drawText(sample);
     this.drawCurve(minutes, sample);

@@ -49,7 +49,7 @@ export const TERMS = {
   dropout: ['Dropout', 'While it trains, a part of the network is switched off at random at each step. It can’t lean on a few numbers, and learns less by heart. While it writes, everything is on.',
     (f) => has(f, 'dropout', 'hidden') && (f.dropout > 0 ? `This model trained with dropout ${f.dropout}: of its ${whole(f.hidden)} numbers that are passed on, about ${whole(f.hidden * f.dropout)} were off at any time.` : `This model trained without dropout: all of its ${whole(f.hidden)} numbers were always passed on.`)],
   'real-words': ['Real words', 'The share of words in what the network last wrote that stand in its training text. A word is letters between spaces or signs; nobody told the network that there are words.',
-    (f) => (has(f.words || {}, 'share', 'count') ? `Of the last ${whole(f.words.count)} words it wrote, ${whole(f.words.share * f.words.count)} are real: ${percent(f.words.share)}.` : '')],
+    (f) => (has(f.words || {}, 'percent', 'real', 'count') ? `Of the last ${whole(f.words.count)} words it wrote, ${whole(f.words.real)} are real: ${f.words.percent} %.` : '')],
   parameters: ['Parameters', 'The numbers that training adjusts: all that the network knows is in them. There is no list of words and no copy of the text inside.',
     (f) => {
       if (!has(f, 'parameters', 'hidden', 'inputs', 'vocabulary') || f.layers !== 1) return has(f, 'parameters') && `This model has ${whole(f.parameters)}.`;
