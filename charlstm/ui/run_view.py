@@ -18,7 +18,7 @@ from charlstm.runs.points import Curve, round_digits
 from charlstm.runs.run_dir import ACTIVE, Status
 from charlstm.ui import run_story
 from charlstm.ui.run_story import Requests, Waiting
-from charlstm.ui.setting_words import describe_changes
+from charlstm.ui.setting_words import describe_changes, preset_words
 
 Lines = dict[str, tuple[list[int], list[float]]]  # steps and values of each curve
 STATE_WORDS: dict[Status, tuple[str, str]] = {  # a sign and a word, so that nothing depends on colour alone
@@ -48,6 +48,7 @@ _ACTIONS: dict[Status, tuple[str, ...]] = {
 LOSSES, OTHERS = ("training", "smoothed", "validation"), ("learning_rate", "grad_norm", "chars_per_second")
 OVERLAID = ("smoothed", "validation")
 _TINY = 20
+_RECORDED_WHERE = {"shakespeare-quick": ("on a machine with other work",)}
 _IN_PROGRESS = ("running", "paused")
 _PLANNED = ("queued", "starting", "running", "paused", "stopping", "interrupted")
 _LOSS_POINTS, _OTHER_POINTS, _OVERLAID_POINTS, _CLOCK_POINTS = 240, 120, 160, 60  # together far below 20 kB
@@ -69,13 +70,14 @@ def run_state(
     sign, word = (STATE_WORDS[run.status][0], "recorded") if is_bundled else STATE_WORDS[_shown_status(run, history)]
     is_asked = run.status in ACTIVE and requests.control.number > requests.answer.done
     best, words = history.best, history.words()
+    story = run_story.status_text(run, history, requests if is_asked else None, waiting)
     end = planned_end(history, train) if run.status in _PLANNED else None
     return {
         "label": run.label,
         "status": run.status,
         "sign": sign,
         "word": word,
-        "story": run_story.status_text(run, history, requests if is_asked else None, waiting),
+        "story": f"{_recorded_with(run)} · {story}" if is_bundled else story,
         "is_asked": is_asked,
         "rate_factor": requests.answer.rate_factor,
         "fraction": _fraction(run, history),
@@ -93,6 +95,12 @@ def run_state(
         "passes": round(history.latest.num_passes, 2) if history.latest else None,
         "best": {"step": best.step, "loss": round(best.val_loss, 4)} if best else None,
     }
+
+
+def _recorded_with(run: RunSummary) -> str:
+    """Return with which preset a run was recorded that comes with the app, and what else its times depend on."""
+    words = [preset_words(run.preset, dict(run.changes))] if run.preset else []
+    return ", ".join((*words, *_RECORDED_WHERE.get(run.name, ())))
 
 
 def _fraction(run: RunSummary, history: RunHistory) -> float:

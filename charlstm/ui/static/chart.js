@@ -4,7 +4,7 @@
   const TOP = 12, LEFT = 46, AXIS = 20, LANE = 18;  // pixels
   const WIDE = 620;  // from this width on, names of reference lines stand beside the lines, not on them
   const LABEL_HEIGHT = 13, NEAR = 12;  // pixels; marks nearer than that are one
-  const LEAST_ROWS = 4;  // parts of the y axis, also of a low chart: with fewer there may be one label
+  const LEAST_ROWS = 5;  // parts of the y axis, also of a low chart: rounded up, they leave two labels at least
 
   const node = (name, attributes, parent) => {
     const element = document.createElementNS(SVG, name);
