@@ -244,7 +244,8 @@ def _limit(name: str) -> Variable[float | None]:
     """Return the variable of a limit; pydantic's errors are `ValueError`s too."""
     meaning = Limits.model_fields[name].description
     assert meaning is not None
-    must_be = "a whole number of 1 or more" if name == "max_runs" else "a number (0 for no limit)"
+    kind = "a whole number" if Limits.model_fields[name].annotation is int else "a number"
+    must_be = f"{kind} of 1 or more" if name == "max_runs" else f"{kind} of 0 or more (0 for no limit)"
     return Variable(
         env_name(name), meaning, lambda text: getattr(Limits(**{name: text}), name), None, must_be, suits_a_space=True
     )  # fmt: skip

@@ -16,6 +16,7 @@ _PACKAGE = Path(__file__).resolve().parent
 IS_INSTALLED = (_PACKAGE / "checkpoints").is_dir()  # a wheel carries its models inside the package
 BUNDLED_MODELS = (_PACKAGE if IS_INSTALLED else _PACKAGE.parent) / "checkpoints"
 BUNDLED = ("tiny-shakespeare", "moby-dick", "python-stdlib")  # names of those that the page offers first, in this order
+RECORDED_RUNS = _PACKAGE / "ui" / "recorded"  # records without models, to be looked at where nobody has trained yet
 _AS_IN_A_CLONE = Path("checkpoints")
 
 

@@ -30,7 +30,7 @@ from charlstm.runs.file_lock import Lock, open_lock
 from charlstm.runs.history import RunHistory
 from charlstm.runs.labels import LONGEST_LABEL, validate_label
 from charlstm.runs.launcher import Launcher, Worker
-from charlstm.runs.preset_difference import changed_settings
+from charlstm.runs.preset_difference import closest_preset
 from charlstm.runs.quotas import apply_limits, limit_extension, limit_size, require_queue_place
 from charlstm.runs.retention import Trash, TrashedRun, remove_abandoned, require_disk
 from charlstm.runs.run_dir import ACTIVE, Extension, QueueTicket, RunDir, Status
@@ -59,7 +59,8 @@ class RunSummary:
     problem: str  # the reason of its failure, in a sentence
     sparkline: tuple[float, ...] = ()  # of its loss
     started_at: float = 0.0  # seconds since 1970; 0 before it began
-    changes: tuple[tuple[str, Any], ...] = ()  # settings, with their values, that differ from its preset's
+    preset: str = ""  # that is closest to its settings
+    changes: tuple[tuple[str, Any], ...] = ()  # settings, with their values, that differ from that preset's
     fraction: float = 0.0  # of the planned run
 
     @property
@@ -290,6 +291,7 @@ class RunManager:
             problem=folder.problem() if status == "failed" else "",
             sparkline=history.sparkline(),
             started_at=history.started_at,
+            preset=facts.preset,
             changes=facts.changes,
             fraction=history.latest.fraction if history.latest else 0.0,
         )
@@ -303,7 +305,8 @@ class _Facts(NamedTuple):
     corpus: str
     size: str
     parent: str
-    changes: tuple[tuple[str, Any], ...]
+    preset: str = ""
+    changes: tuple[tuple[str, Any], ...] = ()
 
 
 @lru_cache(maxsize=1024)
@@ -314,7 +317,8 @@ def _facts(folder: RunDir, _begun_at: float, is_planned: bool) -> _Facts:
     try:
         settings = folder.settings()
     except RunError:  # damaged settings must not hide the other runs
-        return _Facts("", "", parent, ())
+        return _Facts("", "", parent)
     corpus = printable(Path(settings.train.corpus).name, LONGEST_LABEL)  # a file's directory stays private
     size = f"{settings.model.num_layers} × {settings.model.hidden_size}"
-    return _Facts(corpus, size, parent, tuple(changed_settings(settings, is_planned).items()))
+    preset, changes = closest_preset(settings, is_planned)
+    return _Facts(corpus, size, parent, preset, tuple(changes.items()))

@@ -71,7 +71,9 @@ class FormView:
             summary,
             gr.update(value="Add to queue" if is_full else "Start"),
             gr.update(visible=bool(model), value=f"Begin with the {TEXT_LABELS.get(model, model)} model"),
-            json.dumps({"fields": marks(preset, settings), "is_full": is_full, "has_parent": not is_new}),
+            json.dumps(
+                {"preset": preset, "fields": marks(preset, settings), "is_full": is_full, "has_parent": not is_new}
+            ),
         ]
 
     def refresh(self, *state: Any) -> list[Any]:

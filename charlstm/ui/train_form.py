@@ -124,7 +124,6 @@ def build_form(view: FormView, uploads: Uploads) -> Form:
             top = _build_bar(preset, first)
         notes: dict[str, Any] = {
             "summary": gr.HTML(elem_classes="facts", elem_id="preset-facts", padding=False),
-            "marks": gr.HTML(html_template="<div></div>", js_on_load=_SCRIPT, elem_id="form-marks", padding=False),
             "adopt": gr.Button(visible=False, size="sm", elem_id="adopt"),
             "notice": gr.HTML(elem_classes="notice", elem_id="train-notice", padding=False),
             "problem": gr.HTML(elem_classes="problem", elem_id="train-problem", padding=False),
@@ -141,6 +140,7 @@ def build_form(view: FormView, uploads: Uploads) -> Form:
                     visible=False,
                 ),
             }
+        notes["marks"] = gr.HTML(html_template="<div></div>", js_on_load=_SCRIPT, elem_id="form-marks", padding=False)
         described = corpus_picker.describe_text(first, None, None, "auto")
         facts = gr.HTML(described.html, elem_classes="facts", elem_id="corpus-facts", padding=False)
         parent, advanced = build_sheet(preset)

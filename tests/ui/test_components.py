@@ -18,6 +18,7 @@ from charlstm.ui.components import build_free_control, info_button
 from charlstm.ui.hub_tab import HubTab
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
+from charlstm.ui.run_endpoints import RunEndpoints
 
 PROGRESS = {
     "train_loss": 1.0,
@@ -121,6 +122,22 @@ def test_a_page_opens_with_the_newest_run_before_the_bundled_ones(cache: RunCach
     assert cache.to_show() == "tiny-shakespeare"
     _prepare(cache, "mine")
     assert cache.to_show() == "mine"
+
+
+def test_where_nobody_trained_a_recorded_run_of_the_preset_is_shown_which_is_no_run_of_theirs(cache: RunCache) -> None:
+    showing = RunCache(cache.manager, shows_recorded=True)
+    assert [showing.to_show(preset) for preset in ("auto", "best")] == ["shakespeare-quick"] * 2
+    _prepare(showing, "tiny-shakespeare")
+    shown = [showing.to_show(preset) for preset in ("minute", "auto", "best", "blog", None)]
+    assert shown == ["shakespeare-quick"] * 2 + ["tiny-shakespeare"] * 3
+    assert [run.name for run in showing.runs()] == ["tiny-shakespeare"]
+    state = showing.cached_run(showing.summary("shakespeare-quick")).sections["state"].value
+    assert (state["word"], state["can"]) == ("recorded", ["duplicate"])
+    assert state["story"].startswith("preset Quick, on a machine with other work · took 2 min 11 s · step 3,751")
+    with pytest.raises(RunError, match="comes with the app"):
+        RunEndpoints(showing).perform({"run": "shakespeare-quick"}, "resume", is_owner=True)
+    _prepare(showing, "mine")
+    assert showing.to_show("best") == "mine"
 
 
 def test_a_run_that_is_not_there_is_said(cache: RunCache) -> None:

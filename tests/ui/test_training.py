@@ -14,6 +14,7 @@ from page_app import App, end_workers
 from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, expect
 from waiting import wait_until
 
+from charlstm.places import BUNDLED
 from charlstm.runs.manager import RunManager
 
 pytestmark = pytest.mark.browser
@@ -313,9 +314,10 @@ def _look_and_guess_as_a_stranger(browser: Browser, app: App, name: str) -> None
 
 @pytest.fixture
 def without_runs(app: App, tmp_path: Path) -> Iterator[None]:
-    """The app's models and runs are elsewhere meanwhile."""
+    """All runs but those that come with the app are elsewhere meanwhile."""
     end_workers(app.checkpoints_dir)
     folders = [path for path in app.checkpoints_dir.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    folders = [folder for folder in folders if folder.name not in BUNDLED]
     for folder in folders:
         folder.rename(tmp_path / folder.name)
     yield
@@ -334,7 +336,14 @@ def test_a_page_without_runs_finds_the_one_another_visitor_starts_and_markup_nev
         page.on("dialog", lambda dialog: (dialogs.append(dialog), dialog.dismiss()))
         page.goto(app.url, wait_until="load")
         page.get_by_role("tab", name="Train").click()
-        expect(page.locator("#run-state")).to_contain_text("No run yet")
+        expect(page.locator("#run-state")).to_contain_text("recorded, not yours")
+    for preset, name in (("Quick", "shakespeare-quick"), ("Best", "tiny-shakespeare"), ("Auto", "shakespeare-quick")):
+        watcher.locator("#preset").get_by_label(re.compile(preset)).check()
+        expect(watcher.locator("#run-state b")).to_have_text(name)
+        expect(watcher.locator("#run-state")).to_contain_text(f"preset {'Best' if preset == 'Best' else 'Quick'}")
+        if preset != "Auto":
+            watcher.get_by_role("button", name="Play").click()  # which keeps this run, until another preset is chosen
+    expect(watcher.locator("#runs")).not_to_contain_text("shakespeare-quick")
     hostile = '<img src=x onerror="alert(1)"> ${alert(2)} {{alert(3)}} <script>alert(4)</script>\n'
     _choose_text(starter, "Upload a file")
     starter.locator("input[type=file]").set_input_files(

@@ -9,7 +9,14 @@
     if (found) info.replaceChildren(info.textContent.replace(FLAG, ' '), h('span', { class: 'flag' }, found[1]));
   };
   const TERMS = { dropout: 'dropout', weight_dropout: 'dropout', learning_rate: 'learning-rate', seed: 'seed', sample_temperature: 'temperature', max_passes: 'pass', val_fraction: 'validation' };
-  const explain = (info, name) => { if (info && name in TERMS && !info.querySelector('.info-button')) info.append(' ', window.charlstm.infoButton(TERMS[name])); };
+  // Explain a setting by what the form holds, as far as its term goes by settings.
+  const explain = (info, name) => {
+    if (!info || !(name in TERMS)) return;
+    if (!info.querySelector('.info-button')) info.append(' ', window.charlstm.infoButton(TERMS[name]));
+    const held = (field) => Number.parseFloat(inputOf(fieldOf(field))?.value), hidden = held('hidden_size');
+    const facts = { dropout: { dropout: held(name), hidden }, weight_dropout: { dropout: held(name), weights: 4 * hidden ** 2 }, learning_rate: { rate: held(name) } };
+    info.querySelector('.info-button').dataset.facts = JSON.stringify(facts[name] || {});
+  };
   const labelOf = (block) => block?.querySelector('[data-testid="block-info"]')?.textContent.trim() || '';
 
   class Sheet {

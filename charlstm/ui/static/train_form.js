@@ -85,6 +85,7 @@
       try { marks = JSON.parse(props.value || 'null'); } catch { /* the value of an older page */ }
       if (!marks) return;
       isFull = marks.is_full;
+      store.choosePreset(marks.preset);
       if (!queue.isConnected) element.replaceChildren(queue);
       sheet.mark(marks);
       drawQueue();
