@@ -16,7 +16,7 @@ window.insideFake = () => {
     inside_models: () => ({ models }),
     inside_units: ({ model }) => (busy.times-- > 0 ? { problem: 'Busy.' } : { state: 'done', source: 'text kept for validation', progress: 1, stage: '', num_layers: 1, hidden_size: SIZE, vocabulary: 30, characters: 1000, keepers: [[0, 7, 14.2]],
       units: model === 'fake' ? [named(3, 'vowels', 'whether this is a vowel'), named(9, 'late', 'whether the line is past its middle', { acts: false, sign: -1 }),
-        named(21, 'vowels', 'whether this is a vowel', { acts: false, score: 0.99 }), named(30, 'spaces', 'whether this is a space', { acts: false, remembers: false })] : [],
+        named(21, 'vowels', 'whether this is a vowel', { acts: false, score: 0.99 }), named(30, 'spaces', 'whether this is a space', { acts: false, remembers: false, low: -1.9, high: -0.1 })] : [],
       nearly: model === 'fake' ? [named(11, 'verse', 'whether this is verse', { score: 0.83 })] : [], absent: [{ property: 'speaker', label: 'who speaks', sentence: 'who speaks', score: 0.63, twin: 0.6 }] }),
     inside_trace: ({ text, first, count, quantity }) => {
       const shown = text ?? TEXT, chars = Array.from(shown), units = Array.from({ length: Math.min(count, SIZE - first) }, (_, i) => first + i);

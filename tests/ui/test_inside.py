@@ -141,7 +141,7 @@ localStorage.setItem('charlstm-unit-names', JSON.stringify({ 'live: A fake/0/40'
 window.insideFake = (make => () => {
   const it = make(), known = it.answers.inside_units({ model: 'fake' });
   it.models.splice(0, 2, { name: 'live: A fake', label: 'live: A fake' });
-  it.answers.inside_units = () => known;
+  it.answers.inside_units = () => ({ ...known, state: 'working' }); // has names already
   it.end = () => {
     it.models.splice(0, 1, { name: 'first', label: 'Another' }, { name: 'run', label: 'A fake' });
     it.answers.inside_version = () => ({ version: 2, model: 'run' });

@@ -94,11 +94,12 @@ const followUnits = (element, server, context) => {
     const again = !table ? LOOK_EVERY : isBusy ? BUSY_EVERY : table.state === 'working' ? ASK_EVERY : context.isLive() ? LEARNS_EVERY : 0;
     if (again) setTimeout(() => ask(mine), again);
   };
-  // A network in training is searched again and again: what was found stays until all that is new is known.
+  // A network in training is searched again and again: what was found stays until as much is known of it anew.
   let found = null;
   const latest = (table) => {
-    if (table.state !== 'working' || !found) { found = table.state === 'done' ? table : null; return table; }
-    return { ...found, state: table.state, progress: table.progress, stage: table.stage };
+    if (table.state === 'working' && found && (found.state === 'done' || !table.units?.length)) return { ...found, state: table.state, progress: table.progress, stage: table.stage };
+    found = table.state === 'done' || table.units?.length ? table : null;
+    return table;
   };
   const begin = () => { round += 1; if (context.model() !== null) ask(round); };
   context.on('model', () => { found = null; begin(); });
