@@ -105,11 +105,6 @@ class UnitTable:
     absent: tuple[Absent, ...] = ()
     keepers: tuple[Keeper, ...] = ()
 
-    @property
-    def num_properties(self) -> int:
-        """The number of different properties that a unit goes with."""
-        return len({unit.follows.key for unit in self.units})
-
 
 @dataclass(frozen=True)
 class Sample:
@@ -230,8 +225,8 @@ class Chosen(NamedTuple):
     second: float
 
 
-def choose_units(codes: Codes, sample: Sample, number: int = _CANDIDATES) -> list[list[Chosen]]:
-    """Choose for each property the units that tell it best on the first half, the best one first; at most `number`."""
+def choose_units(codes: Codes, sample: Sample) -> list[list[Chosen]]:
+    """Choose for each property the three units that tell it best on the first half, the best one first."""
     _, values, known = sample.properties
     half, num_units = sample.size // 2, len(codes) // 2
     areas = estimate_areas(codes[:, :half], values[:half], known[:half])
@@ -247,7 +242,7 @@ def choose_units(codes: Codes, sample: Sample, number: int = _CANDIDATES) -> lis
             ranked.append((max(first, 1 - first), 1 if first >= 0.5 else -1, channel))
         best: dict[int, Chosen] = {}
         for first, sign, channel in sorted(ranked, key=lambda each: (-each[0], each[2])):
-            if len(best) < number and channel % num_units not in best:
+            if len(best) < _CANDIDATES and channel % num_units not in best:
                 second = area(codes[channel, half:], *parts[1][:2])
                 best[channel % num_units] = Chosen(channel, sign, first, second if sign > 0 else 1 - second)
         chosen.append(list(best.values()))

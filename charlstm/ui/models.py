@@ -4,11 +4,13 @@ Visitors give a model by its folder's name, never by a path.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from charlstm.config import SampleConfig
+from charlstm.config_fields import Encoding
 from charlstm.corpus import DATASETS, Corpus, is_available_offline, open_corpus, open_file
 from charlstm.environment import is_public
 from charlstm.errors import CharLSTMError, CheckpointError
@@ -123,17 +125,34 @@ class ModelRegistry:
 
     def corpus(self, name: str | None) -> Corpus | None:
         """Return the corpus of the model named `name`, identified by its hash; `None` if it is not available here."""
-        origin, name = self.load(name).provenance, self.find(name)
-        if origin is None or name is None:
+        origin, folder = self.load(name).provenance, self.run_folder(self.require(name))
+        if origin is None:
             return None
-        own = RunDir(self._root / name).corpus_file
+        own = folder.corpus_file
         try:
-            corpus = self._open_corpus(own, origin.corpus, own.stat().st_mtime_ns)
+            corpus = self._open_corpus(own, "utf-8", origin.corpus, own.stat().st_mtime_ns)
         except OSError:  # trained on a named corpus, or on a file elsewhere
-            if origin.corpus not in DATASETS or not is_available_offline(origin.corpus):
+            found = self._open_elsewhere(folder, origin.corpus)
+            if found is None:
                 return None
-            corpus = self._open_corpus(None, origin.corpus, 0)
+            corpus = found
         return corpus if corpus.sha256 == origin.corpus_sha256 else None
+
+    def _open_elsewhere(self, folder: RunDir, name: str) -> Corpus | None:
+        """Open the corpus of a run that does not hold it: a named one, or files of this machine unless strangers come.
+
+        Strangers must not learn what lies where on it.
+        """
+        if name in DATASETS:
+            return self._open_corpus(name, "auto", name, 0) if is_available_offline(name) else None
+        try:
+            train = folder.settings().train
+            place = Path(train.corpus)
+            if is_public() or not place.is_absolute():
+                return None
+            return self._open_corpus(train.corpus, train.encoding, name, place.stat().st_mtime_ns)
+        except (CharLSTMError, OSError):  # it was moved, or is no longer a text
+            return None
 
     def may_read(self, name: Any, visitor: str = "", username: str | None = None) -> bool:
         """Return whether a visitor may see the corpus of the model named `name`; see `runs.access`.
@@ -174,8 +193,11 @@ class ModelRegistry:
         return corpus.beginnings if corpus else ()
 
 
-def _open_text(own: Path | None, name: str, _modified_ns: int) -> Corpus:
-    return open_corpus(name) if own is None else open_file(own, "utf-8", name=name)
+def _open_text(place: Path | str, encoding: Encoding, name: str, _modified_ns: int) -> Corpus:
+    """Open one file, or what a run's settings call its corpus, as a corpus called `name`."""
+    if isinstance(place, Path):
+        return open_file(place, encoding, name=name)
+    return replace(open_corpus(place, encoding), name=name)
 
 
 def _load_file(file: Path, _modified_ns: int) -> LanguageModel:
