@@ -84,9 +84,20 @@ def test_by_keyboard_a_text_is_looked_into_branched_and_continued(blank: Page, a
     branch = known.generate(prompt, SampleConfig(num_chars=300, seed=5))
     assert written(page) == branch[:150]
     expect(page.locator("#prompt textarea")).to_have_value("ROMEO:")  # the visitor's own
-    page.go_back()  # undoes the branch
+    undo = page.get_by_role("button", name="Undo")
+    undo.click()
     page.wait_for_function(_SHOWS, arg=text)
-    page.locator(".earlier-text").first.click()
+    for shown in (branch[:150], text):
+        page.go_back()
+        page.wait_for_function(_SHOWS, arg=shown)
+    text_of(page).focus()
+    for key in ("ArrowRight", "Enter", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    expect(undo).to_be_visible()
+    page.go_back()  # undoes this branch too, so the offer to do so goes: it would leave the page
+    page.wait_for_function(_SHOWS, arg=text)
+    expect(undo).to_have_count(0)
+    page.locator(".earlier-text").nth(1).click()
     page.wait_for_function(_SHOWS, arg=branch[:150])
     expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
     page.get_by_role("button", name="Continue").press("Enter")

@@ -45,7 +45,8 @@
 
   // Addresses: each text is an entry of the browser's history, so that Back undoes a branch or a new text. -----------------
 
-  let kind = null, isOpening = false, waiting = null;
+  let kind = null, isOpening = false, waiting = null, left = null; // the id of the text that was in view before
+  let closeUndo = () => {}; // takes the offer to undo a branch away: it is about the newest text only
   const addressOf = (page) => {
     if (!page.link) return location.href;
     const address = new URLSearchParams(page.link), now = new URLSearchParams(location.search);
@@ -61,7 +62,8 @@
       if (how === 'arrival') arrival = page.id;
       if (isFirst) history.replaceState(state, '', address); else history.pushState(state, '', address);
       if (how === 'branch') {
-        window.charlstm.toast?.('Went on from another letter.', { action: 'Undo', onAction: () => history.back(), seconds: 8 });
+        const before = left, undo = () => { window.charlstm.store.openTab('Write'); open(before, true); };
+        closeUndo = window.charlstm.toast('Went on from another letter.', { action: 'Undo', onAction: undo, seconds: 8 });
       }
       kind = null;
     } else if (history.state?.text === page.id && new URL(address, location).href !== location.href) history.replaceState(state, '', address);
@@ -88,6 +90,7 @@
   };
   window.addEventListener('popstate', (event) => {
     const id = event.state?.text;
+    closeUndo();
     if (!id || id === text()?.page()?.id) return;
     if (!texts.some((each) => each.id === id)) { window.charlstm.toast?.('That text is no longer kept.'); return; }
     window.charlstm.store.openTab('Write');
@@ -128,9 +131,26 @@
     }
   }, true);
   document.addEventListener('charlstm:branch', () => begin('branch'));
-  document.addEventListener('charlstm:left', ({ detail }) => keep(detail));
+  // The second of two models is known once the server has told which ones there are.
+  const isMixComing = () => Boolean(find('#mix-fold > button.open')) && !find('#crossfader .mix.is-filled');
+  let isHeld = false, isLate = false;
+  const clickOnceMixed = (button) => {
+    if (isHeld) return;
+    isHeld = true;
+    const until = Date.now() + MIX_PATIENCE;
+    const look = () => {
+      if (isMixComing() && Date.now() < until) { setTimeout(look, 50); return; }
+      isHeld = false;
+      isLate = true;
+      button.click();
+      isLate = false;
+    };
+    look();
+  };
+  document.addEventListener('charlstm:left', ({ detail }) => { left = detail.id; keep(detail); });
   document.addEventListener('charlstm:page', ({ detail }) => {
     isHeard = true;
+    if (detail.isNew) closeUndo();
     remember(detail.page, detail.isNew);
     if (detail.isNew) drawStrip();
     if (isAwaited && !hasArrived) setTimeout(arrive, 0, '');
