@@ -213,17 +213,21 @@
     element.replaceChildren(strip);
     drawStrip();
     update();
-    explain();
-    const more = find('#more'); // Gradio makes the fields of a fold once it is opened
-    if (more) new MutationObserver(explain).observe(more, { childList: true, subtree: true });
+    explainForm();
   };
-  // An explanation beside each word that needs one, where the page has explanations.
+  // An explanation beside each word that needs one.
   const explain = () => {
-    const terms = { '#temperature': 'temperature', '#top-p': 'top-p', '#top-k': 'top-k', '#seed': 'seed' };
-    for (const [place, term] of Object.entries(terms)) {
-      const head = find(`${place} label`);
-      if (head && window.charlstm.infoButton && !find(`${place} .info-button`)) head.after(window.charlstm.infoButton(term));
+    for (const term of ['temperature', 'top-p', 'top-k', 'seed']) {
+      const title = find(`#${term} [data-testid="block-info"]`);
+      if (title && !find(`#${term} .info-button`)) title.after(window.charlstm.infoButton(term));
     }
+  };
+  // Gradio makes the form after what stands below it, and the fields of a fold once that is opened.
+  const explainForm = () => {
+    const more = find('#more');
+    if (!more || !find('#temperature label')) { setTimeout(explainForm, 50); return; }
+    explain();
+    new MutationObserver(explain).observe(more, { childList: true, subtree: true });
   };
 
   // Units that the address holds, each a button that lets go of it: `710=3.1,1:20=-2`. Nothing where none is held.
