@@ -1,13 +1,9 @@
 // The form of a new run: what is marked in it, the queue, a file dropped anywhere, and the way to the stage and back.
 (() => {
-  const { h, setText, setVisible, store } = window.charlstm;
+  const { h, setText, setVisible, scrollTo, store } = window.charlstm;
   const PATIENCE = 5000; // milliseconds for a field that is about to be shown
   const SETTLED = 120; // milliseconds without a change, after which the form is judged
   const byId = (id) => document.getElementById(id);
-  const scrollTo = (element) => {
-    const isStill = matchMedia('(prefers-reduced-motion: reduce)').matches;
-    element?.scrollIntoView({ behavior: isStill ? 'auto' : 'smooth', block: 'start' });
-  };
 
   // Resolve to what `find` returns, as soon as it returns something.
   const appearing = (find) => new Promise((resolve) => {

@@ -1,6 +1,6 @@
 // Writing: Write and Stop, the text on arrival, Back and the strip of earlier texts, which the browser keeps.
 (() => {
-  const { h, setVisible } = window.charlstm;
+  const { h, setVisible, scrollTo } = window.charlstm;
   const KEY = 'charlstm-texts', MOST_TEXTS = 8, LONGEST_STORED = 300000, EXCERPT = 28;
   const PATIENCE = 15000; // milliseconds for the first letters
   const ARRIVALS = ['arrival', 'linked']; // a new text, or that of the address
@@ -199,8 +199,10 @@
   // Write with the model that the form shows now, also where the tab has just been opened.
   const writeNow = () => {
     hasArrived = true;
-    const button = find('#write');
-    if (button) button.click(); else setTimeout(writeNow, 50);
+    const button = find('#write'), page = find('#text');
+    if (!button || !page?.checkVisibility()) { setTimeout(writeNow, 50); return; }
+    button.click();
+    scrollTo(page, 'end');
   };
 
   // Gradio's dropdown takes Tab for typing, and opens its list again over the field that one goes to.
