@@ -191,3 +191,22 @@ def test_the_bars_follow_the_prompt_and_the_temperature(page: Page, known: Langu
     page.locator("#model input").focus()  # its list closes when one goes on
     page.keyboard.press("Tab")
     expect(page.get_by_role("option")).to_have_count(0)
+
+
+def test_on_a_telephone_the_bars_stand_at_the_prompt_above_its_keyboard(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    strip, prompt = page.get_by_role("group", name="Next letter after your prompt"), page.locator("#prompt textarea")
+    expect(strip).to_be_hidden()
+    prompt.fill("ROME")
+    expect(strip.get_by_role("button")).to_have_count(5)
+    page.set_viewport_size({"width": 390, "height": 420})
+    for shown in (strip, prompt):
+        expect(shown).to_be_in_viewport(ratio=1)
+    strip.get_by_role("button", name=re.compile("^O,")).click()  # nothing lies on it
+    expect(prompt).to_have_value("ROMEO")
+    expect(prompt).to_be_focused()
+    page.get_by_label("Length").focus()
+    expect(strip).to_be_hidden()
+    expect(page.get_by_text("0 writes until you press Stop")).to_be_visible()
+    for end in ("min-value", "max-value"):  # tame and wild
+        expect(page.locator("#temperature").get_by_test_id(end)).to_be_in_viewport(ratio=1)
