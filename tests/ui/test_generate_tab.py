@@ -173,6 +173,11 @@ def test_on_arrival_a_text_writes_itself_at_reading_pace_with_bars_and_stop_cuts
     expect(page.locator("#generate-problem")).to_contain_text("Length: enter a whole number from 1 to 1,000,000")
     expect(page.locator("#length")).to_have_class(re.compile("is-wrong"))
     assert page.get_by_test_id("toast-body").count() == 0
+    page.get_by_label("Length").fill("300")
+    expect(page.locator("#generate-problem")).to_be_hidden()
+    page.get_by_label("Length").fill("-5")
+    page.locator("#write").click()
+    expect(page.locator("#generate-problem")).to_be_visible()  # the same sentence again
 
 
 def test_the_bars_follow_the_prompt_and_the_temperature(page: Page, known: LanguageModel) -> None:

@@ -97,6 +97,9 @@
       clearTimeout(timer);
       timer = setTimeout(() => trigger('refresh'), SETTLED);
     };
+    // Gradio's own event of a text field passes over pasted text, the browser's over what is chosen from a list.
+    const edited = () => { if (byId('train-problem').textContent.trim()) trigger('edited'); };
+    window.charlstm.formEdited = () => { window.charlstm.formChanged(); edited(); };
     trigger('refresh');
     store.onChange((changed) => {
       if (!queue.isConnected && !element.isConnected) return false;
@@ -108,8 +111,7 @@
       drawQueue();
       return true;
     });
-    // Gradio's own event of a text field passes over pasted text.
-    byId('train-form').addEventListener('input', () => { if (byId('train-problem').textContent.trim()) trigger('edited'); });
+    byId('train-form').addEventListener('input', edited);
     document.addEventListener('click', (event) => {
       const toRun = event.target.closest?.('#train-form .to-run'), toField = event.target.closest?.('#train-form .to-field');
       if (toRun) { store.show(toRun.dataset.run); scrollTo(byId('stage')); }

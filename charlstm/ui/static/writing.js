@@ -6,6 +6,7 @@
   const ARRIVALS = ['arrival', 'linked']; // a new text, or that of the address
   const BEGIN = '#write, #same-again, #another, #continue-writing';
   const ANSWERS = ['#copied', '#generate-problem'];
+  const FORM = '#write-row, #write-controls, #folds', CHANGES = '#examples button:not(.facts-button), #folds button:not(.info-button, .label-wrap), #mix-fold > button';
   const text = () => window.charlstm.text;
   const find = (name) => document.querySelector(name);
 
@@ -122,7 +123,12 @@
   };
   document.addEventListener('click', ({ target }) => {
     const button = target.closest?.(BEGIN);
-    if (button || target.closest?.('#check-copied')) for (const answer of ANSWERS) find(answer)?.classList.remove('is-stale');
+    if (button && isMixComing() && !isLate && !ARRIVALS.includes(kind)) {
+      event.stopPropagation();
+      clickOnceMixed(button);
+      return;
+    }
+    if (button || target.closest?.('#check-copied')) find('#copied')?.classList.remove('is-stale');
     if (button) begin(ARRIVALS.includes(kind) ? kind : 'button');
     else if (target.closest?.('#stop-writing')) {
       text()?.stop();
@@ -169,12 +175,19 @@
     title?.closest('.block.padded')?.classList.add('is-wrong');
     find('#generate-problem')?.scrollIntoView({ block: 'nearest' });
   };
-  document.addEventListener('input', ({ target }) => target.closest?.('.is-wrong')?.classList.remove('is-wrong'));
+  // A problem is told no longer once something was changed.
+  const edited = () => { if (find('#generate-problem')?.textContent.trim()) find('#generate-problem').classList.add('is-stale'); };
+  document.addEventListener('input', ({ target }) => {
+    target.closest?.('.is-wrong')?.classList.remove('is-wrong');
+    if (target.closest?.(FORM)) edited();
+  });
+  document.addEventListener('click', ({ target }) => { if (target.closest?.(CHANGES)) edited(); });
 
   // The server has ended, with a text or a problem.
   const done = (problem) => {
     isBusy = false;
     if (problem) kind = null;
+    find('#generate-problem')?.classList.remove('is-stale'); // what it says now is the server's answer
     text()?.settle();
     update();
     mark(problem);
@@ -247,5 +260,5 @@
     draw();
   };
 
-  window.charlstm = Object.assign(window.charlstm || {}, { held, writing: { arrive, writeNow, done, earlier } });
+  window.charlstm = Object.assign(window.charlstm || {}, { held, writing: { arrive, writeNow, done, edited, earlier } });
 })();
