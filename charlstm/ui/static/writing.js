@@ -2,7 +2,7 @@
 (() => {
   const { h, setVisible, scrollTo } = window.charlstm;
   const KEY = 'charlstm-texts', MOST_TEXTS = 8, LONGEST_STORED = 300000, EXCERPT = 28;
-  const PATIENCE = 15000; // milliseconds for the first letters
+  const PATIENCE = 15000, MIX_PATIENCE = 5000; // milliseconds for the first letters; for the list of second models
   const ARRIVALS = ['arrival', 'linked']; // a new text, or that of the address
   const BEGIN = '#write, #same-again, #another, #continue-writing';
   const ANSWERS = ['#copied', '#generate-problem'];
@@ -121,7 +121,8 @@
       update();
     }, PATIENCE);
   };
-  document.addEventListener('click', ({ target }) => {
+  document.addEventListener('click', (event) => {
+    const { target } = event;
     const button = target.closest?.(BEGIN);
     if (button && isMixComing() && !isLate && !ARRIVALS.includes(kind)) {
       event.stopPropagation();
