@@ -210,6 +210,8 @@ def _wire(form: Form, view: FormView, uploads: Uploads) -> None:
 
     def reset(event: gr.EventData, *state: Any) -> list[Any]:
         data = event._data if isinstance(event._data, dict) else {}
+        if "values" in data:
+            return view.put_back(data["values"], *state)
         return view.reset(data.get("name"), *state)
 
     form.marks.reset(reset, form.state, [form.parent, *form.numbers, *form.shown], queue=False, **PRIVATE)

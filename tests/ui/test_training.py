@@ -155,6 +155,11 @@ def test_a_wrong_value_is_refused_beside_its_field_and_what_was_chosen_survives_
     field.get_by_role("button", name="Reset Hidden size to 250").click()
     expect(page.get_by_label("Hidden size")).to_have_value("250")
     expect(page.get_by_text("1 changed")).to_be_visible()
+    page.get_by_role("button", name="Reset all").click()
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("1")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("7")
+    expect(page.get_by_text("1 changed")).to_be_visible()
     page.get_by_label("Learning-rate schedule").focus()
     page.keyboard.press("Escape")  # closes the list of that field
     expect(page.locator("[role=option]")).to_have_count(0)
