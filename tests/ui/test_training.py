@@ -136,11 +136,16 @@ def test_a_wrong_value_is_refused_beside_its_field_and_what_was_chosen_survives_
     expect(page.locator("#preset-facts")).to_contain_text("Hidden size 99,999 instead of 250, Seed 7 instead of 1")
     page.locator("#start").click()
     expect(page.locator("#train-problem")).to_contain_text("Hidden size: enter a number from 1 to 4,096.")
+    page.locator("#train-problem").get_by_role("button").click()
+    field = page.locator("#field-hidden_size")
+    field.get_by_role("button", name="Reset Hidden size to 250").click()
+    expect(page.locator("#train-problem")).to_have_text("")
+    page.get_by_label("Hidden size").fill("99999")
+    page.get_by_role("button", name="Done").click()
     page.reload(wait_until="load")
     _open(page)
     expect(page.get_by_label("Blog post, changed", exact=True)).to_be_checked()
     page.get_by_role("button", name="Advanced").press("Enter")
-    field = page.locator("#field-hidden_size")
     expect(field).to_contain_text("Enter a number from 1 to 4,096.")
     expect(field).to_contain_text("Preset: 250")
     expect(page.get_by_label("Hidden size")).to_have_attribute("aria-invalid", "true")
@@ -150,6 +155,11 @@ def test_a_wrong_value_is_refused_beside_its_field_and_what_was_chosen_survives_
     page.get_by_label("Find a setting").fill("")
     field.get_by_role("button", name="Reset Hidden size to 250").click()
     expect(page.get_by_label("Hidden size")).to_have_value("250")
+    expect(page.get_by_text("1 changed")).to_be_visible()
+    page.get_by_role("button", name="Reset all").click()
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("1")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("7")
     expect(page.get_by_text("1 changed")).to_be_visible()
     page.get_by_label("Learning-rate schedule").focus()
     page.keyboard.press("Escape")  # closes the list of that field
@@ -256,6 +266,7 @@ def test_a_run_is_trained_longer_begun_from_and_written_with(shown: tuple[Page, 
     expect(page.locator("#stage")).to_contain_text("! D E G H O T")  # new to the model of a fox
     _button(page, "Write with it").click()
     expect(page.get_by_role("combobox", name="Model")).to_have_value(second)
+    expect(page.locator("#text")).to_be_in_viewport(ratio=0.99)  # the stage was far down
 
 
 def test_a_second_run_waits_its_turn_while_the_app_is_killed_and_then_the_first_which_only_its_starter_may_steer(
