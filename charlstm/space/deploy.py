@@ -16,6 +16,8 @@ from charlstm.errors import ConfigError, HubError
 from charlstm.files import atomic_write
 from charlstm.hub.client import Progress, Report, commit_files, hub_call
 from charlstm.hub.repo_names import validate_repo_id
+from charlstm.insight.birth import BIRTH_FILE
+from charlstm.insight.report import INSIGHT_FILE
 from charlstm.json_text import parse_json, read_small
 from charlstm.model_files import MODEL_FILE
 from charlstm.runs.retention import ORIGIN_FILE
@@ -142,7 +144,7 @@ def _model_files(model: Path) -> dict[str, bytes]:
     """Read what the page shows of a model's folder: no text, no log, no state, and no path of this machine."""
     load_model(model / MODEL_FILE)
     files = {MODEL_FILE: (model / MODEL_FILE).read_bytes()}
-    for name in ("events.jsonl", ORIGIN_FILE):
+    for name in ("events.jsonl", ORIGIN_FILE, INSIGHT_FILE, BIRTH_FILE):
         if (model / name).is_file():
             files[name] = (model / name).read_bytes()
     try:

@@ -101,7 +101,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
         hub_shown.select(hub.describe_login, None, hub.login, queue=False, **PRIVATE)
         with_it = train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
         with_it.then(None, js="() => window.charlstm.writing.writeNow()", queue=False, **PRIVATE)
-    page.queue(max_size=_QUEUE)
+    page.queue(max_size=_QUEUE, default_concurrency_limit=1)
     patch_page(page, assets.first_tags(), server.start_server, link_preview.replace_tags)
     return page
 
