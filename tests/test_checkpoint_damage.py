@@ -76,7 +76,7 @@ def test_a_pointer_of_git_lfs_is_called_what_it_is(file: Path) -> None:
         open_file(file)
     folder = RunDir(file.parent)
     folder.settings_file.write_bytes(file.read_bytes())
-    with pytest.raises(RunError, match="^the settings file of run [^ ]+ is only the pointer that Git LFS leaves"):
+    with pytest.raises(RunError, match=r"^the settings file of run [^ ]+ is only the pointer that Git LFS leaves"):
         folder.settings()
 
 

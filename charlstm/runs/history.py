@@ -5,6 +5,8 @@ of points. Imports no torch.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
 
@@ -363,6 +365,14 @@ class RunHistory:
             prompt_chars=record.prompt_chars,
             words=self.words(index),
         )
+
+
+@contextmanager
+def read_history(folder: RunDir) -> Iterator[RunHistory]:
+    """Yield a history of the run, read to its end; with a `RunManager` there is a shared one, which costs less."""
+    history = RunHistory(folder)
+    history.poll()
+    yield history
 
 
 def describe_event(record: Record) -> tuple[str, str]:

@@ -9,7 +9,8 @@ time. Imports no torch.
 import contextlib
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -128,7 +129,9 @@ class RunManager:
         folder = self._get_idle(name)
         require_text(folder, folder.settings().train.corpus)
         self._require_place(folder.owner)
-        add_extension(folder, limit_extension(folder, more))
+        with self.read_history(folder) as history:
+            trained_seconds = history.progress()[1]
+        add_extension(folder, limit_extension(folder.label, trained_seconds, more))
         folder.clear_requests()
         folder.save_ticket(QueueTicket())
         self.start_queued()
@@ -270,6 +273,14 @@ class RunManager:
     def history(self, folder: RunDir) -> RunHistory:
         """Return the shared history of a run, to be polled and used while `reading` is held."""
         return self._histories.get(folder.name) or self._histories.setdefault(folder.name, RunHistory(folder))
+
+    @contextmanager
+    def read_history(self, folder: RunDir) -> Iterator[RunHistory]:
+        """Yield the shared history of a run, read to its end, for use inside the block."""
+        with self.reading:
+            history = self.history(folder)
+            history.poll()
+            yield history
 
     def _summary(self, folder: RunDir, place: int) -> RunSummary:
         history, status = self._histories[folder.name], self.status(folder)

@@ -66,7 +66,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
     manager = RunManager(checkpoints_dir)
     manager.start_scheduler(stands_by=warms_up)
     watch = RunCache(manager, shows_recorded=True)
-    shelf = ModelRegistry(checkpoints_dir, watch.live_models, watch.labels)
+    shelf = ModelRegistry(checkpoints_dir, watch.live_models, watch.labels, manager.read_history)
     if warms_up:
         # No daemon: a thread that Python ends inside PyTorch takes the process down with an abort.
         threading.Thread(target=_warm_up, args=(shelf,)).start()

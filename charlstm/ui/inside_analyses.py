@@ -23,7 +23,6 @@ from charlstm.insight.report import Insight, inspect_model
 from charlstm.insight.states import Streams, read_streams
 from charlstm.insight.units import UnitTable
 from charlstm.language_model import LanguageModel
-from charlstm.runs.history import RunHistory
 from charlstm.ui.inside_jobs import Job, Jobs, Report
 from charlstm.ui.inside_models import KEPT_TEXT, InsideModels
 from charlstm.ui.inside_requests import Answer, Request, holds, number, place_of_unit, progress, visitor_of, whole
@@ -210,9 +209,8 @@ class Analyses:
 
     def _five_gram(self, name: Any) -> float | None:
         """Return the loss of a 5-gram on the validation text, as the run has recorded it."""
-        history = RunHistory(self._models.folder(name))
-        history.poll()
-        return round(history.references.fivegram, 4) if history.references else None
+        with self._models.registry.history(name) as history:
+            return round(history.references.fivegram, 4) if history.references else None
 
     def _carry(self, request: Request) -> Answer:
         """Return how long the state of another place disturbs."""

@@ -6,7 +6,6 @@ from charlstm.config import SampleConfig
 from charlstm.errors import CharLSTMError
 from charlstm.language_model import LanguageModel
 from charlstm.runs.history import RunHistory
-from charlstm.runs.run_dir import RunDir
 from charlstm.ui.models import ModelRegistry
 
 _OPENING_CHARS, _CONTINUED_CHARS = 60, 16
@@ -41,7 +40,8 @@ class ExampleFacts:
 
     def _compute(self, name: str, language_model: LanguageModel) -> dict[str, Any]:
         prompt = next(iter(self._registry.prompts(name)), "")
-        recorded = _recorded(self._registry.run_folder(name))
+        with self._registry.history(name) as history:
+            recorded = _recorded(history)
         label = self._registry.label(name)
         return {"name": label, **_settings(language_model), **_choices(language_model, prompt), **recorded}
 
@@ -62,10 +62,8 @@ def _settings(language_model: LanguageModel) -> dict[str, Any]:
     return facts | {"loss": loss, "rate": origin.train_config.get("learning_rate")}
 
 
-def _recorded(folder: RunDir) -> dict[str, Any]:
-    """Return what its run recorded about its text; a model that was fetched has no run."""
-    history = RunHistory(folder)
-    history.poll()
+def _recorded(history: RunHistory) -> dict[str, Any]:
+    """Return what the run recorded about its text; a model that was fetched has no run."""
     facts: dict[str, Any] = {}
     if history.started:
         facts |= {"characters": history.started.num_train_chars, "held_out": history.started.num_val_chars}

@@ -4,6 +4,7 @@ Visitors give a model by its folder's name, never by a path.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from charlstm.model_description import describe_model
 from charlstm.model_files import MODEL_FILE
 from charlstm.places import BUNDLED
 from charlstm.runs.access import can_read, is_space_owner
+from charlstm.runs.history import RunHistory, read_history
 from charlstm.runs.run_dir import RunDir
 
 LIVE = "live: "  # before the label of a run in training, whose model is the one last saved
@@ -35,12 +37,16 @@ class ModelRegistry:
         root: Path,
         live: Callable[[], Mapping[str, Path]] = dict,
         labels: Callable[[], Mapping[str, str]] = dict,
+        read_history: Callable[[RunDir], AbstractContextManager[RunHistory]] = read_history,
     ) -> None:
         """`live()` maps the names of models in training to their files, as last saved; `labels()` runs to their labels.
+
+        `read_history` opens the history of a run's folder, where there is one for all readers that one.
 
         A model's name is that of its run's folder, which stays when the run is renamed; people read its label.
         """
         self._root, self._live_models, self._labels = root, live, labels
+        self._read_history = read_history
         self._load_model = lru_cache(maxsize=_LOADED_AT_ONCE)(_load_file)
         self._open_corpus = lru_cache(maxsize=_CORPORA_AT_ONCE)(_open_text)
 
@@ -169,6 +175,10 @@ class ModelRegistry:
         """Return the folder of the run whose model, in training or not, is named `name`."""
         place = self.file(name).parent
         return RunDir(place.parent if name in self._live_models() else place)
+
+    def history(self, name: str) -> AbstractContextManager[RunHistory]:
+        """Return the history, read to its end, of the run whose model is named `name`, to be used inside the block."""
+        return self._read_history(self.run_folder(name))
 
     def prompts(self, name: str | None) -> tuple[str, ...]:
         """Return example prompts of the model named `name`: chosen ones, else frequent beginnings of its lines."""

@@ -10,7 +10,9 @@ from charlstm.config import ModelConfig, SampleConfig, Settings, TrainConfig
 from charlstm.config_fields import help_text
 from charlstm.errors import CheckpointError, RunError
 from charlstm.events import Progress
+from charlstm.hub.loss_plot import loss_plot_png
 from charlstm.model_description import describe_model
+from charlstm.runs import event_log
 from charlstm.runs.manager import RunManager
 from charlstm.runs.run_dir import RunDir
 from charlstm.ui.app import owner_note
@@ -147,6 +149,22 @@ def test_where_nobody_trained_a_recorded_run_of_the_preset_is_shown_which_is_no_
         RunEndpoints(showing).perform({"run": "shakespeare-quick"}, "resume", is_owner=True)
     _prepare(showing, "mine")
     assert showing.to_show("best") == "mine"
+
+
+@pytest.mark.usefixtures("registry")  # makes the two runs
+def test_the_list_the_explanations_and_the_card_read_a_run_once(
+    cache: RunCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[bytes] = []
+    parse = event_log.parse_record
+    monkeypatch.setattr(event_log, "parse_record", lambda line: (parsed.append(line), parse(line))[1])
+    cache.runs(is_fresh=True)
+    in_the_list = len(parsed)
+    registry = ModelRegistry(cache.manager.store.root, read_history=cache.manager.read_history)
+    assert ExampleFacts(registry).get("another")["characters"] > 1_000_000
+    with registry.history("another") as history:
+        assert loss_plot_png(history)
+    assert len(parsed) == in_the_list > 0
 
 
 def test_a_run_that_is_not_there_is_said(cache: RunCache) -> None:
