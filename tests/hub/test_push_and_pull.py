@@ -240,7 +240,7 @@ class TestForeignRepositories:
 )
 def test_a_name_that_is_none_is_refused_before_anything_is_asked(hub: LoopbackHub, trained: Path, name: str) -> None:
     for act in (lambda: fetch(name), lambda: build_files(trained, name)):
-        with pytest.raises(HubError, match="no name of a repository"):
+        with pytest.raises(HubError, match="not a repository name"):
             act()
     assert hub.requests == []
 

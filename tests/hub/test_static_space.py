@@ -260,7 +260,7 @@ class TestTheCommand:
     def test_refuses_a_space_that_is_none(self, hub: LoopbackHub, trained: Path) -> None:
         with pytest.raises(HubError, match="is a data set by its address; a Space is wanted here"):
             build_files(trained, "owner/tiny", space=f"{hub.address()}/datasets/owner/tiny")
-        with pytest.raises(HubError, match="no name of a repository"):
+        with pytest.raises(HubError, match="not a repository name"):
             build_files(trained, "owner/tiny", space="tiny")
         assert hub.requests == []
 
