@@ -11,7 +11,7 @@ from huggingface_hub import HfApi, constants
 from charlstm.checkpoint import Provenance
 from charlstm.errors import HubError
 from charlstm.hub.card import CURVE_FILE, LICENSE, CardFacts, card_text, config_json
-from charlstm.hub.client import Progress, Report, commit_files, hub_call
+from charlstm.hub.client import OnProgress, Progress, commit_files, hub_call
 from charlstm.hub.repo_names import parse_repo, validate_repo_id
 from charlstm.hub.static_space import PageFiles, build_page_files, check_space, create_space, files_digest, send_page
 from charlstm.language_model import LanguageModel
@@ -89,7 +89,7 @@ def _base_model(models: Path, origin: Provenance | None) -> str | None:
 
 
 def push(
-    parcel: ModelFiles, token: str, private: bool = True, revision: str | None = None, report: Report | None = None
+    parcel: ModelFiles, token: str, private: bool = True, revision: str | None = None, report: OnProgress | None = None
 ) -> str:
     """Send `parcel` as one commit and return its address; the repository is made, `private` or not, if there is none.
 
@@ -136,7 +136,7 @@ def _check_visibility(api: HfApi, parcel: ModelFiles, private: bool) -> None:
         )
 
 
-def _send_page(api: HfApi, page: PageFiles, is_update: bool, report: Report) -> None:
+def _send_page(api: HfApi, page: PageFiles, is_update: bool, report: OnProgress) -> None:
     try:
         send_page(api, page, is_update, report)
     except HubError as error:

@@ -13,7 +13,7 @@ from charlstm.generation.engine import start_session
 from charlstm.insight.batched_reader import BatchedReader
 from charlstm.language_model import LanguageModel
 
-Report = Callable[[float, str, "Horizon | None"], None]
+OnProgress = Callable[[float, str, "Horizon | None"], None]
 
 CONTEXTS = (1, 2, 3, 4, 5, 8, 12, 20, 30, 50, 100, 200, 500)  # characters
 _STARTS = 640
@@ -32,13 +32,13 @@ class Horizon(NamedTuple):
     full: float  # with everything that stands before
 
 
-def measure_horizon(lm: LanguageModel, ids: NDArray[np.integer], report: Report | None = None) -> Horizon:
+def measure_horizon(lm: LanguageModel, ids: NDArray[np.integer], report: OnProgress | None = None) -> Horizon:
     """Measure the loss by context on `ids` (N,): cold starts at 640 places, each compared with the full context.
 
     The difference at the same places is added to the loss with the full context, which makes the figures steady.
     `report(share, stage, None)` may raise to end it. Raises `ConfigError` for fewer than 1,024 characters.
     """
-    tell: Report = report or (lambda *_: None)
+    tell: OnProgress = report or (lambda *_: None)
     ids = np.asarray(ids[:_MOST_READ], np.int64)
     if len(ids) < _READ_AT_ONCE:
         raise ConfigError(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from charlstm.insight.states import iterate_streams
 from charlstm.language_model import LanguageModel
 
-Report = Callable[[float, str, None], None]
+OnProgress = Callable[[float, str, None], None]
 
 MOST_PLACES = 262_144
 _COMPONENTS, _APART = 32, 100  # of a state; characters between two places that are found
@@ -47,11 +47,11 @@ class StateIndex:
         cls,
         lm: LanguageModel,
         ids: NDArray[np.integer],
-        report: Report | None = None,
+        report: OnProgress | None = None,
     ) -> "StateIndex":
         """Read the first 262,144 of `ids` and index them; `report(share, stage, None)` may raise to end it."""
         ids = np.asarray(ids[:MOST_PLACES], np.int64)
-        tell: Report = report or (lambda *_: None)
+        tell: OnProgress = report or (lambda *_: None)
         stage, num_read = f"reading {len(ids):,} characters", 0
         mean, components = _fit(lm, ids[:_FITTED_PLACES] if len(ids) <= _FITTED_PLACES else _sample(ids))
         states = np.zeros((len(ids), components.shape[1]), np.int8)

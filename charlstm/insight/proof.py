@@ -27,7 +27,7 @@ _CLEARLY = 0.25  # of the range of random units, beyond its end: of some 30 meas
 _RAREST = 0.05  # of a measure, in either kind of text: what never happens is left out
 _SHARES = (0.005, 0.5, 0.995)
 
-Report = Callable[[float, str], None]
+OnProgress = Callable[[float, str], None]
 
 
 class Measure(NamedTuple):
@@ -99,7 +99,7 @@ def prove(
     lm: LanguageModel,
     ids: NDArray[np.integer],
     holds: Sequence[Hold],
-    report: Report | None = None,
+    report: OnProgress | None = None,
     controls: int = _CONTROLS,
 ) -> dict[str, Any]:
     """Write 20 texts of 500 characters from 20 places of `ids` (N,), with and without `holds`, and compare figures.
@@ -117,7 +117,7 @@ def prove(
     lead = min(_LEAD_IN, len(ids) // 2)
     if lead < 2:
         raise ConfigError(f"{len(ids)} characters are too few to write on from: give 4 or more.")
-    tell: Report = report or (lambda *_: None)
+    tell: OnProgress = report or (lambda *_: None)
     places = np.linspace(lead, len(ids) - 1, _TEXTS).astype(np.int64)[:, None] + np.arange(-lead, 0)
     tokens = torch.from_numpy(np.asarray(ids, np.int64)[places]).t().contiguous().to(lm.model.device)
     rows, seen = BatchedReader(lm.model, _TEXTS), []
@@ -148,7 +148,9 @@ def _draw_controls(extremes: NDArray[np.floating], holds: Sequence[Hold], number
 
 
 @torch.inference_mode()
-def _write(lm: LanguageModel, begun: BatchedReader, holds: Sequence[Sequence[Hold]], tell: Report) -> list[list[str]]:
+def _write(
+    lm: LanguageModel, begun: BatchedReader, holds: Sequence[Sequence[Hold]], tell: OnProgress
+) -> list[list[str]]:
     """Write on from the states of `begun` with each of `holds`, at the same dice."""
     rows = BatchedReader(lm.model, len(holds) * _TEXTS, holds)
     rows.begin_with(begun.hidden, begun.cells)

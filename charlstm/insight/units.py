@@ -26,7 +26,7 @@ from charlstm.insight.scores import Codes, Coding, area, count_stretches, estima
 from charlstm.language_model import LanguageModel
 from charlstm.vocabulary import code_points
 
-Report = Callable[[float, str, "UnitTable"], None]
+OnProgress = Callable[[float, str, "UnitTable"], None]
 
 GOOD, NEARLY = 0.85, 0.80  # areas
 NUM_TWINS = 3
@@ -350,7 +350,7 @@ def _assign(good: list[tuple[float, NamedUnit]]) -> tuple[NamedUnit, ...]:
 
 
 def name_units(
-    lm: LanguageModel, text: str, seed: int = 1, report: Report | None = None, places: int = PLACES
+    lm: LanguageModel, text: str, seed: int = 1, report: OnProgress | None = None, places: int = PLACES
 ) -> UnitTable:
     """Name the units of `lm` that go with properties of `text`, by `places` spread over its first 262,144 characters.
 
@@ -362,7 +362,7 @@ def name_units(
     config = lm.model.config
     sample = Sample.take(lm, text, places)
     table = UnitTable(config.num_layers, config.hidden_size, len(lm.vocabulary), sample.size, seed)
-    tell: Report = report or (lambda *_: None)
+    tell: OnProgress = report or (lambda *_: None)
     own = f"reading {sample.size:,} characters"
     reading = read_sample(lm, sample, _LEAD_IN, lambda share: tell(0.35 * share, own, table))
     table = replace(table, keepers=_find_keepers(reading.forgets))

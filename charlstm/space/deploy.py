@@ -14,7 +14,7 @@ from charlstm.checkpoint import load_model
 from charlstm.environment import BACKUP_REPO, SPACE_LIMITS, VARIABLES, Limits, env_name, with_overrides
 from charlstm.errors import ConfigError, HubError
 from charlstm.files import atomic_write
-from charlstm.hub.client import Progress, Report, commit_files, hub_call
+from charlstm.hub.client import OnProgress, Progress, commit_files, hub_call
 from charlstm.hub.repo_names import validate_repo_id
 from charlstm.insight.birth import BIRTH_FILE
 from charlstm.insight.report import INSIGHT_FILE
@@ -74,7 +74,7 @@ def plan_space(
     return SpacePlan(repo_id, files, variables, hardware)
 
 
-def deploy(plan: SpacePlan, token: str, private: bool = False, report: Report | None = None) -> str:
+def deploy(plan: SpacePlan, token: str, private: bool = False, report: OnProgress | None = None) -> str:
     """Create or update the Space and return its address. Raises `HubError`.
 
     Files of an earlier version of the app that are no longer part of it are removed; all else there is left alone.
@@ -97,7 +97,7 @@ def deploy(plan: SpacePlan, token: str, private: bool = False, report: Report | 
     return f"{constants.ENDPOINT}/spaces/{plan.repo_id}"
 
 
-def _create(api: HfApi, plan: SpacePlan, private: bool, report: Report) -> str | None:
+def _create(api: HfApi, plan: SpacePlan, private: bool, report: OnProgress) -> str | None:
     """Make the Space if there is none, on its hardware from the first: an account may have no right to any other.
 
     Returns the hardware that is to be asked for; where none is wished for and the account may not have what is usual,

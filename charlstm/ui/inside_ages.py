@@ -9,7 +9,7 @@ from charlstm.insight.birth import Film, record_birth
 from charlstm.insight.report import Insight
 from charlstm.runs.run_dir import RunDir
 from charlstm.training.snapshots import Snapshot, list_snapshots
-from charlstm.ui.inside_jobs import Jobs, Report
+from charlstm.ui.inside_jobs import Jobs, OnProgress
 from charlstm.ui.inside_models import InsideModels
 from charlstm.ui.inside_requests import Answer, Request, progress, visitor_of
 
@@ -52,8 +52,8 @@ class Ages:
                 film = job.value
         return {**answer, "film": film.model_dump(exclude={"model_sha256"}) if film else None}
 
-    def _work(self, name: Any, folder: RunDir, insight: Insight) -> Callable[[Report], Film | None]:
-        def work(report: Report) -> Film | None:
+    def _work(self, name: Any, folder: RunDir, insight: Insight) -> Callable[[OnProgress], Film | None]:
+        def work(report: OnProgress) -> Film | None:
             text, _ = self._models.measured_text(name)
             model = self._models.load(name)
             film = record_birth(

@@ -23,7 +23,7 @@ from charlstm.insight.report import Insight, inspect_model
 from charlstm.insight.states import Streams, read_streams
 from charlstm.insight.units import UnitTable
 from charlstm.language_model import LanguageModel
-from charlstm.ui.inside_jobs import Job, Jobs, Report
+from charlstm.ui.inside_jobs import Job, Jobs, OnProgress
 from charlstm.ui.inside_models import KEPT_TEXT, InsideModels
 from charlstm.ui.inside_requests import Answer, Request, holds, number, place_of_unit, progress, visitor_of, whole
 from charlstm.ui.surprisal_text import replace_surrogates
@@ -63,7 +63,7 @@ class Analyses:
             if kept is not None:
                 return {"state": "done", "progress": 1.0, "stage": "", **_of_insight(kept)}
 
-        def work(report: Report) -> Answer:
+        def work(report: OnProgress) -> Answer:
             text, source = self._models.measured_text(name)
 
             def tell(share: float, stage: str, table: UnitTable) -> None:
@@ -84,7 +84,9 @@ class Analyses:
         sizes = {"num_layers": config.num_layers, "hidden_size": config.hidden_size}
         return {**progress(job), **sizes, **(job.value or nothing)}
 
-    def _ask(self, request: Request, what: str, work: Callable[[Report], Any], *of: Any, is_large: bool = False) -> Job:
+    def _ask(
+        self, request: Request, what: str, work: Callable[[OnProgress], Any], *of: Any, is_large: bool = False
+    ) -> Job:
         """Return the analysis `what` of the network that a request names, at the age it names."""
         key = what, self._models.key(request.get("model"), request.get("age")), *of
         return self.jobs.ask(key, work, visitor_of(request), is_large)
@@ -96,7 +98,7 @@ class Analyses:
         layer, unit = place_of_unit(request, model)
         hold = Hold(unit, number(request, "value"), layer)
 
-        def work(report: Report) -> Probe:
+        def work(report: OnProgress) -> Probe:
             report(0.1, "holding random units", None)
             probe = Probe(model, self._models.measured(name)[0][:_METER_TOKENS])
             probe.meter(hold)  # which measures the random units, too
@@ -116,7 +118,7 @@ class Analyses:
             raise ConfigError("hold a unit first.")
         held_cells(held, model.model.config)
 
-        def work(report: Report) -> Answer:
+        def work(report: OnProgress) -> Answer:
             return prove(model, self._models.measured(name)[0], held, lambda share, stage: report(share, stage, None))
 
         job = self._ask(request, "prove", work, held)
@@ -131,7 +133,7 @@ class Analyses:
         if quantity not in ("cell", "output"):
             raise ConfigError("places are searched by the cell or the output of a unit; choose one of these.")
 
-        def work(report: Report) -> tuple[Streams, NDArray[np.int32]]:
+        def work(report: OnProgress) -> tuple[Streams, NDArray[np.int32]]:
             report(0.0, "reading its text", None)
             ids = self._models.measured(name)[0]
             most = min(
@@ -169,7 +171,7 @@ class Analyses:
         model, passage, _ = self._models.read_request(request)
         place = whole(request, "place", 0, len(passage.text) - 1)
 
-        def work(report: Report) -> tuple[StateIndex, NDArray[np.int32], str]:
+        def work(report: OnProgress) -> tuple[StateIndex, NDArray[np.int32], str]:
             ids, source = self._models.searched(name)
             return StateIndex.build(model, ids, lambda share, stage, _: report(share, stage, None)), ids, source
 
@@ -188,7 +190,7 @@ class Analyses:
         name = request.get("model")
         model = self._models.load(name, request.get("age"))
 
-        def work(report: Report) -> tuple[Horizon, str]:
+        def work(report: OnProgress) -> tuple[Horizon, str]:
             ids, source = self._models.measured(name)
             return measure_horizon(model, ids, lambda share, stage, _: report(share, stage, None)), source
 
@@ -217,7 +219,7 @@ class Analyses:
         name = request.get("model")
         model = self._models.load(name, request.get("age"))
 
-        def work(report: Report) -> Answer:
+        def work(report: OnProgress) -> Answer:
             report(0.1, "exchanging states", None)
             ids = self._models.measured(name)[0]
             if len(ids) < 1024:

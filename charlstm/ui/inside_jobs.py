@@ -26,7 +26,7 @@ _MOST_KEPT, _MOST_LARGE_KEPT = 64, 4
 # with Python's lock in its hand, and nobody's text was written for a minute.
 _REST, _LONGEST_REST = 3.0, 1.0  # times; seconds
 
-Report = Callable[[float, str, Any], None]  # share done, stage, what is known so far; raises to give up
+OnProgress = Callable[[float, str, Any], None]  # share done, stage, what is known so far; raises to give up
 
 
 class _GivenUpError(Exception):
@@ -37,7 +37,7 @@ class _GivenUpError(Exception):
 class Job:
     """One analysis: `working`, `done` or `failed`; `value` is what is known so far."""
 
-    work: Callable[[Report], Any]
+    work: Callable[[OnProgress], Any]
     is_large: bool = False  # its value takes megabytes
     version: Hashable = None  # of what it is about
     visitors: set[str] = field(default_factory=set)  # who asked
@@ -101,7 +101,7 @@ class Jobs:
     def ask(
         self,
         key: Hashable,
-        work: Callable[[Report], Any],
+        work: Callable[[OnProgress], Any],
         visitor: str = "",
         is_large: bool = False,
         version: Hashable = None,

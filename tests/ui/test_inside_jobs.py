@@ -8,14 +8,14 @@ from waiting import wait_until
 
 from charlstm.errors import CharLSTMError
 from charlstm.ui import inside_jobs
-from charlstm.ui.inside_jobs import Job, Jobs, Report
+from charlstm.ui.inside_jobs import Job, Jobs, OnProgress
 
 
 def test_analyses_run_one_after_another_and_tell_how_far_they_are() -> None:
     jobs, is_allowed = Jobs(), threading.Event()
     running: list[str] = []
 
-    def work(name: str, report: Report) -> str:
+    def work(name: str, report: OnProgress) -> str:
         running.append(name)
         report(0.5, "half", f"part of {name}")
         is_allowed.wait(30)
@@ -37,7 +37,7 @@ def test_visitors_take_turns_and_of_each_the_newest_few_analyses_wait() -> None:
     jobs, is_allowed, order = Jobs(), threading.Event(), list[str]()
 
     def ask(name: str, visitor: str) -> Job:
-        def work(_: Report) -> str:
+        def work(_: OnProgress) -> str:
             order.append(name)
             is_allowed.wait(30)
             return name
@@ -60,7 +60,7 @@ def test_visitors_take_turns_and_of_each_the_newest_few_analyses_wait() -> None:
 def test_a_full_queue_is_said_and_empties_of_what_nobody_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs, is_allowed, began = Jobs(), threading.Event(), threading.Event()
 
-    def work(_: Report) -> None:
+    def work(_: OnProgress) -> None:
         began.set()
         is_allowed.wait(30)
 
@@ -79,8 +79,8 @@ def test_a_full_queue_is_said_and_empties_of_what_nobody_asks_for(monkeypatch: p
 def test_an_analysis_of_what_has_changed_goes_on_if_it_is_at_work_and_else_begins_with_what_is_new() -> None:
     jobs, is_allowed = Jobs(), threading.Event()
 
-    def working(value: int) -> Callable[[Report], int]:
-        def work(_: Report) -> int:
+    def working(value: int) -> Callable[[OnProgress], int]:
+        def work(_: OnProgress) -> int:
             is_allowed.wait(30)
             return value
 
@@ -102,7 +102,7 @@ def test_an_analysis_of_what_has_changed_goes_on_if_it_is_at_work_and_else_begin
 def test_an_analysis_nobody_asks_for_is_given_up_and_a_mistake_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs, began, patience = Jobs(), threading.Event(), threading.Event()
 
-    def endless(report: Report) -> None:
+    def endless(report: OnProgress) -> None:
         began.set()
         patience.wait(30)
         report(0.1, "on and on")
@@ -115,7 +115,7 @@ def test_an_analysis_nobody_asks_for_is_given_up_and_a_mistake_is_told(monkeypat
     wait_until(lambda: jobs._thread is None)
     monkeypatch.setattr(inside_jobs, "_PATIENCE", 60.0)
 
-    def fail(_: Report) -> None:
+    def fail(_: OnProgress) -> None:
         raise CharLSTMError("the text is too short.")
 
     assert jobs.ask("left", fail) is not left
