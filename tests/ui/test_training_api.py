@@ -127,7 +127,7 @@ def test_served_files_have_room_for_so_many_bytes_and_the_oldest_goes(tmp_path: 
         ("train", {"text": TEXT, "settings": {"corpus": "x"}}, "no setting named 'corpus'"),
         ("train", {"text": TEXT, "settings": {"hidden_size": 4096, "num_layers": 8}}, "at most 5,000,000"),
         ("train", {"text": TEXT, "begin_with": "../tiny-shakespeare"}, "no model named"),
-        ("train", {"text": TEXT, "token": "short"}, "no token"),
+        ("train", {"text": TEXT, "token": "short"}, "not a token"),
         ("train", {"text": ["x"]}, "must be texts"),
         ("watch", {"run": "nobodys"}, "no longer there"),
         ("watch", {"run": "tiny-shakespeare", "seconds": 1e9}, "from 0 to 600"),
