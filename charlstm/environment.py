@@ -22,7 +22,7 @@ _SHOWN_CHARS = 100  # of a value that can't be used
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\[\]:/\\@\s?#,]+)(?::(?P<port>\d{1,5}))?")
 _THREADS = re.compile(r"0*[1-9][0-9]*( *, *0*[1-9][0-9]*)*")  # a list is for teams within teams
-_MOST_PORTS, _MOST_WORKERS = 65535, 64
+_MOST_PORTS, _MOST_WORKERS, _MOST_SECONDS = 65535, 64, 3600
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def parse_host(host: str) -> tuple[str, int | None] | None:
 def _hosts(text: str) -> tuple[str, ...]:
     """Return the hosts and origins that `text` lists."""
     entries = tuple(each for each in re.split(r"[,\s]+", text) if each)
-    if not all(parse_host(urlsplit(each).netloc if "://" in each else each) for each in entries):
+    if "*" in text or not all(parse_host(urlsplit(each).netloc if "://" in each else each) for each in entries):
         raise ValueError("neither a host nor an origin")
     return entries
 
@@ -145,6 +145,13 @@ XDG_DATA_HOME = _text("XDG_DATA_HOME", "place of an installed copy's runs", suit
 HF_HOME = _text("HF_HOME", "cache of the Hub's client", suits_a_space=True)  # this and the next two: by that client
 HF_ENDPOINT = _text("HF_ENDPOINT", "address of another Hub", suits_a_space=True)
 HF_HUB_OFFLINE = _text("HF_HUB_OFFLINE", "1: the Hub is not asked for anything", suits_a_space=True)
+HF_HUB_DOWNLOAD_TIMEOUT, HF_HUB_ETAG_TIMEOUT = (
+    Variable(name, meaning, _whole(_MOST_SECONDS), 10, must_be=f"a whole number of seconds up to {_MOST_SECONDS}")
+    for name, meaning in (
+        ("HF_HUB_DOWNLOAD_TIMEOUT", "seconds that a download from the Hub may stand still"),
+        ("HF_HUB_ETAG_TIMEOUT", "seconds that the Hub may take to describe a file"),
+    )
+)
 HF_TOKEN = _text("HF_TOKEN", "a login: of the machine, or on a Space the secret that writes to the backup repository")
 GRADIO_ROOT_PATH: Variable[str] = Variable(
     "GRADIO_ROOT_PATH", "prefix or address behind a proxy", _root_path, "", must_be="a path, or an address with a host"
@@ -162,7 +169,7 @@ GRADIO_NUM_WORKERS = Variable(
     "GRADIO_NUM_WORKERS", "processes that serve the page", _whole(_MOST_WORKERS), 1,
     must_be=f"a whole number up to {_MOST_WORKERS}",
 )  # fmt: skip
-GRADIO_SHARE = _text("GRADIO_SHARE", "true: the page has an address under gradio.live too")
+GRADIO_SHARE = _text("GRADIO_SHARE", "true: the page has an address under gradio.live too, so strangers come here")
 GRADIO_TEMP_DIR = _text("GRADIO_TEMP_DIR", "folder of uploads", suits_a_space=True)
 SPACE_ID = _text("SPACE_ID", "set on a Space: its limits hold")
 SPACE_HOST = _text("SPACE_HOST", "set on a Space: names by which it is reached")
@@ -244,7 +251,8 @@ def _limit(name: str) -> Variable[float | None]:
     """Return the variable of a limit; pydantic's errors are `ValueError`s too."""
     meaning = Limits.model_fields[name].description
     assert meaning is not None
-    must_be = "a whole number of 1 or more" if name == "max_runs" else "a number (0 for no limit)"
+    kind = "a whole number" if Limits.model_fields[name].annotation is int else "a number"
+    must_be = f"{kind} of 1 or more" if name == "max_runs" else f"{kind} of 0 or more (0 for no limit)"
     return Variable(
         env_name(name), meaning, lambda text: getattr(Limits(**{name: text}), name), None, must_be, suits_a_space=True
     )  # fmt: skip
@@ -265,8 +273,13 @@ def is_space() -> bool:
 
 
 def is_public() -> bool:
-    """Return whether strangers use this app: on a Space, or where CHARLSTM_PUBLIC is set to 1."""
-    return is_space() or PUBLIC.text() == "1"
+    """Return whether strangers use this app: on a Space, at a shared link, or where CHARLSTM_PUBLIC is set to 1."""
+    return is_space() or is_shared() or PUBLIC.text() == "1"
+
+
+def is_shared() -> bool:
+    """Return whether the page has an address under gradio.live, by Gradio's own rule."""
+    return GRADIO_SHARE.text().lower() == "true"
 
 
 def is_zero_gpu() -> bool:

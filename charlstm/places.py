@@ -6,6 +6,7 @@ Nothing is ever written beside an installed package, which may be read-only and 
 import contextlib
 import shutil
 import tempfile
+import unicodedata
 from pathlib import Path
 
 import platformdirs
@@ -16,6 +17,7 @@ _PACKAGE = Path(__file__).resolve().parent
 IS_INSTALLED = (_PACKAGE / "checkpoints").is_dir()  # a wheel carries its models inside the package
 BUNDLED_MODELS = (_PACKAGE if IS_INSTALLED else _PACKAGE.parent) / "checkpoints"
 BUNDLED = ("tiny-shakespeare", "moby-dick", "python-stdlib")  # names of those that the page offers first, in this order
+RECORDED_RUNS = _PACKAGE / "ui" / "recorded"  # records without models, to be looked at where nobody has trained yet
 _AS_IN_A_CLONE = Path("checkpoints")
 
 
@@ -51,10 +53,32 @@ def find_model(named: Path) -> Path:
 
     `checkpoints/NAME` counts as such a name too, so that what is written for a clone works for an installed copy.
     """
+    named = find_spelling(named)
     if named.exists() or named.parent not in (Path(), _AS_IN_A_CLONE):
         return named
     found = (root / named.name for root in (default_checkpoints_dir(), BUNDLED_MODELS))
     return next((path for path in found if path.exists()), named)
+
+
+def find_spelling(path: Path) -> Path:
+    """Return `path`, or where there is none the one that is spelled so in another Unicode normal form.
+
+    A keyboard gives composed letters; macOS, and archives made there, name files in decomposed ones.
+    """
+    if str(path).isascii() or path.exists():
+        return path
+    found = Path(path.anchor)
+    for part in path.parts[bool(path.anchor) :]:
+        wanted = unicodedata.normalize("NFC", part)
+        try:
+            names = [part] if (found / part).exists() else [each.name for each in found.iterdir()]
+        except OSError:
+            return path
+        spelled = next((name for name in names if unicodedata.normalize("NFC", name) == wanted), None)
+        if spelled is None:
+            return path
+        found /= spelled
+    return found
 
 
 def _user_folder() -> Path:

@@ -11,18 +11,32 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import platformdirs
 
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _PRIVATE = 0o700
 _ALL = 0o777
 
 
-def make_private(path: Path) -> None:
+def private_cache() -> Path:
+    """Make this package's folder in the user's cache private, and return it.
+
+    Where others could write to it, as by the umask 002 of many systems, what is used unchecked goes; texts stay, whose
+    checksums are compared.
+    """
+    cache = Path(platformdirs.user_cache_dir("charlstm"))
+    make_private(cache, emptied=("kernels", "ids"))
+    return cache
+
+
+def make_private(path: Path, emptied: Sequence[str] | None = None) -> None:
     """Make `path` a folder of one's own (mode 0700), and folders above it that are missing.
 
-    A folder of this user's that others could write to is emptied: what lies in it may be theirs.
+    A folder of this user's that others could write to is emptied, of the names in `emptied` or else of everything: what
+    lies in it may be theirs.
     """
     for missing in reversed([each for each in (path, *path.parents) if not each.exists()]):
         with contextlib.suppress(FileExistsError):  # `mkdir(parents=True)` would make those above with the umask's mode
@@ -32,7 +46,7 @@ def make_private(path: Path) -> None:
     _check_parents(path)
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        _claim(folder, path)
+        _claim(folder, path, emptied)
     finally:
         os.close(folder)
 
@@ -95,7 +109,7 @@ if sys.platform != "win32":
             if is_shared and not status.st_mode & stat.S_ISVTX:
                 raise PermissionError(errno.EACCES, "others may write to a folder above it", str(path))
 
-    def _claim(folder: int, path: Path) -> None:
+    def _claim(folder: int, path: Path, emptied: Sequence[str] | None = None) -> None:
         """Make the open `folder` private, whatever it was."""
         status = os.fstat(folder)
         if status.st_uid != os.getuid():
@@ -105,10 +119,12 @@ if sys.platform != "win32":
             if os.fstat(folder).st_mode & _ALL != _PRIVATE:
                 raise PermissionError(errno.EACCES, "permissions can't be set there", str(path))
         if status.st_mode & _WRITABLE_BY_OTHERS:
-            _empty(path)
+            _empty(path, emptied)
 
-    def _empty(path: Path) -> None:
+    def _empty(path: Path, names: Sequence[str] | None) -> None:
         for each in path.iterdir():
+            if names is not None and each.name not in names:
+                continue
             if each.is_dir() and not each.is_symlink():
                 shutil.rmtree(each)
             else:

@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,11 +18,14 @@ from charlstm.environment import (
     GRADIO_SERVER_PORT,
     GRADIO_TEMP_DIR,
     HF_HOME,
+    HF_HUB_DOWNLOAD_TIMEOUT,
+    HF_HUB_ETAG_TIMEOUT,
     NO_PROXY,
     OMP_WAIT_POLICY,
     PROXIES,
     VARIABLES,
     XDG_CACHE_HOME,
+    Variable,
     is_public,
 )
 from charlstm.errors import ConfigError
@@ -30,6 +33,7 @@ from charlstm.gradio_import import skip_interface_files
 from charlstm.private_folders import make_temporary
 
 _NUMBERS_OF_GRADIO = (GRADIO_SERVER_PORT, GRADIO_NUM_PORTS, GRADIO_NUM_WORKERS)
+NUMBERS_OF_THE_HUB = (HF_HUB_DOWNLOAD_TIMEOUT, HF_HUB_ETAG_TIMEOUT)
 _NO_IMPLICIT_TOKEN = "HF_HUB_DISABLE_IMPLICIT_TOKEN"  # noqa: S105  no token, but that the machine's is not used
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SPINS = "3000"  # some tens of microseconds
@@ -92,12 +96,23 @@ def prepare_for_gradio() -> None:
     """
     for variable in VARIABLES.values():
         variable.read()
-    for variable in _NUMBERS_OF_GRADIO:
-        if not variable.text():  # an empty one is none; Gradio would read it as a number
-            os.environ.pop(variable.name, None)
+    check_numbers(_NUMBERS_OF_GRADIO)
+    check_numbers(NUMBERS_OF_THE_HUB)
     _choose_upload_folder()
     prepare_proxies()
     skip_interface_files()
+
+
+def check_numbers(variables: Iterable[Variable[int]]) -> None:
+    """Drop those that are empty, which libraries would read as numbers all the same.
+
+    Called before these are imported; raises `ConfigError` for one that is not a number.
+    """
+    for variable in variables:
+        if variable.text():
+            variable.read()
+        else:
+            os.environ.pop(variable.name, None)
 
 
 def _choose_upload_folder() -> None:

@@ -210,4 +210,6 @@ def code_points(text: str) -> NDArray[np.uint32]:
 def _unknown_message(unknown: tuple[str, ...]) -> str:
     named = ", ".join(f"{char!r} (U+{ord(char):04X})" for char in unknown[:_NAMED_AT_MOST])
     more = f" and {len(unknown) - _NAMED_AT_MOST} more" if len(unknown) > _NAMED_AT_MOST else ""
+    if any(map(unicodedata.combining, unknown)):
+        return f"the model has never seen {named}{more}; if it knows these letters, convert the text to NFC first."
     return f"the model has never seen {named}{more}; leave it out or choose a model trained on such text."

@@ -17,6 +17,7 @@ from charlstm.config import Settings
 from charlstm.corpus import open_file
 from charlstm.errors import CheckpointError, CorpusError, RunError
 from charlstm.runs.continuation import inherit_sizes
+from charlstm.runs.run_dir import RunDir
 from charlstm.tensor_files import read_header
 
 
@@ -73,6 +74,10 @@ def test_a_pointer_of_git_lfs_is_called_what_it_is(file: Path) -> None:
         inherit_sizes(Settings(), file)
     with pytest.raises(CorpusError, match="Git LFS"):
         open_file(file)
+    folder = RunDir(file.parent)
+    folder.settings_file.write_bytes(file.read_bytes())
+    with pytest.raises(RunError, match=r"^the settings file of run [^ ]+ is only the pointer that Git LFS leaves"):
+        folder.settings()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what a process has mapped is told by Linux alone")

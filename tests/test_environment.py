@@ -29,6 +29,8 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CHARLSTM_TRASH_DAYS", "-1"),
         ("CHARLSTM_PUBLIC", "yes"),
         ("CHARLSTM_ALLOWED_HOSTS", "https://"),
+        ("CHARLSTM_MAX_MINUTES", "-1"),
+        ("CHARLSTM_MAX_QUEUE", "1.5"),
         ("OMP_NUM_THREADS", "0"),
         ("OMP_NUM_THREADS", "4,x"),
         ("GRADIO_ROOT_PATH", "https://[x"),
@@ -45,6 +47,12 @@ def test_a_value_that_can_not_be_used_is_named_with_what_it_must_be(name: str, v
         variable.read({name: value})
     assert variable.must_be
     assert variable.read({}) == variable.read({name: " "}) == variable.default
+
+
+def test_a_limit_says_which_numbers_it_takes() -> None:
+    said = {name: VARIABLES[env_name(name)].must_be.partition(" (")[0] for name in Limits.model_fields}
+    assert (said["max_minutes"], said["max_queue"]) == ("a number of 0 or more", "a whole number of 0 or more")
+    assert said["max_runs"] == "a whole number of 1 or more"
 
 
 def test_no_other_module_reads_the_environment(repository: Path) -> None:

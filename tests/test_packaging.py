@@ -22,7 +22,7 @@ from waiting import wait_until
 from charlstm.places import BUNDLED
 
 _MODEL_FILES = {"config.json", "events.jsonl", "insight.json", "model.safetensors"}
-_FILM = "birth.json"  # of one model
+_FILM = "birth.json"  # of two models, one of which is in the wheel
 _TOP_FILES = {"LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md", "app.py", "requirements.txt", "pyproject.toml",
               "setup.py", "MANIFEST.in"}  # fmt: skip
 _NO_RUBBISH = shutil.ignore_patterns("__pycache__", "*.egg-info", "last")
@@ -92,7 +92,7 @@ def test_the_source_archive_is_a_clone_without_tests_and_without_anybodys_runs(
         names = {member.name.partition("/")[2] for member in source.getmembers() if member.isfile()}
     models = {f"checkpoints/{model}/{name}" for model in BUNDLED for name in _MODEL_FILES}
     expected = _files(repository / "charlstm", repository) | _files(repository / "docs", repository) | models
-    expected |= {*_TOP_FILES, f"checkpoints/tiny-shakespeare/{_FILM}"}
+    expected |= {*_TOP_FILES, *(f"checkpoints/{model}/{_FILM}" for model in ("tiny-shakespeare", "python-stdlib"))}
     made = {name for name in names if ".egg-info/" in name} | {"PKG-INFO", "setup.cfg"}
     assert names - made == expected
 

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
 
 from charlstm import places
+from charlstm.corpus import open_corpus
 from charlstm.formatting import own_command
 from charlstm.language_model import LanguageModel
 
@@ -121,3 +123,17 @@ def test_runs_go_elsewhere_with_what_is_bundled_where_the_folder_can_not_be_writ
     place = places.writable_checkpoints_dir(bundled.parent)
     assert place.is_relative_to(tmp_path / "elsewhere")
     assert (place / "model" / "model.safetensors").read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_file_is_found_however_its_letters_are_composed(tmp_path: Path, forms: tuple[str, str]) -> None:
+    """A keyboard gives é as one character, macOS names files with two; some file systems take both for one name."""
+    named, typed = (
+        tmp_path / unicodedata.normalize(form, "Bücher") / unicodedata.normalize(form, "é.txt") for form in forms
+    )
+    named.parent.mkdir()
+    named.write_text("a text of one line\n" * 20, encoding="utf-8")
+    assert open_corpus(str(typed)).sha256 == open_corpus(str(named)).sha256
+    assert places.find_model(typed).samefile(named)
+    missing = typed.with_name("è.txt")
+    assert places.find_spelling(missing) == missing

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import platformdirs
 import pytest
 from forked import Fork
 
 from charlstm.kernel import build
-from charlstm.private_folders import make_private, private_folder, read_own
+from charlstm.private_folders import make_private, private_cache, private_folder, read_own
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX's")
 SOMEBODY = 12345
@@ -57,6 +58,23 @@ def test_a_folder_that_others_could_write_to_is_emptied(tmp_path: Path, mode: in
     assert mode_of(own) == 0o700
     assert list(own.iterdir()) == []
     assert tmp_path.is_dir()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no umask")
+def test_a_cache_that_a_group_could_write_to_keeps_its_texts_and_loses_what_is_used_unchecked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under the umask 002 of many systems, where a text is often the first thing that is kept."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache = Path(platformdirs.user_cache_dir("charlstm"))
+    for name in ("texts/folder.txt", "tiny-shakespeare.txt", "kernels/planted.so", "ids/planted"):
+        (cache / name).parent.mkdir(parents=True, exist_ok=True)
+        (cache / name).write_bytes(b"bytes")
+    cache.chmod(0o775)
+    assert private_cache() == cache
+    assert mode_of(cache) == 0o700
+    kept = sorted(path.relative_to(cache).as_posix() for path in cache.rglob("*") if path.is_file())
+    assert kept == ["texts/folder.txt", "tiny-shakespeare.txt"]
 
 
 def test_a_link_in_its_place_is_refused(tmp_path: Path) -> None:

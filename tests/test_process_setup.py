@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,10 +24,18 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-@pytest.mark.parametrize(("name", "value"), [("CHARLSTM_MAX_RUNS", "0"), ("GRADIO_NUM_PORTS", "x")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CHARLSTM_MAX_RUNS", "0"),
+        ("GRADIO_NUM_PORTS", "x"),
+        ("HF_HUB_ETAG_TIMEOUT", "abc"),
+        ("CHARLSTM_ALLOWED_HOSTS", "*.example.org"),
+    ],
+)
 def test_no_variable_is_left_for_gradio_to_stumble_over(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match=rf"{name} is '{value}'; it must be"):
+    with pytest.raises(ConfigError, match=rf"{name} is '{re.escape(value)}'; it must be"):
         process_setup.prepare_for_gradio()
 
 
@@ -44,9 +53,10 @@ def test_the_app_says_so_in_one_sentence(repository: Path) -> None:
 
 def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADIO_SERVER_PORT", " ")
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "")
     monkeypatch.setenv("CHARLSTM_TRASH_DAYS", "")
     process_setup.prepare_for_gradio()
-    assert "GRADIO_SERVER_PORT" not in os.environ
+    assert not {"GRADIO_SERVER_PORT", "HF_HUB_ETAG_TIMEOUT"} & set(os.environ)
     assert TRASH_DAYS.read() == 30
 
 

@@ -176,6 +176,12 @@ def test_unknown_characters_are_named_once_each_in_order_of_appearance():
     assert message.startswith("the model has never seen '🙂' (U+1F642), '\\n' (U+000A), 'é' (U+00E9); ")
 
 
+def test_accents_that_are_characters_of_their_own_are_told_with_the_way_out():
+    """As in a text in the decomposed form; `encode` changes no text, so that figures are of what is there."""
+    with pytest.raises(VocabularyError, match=r"U\+0308\).*convert the text to NFC first\.$"):
+        Vocabulary.from_text("Bücher").encode(unicodedata.normalize("NFD", "Bücher"))
+
+
 @pytest.mark.parametrize("count", [1, 9, 10, 11, 25])
 def test_at_most_ten_unknown_characters_are_named_and_the_rest_counted(count):
     unknown = "".join(chr(ord("一") + place) for place in range(count))

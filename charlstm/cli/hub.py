@@ -16,7 +16,7 @@ from charlstm.cli.flags import Flat
 from charlstm.cli.progress import StepBar
 from charlstm.formatting import own_command
 from charlstm.places import BUNDLED, default_checkpoints_dir, find_model
-from charlstm.runs.history import RunHistory
+from charlstm.runs.history import read_history
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
 
@@ -83,6 +83,7 @@ def push(flags: Flat[Push]) -> None:
     """Publish a model on the Hugging Face Hub, privately unless told otherwise; with a page of its own if wished."""
     from charlstm.errors import ConfigError
     from charlstm.hub.client import BackgroundCall, write_token
+    from charlstm.hub.loss_plot import loss_plot_png
     from charlstm.hub.push import build_files
     from charlstm.hub.push import push as send
     from charlstm.hub.repo_names import validate_repo_id
@@ -90,10 +91,10 @@ def push(flags: Flat[Push]) -> None:
     if flags.private and flags.public:
         raise ConfigError("--private and --public exclude each other; choose one.")
     model = find_model(flags.model)
-    history = RunHistory(RunDir(model.parent if model.suffix == ".safetensors" else model))
-    history.poll()
+    with read_history(RunDir(model.parent if model.suffix == ".safetensors" else model)) as history:
+        curve = loss_plot_png(history)
     space = flags.space or (validate_repo_id(flags.repo) if flags.page else None)
-    parcel = build_files(model, flags.repo, history, flags.language, flags.licence, space)
+    parcel = build_files(model, flags.repo, curve, flags.language, flags.licence, space)
     visibility = f"{'public' if flags.public else 'private'} if it is made now"
     print(f"to {parcel.repo_id} ({visibility}), and nothing else:\n{_listing(parcel.files)}")
     if parcel.page:

@@ -2,7 +2,7 @@
 
 from charlstm.corpus.batches import StreamBatches
 from charlstm.corpus.corpus import Corpus, Split, open_corpus, open_file
-from charlstm.corpus.datasets import DATASETS, Report, default_corpus, is_available_offline
+from charlstm.corpus.datasets import DATASETS, OnBytes, default_corpus, is_available_offline
 from charlstm.corpus.decoding import decode
 from charlstm.corpus.download import is_address
 from charlstm.corpus.multi_file import absolute
@@ -10,7 +10,7 @@ from charlstm.corpus.multi_file import absolute
 __all__ = [
     "DATASETS",
     "Corpus",
-    "Report",
+    "OnBytes",
     "Split",
     "StreamBatches",
     "absolute",

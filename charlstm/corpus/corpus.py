@@ -8,7 +8,7 @@ from pathlib import Path
 
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.config_fields import Encoding
-from charlstm.corpus.datasets import DATASETS, Report, corpus_bytes
+from charlstm.corpus.datasets import DATASETS, OnBytes, corpus_bytes
 from charlstm.corpus.decoding import CHUNK_SIZE, TextFile, decode, open_text
 from charlstm.corpus.download import fetch_text, is_address
 from charlstm.corpus.multi_file import Joined, expand, find_files, join
@@ -28,7 +28,7 @@ class Corpus:
     source: str | TextFile  # the text itself, or a file too large to be held, which is read wherever it is needed
     notes: tuple[str, ...] = ()
 
-    def pieces(self, report: Report | None = None) -> Iterator[str]:
+    def pieces(self, report: OnBytes | None = None) -> Iterator[str]:
         """Yield the text in chunks; `report(bytes_so_far, bytes_in_all)` follows the reading of a file."""
         if isinstance(self.source, TextFile):
             return self.source.pieces(report)
@@ -87,7 +87,7 @@ class Corpus:
         model: ModelConfig,
         train: TrainConfig,
         vocabulary: Vocabulary | None = None,
-        report: Report | None = None,
+        report: OnBytes | None = None,
     ) -> "Split":
         """Encode and cut into training and validation; the vocabulary covers the whole text unless one is given.
 
@@ -131,7 +131,7 @@ def _length_needed(train: TrainConfig) -> int:
 
 
 def open_corpus(
-    name_or_path: str, encoding: Encoding = "auto", report: Report | None = None, shown: str | None = None
+    name_or_path: str, encoding: Encoding = "auto", report: OnBytes | None = None, shown: str | None = None
 ) -> Corpus:
     """Open a named corpus, a text file, several as one, or the text at an address.
 
@@ -150,7 +150,7 @@ def open_corpus(
     return open_file(expand(Path(name_or_path)), encoding, shown=shown, report=report)
 
 
-def _open_joined(named: str, joined: Joined, encoding: Encoding, report: Report | None) -> Corpus:
+def _open_joined(named: str, joined: Joined, encoding: Encoding, report: OnBytes | None) -> Corpus:
     try:
         path = join(joined, encoding)
     except OSError as error:
@@ -166,7 +166,7 @@ def open_file(
     encoding: Encoding = "auto",
     name: str | None = None,
     shown: str | None = None,
-    report: Report | None = None,
+    report: OnBytes | None = None,
 ) -> Corpus:
     """Open a text file as a corpus called `name`, by default the file's; hold it in memory unless it is large.
 

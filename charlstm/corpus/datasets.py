@@ -16,7 +16,7 @@ from charlstm.environment import CORPUS_DIR
 from charlstm.errors import CorpusError
 from charlstm.files import atomic_write
 
-Report = Callable[[int, int], None]  # bytes so far, bytes in all
+OnBytes = Callable[[int, int], None]  # bytes so far, bytes in all (0: not said)
 _CHUNK_BYTES = 1 << 16
 _TIMEOUT_SECONDS = 20
 
@@ -44,7 +44,7 @@ DATASETS = {
 }
 
 
-def corpus_bytes(name: str, report: Report | None = None) -> bytes:
+def corpus_bytes(name: str, report: OnBytes | None = None) -> bytes:
     """Return the bytes of named corpus `name`; only `tiny-shakespeare` may use the network."""
     if name == "python-reference":
         return _python_reference()
@@ -64,7 +64,7 @@ def default_corpus() -> str:
     return "tiny-shakespeare" if is_available_offline("tiny-shakespeare") else "python-reference"
 
 
-def fetch(remote: RemoteFile, report: Report | None = None) -> Path:
+def fetch(remote: RemoteFile, report: OnBytes | None = None) -> Path:
     """Return the path of a verified local copy; download it if there is none."""
     copy = _local_copy(remote)
     if copy is None:
@@ -73,7 +73,7 @@ def fetch(remote: RemoteFile, report: Report | None = None) -> Path:
     return copy
 
 
-def download(remote: RemoteFile, destination: Path, report: Report | None = None) -> None:
+def download(remote: RemoteFile, destination: Path, report: OnBytes | None = None) -> None:
     """Fetch `remote` to `destination`; raises `CorpusError` and leaves nothing behind unless size and hash agree."""
     offline = f"put {remote.file_name} into a folder and name it in CHARLSTM_CORPUS_DIR, or choose python-reference"
     try:
@@ -98,7 +98,7 @@ def download(remote: RemoteFile, destination: Path, report: Report | None = None
         ) from None
 
 
-def _copy(response: http.client.HTTPResponse, file: BinaryIO, num_bytes: int, report: Report | None) -> None:
+def _copy(response: http.client.HTTPResponse, file: BinaryIO, num_bytes: int, report: OnBytes | None) -> None:
     """Copy `num_bytes`, or little more: a longer answer is wrong anyway, and must not fill the disk."""
     copied = 0
     while copied <= num_bytes and (chunk := response.read(_CHUNK_BYTES)):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from charlstm.config_fields import Encoding
-from charlstm.corpus.datasets import Report
+from charlstm.corpus.datasets import OnBytes
 from charlstm.corpus.decode_errors import diagnose
 from charlstm.corpus.stats import TextStats, as_utf8, compute_stats
 from charlstm.errors import CorpusError
@@ -234,7 +234,7 @@ class TextFile:
 
     @classmethod
     def read(
-        cls, path: Path, encoding: Encoding = "auto", shown: str | None = None, report: Report | None = None
+        cls, path: Path, encoding: Encoding = "auto", shown: str | None = None, report: OnBytes | None = None
     ) -> "TextFile":
         """Read the file at `path` once, and keep its facts; raises `CorpusError` in one sentence."""
         shown = shown or path.name
@@ -243,7 +243,7 @@ class TextFile:
             facts = compute_stats(_report_progress(pieces, file, report))
         return cls(path, encoding, shown, facts, pieces.notes)
 
-    def pieces(self, report: Report | None = None) -> Iterator[str]:
+    def pieces(self, report: OnBytes | None = None) -> Iterator[str]:
         """Yield the text in chunks, line ends normalised.
 
         Raises `CorpusError` if the file can't be read any more or, after the last piece, if it is not the same text.
@@ -261,7 +261,7 @@ class TextFile:
         return CorpusError(f"{self.shown} has changed since it was first read; leave it alone and start again.")
 
 
-def _report_progress(pieces: TextChunks, file: BinaryIO, report: Report | None) -> Iterator[str]:
+def _report_progress(pieces: TextChunks, file: BinaryIO, report: OnBytes | None) -> Iterator[str]:
     """Yield `pieces` of `file`, calling `report(bytes_so_far, bytes_in_all)` after each."""
     num_bytes = os.fstat(file.fileno()).st_size
     for piece in pieces:

@@ -8,7 +8,6 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,11 @@ from urllib.parse import unquote, urljoin
 import platformdirs
 
 from charlstm.corpus.connections import open_connection, parse_address
+from charlstm.corpus.datasets import OnBytes
 from charlstm.environment import is_public, limits
 from charlstm.errors import CorpusError
 from charlstm.files import atomic_write, atomic_write_text
 
-Report = Callable[[int, int], None]  # bytes so far, bytes in all (0: not said)
 _MOST_BYTES = 2_000_000_000
 _KEPT_BYTES = 4_000_000_000
 _MOST_REDIRECTS = 5
@@ -64,7 +63,7 @@ def is_address(name: str) -> bool:
     return bool(re.match(r"[a-z][a-z0-9+.-]*://", name, re.IGNORECASE))
 
 
-def fetch_text(address: str, report: Report | None = None) -> Fetched:
+def fetch_text(address: str, report: OnBytes | None = None) -> Fetched:
     """Fetch the text at `address`; raise `CorpusError` or `HubError` in one sentence."""
     address = address.strip()
     address = re.sub(r"^[A-Za-z]+", lambda scheme: scheme[0].lower(), address, count=1)
@@ -120,7 +119,7 @@ def _unkept(error: OSError) -> CorpusError:
     return CorpusError(f"the text can't be kept in the user's cache folder ({error.strerror}); free it up.")
 
 
-def _fetch_page(address: str, report: Report) -> Fetched:
+def _fetch_page(address: str, report: OnBytes) -> Fetched:
     place = parse_address(address)
     kept = _Kept(_folder() / f"{_key(address)}.txt")
     name = address.partition("#")[0].partition("?")[0]  # a query may hold a key, which is nobody's business
@@ -169,7 +168,7 @@ def _digest(file: BinaryIO) -> str:
 class _Exchange:
     """One text fetched, through all its redirects, within size and time."""
 
-    def __init__(self, address: str, kept: _Kept, report: Report) -> None:
+    def __init__(self, address: str, kept: _Kept, report: OnBytes) -> None:
         self._address, self._kept, self._report = address, kept, report
         self._is_late = False
 

@@ -14,6 +14,7 @@ from charlstm.config_fields import Encoding
 from charlstm.corpus.decoding import TextChunks, open_text
 from charlstm.errors import CorpusError
 from charlstm.files import atomic_write
+from charlstm.places import find_spelling
 
 _MOST_FILES = 10_000
 
@@ -26,9 +27,9 @@ class Joined(NamedTuple):
 
 
 def expand(path: Path) -> Path:
-    """Return `path` with the home that a tilde stands for."""
+    """Return `path` with the home that a tilde stands for, spelled as the file is named."""
     try:
-        return path.expanduser()
+        return find_spelling(path.expanduser())
     except RuntimeError:  # ~name of nobody here
         return path
 

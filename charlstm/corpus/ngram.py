@@ -48,12 +48,16 @@ def compute_baselines(split: Split, is_wanted: Callable[[], bool] = lambda: True
     train, validation = _ids(split.train, -_COUNTED_AT_MOST, None), _ids(split.validation, 0, _PREDICTED_AT_MOST)
     counts = np.bincount(train, minlength=size) + 1
     targets = validation[1:]
-    frequencies = -float(np.log(counts[targets] / counts.sum()).mean())
-    fivegram = -float(np.log(kneser_ney(train, validation, size, is_wanted)).mean())
+    frequencies = _mean_nats(counts[targets] / counts.sum())
+    fivegram = _mean_nats(kneser_ney(train, validation, size, is_wanted))
     unit = "bytes" if split.vocabulary.level == "bytes" else "characters"
     counted = f"the last {len(train):,} {unit}" if len(train) < len(split.train) else f"all {len(train):,} {unit}"
     method = f"{LENGTH}-gram, interpolated Kneser-Ney, of {counted} of the training text"
     return BaselineLosses(math.log(size), frequencies, fivegram, method, len(train), len(targets))
+
+
+def _mean_nats(probabilities: NDArray[np.float64]) -> float:
+    return 0.0 - float(np.log(probabilities).mean())  # which is 0 for certainty, where a sign in front makes -0
 
 
 def kneser_ney(

@@ -21,13 +21,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
-from charlstm.corpus.datasets import Report
+from charlstm.corpus.datasets import OnBytes
 from charlstm.corpus.decoding import TextFile
 from charlstm.errors import CorpusError, VocabularyError
 from charlstm.files import atomic_write
-from charlstm.private_folders import make_private, private_folder, temporary_place
+from charlstm.private_folders import private_cache, private_folder, temporary_place
 from charlstm.vocabulary import Tokens, Vocabulary
 
 KEPT_BYTES = 4 << 30
@@ -36,7 +35,7 @@ _CHECKSUM_BYTES = 4
 _ABANDONED_SECONDS = 24 * 3600  # a half-written file this old has lost its writer
 
 
-def open_cached_tokens(text: TextFile, vocabulary: Vocabulary, report: Report | None = None) -> Tokens:
+def open_cached_tokens(text: TextFile, vocabulary: Vocabulary, report: OnBytes | None = None) -> Tokens:
     """Return the ids of `text`, found in the cache or written there; `report(bytes_so_far, bytes_in_all)` follows.
 
     Raises `VocabularyError` if the vocabulary does not cover the text, `CorpusError` if the cache can't hold the ids.
@@ -72,9 +71,7 @@ def _folder() -> Iterator[Path]:
     """
     with contextlib.ExitStack() as opened:
         try:
-            cache = Path(platformdirs.user_cache_dir("charlstm"))
-            make_private(cache)
-            folder = opened.enter_context(private_folder(cache / "ids"))
+            folder = opened.enter_context(private_folder(private_cache() / "ids"))
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except (OSError, RuntimeError):  # a user without a home has no cache either
@@ -97,7 +94,7 @@ def _is_whole(path: Path, num_bytes: int) -> bool:
     )
 
 
-def _write(path: Path, text: TextFile, vocabulary: Vocabulary, report: Report | None) -> None:
+def _write(path: Path, text: TextFile, vocabulary: Vocabulary, report: OnBytes | None) -> None:
     checksum = 0
     with path.open("wb") as file:
         for piece in text.pieces(report):

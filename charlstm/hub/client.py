@@ -49,13 +49,13 @@ class Progress:
     total_bytes: int = 0
 
 
-Report = Callable[[Progress], None]
+OnProgress = Callable[[Progress], None]
 
 
 class _Exchange:
     """State of the calls inside one `hub_call`."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: OnProgress) -> None:
         self.report = report
         self._busy: Counter[tuple[str, str]] = Counter()
 
@@ -121,7 +121,7 @@ def _validate_token(token: str) -> str:
 
 
 @contextlib.contextmanager
-def hub_call(subject: str, report: Report | None = None) -> Iterator[None]:
+def hub_call(subject: str, report: OnProgress | None = None) -> Iterator[None]:
     """Bound calls of `huggingface_hub` about `subject` (a repository) inside the block, and translate their errors.
 
     Raises `HubError` for whatever they raise.
@@ -248,7 +248,7 @@ class BackgroundCall(Generic[_T]):
 
     result: _T
 
-    def __init__(self, work: Callable[[Report], _T]) -> None:
+    def __init__(self, work: Callable[[OnProgress], _T]) -> None:
         self._steps: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._work = work
@@ -286,7 +286,7 @@ def commit_files(
     where: Mapping[str, str | None],
     files: Mapping[str, bytes],
     message: str,
-    report: Report,
+    report: OnProgress,
     removed: Iterable[str] = (),
 ) -> str:
     """Commit `files`, and the removal of `removed`, to the repository that `where` names; return the commit's URL.
@@ -321,7 +321,7 @@ class _ReportedReader(io.BytesIO):
 
     is_travelling = False
 
-    def __init__(self, name: str, data: bytes, report: Report) -> None:
+    def __init__(self, name: str, data: bytes, report: OnProgress) -> None:
         super().__init__(data)
         self._name, self._report, self._size = name, report, len(data)
         self._told = 0

@@ -8,7 +8,8 @@ from typing import Any
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-from charlstm.corpus.download import DatasetFile, Report, too_long
+from charlstm.corpus.datasets import OnBytes
+from charlstm.corpus.download import DatasetFile, too_long
 from charlstm.environment import is_public
 from charlstm.errors import HubError
 from charlstm.files import atomic_write
@@ -21,7 +22,7 @@ from charlstm.hub.repo_names import validate_repo_id
 _METADATA_SECONDS = 10.0
 
 
-def fetch_dataset_file(wanted: DatasetFile, most: int, report: Report, kept: Path) -> tuple[Path, tuple[str, ...]]:
+def fetch_dataset_file(wanted: DatasetFile, most: int, report: OnBytes, kept: Path) -> tuple[Path, tuple[str, ...]]:
     """Fetch a file of at most `most` bytes; return its path and notes; raise `HubError` or `CorpusError`.
 
     On one's own machine it stays in the Hub's cache, which serves where the Hub is away; among strangers nobody's login

@@ -33,7 +33,7 @@ from charlstm.checkpoint import load_model
 from charlstm.environment import is_public, limits
 from charlstm.errors import CheckpointError, HubError
 from charlstm.files import atomic_write, atomic_write_text
-from charlstm.hub.client import Progress, Report, hub_call, read_token
+from charlstm.hub.client import OnProgress, Progress, hub_call, read_token
 from charlstm.hub.digests import discard, is_whole
 from charlstm.hub.error_messages import HubAway, httpx
 from charlstm.hub.repo_names import describe_kind, parse_repo
@@ -46,7 +46,9 @@ _METADATA_SECONDS = 10.0
 _BETWEEN_SECONDS = 0.1  # two reports of the bytes
 
 
-def fetch(repo_id: str, revision: str | None = None, report: Report | None = None, cache: Path | None = None) -> Path:
+def fetch(
+    repo_id: str, revision: str | None = None, report: OnProgress | None = None, cache: Path | None = None
+) -> Path:
     """Fetch the model file of `repo_id` into the Hub's cache, or `cache`; return its path; raise `HubError`.
 
     The newest is fetched if the Hub answers; if it does not, what was fetched before serves. What differs from what the
@@ -66,7 +68,11 @@ def fetch(repo_id: str, revision: str | None = None, report: Report | None = Non
 
 
 def pull(
-    repo_id: str, store: RunStore, name: str | None = None, revision: str | None = None, report: Report | None = None
+    repo_id: str,
+    store: RunStore,
+    name: str | None = None,
+    revision: str | None = None,
+    report: OnProgress | None = None,
 ) -> str:
     """Put the model of `repo_id` among the models of `store` and return its name there; raises `HubError`.
 
@@ -110,7 +116,7 @@ class _Wanted:
 
     repo_id: str
     revision: str | None
-    report: Report
+    report: OnProgress
     cache: Path | None
 
 

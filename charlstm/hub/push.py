@@ -11,13 +11,11 @@ from huggingface_hub import HfApi, constants
 from charlstm.checkpoint import Provenance
 from charlstm.errors import HubError
 from charlstm.hub.card import CURVE_FILE, LICENSE, CardFacts, card_text, config_json
-from charlstm.hub.client import Progress, Report, commit_files, hub_call
-from charlstm.hub.loss_plot import loss_plot_png
+from charlstm.hub.client import OnProgress, Progress, commit_files, hub_call
 from charlstm.hub.repo_names import parse_repo, validate_repo_id
 from charlstm.hub.static_space import PageFiles, build_page_files, check_space, create_space, files_digest, send_page
 from charlstm.language_model import LanguageModel
 from charlstm.model_files import MODEL_FILE, model_file
-from charlstm.runs.history import RunHistory
 from charlstm.runs.retention import ORIGIN_FILE
 
 
@@ -45,12 +43,12 @@ class ModelFiles:
 def build_files(
     model: Path,
     repo_id: str,
-    history: RunHistory | None = None,
+    curve: bytes | None = None,
     language: str | None = None,
     licence: str = LICENSE,
     space: str | None = None,
 ) -> ModelFiles:
-    """Make the files for the model in folder or file `model`; `history` is of the run that trained it.
+    """Make the files for the model in folder or file `model`; `curve` is a picture of its training (PNG).
 
     With `space`, the name of a Space, they include its page. Raises `CheckpointError` for a damaged model and
     `HubError` for a name that is none, and whatever `build_page` raises for a model that fits no page.
@@ -66,16 +64,15 @@ def build_files(
         raise HubError(f"{licence[:40]!r} is not a licence id of the Hub; use one such as mit or cc-by-4.0.")
     file = model_file(model)
     language_model = LanguageModel.load(file)
-    picture = loss_plot_png(history) if history else None
     base = _base_model(file.parent.parent, language_model.provenance)
-    facts = CardFacts(name.repo_id, language_model, picture is not None, language, licence, base, space)
+    facts = CardFacts(name.repo_id, language_model, curve is not None, language, licence, base, space)
     files = {
         MODEL_FILE: file.read_bytes(),
         "config.json": config_json(language_model).encode(),
         "README.md": card_text(facts).encode(),
     }
     page = build_page_files(facts, space) if space else None
-    return ModelFiles(name.repo_id, files | ({CURVE_FILE: picture} if picture else {}), name.revision, page)
+    return ModelFiles(name.repo_id, files | ({CURVE_FILE: curve} if curve else {}), name.revision, page)
 
 
 def _base_model(models: Path, origin: Provenance | None) -> str | None:
@@ -92,7 +89,7 @@ def _base_model(models: Path, origin: Provenance | None) -> str | None:
 
 
 def push(
-    parcel: ModelFiles, token: str, private: bool = True, revision: str | None = None, report: Report | None = None
+    parcel: ModelFiles, token: str, private: bool = True, revision: str | None = None, report: OnProgress | None = None
 ) -> str:
     """Send `parcel` as one commit and return its address; the repository is made, `private` or not, if there is none.
 
@@ -139,7 +136,7 @@ def _check_visibility(api: HfApi, parcel: ModelFiles, private: bool) -> None:
         )
 
 
-def _send_page(api: HfApi, page: PageFiles, is_update: bool, report: Report) -> None:
+def _send_page(api: HfApi, page: PageFiles, is_update: bool, report: OnProgress) -> None:
     try:
         send_page(api, page, is_update, report)
     except HubError as error:

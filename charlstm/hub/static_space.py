@@ -14,7 +14,7 @@ from charlstm.errors import HubError
 from charlstm.export.page import build_page
 from charlstm.files import atomic_write
 from charlstm.hub.card import TAGS, CardFacts, dataset_of
-from charlstm.hub.client import Report, commit_files, hub_call
+from charlstm.hub.client import OnProgress, commit_files, hub_call
 from charlstm.hub.markdown import code
 from charlstm.hub.thumbnail import thumbnail_png
 
@@ -129,7 +129,7 @@ def _readme(facts: CardFacts, repo_id: str) -> str:
     )
 
 
-def check_space(api: HfApi, page: PageFiles, private: bool, report: Report) -> bool:
+def check_space(api: HfApi, page: PageFiles, private: bool, report: OnProgress) -> bool:
     """Return whether the Space is there already with such a page.
 
     Raises `HubError` where it is there and is something else, or more public than is asked for.
@@ -162,13 +162,13 @@ def _is_template(api: HfApi, page: PageFiles) -> bool:
     return file.stat().st_size <= _MOST_TEMPLATE_BYTES and _TEMPLATE_SAYS in file.read_bytes()
 
 
-def create_space(api: HfApi, page: PageFiles, private: bool, report: Report) -> None:
+def create_space(api: HfApi, page: PageFiles, private: bool, report: OnProgress) -> None:
     """Make the Space if there is none. Raises `HubError`."""
     with hub_call(page.subject, report):
         api.create_repo(page.repo_id, repo_type="space", space_sdk="static", private=private, exist_ok=True)
 
 
-def send_page(api: HfApi, page: PageFiles, is_update: bool, report: Report) -> None:
+def send_page(api: HfApi, page: PageFiles, is_update: bool, report: OnProgress) -> None:
     """Send the files as one commit; raise `HubError`.
 
     What lies there beside them stays, but for what the Hub put into a new Space, which is no `is_update`.

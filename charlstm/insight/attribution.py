@@ -25,21 +25,9 @@ _LEAST_WORTH = 0.25  # nats: a character that multiplies the chance by less than
 _MOST_NAMED = 3
 _LIKELY = 0.4
 _SHOWN = {" ": "space", "\n": "line break", "\t": "tab"}
+_MARKS = str.maketrans(" \n\t", "␣⏎⇥")
 
 Span = tuple[int, int]  # of the tokens of a character: the first one, and the one after the last
-
-
-def measure_worths(
-    lm: LanguageModel, ids: NDArray[np.integer], place: int, characters: int = CHARACTERS
-) -> NDArray[np.float32]:
-    """Return what each of up to `characters` tokens before `ids[place]` is worth to it, (n,) nats, the oldest first.
-
-    Raises `ConfigError` if nothing is before that place.
-    """
-    if not 1 <= place < len(ids):
-        raise ConfigError(f"there must be something before the letter: choose a place from 1 to {len(ids) - 1:,}.")
-    spans = [(at, at + 1) for at in range(max(0, place - characters), place)]
-    return erase_spans(lm, ids, spans, (place, place + 1))
 
 
 @torch.inference_mode()
@@ -103,8 +91,8 @@ class Reason(NamedTuple):
     worth: float  # nats
 
 
-def find_reasons(worths: NDArray[np.float32], place: int, most: int = _MOST_NAMED) -> list[Reason]:
-    """Return up to `most` stretches that speak for the letter at `place`, the strongest first."""
+def find_reasons(worths: NDArray[np.float32], place: int) -> list[Reason]:
+    """Return up to three stretches that speak for the letter at `place`, the strongest first."""
     begin = place - len(worths)
     reasons: list[Reason] = []
     for at in np.flatnonzero(worths >= _LEAST_WORTH).tolist():
@@ -113,7 +101,7 @@ def find_reasons(worths: NDArray[np.float32], place: int, most: int = _MOST_NAME
             reasons[-1] = Reason(reasons[-1].first, begin + at, reasons[-1].worth + worth)
         else:
             reasons.append(Reason(begin + at, begin + at, worth))
-    return sorted(reasons, key=lambda each: -each.worth)[:most]
+    return sorted(reasons, key=lambda each: -each.worth)[:_MOST_NAMED]
 
 
 def describe(text: str, place: int, chance: float, worths: NDArray[np.float32]) -> str:
@@ -134,7 +122,10 @@ def _describe_reason(text: str, place: int, reason: Reason) -> str:
     if passage[0] == "\n":
         start = place - reason.first - 1
         return f"the line that began {_count(start)} earlier" if start else "the line break just before it"
-    return f"the {_SHOWN.get(passage) or _quote(passage)} {where}"
+    shown = _SHOWN.get(passage[0])
+    if shown and passage == len(passage) * passage[0]:
+        return f"the {shown if len(passage) == 1 else f'{len(passage)} {shown}s'} {where}"
+    return f"the {_quote(passage)} {where}"
 
 
 def _count(number: int) -> str:
@@ -146,7 +137,7 @@ def _name(char: str) -> str:
 
 
 def _quote(passage: str) -> str:
-    return f"“{passage.replace(chr(10), '⏎')}”"
+    return f"“{passage.translate(_MARKS) if passage.isspace() else passage.replace(chr(10), '⏎')}”"
 
 
 def _percent(share: float) -> str:

@@ -30,8 +30,8 @@ class BatchedReader:
     at four times the speed, at 128 rows of 1 x 768.
     """
 
-    def __init__(self, model: CharLSTM, num_rows: int, holds: Sequence[Hold | None] = ()) -> None:
-        """Begin with all-zero states. Each of `holds` is for equally many rows, neighbours; `None` holds nothing."""
+    def __init__(self, model: CharLSTM, num_rows: int, holds: Sequence[Sequence[Hold]] = ()) -> None:
+        """Begin with all-zero states. Each of `holds` is what is held in equally many rows, neighbours."""
         self._model, config = model, model.config
         self.blank = model.vocab_size  # reads as the average of all characters
         is_fast = model.device.type == "cpu" and _multiplies_bfloat16() and config.hidden_size >= 64
@@ -53,10 +53,12 @@ class BatchedReader:
         self._forgets, self._num_read = self.cells.new_zeros(config.num_layers, config.hidden_size), 0
         self._held = [self._held_in(layer, num_rows, holds) for layer in range(config.num_layers)]
 
-    def _held_in(self, layer: int, num_rows: int, holds: Sequence[Hold | None]) -> tuple[Tensor, Tensor, Tensor] | None:
+    def _held_in(
+        self, layer: int, num_rows: int, holds: Sequence[Sequence[Hold]]
+    ) -> tuple[Tensor, Tensor, Tensor] | None:
         """Return rows, units and values of what is held in a layer."""
         each = num_rows // max(1, len(holds))
-        rows = [(row, hold) for at, hold in enumerate(holds) if hold and hold.layer == layer
+        rows = [(row, hold) for at, held in enumerate(holds) for hold in held if hold.layer == layer
                 for row in range(at * each, (at + 1) * each)]  # fmt: skip
         if not rows:
             return None

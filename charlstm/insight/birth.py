@@ -1,7 +1,7 @@
 """The film of a network as it learned: what found units were at each age over one text, and how well they told.
 
-`birth.json` beside a model holds one. It belongs to the weights whose SHA-256 it names, or names none and says in its
-note whose it is. Shapes: A = ages, U = units, T = characters of the text.
+`birth.json` beside a model holds one. It belongs beside the weights whose SHA-256 it names; its note says whether it is
+of these, or of another network that learned the same text. Shapes: A = ages, U = units, T = characters of the text.
 """
 
 import base64
@@ -68,7 +68,9 @@ class Film(BaseModel):
     """A film, as `birth.json` holds it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
-    model_sha256: Annotated[str, Field(max_length=64)] = ""  # empty where it is of another network
+    model_sha256: Annotated[str, Field(max_length=64)] = (
+        ""  # of the model it lies beside; empty until it is saved there
+    )
     note: _Text
     text: Annotated[str, Field(min_length=1, max_length=TEXT_CHARACTERS)]
     steps: Annotated[list[_Count], _Ages]  # (A,), rising
@@ -105,7 +107,7 @@ class Film(BaseModel):
     def save(self, folder: Path) -> Path:
         """Write this into a model's folder; return the file's path."""
         path = folder / BIRTH_FILE
-        atomic_write_text(path, self.to_json())
+        atomic_write_text(path, self.model_copy(update={"model_sha256": _digest(folder)}).to_json())
         return path
 
     @classmethod
@@ -113,7 +115,7 @@ class Film(BaseModel):
         """Return the film in a model's folder; `None` if none can be read, or only one of other weights."""
         try:
             film = parse_as(cls, read_small(folder / BIRTH_FILE, LARGEST_FILE))
-            return film if film.model_sha256 in ("", _digest(folder)) else None
+            return film if film.model_sha256 == _digest(folder) else None
         except (OSError, ValueError):
             return None
 
@@ -123,7 +125,6 @@ def make_film(
     text: str,
     units: Sequence[UnitRecord],
     measured: str,
-    note: str = OWN_NOTE,
     report: Callable[[int], None] = lambda _: None,
 ) -> Film:
     """Make the film of `units` over the first 600 characters of `text`; their scores are of the start of `measured`.
@@ -144,14 +145,13 @@ def make_film(
     for number, age in enumerate(kept):
         report(number)
         states = trace(age.network, ids, is_exact=False)
-        parts = {"cell": states.cells[ends], "output": states.hidden[ends]}
-        values.append(np.stack([parts[unit.part][:, unit.layer, unit.unit] for unit in chosen]))
+        values.append(np.stack([states.part(unit.part)[ends, unit.layer, unit.unit] for unit in chosen]))
         scores.append(judge.score(age.network))
     whole = np.stack(values)
     largest = np.abs(whole).max(axis=(0, 2), keepdims=True).clip(1e-6)
     packed = np.round(whole / largest * _STEPS).astype(np.int8)
     return Film(
-        note=note,
+        note=OWN_NOTE,
         text=text.encode("utf-8", "replace").decode(),  # single surrogates stand in no file
         steps=[age.step for age in kept],
         seconds=[round(age.seconds, 2) for age in kept],
@@ -190,8 +190,7 @@ def record_birth(
 
     opening = default_prompt(lm.vocabulary)
     written = opening + lm.generate(opening, SampleConfig(num_chars=TEXT_CHARACTERS, temperature=0.7, seed=_SEED))
-    film = make_film(ages(), written, units, text, report=lambda done: report(done / (len(snapshots) + 1)))
-    return film.model_copy(update={"model_sha256": _digest(folder)})
+    return make_film(ages(), written, units, text, lambda done: report(done / (len(snapshots) + 1)))
 
 
 class _Judge:
@@ -216,7 +215,7 @@ class _Judge:
         states = read_streams(network, self._ids, _STREAMS, _BURN_IN)
         scores: list[float | None] = []
         for unit, truth in zip(self._units, self._truths, strict=True):
-            values = (states.cells if unit.part == "cell" else states.hidden)[self._ends, unit.layer, unit.unit]
+            values = states.part(unit.part)[self._ends, unit.layer, unit.unit]
             found = area(values, *truth) if truth else float("nan")
             scores.append(round(found if unit.sign > 0 else 1 - found, 4) if found == found else None)
         return scores

@@ -73,13 +73,13 @@ class Carried(NamedTuple):
 
 
 @torch.inference_mode()
-def measure_carried_state(lm: LanguageModel, ids: NDArray[np.integer], pairs: int = 96, seed: int = 1) -> Carried:
+def measure_carried_state(lm: LanguageModel, ids: NDArray[np.integer]) -> Carried:
     """Measure how long a foreign state disturbs: that of a place with the same last character, whole, only h, only c.
 
     `ids` (N,) must be 1,024 characters at least.
     """
     tokens = torch.from_numpy(np.asarray(ids, np.int64))
-    places, donors = _choose_pairs(np.asarray(ids), pairs, seed)
+    places, donors = _choose_pairs(np.asarray(ids))
     own, other = (_states_at(lm, tokens, each) for each in (places, donors))
     rows = BatchedReader(lm.model, 4 * len(places))
     hidden, cells = (torch.stack([own[part], other[part]]) for part in (0, 1))
@@ -98,14 +98,15 @@ def measure_carried_state(lm: LanguageModel, ids: NDArray[np.integer], pairs: in
     return Carried(CONTEXTS, *columns)
 
 
+_PAIRS, _SEED = 96, 1
 _LEAD_IN = 256  # characters read before a place: a state hardly depends on more
 
 
-def _choose_pairs(ids: NDArray[np.integer], pairs: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _choose_pairs(ids: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return places, and for each another one with the same character."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(_SEED)
     allowed = np.arange(_LEAD_IN, len(ids) - CONTEXTS[-1] - 1)
-    places = generator.choice(allowed, pairs)
+    places = generator.choice(allowed, _PAIRS)
     donors = []
     for place in places.tolist():
         same = allowed[ids[allowed] == ids[place]]

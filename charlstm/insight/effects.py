@@ -101,7 +101,7 @@ class Probe:
         return np.concatenate(found)
 
     def _read(self, holds: Sequence[Hold | None]) -> NDArray[np.float64]:
-        rows = BatchedReader(self._lm.model, len(holds) * _PLACES, holds)
+        rows = BatchedReader(self._lm.model, len(holds) * _PLACES, [[each] if each else [] for each in holds])
         rows.begin_with(*self._state)
         kept = np.empty((len(holds), _JUDGED, _PLACES, len(self._kinds) + 1))
         for at, step in enumerate(self._tokens):
@@ -181,26 +181,31 @@ class Probe:
     def meter(self, hold: Hold) -> dict[str, Any]:
         """Return the chances of what comes next, in percent, while a unit is held for 20 characters.
 
-        `{measures: [{key, label, unit_text, plain, held, low, high}], fitting: key}`; low to high is the range with
-        random units held, one at a time, at their own extremes on the same side of their middle. *fitting* is the one
-        that leaves this range by most at every other place; the figures are of the places between, which it was not
-        chosen by. Raises `ConfigError` for a unit that the model lacks.
+        `{measures: [{key, label, unit_text, plain, held, low, high}], fitting: key, controls}`; low to high is the
+        range with that many random units held, one at a time, at their own extremes on the same side of their middle,
+        and `None` where there is no other unit. *fitting* is the one that leaves this range by most at every other
+        place; the figures are of the places between, which it was not chosen by. Raises `ConfigError` for a unit that
+        the model lacks.
         """
-        held_cells([hold], self._lm.model.config)
         held_cells([hold], self._lm.model.config)
         side, found = int(self.is_high(hold)), self.read([hold])[0]
         others = self.controls[self.other_than(hold.layer, hold.unit), side]
-        if not len(others):
-            others = found[None]
-        chosen_by, told = (self._chances(found, others, slice(part, None, 2)) for part in (0, 1))
+        count = len(others)
+        chosen_by, told = (
+            self._chances(found, others if count else found[None], slice(part, None, 2)) for part in (0, 1)
+        )
         fitting = self._kinds[_most_changed(*chosen_by)][0]
-        figures = list(zip(("plain", "held", "low", "high"), told, strict=True))
+        names = ("plain", "held", "low", "high")
+        figures = [
+            (what, figure if count or at < 2 else None)
+            for at, (what, figure) in enumerate(zip(names, told, strict=True))
+        ]
         measures = [
             {"key": key, "label": f"chance of {name} next", "unit_text": "%", **{
-                what: round(100 * float(figure[at]), 2) for what, figure in figures}}
+                what: None if figure is None else round(100 * float(figure[at]), 2) for what, figure in figures}}
             for at, (key, name) in enumerate(self._kinds)
         ]  # fmt: skip
-        return {"measures": measures, "fitting": fitting}
+        return {"measures": measures, "fitting": fitting, "controls": count}
 
 
 def _most_changed(*chances: NDArray[np.float64]) -> int:

@@ -13,9 +13,10 @@ from charlstm.generation.engine import start_session
 from charlstm.insight.batched_reader import BatchedReader
 from charlstm.language_model import LanguageModel
 
-Report = Callable[[float, str, "Horizon | None"], None]
+OnProgress = Callable[[float, str, "Horizon | None"], None]
 
 CONTEXTS = (1, 2, 3, 4, 5, 8, 12, 20, 30, 50, 100, 200, 500)  # characters
+_STARTS = 640
 _READ_AT_ONCE = 1024
 _MOST_READ = 65_536  # characters
 _SPREAD = 0.1  # the loss at a context is the mean over contexts that differ by so much
@@ -31,15 +32,13 @@ class Horizon(NamedTuple):
     full: float  # with everything that stands before
 
 
-def measure_horizon(
-    lm: LanguageModel, ids: NDArray[np.integer], starts: int = 640, report: Report | None = None
-) -> Horizon:
-    """Measure the loss by context on `ids` (N,): cold starts at `starts` places, each compared with the full context.
+def measure_horizon(lm: LanguageModel, ids: NDArray[np.integer], report: OnProgress | None = None) -> Horizon:
+    """Measure the loss by context on `ids` (N,): cold starts at 640 places, each compared with the full context.
 
     The difference at the same places is added to the loss with the full context, which makes the figures steady.
     `report(share, stage, None)` may raise to end it. Raises `ConfigError` for fewer than 1,024 characters.
     """
-    tell: Report = report or (lambda *_: None)
+    tell: OnProgress = report or (lambda *_: None)
     ids = np.asarray(ids[:_MOST_READ], np.int64)
     if len(ids) < _READ_AT_ONCE:
         raise ConfigError(
@@ -48,7 +47,7 @@ def measure_horizon(
     full = _read_in_one(lm, ids, lambda share: tell(0.4 * share, f"reading {len(ids):,} characters", None))
     contexts = [each for each in CONTEXTS if each * 4 <= len(ids)]
     longest = int(contexts[-1] * (1 + _SPREAD)) + 1
-    places = np.linspace(0, len(ids) - longest - 2, min(starts, len(ids) // 4)).astype(np.int64)
+    places = np.linspace(0, len(ids) - longest - 2, min(_STARTS, len(ids) // 4)).astype(np.int64)
     tokens = torch.from_numpy(ids).to(lm.model.device)
     rows, columns = BatchedReader(lm.model, len(places)), torch.arange(len(places))
     excess = np.empty((longest, len(places)), np.float32)  # [context - 1, start]

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from charlstm.insight.states import iterate_streams
 from charlstm.language_model import LanguageModel
 
-Report = Callable[[float, str, None], None]
+OnProgress = Callable[[float, str, None], None]
 
 MOST_PLACES = 262_144
+_COMPONENTS, _APART = 32, 100  # of a state; characters between two places that are found
 _STEPS = 127  # of a component, from 0 to 1
 _FITTED_PLACES = 8192  # that the components are computed from
 _MOST_FITTED = 2048  # numbers of a state
@@ -46,15 +47,13 @@ class StateIndex:
         cls,
         lm: LanguageModel,
         ids: NDArray[np.integer],
-        dims: int = 32,
-        most: int = MOST_PLACES,
-        report: Report | None = None,
+        report: OnProgress | None = None,
     ) -> "StateIndex":
-        """Read the first `most` of `ids` and index them; `report(share, stage, None)` may raise to end it."""
-        ids = np.asarray(ids[:most], np.int64)
-        tell: Report = report or (lambda *_: None)
+        """Read the first 262,144 of `ids` and index them; `report(share, stage, None)` may raise to end it."""
+        ids = np.asarray(ids[:MOST_PLACES], np.int64)
+        tell: OnProgress = report or (lambda *_: None)
         stage, num_read = f"reading {len(ids):,} characters", 0
-        mean, components = _fit(lm, ids[:_FITTED_PLACES] if len(ids) <= _FITTED_PLACES else _sample(ids), dims)
+        mean, components = _fit(lm, ids[:_FITTED_PLACES] if len(ids) <= _FITTED_PLACES else _sample(ids))
         states = np.zeros((len(ids), components.shape[1]), np.int8)
         for window in iterate_streams(lm, ids):
             projected = _normalize((window.cells.reshape(len(window.places), -1) - mean) @ components)
@@ -63,10 +62,8 @@ class StateIndex:
             tell(num_read / len(ids), stage, None)
         return cls(mean, components, states)
 
-    def near(
-        self, state: NDArray[np.floating], count: int = 10, apart: int = 100, but: int | None = None
-    ) -> list[Neighbor]:
-        """Return the `count` places nearest to a cell state (L, H), `apart` characters from each other and `but`."""
+    def near(self, state: NDArray[np.floating], count: int = 10) -> list[Neighbor]:
+        """Return the `count` places nearest to a cell state (L, H), 100 characters from each other at least."""
         wanted = _normalize((np.asarray(state, np.float32).reshape(1, -1) - self.mean) @ self.components)[0]
         cosines = np.concatenate(
             [
@@ -75,10 +72,8 @@ class StateIndex:
             ]
         )
         found: list[Neighbor] = []
-        taken = [] if but is None else [but]
         for place in np.argsort(-cosines, kind="stable").tolist():
-            if all(abs(place - each) >= apart for each in taken):
-                taken.append(place)
+            if all(abs(place - each.place) >= _APART for each in found):
                 found.append(Neighbor(place, round(float(cosines[place]) / _STEPS, 4)))
             if len(found) == count:
                 break
@@ -93,8 +88,8 @@ def _sample(ids: NDArray[np.integer]) -> NDArray[np.integer]:
     return sampled
 
 
-def _fit(lm: LanguageModel, ids: NDArray[np.integer], dims: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the mean of the cell states after `ids`, and their `dims` strongest principal components."""
+def _fit(lm: LanguageModel, ids: NDArray[np.integer]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the mean of the cell states after `ids`, and their strongest principal components."""
     cells = np.concatenate([each.cells.reshape(len(each.places), -1) for each in iterate_streams(lm, ids, 16, 64)])
     mean = cells.mean(0)
     centred, narrowed = cells - mean, None
@@ -102,7 +97,7 @@ def _fit(lm: LanguageModel, ids: NDArray[np.integer], dims: int) -> tuple[NDArra
         narrowed = np.random.default_rng(1).standard_normal((cells.shape[1], _MOST_FITTED // 2)).astype(np.float32)
         centred = centred @ narrowed
     _, vectors = np.linalg.eigh(centred.T @ centred)
-    strongest = vectors[:, ::-1][:, :dims]
+    strongest = vectors[:, ::-1][:, :_COMPONENTS]
     return mean, np.ascontiguousarray(strongest if narrowed is None else narrowed @ strongest).astype(np.float32)
 
 

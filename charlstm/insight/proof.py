@@ -1,9 +1,10 @@
-"""What a network writes while a unit is held, proved: 20 texts beside the same 20 without, and beside random units.
+"""What a network writes while units are held, proved: 20 texts beside the same 20 without, and beside random units.
 
 Texts begin at 20 places of a given one and are drawn with the same random numbers, at temperature 1, whatever is held.
 Shapes: B = texts of one kind, T = characters, V = vocabulary size.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ _CLEARLY = 0.25  # of the range of random units, beyond its end: of some 30 meas
 _RAREST = 0.05  # of a measure, in either kind of text: what never happens is left out
 _SHARES = (0.005, 0.5, 0.995)
 
-Report = Callable[[float, str], None]
+OnProgress = Callable[[float, str], None]
 
 
 class Measure(NamedTuple):
@@ -97,25 +98,26 @@ MEASURES = (
 def prove(
     lm: LanguageModel,
     ids: NDArray[np.integer],
-    hold: Hold,
-    report: Report | None = None,
+    holds: Sequence[Hold],
+    report: OnProgress | None = None,
     controls: int = _CONTROLS,
 ) -> dict[str, Any]:
-    """Write 20 texts of 500 characters from 20 places of `ids` (N,), with and without `hold`, and compare figures.
+    """Write 20 texts of 500 characters from 20 places of `ids` (N,), with and without `holds`, and compare figures.
 
     `{rows: [{key, label, before, after, difference, low, high, control_low, control_high, is_beyond}], texts,
-    characters}`: means, their paired difference with its 95 % interval (bootstrap over texts), and the range of the
-    same difference for `controls` random units, each held at its own extreme on the same side of its middle.
-    *is_beyond* says that in every other text the interval excludes 0 and the difference lies outside that range, by a
-    quarter of it, and that it does so in the rest, which the measure was not chosen by, on the same side of 0. Such
-    rows come first; the figures are of all texts.
+    characters, controls}`: means, their paired difference with its 95 % interval (bootstrap over texts), and the range
+    of the same difference for up to `controls` random units, or sets of as many as are held, each unit at its own
+    extreme on the same side of its middle; `None` where there are no others. *is_beyond* says that in every other text
+    the interval excludes 0 and the difference lies outside that range, by a quarter of it, and that it does so in the
+    rest, which the measure was not chosen by, on the same side of 0; without others nothing is. Such rows come first;
+    the figures are of all texts.
     `report(share, stage)` may raise to end it. Raises `ConfigError` for a unit that the model lacks, or short texts.
     """
-    held_cells([hold], lm.model.config)
+    held_cells(holds, lm.model.config)
     lead = min(_LEAD_IN, len(ids) // 2)
     if lead < 2:
         raise ConfigError(f"{len(ids)} characters are too few to write on from: give 4 or more.")
-    tell: Report = report or (lambda *_: None)
+    tell: OnProgress = report or (lambda *_: None)
     places = np.linspace(lead, len(ids) - 1, _TEXTS).astype(np.int64)[:, None] + np.arange(-lead, 0)
     tokens = torch.from_numpy(np.asarray(ids, np.int64)[places]).t().contiguous().to(lm.model.device)
     rows, seen = BatchedReader(lm.model, _TEXTS), []
@@ -124,24 +126,31 @@ def prove(
         if at >= lead // 2:
             seen.append(rows.cells.clone())
     extremes = np.quantile(torch.cat(seen, 1).cpu().numpy(), _SHARES, axis=1)  # (3, L, H)
-    held = [None, hold, *_draw_controls(extremes, hold, controls)]
-    written = _write(lm, rows, held, tell)
+    drawn = _draw_controls(extremes, holds, controls)
+    written = _write(lm, rows, [[], holds, *drawn], tell)
     figures = np.array([[[each.of(text) for each in MEASURES] for text in texts] for texts in written])
     found = [_compare(each, figures[..., at]) for at, each in enumerate(MEASURES)]
     shown = sorted((row for row in found if row is not None), key=lambda row: not row["is_beyond"])
-    return {"rows": shown, "texts": _TEXTS, "characters": _CHARACTERS}
+    return {"rows": shown, "texts": _TEXTS, "characters": _CHARACTERS, "controls": len(drawn)}
 
 
-def _draw_controls(extremes: NDArray[np.floating], hold: Hold, number: int) -> list[Hold]:
+def _draw_controls(extremes: NDArray[np.floating], holds: Sequence[Hold], number: int) -> list[list[Hold]]:
+    """Return up to `number` sets of other units, each unit at its extreme on the side that its model is held on."""
     _, num_layers, size = extremes.shape
-    side = 2 if hold.value >= extremes[1, hold.layer, hold.unit] else 0
+    sides = [2 if hold.value >= extremes[1, hold.layer, hold.unit] else 0 for hold in holds]
     drawn = [divmod(int(each), size) for each in np.random.default_rng(_SEED).permutation(num_layers * size)]
-    others = [each for each in drawn if each != (hold.layer, hold.unit)][:number]
-    return [Hold(unit, float(extremes[side, layer, unit]), layer) for layer, unit in others]
+    others = [each for each in drawn if each not in {(hold.layer, hold.unit) for hold in holds}]
+    sets = zip(*(others[at :: len(holds)] for at in range(len(holds))), strict=False)
+    return [
+        [Hold(unit, float(extremes[side, layer, unit]), layer) for side, (layer, unit) in zip(sides, each, strict=True)]
+        for each in itertools.islice(sets, number)
+    ]
 
 
 @torch.inference_mode()
-def _write(lm: LanguageModel, begun: BatchedReader, holds: Sequence[Hold | None], tell: Report) -> list[list[str]]:
+def _write(
+    lm: LanguageModel, begun: BatchedReader, holds: Sequence[Sequence[Hold]], tell: OnProgress
+) -> list[list[str]]:
     """Write on from the states of `begun` with each of `holds`, at the same dice."""
     rows = BatchedReader(lm.model, len(holds) * _TEXTS, holds)
     rows.begin_with(begun.hidden, begun.cells)
@@ -177,9 +186,9 @@ class _Contrast(NamedTuple):
 
     @property
     def is_outside(self) -> bool:
-        """Whether the difference is clearly outside the range of the random units'."""
+        """Whether the difference is clearly outside the range of the random units'; False where there is none."""
         margin = _CLEARLY * (self.control_high - self.control_low)
-        return not self.control_low - margin <= self.difference <= self.control_high + margin
+        return self.difference < self.control_low - margin or self.difference > self.control_high + margin
 
 
 def _contrast(figures: NDArray[np.float64]) -> _Contrast:
@@ -187,7 +196,7 @@ def _contrast(figures: NDArray[np.float64]) -> _Contrast:
     resampled = np.random.default_rng(_SEED).integers(len(differences), size=(_RESAMPLES, len(differences)))
     low, high = np.quantile(differences[resampled].mean(1), _SURE)
     others = figures[2:].mean(1) - figures[0].mean()
-    control_low, control_high = (others.min(), others.max()) if len(others) else (0.0, 0.0)
+    control_low, control_high = (others.min(), others.max()) if len(others) else (np.nan, np.nan)
     return _Contrast(*(float(each) for each in (differences.mean(), low, high, control_low, control_high)))
 
 
@@ -203,5 +212,5 @@ def _compare(measure: Measure, figures: NDArray[np.float64]) -> dict[str, Any] |
         "before": means[0], "after": means[1], "difference": every.difference, "low": every.low, "high": every.high,
         "control_low": every.control_low, "control_high": every.control_high,
     }  # fmt: skip
-    rounded = {key: round(float(number), 2) for key, number in numbers.items()}
+    rounded = {key: None if np.isnan(number) else round(float(number), 2) for key, number in numbers.items()}
     return {"key": measure.key, "label": measure.label, **rounded, "is_beyond": is_beyond}

@@ -27,7 +27,7 @@ _Text = Annotated[str, Field(max_length=200)]
 _Count = Annotated[int, Field(ge=0)]
 _Area = Annotated[float, Field(ge=0, le=1)]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
-_Report = Callable[[float, str, UnitTable], None]
+OnProgress = Callable[[float, str, UnitTable], None]
 
 
 class _Record(BaseModel):
@@ -186,7 +186,7 @@ def _describe(unit: NamedUnit) -> UnitRecord:
 def inspect_model(
     lm: LanguageModel,
     text: str,
-    report: _Report | None = None,
+    report: OnProgress | None = None,
     source: str = "",
     seed: int = 1,
     places: int = PLACES,
@@ -196,7 +196,7 @@ def inspect_model(
     `report(share, stage, table)` is called with what is known so far, and may raise to end it. Raises `ConfigError` for
     a text that is too short (some 4,400 characters), `VocabularyError` for one that the network can't read.
     """
-    tell: _Report = report or (lambda *_: None)
+    tell: OnProgress = report or (lambda *_: None)
     table = name_units(lm, text, seed, lambda share, stage, so_far: tell(_NAMING_SHARE * share, stage, so_far), places)
     ids = lm.vocabulary.encode(lm.vocabulary.normalize(text[:MOST_CHARACTERS]))
     units = table.units

@@ -37,6 +37,10 @@ class Trace:
     hidden: Floats  # (T, L, H), -1 to 1: what it shows of that to the next step and to the output
     surprises: Floats  # (T,) nats of ids[t] after all before it; the first, before which nothing is, NaN
 
+    def part(self, name: str) -> Floats:
+        """Return the states named "cell" or "output", (T, L, H)."""
+        return self.cells if name == "cell" else self.hidden
+
     def gates(self, lm: LanguageModel) -> dict[str, Floats]:
         """Compute what each gate was, by name (T, L, H); "candidate" is -1 to 1, the others 0 to 1.
 
@@ -81,7 +85,7 @@ def trace(
     if not len(tokens):
         empty = np.empty((0, config.num_layers, config.hidden_size), np.float32)
         return Trace(tokens, empty, empty, np.empty(0, np.float32))
-    begin = _shared(tokens, known.ids) if known else 0
+    begin = count_shared(tokens, known.ids) if known else 0
     before = (known.cells[begin - 1], known.hidden[begin - 1]) if known and begin else None
     can = decoder.is_available(model.vocab_size, config.hidden_size, config.num_layers)
     if model.device.type == "cpu" and can:
@@ -98,7 +102,7 @@ def trace(
     return Trace(tokens, cells, hidden, _surprises(model, tokens, hidden[:, -1]))
 
 
-def _shared(first: NDArray[np.int32], second: NDArray[np.int32]) -> int:
+def count_shared(first: NDArray[np.int32], second: NDArray[np.int32]) -> int:
     """Return how many characters at the beginning are the same."""
     length = min(len(first), len(second))
     differs = np.flatnonzero(first[:length] != second[:length])
@@ -139,6 +143,10 @@ class Streams(NamedTuple):
     cells: NDArray[np.floating]  # (N, L, H)
     hidden: NDArray[np.floating]  # (N, L, H)
     places: NDArray[np.int64]  # (N,): of the characters that were read last
+
+    def part(self, name: str) -> NDArray[np.floating]:
+        """Return the states named "cell" or "output", (N, L, H)."""
+        return self.cells if name == "cell" else self.hidden
 
 
 def read_streams(

@@ -26,7 +26,7 @@ from charlstm.insight.scores import Codes, Coding, area, count_stretches, estima
 from charlstm.language_model import LanguageModel
 from charlstm.vocabulary import code_points
 
-Report = Callable[[float, str, "UnitTable"], None]
+OnProgress = Callable[[float, str, "UnitTable"], None]
 
 GOOD, NEARLY = 0.85, 0.80  # areas
 NUM_TWINS = 3
@@ -104,11 +104,6 @@ class UnitTable:
     nearly: tuple[NamedUnit, ...] = ()
     absent: tuple[Absent, ...] = ()
     keepers: tuple[Keeper, ...] = ()
-
-    @property
-    def num_properties(self) -> int:
-        """The number of different properties that a unit goes with."""
-        return len({unit.follows.key for unit in self.units})
 
 
 @dataclass(frozen=True)
@@ -230,8 +225,8 @@ class Chosen(NamedTuple):
     second: float
 
 
-def choose_units(codes: Codes, sample: Sample, number: int = _CANDIDATES) -> list[list[Chosen]]:
-    """Choose for each property the units that tell it best on the first half, the best one first; at most `number`."""
+def choose_units(codes: Codes, sample: Sample) -> list[list[Chosen]]:
+    """Choose for each property the three units that tell it best on the first half, the best one first."""
     _, values, known = sample.properties
     half, num_units = sample.size // 2, len(codes) // 2
     areas = estimate_areas(codes[:, :half], values[:half], known[:half])
@@ -247,7 +242,7 @@ def choose_units(codes: Codes, sample: Sample, number: int = _CANDIDATES) -> lis
             ranked.append((max(first, 1 - first), 1 if first >= 0.5 else -1, channel))
         best: dict[int, Chosen] = {}
         for first, sign, channel in sorted(ranked, key=lambda each: (-each[0], each[2])):
-            if len(best) < number and channel % num_units not in best:
+            if len(best) < _CANDIDATES and channel % num_units not in best:
                 second = area(codes[channel, half:], *parts[1][:2])
                 best[channel % num_units] = Chosen(channel, sign, first, second if sign > 0 else 1 - second)
         chosen.append(list(best.values()))
@@ -355,7 +350,7 @@ def _assign(good: list[tuple[float, NamedUnit]]) -> tuple[NamedUnit, ...]:
 
 
 def name_units(
-    lm: LanguageModel, text: str, seed: int = 1, report: Report | None = None, places: int = PLACES
+    lm: LanguageModel, text: str, seed: int = 1, report: OnProgress | None = None, places: int = PLACES
 ) -> UnitTable:
     """Name the units of `lm` that go with properties of `text`, by `places` spread over its first 262,144 characters.
 
@@ -367,7 +362,7 @@ def name_units(
     config = lm.model.config
     sample = Sample.take(lm, text, places)
     table = UnitTable(config.num_layers, config.hidden_size, len(lm.vocabulary), sample.size, seed)
-    tell: Report = report or (lambda *_: None)
+    tell: OnProgress = report or (lambda *_: None)
     own = f"reading {sample.size:,} characters"
     reading = read_sample(lm, sample, _LEAD_IN, lambda share: tell(0.35 * share, own, table))
     table = replace(table, keepers=_find_keepers(reading.forgets))

@@ -21,7 +21,7 @@ import platformdirs
 
 from charlstm.environment import CC, is_kernel_off
 from charlstm.files import atomic_write
-from charlstm.private_folders import make_private, private_folder, read_own
+from charlstm.private_folders import private_cache, private_folder, read_own
 
 _CSRC = Path(__file__).parent / "csrc"
 _SOURCES = ("simd.h", "lstm.inc.c", "decoder.inc.c", "kernel.c")
@@ -42,9 +42,7 @@ def load_library() -> ctypes.CDLL | None:
         return None
     name = f"lstm-{_fingerprint(compiler)}.so"
     try:
-        cache = Path(platformdirs.user_cache_dir("charlstm"))
-        make_private(cache)
-        with private_folder(cache / "kernels") as folder:
+        with private_folder(private_cache() / "kernels") as folder:
             return _load_kept(compiler, folder / name)
     except (OSError, subprocess.SubprocessError):  # no place of one's own, or one that nothing may be run from
         pass

@@ -5,6 +5,8 @@ of points. Imports no torch.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
 
@@ -70,7 +72,8 @@ class Sample(NamedTuple):
     text: str
     temperature: float
     seed: int
-    val_loss: float | None  # of the last validation up to this step, or of a quick estimate
+    val_loss: float | None  # of the last validation up to this step
+    is_quick: bool  # an estimate from a part of the text, see `Validation`
     train_loss: float | None  # smoothed
     prompt_chars: int  # at the beginning of the text
     words: WordShare | None  # of this sample and the ones before it
@@ -357,10 +360,19 @@ class RunHistory:
             temperature=record.temperature,
             seed=record.seed,
             val_loss=self._validation_curve.at(step, "val_loss"),
+            is_quick=bool(self._validation_curve.at(step, "is_quick")),
             train_loss=self._points.at(step, "smooth_loss"),
             prompt_chars=record.prompt_chars,
             words=self.words(index),
         )
+
+
+@contextmanager
+def read_history(folder: RunDir) -> Iterator[RunHistory]:
+    """Yield a history of the run, read to its end; with a `RunManager` there is a shared one, which costs less."""
+    history = RunHistory(folder)
+    history.poll()
+    yield history
 
 
 def describe_event(record: Record) -> tuple[str, str]:

@@ -4,6 +4,7 @@ Only what was measured counts: a phase stands at the first measurement beyond it
 to sample, so theirs stands where they began to stay beyond it. Imports no torch.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
@@ -23,6 +24,11 @@ class WordShare(NamedTuple):
 
     share: float
     num_words: int
+
+    @property
+    def percent(self) -> int:
+        """The share in whole percent, never more than there is: with 89.6 % no words say that 9 of 10 are real."""
+        return math.floor(100 * self.share + 1e-9)
 
 
 class Phase(NamedTuple):

@@ -9,7 +9,8 @@ time. Imports no torch.
 import contextlib
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,7 +31,7 @@ from charlstm.runs.file_lock import Lock, open_lock
 from charlstm.runs.history import RunHistory
 from charlstm.runs.labels import LONGEST_LABEL, validate_label
 from charlstm.runs.launcher import Launcher, Worker
-from charlstm.runs.preset_difference import changed_settings
+from charlstm.runs.preset_difference import closest_preset
 from charlstm.runs.quotas import apply_limits, limit_extension, limit_size, require_queue_place
 from charlstm.runs.retention import Trash, TrashedRun, remove_abandoned, require_disk
 from charlstm.runs.run_dir import ACTIVE, Extension, QueueTicket, RunDir, Status
@@ -59,7 +60,8 @@ class RunSummary:
     problem: str  # the reason of its failure, in a sentence
     sparkline: tuple[float, ...] = ()  # of its loss
     started_at: float = 0.0  # seconds since 1970; 0 before it began
-    changes: tuple[tuple[str, Any], ...] = ()  # settings, with their values, that differ from its preset's
+    preset: str = ""  # that is closest to its settings
+    changes: tuple[tuple[str, Any], ...] = ()  # settings, with their values, that differ from that preset's
     fraction: float = 0.0  # of the planned run
 
     @property
@@ -127,7 +129,9 @@ class RunManager:
         folder = self._get_idle(name)
         require_text(folder, folder.settings().train.corpus)
         self._require_place(folder.owner)
-        add_extension(folder, limit_extension(folder, more))
+        with self.read_history(folder) as history:
+            trained_seconds = history.progress()[1]
+        add_extension(folder, limit_extension(folder.label, trained_seconds, more))
         folder.clear_requests()
         folder.save_ticket(QueueTicket())
         self.start_queued()
@@ -270,6 +274,14 @@ class RunManager:
         """Return the shared history of a run, to be polled and used while `reading` is held."""
         return self._histories.get(folder.name) or self._histories.setdefault(folder.name, RunHistory(folder))
 
+    @contextmanager
+    def read_history(self, folder: RunDir) -> Iterator[RunHistory]:
+        """Yield the shared history of a run, read to its end, for use inside the block."""
+        with self.reading:
+            history = self.history(folder)
+            history.poll()
+            yield history
+
     def _summary(self, folder: RunDir, place: int) -> RunSummary:
         history, status = self._histories[folder.name], self.status(folder)
         facts = _facts(folder, folder.created_at(), history.is_planned)
@@ -290,6 +302,7 @@ class RunManager:
             problem=folder.problem() if status == "failed" else "",
             sparkline=history.sparkline(),
             started_at=history.started_at,
+            preset=facts.preset,
             changes=facts.changes,
             fraction=history.latest.fraction if history.latest else 0.0,
         )
@@ -303,7 +316,8 @@ class _Facts(NamedTuple):
     corpus: str
     size: str
     parent: str
-    changes: tuple[tuple[str, Any], ...]
+    preset: str = ""
+    changes: tuple[tuple[str, Any], ...] = ()
 
 
 @lru_cache(maxsize=1024)
@@ -314,7 +328,8 @@ def _facts(folder: RunDir, _begun_at: float, is_planned: bool) -> _Facts:
     try:
         settings = folder.settings()
     except RunError:  # damaged settings must not hide the other runs
-        return _Facts("", "", parent, ())
+        return _Facts("", "", parent)
     corpus = printable(Path(settings.train.corpus).name, LONGEST_LABEL)  # a file's directory stays private
     size = f"{settings.model.num_layers} × {settings.model.hidden_size}"
-    return _Facts(corpus, size, parent, tuple(changed_settings(settings, is_planned).items()))
+    preset, changes = closest_preset(settings, is_planned)
+    return _Facts(corpus, size, parent, preset, tuple(changes.items()))

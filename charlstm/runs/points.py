@@ -83,5 +83,8 @@ def downsample(values: "NDArray[np.float64]", max_points: int) -> "NDArray[np.in
 
 
 def round_digits(number: float) -> float:
-    """Round to five digits, more than a screen shows, to keep the page's periodic updates small."""
-    return float(f"{number:.5g}")
+    """Round to six digits, to keep the page's periodic updates small.
+
+    So many more than a screen shows that rounding twice hardly ever gives another figure there.
+    """
+    return float(f"{number:.6g}")

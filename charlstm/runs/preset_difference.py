@@ -14,16 +14,16 @@ _CHOSEN = (
 )  # by `autotune`
 
 
-def changed_settings(settings: Settings, is_planned: bool) -> dict[str, Any]:
-    """Return the settings in which a run differs from the preset that is closest, with their values.
+def closest_preset(settings: Settings, is_planned: bool) -> tuple[str, dict[str, Any]]:
+    """Return the name of the preset that is closest to a run, and the settings in which it differs, with their values.
 
     `is_planned` tells that its size and rates were chosen for it, so that they are nobody's changes.
     """
     found = settings.flat()
     if is_planned or settings.train.plan == "on":
-        return _changes(found, "auto", (*_TOLD_ELSEWHERE, *_CHOSEN))
-    every = [_changes(found, name, _TOLD_ELSEWHERE) for name in PRESETS if PRESETS[name].get("plan") != "on"]
-    return min(every, key=len)
+        return "auto", _changes(found, "auto", (*_TOLD_ELSEWHERE, *_CHOSEN))
+    every = {name: _changes(found, name, _TOLD_ELSEWHERE) for name in PRESETS if PRESETS[name].get("plan") != "on"}
+    return min(every.items(), key=lambda each: len(each[1]))
 
 
 def _changes(found: Mapping[str, Any], preset: str, ignored: tuple[str, ...]) -> dict[str, Any]:

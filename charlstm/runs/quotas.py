@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from charlstm.config import Settings
 from charlstm.environment import limits
 from charlstm.errors import ConfigError, CorpusError, RunError
-from charlstm.runs.history import RunHistory
 from charlstm.runs.run_dir import Extension, RunDir
 
 _BYTES_OF_MB = 1e6
@@ -63,29 +62,17 @@ def require_queue_place(waiting: Iterable[RunDir], owner: str) -> None:
         )
 
 
-def minutes_left(folder: RunDir) -> float | None:
-    """Return the minutes that the run may still train, given its total so far; `None` without a limit."""
+def limit_extension(label: str, trained_seconds: float, more: Extension) -> Extension:
+    """Return `more` with a time limit that keeps run `label` within its minutes here; raise `RunError` beyond them."""
     most = limits().max_minutes
     if not most:
-        return None
-    history = RunHistory(folder)
-    history.poll()
-    return max(0.0, most - history.progress()[1] / 60)
-
-
-def limit_extension(folder: RunDir, more: Extension) -> Extension:
-    """Return `more` with a time limit that keeps the run within its allowed minutes; raise `RunError` beyond them."""
-    left = minutes_left(folder)
-    if left is None:
         return more
-    most = limits().max_minutes
+    left = max(0.0, most - trained_seconds / 60)
     if left < _SHORTEST_MINUTES:
-        raise RunError(
-            f"{folder.label} has trained the {most:g} minutes that a run may here; begin a new run from its model."
-        )
+        raise RunError(f"{label} has trained the {most:g} minutes that a run may here; begin a new run from its model.")
     if more.minutes > left:
         raise RunError(
-            f"a run may train for at most {most:g} minutes in all here, which leaves {folder.label} {left:.3g} more, "
+            f"a run may train for at most {most:g} minutes in all here, which leaves {label} {left:.3g} more, "
             f"not {more.minutes:g}; choose fewer."
         )
     return more.model_copy(update={"minutes": more.minutes or left})

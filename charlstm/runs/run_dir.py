@@ -40,6 +40,7 @@ from charlstm.formatting import without_places
 from charlstm.json_text import parse_as, parse_json, read_small
 from charlstm.runs.control import Control, Mailbox, WorkerStatus
 from charlstm.runs.file_lock import Lock, is_locked, open_lock
+from charlstm.tensor_files import LFS_ADVICE, is_lfs_pointer
 
 Active = Literal["starting", "running", "paused", "stopping", "measuring"]  # has a process, or is about to
 Status = Literal[Active, "queued", "completed", "stopped", "failed", "interrupted"]
@@ -145,7 +146,10 @@ class RunDir:
     def settings(self) -> Settings:
         """Return the run's settings; raise `RunError` if they can't be read."""
         try:
-            return Settings.from_flat({**_BEFORE, **parse_json(read_small(self.settings_file))})
+            text = read_small(self.settings_file)
+            if is_lfs_pointer(text):
+                raise RunError(f"the settings file of run {self.name} {LFS_ADVICE}.")
+            return Settings.from_flat({**_BEFORE, **parse_json(text)})
         except FileNotFoundError:
             raise RunError(f"there is no run named {self.name}; see the list of runs.") from None
         except (OSError, ValueError, AttributeError, TypeError) as error:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from charlstm.checkpoint import load_training_state, save_training_state
-from charlstm.corpus import Corpus, Report
+from charlstm.corpus import Corpus, OnBytes
 from charlstm.errors import RunError
 from charlstm.events import (
     Continued,
@@ -65,7 +65,7 @@ class TrainingSession:
         log: EventWriter,
         listener: RequestListener,
         world: World,
-        report: Report | None,
+        report: OnBytes | None,
     ) -> None:
         self.folder, self.plan, self.corpus, self.log = folder, plan, corpus, log
         self.listener, self.world = listener, world

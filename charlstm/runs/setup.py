@@ -14,7 +14,7 @@ from charlstm.config import Settings
 from charlstm.corpus import (
     DATASETS,
     Corpus,
-    Report,
+    OnBytes,
     Split,
     absolute,
     is_address,
@@ -52,7 +52,7 @@ def build_trainer(
     settings: Settings,
     corpus: Corpus,
     world: World,
-    report: Report | None = None,
+    report: OnBytes | None = None,
 ) -> tuple[Split, Trainer, tuple[str, ...]]:
     """Return text, trainer, and the characters that are new to the run's parent model, if it has one."""
     start, seed = None, settings.train.seed
@@ -138,7 +138,7 @@ def describe_write_error(error: OSError) -> str:
     return f"the run's folder can't be written ({error.strerror or error}); free it up and resume the run."
 
 
-def load_corpus(folder: RunDir, settings: Settings, report: Report | None = None) -> Corpus:
+def load_corpus(folder: RunDir, settings: Settings, report: OnBytes | None = None) -> Corpus:
     """Open the run's training text: its own copy, or the corpus in its settings."""
     train = settings.train
     if folder.corpus_file.exists():
@@ -147,7 +147,7 @@ def load_corpus(folder: RunDir, settings: Settings, report: Report | None = None
     return open_corpus(train.corpus, train.encoding, report)
 
 
-def open_moved_corpus(folder: RunDir, place: str, report: Report | None = None) -> Corpus:
+def open_moved_corpus(folder: RunDir, place: str, report: OnBytes | None = None) -> Corpus:
     """Open the run's text at its new location `place`, a file or corpus, and save that in the run's settings.
 
     Raises `CorpusError` unless it is the text that the run began with.

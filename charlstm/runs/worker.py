@@ -10,7 +10,7 @@ from collections.abc import Callable
 from filelock import Timeout
 
 from charlstm.config import Settings
-from charlstm.corpus import Corpus, Report
+from charlstm.corpus import Corpus, OnBytes
 from charlstm.cpus import limit_torch_threads
 from charlstm.errors import RunError
 from charlstm.events import (
@@ -46,7 +46,7 @@ def run_training(
     folder: RunDir,
     corpus: Corpus | None = None,
     on_record: Callable[[Record], None] | None = None,
-    report: Report | None = None,
+    report: OnBytes | None = None,
     save_seconds: float = _SAVE_SECONDS,
     world: World = SINGLE_PROCESS,
 ) -> Finished:

@@ -14,8 +14,10 @@ from charlstm.checkpoint import load_model
 from charlstm.environment import BACKUP_REPO, SPACE_LIMITS, VARIABLES, Limits, env_name, with_overrides
 from charlstm.errors import ConfigError, HubError
 from charlstm.files import atomic_write
-from charlstm.hub.client import Progress, Report, commit_files, hub_call
+from charlstm.hub.client import OnProgress, Progress, commit_files, hub_call
 from charlstm.hub.repo_names import validate_repo_id
+from charlstm.insight.birth import BIRTH_FILE
+from charlstm.insight.report import INSIGHT_FILE
 from charlstm.json_text import parse_json, read_small
 from charlstm.model_files import MODEL_FILE
 from charlstm.runs.retention import ORIGIN_FILE
@@ -24,7 +26,7 @@ _HOME = Path(__file__).resolve().parents[2]
 _TOP_FILES = ("app.py", "requirements.txt", "pre-requirements.txt")
 _PICTURE = "page.png"
 _EXTRAS = {"docs/page.png": _PICTURE, "LICENSE": "LICENSE"}  # sent where they are there
-_SOURCES = (".py", ".c", ".h", ".js", ".css", ".html", ".wasm", ".md")
+_SOURCES = (".py", ".c", ".h", ".js", ".css", ".html", ".wasm", ".md", ".json", ".jsonl")
 _LONGEST_TITLE = 60
 _ZERO_GPU = "zero-a10g"
 _PAID_PLAN = 402
@@ -72,7 +74,7 @@ def plan_space(
     return SpacePlan(repo_id, files, variables, hardware)
 
 
-def deploy(plan: SpacePlan, token: str, private: bool = False, report: Report | None = None) -> str:
+def deploy(plan: SpacePlan, token: str, private: bool = False, report: OnProgress | None = None) -> str:
     """Create or update the Space and return its address. Raises `HubError`.
 
     Files of an earlier version of the app that are no longer part of it are removed; all else there is left alone.
@@ -95,7 +97,7 @@ def deploy(plan: SpacePlan, token: str, private: bool = False, report: Report | 
     return f"{constants.ENDPOINT}/spaces/{plan.repo_id}"
 
 
-def _create(api: HfApi, plan: SpacePlan, private: bool, report: Report) -> str | None:
+def _create(api: HfApi, plan: SpacePlan, private: bool, report: OnProgress) -> str | None:
     """Make the Space if there is none, on its hardware from the first: an account may have no right to any other.
 
     Returns the hardware that is to be asked for; where none is wished for and the account may not have what is usual,
@@ -142,7 +144,7 @@ def _model_files(model: Path) -> dict[str, bytes]:
     """Read what the page shows of a model's folder: no text, no log, no state, and no path of this machine."""
     load_model(model / MODEL_FILE)
     files = {MODEL_FILE: (model / MODEL_FILE).read_bytes()}
-    for name in ("events.jsonl", ORIGIN_FILE):
+    for name in ("events.jsonl", ORIGIN_FILE, INSIGHT_FILE, BIRTH_FILE):
         if (model / name).is_file():
             files[name] = (model / name).read_bytes()
     try:

@@ -65,8 +65,8 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
     """
     manager = RunManager(checkpoints_dir)
     manager.start_scheduler(stands_by=warms_up)
-    watch = RunCache(manager)
-    shelf = ModelRegistry(checkpoints_dir, watch.live_models, watch.labels)
+    watch = RunCache(manager, shows_recorded=True)
+    shelf = ModelRegistry(checkpoints_dir, watch.live_models, watch.labels, manager.read_history)
     if warms_up:
         # No daemon: a thread that Python ends inside PyTorch takes the process down with an abort.
         threading.Thread(target=_warm_up, args=(shelf,)).start()
@@ -101,8 +101,8 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
         hub_shown.select(hub.describe_login, None, hub.login, queue=False, **PRIVATE)
         with_it = train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
         with_it.then(None, js="() => window.charlstm.writing.writeNow()", queue=False, **PRIVATE)
-    page.queue(max_size=MOST_WAITING, api_open=False)  # no call goes past the queue
-    patch_page(page, assets.first_script(), server.start_server, link_preview.replace_tags)
+    page.queue(max_size=MOST_WAITING, default_concurrency_limit=1, api_open=False)  # no call goes past the queue
+    patch_page(page, assets.first_tags(), server.start_server, link_preview.replace_tags)
     return page
 
 

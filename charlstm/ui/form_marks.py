@@ -6,11 +6,10 @@ from typing import Any
 from charlstm.config import PRESETS, ModelConfig, Settings, TrainConfig
 from charlstm.errors import CharLSTMError
 from charlstm.formatting import capitalize, escape_html
-from charlstm.ui.setting_words import setting_label, shown_value, wanted_value
+from charlstm.ui.setting_words import LIMITS, setting_label, shown_value, wanted_value
 from charlstm.ui.settings_sheet import ADVANCED
 
 BY_THE_CLOCK = ("auto", "minute")  # presets that end after minutes
-LIMITS = ("max_minutes", "max_passes", "max_steps")
 
 
 def integral(value: Any) -> Any:

@@ -43,8 +43,8 @@ class FormView:
     def __init__(self, cache: RunCache) -> None:
         self._cache = cache
 
-    def reflect(self, *state: Any) -> list[Any]:
-        """Return updates of `Form.shown` for the values of `Form.state`."""
+    def reflect(self, *state: Any, before: list[Any] | None = None) -> list[Any]:
+        """Return updates of `Form.shown` for the values of `Form.state`; `before` goes along with the marks."""
         packed, preset, parent, *numbers = state
         preset = preset if preset in PRESETS else _DEFAULT_PRESET
         text, settings = _unpack_text(packed), flat_settings(numbers)
@@ -71,7 +71,15 @@ class FormView:
             summary,
             gr.update(value="Add to queue" if is_full else "Start"),
             gr.update(visible=bool(model), value=f"Begin with the {TEXT_LABELS.get(model, model)} model"),
-            json.dumps({"fields": marks(preset, settings), "is_full": is_full, "has_parent": not is_new}),
+            json.dumps(
+                {
+                    "preset": preset,
+                    "fields": marks(preset, settings),
+                    "is_full": is_full,
+                    "has_parent": not is_new,
+                    "before": before,
+                }
+            ),
         ]
 
     def refresh(self, *state: Any) -> list[Any]:
@@ -86,13 +94,25 @@ class FormView:
         return [self.parent_update([model], model), *self.reflect(packed, preset, model, *numbers)]
 
     def reset(self, name: Any, *state: Any) -> list[Any]:
-        """Return updates of `[Form.parent, *Form.numbers, *Form.shown]`: setting `name` as in the preset, or all."""
+        """Return updates of `[Form.parent, *Form.numbers, *Form.shown]`: setting `name` as in the preset, or all.
+
+        After all of them the marks also hold what was there before, for `put_back`.
+        """
         packed, preset, parent, *numbers = state
+        before = [parent, *numbers] if name is None else None
         own = Settings.preset(preset if preset in PRESETS else _DEFAULT_PRESET).flat()
         names = ("max_minutes", *ADVANCED)
         numbers = [own[each] if name in (each, None) else value for each, value in zip(names, numbers, strict=True)]
         parent = NEW_MODEL if name in ("parent", None) else parent
-        return [parent, *numbers, *self.reflect(packed, preset, parent, *numbers)]
+        return [parent, *numbers, *self.reflect(packed, preset, parent, *numbers, before=before)]
+
+    def put_back(self, values: Any, *state: Any) -> list[Any]:
+        """Return what `reset` does, with `values` that a browser kept, from before; others change nothing."""
+        packed, preset, *now = state
+        is_whole = isinstance(values, list) and len(values) == len(now)
+        if not is_whole or not all(isinstance(each, str | int | float | None) for each in values):
+            values = now
+        return [*values, *self.reflect(packed, preset, *values)]
 
     def parent_update(self, names: list[str], chosen: str) -> Any:
         """Return an update of `Form.parent` with the models to begin with, under the labels that people read."""

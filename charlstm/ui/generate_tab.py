@@ -26,6 +26,7 @@ from charlstm.ui.write_form import WriteForm, build_form, check_values
 WRITERS_AT_ONCE = 64
 _ARRIVED = "(problem) => { window.charlstm.writing.arrive(problem); }"
 _DONE = "(problem) => { window.charlstm.writing.done(problem); }"
+_OTHER_MODEL = "() => { window.charlstm.writing.edited(); return ''; }"
 _EARLIER = "window.charlstm.writing.earlier(element);"
 
 
@@ -101,7 +102,7 @@ def build_generate_tab(registry: ModelRegistry) -> GenerateTab:
             **PRIVATE,
         )
     events = _GenerateEvents(registry, active_requests)
-    form.model.input(None, None, form.held, js="() => ''", queue=False, **PRIVATE)  # its units are others
+    form.model.input(None, None, form.held, js=_OTHER_MODEL, queue=False, **PRIVATE)  # its units are others
     compared = [form.model, form.prompt, *form.settings]
     inputs = [form.model, form.prompt, form.held, form.mix, form.read, *form.settings]
     wired: dict[str, Any] = {

@@ -14,11 +14,10 @@ from charlstm.errors import CharLSTMError, HubError
 from charlstm.formatting import error_text, escape_html
 from charlstm.hub.card import CURVE_FILE
 from charlstm.hub.client import BackgroundCall, Progress, hub_address
+from charlstm.hub.loss_plot import loss_plot_png
 from charlstm.hub.pull import pull
 from charlstm.hub.push import ModelFiles, build_files, push
 from charlstm.hub.repo_names import validate_repo_id
-from charlstm.runs.history import RunHistory
-from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
 from charlstm.ui.card_viewer import EMPTY, Card, build_card_viewer
 from charlstm.ui.components import GROWING, PRIVATE, has_sign_in
@@ -221,13 +220,12 @@ def _build_fetch(store: RunStore) -> None:
 def _build_files(registry: ModelRegistry, store: RunStore, publication: _Publication) -> ModelFiles:
     """Build a model's files for the Hub; only a name in the registry opens anything, never a visitor's path."""
     registry.load(publication.model)
-    folder = RunDir(store.root / str(publication.model))
-    history = RunHistory(folder)
-    history.poll()
+    with registry.history(str(publication.model)) as history:
+        curve = loss_plot_png(history)
     try:
         repo_id, language = _require_name(publication.repo_id), (publication.language or "").strip() or None
         space = validate_repo_id(repo_id) if publication.has_page else None
-        return build_files(folder.path, repo_id, history, language, space=space)
+        return build_files(store.root / str(publication.model), repo_id, curve, language, space=space)
     except CharLSTMError as error:
         raise HubError(str(error).replace(f"{store.root}{os.sep}", "")) from None
 

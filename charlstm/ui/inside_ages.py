@@ -9,10 +9,9 @@ from charlstm.insight.birth import Film, record_birth
 from charlstm.insight.report import Insight
 from charlstm.runs.run_dir import RunDir
 from charlstm.training.snapshots import Snapshot, list_snapshots
-from charlstm.ui.inside_jobs import Jobs, Report
+from charlstm.ui.inside_jobs import Jobs, OnProgress
 from charlstm.ui.inside_models import InsideModels
-from charlstm.ui.inside_requests import Answer, Request, progress
-from charlstm.ui.models import LIVE
+from charlstm.ui.inside_requests import Answer, Request, progress, visitor_of
 
 
 class Ages:
@@ -41,17 +40,20 @@ class Ages:
         }
         if not request.get("film"):
             return answer
-        film = None if _is_live(name) else Film.load(folder.path)
-        if film is None and kept and not _is_live(name):
+        is_live = self._models.is_live(name)
+        film = None if is_live else Film.load(folder.path)
+        if film is None and kept and not is_live:
             insight = Insight.load(folder.path)
             if insight is not None:
-                job = self._jobs.ask(("film", self._models.key(name)), self._work(name, folder, insight))
+                job = self._jobs.ask(
+                    ("film", self._models.key(name)), self._work(name, folder, insight), visitor_of(request)
+                )
                 answer |= progress(job)
                 film = job.value
         return {**answer, "film": film.model_dump(exclude={"model_sha256"}) if film else None}
 
-    def _work(self, name: Any, folder: RunDir, insight: Insight) -> Callable[[Report], Film | None]:
-        def work(report: Report) -> Film | None:
+    def _work(self, name: Any, folder: RunDir, insight: Insight) -> Callable[[OnProgress], Film | None]:
+        def work(report: OnProgress) -> Film | None:
             text, _ = self._models.measured_text(name)
             model = self._models.load(name)
             film = record_birth(
@@ -59,14 +61,11 @@ class Ages:
             )
             if film is not None:
                 with contextlib.suppress(OSError, CharLSTMError):  # a folder that is only read: made again
-                    film.save(folder.path)
+                    if self._models.load(name) is model:  # and not another one that was saved meanwhile
+                        film.save(folder.path)
             return film
 
         return work
-
-
-def _is_live(name: Any) -> bool:
-    return str(name).startswith(LIVE)
 
 
 def _label(snapshot: Snapshot) -> str:

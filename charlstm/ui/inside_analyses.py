@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlstm.errors import CharLSTMError, ConfigError
-from charlstm.generation.holds import Hold
+from charlstm.generation.holds import Hold, held_cells
 from charlstm.generation.stream import turns
 from charlstm.insight.cell import measure_carried_state
 from charlstm.insight.effects import Probe
@@ -23,11 +23,9 @@ from charlstm.insight.report import Insight, inspect_model
 from charlstm.insight.states import Streams, read_streams
 from charlstm.insight.units import UnitTable
 from charlstm.language_model import LanguageModel
-from charlstm.runs.history import RunHistory
-from charlstm.ui.inside_jobs import Jobs, Report
+from charlstm.ui.inside_jobs import Job, Jobs, OnProgress
 from charlstm.ui.inside_models import KEPT_TEXT, InsideModels
-from charlstm.ui.inside_requests import Answer, Request, number, place_of_unit, progress, whole
-from charlstm.ui.models import LIVE
+from charlstm.ui.inside_requests import Answer, Request, holds, number, place_of_unit, progress, visitor_of, whole
 from charlstm.ui.surprisal_text import replace_surrogates
 
 _AROUND = 45  # characters before a place that are shown
@@ -59,30 +57,39 @@ class Analyses:
     def units(self, request: Request) -> Answer:
         """Return the units that have names, as they are found; at once where they are kept beside the model."""
         name, age = request.get("model"), request.get("age")
-        model = self._models.load(name, age)
-        if age is None and not str(name).startswith(LIVE):
+        model, is_live = self._models.load(name, age), self._models.is_live(name)
+        if age is None and not is_live:
             kept = self._models.kept_insight(name)
             if kept is not None:
                 return {"state": "done", "progress": 1.0, "stage": "", **_of_insight(kept)}
 
-        def work(report: Report) -> Answer:
+        def work(report: OnProgress) -> Answer:
             text, source = self._models.measured_text(name)
 
             def tell(share: float, stage: str, table: UnitTable) -> None:
                 report(share, stage, _of_insight(Insight.of(table, source)))
 
             found = inspect_model(model, text, tell, source)
-            if age is None and not str(name).startswith(LIVE):
+            if age is None and not is_live:
                 with contextlib.suppress(OSError, CharLSTMError):  # a folder that is only read: worked out again
                     if self._models.load(name) is model:  # and not another one that was saved meanwhile
                         found.save(self._models.folder(name).path)
             return _of_insight(found)
 
-        job = self.jobs.ask(("units", self._models.key(name, age)), work)
+        version = self._models.key(name, age)  # one search at a time for a network that changes meanwhile
+        key = "units", self._models.registry.find(name) if age is None and is_live else version
+        job = self.jobs.ask(key, work, visitor_of(request), version=version)
         config = model.model.config
         nothing: Answer = {"units": [], "nearly": [], "absent": [], "keepers": []}
         sizes = {"num_layers": config.num_layers, "hidden_size": config.hidden_size}
         return {**progress(job), **sizes, **(job.value or nothing)}
+
+    def _ask(
+        self, request: Request, what: str, work: Callable[[OnProgress], Any], *of: Any, is_large: bool = False
+    ) -> Job:
+        """Return the analysis `what` of the network that a request names, at the age it names."""
+        key = what, self._models.key(request.get("model"), request.get("age")), *of
+        return self.jobs.ask(key, work, visitor_of(request), is_large)
 
     def _meter(self, request: Request) -> Answer:
         """Return how likely some things are with a unit held, beside random units held the same way."""
@@ -91,29 +98,30 @@ class Analyses:
         layer, unit = place_of_unit(request, model)
         hold = Hold(unit, number(request, "value"), layer)
 
-        def work(report: Report) -> Probe:
-            report(0.1, "holding 20 random units", None)
+        def work(report: OnProgress) -> Probe:
+            report(0.1, "holding random units", None)
             probe = Probe(model, self._models.measured(name)[0][:_METER_TOKENS])
             probe.meter(hold)  # which measures the random units, too
             return probe
 
-        job = self.jobs.ask(("meter", self._models.key(name, request.get("age"))), work, is_large=True)
+        job = self._ask(request, "meter", work, is_large=True)
         if job.state != "done":
             return progress(job)
         with self._probing:
             return {**progress(job), **job.value.meter(hold)}
 
     def _prove(self, request: Request) -> Answer:
-        """Return what changes in 20 texts with a unit held, beside random units held the same way."""
-        name, age = request.get("model"), request.get("age")
-        model = self._models.load(name, age)
-        layer, unit = place_of_unit(request, model)
-        hold = Hold(unit, number(request, "value"), layer)
+        """Return what changes in 20 texts with units held, beside random units held the same way."""
+        name = request.get("model")
+        model, held = self._models.load(name, request.get("age")), holds(request.get("holds"))
+        if not held:
+            raise ConfigError("hold a unit first.")
+        held_cells(held, model.model.config)
 
-        def work(report: Report) -> Answer:
-            return prove(model, self._models.measured(name)[0], hold, lambda share, stage: report(share, stage, None))
+        def work(report: OnProgress) -> Answer:
+            return prove(model, self._models.measured(name)[0], held, lambda share, stage: report(share, stage, None))
 
-        job = self.jobs.ask(("prove", self._models.key(name, age), hold), work)
+        job = self._ask(request, "prove", work, held)
         return {**progress(job), **(job.value or {"rows": []})}
 
     def _corners(self, request: Request) -> Answer:
@@ -125,7 +133,7 @@ class Analyses:
         if quantity not in ("cell", "output"):
             raise ConfigError("places are searched by the cell or the output of a unit; choose one of these.")
 
-        def work(report: Report) -> tuple[Streams, NDArray[np.int32]]:
+        def work(report: OnProgress) -> tuple[Streams, NDArray[np.int32]]:
             report(0.0, "reading its text", None)
             ids = self._models.measured(name)[0]
             most = min(
@@ -134,11 +142,11 @@ class Analyses:
             ids = ids[: max(1, most)]
             return read_streams(model, ids), ids
 
-        job = self.jobs.ask(("corners", self._models.key(name, request.get("age"))), work, is_large=True)
+        job = self._ask(request, "corners", work, is_large=True)
         if job.state != "done":
             return progress(job)
         streams, ids = job.value
-        values = (streams.cells if quantity == "cell" else streams.hidden)[:, layer, unit].astype(np.float32)
+        values = streams.part(quantity)[:, layer, unit].astype(np.float32)
         found = [*_peaks(values, _CORNERS), *reversed(_peaks(-values, _CORNERS))]
         rows = [{**self._quote(model, ids, place), "value": round(float(values[place]), 3)} for place in found]
         return {**progress(job), "places": rows}
@@ -163,30 +171,30 @@ class Analyses:
         model, passage, _ = self._models.read_request(request)
         place = whole(request, "place", 0, len(passage.text) - 1)
 
-        def work(report: Report) -> tuple[StateIndex, NDArray[np.int32]]:
-            ids = self._models.corpus_ids(name)
-            return StateIndex.build(model, ids, report=lambda share, stage, _: report(share, stage, None)), ids
+        def work(report: OnProgress) -> tuple[StateIndex, NDArray[np.int32], str]:
+            ids, source = self._models.searched(name)
+            return StateIndex.build(model, ids, lambda share, stage, _: report(share, stage, None)), ids, source
 
-        job = self.jobs.ask(("moments", self._models.key(name, request.get("age"))), work, is_large=True)
+        job = self._ask(request, "moments", work, is_large=True)
         if job.state != "done":
             return progress(job)
-        index, ids = job.value
+        index, ids, source = job.value
         with turns:
             state = self._models.trace(model, passage).cells[passage.ends[place]]
             found = index.near(state, _MOMENTS)
         rows = [{**self._quote(model, ids, each.place), "cosine": each.cosine} for each in found]
-        return {**progress(job), "moments": rows}
+        return {**progress(job), "moments": rows, "source": source}
 
     def _horizon(self, request: Request) -> Answer:
         """Return the loss by the length of the context."""
         name = request.get("model")
-        model = self._models.load(name)
+        model = self._models.load(name, request.get("age"))
 
-        def work(report: Report) -> tuple[Horizon, str]:
+        def work(report: OnProgress) -> tuple[Horizon, str]:
             ids, source = self._models.measured(name)
-            return measure_horizon(model, ids, report=lambda share, stage, _: report(share, stage, None)), source
+            return measure_horizon(model, ids, lambda share, stage, _: report(share, stage, None)), source
 
-        job = self.jobs.ask(("horizon", self._models.key(name)), work)
+        job = self._ask(request, "horizon", work)
         if job.state != "done":
             return progress(job)
         found, source = job.value
@@ -203,16 +211,15 @@ class Analyses:
 
     def _five_gram(self, name: Any) -> float | None:
         """Return the loss of a 5-gram on the validation text, as the run has recorded it."""
-        history = RunHistory(self._models.folder(name))
-        history.poll()
-        return round(history.references.fivegram, 4) if history.references else None
+        with self._models.registry.history(name) as history:
+            return round(history.references.fivegram, 4) if history.references else None
 
     def _carry(self, request: Request) -> Answer:
         """Return how long the state of another place disturbs."""
         name = request.get("model")
         model = self._models.load(name, request.get("age"))
 
-        def work(report: Report) -> Answer:
+        def work(report: OnProgress) -> Answer:
             report(0.1, "exchanging states", None)
             ids = self._models.measured(name)[0]
             if len(ids) < 1024:
@@ -227,7 +234,7 @@ class Analyses:
                 "only_c": found.only_cells,
             }
 
-        job = self.jobs.ask(("carry", self._models.key(name, request.get("age"))), work)
+        job = self._ask(request, "carry", work)
         return {**progress(job), **(job.value or {})}
 
 

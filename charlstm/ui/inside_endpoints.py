@@ -27,6 +27,8 @@ _MOST_UNITS = 64  # in an answer: 77 kB of values, two seconds of a key held dow
 _LONGEST_PROMPT, _MOST_WRITTEN = 2000, 600  # characters
 _STEPS = 127  # of a value from 0 to the largest
 _GATES = {"input gate": "input", "forget gate": "forget", "candidate": "candidate", "output gate": "output"}
+_FULL_RANGES = {"candidate": (-1.0, 1.0)}  # the other gates are from 0 to 1
+_USUAL = (0.005, 0.995)
 QUANTITIES = ("cell", "output", *_GATES)
 
 
@@ -42,7 +44,7 @@ class InsideEndpoints:
         """Return the functions for `gr.HTML(server_functions=...)`, which takes no methods."""
         return [
             answering("inside_models", self._list),
-            answering("inside_version", lambda request: {"version": self.models.key(request.get("model"))}),
+            answering("inside_version", self._version),
             answering("inside_trace", self._trace),
             answering("inside_hold", self._hold),
             *(answering(f"inside_{name}", function) for name, function in self.letters.functions().items()),
@@ -54,25 +56,38 @@ class InsideEndpoints:
         """Return the models that can be looked into, by name and the label that people read."""
         return {"models": [{"name": name, "label": label} for label, name in self.models.registry.choices()]}
 
+    def _version(self, request: Request) -> Answer:
+        """Return the number of a model's network, and its name: of a run that has ended it is another one."""
+        name = request.get("model")
+        return {"version": self.models.key(name), "model": self.models.registry.require(name)}
+
     def _trace(self, request: Request) -> Answer:
-        """Return a text, and values of units of one layer after each of its characters."""
+        """Return a text, and values of units of one layer after each of its characters.
+
+        `ranges` are what each unit usually is, in the text that the network wrote itself: the same for any text.
+        """
         model, passage, source = self.models.read_request(request)
         layer, first = place_of_unit(request, model, "first")
         quantity = request.get("quantity", "cell")
         if quantity not in QUANTITIES:
             raise ConfigError(f"the quantity must be one of {', '.join(QUANTITIES)}.")
         count = whole(request, "count", 1, _MOST_UNITS)
+        own, units = self.models.passage(request.get("model")), slice(first, first + count)
         with turns:
             found = self.models.trace(model, passage)
-            values = found.gates(model)[_GATES[quantity]] if quantity in _GATES else None
-        chosen = values if values is not None else found.cells if quantity == "cell" else found.hidden
-        shown = chosen[passage.ends, layer, first : first + count]
+            values = found.gates(model)[_GATES[quantity]] if quantity in _GATES else found.part(quantity)
+            usual = None if quantity in _GATES else self.models.trace(model, own).part(quantity)
+        shown = values[passage.ends, layer, units]
+        ends = np.tile(_FULL_RANGES.get(quantity, (0.0, 1.0)), (shown.shape[1], 1)).T
+        if usual is not None:
+            ends = np.quantile(usual[own.ends, layer, units], _USUAL, axis=0)
         return {
             "text": replace_surrogates(passage.text),
             "source": source,
             "layer": layer,
             "first": first,
             **_packed(shown),
+            "ranges": [[round(float(each), 4) for each in pair] for pair in ends.T],
             "surprises": [round(each, 3) for each in passage.by_character(found.surprises)],
         }
 

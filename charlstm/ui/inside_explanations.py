@@ -11,7 +11,7 @@ import numpy as np
 
 from charlstm.errors import ConfigError
 from charlstm.generation.prediction import Predictor
-from charlstm.generation.stream import turns
+from charlstm.generation.stream import default_prompt, turns
 from charlstm.insight import attribution
 from charlstm.insight.cell import explain_step, score_with_forget_gate
 from charlstm.language_model import LanguageModel
@@ -47,26 +47,33 @@ class Letters:
             worths = attribution.erase_spans(
                 model, passage.ids, spans, passage.span(place), self._models.trace(model, passage)
             )
-            chance = math.exp(-self._surprise(model, passage, place))
+        chance = self._chance(model, passage, place)
         answer: Answer = {
             "target": passage.text[place],
             "chance": round(chance, 6),
             "worths": [round(float(each), _DIGITS) for each in worths],
             "largest": [each.last for each in attribution.find_reasons(worths, place)],
             "sentence": attribution.describe(passage.text, place, chance, worths),
-            "bars": self._bars(model, passage.text[:place]),
+            "bars": self._bars(model, passage.text[:place], passage.text[place], chance),
             "changed": self._changed(model, passage, place, request.get("change")),
         }
         printable: Answer = _printable(answer)
         return printable
 
-    def _surprise(self, model: LanguageModel, passage: Passage, place: int) -> float:
+    def _chance(self, model: LanguageModel, passage: Passage, place: int) -> float:
+        """Return the chance of a character after all before it."""
         first, after = passage.span(place)
-        return float(np.nan_to_num(self._models.trace(model, passage).surprises[first:after]).sum())
+        with turns:
+            surprises = self._models.trace(model, passage).surprises[first:after]
+        return math.exp(-float(np.nan_to_num(surprises).sum(dtype=np.float64)))
 
-    def _bars(self, model: LanguageModel, text: str) -> list[list[Any]]:
+    def _bars(self, model: LanguageModel, text: str, target: str, chance: float) -> list[list[Any]]:
+        """Return the likeliest characters after `text` and their chances; that of `target` is known exactly."""
         found = self._predictor.predict(model.model, model.vocabulary, text, _BARS)
-        return [[char, round(math.exp(log), _DIGITS)] for char, log in zip(found.characters, found.logs, strict=True)]
+        chances = {char: math.exp(log) for char, log in zip(found.characters, found.logs, strict=True)}
+        if target in chances:
+            chances[target] = chance
+        return [[char, round(each, _DIGITS)] for char, each in sorted(chances.items(), key=lambda bar: -bar[1])]
 
     def _changed(self, model: LanguageModel, passage: Passage, place: int, change: Any) -> Answer | None:
         """Return the bars, and the letter's chance, with another character, or none, at an earlier place."""
@@ -76,11 +83,10 @@ class Letters:
         at, to = whole(asked, "place", 0, place - 1), asked.get("to")
         if not isinstance(to, str) or len(to) > 1:
             raise ConfigError("put one character in its place, or none.")
-        before = passage.text[:at] + to + passage.text[at + 1 : place]
-        other = self._models.read(model, before + passage.text[place])
-        with turns:
-            surprise = self._surprise(model, other, len(other.text) - 1) if len(other.text) > 1 else math.inf
-        return {"bars": self._bars(model, before), "chance": round(math.exp(-surprise), 6)}
+        target, before = passage.text[place], passage.text[:at] + to + passage.text[at + 1 : place]
+        other = self._models.read(model, (before or default_prompt(model.vocabulary)) + target)
+        chance = self._chance(model, other, len(other.text) - 1)
+        return {"bars": self._bars(model, other.text[:-1], target, chance), "chance": round(chance, 6)}
 
     def _cell(self, request: Request) -> Answer:
         """Return the step of a unit at a character, and what the network would be with other forget gates."""
@@ -108,9 +114,9 @@ class Letters:
 
     def _with_fixed_gates(self, model: LanguageModel, passage: Passage, forget: float | None) -> Answer | None:
         """Return the loss on a text with every forget gate held, beside that of the network as it is."""
-        if forget is None:
-            return None
         ids = passage.ids[:_FIXED_TOKENS]
+        if forget is None or len(ids) < 2:  # nothing predicts the first
+            return None
         free, held = (self._models.fixed_gate_loss(model, ids, each) for each in (None, forget))
         return {"forget": forget, "free": round(free, 3), "held": round(held, 3), "characters": len(ids)}
 

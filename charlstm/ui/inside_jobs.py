@@ -1,6 +1,7 @@
 """Analyses that take seconds, in the background: one after another, each for as long as a page asks for it.
 
 A page asks again and again; what nobody has asked for in `_PATIENCE` seconds is given up. A finished analysis is kept.
+Visitors take turns: a few analyses of each may wait, and next comes one of whoever has waited longest for a turn.
 """
 
 import itertools
@@ -18,14 +19,14 @@ from charlstm.formatting import error_text
 
 _PATIENCE = 10.0  # seconds; a page asks every 0.7, but a browser lets a hidden one ask once a minute only
 _FORGOTTEN = 30.0  # seconds after which a failure is tried again
-_MOST_WAITING = 16  # of all visitors
+_MOST_WAITING, _MOST_WAITING_EACH = 16, 3  # of all visitors, and of one: a page asks for three things at a time
 _MOST_KEPT, _MOST_LARGE_KEPT = 64, 4
 # While the machine has more to do than processors, an analysis rests so many times as long as it works: a run in
 # training, and whoever writes, come first. A lower priority would not do: *seen*, such a thread waits for a processor
 # with Python's lock in its hand, and nobody's text was written for a minute.
 _REST, _LONGEST_REST = 3.0, 1.0  # times; seconds
 
-Report = Callable[[float, str, Any], None]  # share done, stage, what is known so far; raises to give up
+OnProgress = Callable[[float, str, Any], None]  # share done, stage, what is known so far; raises to give up
 
 
 class _GivenUpError(Exception):
@@ -36,8 +37,11 @@ class _GivenUpError(Exception):
 class Job:
     """One analysis: `working`, `done` or `failed`; `value` is what is known so far."""
 
-    work: Callable[[Report], Any]
+    work: Callable[[OnProgress], Any]
     is_large: bool = False  # its value takes megabytes
+    version: Hashable = None  # of what it is about
+    visitors: set[str] = field(default_factory=set)  # who asked
+    has_begun: bool = False
     state: str = "working"
     progress: float = 0.0
     stage: str = "waiting for another analysis"
@@ -45,6 +49,17 @@ class Job:
     problem: str = ""
     asked_at: float = field(default_factory=time.monotonic)
     worked_from: float = field(default_factory=time.monotonic)  # since the last rest
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its turn has not come."""
+        return self.state == "working" and not self.has_begun
+
+    def is_current(self, version: Hashable) -> bool:
+        """Tell whether this still answers for `version`: one at work does, as its successor would come no sooner."""
+        if self.state == "failed" and time.monotonic() - self.asked_at > _FORGOTTEN:
+            return False
+        return self.state == "working" or self.version == version
 
     def run(self) -> None:
         """Compute the value; raise `_GivenUpError` once nobody asks for it."""
@@ -79,21 +94,36 @@ class Jobs:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[Hashable, Job] = OrderedDict()  # done, at work or waiting, the oldest request first
+        self._turns: dict[str, int] = {}  # of visitors, the number of the last
+        self._numbers = itertools.count(1)
         self._thread: threading.Thread | None = None
 
-    def ask(self, key: Hashable, work: Callable[[Report], Any], is_large: bool = False) -> Job:
+    def ask(
+        self,
+        key: Hashable,
+        work: Callable[[OnProgress], Any],
+        visitor: str = "",
+        is_large: bool = False,
+        version: Hashable = None,
+    ) -> Job:
         """Return the analysis named `key` as it stands, beginning it with `work` if it is new.
 
-        Few of those whose value `is_large` are kept. Raises `CharLSTMError` if too many wait already.
+        A finished one of another `version` begins anew; one that waits is done for the version asked for last. A
+        visitor's new one takes the place of their oldest where too many of theirs wait. Few of those whose value
+        `is_large` are kept. Raises `CharLSTMError` if too many of all visitors wait already.
         """
         with self._lock:
             job = self._kept.get(key)
-            if job is None or (job.state == "failed" and time.monotonic() - job.asked_at > _FORGOTTEN):
-                waiting = [each for each in self._kept.values() if each.state == "working"]
-                if len(waiting) >= _MOST_WAITING:
-                    raise CharLSTMError("this server looks into many networks at the moment; try again in a minute.")
-                job = self._kept[key] = Job(work, is_large)
+            if job is None or not job.is_current(version):
+                job = Job(work, is_large, version)
+                self._make_room(visitor)
+                self._kept[key] = job
                 self._drop_oldest()
+            elif job.is_waiting:
+                job.work, job.version = work, version
+                if visitor not in job.visitors:
+                    self._make_room(visitor)
+            job.visitors.add(visitor)
             job.asked_at = time.monotonic()
             self._kept.move_to_end(key)
             if self._thread is None:
@@ -101,6 +131,19 @@ class Jobs:
                 self._thread = threading.Thread(target=self._work, name="charlstm-inside")
                 self._thread.start()
             return job
+
+    def _make_room(self, visitor: str) -> None:
+        """Take the visitor's oldest waiting analyses out of the queue until one more of theirs may wait."""
+        now = time.monotonic()
+        waiting = {key: job for key, job in self._kept.items() if job.is_waiting}
+        own = [key for key, job in waiting.items() if visitor in job.visitors]
+        for key in own[: max(0, len(own) - _MOST_WAITING_EACH + 1)]:
+            waiting[key].visitors.discard(visitor)
+        for key, job in [*waiting.items()]:
+            if not job.visitors or now - job.asked_at > _PATIENCE:
+                del self._kept[key], waiting[key]
+        if len(waiting) >= _MOST_WAITING:
+            raise CharLSTMError("this server looks into many networks at the moment; try again in a minute.")
 
     def _drop_oldest(self) -> None:
         done = {key: each for key, each in self._kept.items() if each.state != "working"}
@@ -124,8 +167,13 @@ class Jobs:
 
     def _next(self) -> tuple[Hashable, Job] | None:
         with self._lock:
-            for key, job in self._kept.items():
-                if job.state == "working":
-                    return key, job
-            self._thread = None
-            return None
+            waiting = [(key, job) for key, job in self._kept.items() if job.is_waiting]
+            if not waiting:
+                self._thread = None
+                return None
+            visitors = {each for _, job in waiting for each in job.visitors}
+            self._turns = {each: self._turns.get(each, 0) for each in visitors}
+            key, job = min(waiting, key=lambda each: min(self._turns[visitor] for visitor in each[1].visitors))
+            job.has_begun = True
+            self._turns |= dict.fromkeys(job.visitors, next(self._numbers))
+            return key, job

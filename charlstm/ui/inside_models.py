@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from charlstm.config import SampleConfig, TrainConfig
 from charlstm.config_fields import plain_lines
+from charlstm.corpus import Split
 from charlstm.errors import ConfigError
 from charlstm.generation.stream import default_prompt
 from charlstm.insight.cell import score_with_forget_gate
 from charlstm.insight.report import Insight
-from charlstm.insight.states import Trace, trace
+from charlstm.insight.states import Trace, count_shared, trace
 from charlstm.language_model import LanguageModel
 from charlstm.model import CharLSTM
 from charlstm.runs.run_dir import RunDir
@@ -33,6 +34,7 @@ _KEPT_TRACES, _KEPT_MODELS, _KEPT_LOSSES = 6, 6, 64
 _LONGEST_READ = 2400  # tokens of a passage
 _TRACE_BYTES = 1 << 27  # of all traces that are kept
 KEPT_TEXT, OWN_TEXT = "text kept for validation", "text it wrote itself"
+_LEARNED_TEXT = "text it learned from"
 
 
 class Passage(NamedTuple):
@@ -58,13 +60,14 @@ class InsideModels:
     def __init__(self, registry: ModelRegistry) -> None:
         self.registry = registry
         self._lock = threading.Lock()
+        self._making: dict[Any, threading.Lock] = {}  # of what is being made now
         self._passages: OrderedDict[Any, Passage] = OrderedDict()
         self._traces: OrderedDict[Any, Trace] = OrderedDict()
         self._keys: weakref.WeakKeyDictionary[CharLSTM, int] = weakref.WeakKeyDictionary()
         self._numbers = itertools.count()
         self._measured: OrderedDict[Any, tuple[NDArray[np.int32], str]] = OrderedDict()
         self._losses: OrderedDict[Any, float] = OrderedDict()
-        self._insights: OrderedDict[Any, Insight | None] = OrderedDict()
+        self._insights: OrderedDict[Any, Insight] = OrderedDict()
         self._written: OrderedDict[Any, str] = OrderedDict()
         self._young: OrderedDict[Any, LanguageModel] = OrderedDict()
 
@@ -88,6 +91,10 @@ class InsideModels:
             raise gone from None
         return then
 
+    def is_live(self, name: Any) -> bool:
+        """Return whether the model that `name` means is in training now."""
+        return str(self.registry.find(name)).startswith(LIVE)
+
     def folder(self, name: str | None) -> RunDir:
         """Return the folder of the run whose model is named `name`, of the first model for `None`."""
         return self.registry.run_folder(self.registry.require(name))
@@ -110,7 +117,7 @@ class InsideModels:
             return self.read(whole, written)
 
         # The same text while a network learns.
-        key = (name, whole.vocabulary.characters) if str(name).startswith(LIVE) else whole.model
+        key = (name, whole.vocabulary.characters) if self.is_live(name) else whole.model
         passage: Passage = self._keep(self._passages, key, write, _KEPT_MODELS)
         return passage
 
@@ -131,11 +138,12 @@ class InsideModels:
         """Return the states after each token of a passage; of one that grew by a key, only the new ones are read."""
         model, ids = language_model.model, passage.ids
         with self._lock:
-            latest = next((each for (other, _), each in reversed(self._traces.items()) if other is model), None)
+            known = [each for (other, _), each in self._traces.items() if other is model]
+        nearest = max(known, key=lambda each: count_shared(ids, each.ids), default=None)
         key = model, ids.tobytes()
         size = 8 * len(ids) * model.config.num_layers * model.config.hidden_size
         most = max(1, min(_KEPT_TRACES, _TRACE_BYTES // size))
-        found: Trace = self._keep(self._traces, key, lambda: trace(language_model, ids, known=latest), most)
+        found: Trace = self._keep(self._traces, key, lambda: trace(language_model, ids, known=nearest), most)
         return found
 
     def write(self, language_model: LanguageModel, prompt: str, config: SampleConfig) -> str:
@@ -144,7 +152,10 @@ class InsideModels:
         return str(self._keep(self._written, key, lambda: language_model.generate(prompt, config), _KEPT_TRACES))
 
     def fixed_gate_loss(self, language_model: LanguageModel, ids: NDArray[np.int32], forget: float | None) -> float:
-        """Return the loss on `ids` with every forget gate at `forget`, in nats a token; `None` leaves them alone."""
+        """Return the loss on two `ids` or more with every forget gate at `forget`, in nats a token.
+
+        `None` leaves the gates alone.
+        """
 
         def measure() -> float:
             return float(score_with_forget_gate(language_model, ids, forget)[1:].mean())
@@ -156,12 +167,19 @@ class InsideModels:
 
         A text that strangers must not read is not looked at on a public server.
         """
+        whole, split = self.registry.load(name), self._split(name)
+        if split is not None:
+            return whole.vocabulary.decode(split.validation[:_MEASURED_TOKENS]), KEPT_TEXT
+        return whole.generate("", SampleConfig(num_chars=_WRITTEN_CHARS, seed=1)), OWN_TEXT
+
+    def _split(self, name: str | None) -> Split | None:
+        """Return the parts of a model's corpus; `None` where it is not here, or not for everybody."""
         whole = self.registry.load(name)
         corpus = self.registry.corpus(name) if self.registry.may_read(name) else None
-        if corpus is not None:
-            kept = corpus.split(whole.model.config, TrainConfig(batch_size=1), whole.vocabulary).validation
-            return whole.vocabulary.decode(kept[:_MEASURED_TOKENS]), KEPT_TEXT
-        return whole.generate("", SampleConfig(num_chars=_WRITTEN_CHARS, seed=1)), OWN_TEXT
+        if corpus is None or whole.provenance is None:
+            return None
+        planned = {key: each for key, each in whole.provenance.train_config.items() if key == "val_fraction"}
+        return corpus.split(whole.model.config, TrainConfig(batch_size=1, **planned), whole.vocabulary)
 
     def measured(self, name: str | None) -> tuple[NDArray[np.int32], str]:
         """Return the tokens of `measured_text`, and where it comes from."""
@@ -182,17 +200,14 @@ class InsideModels:
         )
         return known
 
-    def corpus_ids(self, name: str | None) -> NDArray[np.int32]:
-        """Return tokens to search for similar moments: the end of its corpus, or of what it wrote itself."""
-        whole = self.registry.load(name)
-        corpus = self.registry.corpus(name) if self.registry.may_read(name) else None
-        if corpus is None:
-            return self.measured(name)[0]
-        split = corpus.split(whole.model.config, TrainConfig(batch_size=1), whole.vocabulary)
+    def searched(self, name: str | None) -> tuple[NDArray[np.int32], str]:
+        """Return tokens to search for similar moments, the end of its corpus or of what it wrote itself, and which."""
+        split = self._split(name)
+        if split is None:
+            return self.measured(name)
         kept = split.validation[:_SEARCHED_TOKENS]
-        return np.concatenate([split.train[max(0, len(split.train) - _SEARCHED_TOKENS + len(kept)) :], kept]).astype(
-            np.int32
-        )
+        learned = split.train[max(0, len(split.train) - _SEARCHED_TOKENS + len(kept)) :]
+        return np.concatenate([learned, kept]).astype(np.int32), _LEARNED_TEXT
 
     def key(self, name: Any, age: Any = None) -> int:
         """Return a number of the network itself: a model in training changes under its name."""
@@ -201,13 +216,22 @@ class InsideModels:
             return self._keys.setdefault(model, next(self._numbers))
 
     def _keep(self, kept: "OrderedDict[Any, Any]", key: Any, make: Any, most: int) -> Any:
+        """Return what is kept by `key`, made once however many ask for it at a time; `None` is not kept."""
         with self._lock:
-            if key in kept:
-                kept.move_to_end(key)
-                return kept[key]
-        made = make()
-        with self._lock:
-            kept[key] = made
-            while len(kept) > most:
-                kept.popitem(last=False)
+            making = self._making.setdefault((id(kept), key), threading.Lock())
+        with making:
+            with self._lock:
+                if key in kept:
+                    kept.move_to_end(key)
+                    return kept[key]
+            made = None
+            try:
+                made = make()
+            finally:
+                with self._lock:
+                    self._making.pop((id(kept), key), None)
+                    if made is not None:
+                        kept[key] = made
+                    while len(kept) > most:
+                        kept.popitem(last=False)
         return made

@@ -10,6 +10,7 @@ from charlstm.language_model import LanguageModel
 from charlstm.ui.inside_jobs import Job
 
 MOST_HELD = 5  # units
+_LONGEST_VISITOR = 64  # characters
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
 
@@ -25,6 +26,11 @@ def answering(name: str, answer: Callable[[Request], Answer]) -> Callable[..., A
 
     function.__name__ = name
     return function
+
+
+def visitor_of(request: Request) -> str:
+    """Return who asks, as their page says; programs, which say nothing, are one visitor."""
+    return str(request.get("visitor") or "")[:_LONGEST_VISITOR]
 
 
 def progress(job: Job) -> Answer:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from charlstm.places import BUNDLED, BUNDLED_MODELS
-from charlstm.runs.history import RunHistory
+from charlstm.runs.history import read_history
 from charlstm.runs.run_dir import RunDir
 
 TITLE = "charlstm: a small network learns to write"
@@ -100,10 +100,9 @@ def preview_png() -> bytes:
 
 def _stages() -> list[_Stage]:
     """Return a line of the first, the second and the last sample of the bundled run; none where it is not there."""
-    history = RunHistory(RunDir(BUNDLED_MODELS / BUNDLED[0]))
-    history.poll()
-    places = (0, 1, history.num_samples - 1) if history.num_samples > 2 else ()
-    samples = [sample for place in places if (sample := history.sample(place))]
+    with read_history(RunDir(BUNDLED_MODELS / BUNDLED[0])) as history:
+        places = (0, 1, history.num_samples - 1) if history.num_samples > 2 else ()
+        samples = [sample for place in places if (sample := history.sample(place))]
     return [_Stage(sample.step, _line_of(sample.text)) for sample in samples]
 
 

@@ -6,38 +6,44 @@ from charlstm.config import SampleConfig
 from charlstm.errors import CharLSTMError
 from charlstm.language_model import LanguageModel
 from charlstm.runs.history import RunHistory
-from charlstm.runs.run_dir import RunDir
 from charlstm.ui.models import ModelRegistry
 
 _OPENING_CHARS, _CONTINUED_CHARS = 60, 16
 _EXAMPLE = SampleConfig(temperature=0.8, seed=1)
+_MOST_KNOWN = 4  # models, which are kept in memory by this
 _UNSURE = 0.5  # chance of the likeliest letter where an example is most instructive
 
 
 class ExampleFacts:
-    """Figures of the first model of `registry`, for explanations beside which there is no other."""
+    """Figures of the models of `registry`, for explanations beside which there are none."""
 
     def __init__(self, registry: ModelRegistry) -> None:
         self._registry = registry
-        self._known: tuple[LanguageModel, dict[str, Any]] | None = None  # of the model as it was last loaded
+        self._known: dict[str, tuple[LanguageModel, dict[str, Any]]] = {}  # of models as they were last loaded
 
-    def get(self) -> dict[str, Any]:
-        """Return the figures; empty without a model, or with one that can't be read (as is told where it is chosen)."""
-        name = next(iter(self._registry.names()), None)
-        if name is None:
-            return {}
+    def get(self, model: Any = None) -> dict[str, Any]:
+        """Return the figures of a model, of the first for `None`; anyone can call it with any value.
+
+        Empty without a model, or with one that can't be read (as is told where it is chosen).
+        """
         try:
+            name = self._registry.require(model)
             language_model = self._registry.load(name)
-            if self._known is None or self._known[0] is not language_model:
-                self._known = language_model, self._compute(name, language_model)
+            known = self._known.get(name)
+            if known is None or known[0] is not language_model:
+                known = self._known[name] = language_model, self._compute(name, language_model)
         except CharLSTMError:
             return {}
-        return self._known[1]
+        for oldest in [*self._known][:-_MOST_KNOWN]:
+            self._known.pop(oldest, None)
+        return known[1]
 
     def _compute(self, name: str, language_model: LanguageModel) -> dict[str, Any]:
         prompt = next(iter(self._registry.prompts(name)), "")
-        choices = _choices(language_model, prompt)
-        return {"name": name, **_settings(language_model), **choices, **_recorded(RunDir(self._registry.path(name)))}
+        with self._registry.history(name) as history:
+            recorded = _recorded(history)
+        label = self._registry.label(name)
+        return {"name": label, **_settings(language_model), **_choices(language_model, prompt), **recorded}
 
 
 def _settings(language_model: LanguageModel) -> dict[str, Any]:
@@ -56,10 +62,8 @@ def _settings(language_model: LanguageModel) -> dict[str, Any]:
     return facts | {"loss": loss, "rate": origin.train_config.get("learning_rate")}
 
 
-def _recorded(folder: RunDir) -> dict[str, Any]:
-    """Return what its run recorded about its text; a model that was fetched has no run."""
-    history = RunHistory(folder)
-    history.poll()
+def _recorded(history: RunHistory) -> dict[str, Any]:
+    """Return what the run recorded about its text; a model that was fetched has no run."""
     facts: dict[str, Any] = {}
     if history.started:
         facts |= {"characters": history.started.num_train_chars, "held_out": history.started.num_val_chars}

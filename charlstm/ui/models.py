@@ -4,11 +4,14 @@ Visitors give a model by its folder's name, never by a path.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from charlstm.config import SampleConfig
+from charlstm.config_fields import Encoding
 from charlstm.corpus import DATASETS, Corpus, is_available_offline, open_corpus, open_file
 from charlstm.environment import is_public
 from charlstm.errors import CharLSTMError, CheckpointError
@@ -17,6 +20,7 @@ from charlstm.model_description import describe_model
 from charlstm.model_files import MODEL_FILE
 from charlstm.places import BUNDLED
 from charlstm.runs.access import can_read, is_space_owner
+from charlstm.runs.history import RunHistory, read_history
 from charlstm.runs.run_dir import RunDir
 
 LIVE = "live: "  # before the label of a run in training, whose model is the one last saved
@@ -33,12 +37,16 @@ class ModelRegistry:
         root: Path,
         live: Callable[[], Mapping[str, Path]] = dict,
         labels: Callable[[], Mapping[str, str]] = dict,
+        read_history: Callable[[RunDir], AbstractContextManager[RunHistory]] = read_history,
     ) -> None:
         """`live()` maps the names of models in training to their files, as last saved; `labels()` runs to their labels.
+
+        `read_history` opens the history of a run's folder, where there is one for all readers that one.
 
         A model's name is that of its run's folder, which stays when the run is renamed; people read its label.
         """
         self._root, self._live_models, self._labels = root, live, labels
+        self._read_history = read_history
         self._load_model = lru_cache(maxsize=_LOADED_AT_ONCE)(_load_file)
         self._open_corpus = lru_cache(maxsize=_CORPORA_AT_ONCE)(_open_text)
 
@@ -123,17 +131,34 @@ class ModelRegistry:
 
     def corpus(self, name: str | None) -> Corpus | None:
         """Return the corpus of the model named `name`, identified by its hash; `None` if it is not available here."""
-        origin, name = self.load(name).provenance, self.find(name)
-        if origin is None or name is None:
+        origin, folder = self.load(name).provenance, self.run_folder(self.require(name))
+        if origin is None:
             return None
-        own = RunDir(self._root / name).corpus_file
+        own = folder.corpus_file
         try:
-            corpus = self._open_corpus(own, origin.corpus, own.stat().st_mtime_ns)
+            corpus = self._open_corpus(own, "utf-8", origin.corpus, own.stat().st_mtime_ns)
         except OSError:  # trained on a named corpus, or on a file elsewhere
-            if origin.corpus not in DATASETS or not is_available_offline(origin.corpus):
+            found = self._open_elsewhere(folder, origin.corpus)
+            if found is None:
                 return None
-            corpus = self._open_corpus(None, origin.corpus, 0)
+            corpus = found
         return corpus if corpus.sha256 == origin.corpus_sha256 else None
+
+    def _open_elsewhere(self, folder: RunDir, name: str) -> Corpus | None:
+        """Open the corpus of a run that does not hold it: a named one, or files of this machine unless strangers come.
+
+        Strangers must not learn what lies where on it.
+        """
+        if name in DATASETS:
+            return self._open_corpus(name, "auto", name, 0) if is_available_offline(name) else None
+        try:
+            train = folder.settings().train
+            place = Path(train.corpus)
+            if is_public() or not place.is_absolute():
+                return None
+            return self._open_corpus(train.corpus, train.encoding, name, place.stat().st_mtime_ns)
+        except (CharLSTMError, OSError):  # it was moved, or is no longer a text
+            return None
 
     def may_read(self, name: Any, visitor: str = "", username: str | None = None) -> bool:
         """Return whether a visitor may see the corpus of the model named `name`; see `runs.access`.
@@ -150,6 +175,10 @@ class ModelRegistry:
         """Return the folder of the run whose model, in training or not, is named `name`."""
         place = self.file(name).parent
         return RunDir(place.parent if name in self._live_models() else place)
+
+    def history(self, name: str) -> AbstractContextManager[RunHistory]:
+        """Return the history, read to its end, of the run whose model is named `name`, to be used inside the block."""
+        return self._read_history(self.run_folder(name))
 
     def prompts(self, name: str | None) -> tuple[str, ...]:
         """Return example prompts of the model named `name`: chosen ones, else frequent beginnings of its lines."""
@@ -174,8 +203,11 @@ class ModelRegistry:
         return corpus.beginnings if corpus else ()
 
 
-def _open_text(own: Path | None, name: str, _modified_ns: int) -> Corpus:
-    return open_corpus(name) if own is None else open_file(own, "utf-8", name=name)
+def _open_text(place: Path | str, encoding: Encoding, name: str, _modified_ns: int) -> Corpus:
+    """Open one file, or what a run's settings call its corpus, as a corpus called `name`."""
+    if isinstance(place, Path):
+        return open_file(place, encoding, name=name)
+    return replace(open_corpus(place, encoding), name=name)
 
 
 def _load_file(file: Path, _modified_ns: int) -> LanguageModel:

@@ -162,10 +162,10 @@ def _expected(preset: str, speed: float) -> str:
     if speed > 1:
         return f"less than {losses[-1]:.2f}"
     if speed < shares[0]:
-        return f"more than {losses[0]:.1f}"
+        return f"more than {losses[0]:.2f}"
     after = min(bisect.bisect_left(shares, speed), len(shares) - 1) or 1
     way = math.log(speed / shares[after - 1]) / math.log(shares[after] / shares[after - 1])
-    return f"about {losses[after - 1] + way * (losses[after] - losses[after - 1]):.1f}"
+    return f"about {losses[after - 1] + way * (losses[after] - losses[after - 1]):.2f}"
 
 
 def _rounded(seconds: float) -> str:

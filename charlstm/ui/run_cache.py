@@ -16,7 +16,7 @@ from charlstm.config import TrainConfig
 from charlstm.errors import RunError
 from charlstm.model_description import uses_code_font
 from charlstm.model_files import MODEL_FILE
-from charlstm.places import BUNDLED
+from charlstm.places import BUNDLED, RECORDED_RUNS
 from charlstm.runs.access import can_read
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary
@@ -33,6 +33,7 @@ _LINES_KEPT = 8  # versions of each run: a page a few versions behind is sent on
 _SAMPLES_SENT = 300  # rows of the timeline per answer
 _SHORT_TEXT_BYTES = 5000  # a latest sample up to this length is sent with the tick
 _TEXTS_BYTES = 16_000
+_RECORDED_PRESETS = ("minute", "auto")  # for which one of the recorded runs is shown first, not a bundled model's
 _LIVE = tuple(status for status in ACTIVE if status != "measuring")  # then the best model is written with
 
 
@@ -90,7 +91,7 @@ class CachedRun:
         asked = Requests(folder.control(), folder.worker_status()) if run.status in ACTIVE else Requests()
         has_model = (folder.path / MODEL_FILE).is_file()
         train = _train_settings(folder, run.created_at)
-        state = run_view.run_state(run, self.history, asked, has_model, run.name in BUNDLED, train, waiting)
+        state = run_view.run_state(run, self.history, asked, has_model, comes_with_the_app(run), train, waiting)
         self.is_asked = state["is_asked"]
         return {**state, "is_code": uses_code_font(run.corpus)}
 
@@ -163,11 +164,18 @@ def _train_settings(folder: RunDir, _created_at: float) -> TrainConfig | None:
         return None
 
 
-class RunCache:
-    """Cached runs of a manager; thread-safe."""
+def comes_with_the_app(run: RunSummary) -> bool:
+    """Return whether nobody here trained the run: its model is bundled, or it was recorded to be looked at."""
+    return run.name in BUNDLED or run.folder.path.parent == RECORDED_RUNS
 
-    def __init__(self, manager: RunManager) -> None:
+
+class RunCache:
+    """Cached runs of a manager; thread-safe. With `shows_recorded` those too that come without a model, in no list."""
+
+    def __init__(self, manager: RunManager, shows_recorded: bool = False) -> None:
         self.manager = manager
+        self._recorder = RunManager(RECORDED_RUNS)
+        self._recorded = self._recorder.runs() if shows_recorded else []  # which never change
         self.lock = manager.reading
         self._cached_runs: OrderedDict[str, CachedRun] = OrderedDict()
         self._runs: list[RunSummary] = []
@@ -183,8 +191,8 @@ class RunCache:
             return self._runs
 
     def summary(self, name: Any) -> RunSummary:
-        """Return the run with this id; raises `RunError`."""
-        found = next((run for run in self.runs() if run.name == name), None)
+        """Return the run with this id, be it a recorded one; raises `RunError`."""
+        found = next((run for run in (*self.runs(), *self._recorded) if run.name == name), None)
         if found is None:
             raise RunError("this run is no longer there; choose another one.")
         return found
@@ -192,12 +200,13 @@ class RunCache:
     def cached_run(self, summary: RunSummary, is_fresh: bool = False) -> CachedRun:
         """Return a run and its sections, as of a moment ago; to be used while `lock` is held."""
         with self.lock:
+            manager = self._recorder if summary in self._recorded else self.manager
             cached = self._cached_runs.pop(summary.name, None)
-            cached = cached or CachedRun(summary, self.manager.history(summary.folder))
+            cached = cached or CachedRun(summary, manager.history(summary.folder))
             self._cached_runs[summary.name] = cached  # least recently used ones are dropped first
             while len(self._cached_runs) > _MAX_HISTORIES:
                 self._cached_runs.popitem(last=False)
-            cached.refresh(summary, self.manager, is_fresh, self._waiting_for(summary))
+            cached.refresh(summary, manager, is_fresh, self._waiting_for(summary))
             return cached
 
     def _waiting_for(self, summary: RunSummary) -> Waiting | None:
@@ -212,12 +221,17 @@ class RunCache:
         """Return the run in progress, if any."""
         return next((run for run in self.runs() if run.status in ACTIVE), None)
 
-    def to_show(self) -> str | None:
-        """Return the run that a page opens with: the one in progress, else the newest, else a bundled one."""
+    def to_show(self, preset: Any = _RECORDED_PRESETS[0]) -> str | None:
+        """Return the run that a page opens with: the one in progress, else the newest, else one of the app's own.
+
+        Of those it is one of the `preset` in the page's form, as far as there is one.
+        """
         active = self.active()
         names = [active.name] if active else [run.name for run in self.runs()]
         own = [name for name in names if name not in BUNDLED]
-        return next(iter((*own, *(name for name in BUNDLED if name in names))), None)
+        bundled, recorded = [name for name in BUNDLED if name in names], [run.name for run in self._recorded]
+        shown = [*recorded, *bundled] if preset in _RECORDED_PRESETS else [*bundled, *recorded]
+        return next(iter((*own, *shown)), None)
 
     def labels(self) -> dict[str, str]:
         """Return the names that people read, by run: a renamed run's model is listed under its new one."""

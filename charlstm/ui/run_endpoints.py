@@ -19,7 +19,7 @@ from charlstm.runs.manager import RunSummary
 from charlstm.runs.run_dir import ACTIVE, Extension
 from charlstm.runs.setup import check_before_resuming
 from charlstm.ui import run_view
-from charlstm.ui.run_cache import RunCache, VersionedPart, tag_part
+from charlstm.ui.run_cache import RunCache, VersionedPart, comes_with_the_app, tag_part
 
 _BUDGET_BYTES = 16_000  # per answer; a page that is far behind asks again at once
 _FRAME_BYTES = 16  # quotes, brackets and the like around a section
@@ -64,7 +64,7 @@ class RunEndpoints:
         """
         tags = _as_mapping(request.get("tags"))
         with self.cache.lock:
-            shown = self._shown_run(request.get("run"))
+            shown = self._shown_run(request.get("run"), request.get("preset"))
             sections = self._sections(shown, request, tags, is_owner)
         # The page hides the controls; `_act` refuses them as well.
         may = shown is not None and can_control(shown, str(request.get("visitor")), is_owner)
@@ -86,10 +86,12 @@ class RunEndpoints:
             return None
         return {"run": run, "sections": sent, "more": is_more or _is_cut(sent)}
 
-    def _shown_run(self, name: Any) -> RunSummary | None:
-        runs = {run.name: run for run in self.cache.runs()}
-        requested = name if isinstance(name, str) and name in runs else self.cache.to_show()
-        return runs[requested] if requested else None
+    def _shown_run(self, name: Any, preset: Any) -> RunSummary | None:
+        try:
+            return self.cache.summary(name)
+        except RunError:
+            shown = self.cache.to_show(preset)
+            return self.cache.summary(shown) if shown else None
 
     def _sections(
         self, shown: RunSummary | None, request: Mapping[str, Any], tags: Mapping[str, Any], is_owner: bool
@@ -108,8 +110,8 @@ class RunEndpoints:
             hides_prompt = cached_run.hides_prompt(str(request.get("visitor")), is_owner)
             sections["samples"] = cached_run.samples(epoch, count, hides_prompt)
         sections["runs"] = tag_part([run.name for run in self.cache.runs()])
-        for run in self.cache.runs():
-            sections[f"row/{run.name}"] = tag_part(run_view.table_row(run, run.name in BUNDLED))
+        for run in {run.name: run for run in (*([shown] if shown else []), *self.cache.runs())}.values():
+            sections[f"row/{run.name}"] = tag_part(run_view.table_row(run, comes_with_the_app(run)))
         sections["trash"] = tag_part(self._trash(request.get("deleted")))
         for run in self._compared_runs(request, shown):
             cached_run = self.cache.cached_run(run)
@@ -155,7 +157,7 @@ class RunEndpoints:
         run = self.cache.summary(request.get("run"))
         require_control(run, visitor, is_owner)
         name = run.name
-        if name in BUNDLED and action in ("rename", "delete"):
+        if comes_with_the_app(run) and (name not in BUNDLED or action in ("rename", "delete")):
             raise RunError(f"{name} comes with the app and stays as it is.")
         acts: dict[str, Callable[[], object]] = {
             "pause": lambda: manager.steer(name, pause=True),

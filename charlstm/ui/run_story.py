@@ -131,15 +131,15 @@ def summary(run: RunSummary, history: RunHistory) -> str:
     if history.references and loss < history.references.fivegram:
         parts.append("better than a 5-gram")
     if words := history.words():
-        parts.append(f"{_tenths(words.share)} real")
+        parts.append(f"{_tenths(words.percent)} real")
     return "; ".join(parts) + "."
 
 
-def _tenths(share: float) -> str:
-    tenths = math.floor(10 * share + 0.5)
+def _tenths(percent: int) -> str:
+    tenths = percent // 10
     if tenths == 1:
         return "1 of 10 words is"
-    return "few words are" if tenths == 0 else "nearly all words are" if tenths == 10 else f"{tenths} of 10 words are"
+    return "few words are" if tenths == 0 else "all words are" if tenths == 10 else f"{tenths} of 10 words are"
 
 
 def warning(run: RunSummary, history: RunHistory) -> str:

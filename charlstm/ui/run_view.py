@@ -11,13 +11,14 @@ from typing import Any
 from charlstm.config import TrainConfig
 from charlstm.formatting import format_duration
 from charlstm.runs.history import RunHistory, Sample
+from charlstm.runs.learning_phases import WordShare
 from charlstm.runs.manager import RunSummary
 from charlstm.runs.plan_end import planned_end
-from charlstm.runs.points import Curve
+from charlstm.runs.points import Curve, round_digits
 from charlstm.runs.run_dir import ACTIVE, Status
 from charlstm.ui import run_story
 from charlstm.ui.run_story import Requests, Waiting
-from charlstm.ui.setting_words import describe_changes
+from charlstm.ui.setting_words import describe_changes, preset_words
 
 Lines = dict[str, tuple[list[int], list[float]]]  # steps and values of each curve
 STATE_WORDS: dict[Status, tuple[str, str]] = {  # a sign and a word, so that nothing depends on colour alone
@@ -47,6 +48,7 @@ _ACTIONS: dict[Status, tuple[str, ...]] = {
 LOSSES, OTHERS = ("training", "smoothed", "validation"), ("learning_rate", "grad_norm", "chars_per_second")
 OVERLAID = ("smoothed", "validation")
 _TINY = 20
+_RECORDED_WHERE = {"shakespeare-quick": ("on a machine with other work",)}
 _IN_PROGRESS = ("running", "paused")
 _PLANNED = ("queued", "starting", "running", "paused", "stopping", "interrupted")
 _LOSS_POINTS, _OTHER_POINTS, _OVERLAID_POINTS, _CLOCK_POINTS = 240, 120, 160, 60  # together far below 20 kB
@@ -68,13 +70,14 @@ def run_state(
     sign, word = (STATE_WORDS[run.status][0], "recorded") if is_bundled else STATE_WORDS[_shown_status(run, history)]
     is_asked = run.status in ACTIVE and requests.control.number > requests.answer.done
     best, words = history.best, history.words()
+    story = run_story.status_text(run, history, requests if is_asked else None, waiting)
     end = planned_end(history, train) if run.status in _PLANNED else None
     return {
         "label": run.label,
         "status": run.status,
         "sign": sign,
         "word": word,
-        "story": run_story.status_text(run, history, requests if is_asked else None, waiting),
+        "story": f"{_recorded_with(run)} · {story}" if is_bundled else story,
         "is_asked": is_asked,
         "rate_factor": requests.answer.rate_factor,
         "fraction": _fraction(run, history),
@@ -86,12 +89,18 @@ def run_state(
         "preparation": run_story.preparation(run, history, requests.answer),
         "summary": run_story.summary(run, history),
         "warning": run_story.warning(run, history),
-        "words": {"share": round(words.share, 3), "count": words.num_words} if words else None,
+        "words": _word_counts(words) if words else None,
         "vocabulary": history.vocabulary_size,
         "characters": history.started.num_train_chars if history.started else None,
         "passes": round(history.latest.num_passes, 2) if history.latest else None,
         "best": {"step": best.step, "loss": round(best.val_loss, 4)} if best else None,
     }
+
+
+def _recorded_with(run: RunSummary) -> str:
+    """Return with which preset a run was recorded that comes with the app, and what else its times depend on."""
+    words = [preset_words(run.preset, dict(run.changes))] if run.preset else []
+    return ", ".join((*words, *_RECORDED_WHERE.get(run.name, ())))
 
 
 def _fraction(run: RunSummary, history: RunHistory) -> float:
@@ -117,6 +126,10 @@ def _available_actions(run: RunSummary, has_model: bool, is_bundled: bool) -> li
     return [*possible, *(("write", "adapt", "download") if has_model else ()), "duplicate"]
 
 
+def _word_counts(words: WordShare) -> dict[str, int]:
+    return {"percent": words.percent, "count": words.num_words, "real": round(words.share * words.num_words)}
+
+
 def _figures(run: RunSummary, history: RunHistory) -> list[list[str]]:
     """Return rows of title, value, unit and the term that explains them."""
     words, progress, is_over = (
@@ -127,9 +140,7 @@ def _figures(run: RunSummary, history: RunHistory) -> list[list[str]]:
     speed = history.typical_speed() if is_over else progress.chars_per_second if progress and progress.step else None
     rows = [_loss_figure(run, history)]
     if words:
-        rows.append(
-            ["real words", f"{words.share:.0%}".replace("%", " %"), f"of the last {words.num_words:,}", "real-words"]
-        )
+        rows.append(["real words", f"{words.percent} %", f"of the last {words.num_words:,}", "real-words"])
     rows.append(["speed", f"{speed:,.0f}" if speed is not None else "–", "characters per second", ""])
     rows.append(_time_figure(run, history, is_over))
     rows.append(["read the text", _times(progress.num_passes) if progress and progress.step else "–", "", "pass"])
@@ -263,14 +274,17 @@ def overlaid_chart_lines(history: RunHistory) -> Lines:
 
 
 def sample_row(sample: Sample) -> list[float | None]:
-    """Return a sample's row of the timeline: step, losses, seconds of training, share of real words, prompt length."""
-    share = round(sample.words.share, 3) if sample.words else None
+    """Return a sample's row of the timeline.
+
+    Step, losses, seconds of training, percent of real words, whether the validation is an estimate, prompt length.
+    """
+    percent = sample.words.percent if sample.words else None
     losses = (_round_loss(sample.train_loss), _round_loss(sample.val_loss))
-    return [sample.step, *losses, round(sample.seconds, 2), share, sample.prompt_chars]
+    return [sample.step, *losses, round(sample.seconds, 2), percent, sample.is_quick, sample.prompt_chars]
 
 
 def _round_loss(loss: float | None) -> float | None:
-    return loss if loss is None else round(loss, 3)
+    return loss if loss is None else round_digits(loss)
 
 
 def _lines(curves: Mapping[str, Curve], names: Sequence[str]) -> Lines:

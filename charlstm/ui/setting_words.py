@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
 from annotated_types import Gt, Lt
@@ -24,6 +24,7 @@ CHANGED_LABELS = {
     "best": "Best, changed",
     "blog": "Blog post, changed",
 }
+LIMITS = ("max_minutes", "max_passes", "max_steps")
 _PRESET_WORDS = {"auto": "auto", "minute": "quick", "best": "best", "blog": "blog post"}
 LABELS = {
     "level": "Reads the text as",
@@ -141,6 +142,12 @@ def describe_changes(changes: Sequence[tuple[str, Any]]) -> str:
 def name_as_labelled(message: str) -> str:
     """Return a message with the labels of the settings that it names, which the page knows by no other name."""
     return _NAMES.sub(lambda found: LABELS[found.group()], message)
+
+
+def preset_words(preset: str, changed: Iterable[str]) -> str:
+    """Return which preset a run was trained with, where it ended aside: `preset Best, changed`."""
+    is_changed = any(name not in LIMITS for name in changed)
+    return f"preset {PRESET_LABELS[preset].partition(' (')[0]}{', changed' if is_changed else ''}"
 
 
 def run_label(text: str, preset: str, is_changed: bool, clock: str) -> str:

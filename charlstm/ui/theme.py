@@ -46,7 +46,6 @@ THEME = gr.themes.Base(
 )
 
 CSS = """
-.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
 :root { --alive: #b4532a; --good: #2e6b34; --bad: #a4262c; }
 .dark { --alive: #f0a07a; --good: #8fd19a; --bad: #ff9a94; }
 footer a, footer button { color: var(--body-text-color) !important; }  /* Gradio's own grey is too pale to read */

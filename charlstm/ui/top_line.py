@@ -21,8 +21,8 @@ def build_top_line(registry: ModelRegistry, cache: RunCache) -> None:
     """Build the line; its scripts also ask for what the explanations need."""
     facts = ExampleFacts(registry)
 
-    def model_facts(_request: Any) -> dict[str, Any]:
-        return facts.get()
+    def model_facts(request: Any) -> dict[str, Any]:
+        return facts.get(request.get("model") if isinstance(request, dict) else None)
 
     def code_passages(_request: Any) -> list[dict[str, Any]]:
         return [passage._asdict() for passage in passages()]

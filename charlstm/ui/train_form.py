@@ -34,6 +34,7 @@ _ADDRESS_INFO = "https://host/text.txt, or hf://datasets/user/name/file.txt for 
 _KEEP = "(...values) => { window.charlstm.store.saveForm(values); }"
 _CHANGED = "() => { window.charlstm.formChanged?.(); }"
 KEPT = "() => [window.charlstm.store.storedForm()]"
+_EDITED = "() => { window.charlstm.formEdited?.(); }"
 _SCRIPT = "window.charlstm.trainForm(element, props, watch, trigger, ['reset', 'refresh', 'dropped', 'edited']);"
 
 
@@ -124,7 +125,6 @@ def build_form(view: FormView, uploads: Uploads) -> Form:
             top = _build_bar(preset, first)
         notes: dict[str, Any] = {
             "summary": gr.HTML(elem_classes="facts", elem_id="preset-facts", padding=False),
-            "marks": gr.HTML(html_template="<div></div>", js_on_load=_SCRIPT, elem_id="form-marks", padding=False),
             "adopt": gr.Button(visible=False, size="sm", elem_id="adopt"),
             "notice": gr.HTML(elem_classes="notice", elem_id="train-notice", padding=False),
             "problem": gr.HTML(elem_classes="problem", elem_id="train-problem", padding=False),
@@ -141,6 +141,7 @@ def build_form(view: FormView, uploads: Uploads) -> Form:
                     visible=False,
                 ),
             }
+        notes["marks"] = gr.HTML(html_template="<div></div>", js_on_load=_SCRIPT, elem_id="form-marks", padding=False)
         described = corpus_picker.describe_text(first, None, None, "auto")
         facts = gr.HTML(described.html, elem_classes="facts", elem_id="corpus-facts", padding=False)
         parent, advanced = build_sheet(preset)
@@ -194,8 +195,9 @@ def _wire(form: Form, view: FormView, uploads: Uploads) -> None:
     gr.on([*changes, share.change], describe, [*form.source, share], described, **PRIVATE)
 
     # By the page's script, a moment after the last change: a preset changes many fields at once.
-    changes = [form.text.change, form.parent.change, *(each.change for each in form.numbers)]
-    gr.on(changes, None, None, None, js=_CHANGED, queue=False, **PRIVATE)
+    form.text.change(None, None, None, js=_CHANGED, queue=False, **PRIVATE)
+    changes = [form.file.change, form.parent.change, *(each.change for each in form.numbers)]
+    gr.on(changes, None, None, None, js=_EDITED, queue=False, **PRIVATE)
     form.marks.refresh(view.refresh, form.state, form.shown, queue=False, trigger_mode="always_last", **PRIVATE)
     form.marks.edited(None, None, form.problem, js="() => ['']", queue=False, **PRIVATE)
 
@@ -208,6 +210,8 @@ def _wire(form: Form, view: FormView, uploads: Uploads) -> None:
 
     def reset(event: gr.EventData, *state: Any) -> list[Any]:
         data = event._data if isinstance(event._data, dict) else {}
+        if "values" in data:
+            return view.put_back(data["values"], *state)
         return view.reset(data.get("name"), *state)
 
     form.marks.reset(reset, form.state, [form.parent, *form.numbers, *form.shown], queue=False, **PRIVATE)

@@ -109,14 +109,14 @@ class _Functions:
             "sample": the text it wrote last, "sample_step", "model": its name in `generate`, or empty}
         """
         try:
+            if not isinstance(seconds, int | float):
+                raise ConfigError("seconds must be a number.")
             if not 0 <= seconds <= _LONGEST_WATCH:
                 raise ConfigError(f"seconds must be from 0 to {_LONGEST_WATCH:g}; watch again to go on.")
             with self._watching:
                 yield from self._changes(run, seconds, token)
         except CharLSTMError as error:
             raise _refused(error) from None
-        except TypeError:
-            raise _refused(ConfigError("seconds must be a number.")) from None
 
     def _changes(self, run: str, seconds: float, token: str) -> Iterator[dict[str, Any]]:
         began_at, last = time.monotonic(), None

@@ -15,8 +15,8 @@ from charlstm.environment import (
     ALLOWED_HOSTS,
     GRADIO_ROOT_PATH,
     GRADIO_SERVER_NAME,
-    GRADIO_SHARE,
     SPACE_HOST,
+    is_shared,
     is_space,
     parse_host,
 )
@@ -46,7 +46,7 @@ class TrustedHosts:
         urls = [each for each in entries if "://" in each]
         named = [_name_of(each) for each in entries]
         names = {*named, *_own_names(server_name or GRADIO_SERVER_NAME.read())}
-        endings = [_SHARE_LINKS_SUFFIX] if GRADIO_SHARE.text().lower() == "true" else []
+        endings = [_SHARE_LINKS_SUFFIX] if is_shared() else []
         if is_space():
             names |= {_name_of(each) for each in SPACE_HOST.text().split(",") if each.strip()}
             endings.append(_SPACES_SUFFIX)

@@ -24,6 +24,7 @@ LABELS = {
 }
 _NO_REPEAT = [("off", 0), ("10 characters", 10), ("20 characters", 20)]
 _HELD = "window.charlstm.held(element, props, watch);"
+_ENDLESS = "0 writes until you press Stop"
 _LENGTHS = f"a whole number from 1 to {MOST_CHARS:,}, or 0 for a text without end"
 
 
@@ -72,7 +73,7 @@ def build_form(
         facts = gr.HTML(elem_classes="facts", elem_id="facts")
     with gr.Row(elem_id="write-controls"):
         model = gr.Dropdown(label="Model", choices=[], elem_id="model", **GROWING)
-        length = gr.Number(defaults.num_chars, precision=0, label=LABELS["num_chars"], elem_id="length")
+        length = gr.Number(defaults.num_chars, precision=0, label=LABELS["num_chars"], info=_ENDLESS, elem_id="length")
         temperature = gr.Slider(
             0, 2, defaults.temperature, step=0.05, label=LABELS["temperature"], elem_id="temperature", buttons=[]
         )

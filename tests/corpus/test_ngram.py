@@ -76,6 +76,11 @@ def test_the_figures_are_means_over_the_validation_text() -> None:
     assert "all 18 characters" in figures.method
 
 
+def test_a_text_of_one_character_costs_nothing_and_not_less() -> None:
+    figures = compute_baselines(Corpus("text", "x" * 50).split(ModelConfig(), TrainConfig(batch_size=1)))
+    assert [str(each) for each in figures[:3]] == ["0.0"] * 3
+
+
 def test_of_a_long_text_the_end_is_counted_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charlstm.corpus.ngram._COUNTED_AT_MOST", 10)
     corpus = Corpus("text", "x" * 50 + "ab" * 10)

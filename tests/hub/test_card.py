@@ -28,7 +28,7 @@ from charlstm.runs.run_dir import RunDir
 
 @pytest.fixture(scope="module")
 def card(trained: Path, history: RunHistory) -> ModelCard:
-    return ModelCard(build_files(trained, "owner/tiny", history, "en").card)
+    return ModelCard(build_files(trained, "owner/tiny", loss_plot_png(history), "en").card)
 
 
 def test_the_metadata_names_library_task_tags_and_language(card: ModelCard) -> None:
@@ -186,7 +186,7 @@ def test_licence_citation_picture_and_data_set_are_in_the_metadata(repository: P
     bundled = repository / "checkpoints" / "tiny-shakespeare"
     history = RunHistory(RunDir(bundled))
     history.poll()
-    shakespeare = ModelCard(build_files(bundled, "owner/shakespeare", history).card)
+    shakespeare = ModelCard(build_files(bundled, "owner/shakespeare", loss_plot_png(history)).card)
     assert shakespeare.data.license == card.data.license == "mit"
     assert shakespeare.data.datasets == ["karpathy/tiny_shakespeare"]
     assert card.data.get("datasets") is None

@@ -171,13 +171,19 @@ def test_the_app_and_the_chosen_models_are_sent_and_nothing_of_the_machine(plan:
         plan.files
     )
     (trained / "worker.log").write_text("log", encoding="utf-8")
+    (trained / "insight.json").write_text(
+        "{}", encoding="utf-8"
+    )  # what was found inside a model needs no second search
     mine = plan_space("owner/s", [trained]).files
     model = sorted(name for name in mine if name.startswith("checkpoints/"))
-    assert model == [f"checkpoints/tiny/{name}" for name in ("config.json", "events.jsonl", "model.safetensors")]
+    assert model == [
+        f"checkpoints/tiny/{name}" for name in ("config.json", "events.jsonl", "insight.json", "model.safetensors")
+    ]
     for name, data in mine.items():
         assert str(trained.parent).encode() not in data, name
         assert str(REPOSITORY).encode() not in data, name
-    (trained / "worker.log").unlink()
+    for name in ("worker.log", "insight.json"):
+        (trained / name).unlink()
 
 
 def test_a_space_is_created_with_files_variables_and_hardware(hub: LoopbackHub, plan: SpacePlan) -> None:
@@ -227,7 +233,7 @@ def test_an_update_replaces_the_app_and_leaves_what_others_put_there(hub: Loopba
 def test_what_is_wrong_with_a_deployment_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match="no variable CHARLSTM_MAX_MINUTE to set on a Space; known are"):
         plan_space("owner/s", [], {"CHARLSTM_MAX_MINUTE": "5"})
-    with pytest.raises(HubError, match="no name of a repository"):
+    with pytest.raises(HubError, match="not a repository name"):
         plan_space("space", [])
     assert main(["deploy", "owner/s", "--models", str(tmp_path), "--dry-run"]) == 1
     assert "there is no model file" in capsys.readouterr().err

@@ -63,7 +63,7 @@ def test_a_space_is_named_with_and_without_its_kind(typed: str) -> None:
     ["https://example.com/u/m", "https://huggingface.co/u", "https://huggingface.co", "hf://", "a/b/c", "u/m/x/y"],
 )
 def test_what_names_no_repository_is_refused(typed: str) -> None:
-    with pytest.raises(HubError, match="no name of a repository"):
+    with pytest.raises(HubError, match="not a repository name"):
         validate_repo_id(typed)
 
 

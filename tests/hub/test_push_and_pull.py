@@ -18,6 +18,7 @@ from charlstm import LanguageModel, SampleConfig
 from charlstm.cli import main
 from charlstm.errors import HubError
 from charlstm.hub.client import Progress
+from charlstm.hub.loss_plot import loss_plot_png
 from charlstm.hub.pull import fetch, pull
 from charlstm.hub.push import ModelFiles, build_files, push
 from charlstm.runs.history import RunHistory
@@ -68,7 +69,7 @@ def test_the_uploaded_file_is_read_with_safetensors_and_json_alone(
 def test_exactly_four_files_are_sent_and_nothing_of_the_machine(
     hub: LoopbackHub, trained: Path, history: RunHistory, pangrams: str
 ) -> None:
-    push(build_files(trained, "owner/tiny", history), OWNER)
+    push(build_files(trained, "owner/tiny", loss_plot_png(history)), OWNER)
     files = hub.model("owner/tiny").files()
     assert set(files) - {".gitattributes"} == {"model.safetensors", "config.json", "README.md", "loss.png"}
     for name, data in files.items():
@@ -239,7 +240,7 @@ class TestForeignRepositories:
 )
 def test_a_name_that_is_none_is_refused_before_anything_is_asked(hub: LoopbackHub, trained: Path, name: str) -> None:
     for act in (lambda: fetch(name), lambda: build_files(trained, name)):
-        with pytest.raises(HubError, match="no name of a repository"):
+        with pytest.raises(HubError, match="not a repository name"):
             act()
     assert hub.requests == []
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from PIL import Image
 from charlstm import LanguageModel, ModelConfig, Vocabulary
 from charlstm.cli import main
 from charlstm.errors import HubError
-from charlstm.hub import client, static_space
+from charlstm.hub import client, static_space, thumbnail
 from charlstm.hub.card import CardFacts
 from charlstm.hub.client import Progress
 from charlstm.hub.push import ModelFiles, build_files, push
@@ -260,7 +261,7 @@ class TestTheCommand:
     def test_refuses_a_space_that_is_none(self, hub: LoopbackHub, trained: Path) -> None:
         with pytest.raises(HubError, match="is a data set by its address; a Space is wanted here"):
             build_files(trained, "owner/tiny", space=f"{hub.address()}/datasets/owner/tiny")
-        with pytest.raises(HubError, match="no name of a repository"):
+        with pytest.raises(HubError, match="not a repository name"):
             build_files(trained, "owner/tiny", space="tiny")
         assert hub.requests == []
 
@@ -293,3 +294,13 @@ def test_the_thumbnail_shows_a_text_unless_its_font_lacks_the_letters(characters
     assert min(rows) > 40, "the name"
     assert (max(rows) > 212) is is_drawn
     assert max(rows) < 600
+
+
+def test_a_surprise_has_the_same_tint_on_the_page_in_an_exported_one_and_in_a_thumbnail(repository: Path) -> None:
+    package = repository / "charlstm"
+    scripts = [(package / name).read_text() for name in ("ui/static/reader.js", "export/page_text.js")]
+    told = [[float(edge) for edge in re.findall(r"EDGES = \[([^]]+)", script)[0].split(",")] for script in scripts]
+    assert told == [list(thumbnail._EDGES)] * 2
+    styles = [(package / name).read_text() for name in ("ui/static/reader.css", "export/page.css")]
+    light = re.findall(r"(?m)^\.is-tinted \.s\d[^{]*\{ background: (#\w+)", styles[0])
+    assert light == re.findall(r"--s\d: (#\w+)", styles[1])[:5] == list(thumbnail._TINTS[1:])

@@ -8,7 +8,7 @@ import torch
 
 from charlstm import LanguageModel, ModelConfig, Vocabulary
 from charlstm.errors import ConfigError
-from charlstm.insight.attribution import describe, erase_spans, find_reasons, measure_worths
+from charlstm.insight.attribution import describe, erase_spans, explain_letter, find_reasons
 from charlstm.insight.cell import explain_step, measure_carried_state, score_with_forget_gate
 from charlstm.insight.horizon import measure_horizon
 from charlstm.insight.neighbors import StateIndex
@@ -53,7 +53,7 @@ def test_a_worth_is_that_of_reading_the_altered_text_from_its_beginning(model: L
         inputs = one_hot(IDS[:place])
         inputs[erased] = 1 / len(LETTERS)
         expected.append(float(untouched - log_probabilities(model, inputs)[-1, IDS[place]]))
-    found = measure_worths(model, IDS, place, count)
+    found = erase_spans(model, IDS, [(at, at + 1) for at in range(place - count, place)], (place, place + 1))
     assert found == pytest.approx(expected, abs=1e-4)
     assert max(map(abs, expected)) > 0.1
 
@@ -74,9 +74,9 @@ def test_a_character_of_several_tokens_is_erased_and_asked_for_as_a_whole(model:
 
 
 def test_nothing_before_a_letter_explains_nothing(model: LanguageModel) -> None:
-    with pytest.raises(ConfigError, match="something before"):
-        measure_worths(model, IDS, 0)
-    assert len(measure_worths(model, IDS, 1)) == 1
+    with pytest.raises(ConfigError, match="choose a place from 1 to 1"):
+        explain_letter(model, "ab", 0)
+    assert len(explain_letter(model, "ab", 1).worths) == 1
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,15 @@ def test_the_sentence_names_what_speaks_for_the_letter(worths: list[float], chan
     assert describe("\nbcd", 3, chance, np.array(worths, np.float32)) == said
 
 
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [(" ", "space"), ("    ", "4 spaces"), ("\t\t", "2 tabs"), (" \t", "“␣⇥”"), ("a b", "“a b”")],
+)
+def test_letters_that_are_not_seen_are_named_in_the_sentence(before: str, said: str) -> None:
+    found = describe(f"{before}d", len(before), 0.6, np.ones(len(before), np.float32))
+    assert found == f"“d” is likely here (60 %) because of the {said} just before it."
+
+
 def test_neighbouring_characters_are_one_reason_and_the_strongest_comes_first() -> None:
     worths = np.array([0.3, 0.0, 0.5, 0.4, -3.0, 0.26], np.float32)
     found = find_reasons(worths, 10)
@@ -101,10 +110,10 @@ def test_neighbouring_characters_are_one_reason_and_the_strongest_comes_first() 
 
 
 def test_the_loss_by_context_is_that_of_cold_starts(model: LanguageModel) -> None:
-    found = measure_horizon(model, IDS, starts=30)
+    found = measure_horizon(model, IDS)
     full = surprises_in_one(model, IDS)
     assert found.full == pytest.approx(np.mean(full[1:]), abs=2e-3)
-    places = np.linspace(0, len(IDS) - (int(found.contexts[-1] * 1.1) + 1) - 2, 30).astype(int)
+    places = np.linspace(0, len(IDS) - (int(found.contexts[-1] * 1.1) + 1) - 2, len(IDS) // 4).astype(int)
     for context in (1, 2, 5):
         cold = [
             -float(log_probabilities(model, one_hot(IDS[place : place + context]))[-1, IDS[place + context]])
@@ -116,17 +125,18 @@ def test_the_loss_by_context_is_that_of_cold_starts(model: LanguageModel) -> Non
 
 def test_similar_moments_are_those_that_all_pairs_compared_give() -> None:
     model = LanguageModel.create(Vocabulary.from_text(LETTERS), ModelConfig(hidden_size=8, num_layers=2), 2)
-    index = StateIndex.build(model, IDS, dims=64)
+    index = StateIndex.build(model, IDS)
     states = trace(model, IDS).cells.reshape(len(IDS), -1)
     centred = states - index.mean
     centred /= np.linalg.norm(centred, axis=1, keepdims=True)
     for place in (700, 1200):
         cosines = centred @ centred[place]
-        best = max(cosines[: place - 19].max(), cosines[place + 20 :].max())
-        found = [each.place for each in index.near(trace(model, IDS[: place + 1]).cells[-1], 5, 20, place)]
+        best = max(cosines[: place - 99].max(), cosines[place + 100 :].max())
+        itself, *found = [each.place for each in index.near(trace(model, IDS[: place + 1]).cells[-1], 4)]
+        assert cosines[itself] > 0.95
         assert cosines[found[0]] > best - 0.05
         assert min(cosines[each] for each in found) > np.quantile(cosines, 0.95)
-        assert all(abs(a - b) >= 20 for at, a in enumerate([place, *found]) for b in found[at:])
+        assert all(abs(a - b) >= 100 for at, a in enumerate([itself, *found]) for b in found[at:])
 
 
 def test_a_step_obeys_the_equations_of_the_cell(model: LanguageModel) -> None:
@@ -150,7 +160,7 @@ def test_forget_gates_that_are_left_alone_give_the_score_and_held_ones_another(m
 
 
 def test_a_state_carried_over_disturbs_less_and_less(model: LanguageModel) -> None:
-    found = measure_carried_state(model, IDS, pairs=24)
+    found = measure_carried_state(model, IDS)
     assert len(found.whole) == len(found.contexts) == 8
     assert abs(found.only_cells[0]) < 1e-3 < abs(found.whole[0]) or math.isclose(found.whole[0], found.only_hidden[0])
     assert abs(found.whole[-1]) < max(map(abs, found.whole[:3])) + 1e-3

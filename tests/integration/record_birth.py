@@ -39,7 +39,7 @@ def main() -> None:
         f"Not this very network, but one of {layers} of {config.hidden_size} units that learned the same text for "
         f"{format_duration(origin.training_seconds)}, and wrote the text shown here at the end."
     )
-    path = film.model_copy(update={"model_sha256": "", "note": note}).save(given.model)
+    path = film.model_copy(update={"note": note}).save(given.model)
     sys.stdout.write(f"{path}: {len(film.steps)} ages, {len(film.units)} units, {path.stat().st_size:,} bytes\n")
 
 

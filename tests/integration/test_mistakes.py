@@ -60,7 +60,7 @@ def test_a_prompt_of_samples_that_the_text_can_not_continue_is_refused_before_a_
 
 def test_an_empty_name_is_refused_and_not_replaced(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--corpus", "novel.txt", "--encoding", "latin-1", "--name", "", *_QUICK]) == 1
-    assert "no name for a run" in _said(capsys)
+    assert "not a name for a run" in _said(capsys)
     assert not (place / "checkpoints").exists()
 
 

@@ -188,7 +188,7 @@ def test_a_taken_name_is_refused_and_no_process_is_started(manager: RunManager, 
     os.utime(folder.settings_file, (1, 1))
     with pytest.raises(RunError, match="taken exists already"):
         manager.start(SHORT, "taken", pangrams)
-    with pytest.raises(RunError, match="no name for a run"):
+    with pytest.raises(RunError, match="not a name for a run"):
         manager.start(SHORT, "../x", pangrams)
     assert manager._children == {}
     assert not folder.log_file.exists()

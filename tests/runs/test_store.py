@@ -88,7 +88,7 @@ class TestNames:
         self, store: RunStore, tmp_path: Path, name: str
     ):
         for refuse in (lambda: store.create(SETTINGS, name), lambda: store.get(name)):
-            with pytest.raises(RunError, match="no name for a run") as caught:
+            with pytest.raises(RunError, match="not a name for a run") as caught:
                 refuse()
             assert is_one_sentence(caught.value)
         assert list(tmp_path.rglob("*")) == []
@@ -200,7 +200,7 @@ class TestListing:
         assert [run.name for run in store.run_dirs()] == [name]
         assert store.get(name).settings() == SETTINGS
         for foreign in (f"../{store.root.name}/{name}", f"{name}/", f"{name}/../{name}", str(store.root / name)):
-            with pytest.raises(RunError, match="no name for a run"):
+            with pytest.raises(RunError, match="not a name for a run"):
                 store.get(foreign)
 
     def test_an_unknown_run_is_refused_in_one_sentence(self, store: RunStore):

@@ -98,7 +98,7 @@ def test_every_term_is_explained_with_an_example_beside_its_button(page: Page) -
     examples = page.evaluate("charlstm.modelFacts()")
     assert examples["name"] == "tiny-shakespeare"
     for term in _TERMS.split():
-        facts = {"words": {"share": 0.9, "count": 400}} if term == "real-words" else {}
+        facts = {"words": {"percent": 90, "real": 360, "count": 400}} if term == "real-words" else {}
         page.evaluate("([t, f]) => document.querySelector('#top nav').append(charlstm.infoButton(t, f))", [term, facts])
         button, bubble = page.locator(f"#top nav [data-info={term}]"), page.locator(".info-bubble")
         button.click()

@@ -10,14 +10,18 @@ from charlstm.config import ModelConfig, SampleConfig, Settings, TrainConfig
 from charlstm.config_fields import help_text
 from charlstm.errors import CheckpointError, RunError
 from charlstm.events import Progress
+from charlstm.hub.loss_plot import loss_plot_png
 from charlstm.model_description import describe_model
+from charlstm.runs import event_log
 from charlstm.runs.manager import RunManager
 from charlstm.runs.run_dir import RunDir
 from charlstm.ui.app import owner_note
 from charlstm.ui.components import build_free_control, info_button
 from charlstm.ui.hub_tab import HubTab
+from charlstm.ui.model_facts import ExampleFacts
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
+from charlstm.ui.run_endpoints import RunEndpoints
 
 PROGRESS = {
     "train_loss": 1.0,
@@ -84,6 +88,14 @@ def test_a_damaged_model_is_said_without_the_path_of_the_server(registry: ModelR
     assert "another/model.safetensors" in str(raised.value)
 
 
+def test_examples_are_of_the_model_that_is_asked_for_else_of_the_first(registry: ModelRegistry) -> None:
+    facts = ExampleFacts(registry)
+    for asked, told in ((None, registry.names()[0]), *((name, name) for name in registry.names())):
+        assert facts.get(asked)["name"] == told
+    for nobody in ("../x", 3, ["x"]):
+        assert facts.get(nobody) == {}
+
+
 def test_a_model_that_was_replaced_is_loaded_anew(registry: ModelRegistry, tmp_path: Path) -> None:
     first = registry.load("another")
     assert registry.load("another") is first
@@ -121,6 +133,38 @@ def test_a_page_opens_with_the_newest_run_before_the_bundled_ones(cache: RunCach
     assert cache.to_show() == "tiny-shakespeare"
     _prepare(cache, "mine")
     assert cache.to_show() == "mine"
+
+
+def test_where_nobody_trained_a_recorded_run_of_the_preset_is_shown_which_is_no_run_of_theirs(cache: RunCache) -> None:
+    showing = RunCache(cache.manager, shows_recorded=True)
+    assert [showing.to_show(preset) for preset in ("auto", "best")] == ["shakespeare-quick"] * 2
+    _prepare(showing, "tiny-shakespeare")
+    shown = [showing.to_show(preset) for preset in ("minute", "auto", "best", "blog", None)]
+    assert shown == ["shakespeare-quick"] * 2 + ["tiny-shakespeare"] * 3
+    assert [run.name for run in showing.runs()] == ["tiny-shakespeare"]
+    state = showing.cached_run(showing.summary("shakespeare-quick")).sections["state"].value
+    assert (state["word"], state["can"]) == ("recorded", ["duplicate"])
+    assert state["story"].startswith("preset Quick, on a machine with other work · took 2 min 11 s · step 3,751")
+    with pytest.raises(RunError, match="comes with the app"):
+        RunEndpoints(showing).perform({"run": "shakespeare-quick"}, "resume", is_owner=True)
+    _prepare(showing, "mine")
+    assert showing.to_show("best") == "mine"
+
+
+@pytest.mark.usefixtures("registry")  # makes the two runs
+def test_the_list_the_explanations_and_the_card_read_a_run_once(
+    cache: RunCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[bytes] = []
+    parse = event_log.parse_record
+    monkeypatch.setattr(event_log, "parse_record", lambda line: (parsed.append(line), parse(line))[1])
+    cache.runs(is_fresh=True)
+    in_the_list = len(parsed)
+    registry = ModelRegistry(cache.manager.store.root, read_history=cache.manager.read_history)
+    assert ExampleFacts(registry).get("another")["characters"] > 1_000_000
+    with registry.history("another") as history:
+        assert loss_plot_png(history)
+    assert len(parsed) == in_the_list > 0
 
 
 def test_a_run_that_is_not_there_is_said(cache: RunCache) -> None:

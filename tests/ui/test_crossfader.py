@@ -10,7 +10,7 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from page_app import App
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from charlstm.config import ModelConfig, SampleConfig
 from charlstm.errors import CheckpointError, ConfigError
@@ -223,6 +223,13 @@ def page(browser: Browser, app: App) -> Iterator[Page]:
     saved.parent.rmdir()
 
 
+def _hold(route: Route, asked: list[Route]) -> None:
+    if "mixable_models" in (route.request.post_data or ""):
+        asked.append(route)
+    else:
+        route.continue_()
+
+
 @pytest.mark.browser
 def test_two_models_write_and_the_slider_is_heard(page: Page, app: App) -> None:
     page.goto(f"{app.url}?model=tiny-shakespeare&prompt=ROMEO%3A&num_chars=0&seed=3", wait_until="load")
@@ -232,7 +239,15 @@ def test_two_models_write_and_the_slider_is_heard(page: Page, app: App) -> None:
         page.evaluate("performance.getEntriesByType('resource').filter((each) => /crossfader/.test(each.name))") == []
     )
     fold, slider = page.get_by_role("button", name="Mix two models"), page.get_by_label("Share of the second model")
-    fold.click()
+    page.get_by_role("button", name="Stop").click()
+    asked: list[Route] = []
+    page.route("**/component_server/", lambda route: _hold(route, asked))
+    with page.expect_request(lambda request: "mixable_models" in (request.post_data or "")):
+        fold.click()
+        page.get_by_role("button", name="Another").click()  # before the page knows a second model
+    asked[0].continue_()
+    page.unroute_all()
+    page.wait_for_function("charlstm.text.page().mixed.length === 2")
     expect(page.get_by_label("Second model", exact=True).first).to_have_value("signs")
     slider.press("Home")
     page.get_by_role("button", name="Stop").click()

@@ -84,9 +84,20 @@ def test_by_keyboard_a_text_is_looked_into_branched_and_continued(blank: Page, a
     branch = known.generate(prompt, SampleConfig(num_chars=300, seed=5))
     assert written(page) == branch[:150]
     expect(page.locator("#prompt textarea")).to_have_value("ROMEO:")  # the visitor's own
-    page.go_back()  # undoes the branch
+    undo = page.get_by_role("button", name="Undo")
+    undo.click()
     page.wait_for_function(_SHOWS, arg=text)
-    page.locator(".earlier-text").first.click()
+    for shown in (branch[:150], text):
+        page.go_back()
+        page.wait_for_function(_SHOWS, arg=shown)
+    text_of(page).focus()
+    for key in ("ArrowRight", "Enter", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    expect(undo).to_be_visible()
+    page.go_back()  # undoes this branch too, so the offer to do so goes: it would leave the page
+    page.wait_for_function(_SHOWS, arg=text)
+    expect(undo).to_have_count(0)
+    page.locator(".earlier-text").nth(1).click()
     page.wait_for_function(_SHOWS, arg=branch[:150])
     expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
     page.get_by_role("button", name="Continue").press("Enter")
@@ -162,6 +173,11 @@ def test_on_arrival_a_text_writes_itself_at_reading_pace_with_bars_and_stop_cuts
     expect(page.locator("#generate-problem")).to_contain_text("Length: enter a whole number from 1 to 1,000,000")
     expect(page.locator("#length")).to_have_class(re.compile("is-wrong"))
     assert page.get_by_test_id("toast-body").count() == 0
+    page.get_by_label("Length").fill("300")
+    expect(page.locator("#generate-problem")).to_be_hidden()
+    page.get_by_label("Length").fill("-5")
+    page.locator("#write").click()
+    expect(page.locator("#generate-problem")).to_be_visible()  # the same sentence again
 
 
 def test_the_bars_follow_the_prompt_and_the_temperature(page: Page, known: LanguageModel) -> None:
@@ -180,3 +196,24 @@ def test_the_bars_follow_the_prompt_and_the_temperature(page: Page, known: Langu
     page.locator("#model input").focus()  # its list closes when one goes on
     page.keyboard.press("Tab")
     expect(page.get_by_role("option")).to_have_count(0)
+
+
+def test_on_a_telephone_the_bars_stand_at_the_prompt_above_its_keyboard(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    strip, prompt = page.get_by_role("group", name="Next letter after your prompt"), page.locator("#prompt textarea")
+    expect(strip).to_be_hidden()
+    prompt.fill("ROME")
+    expect(strip.get_by_role("button")).to_have_count(5)
+    page.set_viewport_size({"width": 390, "height": 420})
+    for shown in (strip, prompt):
+        expect(shown).to_be_in_viewport(ratio=1)
+    strip.get_by_role("button", name=re.compile("^O,")).click()  # nothing lies on it
+    expect(prompt).to_have_value("ROMEO")
+    expect(prompt).to_be_focused()
+    page.get_by_label("Length").focus()
+    expect(strip).to_be_hidden()
+    expect(page.get_by_text("0 writes until you press Stop")).to_be_visible()
+    for width in (390, 1000):  # there the column is narrow too
+        page.set_viewport_size({"width": width, "height": 800})
+        for end in ("min-value", "max-value"):  # tame and wild
+            expect(page.locator("#temperature").get_by_test_id(end)).to_be_in_viewport(ratio=1)

@@ -46,6 +46,10 @@ def test_letters_are_tinted_by_the_sign_of_the_unit_and_keys_leaf_through_units_
         inside.keyboard.press("ArrowLeft")
     expect(inside.get_by_label("Unit", exact=True)).to_have_value("79")
     assert len(inside.evaluate(_ASKED, "inside_trace")) == 3  # no unit was asked for when it was wanted
+    inside.get_by_role("button", name="1 simpler one").click()
+    inside.get_by_role("button", name="spaces").click()  # orange where it is so, also if it is never above zero
+    assert [_hue(inside, place) for place in (0, 1, 2)] == ["blue", "orange", "blue"]
+    expect(inside.locator(".scale-edges")).to_have_text("−1.54−1.18−0.82−0.46")
     inside.get_by_role("button", name="vowels").click()
     inside.get_by_label("Show its").select_option("forget gate")  # 0.9 everywhere: open
     expect(inside.locator(".scale-high")).to_have_text("open")
@@ -132,12 +136,49 @@ def test_a_busy_server_is_asked_again_for_the_units_and_the_film_is_fetched_anew
     assert len(page.evaluate(_ASKED, "inside_units")) == 2
 
 
+_LIVE = """
+localStorage.setItem('charlstm-unit-names', JSON.stringify({ 'live: A fake/0/40': 'mine' }));
+window.insideFake = (make => () => {
+  const it = make(), known = it.answers.inside_units({ model: 'fake' });
+  it.models.splice(0, 2, { name: 'live: A fake', label: 'live: A fake' });
+  it.answers.inside_units = () => ({ ...known, state: 'working' }); // has names already
+  it.end = () => {
+    it.models.splice(0, 1, { name: 'first', label: 'Another' }, { name: 'run', label: 'A fake' });
+    it.answers.inside_version = () => ({ version: 2, model: 'run' });
+    it.answers.inside_units = () => ({ ...known, state: 'working', progress: 0.5, stage: 'once more', units: [], nearly: [] });
+  };
+  it.finish = () => { it.answers.inside_units = () => ({ ...known, units: known.units.slice(1) }); };
+  return it;
+})(insideFake)
+"""  # noqa: E501
+
+
+def test_a_network_in_training_becomes_its_run_with_all_that_is_shown_of_it(bare: Page) -> None:
+    page = bare
+    page.add_script_tag(path=_FAKE)
+    page.evaluate(_LIVE)
+    page.evaluate("openInside()")
+    names = ["vowels", "late", "“mine”", "verse", "1 simpler one"]
+    page.get_by_role("button", name="late").click()
+    page.evaluate("fake.end()")
+    expect(page.get_by_label("Model to look into")).to_have_value("run")
+    expect(page.locator(".chips-working").first).to_contain_text("once more")
+    assert page.locator("#inside-mind .chips-box .chip").all_text_contents() == names
+    expect(page.get_by_label("Unit", exact=True)).to_have_value("9")
+    expect(page.locator("#inside-mind .claim-text")).to_contain_text("past its middle")
+    page.wait_for_function("fake.asked.some(([name, { model }]) => name === 'inside_trace' && model === 'run')")
+    page.evaluate("fake.finish()")
+    expect(page.locator("#inside-mind .chips-working")).to_be_hidden()
+    assert page.locator("#inside-mind .chips-box .chip").all_text_contents() == names
+
+
 def test_the_birth_of_a_unit_and_moments_like_one_are_shown_and_follow_the_model(inside: Page) -> None:
     tab = inside.get_by_role("tab", name="What it keeps in mind")
     tab.focus()
     inside.keyboard.press("End")
     expect(inside.get_by_role("tab", name="Moments like this")).to_be_focused()
     expect(inside.locator(".moments-list li")).to_contain_text("before it was")
+    expect(inside.locator(".moments-found .mind-source")).to_have_text("Found in the text that it learned from.")
     inside.get_by_role("tab", name="Being born").click()
     birth = inside.locator("#inside-birth")
     expect(birth.locator(".curves-line")).to_have_count(2)

@@ -46,4 +46,6 @@ def test_formulas_have_the_numbers_and_a_slider_and_keys_change_what_is_looked_a
     page.keyboard.press("End")
     expect(stages.nth(4).get_by_role("button")).to_be_focused()
     expect(stages.nth(4)).to_have_class("is-lit")
+    page.locator(".broken-slider").scroll_into_view_if_needed()
+    expect(cell).to_contain_text("A single letter has none before it to be guessed from.")  # its loss is None
     assert page.evaluate("document.documentElement.scrollWidth") == 390

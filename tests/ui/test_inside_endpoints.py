@@ -1,7 +1,7 @@
-"""What the page's scripts ask about a network: checked requests, values of units, held writing, analyses in turn."""
+"""What the page's scripts ask about a network: checked requests, values of units, held writing."""
 
 import base64
-import threading
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,9 @@ from waiting import wait_until
 
 from charlstm import LanguageModel, ModelConfig, SampleConfig, Vocabulary
 from charlstm.config import Level
-from charlstm.errors import CharLSTMError
-from charlstm.ui import inside_jobs
+from charlstm.generation.prediction import Prediction, Predictor
 from charlstm.ui.inside_analyses import Analyses
 from charlstm.ui.inside_endpoints import InsideEndpoints
-from charlstm.ui.inside_jobs import Jobs, Report
 from charlstm.ui.inside_models import InsideModels
 from charlstm.ui.insight_api import _Functions
 from charlstm.ui.models import ModelRegistry
@@ -66,6 +64,12 @@ def test_values_of_units_are_those_of_the_network_stepped_by_hand(ask: Ask, mode
     assert answer["first"] == 2
     assert len(answer["surprises"]) == len(TEXT)
     assert answer["surprises"][0] == 0
+    own = ask("trace", text=None, layer=1, first=2, count=3)
+    written = model.vocabulary.encode(own["text"]).tolist()
+    usual = np.quantile(cells_by_steps(model, written, 1)[:, 2:5], [0.005, 0.995], axis=0).T
+    assert np.array(answer["ranges"]) == pytest.approx(usual, abs=1e-3)
+    assert own["ranges"] == answer["ranges"]
+    assert ask("trace", text=TEXT, quantity="forget gate", count=2)["ranges"] == [[0, 1]] * 2
 
 
 def test_a_character_of_several_bytes_has_one_value_that_of_its_last(ask: Ask) -> None:
@@ -109,6 +113,8 @@ def test_held_and_plain_writing_begin_alike_and_are_what_the_package_writes(ask:
         ("hold", {"temperature": 0.5, "holds": [[0, 1, float("nan")]]}, "number from"),
         ("hold", {"temperature": 0.5, "holds": "1=2"}, "list"),
         ("hold", {"temperature": 9, "holds": []}, "from 0 to 2"),
+        ("prove", {"holds": []}, "Hold a unit"),
+        ("prove", {"holds": [[0, 6, 1.0]]}, "units of a layer"),
         ("hold", {"temperature": 1, "holds": [], "num_chars": 601}, "from 1 to 600"),
         ("hold", {"temperature": 1, "holds": [], "prompt": "a" * 2001}, "2,000"),
     ],
@@ -118,53 +124,6 @@ def test_a_mistake_is_answered_with_one_sentence(ask: Ask, name: str, request_: 
     assert said in problem
     assert problem.endswith(".")
     assert "\n" not in problem
-
-
-def test_analyses_run_one_after_another_and_tell_how_far_they_are() -> None:
-    jobs, is_allowed = Jobs(), threading.Event()
-    running: list[str] = []
-
-    def work(name: str, report: Report) -> str:
-        running.append(name)
-        report(0.5, "half", f"part of {name}")
-        is_allowed.wait(30)
-        return f"all of {name}"
-
-    first = jobs.ask("a", lambda report: work("a", report))
-    second = jobs.ask("b", lambda report: work("b", report))
-    wait_until(lambda: first.progress == 0.5)
-    assert (first.state, first.stage, first.value) == ("working", "half", "part of a")
-    assert running == ["a"]
-    assert second.stage == "waiting for another analysis"
-    assert jobs.ask("a", lambda _: "never") is first
-    is_allowed.set()
-    wait_until(lambda: second.state == "done")
-    assert (first.value, second.value) == ("all of a", "all of b")
-
-
-def test_an_analysis_nobody_asks_for_is_given_up_and_a_mistake_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs, began, patience = Jobs(), threading.Event(), threading.Event()
-
-    def endless(report: Report) -> None:
-        began.set()
-        patience.wait(30)
-        report(0.1, "on and on")
-        raise AssertionError
-
-    left = jobs.ask("left", endless)
-    assert began.wait(30)
-    monkeypatch.setattr(inside_jobs, "_PATIENCE", -1.0)
-    patience.set()
-    wait_until(lambda: jobs._thread is None)
-    monkeypatch.setattr(inside_jobs, "_PATIENCE", 60.0)
-
-    def fail(_: Report) -> None:
-        raise CharLSTMError("the text is too short.")
-
-    assert jobs.ask("left", fail) is not left
-    failed = jobs.ask("left", fail)
-    wait_until(lambda: failed.state == "failed")
-    assert failed.problem == "The text is too short."
 
 
 def finished(ask: Ask, name: str, **request: Any) -> dict[str, Any]:
@@ -188,6 +147,27 @@ def test_a_letters_reasons_and_what_another_letter_would_change(ask: Ask, models
     assert answer["changed"] == {"bars": other["bars"], "chance": other["chance"]}
 
 
+def test_a_letter_has_one_chance_wherever_it_is_told(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    rounded = Prediction(tuple("\nsoa,"), (math.log(0.3),) * 5, 0.0)
+    monkeypatch.setattr(Predictor, "predict", lambda *_: rounded)
+    answer = ask("explain", text="so", place=1, characters=5)
+    assert dict(answer["bars"])["o"] == round(answer["chance"], 4) != 0.3
+    assert [share for _, share in answer["bars"]] == sorted((share for _, share in answer["bars"]), reverse=True)
+
+
+@pytest.mark.parametrize("model", ["letters", "bytes"])
+def test_with_nothing_before_it_a_letter_stands_at_the_beginning_of_a_line(ask: Ask, model: str) -> None:
+    answer = ask("explain", model=model, text="so", place=1, characters=5, change={"place": 0, "to": ""})
+    line = ask("explain", model=model, text="\no", place=1, characters=5)
+    assert answer["changed"] == {"bars": line["bars"], "chance": line["chance"]}
+    assert 0 < answer["changed"]["chance"] < 1
+
+
+def test_a_single_letter_has_nothing_to_be_guessed_from(ask: Ask) -> None:
+    assert ask("cell", text="s", place=0, forget=0.5)["fixed"] is None
+    assert ask("cell", text="so", place=0, forget=0.5)["fixed"]["characters"] == 2
+
+
 def test_the_cells_step_is_shown_with_the_lines_of_code_that_compute_it(ask: Ask) -> None:
     answer = ask("cell", text=TEXT, place=9, layer=1, unit=4, forget=0.5)
     assert answer["cell"] == pytest.approx(0.5 * answer["old"] + answer["input"] * answer["candidate"], abs=2e-4)
@@ -206,7 +186,9 @@ def test_places_where_a_unit_is_highest_come_first_and_show_their_text(ask: Ask)
     values = [each["value"] for each in answer["places"]]
     assert values == sorted(values, reverse=True)
     assert all(len(each["at"]) == 1 for each in answer["places"])
-    moments = finished(ask, "moments", text=TEXT, place=20)["moments"]
+    found = finished(ask, "moments", text=TEXT, place=20)
+    moments = found["moments"]
+    assert found["source"] == "text it wrote itself"
     assert [each["cosine"] for each in moments] == sorted((each["cosine"] for each in moments), reverse=True)
 
 

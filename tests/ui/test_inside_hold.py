@@ -1,6 +1,7 @@
 """Hold it, and The cell, explained, in a browser: what is asked of the server, and what is said of its answers."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -73,7 +74,12 @@ def test_up_to_five_units_are_held_a_proof_is_told_and_other_screens_can_ask_for
     panel = page.locator("#inside-hold")
     panel.get_by_role("button", name="Prove it").click()
     expect(panel.locator(".proof-verdict")).to_contain_text("Characters in a line: 10.0 as it is, 25.5 held.")
-    assert _asked(page, "prove")[0] == {"model": "fake", "age": None, "layer": 0, "unit": 3, "value": 2}
+    asked = _asked(page, "prove")[0]
+    assert len(asked.pop("visitor")) == 48
+    assert asked == {"model": "fake", "age": None, "holds": [[0, 3, 2]]}
+    expect(panel.locator(".proof-hint")).to_have_text(
+        "writes 20 texts with it held, 20 without, and as many with each of 20 random units"
+    )
     expect(panel.locator(".proof-table").first.locator("tbody tr")).to_have_count(1)
     expect(panel.get_by_text("1 more figures, no further than random units")).to_be_visible()
     add = panel.get_by_role("button", name="Hold another unit")
@@ -81,7 +87,9 @@ def test_up_to_five_units_are_held_a_proof_is_told_and_other_screens_can_ask_for
         add.click()
         expect(panel.locator(".holding-row")).to_have_count(count)
     expect(panel.locator(".meter-about")).to_have_text("About unit 3 alone")
-    expect(panel.locator(".proof-hint")).to_contain_text("about unit 3 alone: writes 20 texts")
+    expect(panel.locator(".proof-hint")).to_contain_text(
+        re.compile("^unit 3, .* and unit .*: writes 20 texts with them held.* each of 15 sets of 5 random units$")
+    )
     expect(add).to_be_hidden()
     expect(panel.locator(".proof-verdict")).to_have_count(0)  # it was of what is no longer held
     page.wait_for_function("fake.asked.filter(([name]) => name === 'inside_hold').at(-1)[1].holds.length === 5")

@@ -27,6 +27,25 @@ _VISITOR = "ab" * 24
 _OPENING = "Before we proceed\nROMEO:\n"
 _LAST = 2000  # steps, 50 of them a second
 _SAMPLED = (0, 8, 64, 512, _LAST)
+_SIZES = """() => {
+  window.sizes = {};  // in pixels, by what is written on a canvas
+  const { fillText } = CanvasRenderingContext2D.prototype;
+  CanvasRenderingContext2D.prototype.fillText = function (text, ...more) {
+    window.sizes[text] = parseFloat(this.font.match(/[\\d.]+px/)[0]);
+    return fillText.call(this, text, ...more);
+  };
+}"""
+_CHANGE = """(sections) => {
+  const { store } = window.charlstm;
+  for (const [name, change] of Object.entries(sections)) {
+    store.sections[name] = Array.isArray(change) ? change : { ...store.sections[name], ...change };
+  }
+  store.notify(new Set(Object.keys(sections)));
+}"""  # as if the app had sent it
+_STAGES = (
+    "starting the trainer", "compiling the kernel for this processor", "reading the text", "building the network",
+    "the untrained model writes", "the untrained model is measured",
+)  # fmt: skip
 _VIDEO = """async (data) => {
   const video = document.createElement('video');
   video.muted = true;
@@ -82,7 +101,7 @@ def _records() -> Iterator[dict[str, object]]:
                     "seed": 1,
                     "prompt_chars": len(_OPENING),
                     "elapsed_seconds": sampled / 50,
-                    "quick_loss": None,
+                    "quick_loss": 3.1249 if sampled == 64 else None,
                     "num_words": 400,
                     "num_real_words": 100,
                 }
@@ -134,6 +153,12 @@ def test_curve_and_samples_share_an_axis_and_a_cursor(stage: Page) -> None:
         stage.get_by_label("Sample text"),
     )
     expect(slider).to_have_attribute("aria-valuemax", str(len(_SAMPLED)))
+    expect(slider).to_be_in_viewport(ratio=0.8)  # beside Start, without scrolling
+    star, dots = stage.locator(".chart-star").bounding_box(), stage.locator(".chart-dot").bounding_box()
+    assert star is not None
+    assert dots is not None
+    last = dots["y"] + dots["height"] - 2.4  # the lowest dot's middle
+    assert star["y"] + star["height"] / 2 == pytest.approx(last, abs=3), "on the curve"
     expect(text.locator("b")).to_have_text("ROMEO:\n")  # only the last line of the opening, in bold
     expect(text).to_contain_text(f"written at {_LAST} <b>words</b>")
     slider.press("Home")
@@ -150,7 +175,7 @@ def test_curve_and_samples_share_an_axis_and_a_cursor(stage: Page) -> None:
     box = stage.locator(".chart svg").first.bounding_box()
     assert box is not None
     stage.mouse.move(box["x"] + 46 + 0.03 * (box["width"] - 184), box["y"] + 80)  # step 60: the sample at 64 is nearest
-    expect(origin).to_contain_text("step 64 ·")
+    expect(origin).to_have_text("step 64 · 0:01 · quick estimate 3.12 nats")
     expect(stage.locator(".chart-tip")).to_contain_text("learning rate 0.005")
     stage.mouse.move(box["x"] + 100, box["y"] - 300)
     expect(origin).to_contain_text("step 512 ·")
@@ -185,6 +210,41 @@ def test_axes_focus_units_and_smoothing_follow_the_choice(stage: Page) -> None:
     expect(stage.locator(f".chart-line.{colour}")).to_have_count(2)
 
 
+def test_lists_bars_and_early_curves_fit_into_their_places_and_explanations_are_of_this_run(stage: Page) -> None:
+    for term, said in (("five-gram", "1.58 nats, this model 1.73"), ("learning-rate", "at most 0.005 here")):
+        stage.evaluate("term => document.querySelector(`#stage [data-info=${term}]`).click()", term)
+        expect(stage.locator(".info-example")).to_contain_text(said)
+        stage.keyboard.press("Escape")
+    stage.get_by_text("Learning rate, gradient, speed").click()
+    for each in stage.locator(".small-charts .chart-grid").all():
+        expect(each.locator("line").nth(2)).to_be_attached()  # with one label the curve has no measure
+    name = stage.evaluate("window.charlstm.store.shown")
+    row, bar = stage.locator("#runs tr", has_text="by-hand"), stage.locator("#runs tr progress:visible")
+    rows = [{"text": text, "state": "next", "detail": "1,115,394 characters"} for text in _STAGES]
+    lines = {each: {"steps": [0, 8], "values": [4.18, 4.06]} for each in ("training", "smoothed", "validation")}
+    lines = {**stage.evaluate("name => charlstm.store.sections[`curves/${name}`].lines", name), **lines}
+    changes = {"status": "running", "fraction": 0.5, "changes": "Hidden size 512 · Dropout 0.25 · 5 more"}
+    sections = {"state": {"status": "running", "preparation": rows}, f"row/{name}": changes}
+    stage.evaluate(_CHANGE, {**sections, f"curves/{name}": {"lines": lines}, "refs": []})
+    assert stage.locator(".preparation").evaluate("list => list.scrollWidth <= list.clientWidth"), "none is cut off"
+    labels = stage.locator(".chart-grid").first.locator("text[text-anchor=end]").all_text_contents()
+    losses = [float(label) for label in labels if label]
+    assert max(losses) - min(losses) >= 0.5, "0.12 nats of chance do not fill the chart"
+    for width, height in ((1280, 800), (390, 844)):
+        stage.set_viewport_size({"width": width, "height": height})
+        box, cell = bar.bounding_box(), row.locator("[data-title=State]").bounding_box()
+        assert box is not None
+        assert cell is not None
+        assert cell["x"] <= box["x"]
+        assert box["x"] + box["width"] <= cell["x"] + cell["width"]
+    stage.get_by_role("button", name="tiny-shakespeare", exact=True).click()
+    about = row.locator(".run-about")
+    expect(about).to_contain_text("tiny-shakespeare · Jan 1")
+    expect(row).not_to_have_class("is-shown")
+    assert about.evaluate("about => about.offsetHeight") < 30, "one line"
+    assert "5 more" in (about.get_attribute("title") or "")
+
+
 def test_the_run_is_taken_away_as_film_picture_values_and_settings(stage: Page) -> None:
     picture = Path(_saved(stage, "Chart as PNG").path()).read_bytes()
     assert picture[:8] == b"\x89PNG\r\n\x1a\n"
@@ -195,6 +255,7 @@ def test_the_run_is_taken_away_as_film_picture_values_and_settings(stage: Page) 
     assert [float(row["training"]) for row in rows if row["step"] == "500"] == [pytest.approx(_loss(500), rel=1e-4)]
     settings = json.loads(Path(_saved(stage, "Settings as JSON").path()).read_text(encoding="utf-8"))
     assert Settings.from_flat(settings) == Settings.preset("minute")
+    stage.evaluate(_SIZES)
     with stage.expect_download() as download:
         stage.get_by_role("button", name="Save the film").click()
     film = Path(download.value.path()).read_bytes()
@@ -202,6 +263,10 @@ def test_the_run_is_taken_away_as_film_picture_values_and_settings(stage: Page) 
     width, height, seconds = stage.evaluate(_VIDEO, base64.b64encode(film).decode())
     assert (width, height) == (1080, 1080)
     assert 10 <= seconds <= 20
+    sizes, said = stage.evaluate("[window.sizes, window.charlstm.store.sections.state]")
+    for sentence in (said["facts"], said["summary"]):
+        lines = [line for line, size in sizes.items() if size == 26 and line in sentence]
+        assert "".join(lines) == sentence  # 26 of 1080 pixels are read in a feed as well
 
 
 def test_a_second_click_deletes_no_other_run_and_undo_brings_the_run_back(stage: Page, run: RunDir) -> None:

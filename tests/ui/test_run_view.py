@@ -202,6 +202,8 @@ def test_before_the_first_validation_the_loss_is_that_of_training_and_then_the_q
     ]
     assert "quick estimate 2.40 nats" in run_view.header_status(run, estimated)["text"]
     assert estimated.val_loss == pytest.approx(2.4)
+    rows = [run_view.sample_row(sample) for index in (0, 1) if (sample := estimated.sample(index))]
+    assert [row[5] for row in rows] == [True], "also where its text is shown"
 
 
 def test_the_speed_of_a_run_that_is_over_is_the_usual_one(folder: RunDir) -> None:
@@ -220,10 +222,11 @@ def test_the_end_is_told_in_one_sentence_of_what_was_measured(folder: RunDir) ->
     run = _summary(folder, "completed")
     first = "In 1 min: from 65 equally likely letters to about 4 (perplexity 4.2); better than a 5-gram"
     assert _state(run, _history(folder, *records))["summary"] == f"{first}."
-    counted = _history(folder, *records, _sampled(100, num_words=320, num_real_words=285))
+    counted = _history(folder, *records, _sampled(100, num_words=320, num_real_words=287))
     state = _state(run, counted)
-    assert state["summary"] == f"{first}; 9 of 10 words are real."
-    assert (state["words"], state["vocabulary"]) == ({"share": 0.891, "count": 320}, 65)
+    assert (state["words"], state["vocabulary"]) == ({"percent": 89, "real": 287, "count": 320}, 65)
+    told = (state["summary"], dict(row[:2] for row in state["figures"])["real words"], counted.phases()[-1].text)
+    assert told == (f"{first}; 8 of 10 words are real.", "89 %", "8 of 10 words are real"), "89.7 % are not 9 of 10"
     assert state["best"] == {"step": 100, "loss": 1.44}
     assert _state(_summary(folder, "running"), counted)["summary"] == ""
 

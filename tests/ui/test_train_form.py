@@ -135,8 +135,8 @@ def test_a_slower_machine_is_told_what_to_expect_and_how_long_passes_take_with_t
     _run(cache, "fox-minute", 180.0, step=3751)
     runs = cache.runs()
     # a third of the steps: a little less than 1.56, after 1,205
-    assert "this machine is about 3 times slower; expect about 1.6." in _said("minute", SHAKESPEARE, runs)
-    assert "expect about 1.5." in _said("auto", SHAKESPEARE, runs)  # as `auto` reaches in one minute there
+    assert "this machine is about 3 times slower; expect about 1.55." in _said("minute", SHAKESPEARE, runs)
+    assert "expect about 1.46." in _said("auto", SHAKESPEARE, runs)  # as `auto` reaches in one minute there
     assert "about 2 h 42 min here for 1,115,394 characters (this machine is about 3 times slower)" in _said(
         "best", SHAKESPEARE, runs
     )
@@ -194,6 +194,18 @@ def test_a_reset_puts_back_one_setting_or_all(cache: RunCache) -> None:
     assert (one["parent"], one["seed"], one["num_layers"]) == ("busy", 1, 2)
     every = dict(zip(names, FormView(cache).reset(None, *state), strict=False))
     assert (every["parent"], every["seed"], every["num_layers"]) == (NEW_MODEL, 1, 1)
+
+
+def test_a_reset_of_all_settings_can_be_undone_and_forged_values_change_nothing(cache: RunCache) -> None:
+    view = FormView(cache)
+    shown = ['["a", 9]', "minute"]
+    now = ["fox", *_settings("minute", seed=7, hidden_size="many").values()]
+    before = json.loads(view.reset(None, *shown, *now)[-1])["before"]
+    assert before == now
+    plain = [NEW_MODEL, *_settings("minute").values()]
+    assert view.put_back(before, *shown, *plain)[: len(now)] == now
+    for forged in (None, "x", now[1:], [*now[1:], {}]):
+        assert view.put_back(forged, *shown, *plain)[: len(now)] == plain
 
 
 def test_a_text_is_described_once_and_a_picture_is_refused_at_once(tmp_path: Path) -> None:

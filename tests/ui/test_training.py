@@ -14,6 +14,7 @@ from page_app import App, end_workers
 from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, expect
 from waiting import wait_until
 
+from charlstm.places import BUNDLED
 from charlstm.runs.manager import RunManager
 
 pytestmark = pytest.mark.browser
@@ -135,11 +136,16 @@ def test_a_wrong_value_is_refused_beside_its_field_and_what_was_chosen_survives_
     expect(page.locator("#preset-facts")).to_contain_text("Hidden size 99,999 instead of 250, Seed 7 instead of 1")
     page.locator("#start").click()
     expect(page.locator("#train-problem")).to_contain_text("Hidden size: enter a number from 1 to 4,096.")
+    page.locator("#train-problem").get_by_role("button").click()
+    field = page.locator("#field-hidden_size")
+    field.get_by_role("button", name="Reset Hidden size to 250").click()
+    expect(page.locator("#train-problem")).to_have_text("")
+    page.get_by_label("Hidden size").fill("99999")
+    page.get_by_role("button", name="Done").click()
     page.reload(wait_until="load")
     _open(page)
     expect(page.get_by_label("Blog post, changed", exact=True)).to_be_checked()
     page.get_by_role("button", name="Advanced").press("Enter")
-    field = page.locator("#field-hidden_size")
     expect(field).to_contain_text("Enter a number from 1 to 4,096.")
     expect(field).to_contain_text("Preset: 250")
     expect(page.get_by_label("Hidden size")).to_have_attribute("aria-invalid", "true")
@@ -149,6 +155,11 @@ def test_a_wrong_value_is_refused_beside_its_field_and_what_was_chosen_survives_
     page.get_by_label("Find a setting").fill("")
     field.get_by_role("button", name="Reset Hidden size to 250").click()
     expect(page.get_by_label("Hidden size")).to_have_value("250")
+    expect(page.get_by_text("1 changed")).to_be_visible()
+    page.get_by_role("button", name="Reset all").click()
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("1")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("7")
     expect(page.get_by_text("1 changed")).to_be_visible()
     page.get_by_label("Learning-rate schedule").focus()
     page.keyboard.press("Escape")  # closes the list of that field
@@ -255,6 +266,7 @@ def test_a_run_is_trained_longer_begun_from_and_written_with(shown: tuple[Page, 
     expect(page.locator("#stage")).to_contain_text("! D E G H O T")  # new to the model of a fox
     _button(page, "Write with it").click()
     expect(page.get_by_role("combobox", name="Model")).to_have_value(second)
+    expect(page.locator("#text")).to_be_in_viewport(ratio=0.99)  # the stage was far down
 
 
 def test_a_second_run_waits_its_turn_while_the_app_is_killed_and_then_the_first_which_only_its_starter_may_steer(
@@ -313,9 +325,10 @@ def _look_and_guess_as_a_stranger(browser: Browser, app: App, name: str) -> None
 
 @pytest.fixture
 def without_runs(app: App, tmp_path: Path) -> Iterator[None]:
-    """The app's models and runs are elsewhere meanwhile."""
+    """All runs but those that come with the app are elsewhere meanwhile."""
     end_workers(app.checkpoints_dir)
     folders = [path for path in app.checkpoints_dir.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    folders = [folder for folder in folders if folder.name not in BUNDLED]
     for folder in folders:
         folder.rename(tmp_path / folder.name)
     yield
@@ -334,7 +347,14 @@ def test_a_page_without_runs_finds_the_one_another_visitor_starts_and_markup_nev
         page.on("dialog", lambda dialog: (dialogs.append(dialog), dialog.dismiss()))
         page.goto(app.url, wait_until="load")
         page.get_by_role("tab", name="Train").click()
-        expect(page.locator("#run-state")).to_contain_text("No run yet")
+        expect(page.locator("#run-state")).to_contain_text("recorded, not yours")
+    for preset, name in (("Quick", "shakespeare-quick"), ("Best", "tiny-shakespeare"), ("Auto", "shakespeare-quick")):
+        watcher.locator("#preset").get_by_label(re.compile(preset)).check()
+        expect(watcher.locator("#run-state b")).to_have_text(name)
+        expect(watcher.locator("#run-state")).to_contain_text(f"preset {'Best' if preset == 'Best' else 'Quick'}")
+        if preset != "Auto":
+            watcher.get_by_role("button", name="Play").click()  # which keeps this run, until another preset is chosen
+    expect(watcher.locator("#runs")).not_to_contain_text("shakespeare-quick")
     hostile = '<img src=x onerror="alert(1)"> ${alert(2)} {{alert(3)}} <script>alert(4)</script>\n'
     _choose_text(starter, "Upload a file")
     starter.locator("input[type=file]").set_input_files(

@@ -96,6 +96,15 @@ def test_who_watches_leaves_the_place_sooner_while_many_watch(monkeypatch: pytes
     assert ([*watching.pop()], now) == ([], 600.0)
 
 
+def test_a_fault_while_watching_is_not_taken_for_a_wrong_number_of_seconds() -> None:
+    class Broken(training_api._Functions):
+        def _state(self, name: str, token: str) -> dict[str, Any]:
+            raise TypeError(name, token)
+
+    with pytest.raises(TypeError, match="mine"):
+        next(Broken(None, None).watch("mine"))  # type: ignore[arg-type]
+
+
 def test_served_files_have_room_for_so_many_bytes_and_the_oldest_goes(tmp_path: Path) -> None:
     served, paths = ServedFiles(most_bytes=10), []
     for text in ("one", "two", "three"):
@@ -118,7 +127,7 @@ def test_served_files_have_room_for_so_many_bytes_and_the_oldest_goes(tmp_path: 
         ("train", {"text": TEXT, "settings": {"corpus": "x"}}, "no setting named 'corpus'"),
         ("train", {"text": TEXT, "settings": {"hidden_size": 4096, "num_layers": 8}}, "at most 5,000,000"),
         ("train", {"text": TEXT, "begin_with": "../tiny-shakespeare"}, "no model named"),
-        ("train", {"text": TEXT, "token": "short"}, "no token"),
+        ("train", {"text": TEXT, "token": "short"}, "not a token"),
         ("train", {"text": ["x"]}, "must be texts"),
         ("watch", {"run": "nobodys"}, "no longer there"),
         ("watch", {"run": "tiny-shakespeare", "seconds": 1e9}, "from 0 to 600"),

@@ -93,4 +93,7 @@ def test_a_model_made_meanwhile_is_offered_when_the_tab_is_opened(page: Page, ap
     shutil.copytree(app.checkpoints_dir / "tiny-shakespeare", app.checkpoints_dir / "brought-by-hand")
     page.get_by_role("tab", name="Write").click()
     page.get_by_role("combobox", name="Model").click()
-    expect(page.get_by_role("option", name="brought-by-hand")).to_be_visible()
+    page.get_by_role("option", name="brought-by-hand").click()
+    for term in ("top-k", "temperature"):
+        page.locator(f"#{term} .info-button").click()
+        expect(page.locator(".info-example")).to_contain_text("Example, brought-by-hand: After")

@@ -31,7 +31,7 @@ export const render = (h, text, pictures) => {
     if (fence) {
       let end = i + 1;
       while (end < lines.length && !lines[end].startsWith(fence[1])) end++;
-      blocks.push(h('pre', {}, lines.slice(i + 1, end).join('\n')));
+      blocks.push(h('pre', { tabindex: 0 }, lines.slice(i + 1, end).join('\n')));
       i = end + 1;
     } else if (heading) {
       blocks.push(h(`h${Math.min(6, heading[1].length + 3)}`, {}, ...inline(h, heading[2])));

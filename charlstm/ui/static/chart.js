@@ -4,6 +4,7 @@
   const TOP = 12, LEFT = 46, AXIS = 20, LANE = 18;  // pixels
   const WIDE = 620;  // from this width on, names of reference lines stand beside the lines, not on them
   const LABEL_HEIGHT = 13, NEAR = 12;  // pixels; marks nearer than that are one
+  const LEAST_ROWS = 5;  // parts of the y axis, also of a low chart: rounded up, they leave two labels at least
 
   const node = (name, attributes, parent) => {
     const element = document.createElementNS(SVG, name);
@@ -40,7 +41,7 @@
   };
 
   const EMPTY = {
-    series: [], refs: [], marks: [], samples: [], star: null, most: 0, focus: null, xTitle: '',
+    series: [], refs: [], marks: [], samples: [], star: null, most: 0, leastSpan: 0, focus: null, xTitle: '',
     columns: ticks, formatX: String, formatY: String, details: () => [],
   };
 
@@ -177,6 +178,10 @@
       }
       if (least > most) return [0, 1];
       if (this.data.hasZero) least = 0;
+      if (!this.zoom && most - least < this.data.leastSpan) { // downwards, where the line is going
+        least = Math.max(0, most - this.data.leastSpan);
+        most = Math.max(most, least + this.data.leastSpan);
+      }
       const margin = (most - least) * 0.06 || Math.abs(most) * 0.1 || 1;
       return [this.data.hasZero ? 0 : least - margin, most + margin];
     }
@@ -197,7 +202,7 @@
       this.svg.setAttribute('width', this.width);
       const box = { x: LEFT - 4, y: TOP - 4, width: inner.width + 8, height: inner.height + 8 };
       for (const [key, value] of Object.entries(box)) this.window.setAttribute(key, value);
-      this.drawGrid(inner, this.data.columns(from, to, inner.width / 90), ticks(least, most, inner.height / 45));
+      this.drawGrid(inner, this.data.columns(from, to, inner.width / 90), ticks(least, most, Math.max(LEAST_ROWS, inner.height / 45)));
       this.drawReferences(inner, least, most);
       this.drawLanes(inner);
       this.drawLines();
@@ -308,7 +313,7 @@
       const { star } = this.data;
       if (!star || star[1] < least || star[1] > most) return;
       const [from, to] = this.range();
-      if (star[0] >= from && star[0] <= to) textNode('★', { class: 'chart-star is-best', x: this.x(star[0]), y: this.y(star[1]) + 16, 'text-anchor': 'middle' }, this.names);
+      if (star[0] >= from && star[0] <= to) textNode('★', { class: 'chart-star is-best', x: this.x(star[0]), y: this.y(star[1]) + 5, 'text-anchor': 'middle' }, this.names);
     }
 
     outline(points) {

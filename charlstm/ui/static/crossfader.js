@@ -89,10 +89,11 @@ export const build = (element, props, watch, server) => {
   document.addEventListener('focusout', ({ target }) => { if (target.closest?.('#model')) setTimeout(say, 150); });
   Object.assign(kept, parse(props.value)); // its share may have been chosen before
   slider.value = parseFloat(kept.share);
-  element.replaceChildren(h('div', { class: 'mix' },
-    h('div', { class: 'mix-side is-first' }, first, shares[0]), slider, h('div', { class: 'mix-side' }, shares[1], second)),
+  const mix = h('div', { class: 'mix' },
+    h('div', { class: 'mix-side is-first' }, first, shares[0]), slider, h('div', { class: 'mix-side' }, shares[1], second));
+  element.replaceChildren(mix,
     h('p', { class: 'mix-about' }, about, h('span', { class: 'mix-why' }, ' Each letter is drawn from the chances that both models give it.')));
-  fill();
+  fill().finally(() => mix.classList.add('is-filled')); // which Write waits for
   watch('value', take);
   new MutationObserver(() => { if (element.isConnected && Boolean(props.value) !== isOpen()) store(kept.share); }).observe(fold, { attributeFilter: ['class'] });
 };

@@ -16,6 +16,10 @@
   // Set the text only if it differs, so that the selection is kept and a screen reader does not repeat it.
   const setText = (node, text) => { if (node.textContent !== text) node.textContent = text; };
   const setVisible = (node, isVisible) => { if (node.hidden === isVisible) node.hidden = !isVisible; };
+  const scrollTo = (element, block = 'start') => {
+    const isStill = matchMedia('(prefers-reduced-motion: reduce)').matches;
+    element?.scrollIntoView({ behavior: isStill ? 'auto' : 'smooth', block });
+  };
 
   // Copy a text; false where the browser refuses. Over plain http there is no clipboard API, only the older command.
   const copyText = async (text) => {
@@ -71,5 +75,5 @@
     inputs[0]?.[1].select?.();
   });
 
-  window.charlstm = Object.assign(window.charlstm || {}, { h, setText, setVisible, ask, copyText, copyFor, copyLink, later });
+  window.charlstm = Object.assign(window.charlstm || {}, { h, setText, setVisible, scrollTo, ask, copyText, copyFor, copyLink, later });
 })();

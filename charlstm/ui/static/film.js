@@ -2,7 +2,8 @@
 const SIZE = 1080, FPS = 20, BITS = 1_100_000;  // pixels, frames and bits per second
 const SHORTEST = 11, LONGEST = 18, LAST = 3;  // seconds; the last sample stays that long
 const LEAST_POINTS = 5;  // of the validation curve; with fewer the training loss is drawn
-const PLOT = { left: 90, right: 1000, top: 700, bottom: 960 };
+const PLOT = { left: 90, right: 1000, top: 700, bottom: 930 };
+const FOOT = { left: 60, top: 982, width: 960, lines: 3, height: 36, size: 26 };
 const TEXT = { left: 60, top: 200, width: 960, lines: 9, height: 50 };
 const TYPES = [['video/webm;codecs=vp9', 'webm'], ['video/webm;codecs=vp8', 'webm'], ['video/webm', 'webm'], ['video/mp4', 'mp4']];
 const FONTS = { serif: 'Georgia, "Noto Serif", serif', sans: 'system-ui, sans-serif', code: 'ui-monospace, Consolas, monospace' };
@@ -52,20 +53,28 @@ class Film {
     context.fillStyle = COLOURS.paper;
     context.fillRect(0, 0, SIZE, SIZE);
     this.label(`A network learns ${film.text || 'a text'}, letter by letter`, 60, 84, 40, COLOURS.ink, '650');
-    const words = typeof sample.share === 'number' ? ` · ${Math.round(100 * sample.share)} % real words` : '';
+    const words = typeof sample.percent === 'number' ? ` · ${sample.percent} % real words` : '';
     this.label(`${window.charlstm.formatClock(minutes)} · step ${sample.step.toLocaleString('en')}${words}`, 60, 138, 30, COLOURS.alive, '600');
     this.drawText(sample);
     this.drawCurve(minutes, sample);
     const isLast = seconds > this.seconds - LAST;
-    this.label(isLast && film.summary ? film.summary : film.facts, 60, 1030, 22, COLOURS.grey, '400', 960);
+    this.drawFoot(isLast && film.summary ? film.summary : film.facts);
   }
 
   label(text, x, y, size, colour, weight, width = 960) {
     const { context } = this;
     context.fillStyle = colour;
     context.font = `${weight} ${size}px ${FONTS.sans}`;
-    while (context.measureText(text).width > width && size > 14) context.font = `${weight} ${--size}px ${FONTS.sans}`;
+    while (context.measureText(text).width > width && size > FOOT.size) context.font = `${weight} ${--size}px ${FONTS.sans}`;
     context.fillText(text, x, y, width);
+  }
+
+  drawFoot(text) {
+    const { context } = this, { left, top, width, lines, height, size } = FOOT;
+    context.fillStyle = COLOURS.grey;
+    context.font = `400 ${size}px ${FONTS.sans}`;
+    const broken = breakLines(context, text, width);
+    broken.slice(0, lines).forEach((line, i) => context.fillText(i === lines - 1 && broken.length > lines ? `${line.trimEnd()}…` : line, left, top + i * height, width));
   }
 
   drawText({ opening, written }) {

@@ -1,13 +1,13 @@
 // Explanations of the words of the field, whose texts are in terms.js.
 // Every button of the class `info-button` opens one, with an example computed from the figures in its `data-facts`, or,
-// where these don't allow one, from those of the bundled model.
+// where these don't allow one, from those of the model that is chosen on its tab, or of the bundled one.
 (() => {
   const { h } = window.charlstm;
   const SPELT = {
     nats: 'a nat', pass: 'a pass', 'five-gram': 'a 5-gram', seed: 'a seed', 'top-k': 'top-k', 'top-p': 'top-p', 'real-words': 'a real word',
     parameters: 'a parameter', 'learning-rate': 'the learning rate',
   };
-  let open = null, bundled = null;
+  let open = null;
 
   // Return a button that explains `term`; `facts` are numbers of the model in question.
   const infoButton = (term, facts = {}) => h('button', {
@@ -15,6 +15,8 @@
     'aria-label': `What is ${SPELT[term] || term}?`, 'aria-expanded': 'false',
   }, 'ⓘ');
 
+  // The model that is written with; null, which means the bundled one, for what stands on another tab.
+  const chosenFor = (button) => (button.closest('#write-tab') && document.querySelector('#model input')?.value) || null;
   const factsOf = (button) => { try { return JSON.parse(button.dataset.facts || '{}') || {}; } catch { return {}; } };
   const example = (write, facts) => { try { return write(facts) || ''; } catch { return ''; } };
 
@@ -57,14 +59,13 @@
     (button.closest('dialog') || document.querySelector('.gradio-container') || document.body).append(bubble);
     bubble.showPopover?.();
     of.textContent = example(write, factsOf(button));
-    if (!of.textContent) { // the bundled model's figures, named as such
+    if (!of.textContent) { // a model's figures, under its name
+      of.hidden = true;
       place();
-      bundled ||= window.charlstm.modelFacts?.();
-      const facts = await bundled;
+      const facts = await window.charlstm.modelFacts?.(chosenFor(button));
       if (open?.bubble !== bubble) return;
       const text = facts ? example(write, facts) : '';
       of.textContent = text && facts.name ? `Example, ${facts.name}: ${text}` : text;
-      if (!facts) bundled = null; // ask again next time
     }
     of.hidden = !of.textContent;
     place();

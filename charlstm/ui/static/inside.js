@@ -7,8 +7,10 @@
 //   isOwn() whether that is the network's own passage | place() of the character that is looked at | numbers() switch
 //   screen() name of the open tab | isVisible() whether anybody can see it | isLive() whether the network is in training
 //   ageLabel() of that age, such as "4 s" | setAge(age, label), setUnit(layer, unit), setText(text, isOwn), setPlace(place), show(screen)
-//   on(event, listener): 'model', 'age', 'units', 'unit', 'text', 'place', 'numbers', 'screen'; returns how to stop
+//   on(event, listener): 'model', 'renamed', 'age', 'units', 'unit', 'text', 'place', 'numbers', 'screen'; returns how to stop
+// 'renamed' is of a network that has ended its training: what is shown stays.
 import { loadLook } from './inside_look.js';
+import { names } from './inside_words.js';
 
 const ASK_EVERY = 700, LOOK_EVERY = 1500; // milliseconds, while units are being named; while the tab is out of sight
 const LIVE_EVERY = 3000; // milliseconds after which a network in training is shown as it is then
@@ -44,6 +46,12 @@ const createContext = (element) => {
       Object.assign(kept, { model: name, age: null, layer: 0, unit: 0, place: 0 });
       Object.assign(now, { table: {}, text: '', isOwn: true });
       for (const event of ['model', 'units']) tell(event);
+    },
+    rename(name) {
+      names.move(kept.model, name);
+      kept.model = name;
+      now.version += 1;
+      for (const event of ['renamed', 'age']) tell(event);
     },
     setTable(table) { now.table = table; tell('units'); },
     setVersion(version) { if (version !== now.version) { now.version = version; tell('age'); } },
@@ -82,23 +90,32 @@ const followUnits = (element, server, context) => {
     if (mine !== round) return;
     const isBusy = Boolean(table?.problem) && table.state !== 'failed';
     if (isBusy) { if (context.table().state !== 'done') context.setTable({ ...context.table(), state: 'working', stage: table.problem }); }
-    else if (table) context.setTable(table.problem ? { state: 'failed', problem: table.problem, units: [] } : table);
+    else if (table) context.setTable(table.problem ? { state: 'failed', problem: table.problem, units: [] } : latest(table));
     const again = !table ? LOOK_EVERY : isBusy ? BUSY_EVERY : table.state === 'working' ? ASK_EVERY : context.isLive() ? LEARNS_EVERY : 0;
     if (again) setTimeout(() => ask(mine), again);
   };
+  // A network in training is searched again and again: what was found stays until as much is known of it anew.
+  let found = null;
+  const latest = (table) => {
+    if (table.state === 'working' && found && (found.state === 'done' || !table.units?.length)) return { ...found, state: table.state, progress: table.progress, stage: table.stage };
+    found = table.state === 'done' || table.units?.length ? table : null;
+    return table;
+  };
   const begin = () => { round += 1; if (context.model() !== null) ask(round); };
-  context.on('model', begin);
+  context.on('model', () => { found = null; begin(); });
+  context.on('renamed', () => { context.setTable({ ...context.table(), state: 'working', progress: 0, stage: '' }); begin(); });
   begin();
 };
 
-// A network in training changes with every save: show it as it is now, and under its run's name once that has ended.
-const followLive = (element, server, context, refill) => {
+// A network in training changes with every save: show it as it is now, and once that has ended under its run's name, which
+// the list has then.
+const followLive = (element, server, context, refresh) => {
   const look = async () => {
     const model = context.model();
     if (!element.isConnected) return;
     if (context.isLive() && context.isVisible()) {
       const answer = await server.inside_version({ model }).catch(() => ({}));
-      if (answer.problem) await refill(model.slice(LIVE.length)); else if (answer.version !== undefined && model === context.model()) context.setVersion(answer.version);
+      if (model === context.model() && (answer.problem || answer.model !== model)) await refresh(); else if (model === context.model()) context.setVersion(answer.version);
     }
     setTimeout(look, LIVE_EVERY);
   };
@@ -166,8 +183,9 @@ const modelChoice = (h, server, context) => {
     if (!models.some(({ name }) => name === kept.model)) {
       const label = kept.model?.startsWith(LIVE) ? kept.model.slice(LIVE.length) : kept.model; // a run that has ended
       const written = document.querySelector('#model input')?.value; // the one that the tab Write shows, by its label
+      const ended = kept.model === label ? null : models.find((each) => each.label === label);
       const same = models.find((each) => [label, written].includes(each.name) || [label, written].includes(each.label));
-      context.setModel((same || models[0]).name);
+      if (ended) context.rename(ended.name); else context.setModel((same || models[0]).name);
     }
     select.replaceChildren(...models.map(({ name, label }) => h('option', { value: name }, label || name)));
     select.value = kept.model;
@@ -191,7 +209,11 @@ const ageNote = (h, context) => {
   return note;
 };
 
-export const open = async (h, element, server) => {
+// The server's functions, told whose questions they are: visitors take turns.
+const asVisitor = (server) => new Proxy({}, { get: (_, name) => (request) => server[name]({ ...request, visitor: window.charlstm.store?.visitor }) });
+
+export const open = async (h, element, functions) => {
+  const server = asVisitor(functions);
   const context = createContext(element), choice = modelChoice(h, server, context), screens = screenTabs(h, server, context);
   const numbers = h('input', { type: 'checkbox', onchange: () => context.setNumbers(numbers.checked) });
   numbers.checked = context.numbers();
@@ -217,9 +239,6 @@ export const open = async (h, element, server) => {
   element.replaceChildren(shell);
   new IntersectionObserver((entries) => { if (entries.some((each) => each.isIntersecting)) choice.refresh(); }).observe(shell);
   followUnits(element, server, context);
-  followLive(element, server, context, async (label) => {
-    const found = (await server.inside_models({}).catch(() => ({}))).models || [], same = found.find((each) => each.label === label);
-    if (same) { context.setModel(same.name); choice.fill(found); }
-  });
+  followLive(element, server, context, choice.refresh);
   screens.refresh();
 };

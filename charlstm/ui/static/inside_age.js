@@ -28,7 +28,7 @@ export const createAges = (h, server, context) => {
     slider.value = at < 0 ? ages.length : at;
     label();
   };
-  context.on('model', load);
+  for (const event of ['model', 'renamed']) context.on(event, load);
   context.on('age', () => { const at = ages.findIndex(({ step }) => step === context.age()); slider.value = at < 0 ? ages.length : at; label(); });
   load();
   return { element: h('div', { class: 'age-box' }, row, none) };

@@ -1,33 +1,30 @@
 // The screen "Being born": the colours of a unit at moments of the training, from its first steps on, and its scores.
 import { clockText, createCurves } from './inside_curves.js';
 import { TintedText } from './inside_text.js';
-import { createValues, placesOn, scaleOf, unpack } from './inside_values.js';
-import { ofHundred } from './inside_words.js';
+import { createValues, placesOn, scaleOf, STEPS, unpack, usualRange } from './inside_values.js';
+import { capital, ofHundred } from './inside_words.js';
 import { isStill } from './inside_shared.js';
 
 const FRAME = 380, ASK_EVERY = 700; // milliseconds that a moment stays; between two questions for a film that is being made
 const MOST_UNITS = 8; // of a network that has no recorded film
 const HALF_WAY = 0.5;
 
+// Colours are about the middle of each moment: at first there is nothing on either side of it.
 // A recorded film as {note, text, steps, seconds, units, scores (units x moments), places(unit, moment)}.
 const readFilm = (film) => {
   const count = film.units.length, moments = film.steps.length, length = Array.from(film.text).length, values = unpack(film.values);
   const of = (unit, moment) => values.subarray((moment * count + unit) * length, (moment * count + unit + 1) * length);
-  const scales = film.units.map((_, unit) => {
-    const all = new Int8Array(moments * length);
-    for (let moment = 0; moment < moments; moment++) all.set(of(unit, moment), moment * length);
-    return scaleOf(all, 127, 'cell');
-  });
+  const scales = film.units.map((_, unit) => Array.from({ length: moments }, (_each, moment) => scaleOf(usualRange(of(unit, moment)))));
   const isByUnit = film.scores?.length === count && film.scores[0]?.length === moments;
   const scores = film.scores?.length ? film.units.map((_, unit) => Array.from({ length: moments }, (_each, moment) => (isByUnit ? film.scores[unit][moment] : film.scores[moment]?.[unit]))) : null;
-  return { ...film, scores, places: async (unit, moment) => placesOn(of(unit, moment), 127, scales[unit]) };
+  return { ...film, scores, places: async (unit, moment) => placesOn(of(unit, moment), STEPS, { centre: scales[unit][moment].centre, size: Math.max(...scales[unit].map(({ size }) => size)) }) };
 };
 
 // A film made of the states that were kept of this very network: asked for moment by moment.
 const liveFilm = async (server, context, ages) => {
   const values = createValues(server), model = context.model(), named = context.units().slice(0, MOST_UNITS);
-  const units = named.length ? named : [{ ...context.unit(), label: `unit ${context.unit().unit}` }];
-  const at = (unit, age) => values.get({ model, age, text: null, layer: units[unit].layer, quantity: 'cell' }, units[unit].unit);
+  const units = named.length ? named : [context.unit()];
+  const at = (unit, age) => values.get({ model, age, text: null, layer: units[unit].layer, quantity: units[unit].part === 'output' ? 'output' : 'cell' }, units[unit].unit);
   const now = await at(0, null);
   if (now.problem) throw new Error(now.problem);
   const moments = [...ages.map(({ step }) => step), null], seconds = ages.map((each) => each.seconds);
@@ -37,7 +34,7 @@ const liveFilm = async (server, context, ages) => {
     async places(unit, moment) {
       const [last, then] = await Promise.all([at(unit, null), at(unit, moments[moment])]);
       if (last.problem || then.problem) throw new Error(last.problem || then.problem);
-      return placesOn(then.values, then.most, last.scale);
+      return placesOn(then.values, then.most, { ...then.scale, size: last.scale.size });
     },
   };
 };
@@ -70,7 +67,7 @@ export const build = (h, element, server, context) => {
     const row = film.scores?.[unit], last = film.seconds.length - 1, time = film.steps[moment] === null ? 'now' : `after ${clockText(film.seconds[moment])}`;
     clock.textContent = film.steps[moment] === null ? 'as it is now' : `${time} · step ${film.steps[moment].toLocaleString('en')}`;
     slider.setAttribute('aria-valuetext', clock.textContent);
-    words.textContent = row && typeof row[moment] === 'number' ? `${time[0].toUpperCase()}${time.slice(1)} unit ${film.units[unit].unit} is right about “${labelOf(unit)}” for ${ofHundred(row[moment])} of 100 pairs of places.` : `Unit ${film.units[unit].unit}: ${labelOf(unit)}, ${time}.`;
+    words.textContent = row && typeof row[moment] === 'number' ? `${time[0].toUpperCase()}${time.slice(1)} unit ${film.units[unit].unit} is right about “${labelOf(unit)}” for ${ofHundred(row[moment])} of 100 pairs of places.` : `${film.units[unit].label ? `Unit ${film.units[unit].unit}: ${film.units[unit].label}` : capital(labelOf(unit))}, ${time}.`;
     story.textContent = row && row[last] > 0.6 ? `Guessing: 50. At the end: ${ofHundred(row[last])}. It was half way there after ${clockText(turningPoint(row))}.` : '';
     curves?.show(unit, moment);
   };
@@ -152,6 +149,7 @@ export const build = (h, element, server, context) => {
     if (opened) { stop(); open(opened); } else if (film) problem.textContent = ''; else problem.textContent = 'No states of this network were kept while it learned, so there is no film of it. Train one on the tab Train: its states are kept on the way.';
   };
   context.on('model', () => { clear(); load(); });
+  context.on('renamed', load);
   context.on('units', () => { if (!isNamed && context.table().state === 'done') load(); }); // its curves are of units with names
   clear();
   setPlay();

@@ -3,7 +3,7 @@ import { createCarry } from './inside_carry.js';
 import { loadLook } from './inside_look.js';
 import { ask, createAsker, decimal, digitsFor, isStill, nameOfChar, percent, shownChar, signed } from './inside_shared.js';
 import { createStep, STAGES } from './inside_step.js';
-import { capital, isSame, unitName } from './inside_words.js';
+import { capital, characters, isSame, unitName } from './inside_words.js';
 
 await loadLook('inside_cell.css');
 
@@ -91,7 +91,7 @@ export const build = (h, element, server, context) => {
   });
   const drawUnits = () => {
     const { num_layers: layers = 1, keepers = [] } = context.table(), now = context.unit();
-    const seen = [], listed = [...context.units().map((each) => ({ ...each, words: each.label })), ...keepers.slice(0, 6).map(([layer, number, count]) => ({ layer, unit: number, words: `keeps about ${Math.round(count)} characters` }))].filter((each) => !seen.some((one) => isSame(one, each)) && seen.push(each));
+    const seen = [], listed = [...context.units().map((each) => ({ ...each, words: each.label })), ...keepers.slice(0, 6).map(([layer, number, count]) => ({ layer, unit: number, words: `keeps about ${characters(count)}` }))].filter((each) => !seen.some((one) => isSame(one, each)) && seen.push(each));
     if (!listed.some((each) => isSame(each, now))) listed.unshift({ ...now, words: '' });
     unit.replaceChildren(...listed.map((each) => h('option', { value: `${each.layer}:${each.unit}` }, `${capital(unitName(each, layers))}${each.words ? ` · ${each.words}` : ''}`)));
     unit.value = `${now.layer}:${now.unit}`;
@@ -146,11 +146,11 @@ export const build = (h, element, server, context) => {
   const value = h('input', { type: 'range', min: 0, max: 1, step: 0.05, value: BROKEN, 'aria-label': 'All forget gates held at' }), shown = h('output', {}, BROKEN.toFixed(2));
   const verdict = h('p', { class: 'claim-evidence', role: 'status' }), rows = h('div', { class: 'broken-bars' });
   const tell = (answer) => {
-    if (answer.problem || !answer.fixed) { verdict.textContent = answer.problem || ''; return; }
-    const { forget, free, held, characters } = answer.fixed, most = Math.max(free, held, 0.01);
+    if (answer.problem || !answer.fixed) { rows.replaceChildren(); verdict.textContent = answer.problem || 'A single letter has none before it to be guessed from. Two or more are needed.'; return; }
+    const { forget, free, held, characters: count } = answer.fixed, most = Math.max(free, held, 0.01);
     const bar = (label, nats, look) => h('div', { class: `broken-row ${look}` }, h('span', {}, label), h('span', { class: 'broken-track', 'aria-hidden': 'true' }, h('i', { style: `transform: scaleX(${nats / most})` })), h('span', {}, `${decimal(nats)} nats`));
     rows.replaceChildren(bar('it decides', free, ''), bar(`held at ${decimal(forget)}`, held, 'is-held'));
-    verdict.textContent = `Surprise per letter over ${characters} letters of this text. ${held > free + 0.02 ? 'A network that may not choose what to forget reads worse.' : 'At this value it hardly matters.'}`;
+    verdict.textContent = `Surprise per letter over ${count} letters of this text. ${held > free + 0.02 ? 'A network that may not choose what to forget reads worse.' : 'At this value it hardly matters.'}`;
     isBroken = true;
   };
   const breaker = createAsker(server, 'cell', tell);

@@ -1,6 +1,6 @@
 // What holding a unit changes, beside random units: one chance on a line with a grey band, and the table of the proof.
 import { createProgress, decimal, follow, line, signed, svg, words } from './inside_shared.js';
-import { capital } from './inside_words.js';
+import { capital, controlsOf, randomUnits } from './inside_words.js';
 
 const WIDTH = 360, HEIGHT = 74, LEFT = 14, RIGHT = 14, AXIS = 40;
 const ROUND = 0.12; // of the range: room at both ends
@@ -12,11 +12,12 @@ const createLine = () => {
   return {
     element,
     show(measure, label) {
-      const all = [measure.plain, measure.held, measure.low, measure.high], least = Math.min(...all), span = Math.max(1e-9, Math.max(...all) - least);
+      const hasBand = typeof measure.low === 'number', all = [measure.plain, measure.held, ...(hasBand ? [measure.low, measure.high] : [])], least = Math.min(...all), span = Math.max(1e-9, Math.max(...all) - least);
       const x = (value) => LEFT + (WIDTH - LEFT - RIGHT) * (ROUND + ((1 - 2 * ROUND) * (value - least)) / span);
       const clamp = (at) => Math.min(WIDTH - 30, Math.max(30, at));
-      band.setAttribute('x', x(measure.low));
-      band.setAttribute('width', Math.max(4, x(measure.high) - x(measure.low)));
+      band.setAttribute('visibility', hasBand ? 'visible' : 'hidden');
+      band.setAttribute('x', hasBand ? x(measure.low) : 0);
+      band.setAttribute('width', hasBand ? Math.max(4, x(measure.high) - x(measure.low)) : 0);
       for (const [name, at] of [['x1', x(measure.plain)], ['x2', x(measure.plain)]]) plain.setAttribute(name, at);
       arrow.setAttribute('x1', x(measure.plain));
       arrow.setAttribute('x2', x(measure.held));
@@ -29,7 +30,8 @@ const createLine = () => {
 };
 
 const unitOf = ({ unit_text: unit = '' }) => (unit ? ` ${unit}` : '');
-const isBeyond = ({ held, low, high }) => held < low || held > high;
+const isBeyond = ({ held, low, high }) => typeof low === 'number' && (held < low || held > high);
+const ALONE = 'There is no other unit to compare it with.';
 
 export const createMeter = (h) => {
   const scale = createLine(), title = h('p', { class: 'meter-title' }), said = h('p', { class: 'meter-said' }), about = h('p', { class: 'meter-about', hidden: true }), others = h('table', { class: 'numbers-table' });
@@ -46,57 +48,60 @@ export const createMeter = (h) => {
       const measure = answer.measures?.find(({ key }) => key === answer.fitting) || answer.measures?.[0];
       this.wait(answer.problem || '');
       if (!measure) return;
-      const unit = unitOf(measure), figure = (value) => `${decimal(value, Math.abs(value) < 1 ? 2 : 1)}${unit}`;
+      const others_ = randomUnits(answer.controls), unit = unitOf(measure), figure = (value) => `${decimal(value, Math.abs(value) < 1 ? 2 : 1)}${unit}`;
       const label = capital(measure.label);
       drawn.hidden = numbers.hidden = false;
       title.replaceChildren(`${label}: `, h('span', {}, figure(measure.plain)), ' → ', h('b', {}, figure(measure.held)));
-      said.replaceChildren(`Grey: 20 random units, held the same way, stay from ${figure(measure.low)} to ${figure(measure.high)}. ${who} `,
+      if (!answer.controls) said.textContent = ALONE;
+      else said.replaceChildren(`Grey: ${others_}, held the same way, ${answer.controls === 1 ? 'stays' : 'stay'} from ${figure(measure.low)} to ${figure(measure.high)}. ${who} `,
         ...(isBeyond(measure) ? ['leaves that range here; ', h('em', {}, 'Prove it'), ' tells whether that is luck.'] : ['stays in it: this chance changes no more than with other units.']));
-      scale.show(measure, `${label}: ${figure(measure.plain)} as it is, ${figure(measure.held)} held; random units ${figure(measure.low)} to ${figure(measure.high)}`);
-      others.replaceChildren(h('thead', {}, h('tr', {}, ...['chance next of', 'as it is', 'held', '20 random units'].map((each) => h('th', { scope: 'col' }, each)))),
-        h('tbody', {}, ...answer.measures.map((each) => h('tr', { class: isBeyond(each) ? 'is-beyond' : '' }, h('th', { scope: 'row' }, each.label.replace(/^chance of (.*) next$/, '$1')), ...[decimal(each.plain), decimal(each.held), `${decimal(each.low)} to ${decimal(each.high)}`].map((cell) => h('td', {}, cell + (unitOf(each))))))));
+      scale.show(measure, `${label}: ${figure(measure.plain)} as it is, ${figure(measure.held)} held${answer.controls ? `; ${others_} ${figure(measure.low)} to ${figure(measure.high)}` : ''}`);
+      others.replaceChildren(h('thead', {}, h('tr', {}, ...['chance next of', 'as it is', 'held', ...(answer.controls ? [others_] : [])].map((each) => h('th', { scope: 'col' }, each)))),
+        h('tbody', {}, ...answer.measures.map((each) => h('tr', { class: isBeyond(each) ? 'is-beyond' : '' }, h('th', { scope: 'row' }, each.label.replace(/^chance of (.*) next$/, '$1')), ...[decimal(each.plain), decimal(each.held), ...(answer.controls ? [`${decimal(each.low)} to ${decimal(each.high)}`] : [])].map((cell) => h('td', {}, cell + (unitOf(each))))))));
     },
   };
 };
 
 // The interval of a difference on the band of the random units' ones.
 const picture = ({ difference, low, high, control_low: controlLow, control_high: controlHigh, is_beyond: beyond }) => {
-  const wide = 150, most = Math.max(...[difference, low, high, controlLow, controlHigh].map(Math.abs), 1e-9), x = (value) => wide / 2 + (value / most) * (wide / 2 - 6);
+  const wide = 150, hasBand = typeof controlLow === 'number', most = Math.max(...[difference, low, high, ...(hasBand ? [controlLow, controlHigh] : [])].map(Math.abs), 1e-9), x = (value) => wide / 2 + (value / most) * (wide / 2 - 6);
   return svg('svg', { viewBox: `0 0 ${wide} 24`, class: `proof-picture${beyond ? ' is-beyond' : ''}`, 'aria-hidden': 'true' },
-    svg('rect', { x: x(controlLow), y: 4, width: Math.max(2, x(controlHigh) - x(controlLow)), height: 16, rx: 2, class: 'meter-band' }),
+    ...(hasBand ? [svg('rect', { x: x(controlLow), y: 4, width: Math.max(2, x(controlHigh) - x(controlLow)), height: 16, rx: 2, class: 'meter-band' })] : []),
     line(x(0), 1, x(0), 23, 'meter-plain'), line(x(low), 12, x(high), 12, 'proof-interval'), svg('circle', { cx: x(difference), cy: 12, r: 4, class: 'meter-held' }));
 };
 
-// *Prove it*: texts written with the unit held and without, in the background. `hold()` is [layer, unit, value] or null.
-export const createProof = (h, server, context, hold, who) => {
-  let round = 0;
+// *Prove it*: texts written with the unit held and without, in the background. `holds()` are [[layer, unit, value]].
+export const createProof = (h, server, context, holds, who) => {
+  let round = 0, isAlone = false;
   const progress = createProgress(h, 'Writing'), result = h('div', { class: 'proof-result' }), problem = h('p', { class: 'inside-problem', role: 'status' });
   const button = h('button', { type: 'button', class: 'inside-button', onclick: () => prove() }, 'Prove it');
-  const about = h('span', { class: 'proof-about', hidden: true }), hint = h('span', { class: 'proof-hint' }, about, 'writes 20 texts with it held, 20 without, and as many with each of 20 random units');
+  const about = h('span', { class: 'proof-about', hidden: true }), what = h('span', {}), hint = h('span', { class: 'proof-hint' }, about, what);
   const row = (each) => h('tr', { class: each.is_beyond ? 'is-beyond' : '' },
     h('th', { scope: 'row' }, each.label), h('td', {}, decimal(each.before)), h('td', {}, decimal(each.after)),
-    h('td', {}, picture(each), h('span', { class: 'inside-unseen' }, each.is_beyond ? 'more than any random unit' : 'no more than random units')),
-    h('td', { class: 'only-numbers' }, `${signed(each.difference)} [${signed(each.low)}, ${signed(each.high)}]`), h('td', { class: 'only-numbers' }, `${signed(each.control_low)} to ${signed(each.control_high)}`));
+    h('td', {}, picture(each), h('span', { class: 'inside-unseen' }, each.is_beyond ? 'more than any random unit' : isAlone ? '' : 'no more than random units')),
+    h('td', { class: 'only-numbers' }, `${signed(each.difference)} [${signed(each.low)}, ${signed(each.high)}]`), h('td', { class: 'only-numbers' }, isAlone ? '' : `${signed(each.control_low)} to ${signed(each.control_high)}`));
   const tableOf = (rows) => h('div', { class: 'numbers-scroll', tabindex: 0, role: 'region', 'aria-label': 'What holding it changed' }, h('table', { class: 'numbers-table proof-table' },
-    h('thead', {}, h('tr', {}, ...['In the texts', 'as it is', 'held', 'difference (grey: random units)'].map((each) => h('th', { scope: 'col' }, each)), ...['difference [95 % interval]', 'random units'].map((each) => h('th', { scope: 'col', class: 'only-numbers' }, each)))),
+    h('thead', {}, h('tr', {}, ...['In the texts', 'as it is', 'held', `difference${isAlone ? '' : ' (grey: random units)'}`].map((each) => h('th', { scope: 'col' }, each)), ...['difference [95 % interval]', 'random units'].map((each) => h('th', { scope: 'col', class: 'only-numbers' }, each)))),
     h('tbody', {}, ...rows.map(row))));
   const show = (answer) => {
     const rows = answer.rows || [], beyond = rows.filter(({ is_beyond: isIt }) => isIt), rest = rows.filter((each) => !beyond.includes(each)), [first] = beyond;
-    const verdict = first ? `${capital(first.label)}: ${decimal(first.before, 1)} as it is, ${decimal(first.after, 1)} held. ${beyond.length === 1 ? 'This changed' : `${beyond.length} things changed`} more than with any of 20 random units, and not by luck.`
+    isAlone = !answer.controls;
+    const others = randomUnits(answer.controls, holds().length);
+    const verdict = isAlone ? `${ALONE} So nothing can be said of what it changes.` : first ? `${capital(first.label)}: ${decimal(first.before, 1)} as it is, ${decimal(first.after, 1)} held. ${beyond.length === 1 ? 'This changed' : `${beyond.length} things changed`} more than with ${answer.controls === 1 ? '' : 'any of '}${others}, and not by luck.`
       : `${who()} changed nothing in these texts that random units do not change as well.`;
     result.replaceChildren(h('p', { class: 'proof-verdict' }, verdict), ...(beyond.length ? [tableOf(beyond)] : []),
-      ...(rest.length ? [h('details', {}, h('summary', {}, `${rest.length} more figures, no further than random units`), tableOf(rest))] : []),
-      h('p', { class: 'claim-evidence only-numbers' }, `${answer.texts} texts of ${answer.characters} characters each, temperature 1, paired by their dice. Grey: the difference with each of 20 random units held at their own extreme.`));
+      ...(rest.length ? [h('details', {}, h('summary', {}, isAlone ? `${rest.length} figures` : `${rest.length} more figures, no further than random units`), tableOf(rest))] : []),
+      h('p', { class: 'claim-evidence only-numbers' }, `${answer.texts} texts of ${answer.characters} characters each, temperature 1, paired by their dice.${isAlone ? '' : ` Grey: the difference with ${others} held at their own extremes.`}`));
   };
   const prove = () => {
-    const wanted = hold(), mine = ++round;
-    if (!wanted) { problem.textContent = 'Hold a unit first.'; return; }
-    const [layer, unit, value] = wanted, model = context.model(), age = context.age();
+    const wanted = holds(), mine = ++round;
+    if (!wanted.length) { problem.textContent = 'Hold a unit first.'; return; }
+    const model = context.model(), age = context.age();
     button.disabled = true;
     problem.textContent = '';
     result.replaceChildren();
     progress.show({ state: 'working', progress: 0 });
-    follow(server, 'prove', { model, age, layer, unit, value }, () => mine === round && button.isConnected, () => context.isVisible() && context.screen() === 'hold', (answer) => {
+    follow(server, 'prove', { model, age, holds: wanted }, () => mine === round && button.isConnected, () => context.isVisible() && context.screen() === 'hold', (answer) => {
       progress.show(answer);
       if (answer.state === 'working') return;
       button.disabled = false;
@@ -105,7 +110,13 @@ export const createProof = (h, server, context, hold, who) => {
   };
   return {
     element: h('section', { class: 'proof', 'aria-label': 'The proof' }, h('div', { class: 'proof-bar' }, button, hint), progress.element, problem, result),
-    tell(whom) { about.hidden = !whom; about.textContent = whom && `${whom}: `; },
+    // Say what is held together; '' for one unit.
+    tell(whom) {
+      const held = Math.max(1, holds().length), count = controlsOf(context.table(), held);
+      about.hidden = !whom;
+      about.textContent = whom && `${whom}: `;
+      what.textContent = `writes 20 texts with ${held > 1 ? 'them' : 'it'} held, 20 without${count ? `, and as many with ${count > 1 ? 'each of ' : ''}${randomUnits(count, held)}` : ''}`;
+    },
     forget() { round += 1; button.disabled = false; progress.show(null); problem.textContent = ''; result.replaceChildren(); },
   };
 };

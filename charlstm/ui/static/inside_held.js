@@ -1,6 +1,6 @@
 // The units that are held: a row for each with what it tells and a slider from its lowest usual value to its highest.
 import { decimal } from './inside_shared.js';
-import { capital, isSame, unitName } from './inside_words.js';
+import { capital, findNamed, isSame, unitName } from './inside_words.js';
 
 export const MOST_HELD = 5;
 const STEPS = 200;
@@ -8,7 +8,6 @@ const SILENT = 0;
 
 // What a unit tells, as a short statement: "whether this is verse, each line …" is "this is verse".
 export const statementOf = (named) => (named?.sentence || '').replace(/^whether /, '').replace(/, .*/s, '');
-export const findNamed = (context, place) => context.units().find((each) => isSame(each, place)) || (context.table().nearly || []).find((each) => isSame(each, place)) || null;
 
 // Where on its slider a value lies, in words.
 export const stanceOf = (held) => {
@@ -33,8 +32,7 @@ export const createHeld = (h, server, context, change) => {
     let low = -1, high = 1;
     try {
       const answer = await server.inside_trace({ model: context.model(), age: context.age(), text: null, layer: place.layer, first: place.unit, count: 1, quantity: 'cell' });
-      const sorted = Int8Array.from(atob(answer.values[0]), (each) => each.charCodeAt(0) << 24 >> 24).sort(), end = sorted.length - 1, scale = answer.scales[0] / 127;
-      [low, high] = [sorted[Math.round(0.005 * end)] * scale, sorted[Math.round(0.995 * end)] * scale];
+      [[low, high]] = answer.ranges;
     } catch { /* the server did not answer: the range is a guess */ }
     return { named, low, high: Math.max(high, low + 1e-3) };
   };

@@ -1,10 +1,10 @@
 // The screen "Hold it": a unit is kept at one value while the network writes, beside the same dice without.
 import { createMeter, createProof } from './inside_effect.js';
-import { createHeld, findNamed, stanceOf, statementOf } from './inside_held.js';
+import { createHeld, stanceOf, statementOf } from './inside_held.js';
 import { loadLook } from './inside_look.js';
 import { createAsker, createProgress, isStill } from './inside_shared.js';
 import { createTwins } from './inside_twins.js';
-import { capital, isSame, unitName } from './inside_words.js';
+import { capital, controlsOf, isSame, randomUnits, unitName } from './inside_words.js';
 
 await loadLook('inside_hold.css');
 
@@ -43,9 +43,10 @@ export const build = (h, element, server, context) => {
   const setPlay = (isOn) => { play.textContent = isOn ? '❚❚ Stop' : '▶ Write'; play.setAttribute('aria-label', isOn ? 'Stop writing' : 'Write both texts again'); };
   const twins = createTwins(h, { isSeen, onPlay: setPlay, onEnd: () => { clearTimeout(restTimer); if (isTouring) restTimer = setTimeout(nextDemo, REST); } });
   const meter = createMeter(h), finding = createProgress(h, 'Looking for units that change what is written');
-  const first = () => held.held.find(({ value }) => value !== null);
+  const heldNow = () => held.held.filter(({ value }) => value !== null), first = () => heldNow()[0];
   const who = () => (first() ? capital(unitName(first(), context.table().num_layers)) : 'This unit');
-  const proof = createProof(h, server, context, () => { const one = first(); return one ? [one.layer, one.unit, one.value] : null; }, who);
+  const namesOf = (all) => all.map((each) => unitName(each, context.table().num_layers)).join(', ').replace(/, ([^,]*)$/, ' and $1');
+  const proof = createProof(h, server, context, () => held.holds(), () => (heldNow().length > 1 ? `${capital(namesOf(heldNow()))} together` : who()));
   const request = (count) => ({ model: context.model(), age: context.age(), prompt: prompt.value, holds: held.holds(), seed, temperature: Number(temperature.value), num_chars: count });
 
   // Texts: the beginning as fast as a slider moves, the rest after it.
@@ -67,9 +68,10 @@ export const build = (h, element, server, context) => {
     if (!isTouring) Object.assign(kept, { model: context.model(), seed, prompt: prompt.value, temperature: asked.temperature, holds: held.held.map(({ layer, unit, value }) => ({ layer, unit, value })) });
     writer.ask(asked);
   };
+  const comparing = () => `Comparing with ${randomUnits(controlsOf(context.table()))} …`;
   const meters = createAsker(server, 'meter', (answer) => {
     if (answer.state !== 'working') { meter.show(answer, who()); return; }
-    meter.wait('Comparing with 20 random units …');
+    meter.wait(comparing());
     clearTimeout(meterTimer);
     meterTimer = setTimeout(measure, AGAIN);
   });
@@ -77,14 +79,13 @@ export const build = (h, element, server, context) => {
     clearTimeout(meterTimer);
     const one = first();
     if (!one) { meter.clear(); return; }
-    meter.wait('Comparing with 20 random units …');
+    meter.wait(comparing());
     meterTimer = setTimeout(() => meters.ask({ model: context.model(), age: context.age(), layer: one.layer, unit: one.unit, value: one.value }), SETTLE);
   };
   const tellTitle = () => {
-    const all = held.held.filter(({ value }) => value !== null);
-    const whom = all.length > 1 ? `about ${unitName(all[0], context.table().num_layers)} alone` : '';
-    meter.tell(capital(whom));
-    proof.tell(whom);
+    const all = heldNow();
+    meter.tell(all.length > 1 ? `About ${namesOf(all.slice(0, 1))} alone` : '');
+    proof.tell(all.length > 1 ? namesOf(all) : '');
     twins.title(!all.length ? 'nothing is held' : all.map((each) => (each.named && ['always', 'never'].includes(stanceOf(each)) ? `${stanceOf(each)}: ${statementOf(each.named)}` : `${unitName(each, context.table().num_layers)} ${stanceOf(each)}`)).join(' · '));
   };
   const changed = () => { tellTitle(); proof.forget(); write(); measure(); };

@@ -1,5 +1,4 @@
 // How far back the network looks: its loss when it knows only the last few characters, with the line of a 5-gram.
-import { aboutNow } from './inside_shared.js';
 import { svg } from './svg.js';
 
 const WIDTH = 340, HEIGHT = 190, LEFT = 30, RIGHT = 10, TOP = 14, BOTTOM = 34;
@@ -9,8 +8,10 @@ export const createHorizon = (h, server, context) => {
   const progress = h('progress', { max: 1, 'aria-label': 'Measuring how far back it looks' }), stage = h('span', {}), working = h('p', { class: 'chips-working', role: 'status', hidden: true }, progress, stage);
   const said = h('p', { class: 'why-note' }), picture = h('div', { class: 'horizon-picture' });
   const begin = h('button', { type: 'button', class: 'inside-button', onclick: () => { isWanted = true; ask(); } }, 'Measure it');
-  const element = h('div', { class: 'horizon' }, h('h4', {}, 'How far back does it look?'), aboutNow(h, context), said, begin, working, picture);
+  const element = h('div', { class: 'horizon' }, h('h4', {}, 'How far back does it look?'), said, begin, working, picture);
   let round = 0, done = null, isWanted = false;
+  const keyOf = () => JSON.stringify([context.model(), context.age()]);
+  let shown = keyOf();
 
   const draw = ({ contexts, nats, margins = [], full, five_gram: fiveGram }) => {
     const most = Math.max(...nats.map((each, i) => each + (margins[i] || 0)), fiveGram ?? 0) * 1.03, least = Math.min(full, ...nats) * 0.9, last = contexts[contexts.length - 1];
@@ -29,21 +30,22 @@ export const createHorizon = (h, server, context) => {
     said.textContent = `It uses about ${enough} characters; more of them help it hardly.${better > 1 ? ` With fewer than ${better}, counting the last four letters does better.` : ''}`;
   };
   const ask = async () => {
-    const mine = ++round, model = context.model();
+    const mine = ++round, model = context.model(), age = context.age();
     begin.hidden = true;
     while (mine === round && element.isConnected) {
       const isHere = context.isVisible() && context.screen() === 'why';
       let answer = null;
-      if (isHere) { try { answer = await server.inside_horizon({ model }); } catch { /* asked again */ } }
+      if (isHere) { try { answer = await server.inside_horizon({ model, age }); } catch { /* asked again */ } }
       if (mine !== round) return;
       if (answer?.problem) { said.textContent = answer.problem; working.hidden = true; return; }
-      if (answer?.state === 'done') { working.hidden = true; done = model; draw(answer); return; }
+      if (answer?.state === 'done') { working.hidden = true; done = keyOf(); draw(answer); return; }
       if (answer) { working.hidden = false; progress.value = answer.progress || 0; stage.textContent = answer.stage || ''; }
       await new Promise((resolve) => { setTimeout(resolve, ASK_EVERY); });
     }
   };
   const clear = () => {
     round += 1;
+    shown = keyOf();
     Object.assign(begin, { hidden: false });
     working.hidden = true;
     picture.replaceChildren();
@@ -51,6 +53,7 @@ export const createHorizon = (h, server, context) => {
     if (isWanted && context.screen() === 'why') ask();
   };
   context.on('model', clear);
+  context.on('age', () => { if (shown !== keyOf()) clear(); }); // not whenever a network in training has grown
   clear();
-  return { element, shown: () => { if (isWanted && done !== context.model()) ask(); }, hidden: () => { round += 1; } };
+  return { element, shown: () => { if (isWanted && done !== keyOf()) ask(); }, hidden: () => { round += 1; } };
 };

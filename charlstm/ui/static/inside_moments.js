@@ -5,6 +5,7 @@ import { isStill } from './inside_shared.js';
 
 const ASK_EVERY = 700, STROLL = 6000; // milliseconds; between two places, until somebody chooses one
 const AROUND = 60; // characters of the text that are quoted of the place itself
+const LEARNED = 'text it learned from'; // as the server calls it
 const flat = (text) => text.replaceAll('\n', ' ⏎ ');
 
 export const build = (h, element, server, context) => {
@@ -12,13 +13,13 @@ export const build = (h, element, server, context) => {
   const text = new TintedText(h, { label: 'Text; go to a letter to find moments like it', onPlace: (place) => { takeOver(); context.setPlace(place); find(); } });
   const stroll = h('button', { type: 'button', class: 'inside-button mind-play', onclick: () => { if (isOurs) takeOver(); else { isOurs = true; setStroll(); wander(); } } });
   const progress = h('progress', { max: 1, 'aria-label': 'Reading the corpus' }), stage = h('span', {}), working = h('p', { class: 'chips-working', role: 'status', hidden: true }, progress, stage);
-  const here = h('p', { class: 'moment-here' }), list = h('ol', { class: 'moments-list', 'aria-label': 'The most similar moments' }), problem = h('p', { class: 'inside-problem', role: 'status' });
+  const here = h('p', { class: 'moment-here' }), list = h('ol', { class: 'moments-list', 'aria-label': 'The most similar moments' }), source = h('p', { class: 'mind-source' }), problem = h('p', { class: 'inside-problem', role: 'status' });
   text.element.classList.add('is-plain');
   element.replaceChildren(
     h('p', { class: 'inside-lead' }, 'After each letter the network is in a certain state of mind. Touch a letter, and see where else in its text it was in the most similar one.'),
     h('div', { class: 'moments' },
       h('div', { class: 'mind-left' }, h('div', { class: 'mind-bar' }, stroll, h('span', {}, 'Touch a letter, or walk with the arrow keys.')), text.element),
-      h('section', { class: 'moments-found', 'aria-label': 'Moments like this' }, here, working, problem, list)));
+      h('section', { class: 'moments-found', 'aria-label': 'Moments like this' }, here, working, problem, list, source)));
 
   const quote = ({ before, at, after, cosine }) => h('li', { class: 'quote-line' },
     h('span', { class: 'quote-before' }, h('bdi', {}, flat(before))), h('mark', {}, at === '\n' ? '⏎' : at === ' ' ? '␣' : at), h('span', { class: 'quote-after' }, flat(after)),
@@ -35,9 +36,10 @@ export const build = (h, element, server, context) => {
       problem.textContent = answer.problem || '';
       const isWorking = answer.state === 'working';
       working.hidden = !isWorking;
-      if (isWorking) { progress.value = answer.progress || 0; stage.textContent = `Reading what it learned from${answer.stage ? ` · ${answer.stage}` : ''} …`; }
+      if (isWorking) { progress.value = answer.progress || 0; stage.textContent = `Reading its text${answer.stage ? ` · ${answer.stage}` : ''} …`; }
       else {
         list.replaceChildren(...(answer.moments || []).map(quote));
+        source.textContent = !answer.source ? '' : answer.source === LEARNED ? 'Found in the text that it learned from.' : 'Found in a text that it wrote itself: the one that it learned from is not here, or not for everybody.';
         if (!answer.problem && !answer.moments?.length) problem.textContent = 'No other moment is like this one.';
         return;
       }
@@ -78,7 +80,7 @@ export const build = (h, element, server, context) => {
     if (context.place() === 0) goOn(); else find(); // after a single letter no state says much
   };
   context.on('text', load);
-  context.on('model', () => { asked += 1; chars = []; list.replaceChildren(); here.replaceChildren(); load(); });
+  context.on('model', () => { asked += 1; chars = []; list.replaceChildren(); here.replaceChildren(); source.textContent = ''; load(); });
   context.on('place', () => { if (context.screen() !== 'moments') asked += 1; });
   setStroll();
   load();

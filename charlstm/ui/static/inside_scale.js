@@ -21,12 +21,12 @@ export const createScale = (h) => {
   let timer = 0, view = null;
   return {
     element,
-    // Show the scale of a unit; `meanings` are the words for its two ends.
-    show(unit, quantity, meanings) {
+    // Show the scale of a unit.
+    show(unit, quantity) {
       view = unit;
       const { centre, size } = unit.scale;
       for (const [at, edge] of edges) edge.textContent = shown(centre + at * size, size);
-      const [low, high] = meanings || (isGate(quantity) ? ['closed', 'open'] : ['below zero', 'above zero']);
+      const [low, high] = isGate(quantity) ? ['closed', 'open'] : ['low', 'high'];
       ends.low.textContent = low;
       ends.high.textContent = high;
     },

@@ -1,11 +1,11 @@
 // What is said of the unit that is shown: the claim and its evidence, how to leaf on, where it is strongest, figures.
 import { formatValue } from './inside_scale.js';
-import { describe, names, unitName } from './inside_words.js';
+import { characters, describe, names, unitName } from './inside_words.js';
 
 const MOST_PLACES = 6, ASK_EVERY = 900; // of each end; milliseconds while the text is being read
 const COLUMNS = [ // title, field, decimals
   ['property', 'label'], ['layer', 'layer', 0], ['unit', 'unit', 0], ['part', 'part'], ['sign', 'sign', 0], ['score', 'score', 3], ['untrained', 'twin', 3], ['last 4', 'last4', 3],
-  ['keeps (characters)', 'memory', 1], ['0.5 %', 'low', 2], ['99.5 %', 'high', 2], ['effect (KL)', 'kl', 4], ['20 other units', 'control_kl', 4],
+  ['keeps (characters)', 'memory', 1], ['0.5 %', 'low', 2], ['99.5 %', 'high', 2], ['effect (KL)', 'kl', 4], ['other units', 'control_kl', 4],
   ['changes most', 'measure'], ['before', 'before', 4], ['after', 'after', 4],
 ];
 const cellOf = (unit, name) => (name in (unit.effect || {}) ? unit.effect[name] : unit[name]);
@@ -37,8 +37,8 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
     window.charlstm.files.save(new Blob([rows.map((row) => row.map(csvCell).join(',')).join('\n') + '\n'], { type: 'text/csv' }), `${context.model()}-units.csv`);
   };
   const flat = (text) => text.replaceAll('\n', '⏎');
-  const quote = ({ before, at, after, value }) => h('li', {}, h('span', { class: 'corner-value' }, formatValue(value)),
-    h('span', { class: 'corner-text quote-line' }, h('span', { class: 'quote-before' }, h('bdi', {}, flat(before))), h('mark', { class: value < 0 ? 'is-minus' : 'is-plus' }, at === ' ' ? '␣' : flat(at)), h('span', { class: 'quote-after' }, flat(after))));
+  const quote = ({ before, at, after, value }, look) => h('li', {}, h('span', { class: 'corner-value' }, formatValue(value)),
+    h('span', { class: 'corner-text quote-line' }, h('span', { class: 'quote-before' }, h('bdi', {}, flat(before))), h('mark', { class: look }, at === ' ' ? '␣' : flat(at)), h('span', { class: 'quote-after' }, flat(after))));
   let asked = 0, timer = 0;
   // Where in the text it was measured on it is strongest; asked for once a unit has been looked at for a moment.
   const findCorners = () => {
@@ -53,7 +53,7 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
       if (answer.state === 'working') { timer = setTimeout(find, ASK_EVERY); return; }
       const places = (answer.places || []).sort((a, b) => b.value - a.value), middle = places.length ? (places[0].value + places[places.length - 1].value) / 2 : 0;
       const highest = places.filter(({ value }) => value > middle).slice(0, MOST_PLACES), lowest = places.filter(({ value }) => value <= middle).reverse().slice(0, MOST_PLACES);
-      corners.replaceChildren(...[['Where it is highest', highest], ['Where it is lowest', lowest]].flatMap(([title, rows]) => (rows.length ? [h('h4', {}, title), h('ol', {}, ...rows.map(quote))] : [])));
+      corners.replaceChildren(...[['Where it is highest', 'is-plus', highest], ['Where it is lowest', 'is-minus', lowest]].flatMap(([title, look, rows]) => (rows.length ? [h('h4', {}, title), h('ol', {}, ...rows.map((row) => quote(row, look)))] : [])));
       corners.hidden = !places.length;
       corners.classList.remove('is-stale');
     };
@@ -71,7 +71,7 @@ export const createSide = (h, context, { choose, flip, server, quantity }) => {
   };
   const drawMore = () => {
     const { keepers = [], absent = [], num_layers: numLayers } = context.table(), longest = keepers.slice(0, 12);
-    fold(0, longest, () => [h('div', { class: 'chips' }, ...longest.map(([at, unit, count]) => h('button', { type: 'button', class: 'chip', onclick: () => choose(at, unit) }, `${unitName({ layer: at, unit }, numLayers)} · ${Math.round(count)} characters`)))]);
+    fold(0, longest, () => [h('div', { class: 'chips' }, ...longest.map(([at, unit, count]) => h('button', { type: 'button', class: 'chip', onclick: () => choose(at, unit) }, `${unitName({ layer: at, unit }, numLayers)} · ${characters(count)}`)))]);
     fold(1, absent, () => [h('p', { class: 'claim-evidence' }, 'No unit tells these well enough; that is a finding too.'), h('ul', {}, ...absent.map((each) => h('li', {}, each.sentence || each.label, h('span', { class: 'only-numbers' }, ` (best: ${shown(each.score)}, untrained: ${shown(each.twin)})`))))]);
   };
   const drawTable = () => {

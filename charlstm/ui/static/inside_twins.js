@@ -1,5 +1,6 @@
 // Two texts side by side that were written with the same dice, revealed at reading pace; where they part is marked.
 import { isStill } from './inside_shared.js';
+import { characters } from './inside_words.js';
 
 const PACE = 34, STEP = 40; // characters a second; milliseconds between two looks
 const LEAST = 90; // characters that are shown at once when a slider was moved, so that its effect is seen
@@ -41,7 +42,7 @@ export const createTwins = (h, { onEnd = () => {}, onPlay = () => {}, isSeen }) 
     const until = Math.floor(head), isWriting = Boolean(timer);
     plain.show(texts.opening, texts.plain, until, at, isWriting);
     held.show(texts.opening, texts.held, until, at, isWriting);
-    verdict.textContent = !texts.held.length ? ' ' : at < until ? `The first ${at.toLocaleString('en')} characters are the same; from the mark on the texts go apart.` : isWriting ? 'The same so far …' : 'No difference in this text: the dice fell the same way each time.';
+    verdict.textContent = !texts.held.length ? ' ' : at < until ? (at ? `The first ${at === 1 ? 'character is' : `${characters(at)} are`} the same; from the mark on the texts go apart.` : 'The texts go apart from the first character on.') : isWriting ? 'The same so far …' : 'No difference in this text: the dice fell the same way each time.';
   };
   const stop = () => { clearInterval(timer); timer = 0; onPlay(false); draw(); };
   const advance = () => {

@@ -5,7 +5,7 @@ import { createScale } from './inside_scale.js';
 import { createSide } from './inside_side.js';
 import { TintedText } from './inside_text.js';
 import { createValues, QUANTITIES } from './inside_values.js';
-import { byProperty, isSame } from './inside_words.js';
+import { byProperty, findNamed, isSame } from './inside_words.js';
 import { isStill } from './inside_shared.js';
 
 const PACE = 55, STEP = 40; // characters a second; milliseconds between two looks
@@ -14,7 +14,12 @@ const ADVICE = 'Touch a letter to read its value; then ← and → walk from let
 const isControl = (target) => Boolean(target?.closest?.('input, select, textarea, [contenteditable], [role=tab], dialog'));
 
 export const build = (h, element, server, context) => {
-  const values = createValues(server);
+  // The range that what is said of a unit was measured in: its own passage may lack what it tells.
+  const rangeOf = ({ age, layer, quantity }, unit) => {
+    const named = quantity === 'cell' && age === null ? findNamed(context, { layer, unit }) : null;
+    return named && named.high > named.low ? [named.low, named.high] : null;
+  };
+  const values = createValues(server, rangeOf);
   let quantity = 'cell', own = null, shown = null, wanted = 0, direction = 1, head = Infinity, timer = 0, resting = 0, isTouring = !isStill(), isTyping = false, isChosen = context.unit().unit !== 0;
   const view = () => ({ model: context.model(), age: context.age(), version: context.version(), text: own, layer: context.unit().layer, quantity });
   const size = () => context.table().hidden_size || Infinity;
@@ -175,6 +180,10 @@ export const build = (h, element, server, context) => {
     if (first && !isChosen) { isChosen = true; context.setUnit(first.layer, first.unit); }
   };
   context.on('units', chooseFirst);
+  context.on('units', () => { // names came in
+    const known = shown && values.peek(view(), context.unit().unit);
+    if (known && (known.scale.centre !== shown.scale.centre || known.scale.size !== shown.scale.size)) take(known);
+  });
   context.on('model', () => { isChosen = false; own = null; isTyping = false; text.setEditable(false); mine.textContent = 'Type your own text'; load(); });
   chooseFirst();
   load();

@@ -7,9 +7,10 @@ export const QUANTITIES = [ // name on the wire, words, what it is
   ['candidate', 'new content', 'what it would add to its memory'],
   ['output gate', 'output gate', 'how much of its memory it shows'],
 ];
-export const EDGES = [0.2, 0.6]; // of the largest usual size, from which on a colour begins, and the stronger one
+export const EDGES = [0.2, 0.6]; // of the way from the middle to an end of the usual range, from which on a colour begins, and the stronger one
 const BLOCK = 32, MOST_BLOCKS = 240; // units; blocks, of which one takes 40 kB
-const STEPS = 127, USUAL = 0.98; // the share of places that stay below "the largest usual size"
+export const STEPS = 127; // of a value, from 0 to the largest
+const USUAL = [0.005, 0.995]; // shares of the places that a usual range lies between
 
 export const isGate = (quantity) => quantity.endsWith(' gate');
 
@@ -19,22 +20,19 @@ export const unpack = (base64) => {
   return values;
 };
 
-// The scale of the colours: `centre` has none, and `centre` plus or minus `size` is the end of the strip.
-export const scaleOf = (values, most, quantity) => {
-  if (isGate(quantity)) return { centre: 0.5, size: 0.5 };
-  const counts = new Uint32Array(STEPS + 2);
-  for (const value of values) counts[Math.abs(value)] += 1;
-  let rest = values.length * (1 - USUAL), step = STEPS;
-  while (step > 1 && rest >= counts[step]) rest -= counts[step--];
-  return { centre: 0, size: Math.max(1e-6, (most * step) / STEPS) };
-};
+// The scale of the colours, of what is usually from `low` to `high`: its middle, at `centre`, has none. So a unit is blue
+// and orange also where all its values are on one side of zero.
+export const scaleOf = ([low, high]) => ({ centre: (low + high) / 2, size: Math.max(1e-6, (high - low) / 2) });
+// What most of some values are within.
+export const usualRange = (values) => { const sorted = values.slice().sort(), end = sorted.length - 1; return USUAL.map((share) => sorted[Math.round(share * end)]); };
 
 // Where each value lies on its scale, -1 to 1.
 export const placesOn = (values, most, { centre, size }) => Float32Array.from(values, (value) => Math.max(-1, Math.min(1, ((most * value) / STEPS - centre) / size)));
 export const levelOf = (place) => { const size = Math.abs(place); return (size < EDGES[0] ? 0 : size < EDGES[1] ? 1 : 2) * Math.sign(place); };
 
-// `view` is {model, age, version, text, layer, quantity}; text null is the network's own passage.
-export const createValues = (server) => {
+// `view` is {model, age, version, text, layer, quantity}; text null is the network's own passage. `rangeOf(view, unit)` is
+// the usual range of a unit where more is known of it than that passage shows.
+export const createValues = (server, rangeOf = () => null) => {
   const blocks = new Map();
   const keyOf = ({ model, age, version, text, layer, quantity }, first) => JSON.stringify([model, age, version, text, layer, quantity, first]);
   const firstOf = (unit) => unit - (unit % BLOCK);
@@ -57,7 +55,7 @@ export const createValues = (server) => {
     if (answer.problem) return answer;
     const at = unit - answer.first, values = answer.values[at];
     if (!values) return { problem: `There is no unit ${unit} in this network.` };
-    const most = answer.scales[at], scale = scaleOf(values, most, view.quantity);
+    const most = answer.scales[at], scale = scaleOf(rangeOf(view, unit) || answer.ranges[at]);
     return { text: answer.text, source: answer.source, surprises: answer.surprises, values, most, scale, places: placesOn(values, most, scale), valueAt: (place) => (most * values[place]) / STEPS };
   };
   return {

@@ -15,6 +15,10 @@ export const names = {
     if (kept) all[keyOf(model, unit)] = kept; else delete all[keyOf(model, unit)];
     try { localStorage.setItem(NAMES_KEY, JSON.stringify(all)); } catch { /* a private window */ }
   },
+  move(from, to) {
+    const moved = Object.entries(readNames()).map(([key, name]) => [key.startsWith(`${from}/`) ? to + key.slice(from.length) : key, name]);
+    try { localStorage.setItem(NAMES_KEY, JSON.stringify(Object.fromEntries(moved))); } catch { /* a private window */ }
+  },
   // The units of a model that the visitor named, as [{layer, unit, name}].
   all: (model) => Object.entries(readNames()).flatMap(([key, name]) => {
     const [, owner, layer, unit] = /^(.*)\/(\d+)\/(\d+)$/s.exec(key) || [];
@@ -40,17 +44,30 @@ export const byProperty = (units) => {
 };
 const gain = ({ score, twin, last4 }) => score - Math.max(twin, last4 ?? 0);
 
+// What is known of a unit with a name, or nearly one.
+export const findNamed = (context, place) => context.units().find((each) => isSame(each, place)) || (context.table().nearly || []).find((each) => isSame(each, place)) || null;
+
 // What a unit is called on the page: "unit 710", with its layer where there are several.
 export const unitName = ({ layer, unit }, numLayers) => `unit ${unit}${numLayers > 1 ? ` of layer ${layer}` : ''}`;
 
+// As "1 character" or "12 characters".
+export const characters = (count) => { const whole = Math.round(count); return `${whole.toLocaleString('en')} character${whole === 1 ? '' : 's'}`; };
+
+// The other units that one is compared with: 20 drawn at random, or all where there are fewer; where several are held, sets of
+// as many.
+const MOST_CONTROLS = 20, EXCEEDED = 0.95;
+export const controlsOf = ({ hidden_size: size = Infinity, num_layers: layers = 1 }, held = 1) => Math.min(MOST_CONTROLS, Math.floor((size * layers - held) / held));
+export const randomUnits = (count, held = 1) => (held > 1 ? `${count} ${count === 1 ? 'set' : 'sets'} of ${held} random units` : count === 1 ? 'the other unit' : count < MOST_CONTROLS ? `the ${count} other units` : `${count} random units`);
+
 // What holding it changes; `before` and `after` are chances.
 const percent = (chance) => `${(100 * chance).toFixed(chance < 0.0995 ? 1 : 0)}\u00a0%`;
-const sayEffect = ({ acts, effect }) => {
+const sayEffect = ({ acts, effect }, count) => {
+  if (!count) return '';
   if (acts === false) return 'Held fixed, it changes what is written no more than other units do.';
   if (acts !== true) return '';
   if (!effect?.measure) return 'Held fixed, it changes what is written.';
   const isTold = percent(effect.after) !== percent(effect.before) && (effect.after < effect.control_low || effect.after > effect.control_high);
-  if (!isTold) return 'Held fixed, it changes what is written, in many small ways, more than 19 of 20 other units do.';
+  if (!isTold) return `Held fixed, it changes what is written, in many small ways, more than ${Math.ceil(EXCEEDED * count)} of ${count} other units ${count === 1 ? 'does' : 'do'}.`;
   const what = effect.measure.length === 1 ? `“${effect.measure}”` : effect.measure;
   return `Held fixed, it changes what is written: ${what} comes next with a chance of ${percent(effect.after)} instead of ${percent(effect.before)}; with other units held ${percent(effect.control_low)} to ${percent(effect.control_high)}.`;
 };
@@ -59,14 +76,14 @@ const sayEffect = ({ acts, effect }) => {
 export const describe = (table, place, quantity) => {
   const who = capital(unitName(place, table.num_layers)), keeper = (table.keepers || []).find(([layer, unit]) => layer === place.layer && unit === place.unit);
   const named = (table.units || []).filter((each) => isSame(each, place)), nearly = (table.nearly || []).filter((each) => isSame(each, place));
-  const kept = keeper ? ` It is one of those that keep longest: about ${Math.round(keeper[2])} characters.` : '';
+  const kept = keeper ? ` It is one of those that keep longest: about ${characters(keeper[2])}.` : '';
   const isMemory = quantity === 'cell' || quantity === 'output'; // whose colours are those of the claim
   const colours = (unit) => (isMemory ? `: ${colourOf(unit.sign)} where it is so.` : '.');
   if (named.length) {
     const [unit] = named, last4 = unit.last4 === null || unit.last4 === undefined ? '' : ` The last four characters alone: ${ofHundred(unit.last4)}.`;
     const others = (table.units || []).filter((each) => each.property === unit.property && !isSame(each, place));
     return {
-      unit, isNamed: true, others, acts: sayEffect(unit),
+      unit, isNamed: true, others, acts: sayEffect(unit, controlsOf(table)),
       claim: `${who} tells ${unit.sentence}${colours(unit)}`,
       evidence: `Right for ${ofHundred(unit.score)} of 100 pairs of places it was not chosen on. The best unit of an untrained network: ${ofHundred(unit.twin)}.${last4} Guessing: 50.`,
     };

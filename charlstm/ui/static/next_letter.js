@@ -3,6 +3,7 @@
   const { h, setText, setVisible, describeChar, quoteChar, percent } = window.charlstm;
   const SHOWN = 5, KEY = 'charlstm-typing';
   const STILL_TYPING = 2000; // milliseconds after a key
+  const NARROW = matchMedia('(max-width: 899px)'); // where the text is above or below the prompt, as in write.css
   const isOff = () => { try { return localStorage.getItem(KEY) === '0'; } catch { return false; } };
 
   // Bend logarithms of probabilities by a temperature. `rest` is the probability of what is not among them.
@@ -15,14 +16,19 @@
 
   const nextLetter = (element, server) => {
     const title = h('h3', {}), about = h('p', { class: 'bars-about' });
-    const rows = Array.from({ length: SHOWN + 1 }, () => {
+    const makeRows = (length) => Array.from({ length }, () => {
       const name = h('span', { class: 'bars-name' }), bar = h('span', { class: 'bar' }), share = h('span', { class: 'odds' });
       const row = h('button', { type: 'button', class: 'bars-row', disabled: true, onclick: () => add(row.choice) },
         name, h('span', { class: 'bars-track' }, bar), share);
       return Object.assign(row, { name_: name, bar_: bar, share_: share });
     });
+    const rows = makeRows(SHOWN + 1), stripRows = makeRows(SHOWN);
+    // Its letters are added without taking the focus, and a telephone's keyboard, away from the prompt.
+    const strip = h('div', { class: 'bars bars-strip', role: 'group', 'aria-label': 'Next letter after your prompt',
+      onpointerdown: (event) => event.preventDefault(), onmousedown: (event) => event.preventDefault() }, ...stripRows);
     const toggle = h('input', { type: 'checkbox', title: 'While you type a prompt, show what would come next', onchange: () => {
       try { localStorage.setItem(KEY, toggle.checked ? '1' : '0'); } catch { /* a private window */ }
+      setVisible(strip, toggle.checked);
       if (toggle.checked) ask(); else isTyping = false;
     } });
     toggle.checked = !isOff();
@@ -30,8 +36,8 @@
       title, h('div', { class: 'bars-rows' }, ...rows), about,
       h('label', { class: 'reader-switch' }, toggle, 'Type and see')));
 
-    const fill = (options, taken, isBytes, canAdd) => {
-      rows.forEach((row, index) => {
+    const fill = (options, taken, isBytes, canAdd, shown = rows) => {
+      shown.forEach((row, index) => {
         const option = options[index];
         row.style.visibility = option ? '' : 'hidden';
         row.classList.toggle('is-taken', Boolean(option) && option.char === taken);
@@ -41,7 +47,8 @@
         row.disabled = !canAdd || (isBytes && option.char.codePointAt(0) > 127);
         setText(row.name_, describeChar(option.char, isBytes));
         row.bar_.style.transform = `scaleX(${option.share})`; // not its width, which would count as a shift of the layout
-        setText(row.share_, percent(option.share).padStart(7, '\u2007')); // figure spaces: its beginning stays where it is
+        const share = percent(option.share);
+        setText(row.share_, shown === rows ? share.padStart(7, '\u2007') : share); // figure spaces: its beginning stays where it is
       });
     };
 
@@ -67,12 +74,13 @@
       if (!isTyping || !answer) return;
       setText(title, 'Next letter');
       if (answer.problem) {
-        fill([], null, false, false);
+        for (const shown of [rows, stripRows]) fill([], null, false, false, shown);
         setText(about, answer.problem);
         return;
       }
       const heat = temperature(), shares = bend(answer.logs, answer.rest, heat);
-      fill(answer.characters.slice(0, SHOWN).map((char, index) => ({ char, share: shares[index] })), null, answer.is_bytes, true);
+      const options = answer.characters.slice(0, SHOWN).map((char, index) => ({ char, share: shares[index] }));
+      for (const shown of [rows, stripRows]) fill(options, null, answer.is_bytes, true, shown);
       const others = answer.rest > 0 ? ' Beyond the likeliest 512 the rest counts as one.' : '';
       setText(about, `after your prompt, at temperature ${heat}; press one to add it.${others}`);
     };
@@ -105,6 +113,22 @@
     });
     const askAnew = () => { if (isTyping) ask(); };
     document.addEventListener('focusout', ({ target }) => { if (target.closest?.('#model')) setTimeout(askAnew, 150); }); // another model was chosen
+    // Scroll the strip into what a telephone's keyboard, and the buttons at the foot, leave free.
+    const reveal = () => {
+      const view = window.visualViewport, box = strip.getBoundingClientRect(), buttons = document.querySelector('#write-buttons');
+      const foot = buttons && getComputedStyle(buttons).position === 'fixed' ? buttons.getBoundingClientRect().top : Infinity;
+      const below = box.bottom - Math.min(view.offsetTop + view.height, foot);
+      if (box.height && below > 0) window.scrollBy(0, below);
+    };
+    document.addEventListener('focusin', ({ target }) => {
+      const row = target === prompt() && target.closest('#write-row');
+      if (!row || !NARROW.matches) return;
+      if (strip.parentNode !== row) row.append(strip);
+      ask();
+      reveal();
+    });
+    window.visualViewport.addEventListener('resize', reveal);
+    setVisible(strip, toggle.checked);
     setVisible(element, true);
     setText(title, 'Next letter');
     fill([], null, false, false);

@@ -25,7 +25,8 @@
 
   const store = {
     visitor,
-    run: runInAddress(), // the run that the visitor chose; null: the one in progress, or the newest
+    run: runInAddress(), // the run that the visitor chose; null: the one in progress, the newest, or one that was recorded
+    preset: 'minute', // in the form of a new run
     shown: null, // the run that is displayed
     sections: {}, // name -> latest value from the server
     compared: readStored(KEYS.chosen, {}), // run -> index of its colour
@@ -37,6 +38,7 @@
     isLost: false,
     missing: null, // the run that the address names, if there is no such run
   };
+  let isPinned = false; // whether the shown run was chosen by a click on it alone
   let addressed = store.run; // the run that the address names, until it has been seen
   let server = null, timer = 0, failures = 0, isAsking = false, isTickPending = false;
 
@@ -151,6 +153,7 @@
 
   const requestTick = () => store.call('tick', {
     run: store.run,
+    preset: store.preset,
     shown: store.shown,
     compared: Object.keys(store.compared).filter((name) => name !== store.shown),
     deleted: store.deleted,
@@ -188,13 +191,22 @@
 
   // Show `run` from now on, also after a reload.
   store.show = (run) => {
+    isPinned = false;
     if (run === store.run) return;
     store.run = run;
     addressed = store.missing = null;
     updateAddress();
     tick();
   };
-  store.pin = () => { if (store.run === null && store.shown !== null) { store.run = store.shown; updateAddress(); } };
+  store.pin = () => { if (store.run === null && store.shown !== null) { store.run = store.shown; isPinned = true; updateAddress(); } };
+
+  // Take note of the preset in the form: where nobody has trained yet, a run that was recorded with it is shown.
+  store.choosePreset = (preset) => {
+    if (preset === store.preset) return;
+    store.preset = preset;
+    if (isPinned && store.sections.state?.word === 'recorded') { store.run = null; updateAddress(); }
+    tick();
+  };
   window.addEventListener('hashchange', () => { if (runInAddress() !== store.run) { store.run = addressed = runInAddress(); store.missing = null; if (store.run !== null) openTab('Train'); tick(); } });
 
   store.showDeleted = (begin) => {

@@ -1,6 +1,6 @@
 // The curves of the shown run, and of those compared with it: their axes, the values at the cursor, and files of them.
 (() => {
-  const { h, setText, setVisible, store, Chart, nearest, ticks, multiples } = window.charlstm;
+  const { h, setText, setVisible, store, infoButton, Chart, nearest, ticks, multiples } = window.charlstm;
   const LN2 = Math.log(2);
   const LINES = { training: 'training', smoothed: 'training, smoothed', validation: 'validation' };
   const SMALL = [['learning_rate', 'learning rate'], ['grad_norm', 'gradient norm'], ['chars_per_second', 'characters per second']];
@@ -9,6 +9,7 @@
   const SIGNS = { resumed: '↻', rewound: '↶', rate: '×', paused: '‖', continued: '▸', extended: '+', phase: '◆' };
   const SPANS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];  // seconds between two labels
   const EARLY = 0.05;  // share of a run
+  const LEAST_SPAN = 1;  // nats, of the axis until the reference lines are known: the chance of two points is no curve
   const FOCUS_BELOW = 0.05, FOCUS_ABOVE = 0.04;  // nats around what the focused axis shows
 
   // Return a function from steps to positions on an axis, interpolated between the clock's entries.
@@ -73,11 +74,13 @@
       this.whole = h('button', { type: 'button', class: 'quiet', hidden: true, onclick: () => this.zoom(null) }, 'Show all');
       this.note = h('p', { class: 'notes' });
       this.plot = h('div');
+      this.about = infoButton('five-gram');
+      this.terms = h('span', { class: 'chart-terms' }, '5-gram ', this.about);
       this.small = h('details', { class: 'small-charts', ontoggle: () => this.draw() }, h('summary', {}, 'Learning rate, gradient, speed'));
       const tools = h('div', { class: 'chart-tools' },
         this.buildChoice('Horizontal', 'x', AXES), this.buildChoice('Vertical', 'y', { focus: 'where it learns', all: 'all values' }),
         this.buildChoice('Unit', 'unit', { nats: 'nats', bits: 'bits' }), this.buildSmoothing());
-      host.append(h('div', { class: 'chart-head' }, this.strip, this.whole, h('span', { class: 'chart-terms' }, '5-gram ', window.charlstm.infoButton?.('five-gram') || '')), this.plot, h('details', { class: 'chart-settings' }, h('summary', {}, 'Axes, smoothing'), tools), this.small, this.note);
+      host.append(h('div', { class: 'chart-head' }, this.strip, this.whole, this.terms), this.plot, h('details', { class: 'chart-settings' }, h('summary', {}, 'Axes, smoothing'), tools), this.small, this.note);
       this.buildCharts();
     }
 
@@ -125,6 +128,13 @@
 
     // Draw a line at the sample of `step`; none for null.
     point(step) { this.main.setPlayhead(step === null ? null : this.toAxis(step)); }
+
+    // Explain the reference lines by the run's own figures; `loss` is its validation, where that is known.
+    explain(loss) {
+      const five = (store.sections.refs || []).find(({ name }) => name === '5-gram');
+      setVisible(this.terms, Boolean(five));
+      this.about.dataset.facts = JSON.stringify({ ...loss, five_gram: five?.value });
+    }
 
     zoom(zoom) {
       if (zoom) store.pin();
@@ -175,6 +185,7 @@
       this.moments = (store.sections.marks || []).map((mark) => ({ ...mark, x: toAxis(mark.step) }));
       this.main.set({
         ...common, series, refs, focus: store.view.y === 'all' ? null : this.focus(series, refs, scale), formatY: (y, digits) => y.toFixed(digits),
+        leastSpan: refs.length ? 0 : LEAST_SPAN / scale,
         samples: isOverlaid ? [] : (store.sections.samples?.list || []).map(([step]) => toAxis(step)),
         star: best?.step && !isOverlaid ? [toAxis(best.step), best.loss / scale] : null, details: (x) => this.details(x, own, toAxis),
       });

@@ -1,7 +1,6 @@
 // The panel of the shown run: its state, what can be done with it, and its figures. Curves and samples have scripts of their own.
 (() => {
-  const { h, setText, setVisible, ask, copyLink, store, RunCurves, Samples } = window.charlstm;
-  const infoButton = (term, facts) => window.charlstm.infoButton?.(term, facts) || '';
+  const { h, setText, setVisible, ask, copyLink, store, infoButton, RunCurves, Samples } = window.charlstm;
   const STATES = { done: '✓', now: '●', next: '○' };
   const FOR_ALL = ['write', 'adapt', 'duplicate', 'download'];  // of those who may only look
   const RATES = [['½', 0.5], ['1', 1], ['2', 2]];
@@ -77,11 +76,12 @@
     buildRateBox() {
       this.factor = h('input', { type: 'number', min: 0.01, max: 10, step: 'any', value: 1, 'aria-label': 'Learning-rate factor' });
       this.rateNow = h('span', { class: 'rate-now' });
+      this.rateInfo = infoButton('learning-rate');
       const set = (value) => { this.factor.value = value; this.act('rate', { factor: Number(value) }); };
       const form = h('form', { class: 'rate-form', onsubmit: (event) => { event.preventDefault(); set(this.factor.value); } },
         this.factor, h('button', { type: 'submit' }, 'Set'));
       const quick = RATES.map(([text, value]) => h('button', { type: 'button', 'aria-label': `Learning rate times ${value}`, onclick: () => set(value) }, text));
-      return h('div', { class: 'rate-box', 'data-action': 'rate', hidden: true }, h('span', {}, 'Learning rate ×'), ...quick, form, this.rateNow, infoButton('learning-rate'));
+      return h('div', { class: 'rate-box', 'data-action': 'rate', hidden: true }, h('span', {}, 'Learning rate ×'), ...quick, form, this.rateNow, this.rateInfo);
     }
 
     buildOtherActions() {
@@ -182,7 +182,7 @@
         this.curves.zoom(null);
         setText(this.problem, '');
       }
-      if (has('state', 'may', 'lost', 'shown', 'removed', 'samples')) this.drawState();
+      if (has('state', 'may', 'lost', 'shown', 'removed', 'samples', 'refs')) this.drawState();
       const isCurves = changed !== null && [...changed].some((name) => name.startsWith('curves/'));
       if (isCurves) this.curves.grow();
       else if (has('shown', 'view', 'compared', 'refs', 'marks', 'samples', 'state')) this.curves.draw();
@@ -221,11 +221,12 @@
       const { figures } = this.parts, rows = state?.figures || [], key = JSON.stringify(rows.map(([title, , , term]) => [title, term]));
       if (key !== this.figuresKey) { // else the buttons stay, and with them the focus and an open explanation
         this.figuresKey = key;
-        figures.replaceChildren(...rows.map(([title, , , term]) => h('div', {}, h('dt', {}, title, ' ', ...(term ? [infoButton(term)] : [])), h('dd', {}, h('span'), h('small')))));
+        figures.replaceChildren(...rows.map(([title, , , term]) => h('div', {}, h('dt', {}, title, ...(term ? [infoButton(term)] : [])), h('dd', {}, h('span'), h('small')))));
       }
-      const { vocabulary, words, characters, passes } = state || {}, loss = Number.parseFloat(rows[0]?.[1]);
-      const facts = JSON.stringify({ ...(Number.isFinite(loss) ? { loss } : {}), ...(words ? { words } : {}), vocabulary, characters, passes });
+      const { vocabulary, words, characters, passes } = state || {}, loss = Number.parseFloat(rows[0]?.[1]), known = Number.isFinite(loss) ? { loss } : {};
+      const facts = JSON.stringify({ ...known, ...(words ? { words } : {}), vocabulary, characters, passes });
       for (const button of figures.querySelectorAll('.info-button')) button.dataset.facts = facts;
+      this.curves.explain(rows[0]?.[3] === 'validation' ? known : {});
       rows.forEach(([, value, unit], i) => {
         const dd = figures.children[i].children[1];
         setText(dd.children[0], value);
@@ -259,6 +260,8 @@
     drawRate() {
       const rates = this.curves.own?.lines.learning_rate.values, rate = rates?.[rates.length - 1];
       setText(this.rateNow, rate ? `${Number(rate.toPrecision(2))} now` : '');
+      const most = Math.max(0, ...(rates || []));
+      this.rateInfo.dataset.facts = JSON.stringify(most ? { rate: Number(most.toPrecision(2)) } : {});
     }
   }
 

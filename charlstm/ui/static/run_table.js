@@ -80,7 +80,8 @@
       } });
       this.key = h('i', { class: 'run-key' });
       this.name = h('button', { type: 'button', class: 'run-name', onclick: () => store.show(id) });
-      this.about = h('small', { class: 'run-about' });
+      this.text = h('span', { class: 'run-text' });
+      this.about = h('small', { class: 'run-about' }, this.text, document.createTextNode(''));
       this.bar = h('progress', { class: 'share', max: 1, 'aria-label': 'share of the planned run' });
       this.curve = document.createElementNS(SVG, 'polyline');
       const small = document.createElementNS(SVG, 'svg');
@@ -107,7 +108,10 @@
       this.menu.setAttribute('aria-label', `More about ${row.label}`);
       this.key.className = colour === undefined ? 'run-key' : `run-key run-colour-${colour}`;
       setText(this.name, row.label);
-      setText(this.about, [row.started ? DATE.format(new Date(1000 * row.started)) : '', row.changes || ''].filter(Boolean).join(' · '));
+      const about = [row.started ? DATE.format(new Date(1000 * row.started)) : '', row.changes || ''].filter(Boolean).join(' · ');
+      setText(this.text, row.cells[0] + (about && ' · '));
+      setText(this.about.lastChild, about);
+      this.about.title = about;
       const isShown = this.id === store.shown && !store.removed;
       this.element.classList.toggle('is-shown', isShown);
       if (isShown) this.name.setAttribute('aria-current', 'true'); else this.name.removeAttribute('aria-current');

@@ -104,13 +104,13 @@
       setVisible(this.empty, last < 0);
       for (const each of [this.play, this.text, this.slider]) setVisible(each, last >= 0);
       if (last < 0) { setText(this.origin, ''); setText(this.words, ''); setText(this.phase, ''); this.write('', 0); this.onShow(null); return; }
-      const [step, train, validation, seconds, share, promptChars] = all[number];
+      const [step, train, validation, seconds, percent, isQuick, promptChars] = all[number];
       const when = typeof seconds === 'number' ? ` · ${formatClock(seconds / 60)}` : '';
       const { unit } = store.view, inUnit = (nats) => `${(nats / (unit === 'bits' ? Math.LN2 : 1)).toFixed(2)} ${unit}`;
-      const loss = validation !== null ? ` · validation ${inUnit(validation)}` : train !== null ? ` · training ${inUnit(train)}` : '';
+      const loss = validation !== null ? ` · ${isQuick ? 'quick estimate' : 'validation'} ${inUnit(validation)}` : train !== null ? ` · training ${inUnit(train)}` : '';
       const origin = `step ${step.toLocaleString('en')}${when}${loss}`;
       setText(this.origin, origin);
-      setText(this.words, typeof share === 'number' ? `${Math.round(100 * share)} % real words` : '');
+      setText(this.words, typeof percent === 'number' ? `${percent} % real words` : '');
       const phases = (store.sections.marks || []).filter((mark) => mark.kind === 'phase' && mark.step <= step);
       setText(this.phase, phases.length ? phases[phases.length - 1].text : '');
       this.slider.setAttribute('aria-valuemax', all.length);
@@ -166,8 +166,8 @@
         if (number === this.list.length - 1 && store.sections.samples.latest) continue;
         for (let tries = 0; !store.texts.has(number) && tries < 3; tries += 1) await this.fetchTexts(number);
       }
-      return this.list.map(([step, , validation, seconds, share, promptChars], number) => ({
-        step, validation, seconds, share, ...divide(store.texts.get(number) ?? (number === this.list.length - 1 ? store.sections.samples.latest : '') ?? '', promptChars),
+      return this.list.map(([step, , validation, seconds, percent, , promptChars], number) => ({
+        step, validation, seconds, percent, ...divide(store.texts.get(number) ?? (number === this.list.length - 1 ? store.sections.samples.latest : '') ?? '', promptChars),
       }));
     }
   }

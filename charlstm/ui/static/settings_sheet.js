@@ -9,7 +9,14 @@
     if (found) info.replaceChildren(info.textContent.replace(FLAG, ' '), h('span', { class: 'flag' }, found[1]));
   };
   const TERMS = { dropout: 'dropout', weight_dropout: 'dropout', learning_rate: 'learning-rate', seed: 'seed', sample_temperature: 'temperature', max_passes: 'pass', val_fraction: 'validation' };
-  const explain = (info, name) => { if (info && name in TERMS && !info.querySelector('.info-button')) info.append(' ', window.charlstm.infoButton(TERMS[name])); };
+  // Explain a setting by what the form holds, as far as its term goes by settings.
+  const explain = (info, name) => {
+    if (!info || !(name in TERMS)) return;
+    if (!info.querySelector('.info-button')) info.append(' ', window.charlstm.infoButton(TERMS[name]));
+    const held = (field) => Number.parseFloat(inputOf(fieldOf(field))?.value), hidden = held('hidden_size');
+    const facts = { dropout: { dropout: held(name), hidden }, weight_dropout: { dropout: held(name), weights: 4 * hidden ** 2 }, learning_rate: { rate: held(name) } };
+    info.querySelector('.info-button').dataset.facts = JSON.stringify(facts[name] || {});
+  };
   const labelOf = (block) => block?.querySelector('[data-testid="block-info"]')?.textContent.trim() || '';
 
   class Sheet {
@@ -18,7 +25,7 @@
       this.marks = { fields: {} };
       const column = document.getElementById('settings-sheet');
       this.search = h('input', { type: 'search', placeholder: 'Find a setting', 'aria-label': 'Find a setting', oninput: () => this.filter() });
-      this.resetAll = h('button', { type: 'button', onclick: () => trigger('reset', { name: null }) }, 'Reset all');
+      this.resetAll = h('button', { type: 'button', onclick: () => { this.isResetting = true; trigger('reset', { name: null }); } }, 'Reset all');
       this.count = h('span', { class: 'sheet-count', role: 'status' });
       this.nothing = h('p', { hidden: true, role: 'status' }, 'No setting is called so.');
       this.dialog = h('dialog', { id: 'sheet-dialog', 'aria-labelledby': 'sheet-title' },
@@ -26,6 +33,9 @@
           h('button', { type: 'button', class: 'main', onclick: () => this.dialog.close() }, 'Done')), this.nothing);
       column.before(this.dialog);
       this.dialog.append(column);
+      document.getElementById('train-form').addEventListener('input', ({ target }) => { // Undo would lose what is entered now
+        if (target !== this.search) this.closeUndo?.();
+      });
       this.dialog.addEventListener('click', (event) => { if (event.target === this.dialog) this.dialog.close(); });
     }
 
@@ -62,6 +72,10 @@
       const number = Object.values(fields).filter((each) => each.preset !== undefined).length;
       setText(this.count, number ? `${number} changed` : '');
       this.resetAll.disabled = !number;
+      if (!this.isResetting || !marks.before) return;
+      this.isResetting = false;
+      const undo = () => this.trigger('reset', { values: marks.before });
+      this.closeUndo = window.charlstm.toast('All settings are those of the preset again.', { action: 'Undo', onAction: undo });
     }
 
     markField(block, preset, problem) {

@@ -47,9 +47,13 @@ export const TERMS = {
   'five-gram': ['5-gram', 'A table that counted which letter followed each four letters in the training text, and guesses by those counts. No learning is in it, so a network that is better has found more than frequent neighbours.',
     (f) => has(f, 'five_gram') && `On this text the table reaches ${number(f.five_gram)} nats${has(f, 'loss') ? `, this model ${number(f.loss)}: ${f.loss < f.five_gram ? 'the model' : 'the table still'} gives each right letter ${number(Math.exp(Math.abs(f.five_gram - f.loss)))} times the chance` : ''}.`],
   dropout: ['Dropout', 'While it trains, a part of the network is switched off at random at each step. It can’t lean on a few numbers, and learns less by heart. While it writes, everything is on.',
-    (f) => has(f, 'dropout', 'hidden') && (f.dropout > 0 ? `This model trained with dropout ${f.dropout}: of its ${whole(f.hidden)} numbers that are passed on, about ${whole(f.hidden * f.dropout)} were off at any time.` : `This model trained without dropout: all of its ${whole(f.hidden)} numbers were always passed on.`)],
+    (f) => {
+      const [number, what] = has(f, 'weights') ? [f.weights, 'weights from one letter to the next'] : [f.hidden, 'numbers that are passed on'];
+      if (!has(f, 'dropout') || !number) return '';
+      return f.dropout > 0 ? `With dropout ${f.dropout}, about ${whole(number * f.dropout)} of the ${whole(number)} ${what} are off at any time.` : `Without dropout, all of the ${whole(number)} ${what} are always on.`;
+    }],
   'real-words': ['Real words', 'The share of words in what the network last wrote that stand in its training text. A word is letters between spaces or signs; nobody told the network that there are words.',
-    (f) => (has(f.words || {}, 'share', 'count') ? `Of the last ${whole(f.words.count)} words it wrote, ${whole(f.words.share * f.words.count)} are real: ${percent(f.words.share)}.` : '')],
+    (f) => (has(f.words || {}, 'percent', 'real', 'count') ? `Of the last ${whole(f.words.count)} words it wrote, ${whole(f.words.real)} are real: ${f.words.percent} %.` : '')],
   parameters: ['Parameters', 'The numbers that training adjusts: all that the network knows is in them. There is no list of words and no copy of the text inside.',
     (f) => {
       if (!has(f, 'parameters', 'hidden', 'inputs', 'vocabulary') || f.layers !== 1) return has(f, 'parameters') && `This model has ${whole(f.parameters)}.`;
@@ -57,5 +61,5 @@ export const TERMS = {
       return `This model has ${whole(f.parameters)}: 4 gates × ${whole(f.hidden)} units × (${f.inputs} inputs + ${whole(f.hidden)} own outputs + 2) = ${whole(gates)}, and ${whole(out)} to turn ${whole(f.hidden)} numbers into ${f.vocabulary} chances${rest === f.inputs * f.vocabulary ? `, and ${whole(rest)} to describe each character by ${f.inputs} numbers` : rest ? `, and ${whole(rest)} others` : ''}.`;
     }],
   'learning-rate': ['Learning rate', 'How far each step moves the parameters. Too small, and learning takes for ever; too large, and each step destroys what the last one learned. It usually sinks towards the end.',
-    (f) => has(f, 'rate') && `In this model it is at most ${f.rate}: one step moves a parameter by about ${f.rate}, so one that should change by 1 needs at least ${whole(1 / f.rate)} steps.`],
+    (f) => has(f, 'rate') && f.rate > 0 && `It is at most ${f.rate} here: one step moves a parameter by about ${f.rate}, so one that should change by 1 needs at least ${whole(1 / f.rate)} steps.`],
 };

@@ -3,14 +3,18 @@
   const { h } = window.charlstm;
   let box = null, timer = 0, left = 0, began = 0;
 
+  // Put it where it can be reached: inside a dialog, which makes everything else inert, as long as that is open.
   const place = () => {
-    if (box?.isConnected) return box;
-    box = h('div', { class: 'toasts', role: 'status', 'aria-live': 'polite' });
-    box.addEventListener('pointerenter', pause);
-    box.addEventListener('focusin', pause);
-    box.addEventListener('pointerleave', resume);
-    box.addEventListener('focusout', resume);
-    (document.querySelector('.gradio-container') || document.body).append(box);
+    if (!box) {
+      box = h('div', { class: 'toasts', role: 'status', 'aria-live': 'polite' });
+      box.addEventListener('pointerenter', pause);
+      box.addEventListener('focusin', pause);
+      box.addEventListener('pointerleave', resume);
+      box.addEventListener('focusout', resume);
+      document.addEventListener('close', place, true);
+    }
+    const frame = document.querySelector('dialog[open]') || document.querySelector('.gradio-container') || document.body;
+    if (box.parentNode !== frame) frame.append(box);
     return box;
   };
   const close = () => {

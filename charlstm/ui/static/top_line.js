@@ -6,8 +6,8 @@
 
   window.charlstm.topLine = (element, server) => {
     const { theme, showKeys, toast } = window.charlstm;
-    const ask = async (name) => { try { return await server[name]({}); } catch { return null; } };
-    window.charlstm.modelFacts = () => ask('model_facts');
+    const ask = async (name, values = {}) => { try { return await server[name](values); } catch { return null; } };
+    window.charlstm.modelFacts = (model = null) => ask('model_facts', { model });
 
     // Its pictures are sent only to whoever opens them.
     const openHow = async (place) => {

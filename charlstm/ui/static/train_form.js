@@ -1,13 +1,9 @@
 // The form of a new run: what is marked in it, the queue, a file dropped anywhere, and the way to the stage and back.
 (() => {
-  const { h, setText, setVisible, store } = window.charlstm;
+  const { h, setText, setVisible, scrollTo, store } = window.charlstm;
   const PATIENCE = 5000; // milliseconds for a field that is about to be shown
   const SETTLED = 120; // milliseconds without a change, after which the form is judged
   const byId = (id) => document.getElementById(id);
-  const scrollTo = (element) => {
-    const isStill = matchMedia('(prefers-reduced-motion: reduce)').matches;
-    element?.scrollIntoView({ behavior: isStill ? 'auto' : 'smooth', block: 'start' });
-  };
 
   // Resolve to what `find` returns, as soon as it returns something.
   const appearing = (find) => new Promise((resolve) => {
@@ -85,6 +81,7 @@
       try { marks = JSON.parse(props.value || 'null'); } catch { /* the value of an older page */ }
       if (!marks) return;
       isFull = marks.is_full;
+      store.choosePreset(marks.preset);
       if (!queue.isConnected) element.replaceChildren(queue);
       sheet.mark(marks);
       drawQueue();
@@ -101,6 +98,9 @@
       clearTimeout(timer);
       timer = setTimeout(() => trigger('refresh'), SETTLED);
     };
+    // Gradio's own event of a text field passes over pasted text, the browser's over what is chosen from a list.
+    const edited = () => { if (byId('train-problem').textContent.trim()) trigger('edited'); };
+    window.charlstm.formEdited = () => { window.charlstm.formChanged(); edited(); };
     trigger('refresh');
     store.onChange((changed) => {
       if (!queue.isConnected && !element.isConnected) return false;
@@ -112,8 +112,7 @@
       drawQueue();
       return true;
     });
-    // Gradio's own event of a text field passes over pasted text.
-    byId('train-form').addEventListener('input', () => { if (byId('train-problem').textContent.trim()) trigger('edited'); });
+    byId('train-form').addEventListener('input', edited);
     document.addEventListener('click', (event) => {
       const toRun = event.target.closest?.('#train-form .to-run'), toField = event.target.closest?.('#train-form .to-field');
       if (toRun) { store.show(toRun.dataset.run); scrollTo(byId('stage')); }

@@ -1,11 +1,12 @@
 // Writing: Write and Stop, the text on arrival, Back and the strip of earlier texts, which the browser keeps.
 (() => {
-  const { h, setVisible } = window.charlstm;
+  const { h, setVisible, scrollTo } = window.charlstm;
   const KEY = 'charlstm-texts', MOST_TEXTS = 8, LONGEST_STORED = 300000, EXCERPT = 28;
-  const PATIENCE = 15000; // milliseconds for the first letters
+  const PATIENCE = 15000, MIX_PATIENCE = 5000; // milliseconds for the first letters; for the list of second models
   const ARRIVALS = ['arrival', 'linked']; // a new text, or that of the address
   const BEGIN = '#write, #same-again, #another, #continue-writing';
   const ANSWERS = ['#copied', '#generate-problem'];
+  const FORM = '#write-row, #write-controls, #folds', CHANGES = '#examples button:not(.facts-button), #folds button:not(.info-button, .label-wrap), #mix-fold > button';
   const text = () => window.charlstm.text;
   const find = (name) => document.querySelector(name);
 
@@ -45,7 +46,8 @@
 
   // Addresses: each text is an entry of the browser's history, so that Back undoes a branch or a new text. -----------------
 
-  let kind = null, isOpening = false, waiting = null;
+  let kind = null, isOpening = false, waiting = null, left = null; // the id of the text that was in view before
+  let closeUndo = () => {}; // takes the offer to undo a branch away: it is about the newest text only
   const addressOf = (page) => {
     if (!page.link) return location.href;
     const address = new URLSearchParams(page.link), now = new URLSearchParams(location.search);
@@ -61,7 +63,8 @@
       if (how === 'arrival') arrival = page.id;
       if (isFirst) history.replaceState(state, '', address); else history.pushState(state, '', address);
       if (how === 'branch') {
-        window.charlstm.toast?.('Went on from another letter.', { action: 'Undo', onAction: () => history.back(), seconds: 8 });
+        const before = left, undo = () => { window.charlstm.store.openTab('Write'); open(before, true); };
+        closeUndo = window.charlstm.toast('Went on from another letter.', { action: 'Undo', onAction: undo, seconds: 8 });
       }
       kind = null;
     } else if (history.state?.text === page.id && new URL(address, location).href !== location.href) history.replaceState(state, '', address);
@@ -88,6 +91,7 @@
   };
   window.addEventListener('popstate', (event) => {
     const id = event.state?.text;
+    closeUndo();
     if (!id || id === text()?.page()?.id) return;
     if (!texts.some((each) => each.id === id)) { window.charlstm.toast?.('That text is no longer kept.'); return; }
     window.charlstm.store.openTab('Write');
@@ -117,9 +121,15 @@
       update();
     }, PATIENCE);
   };
-  document.addEventListener('click', ({ target }) => {
+  document.addEventListener('click', (event) => {
+    const { target } = event;
     const button = target.closest?.(BEGIN);
-    if (button || target.closest?.('#check-copied')) for (const answer of ANSWERS) find(answer)?.classList.remove('is-stale');
+    if (button && isMixComing() && !isLate && !ARRIVALS.includes(kind)) {
+      event.stopPropagation();
+      clickOnceMixed(button);
+      return;
+    }
+    if (button || target.closest?.('#check-copied')) find('#copied')?.classList.remove('is-stale');
     if (button) begin(ARRIVALS.includes(kind) ? kind : 'button');
     else if (target.closest?.('#stop-writing')) {
       text()?.stop();
@@ -128,9 +138,26 @@
     }
   }, true);
   document.addEventListener('charlstm:branch', () => begin('branch'));
-  document.addEventListener('charlstm:left', ({ detail }) => keep(detail));
+  // The second of two models is known once the server has told which ones there are.
+  const isMixComing = () => Boolean(find('#mix-fold > button.open')) && !find('#crossfader .mix.is-filled');
+  let isHeld = false, isLate = false;
+  const clickOnceMixed = (button) => {
+    if (isHeld) return;
+    isHeld = true;
+    const until = Date.now() + MIX_PATIENCE;
+    const look = () => {
+      if (isMixComing() && Date.now() < until) { setTimeout(look, 50); return; }
+      isHeld = false;
+      isLate = true;
+      button.click();
+      isLate = false;
+    };
+    look();
+  };
+  document.addEventListener('charlstm:left', ({ detail }) => { left = detail.id; keep(detail); });
   document.addEventListener('charlstm:page', ({ detail }) => {
     isHeard = true;
+    if (detail.isNew) closeUndo();
     remember(detail.page, detail.isNew);
     if (detail.isNew) drawStrip();
     if (isAwaited && !hasArrived) setTimeout(arrive, 0, '');
@@ -149,12 +176,19 @@
     title?.closest('.block.padded')?.classList.add('is-wrong');
     find('#generate-problem')?.scrollIntoView({ block: 'nearest' });
   };
-  document.addEventListener('input', ({ target }) => target.closest?.('.is-wrong')?.classList.remove('is-wrong'));
+  // A problem is told no longer once something was changed.
+  const edited = () => { if (find('#generate-problem')?.textContent.trim()) find('#generate-problem').classList.add('is-stale'); };
+  document.addEventListener('input', ({ target }) => {
+    target.closest?.('.is-wrong')?.classList.remove('is-wrong');
+    if (target.closest?.(FORM)) edited();
+  });
+  document.addEventListener('click', ({ target }) => { if (target.closest?.(CHANGES)) edited(); });
 
   // The server has ended, with a text or a problem.
   const done = (problem) => {
     isBusy = false;
     if (problem) kind = null;
+    find('#generate-problem')?.classList.remove('is-stale'); // what it says now is the server's answer
     text()?.settle();
     update();
     mark(problem);
@@ -179,8 +213,10 @@
   // Write with the model that the form shows now, also where the tab has just been opened.
   const writeNow = () => {
     hasArrived = true;
-    const button = find('#write');
-    if (button) button.click(); else setTimeout(writeNow, 50);
+    const button = find('#write'), page = find('#text');
+    if (!button || !page?.checkVisibility()) { setTimeout(writeNow, 50); return; }
+    button.click();
+    scrollTo(page, 'end');
   };
 
   // Gradio's dropdown takes Tab for typing, and opens its list again over the field that one goes to.
@@ -193,17 +229,21 @@
     element.replaceChildren(strip);
     drawStrip();
     update();
-    explain();
-    const more = find('#more'); // Gradio makes the fields of a fold once it is opened
-    if (more) new MutationObserver(explain).observe(more, { childList: true, subtree: true });
+    explainForm();
   };
-  // An explanation beside each word that needs one, where the page has explanations.
+  // An explanation beside each word that needs one.
   const explain = () => {
-    const terms = { '#temperature': 'temperature', '#top-p': 'top-p', '#top-k': 'top-k', '#seed': 'seed' };
-    for (const [place, term] of Object.entries(terms)) {
-      const head = find(`${place} label`);
-      if (head && window.charlstm.infoButton && !find(`${place} .info-button`)) head.after(window.charlstm.infoButton(term));
+    for (const term of ['temperature', 'top-p', 'top-k', 'seed']) {
+      const title = find(`#${term} [data-testid="block-info"]`);
+      if (title && !find(`#${term} .info-button`)) title.after(window.charlstm.infoButton(term));
     }
+  };
+  // Gradio makes the form after what stands below it, and the fields of a fold once that is opened.
+  const explainForm = () => {
+    const more = find('#more');
+    if (!more || !find('#temperature label')) { setTimeout(explainForm, 50); return; }
+    explain();
+    new MutationObserver(explain).observe(more, { childList: true, subtree: true });
   };
 
   // Units that the address holds, each a button that lets go of it: `710=3.1,1:20=-2`. Nothing where none is held.
@@ -221,5 +261,5 @@
     draw();
   };
 
-  window.charlstm = Object.assign(window.charlstm || {}, { held, writing: { arrive, writeNow, done, earlier } });
+  window.charlstm = Object.assign(window.charlstm || {}, { held, writing: { arrive, writeNow, done, edited, earlier } });
 })();

@@ -1,0 +1,124 @@
+"""Analyses of *Look inside*: one after another, shared by those who ask, visitor after visitor."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from waiting import wait_until
+
+from charlstm.errors import CharLSTMError
+from charlstm.ui import inside_jobs
+from charlstm.ui.inside_jobs import Job, Jobs, OnProgress
+
+
+def test_analyses_run_one_after_another_and_tell_how_far_they_are() -> None:
+    jobs, is_allowed = Jobs(), threading.Event()
+    running: list[str] = []
+
+    def work(name: str, report: OnProgress) -> str:
+        running.append(name)
+        report(0.5, "half", f"part of {name}")
+        is_allowed.wait(30)
+        return f"all of {name}"
+
+    first = jobs.ask("a", lambda report: work("a", report))
+    second = jobs.ask("b", lambda report: work("b", report))
+    wait_until(lambda: first.progress == 0.5)
+    assert (first.state, first.stage, first.value) == ("working", "half", "part of a")
+    assert running == ["a"]
+    assert second.stage == "waiting for another analysis"
+    assert jobs.ask("a", lambda _: "never") is first
+    is_allowed.set()
+    wait_until(lambda: second.state == "done")
+    assert (first.value, second.value) == ("all of a", "all of b")
+
+
+def test_visitors_take_turns_and_of_each_the_newest_few_analyses_wait() -> None:
+    jobs, is_allowed, order = Jobs(), threading.Event(), list[str]()
+
+    def ask(name: str, visitor: str) -> Job:
+        def work(_: OnProgress) -> str:
+            order.append(name)
+            is_allowed.wait(30)
+            return name
+
+        return jobs.ask(name, work, visitor)
+
+    ask("first", "greedy")
+    wait_until(lambda: order == ["first"])
+    greedy = [ask(f"greedy {number}", "greedy") for number in range(20)]
+    other = [ask(f"other {number}", "other") for number in range(2)]
+    assert ask("greedy 19", "third") is greedy[19]
+    is_allowed.set()
+    wait_until(lambda: all(each.state == "done" for each in (*greedy[-3:], *other)))
+    assert {each.state for each in greedy[:-3]} == {"working"}  # gave way, and never began
+    assert len(order) == 6
+    assert set(order[1:3]) == {"greedy 19", "other 0"}  # those of visitors who had no turn
+    assert order[3] == "other 1"
+
+
+def test_a_full_queue_is_said_and_empties_of_what_nobody_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs, is_allowed, began = Jobs(), threading.Event(), threading.Event()
+
+    def work(_: OnProgress) -> None:
+        began.set()
+        is_allowed.wait(30)
+
+    jobs.ask("at work", work)
+    assert began.wait(30)
+    for number in range(16):
+        jobs.ask(number, work, str(number))
+    with pytest.raises(CharLSTMError, match="try again in a minute"):
+        jobs.ask("more", work, "somebody")
+    monkeypatch.setattr(inside_jobs, "_PATIENCE", -1.0)
+    assert jobs.ask("more", work, "somebody").state == "working"
+    is_allowed.set()
+    wait_until(lambda: jobs._thread is None)
+
+
+def test_an_analysis_of_what_has_changed_goes_on_if_it_is_at_work_and_else_begins_with_what_is_new() -> None:
+    jobs, is_allowed = Jobs(), threading.Event()
+
+    def working(value: int) -> Callable[[OnProgress], int]:
+        def work(_: OnProgress) -> int:
+            is_allowed.wait(30)
+            return value
+
+        return work
+
+    first = jobs.ask("a", working(1), version=1)
+    wait_until(lambda: first.has_begun)
+    waiting = jobs.ask("b", working(1), version=1)
+    assert jobs.ask("a", working(2), version=2) is first
+    assert jobs.ask("b", working(2), version=2) is waiting
+    is_allowed.set()
+    wait_until(lambda: waiting.state == "done")
+    assert (first.value, waiting.value) == (1, 2)
+    again = jobs.ask("a", working(2), version=2)
+    assert again is not first
+    assert jobs.ask("b", working(2), version=2) is waiting
+
+
+def test_an_analysis_nobody_asks_for_is_given_up_and_a_mistake_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs, began, patience = Jobs(), threading.Event(), threading.Event()
+
+    def endless(report: OnProgress) -> None:
+        began.set()
+        patience.wait(30)
+        report(0.1, "on and on")
+        raise AssertionError
+
+    left = jobs.ask("left", endless)
+    assert began.wait(30)
+    monkeypatch.setattr(inside_jobs, "_PATIENCE", -1.0)
+    patience.set()
+    wait_until(lambda: jobs._thread is None)
+    monkeypatch.setattr(inside_jobs, "_PATIENCE", 60.0)
+
+    def fail(_: OnProgress) -> None:
+        raise CharLSTMError("the text is too short.")
+
+    assert jobs.ask("left", fail) is not left
+    failed = jobs.ask("left", fail)
+    wait_until(lambda: failed.state == "failed")
+    assert failed.problem == "The text is too short."
