@@ -40,7 +40,7 @@ class EventQueue:
     def __init__(self, queue: Queue) -> None:
         self._queue, self._push, self._process = queue, queue.push, queue.process_events
         self._collected_at = 0.0
-        queue.process_events = self.process_events  # type: ignore[method-assign]
+        queue.process_events = self.process_events  # type: ignore[method-assign, assignment]
         queue.push = self.push  # type: ignore[method-assign]
         queue.pending_messages_per_session = self.unread = UnreadAnswers(queue)  # type: ignore[assignment]
         send = queue.send_message
