@@ -214,7 +214,9 @@ def _wire(form: Form, view: FormView, uploads: Uploads) -> None:
             return view.put_back(data["values"], *state)
         return view.reset(data.get("name"), *state)
 
-    form.marks.reset(reset, form.state, [form.parent, *form.numbers, *form.shown], queue=False, **PRIVATE)
+    outputs = [form.parent, *form.numbers, *form.shown]
+    # Two quick resets: the second waits for what the first leaves, where Gradio's own mode would drop it.
+    form.marks.reset(reset, form.state, outputs, queue=False, trigger_mode="always_last", **PRIVATE)
     form.marks.dropped(lambda: corpus_picker.UPLOAD, None, form.corpus, queue=False, **PRIVATE)
     form.more.click(None, None, None, js="() => { window.charlstm.openSheet(); }", **PRIVATE)
     gr.on([form.file.upload, form.file.clear], uploads.keep, form.file, form.upload, queue=False, **PRIVATE)
