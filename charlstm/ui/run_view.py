@@ -48,7 +48,6 @@ _ACTIONS: dict[Status, tuple[str, ...]] = {
 LOSSES, OTHERS = ("training", "smoothed", "validation"), ("learning_rate", "grad_norm", "chars_per_second")
 OVERLAID = ("smoothed", "validation")
 _TINY = 20
-_RECORDED_WHERE = {"shakespeare-quick": ("on a machine with other work",)}
 _IN_PROGRESS = ("running", "paused")
 _PLANNED = ("queued", "starting", "running", "paused", "stopping", "interrupted")
 _LOSS_POINTS, _OTHER_POINTS, _OVERLAID_POINTS, _CLOCK_POINTS = 240, 120, 160, 60  # together far below 20 kB
@@ -77,7 +76,7 @@ def run_state(
         "status": run.status,
         "sign": sign,
         "word": word,
-        "story": f"{_recorded_with(run)} · {story}" if is_bundled else story,
+        "story": f"{preset_words(run.preset, dict(run.changes))} · {story}" if is_bundled and run.preset else story,
         "is_asked": is_asked,
         "rate_factor": requests.answer.rate_factor,
         "fraction": _fraction(run, history),
@@ -95,12 +94,6 @@ def run_state(
         "passes": round(history.latest.num_passes, 2) if history.latest else None,
         "best": {"step": best.step, "loss": round(best.val_loss, 4)} if best else None,
     }
-
-
-def _recorded_with(run: RunSummary) -> str:
-    """Return with which preset a run was recorded that comes with the app, and what else its times depend on."""
-    words = [preset_words(run.preset, dict(run.changes))] if run.preset else []
-    return ", ".join((*words, *_RECORDED_WHERE.get(run.name, ())))
 
 
 def _fraction(run: RunSummary, history: RunHistory) -> float:

@@ -144,7 +144,7 @@ def test_where_nobody_trained_a_recorded_run_of_the_preset_is_shown_which_is_no_
     assert [run.name for run in showing.runs()] == ["tiny-shakespeare"]
     state = showing.cached_run(showing.summary("shakespeare-quick")).sections["state"].value
     assert (state["word"], state["can"]) == ("recorded", ["duplicate"])
-    assert state["story"].startswith("preset Quick, on a machine with other work · took 2 min 11 s · step 3,751")
+    assert state["story"].startswith("preset Quick · took 1 min · step 5,597")
     with pytest.raises(RunError, match="comes with the app"):
         RunEndpoints(showing).perform({"run": "shakespeare-quick"}, "resume", is_owner=True)
     _prepare(showing, "mine")
