@@ -9,6 +9,7 @@ import pytest
 from forked import Fork
 
 from charlstm.cpus import available_cpus
+from charlstm.process_setup import limit_spinning
 
 SEEN = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -87,14 +88,24 @@ def test_a_process_kept_to_one_core_uses_one_thread_unless_told_otherwise(
         "from charlstm.cli.standby import wait; wait()",
     ],
 )
-def test_threads_of_training_processes_soon_sleep_unless_told_otherwise(repository: Path, program: str) -> None:
-    """By what OpenMP says of itself when PyTorch is imported; a policy that the user chose stays."""
-    for chosen, spins in (({}, "3000"), ({"OMP_WAIT_POLICY": "passive"}, "0"), ({"GOMP_SPINCOUNT": "77"}, "77")):
-        own = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
-        variables = {name: value for name, value in os.environ.items() if name not in own}
-        variables |= {"OMP_DISPLAY_ENV": "verbose", **chosen}
-        command = [sys.executable, "-c", program]
-        done = subprocess.run(
-            command, cwd=repository, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
-        )
-        assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
+def test_threads_of_training_processes_soon_sleep(repository: Path, program: str) -> None:
+    """By what OpenMP says of itself when PyTorch is imported."""
+    variables = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    variables["OMP_DISPLAY_ENV"] = "verbose"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(
+        command, cwd=repository, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+    )
+    assert "GOMP_SPINCOUNT = '3000'" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "value"), [("OMP_WAIT_POLICY", "passive"), ("GOMP_SPINCOUNT", "77")])
+def test_how_threads_wait_is_left_to_whoever_chose_it(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for each in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(each, "")  # so that what the call sets is taken back
+        monkeypatch.delenv(each)
+    monkeypatch.setenv(name, value)
+    limit_spinning()
+    assert {each: os.environ.get(each) for each in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")} == {
+        "GOMP_SPINCOUNT": None, "OMP_WAIT_POLICY": None, name: value
+    }  # fmt: skip
