@@ -96,7 +96,8 @@ class FormView:
     def reset(self, name: Any, *state: Any) -> list[Any]:
         """Return updates of `[Form.parent, *Form.numbers, *Form.shown]`: setting `name` as in the preset, or all.
 
-        After all of them the marks also hold what was there before, for `put_back`.
+        One leaves all other fields alone, as several may be under way. After all of them the marks also hold what was
+        there before, for `put_back`.
         """
         packed, preset, parent, *numbers = state
         before = [parent, *numbers] if name is None else None
@@ -104,7 +105,9 @@ class FormView:
         names = ("max_minutes", *ADVANCED)
         numbers = [own[each] if name in (each, None) else value for each, value in zip(names, numbers, strict=True)]
         parent = NEW_MODEL if name in ("parent", None) else parent
-        return [parent, *numbers, *self.reflect(packed, preset, parent, *numbers, before=before)]
+        shown = self.reflect(packed, preset, parent, *numbers, before=before)
+        pairs = zip(("parent", *names), (parent, *numbers), strict=True)
+        return [*(value if name in (each, None) else gr.skip() for each, value in pairs), *shown]
 
     def put_back(self, values: Any, *state: Any) -> list[Any]:
         """Return what `reset` does, with `values` that a browser kept, from before; others change nothing."""

@@ -115,14 +115,13 @@ class Jobs:
         with self._lock:
             job = self._kept.get(key)
             if job is None or not job.is_current(version):
-                job = Job(work, is_large, version)
-                self._make_room(visitor)
-                self._kept[key] = job
+                self._make_room(visitor, key)
+                job = self._kept[key] = Job(work, is_large, version)
                 self._drop_oldest()
             elif job.is_waiting:
                 job.work, job.version = work, version
                 if visitor not in job.visitors:
-                    self._make_room(visitor)
+                    self._limit_waiting(visitor, key)
             job.visitors.add(visitor)
             job.asked_at = time.monotonic()
             self._kept.move_to_end(key)
@@ -132,18 +131,28 @@ class Jobs:
                 self._thread.start()
             return job
 
-    def _make_room(self, visitor: str) -> None:
-        """Take the visitor's oldest waiting analyses out of the queue until one more of theirs may wait."""
+    def _make_room(self, visitor: str, asked: Hashable) -> None:
+        """Make a place in the queue for a new analysis; raise `CharLSTMError` where those of others fill it."""
         now = time.monotonic()
-        waiting = {key: job for key, job in self._kept.items() if job.is_waiting}
-        own = [key for key, job in waiting.items() if visitor in job.visitors]
-        for key in own[: max(0, len(own) - _MOST_WAITING_EACH + 1)]:
-            waiting[key].visitors.discard(visitor)
-        for key, job in [*waiting.items()]:
-            if not job.visitors or now - job.asked_at > _PATIENCE:
-                del self._kept[key], waiting[key]
-        if len(waiting) >= _MOST_WAITING:
+        for key, job in self._waiting(asked).items():
+            if now - job.asked_at > _PATIENCE:
+                del self._kept[key]
+        own = sum(visitor in job.visitors for job in self._waiting(asked).values())
+        if own < _MOST_WAITING_EACH and len(self._waiting(asked)) >= _MOST_WAITING:
             raise CharLSTMError("this server looks into many networks at the moment; try again in a minute.")
+        self._limit_waiting(visitor, asked)
+
+    def _limit_waiting(self, visitor: str, asked: Hashable) -> None:
+        """Take the visitor's oldest waiting analyses out of the queue until the one `asked` for may be theirs too."""
+        own = [(key, job) for key, job in self._waiting(asked).items() if visitor in job.visitors]
+        for key, job in own[: max(0, len(own) - _MOST_WAITING_EACH + 1)]:
+            job.visitors.discard(visitor)
+            if not job.visitors:
+                del self._kept[key]
+
+    def _waiting(self, asked: Hashable) -> dict[Hashable, Job]:
+        """Return the analyses whose turn has not come, but for the one `asked` for."""
+        return {key: job for key, job in self._kept.items() if job.is_waiting and key != asked}
 
     def _drop_oldest(self) -> None:
         done = {key: each for key, each in self._kept.items() if each.state != "working"}

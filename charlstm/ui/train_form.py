@@ -215,8 +215,8 @@ def _wire(form: Form, view: FormView, uploads: Uploads) -> None:
         return view.reset(data.get("name"), *state)
 
     outputs = [form.parent, *form.numbers, *form.shown]
-    # Two quick resets: the second waits for what the first leaves, where Gradio's own mode would drop it.
-    form.marks.reset(reset, form.state, outputs, queue=False, trigger_mode="always_last", **PRIVATE)
+    # Each of several resets under way, where Gradio's own mode drops a second one, and *always_last* forgets its name.
+    form.marks.reset(reset, form.state, outputs, queue=False, trigger_mode="multiple", **PRIVATE)
     form.marks.dropped(lambda: corpus_picker.UPLOAD, None, form.corpus, queue=False, **PRIVATE)
     form.more.click(None, None, None, js="() => { window.charlstm.openSheet(); }", **PRIVATE)
     gr.on([form.file.upload, form.file.clear], uploads.keep, form.file, form.upload, queue=False, **PRIVATE)

@@ -191,7 +191,8 @@ def test_a_reset_puts_back_one_setting_or_all(cache: RunCache) -> None:
     state = ["", "minute", "busy", *_settings("minute", num_layers=2, seed=7).values()]
     names = ["parent", "max_minutes", *ADVANCED]
     one = dict(zip(names, FormView(cache).reset("seed", *state), strict=False))
-    assert (one["parent"], one["seed"], one["num_layers"]) == ("busy", 1, 2)
+    assert one.pop("seed") == 1
+    assert all(each == gr.skip() for each in one.values())  # which another reset may be about to change
     every = dict(zip(names, FormView(cache).reset(None, *state), strict=False))
     assert (every["parent"], every["seed"], every["num_layers"]) == (NEW_MODEL, 1, 1)
 
