@@ -83,7 +83,7 @@ def push(flags: Flat[Push]) -> None:
     """Publish a model on the Hugging Face Hub, privately unless told otherwise; with a page of its own if wished."""
     from charlstm.errors import ConfigError
     from charlstm.hub.client import BackgroundCall, write_token
-    from charlstm.hub.loss_plot import loss_plot_png
+    from charlstm.hub.loss_plot import MAX_POINTS, loss_plot_png
     from charlstm.hub.push import build_files
     from charlstm.hub.push import push as send
     from charlstm.hub.repo_names import validate_repo_id
@@ -92,7 +92,7 @@ def push(flags: Flat[Push]) -> None:
         raise ConfigError("--private and --public exclude each other; choose one.")
     model = find_model(flags.model)
     with read_history(RunDir(model.parent if model.suffix == ".safetensors" else model)) as history:
-        curve = loss_plot_png(history)
+        curve = loss_plot_png(history.series(MAX_POINTS))
     space = flags.space or (validate_repo_id(flags.repo) if flags.page else None)
     parcel = build_files(model, flags.repo, curve, flags.language, flags.licence, space)
     visibility = f"{'public' if flags.public else 'private'} if it is made now"

@@ -2,12 +2,12 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from charlstm.runs.history import RunHistory
+from charlstm.runs.points import Curve
 
 _SIZE = (960, 480)
 _LEFT, _TOP, _RIGHT, _BOTTOM = 70, 40, 930, 430  # of the plot inside the picture, in pixels
@@ -15,7 +15,7 @@ _FINER = 2  # drawn larger and made smaller, so that lines are smooth
 _INK, _FAINT, _PAPER = "#2b2622", "#e2dbd2", "#ffffff"
 _COLORS = {"training, smoothed": "#b4532a", "validation": "#2f7f9f"}  # as on the page
 _CURVES = {"training, smoothed": "smoothed", "validation": "validation"}
-_MAX_POINTS = 500
+MAX_POINTS = 500  # worth asking a history for
 
 
 class _Frame(NamedTuple):
@@ -32,9 +32,11 @@ class _Frame(NamedTuple):
         return x * _FINER, y * _FINER
 
 
-def loss_plot_png(history: RunHistory) -> bytes | None:
-    """Draw both losses in nats per character over the steps; return `None` for a run of fewer than two points."""
-    series = history.series(_MAX_POINTS)
+def loss_plot_png(series: Mapping[str, Curve]) -> bytes | None:
+    """Draw both losses of a run, as `RunHistory.series` gives them, in nats per character over the steps.
+
+    Returns `None` for a run of fewer than two points.
+    """
     curves = {label: list(zip(series[name].steps, series[name].values, strict=True)) for label, name in _CURVES.items()}
     points = [point for each in curves.values() for point in each]
     if len(curves["training, smoothed"]) < 2 or not any(step for step, _ in points):

@@ -14,7 +14,7 @@ from charlstm.errors import CharLSTMError, HubError
 from charlstm.formatting import error_text, escape_html
 from charlstm.hub.card import CURVE_FILE
 from charlstm.hub.client import BackgroundCall, Progress, hub_address
-from charlstm.hub.loss_plot import loss_plot_png
+from charlstm.hub.loss_plot import MAX_POINTS, loss_plot_png
 from charlstm.hub.pull import pull
 from charlstm.hub.push import ModelFiles, build_files, push
 from charlstm.hub.repo_names import validate_repo_id
@@ -221,11 +221,11 @@ def _build_files(registry: ModelRegistry, store: RunStore, publication: _Publica
     """Build a model's files for the Hub; only a name in the registry opens anything, never a visitor's path."""
     registry.load(publication.model)
     with registry.history(str(publication.model)) as history:
-        curve = loss_plot_png(history)
+        series = history.series(MAX_POINTS)
     try:
         repo_id, language = _require_name(publication.repo_id), (publication.language or "").strip() or None
         space = validate_repo_id(repo_id) if publication.has_page else None
-        return build_files(store.root / str(publication.model), repo_id, curve, language, space=space)
+        return build_files(store.root / str(publication.model), repo_id, loss_plot_png(series), language, space=space)
     except CharLSTMError as error:
         raise HubError(str(error).replace(f"{store.root}{os.sep}", "")) from None
 

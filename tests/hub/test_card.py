@@ -28,7 +28,7 @@ from charlstm.runs.run_dir import RunDir
 
 @pytest.fixture(scope="module")
 def card(trained: Path, history: RunHistory) -> ModelCard:
-    return ModelCard(build_files(trained, "owner/tiny", loss_plot_png(history), "en").card)
+    return ModelCard(build_files(trained, "owner/tiny", loss_plot_png(history.series()), "en").card)
 
 
 def test_the_metadata_names_library_task_tags_and_language(card: ModelCard) -> None:
@@ -186,7 +186,7 @@ def test_licence_citation_picture_and_data_set_are_in_the_metadata(repository: P
     bundled = repository / "checkpoints" / "tiny-shakespeare"
     history = RunHistory(RunDir(bundled))
     history.poll()
-    shakespeare = ModelCard(build_files(bundled, "owner/shakespeare", loss_plot_png(history)).card)
+    shakespeare = ModelCard(build_files(bundled, "owner/shakespeare", loss_plot_png(history.series())).card)
     assert shakespeare.data.license == card.data.license == "mit"
     assert shakespeare.data.datasets == ["karpathy/tiny_shakespeare"]
     assert card.data.get("datasets") is None
@@ -220,7 +220,7 @@ def test_the_curve_is_a_picture_whose_lines_lie_where_the_losses_are(tmp_path: P
     folder.events_file.write_text("".join(f"{point.model_dump_json()}\n" for point in points))
     history = RunHistory(folder)
     history.poll()
-    data = loss_plot_png(history)
+    data = loss_plot_png(history.series())
     assert data is not None
     (tmp_path / "curve.png").write_bytes(data)
     picture = Image.open(tmp_path / "curve.png").convert("RGB")

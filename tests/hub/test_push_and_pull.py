@@ -69,7 +69,7 @@ def test_the_uploaded_file_is_read_with_safetensors_and_json_alone(
 def test_exactly_four_files_are_sent_and_nothing_of_the_machine(
     hub: LoopbackHub, trained: Path, history: RunHistory, pangrams: str
 ) -> None:
-    push(build_files(trained, "owner/tiny", loss_plot_png(history)), OWNER)
+    push(build_files(trained, "owner/tiny", loss_plot_png(history.series())), OWNER)
     files = hub.model("owner/tiny").files()
     assert set(files) - {".gitattributes"} == {"model.safetensors", "config.json", "README.md", "loss.png"}
     for name, data in files.items():

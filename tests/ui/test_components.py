@@ -163,7 +163,7 @@ def test_the_list_the_explanations_and_the_card_read_a_run_once(
     registry = ModelRegistry(cache.manager.store.root, read_history=cache.manager.read_history)
     assert ExampleFacts(registry).get("another")["characters"] > 1_000_000
     with registry.history("another") as history:
-        assert loss_plot_png(history)
+        assert loss_plot_png(history.series())
     assert len(parsed) == in_the_list > 0
 
 
