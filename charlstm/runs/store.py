@@ -8,6 +8,7 @@ from pathlib import Path
 from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, RunError
 from charlstm.files import atomic_write_text
+from charlstm.places import RECORDED_RUNS
 from charlstm.runs.run_dir import RunDir
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -46,6 +47,8 @@ class RunStore:
         """
         folder = RunDir(self.root / _validate_name(name))
         try:
+            if _is_recorded(name):
+                raise FileExistsError
             folder.path.mkdir(parents=True)
         except FileExistsError:
             raise RunError(f"{name} exists already among the models and runs; choose another name.") from None
@@ -70,14 +73,14 @@ class RunStore:
 
     def is_free(self, name: str) -> bool:
         """Return whether no run or model is called `name`; raise `RunError` for an invalid name."""
-        return not (self.root / _validate_name(name)).exists()
+        return not ((self.root / _validate_name(name)).exists() or _is_recorded(name))
 
     def free_name(self, wish: str) -> str:
         """Return an unused name like `wish`: reduced to plain characters, with a number appended if needed."""
         plain = re.sub(r"[^A-Za-z0-9_-]+", "-", wish).strip("-_")[:48] or "run"
         plain = f"{plain}-run" if _RESERVED.fullmatch(plain) else plain
         name, number = plain, 1
-        while (self.root / name).exists():
+        while (self.root / name).exists() or _is_recorded(name):
             number += 1
             name = f"{plain}-{number}"
         return name
@@ -96,6 +99,11 @@ class RunStore:
             return [path.name for path in self.root.iterdir() if path.name[0] != "." and path.name.isprintable()]
         except OSError as error:
             raise RunError(f"the folder of models can't be listed ({error.strerror}); check it.") from None
+
+
+def _is_recorded(name: str) -> bool:
+    """Return whether the page knows a recorded run by this name, which it shows beside those of the store."""
+    return (RECORDED_RUNS / name).exists()
 
 
 def _validate_name(name: str) -> str:

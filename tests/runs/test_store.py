@@ -109,6 +109,7 @@ class TestNames:
             ("-_x_-", "x"),
             ("Aux", "Aux-run"),
             ("y" * 100, "y" * 48),
+            ("shakespeare-quick", "shakespeare-quick-2"),  # the run that the page shows where there is none
         ],
     )
     def test_a_wish_is_made_plain(self, store: RunStore, wish: str, name: str):

@@ -245,6 +245,9 @@ def test_two_models_write_and_the_slider_is_heard(page: Page, app: App) -> None:
     with page.expect_request(lambda request: "mixable_models" in (request.post_data or "")):
         fold.click()
         page.get_by_role("button", name="Another").click()  # before the page knows a second model
+    expect(page.get_by_role("button", name="Another")).to_have_attribute("aria-busy", "true")
+    while not asked:  # the request is told before its handler has it
+        page.wait_for_timeout(10)
     asked[0].continue_()
     page.unroute_all()
     page.wait_for_function("charlstm.text.page().mixed.length === 2")

@@ -67,6 +67,51 @@ def test_a_unit_that_acts_is_held_before_the_first_click_and_its_slider_writes_a
     expect(panel.locator(".meter")).to_be_hidden()
 
 
+_SMALL = """window.insideFake = ((make) => () => {
+  const fake = make();
+  const small = {
+    inside_units: { hidden_size: 3, units: [], nearly: [], keepers: [] },
+    inside_prove: { controls: 0 },
+  };
+  const answer = async (name, request) => {
+    if (name === 'inside_trace' && window.isBusy) return { problem: 'Busy.' };
+    return { ...await fake.server[name](request), ...small[name] };
+  };
+  return { ...fake, server: new Proxy({}, { get: (_, name) => (request) => answer(name, request) }) };
+})(window.insideFake)"""
+
+
+def test_of_a_network_of_three_units_no_fourth_is_held_and_too_few_are_there_to_compare_with(bare: Page) -> None:
+    page = bare
+    for name in ("fake_inside.js", "fake_held.js"):
+        page.add_script_tag(path=_SUPPORT / name)
+    page.add_script_tag(content=_SMALL)
+    page.evaluate("openInside()")
+    page.get_by_role("tab", name="Hold it").click()
+    panel = page.locator("#inside-hold")
+    rows, add = panel.locator(".holding-row"), panel.get_by_role("button", name="Hold another unit")
+    expect(rows).to_have_count(1)
+    page.evaluate("window.isBusy = true")
+    add.click()
+    expect(panel.locator(".holding .inside-problem")).to_have_text("Busy.")
+    expect(rows).to_have_count(1)
+    page.evaluate("window.isBusy = false")
+    add.click()
+    expect(rows).to_have_count(2)
+    expect(panel.locator(".holding .inside-problem")).to_have_text("")
+    panel.get_by_role("button", name="Prove it").click()
+    expect(panel.locator(".proof-verdict")).to_have_text(
+        "There are too few other units to compare a set of 2 with. So nothing can be said of what they change."
+    )
+    add.click()
+    expect(rows).to_have_count(3)
+    expect(add).to_be_hidden()
+    panel.get_by_role("button", name="Take unit 0 away").click()
+    add.click()
+    expect(rows.last).to_have_attribute("aria-label", "Unit 0")
+    expect(add).to_be_hidden()
+
+
 def test_up_to_five_units_are_held_a_proof_is_told_and_other_screens_can_ask_for_a_unit(page: Page) -> None:
     expect(page.get_by_role("tab", name="Look inside")).to_be_visible()
     page.set_viewport_size({"width": 390, "height": 844})

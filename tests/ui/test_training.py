@@ -161,6 +161,12 @@ def test_a_wrong_value_is_refused_beside_its_field_and_what_was_chosen_survives_
     page.get_by_role("button", name="Undo").click()
     expect(page.get_by_label("Seed", exact=True)).to_have_value("7")
     expect(page.get_by_text("1 changed")).to_be_visible()
+    page.get_by_role("button", name="Reset all").press("Enter")
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    expect(page.get_by_label("Find a setting")).to_be_focused()
+    page.get_by_label("Learning-rate schedule").click()
+    page.locator("ul [role=option]").last.click()  # a change that fires no input event
+    expect(page.get_by_role("button", name="Undo")).to_have_count(0)
     page.get_by_label("Learning-rate schedule").focus()
     page.keyboard.press("Escape")  # closes the list of that field
     expect(page.locator("[role=option]")).to_have_count(0)

@@ -31,7 +31,7 @@ const createLine = () => {
 
 const unitOf = ({ unit_text: unit = '' }) => (unit ? ` ${unit}` : '');
 const isBeyond = ({ held, low, high }) => typeof low === 'number' && (held < low || held > high);
-const ALONE = 'There is no other unit to compare it with.';
+const sayAlone = (held = 1) => (held > 1 ? `There are too few other units to compare a set of ${held} with.` : 'There is no other unit to compare it with.');
 
 export const createMeter = (h) => {
   const scale = createLine(), title = h('p', { class: 'meter-title' }), said = h('p', { class: 'meter-said' }), about = h('p', { class: 'meter-about', hidden: true }), others = h('table', { class: 'numbers-table' });
@@ -52,7 +52,7 @@ export const createMeter = (h) => {
       const label = capital(measure.label);
       drawn.hidden = numbers.hidden = false;
       title.replaceChildren(`${label}: `, h('span', {}, figure(measure.plain)), ' → ', h('b', {}, figure(measure.held)));
-      if (!answer.controls) said.textContent = ALONE;
+      if (!answer.controls) said.textContent = sayAlone();
       else said.replaceChildren(`Grey: ${others_}, held the same way, ${answer.controls === 1 ? 'stays' : 'stay'} from ${figure(measure.low)} to ${figure(measure.high)}. ${who} `,
         ...(isBeyond(measure) ? ['leaves that range here; ', h('em', {}, 'Prove it'), ' tells whether that is luck.'] : ['stays in it: this chance changes no more than with other units.']));
       scale.show(measure, `${label}: ${figure(measure.plain)} as it is, ${figure(measure.held)} held${answer.controls ? `; ${others_} ${figure(measure.low)} to ${figure(measure.high)}` : ''}`);
@@ -87,7 +87,7 @@ export const createProof = (h, server, context, holds, who) => {
     const rows = answer.rows || [], beyond = rows.filter(({ is_beyond: isIt }) => isIt), rest = rows.filter((each) => !beyond.includes(each)), [first] = beyond;
     isAlone = !answer.controls;
     const others = randomUnits(answer.controls, holds().length);
-    const verdict = isAlone ? `${ALONE} So nothing can be said of what it changes.` : first ? `${capital(first.label)}: ${decimal(first.before, 1)} as it is, ${decimal(first.after, 1)} held. ${beyond.length === 1 ? 'This changed' : `${beyond.length} things changed`} more than with ${answer.controls === 1 ? '' : 'any of '}${others}, and not by luck.`
+    const verdict = isAlone ? `${sayAlone(holds().length)} So nothing can be said of what ${holds().length > 1 ? 'they change' : 'it changes'}.` : first ? `${capital(first.label)}: ${decimal(first.before, 1)} as it is, ${decimal(first.after, 1)} held. ${beyond.length === 1 ? 'This changed' : `${beyond.length} things changed`} more than with ${answer.controls === 1 ? '' : 'any of '}${others}, and not by luck.`
       : `${who()} changed nothing in these texts that random units do not change as well.`;
     result.replaceChildren(h('p', { class: 'proof-verdict' }, verdict), ...(beyond.length ? [tableOf(beyond)] : []),
       ...(rest.length ? [h('details', {}, h('summary', {}, isAlone ? `${rest.length} figures` : `${rest.length} more figures, no further than random units`), tableOf(rest))] : []),

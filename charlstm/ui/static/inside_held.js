@@ -23,29 +23,42 @@ export const createHeld = (h, server, context, change) => {
   const rows = { held: [] }, list = h('div', { class: 'holding-list' });
   const add = h('button', { type: 'button', class: 'inside-button', onclick: () => addNext() }, '+ Hold another unit');
   let asked = 0;
+  const problem = h('p', { class: 'inside-problem', role: 'status' });
   const isTaken = (place) => rows.held.some((each) => isSame(each, place));
 
-  // The usual range of a unit: known for those with a name, else what it takes in the text that is looked at.
+  // The usual range of a unit: known for those with a name, else what it takes in the text that is looked at. `problem` is why
+  // there is none.
   const rangeOf = async (place) => {
     const named = findNamed(context, place);
     if (named && named.high > named.low) return { named, low: named.low, high: named.high };
-    let low = -1, high = 1;
+    let answer = null;
     try {
-      const answer = await server.inside_trace({ model: context.model(), age: context.age(), text: null, layer: place.layer, first: place.unit, count: 1, quantity: 'cell' });
-      [[low, high]] = answer.ranges;
-    } catch { /* the server did not answer: the range is a guess */ }
+      answer = await server.inside_trace({ model: context.model(), age: context.age(), text: null, layer: place.layer, first: place.unit, count: 1, quantity: 'cell' });
+    } catch { /* the server did not answer */ }
+    if (!answer?.ranges) return { problem: answer?.problem || 'The app does not answer; try again in a moment.' };
+    const [[low, high]] = answer.ranges;
     return { named, low, high: Math.max(high, low + 1e-3) };
   };
   const take = async (number, place, value) => {
     const model = context.model(), range = await rangeOf(place);
     if (model !== context.model()) return;
+    problem.textContent = range.problem || '';
+    if (range.problem) { draw(); return; } // the row says again which unit is held
     rows.held[number] = { layer: place.layer, unit: place.unit, ...range, value: value === undefined ? (range.named?.sign ?? 1) > 0 ? range.high : range.low : value };
     draw();
     change(true);
   };
+  // The unit to hold next, null where all are held.
+  const nextFree = () => {
+    const named = context.units().find((each) => each.acts !== false && !isTaken(each));
+    if (named) return named;
+    const { hidden_size: size = Infinity, num_layers: layers = 1 } = context.table();
+    for (let layer = 0; layer < layers; layer += 1) for (let unit = 0; unit < size; unit += 1) if (!isTaken({ layer, unit })) return { layer, unit };
+    return null;
+  };
   const addNext = () => {
-    const next = context.units().find((each) => each.acts !== false && !isTaken(each)) || { layer: 0, unit: (rows.held.at(-1)?.unit ?? -1) + 1 };
-    if (rows.held.length < MOST_HELD) take(rows.held.length, next).then(() => list.lastElementChild?.querySelector('select')?.focus());
+    const next = nextFree();
+    if (next && rows.held.length < MOST_HELD) take(rows.held.length, next).then(() => list.lastElementChild?.querySelector('select')?.focus());
   };
 
   const choiceOf = (held, number) => {
@@ -109,15 +122,16 @@ export const createHeld = (h, server, context, change) => {
   };
   const draw = () => {
     list.replaceChildren(...rows.held.map(rowOf));
-    add.hidden = rows.held.length >= MOST_HELD;
+    add.hidden = rows.held.length >= MOST_HELD || !nextFree();
   };
   return Object.assign(rows, {
-    element: h('div', { class: 'holding' }, list, add), draw, take,
+    element: h('div', { class: 'holding' }, list, problem, add), draw, take,
     // Hold these instead: [{layer, unit, value}].
     async hold(wanted) {
       const mine = ++asked, model = context.model(), ranges = await Promise.all(wanted.map(rangeOf));
       if (mine !== asked || model !== context.model()) return;
-      rows.held = wanted.map(({ layer, unit, value }, i) => ({ layer, unit, ...ranges[i], value: value === undefined ? (ranges[i].named?.sign ?? 1) > 0 ? ranges[i].high : ranges[i].low : value }));
+      problem.textContent = ranges.find((each) => each.problem)?.problem || '';
+      rows.held = wanted.map(({ layer, unit, value }, i) => ({ layer, unit, ...ranges[i], value: value === undefined ? (ranges[i].named?.sign ?? 1) > 0 ? ranges[i].high : ranges[i].low : value })).filter((each) => !each.problem);
       draw();
       change(true);
     },

@@ -68,7 +68,7 @@ export const build = (h, element, server, context) => {
     if (!isTouring) Object.assign(kept, { model: context.model(), seed, prompt: prompt.value, temperature: asked.temperature, holds: held.held.map(({ layer, unit, value }) => ({ layer, unit, value })) });
     writer.ask(asked);
   };
-  const comparing = () => `Comparing with ${randomUnits(controlsOf(context.table()))} …`;
+  const comparing = () => { const count = controlsOf(context.table()); return count ? `Comparing with ${randomUnits(count)} …` : 'Measuring …'; };
   const meters = createAsker(server, 'meter', (answer) => {
     if (answer.state !== 'working') { meter.show(answer, who()); return; }
     meter.wait(comparing());

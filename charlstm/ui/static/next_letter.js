@@ -3,7 +3,7 @@
   const { h, setText, setVisible, describeChar, quoteChar, percent } = window.charlstm;
   const SHOWN = 5, KEY = 'charlstm-typing';
   const STILL_TYPING = 2000; // milliseconds after a key
-  const NARROW = matchMedia('(max-width: 899px)'); // where the text is above or below the prompt, as in write.css
+  const ON_TELEPHONE = matchMedia('(max-width: 899px) and (pointer: coarse)'); // as in write.css
   const isOff = () => { try { return localStorage.getItem(KEY) === '0'; } catch { return false; } };
 
   // Bend logarithms of probabilities by a temperature. `rest` is the probability of what is not among them.
@@ -22,14 +22,13 @@
         name, h('span', { class: 'bars-track' }, bar), share);
       return Object.assign(row, { name_: name, bar_: bar, share_: share });
     });
-    const rows = makeRows(SHOWN + 1), stripRows = makeRows(SHOWN);
+    const rows = makeRows(SHOWN + 1), stripRows = makeRows(SHOWN), stripProblem = h('p', { class: 'problem', role: 'status', hidden: true });
     // Its letters are added without taking the focus, and a telephone's keyboard, away from the prompt.
     const strip = h('div', { class: 'bars bars-strip', role: 'group', 'aria-label': 'Next letter after your prompt',
-      onpointerdown: (event) => event.preventDefault(), onmousedown: (event) => event.preventDefault() }, ...stripRows);
+      onpointerdown: (event) => event.preventDefault(), onmousedown: (event) => event.preventDefault() }, ...stripRows, stripProblem);
     const toggle = h('input', { type: 'checkbox', title: 'While you type a prompt, show what would come next', onchange: () => {
       try { localStorage.setItem(KEY, toggle.checked ? '1' : '0'); } catch { /* a private window */ }
-      setVisible(strip, toggle.checked);
-      if (toggle.checked) ask(); else isTyping = false;
+      if (toggle.checked) ask(); else { isTyping = false; setVisible(strip, false); }
     } });
     toggle.checked = !isOff();
     element.replaceChildren(h('div', { class: 'bars', role: 'group', 'aria-label': 'Next letter' },
@@ -42,7 +41,7 @@
         row.style.visibility = option ? '' : 'hidden';
         row.classList.toggle('is-taken', Boolean(option) && option.char === taken);
         row.setAttribute('aria-label', option ? `${describeChar(option.char, isBytes)}, ${percent(option.share)}` : 'none');
-        if (!option) return;
+        if (!option) { row.disabled = true; return; }
         row.choice = option.char;
         row.disabled = !canAdd || (isBytes && option.char.codePointAt(0) > 127);
         setText(row.name_, describeChar(option.char, isBytes));
@@ -71,11 +70,18 @@
 
     const temperature = () => Number(document.querySelector('#temperature input')?.value ?? 1);
     const draw = () => {
-      if (!isTyping || !answer) return;
+      const problem = answer?.problem || '';
+      const isNew = strip.hidden;
+      setVisible(strip, toggle.checked && Boolean(answer));
+      setText(stripProblem, problem);
+      setVisible(stripProblem, Boolean(problem));
+      for (const row of stripRows) setVisible(row, !problem);
+      if (isNew && document.activeElement === prompt()) reveal();
+      if (!isTyping) return;
       setText(title, 'Next letter');
-      if (answer.problem) {
+      if (!answer || problem) { // no answer: the bars would be those of another prompt
         for (const shown of [rows, stripRows]) fill([], null, false, false, shown);
-        setText(about, answer.problem);
+        setText(about, problem);
         return;
       }
       const heat = temperature(), shares = bend(answer.logs, answer.rest, heat);
@@ -122,13 +128,13 @@
     };
     document.addEventListener('focusin', ({ target }) => {
       const row = target === prompt() && target.closest('#write-row');
-      if (!row || !NARROW.matches) return;
+      if (!row || !ON_TELEPHONE.matches) return;
       if (strip.parentNode !== row) row.append(strip);
       ask();
       reveal();
     });
     window.visualViewport.addEventListener('resize', reveal);
-    setVisible(strip, toggle.checked);
+    setVisible(strip, false); // until there is something to show
     setVisible(element, true);
     setText(title, 'Next letter');
     fill([], null, false, false);

@@ -130,6 +130,7 @@
     if (changed.has('runs')) {
       const existing = new Set(store.sections.runs);
       for (const name of Object.keys(store.compared)) if (!existing.has(name)) delete store.compared[name];
+      existing.add(store.shown); // a recorded run is in no list
       for (const name of Object.keys(store.tags)) if (name.startsWith('row/') && !existing.has(name.slice(4))) dropSection(name);
     }
     if (store.run !== null && answer.run !== undefined) checkRun(answer.run);

@@ -24,7 +24,7 @@
       this.text = h('div', {
         class: 'sheet sample', role: 'textbox', 'aria-readonly': 'true', 'aria-multiline': 'true', tabindex: 0, 'aria-label': 'Sample text',
       }, this.opening, this.written);
-      this.empty = h('p', { class: 'notes' }, 'The model writes here as soon as a run begins.');
+      this.empty = h('p', { class: 'notes' });
       host.replaceChildren(h('div', { class: 'sample-head' }, this.play, this.origin, this.words, this.phase), this.empty, this.text);
       this.slider = h('div', { class: 'chart-slider', role: 'slider', tabindex: 0, 'aria-label': 'Sample', 'aria-valuemin': 1 }, h('span', { class: 'chart-thumb' }));
       chart.main.host.append(this.slider);
@@ -101,6 +101,7 @@
 
     draw() {
       const all = this.list, last = all.length - 1, number = this.preview ?? this.at ?? last;
+      setText(this.empty, `The model writes here as soon as ${store.shown === null ? 'a run begins' : 'the first sample is there'}.`);
       setVisible(this.empty, last < 0);
       for (const each of [this.play, this.text, this.slider]) setVisible(each, last >= 0);
       if (last < 0) { setText(this.origin, ''); setText(this.words, ''); setText(this.phase, ''); this.write('', 0); this.onShow(null); return; }

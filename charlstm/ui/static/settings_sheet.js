@@ -71,9 +71,12 @@
       }
       const number = Object.values(fields).filter((each) => each.preset !== undefined).length;
       setText(this.count, number ? `${number} changed` : '');
+      if (!number && document.activeElement === this.resetAll) this.search.focus(); // a disabled button keeps no focus
       this.resetAll.disabled = !number;
+      if (number || marks.preset !== this.resetPreset) this.closeUndo?.(); // a choice from a list fires no input event
       if (!this.isResetting || !marks.before) return;
       this.isResetting = false;
+      this.resetPreset = marks.preset;
       const undo = () => this.trigger('reset', { values: marks.before });
       this.closeUndo = window.charlstm.toast('All settings are those of the preset again.', { action: 'Undo', onAction: undo });
     }
@@ -92,6 +95,7 @@
       }
       if (!mark) return;
       const [wrong, own, reset] = mark.children;
+      if (!isChanged && document.activeElement === reset) inputOf(block)?.focus(); // it is about to be hidden
       setVisible(mark, isChanged || Boolean(problem));
       setText(wrong, problem ? `${problem}.` : '');
       setText(own, isChanged ? `Preset: ${preset}` : '');

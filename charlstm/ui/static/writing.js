@@ -2,7 +2,7 @@
 (() => {
   const { h, setVisible, scrollTo } = window.charlstm;
   const KEY = 'charlstm-texts', MOST_TEXTS = 8, LONGEST_STORED = 300000, EXCERPT = 28;
-  const PATIENCE = 15000, MIX_PATIENCE = 5000; // milliseconds for the first letters; for the list of second models
+  const PATIENCE = 15000, MIX_PATIENCE = 5000, TAB_PATIENCE = 10000; // milliseconds for the first letters; for the list of second models; for the tab to open
   const ARRIVALS = ['arrival', 'linked']; // a new text, or that of the address
   const BEGIN = '#write, #same-again, #another, #continue-writing';
   const ANSWERS = ['#copied', '#generate-problem'];
@@ -140,16 +140,23 @@
   document.addEventListener('charlstm:branch', () => begin('branch'));
   // The second of two models is known once the server has told which ones there are.
   const isMixComing = () => Boolean(find('#mix-fold > button.open')) && !find('#crossfader .mix.is-filled');
-  let isHeld = false, isLate = false;
+  let pressed = null, isLate = false; // the button that was pressed last meanwhile
+  const holdButton = (button) => {
+    pressed?.removeAttribute('aria-busy');
+    pressed = button;
+    pressed?.setAttribute('aria-busy', 'true');
+  };
   const clickOnceMixed = (button) => {
-    if (isHeld) return;
-    isHeld = true;
+    const isWaiting = pressed !== null;
+    holdButton(button);
+    if (isWaiting) return;
     const until = Date.now() + MIX_PATIENCE;
     const look = () => {
       if (isMixComing() && Date.now() < until) { setTimeout(look, 50); return; }
-      isHeld = false;
+      const last = pressed;
+      holdButton(null);
       isLate = true;
-      button.click();
+      last.click();
       isLate = false;
     };
     look();
@@ -211,12 +218,19 @@
     button.click();
   };
   // Write with the model that the form shows now, also where the tab has just been opened.
+  let opening = 0;
   const writeNow = () => {
     hasArrived = true;
-    const button = find('#write'), page = find('#text');
-    if (!button || !page?.checkVisibility()) { setTimeout(writeNow, 50); return; }
-    button.click();
-    scrollTo(page, 'end');
+    clearTimeout(opening);
+    const until = Date.now() + TAB_PATIENCE;
+    const look = () => {
+      const button = find('#write'), page = find('#text');
+      if (button && page?.getClientRects().length) {
+        button.click();
+        scrollTo(page, 'end');
+      } else if (Date.now() < until) opening = setTimeout(look, 50);
+    };
+    look();
   };
 
   // Gradio's dropdown takes Tab for typing, and opens its list again over the field that one goes to.
