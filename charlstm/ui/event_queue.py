@@ -43,13 +43,6 @@ class EventQueue:
         queue.process_events = self.process_events  # type: ignore[method-assign, assignment]
         queue.push = self.push  # type: ignore[method-assign]
         queue.pending_messages_per_session = self.unread = UnreadAnswers(queue)  # type: ignore[assignment]
-        send = queue.send_message
-
-        def send_message(event: Event, event_message: Any) -> None:
-            send(event, event_message)
-            self.unread.make_room()
-
-        queue.send_message = send_message  # type: ignore[method-assign]
 
     async def push(self, body: PredictBodyInternal, request: Any, username: str | None) -> Any:
         """Put an event into the queue, or return why not, in one sentence."""
@@ -81,6 +74,8 @@ class EventQueue:
         return session in self.unread
 
     def _refusal(self, body: PredictBodyInternal, scope: Scope) -> str:
+        if body.session_hash and not self.unread.has_room(body.session_hash):
+            return "Fetch the answers to your earlier requests before you send the next one."
         function = self._queue.blocks.fns.get(-1 if body.fn_index is None else body.fn_index)
         waiting = [event for each in self._queue.event_queue_per_concurrency_id.values() for event in _stuck(each)]
         alike = [event for event in waiting if function and event.concurrency_id == function.concurrency_id]
