@@ -4,6 +4,7 @@
 waited took 337 MB.
 """
 
+import contextlib
 import gc
 import re
 import time
@@ -42,6 +43,8 @@ class EventQueue:
         self._collected_at = 0.0
         queue.process_events = self.process_events  # type: ignore[method-assign, assignment]
         queue.push = self.push  # type: ignore[method-assign]
+        self._reset_iterators = queue.reset_iterators
+        queue.reset_iterators = self.reset_iterators  # type: ignore[method-assign]
         queue.pending_messages_per_session = self.unread = UnreadAnswers(queue)  # type: ignore[assignment]
 
     async def push(self, body: PredictBodyInternal, request: Any, username: str | None) -> Any:
@@ -59,10 +62,17 @@ class EventQueue:
         try:
             await self._process(events, *more)
         finally:
+            for event in events:  # Gradio forgets them last, and so never where it is interrupted
+                self._queue.event_ids_to_events.pop(event._id, None)
             is_large = any(event.request.scope.get(_COST, 0) > _LARGE_BYTES for event in events)
             if is_large and time.monotonic() - self._collected_at > _COLLECT_SECONDS:
                 gc.collect()
                 self._collected_at = time.monotonic()
+
+    async def reset_iterators(self, event_id: str) -> None:
+        """Close what a function yields from, whether or not a cancelled call has closed it meanwhile."""
+        with contextlib.suppress(KeyError):
+            await self._reset_iterators(event_id)
 
     def has_answer(self, event_id: str) -> bool:
         """Return whether an event is worked on, or its answer waits to be fetched."""
