@@ -74,15 +74,16 @@ class RequestGuard:
     async def _pass_upload(self, scope: Scope, receive: Receive, response: "_Response", headers: Headers) -> None:
         answer, visitor = bytearray(), visitor_of(scope)
         length = headers.get("content-length", "")
-        num_bytes = min(int(length), self._max_upload_bytes) if length.isdecimal() else self._max_upload_bytes
+        is_exact = length.isdecimal()
+        most_bytes = min(int(length), self._max_upload_bytes) if is_exact else self._max_upload_bytes
 
         async def send(message: Message) -> None:
             answer.extend(message.get("body", b""))
             await response.send(message)
 
-        with self._uploads.expecting(visitor, num_bytes):
+        with self._uploads.expecting(visitor, most_bytes, is_exact) as room:
             try:
-                await self._app(scope, BoundedUpload(receive, headers, self._max_upload_bytes), send)
+                await self._app(scope, BoundedUpload(receive, headers, room), send)
             finally:
                 self._uploads.add(visitor, bytes(answer))
 
