@@ -17,7 +17,7 @@ from charlstm.environment import ALLOWED_HOSTS
 from charlstm.ui.call_check import CallCheck, UnknownSessionError
 from charlstm.ui.event_queue import note_body
 from charlstm.ui.request_body import BoundedUpload, JsonReader, RequestRefused, has_body
-from charlstm.ui.served_routes import API, check_route
+from charlstm.ui.served_routes import API, check_route, without_root
 from charlstm.ui.trusted_hosts import TrustedHosts, is_origin_of
 from charlstm.ui.uploaded_files import UploadedFiles
 from charlstm.ui.visitor_address import address_of, visitor_of
@@ -100,7 +100,7 @@ class RequestGuard:
             self._calls.check_call(scope["path"], value)
             del value  # or it would be held twice while the app answers
             note_body(scope, body)
-            if scope["path"].startswith(f"{API}mcp"):
+            if without_root(scope["path"]).startswith(f"{API}mcp"):
                 # Gradio's MCP server calls this one, with the headers that it got: whose call it is stands here alone.
                 MutableHeaders(scope=scope)["X-Forwarded-For"] = address_of(scope)
             await self._app(scope, replay, response.send)
