@@ -163,26 +163,39 @@ class TestMemory:
 
 class TestQueue:
     def test_one_visitor_leaves_places_to_others(self, small: Small) -> None:
-        with small.bounds(_MOST_OF_BOTH=2, _MOST_OF_VISITOR=3, _MOST_OF_FUNCTION=5):
+        with small.bounds(_MOST_OF_VISITOR_FOR_FUNCTION=2, _MOST_OF_VISITOR=3, _MOST_OF_FUNCTION=5):
             small.begin("wait", ["is worked on"])
             wait_until(lambda: not small.told("len(queue)"))
             for _ in range(2):
                 small.begin("wait", ["waits"])
             refused = small.post("call/wait", {"data": ["too many"]})
-            assert is_sentence(refused, 503)
-            assert "from your address" in refused.text
+            assert is_sentence(refused, 429)
+            assert "2 requests of this kind from your address" in refused.text
             assert "1" in small.answer("score", small.begin("score", ["a", 1]))  # the same visitor's, elsewhere
             for _ in range(2):
                 small.begin("wait", ["of another"], visitor="203.0.113.2")
             small.begin("wait", ["of a third"], visitor="2001:db8::1")
-            assert is_sentence(small.post("call/wait", {"data": ["a fourth"]}, visitor="203.0.113.4"), 503)
+            assert is_sentence(small.post("call/wait", {"data": ["a fourth"]}, visitor="203.0.113.4"), 429)
             assert "1" in small.answer("score", small.begin("score", ["a", 1], visitor="203.0.113.4"))
+
+    def test_one_visitor_takes_a_quarter_of_the_places_of_a_function(self, small: Small) -> None:
+        mine = [small.begin("wait_together", [str(number)]) for number in range(6)]
+        wait_until(lambda: small.told("len(queue)") == 4)
+        theirs = [small.begin("wait_together", ["another's"], visitor="203.0.113.2") for _ in range(2)]
+        wait_until(lambda: small.told("len(queue)") == 4)
+        with small.bounds(_MOST_OF_VISITOR_FOR_FUNCTION=4):
+            refused = small.post("call/wait_together", {"data": ["a seventh"]})
+            assert is_sentence(refused, 429)
+            assert "4 requests of this kind" in refused.text
+        small.told("goes_on.set()")
+        for event in (*mine, *theirs):
+            assert "event: complete" in small.answer("wait_together", event)
 
     def test_bodies_that_wait_are_bounded_together(self, small: Small) -> None:
         with small.bounds(_MOST_BYTES=3_000_000):
             small.begin("wait", ["x" * 1_000_000])
-            assert is_sentence(small.post("call/wait", {"data": ["x" * 1_000_000]}), 503)
-            assert is_sentence(small.post("call/score", {"data": ["x" * 500_000 + "😀", 1]}), 503)  # 4 bytes each
+            assert is_sentence(small.post("call/wait", {"data": ["x" * 1_000_000]}), 429)
+            assert is_sentence(small.post("call/score", {"data": ["x" * 500_000 + "😀", 1]}), 429)  # 4 bytes each
             small.begin("wait", ["x" * 100_000])
             small.told("goes_on.set()")
             wait_until(small.is_idle)
