@@ -98,10 +98,11 @@ class UnreadAnswers(LRUCache[str, UnreadMessages]):
 
         Where nothing but sentences is left, the session that has waited longest is dropped.
         """
+        size_gone = _size(_gone("")) if self.num_bytes > self._most_bytes else 0
         while self.num_bytes > self._most_bytes:
             waiting = [session for session, messages in self.items() if not messages.empty()]
             waiting.sort(key=lambda session: self[session].number)
-            larger = (each for each in waiting if self[each].num_bytes > self._num_pending(each) * _size(_gone("")))
+            larger = (each for each in waiting if self[each].num_bytes > self._num_pending(each) * size_gone)
             if session := next(larger, None):
                 self._give_up(session)
             else:
