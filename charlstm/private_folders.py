@@ -24,8 +24,9 @@ _ALL = 0o777
 def private_cache() -> Path:
     """Make this package's folder in the user's cache private, and return it.
 
-    Where others could write to it, as by the umask 002 of many systems, what is used unchecked goes; texts stay, whose
-    checksums are compared.
+    Where others could write to it, as by the umask 002 of many systems, what is loaded as code or taken as it is goes.
+    Texts stay: those of named data sets have checksums in this package. That of a fetched text lies beside it, so
+    whoever could write there may have changed both.
     """
     cache = Path(platformdirs.user_cache_dir("charlstm"))
     make_private(cache, emptied=("kernels", "ids"))

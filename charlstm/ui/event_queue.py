@@ -4,11 +4,15 @@
 waited took 337 MB.
 """
 
+import contextlib
 import gc
+import random
 import re
 import time
+from collections import Counter
 from typing import Any
 
+from fastapi import HTTPException
 from gradio.data_classes import PredictBodyInternal
 from gradio.queueing import Event, Queue
 from gradio.queueing import EventQueue as FunctionQueue
@@ -20,7 +24,8 @@ from charlstm.ui.visitor_address import visitor_of
 MOST_WAITING = 256  # events in all; a Space on shared hardware would otherwise allow one
 _MOST_OF_FUNCTION = 64
 _MOST_OF_VISITOR = 32
-_MOST_OF_BOTH = 16  # of one visitor, for one function
+_MOST_OF_VISITOR_FOR_FUNCTION = 16
+_SHARE_OF_PLACES = 0.25  # of one function, that one visitor may take
 _MOST_BYTES = 128_000_000  # that the bodies of all events take in memory, those that are worked on among them
 _LARGE_BYTES = 1_000_000
 _COLLECT_SECONDS = 1.0  # between two searches of the garbage collector, each of which takes a fraction of that
@@ -41,21 +46,28 @@ class EventQueue:
         self._queue, self._push, self._process = queue, queue.push, queue.process_events
         self._collected_at = 0.0
         queue.process_events = self.process_events  # type: ignore[method-assign, assignment]
+        queue.get_events = self.get_events  # type: ignore[method-assign]
         queue.push = self.push  # type: ignore[method-assign]
+        self._reset_iterators = queue.reset_iterators
+        queue.reset_iterators = self.reset_iterators  # type: ignore[method-assign]
         queue.pending_messages_per_session = self.unread = UnreadAnswers(queue)  # type: ignore[assignment]
-        send = queue.send_message
-
-        def send_message(event: Event, event_message: Any) -> None:
-            send(event, event_message)
-            self.unread.make_room()
-
-        queue.send_message = send_message  # type: ignore[method-assign]
 
     async def push(self, body: PredictBodyInternal, request: Any, username: str | None) -> Any:
-        """Put an event into the queue, or return why not, in one sentence."""
+        """Put an event into the queue, or say why not, in one sentence."""
         if sentence := self._refusal(body, request.scope):
-            return False, sentence, "queue_full"
+            raise HTTPException(429, sentence)  # of a 503 the page would show Gradio's words in place of these
         return await self._push(body, request, username)
+
+    def get_events(self) -> tuple[list[Event], bool, str] | None:
+        """Take the next event for which there is a place out of its queue; no function here takes several at once."""
+        queues = list(self._queue.event_queue_per_concurrency_id.items())
+        random.shuffle(queues)
+        for concurrency_id, each in queues:
+            ready, _ = self._split(each)
+            if ready:
+                each.queue.remove(ready[0])
+                return ready[:1], False, concurrency_id
+        return None
 
     async def process_events(self, events: list[Event], *more: Any) -> None:
         """Work on events; then give back what large bodies took.
@@ -66,10 +78,17 @@ class EventQueue:
         try:
             await self._process(events, *more)
         finally:
+            for event in events:  # Gradio forgets them last, and so never where it is interrupted
+                self._queue.event_ids_to_events.pop(event._id, None)
             is_large = any(event.request.scope.get(_COST, 0) > _LARGE_BYTES for event in events)
             if is_large and time.monotonic() - self._collected_at > _COLLECT_SECONDS:
                 gc.collect()
                 self._collected_at = time.monotonic()
+
+    async def reset_iterators(self, event_id: str) -> None:
+        """Close what a function yields from, whether or not a cancelled call has closed it meanwhile."""
+        with contextlib.suppress(KeyError):
+            await self._reset_iterators(event_id)
 
     def has_answer(self, event_id: str) -> bool:
         """Return whether an event is worked on, or its answer waits to be fetched."""
@@ -81,15 +100,23 @@ class EventQueue:
         return session in self.unread
 
     def _refusal(self, body: PredictBodyInternal, scope: Scope) -> str:
+        if body.session_hash and not self.unread.has_room(body.session_hash):
+            return "Fetch the answers to your earlier requests before you send the next one."
         function = self._queue.blocks.fns.get(-1 if body.fn_index is None else body.fn_index)
-        waiting = [event for each in self._queue.event_queue_per_concurrency_id.values() for event in _stuck(each)]
+        queues = self._queue.event_queue_per_concurrency_id.values()
+        waiting = [event for each in queues for event in self._split(each)[1]]
         alike = [event for event in waiting if function and event.concurrency_id == function.concurrency_id]
         visitor = visitor_of(scope)
         num_mine, num_alike = (
             sum(visitor_of(event.request.scope) == visitor for event in events) for events in (waiting, alike)
         )
-        if num_mine >= _MOST_OF_VISITOR or num_alike >= _MOST_OF_BOTH:
+        if num_mine >= _MOST_OF_VISITOR:
             return f"{num_mine} requests from your address wait already; send the next one when one of them has begun."
+        if num_alike >= _MOST_OF_VISITOR_FOR_FUNCTION:
+            return (
+                f"{num_alike} requests of this kind from your address wait already; send the next one when one of them "
+                "has begun."
+            )
         if len(waiting) >= MOST_WAITING or len(alike) >= _MOST_OF_FUNCTION:
             return "Too many requests wait here at the moment; try again in a minute."
         cost = sum(event.request.scope.get(_COST, 0) for event in self._queue.event_ids_to_events.values())
@@ -97,9 +124,21 @@ class EventQueue:
             return "Too many large requests wait here at the moment; try again in a minute."
         return ""
 
-
-def _stuck(queue: FunctionQueue) -> list[Event]:
-    """Return the events for which there is no free place: those that have one only wait for the next look at it."""
-    if queue.concurrency_limit is None:
-        return []
-    return queue.queue[max(0, queue.concurrency_limit - queue.current_concurrency) :]
+    def _split(self, queue: FunctionQueue) -> tuple[list[Event], list[Event]]:
+        """Return the waiting events that only wait for the next look at them, and those without a free place."""
+        limit = queue.concurrency_limit
+        if limit is None or not queue.queue:
+            return list(queue.queue), []
+        running = [event for events in self._queue.active_jobs for event in events or ()]
+        taken = Counter(
+            visitor_of(event.request.scope) for event in running if event.concurrency_id == queue.concurrency_id
+        )
+        num_free, share = limit - queue.current_concurrency, max(1, int(_SHARE_OF_PLACES * limit))
+        ready: list[Event] = []
+        waiting: list[Event] = []
+        for event in queue.queue:
+            visitor = visitor_of(event.request.scope)
+            has_place = len(ready) < num_free and taken[visitor] < share
+            taken[visitor] += has_place
+            (ready if has_place else waiting).append(event)
+        return ready, waiting

@@ -17,7 +17,7 @@ from charlstm.environment import ALLOWED_HOSTS
 from charlstm.ui.call_check import CallCheck, UnknownSessionError
 from charlstm.ui.event_queue import note_body
 from charlstm.ui.request_body import BoundedUpload, JsonReader, RequestRefused, has_body
-from charlstm.ui.served_routes import API, check_route
+from charlstm.ui.served_routes import API, check_route, without_root
 from charlstm.ui.trusted_hosts import TrustedHosts, is_origin_of
 from charlstm.ui.uploaded_files import UploadedFiles
 from charlstm.ui.visitor_address import address_of, visitor_of
@@ -74,15 +74,16 @@ class RequestGuard:
     async def _pass_upload(self, scope: Scope, receive: Receive, response: "_Response", headers: Headers) -> None:
         answer, visitor = bytearray(), visitor_of(scope)
         length = headers.get("content-length", "")
-        num_bytes = min(int(length), self._max_upload_bytes) if length.isdecimal() else self._max_upload_bytes
+        is_exact = length.isdecimal()
+        most_bytes = min(int(length), self._max_upload_bytes) if is_exact else self._max_upload_bytes
 
         async def send(message: Message) -> None:
             answer.extend(message.get("body", b""))
             await response.send(message)
 
-        with self._uploads.expecting(visitor, num_bytes):
+        with self._uploads.expecting(visitor, most_bytes, is_exact) as room:
             try:
-                await self._app(scope, BoundedUpload(receive, headers, self._max_upload_bytes), send)
+                await self._app(scope, BoundedUpload(receive, headers, room), send)
             finally:
                 self._uploads.add(visitor, bytes(answer))
 
@@ -99,7 +100,7 @@ class RequestGuard:
             self._calls.check_call(scope["path"], value)
             del value  # or it would be held twice while the app answers
             note_body(scope, body)
-            if scope["path"].startswith(f"{API}mcp"):
+            if without_root(scope["path"]).startswith(f"{API}mcp"):
                 # Gradio's MCP server calls this one, with the headers that it got: whose call it is stands here alone.
                 MutableHeaders(scope=scope)["X-Forwarded-For"] = address_of(scope)
             await self._app(scope, replay, response.send)

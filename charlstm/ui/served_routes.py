@@ -5,7 +5,9 @@ wrote 154 MB), fetch from other machines or show how the app is used.
 """
 
 import re
+from urllib.parse import urlsplit
 
+from charlstm.environment import GRADIO_ROOT_PATH
 from charlstm.ui.request_body import RequestRefused
 
 API = "/gradio_api/"
@@ -33,5 +35,11 @@ _SERVED |= {"POST": _SENT, "DELETE": re.compile("/gradio_api/mcp")}
 def check_route(method: str, path: str) -> None:
     """Raise `RequestRefused` for a route that nothing here uses."""
     served = _SERVED.get(method)
-    if served is None or not served.fullmatch(path.rstrip("/") or "/"):
+    if served is None or not served.fullmatch(without_root(path).rstrip("/") or "/"):
         raise RequestRefused(404, "There is nothing at this address; the page is at the address without a path.")
+
+
+def without_root(path: str) -> str:
+    """Return a request's path without the prefix that the owner has named, as Gradio takes it from a proxy."""
+    root = urlsplit(GRADIO_ROOT_PATH.read()).path.rstrip("/")
+    return path.removeprefix(root) if path == root or path.startswith(f"{root}/") else path

@@ -16,6 +16,7 @@ from gradio.utils import LRUCache
 _MOST_BYTES = 64_000_000  # of all, as JSON: Python takes some four times as much
 _MOST_SESSIONS = 1000
 _MESSAGE_BYTES = 500  # of a message besides its answer
+_MOST_PENDING = 256  # answers of one session that are awaited or not fetched
 _GONE = "This answer was not fetched in time, and is gone: ask again."
 
 
@@ -33,6 +34,12 @@ class UnreadMessages(asyncio.Queue[EventMessage]):
         return sum(self._sizes)
 
     @property
+    def event_ids(self) -> set[str]:
+        """The events that messages here are of."""
+        waiting: deque[EventMessage] = self._queue  # type: ignore[attr-defined]
+        return {message.event_id for message in waiting if message.event_id}
+
+    @property
     def has_reader(self) -> bool:
         """Whether somebody waits for the next message."""
         return any(not getter.done() for getter in self._getters)  # type: ignore[attr-defined]
@@ -41,6 +48,15 @@ class UnreadMessages(asyncio.Queue[EventMessage]):
         """Drop all messages."""
         while not self.empty():
             self.get_nowait()
+
+    def put_nowait(self, item: EventMessage) -> None:
+        """Add a message; then make room, whoever put it here."""
+        self.put_beyond_limit(item)
+        self._total.make_room()
+
+    def put_beyond_limit(self, item: EventMessage) -> None:
+        """Add a message without making room for it."""
+        super().put_nowait(item)
 
     def _put(self, item: EventMessage) -> None:
         super()._put(item)
@@ -78,12 +94,31 @@ class UnreadAnswers(LRUCache[str, UnreadMessages]):
         return self._number
 
     def make_room(self) -> None:
-        """Put one sentence in place of the messages that have waited longest, while all are too large together."""
+        """Put one sentence in place of the messages that have waited longest, while all are too large together.
+
+        Where nothing but sentences is left, the session that has waited longest is dropped.
+        """
+        size_gone = _size(_gone("")) if self.num_bytes > self._most_bytes else 0
         while self.num_bytes > self._most_bytes:
-            waiting = [session for session, messages in self.items() if messages.num_bytes > _MESSAGE_BYTES]
-            if not waiting:
-                return
-            self._give_up(min(waiting, key=lambda session: self[session].number))
+            waiting = [session for session, messages in self.items() if not messages.empty()]
+            waiting.sort(key=lambda session: self[session].number)
+            larger = (each for each in waiting if self[each].num_bytes > self._num_pending(each) * size_gone)
+            if session := next(larger, None):
+                self._give_up(session)
+            else:
+                self._drop(waiting[0])
+
+    def has_room(self, session: str) -> bool:
+        """Return whether a session may ask for one more answer; forget those that will never come."""
+        ids = self._queue.pending_event_ids_session.get(session)
+        if ids is None or len(ids) < _MOST_PENDING:
+            return True
+        waiting = self[session].event_ids if session in self else set()
+        ids &= waiting | self._queue.event_ids_to_events.keys()
+        return len(ids) < _MOST_PENDING
+
+    def _num_pending(self, session: str) -> int:
+        return len(self._queue.pending_event_ids_session.get(session, ()))
 
     def _give_up(self, session: str) -> None:
         for event in list(self._queue.event_ids_to_events.values()):
@@ -91,7 +126,11 @@ class UnreadAnswers(LRUCache[str, UnreadMessages]):
                 event.alive = False  # a text that nobody fetches is written no further
         self[session].clear()
         for event_id in self._queue.pending_event_ids_session.get(session, ()):
-            self[session].put_nowait(ProcessCompletedMessage(output={"error": _GONE}, success=False, event_id=event_id))
+            self[session].put_beyond_limit(_gone(event_id))
+
+    def _drop(self, session: str) -> None:
+        del self[session]
+        self._queue.pending_event_ids_session.pop(session, None)
 
     def _drop_idle(self, new: str) -> None:
         """Drop the oldest sessions beyond the limit, but none whose event goes on or that is being read."""
@@ -99,10 +138,13 @@ class UnreadAnswers(LRUCache[str, UnreadMessages]):
             return
         busy = {new, *(event.session_hash for event in self._queue.event_ids_to_events.values())}
         for session in [each for each in self if each not in busy and not self[each].has_reader]:
-            del self[session]
-            self._queue.pending_event_ids_session.pop(session, None)
+            self._drop(session)
             if len(self) <= self._most_sessions:
                 return
+
+
+def _gone(event_id: str) -> ProcessCompletedMessage:
+    return ProcessCompletedMessage(output={"error": _GONE}, success=False, event_id=event_id)
 
 
 def _size(message: EventMessage) -> int:

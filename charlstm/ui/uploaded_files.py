@@ -38,42 +38,54 @@ class UploadedFiles:
         self._arriving: list[_Upload] = []
 
     @contextmanager
-    def expecting(self, visitor: str, num_bytes: int) -> Iterator[None]:
-        """Hold room for an upload while it arrives. Raises `RequestRefused` where there is none."""
-        upload = _Upload(visitor, max(num_bytes, _LEAST_BYTES), time.monotonic())
-        self._require_room(upload)
+    def expecting(self, visitor: str, most_bytes: int, is_exact: bool) -> Iterator[int]:
+        """Hold room for an upload while it arrives, and yield how large it may be. Raises `RequestRefused` for none.
+
+        One of unknown size (not `is_exact`) gets what room there is, up to `most_bytes`.
+        """
+        room = self._make_room(visitor, max(most_bytes, _LEAST_BYTES), is_exact)
+        upload = _Upload(visitor, room, time.monotonic())
         self._arriving.append(upload)
         try:
-            yield
+            yield min(room, most_bytes)
         finally:
             self._arriving.remove(upload)
 
     def add(self, visitor: str, answer: bytes) -> None:
         """Keep account of the files that `answer`, Gradio's to an upload, names."""
+        if not limits().max_disk_mb:
+            return
         for path in _paths(answer):
             with contextlib.suppress(OSError):
                 size = max(_LEAST_BYTES, Path(path).stat().st_size)
                 self._uploads.pop(path, None)
                 self._uploads[path] = _Upload(visitor, size, time.monotonic())
 
-    def _require_room(self, upload: _Upload) -> None:
-        most = limits().max_disk_mb * _BYTES_OF_MB
+    def _make_room(self, visitor: str, wanted: int, is_exact: bool) -> int:
+        """Remove old files as far as needed, and return the room for a new one."""
+        most = int(limits().max_disk_mb * _BYTES_OF_MB)
         if not most:
-            return
+            return wanted
+        share = int(max(_SHARE * most, wanted)) if is_exact else int(_SHARE * most)
+        wanted = min(wanted, share)
         self._uploads = {path: each for path, each in self._uploads.items() if Path(path).exists()}
+        held = [*self._uploads.values(), *self._arriving]
+        free = most - sum(each.num_bytes for each in held)
+        left = share - sum(each.num_bytes for each in held if each.visitor == visitor)
+        now = time.monotonic()
         for path, each in list(self._uploads.items()):
-            is_old = upload.came_at - each.came_at > _FRESH_SECONDS
-            if is_old and self._held() + upload.num_bytes > most:
+            if now - each.came_at <= _FRESH_SECONDS or min(free, left) >= wanted:
+                break
+            if free < wanted or each.visitor == visitor:
                 self._remove(path)
-        mine = self._held(upload.visitor) + upload.num_bytes
-        if self._held() + upload.num_bytes > most or mine > max(_SHARE * most, upload.num_bytes):
+                free += each.num_bytes
+                left += each.num_bytes * (each.visitor == visitor)
+        room = min(free, left, wanted)
+        if room < (wanted if is_exact else _LEAST_BYTES):
             raise RequestRefused(
                 503, "The room for uploaded files is full here: paste the text, or try again in 15 minutes."
             )
-
-    def _held(self, visitor: str | None = None) -> int:
-        held = [*self._uploads.values(), *self._arriving]
-        return sum(each.num_bytes for each in held if visitor in (None, each.visitor))
+        return room
 
     def _remove(self, path: str) -> None:
         with contextlib.suppress(OSError):

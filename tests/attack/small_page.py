@@ -37,6 +37,7 @@ def main() -> None:
 
         for function in (score, wait, write):
             api(function, api_name=function.__name__)
+        api(wait, api_name="wait_together", concurrency_limit=8, concurrency_id="together")
         box.submit(lambda text: text, box, box, api_visibility="private", api_name="echo")
     page.queue(max_size=event_queue.MOST_WAITING, api_open=False)
     _, url, _ = page.launch(quiet=True, prevent_thread_lock=True, _frontend=False, ssr_mode=False)

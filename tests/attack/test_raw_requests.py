@@ -4,8 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,18 @@ from charlstm.ui import hub_tab, visitor_address
 
 PROGRAM = Path(__file__).with_name("small_page.py")
 DISK_MB = 1
+PATIENCE_SECONDS = 60
+
+
+def next_line(process: subprocess.Popen[str]) -> str:
+    """What the page's process says next; one that says nothing is ended."""
+    assert process.stdout is not None
+    timer = threading.Timer(PATIENCE_SECONDS, process.kill)
+    timer.start()
+    try:
+        return process.stdout.readline()
+    finally:
+        timer.cancel()
 
 
 @dataclass
@@ -34,22 +47,28 @@ class Small:
     def told(self, expression: str) -> Any:
         """The value of an expression in the page's process."""
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
         self.process.stdin.write(f"{expression}\n")
         self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+        return json.loads(next_line(self.process))
 
     @contextmanager
-    def bounds(self, **values: int) -> Iterator[None]:
-        """Other bounds of the event queue."""
-        before = {name: self.told(f"bounds.{name}") for name in values}
+    def bounds(self, of: str = "bounds", **values: int) -> Iterator[None]:
+        """Other bounds, of the event queue unless told `of` what."""
+        before = {name: self.told(f"{of}.{name}") for name in values}
         try:
             for name, value in values.items():
-                self.told(f"setattr(bounds, {name!r}, {value})")
+                self.told(f"setattr({of}, {name!r}, {value})")
             yield
         finally:
             for name, value in before.items():
-                self.told(f"setattr(bounds, {name!r}, {value})")
+                self.told(f"setattr({of}, {name!r}, {value})")
+
+    @contextmanager
+    def no_log(self) -> Iterator[None]:
+        """Nothing is logged meanwhile."""
+        before = self.log.stat().st_size
+        yield
+        assert not self.log.read_bytes()[before:]
 
     def post(self, path: str, body: Any, visitor: str = "203.0.113.1") -> httpx.Response:
         return self.client.post(f"/gradio_api/{path}", json=body, headers={"X-Forwarded-For": visitor})
@@ -86,8 +105,7 @@ def served(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             env={**os.environ, **paths, **settings},
         ) as process,
     ):
-        assert process.stdout is not None
-        address = json.loads(process.stdout.readline())
+        address = json.loads(next_line(process))
         with httpx.Client(base_url=address, timeout=60) as client:
             yield Small(process, client, place / "uploads", place / "log")
         process.kill()
@@ -131,58 +149,67 @@ class TestMemory:
             assert hub_tab._kept_choice(sent) is None
 
     def test_answers_that_nobody_fetches_make_room_and_say_so(self, small: Small) -> None:
-        before = small.told("unread._most_bytes")
-        small.told(f"setattr(unread, '_most_bytes', {3 * LARGE})")
-        events = [small.begin("write", [1]) for _ in range(5)]
-        wait_until(small.is_idle)
-        assert small.told("unread.num_bytes") <= 3 * LARGE
-        assert "is gone: ask again." in small.answer("write", events[0])
-        assert MARK in small.answer("write", events[-1])
-        long = small.begin("write", [10_000_000])  # what nobody fetches is not worked out to its end
-        wait_until(small.is_idle)
-        assert small.told("unread.num_bytes") <= 3 * LARGE
-        assert "is gone: ask again." in small.answer("write", long)
-        small.told(f"setattr(unread, '_most_bytes', {before})")
+        with small.bounds("unread", _most_bytes=3 * LARGE):
+            events = [small.begin("write", [1]) for _ in range(5)]
+            wait_until(small.is_idle)
+            assert small.told("unread.num_bytes") <= 3 * LARGE
+            assert "is gone: ask again." in small.answer("write", events[0])
+            assert MARK in small.answer("write", events[-1])
+            long = small.begin("write", [10_000_000])  # what nobody fetches is not worked out to its end
+            wait_until(small.is_idle)
+            assert small.told("unread.num_bytes") <= 3 * LARGE
+            assert "is gone: ask again." in small.answer("write", long)
 
     def test_sessions_of_unfetched_answers_are_few_and_one_that_waits_stays(self, small: Small) -> None:
-        before = small.told("unread._most_sessions")
-        small.told("setattr(unread, '_most_sessions', 5)")
-        waits = small.begin("wait", ["mine"])
-        for number in range(20):
-            event = small.begin("score", ["a", number])
-            if number % 2:
-                small.answer("score", event)
-            else:
-                wait_until(lambda: small.told("len(queue.event_ids_to_events)") == 1)
-        assert small.told("len(unread)") <= 5
-        assert small.told("len(queue.pending_event_ids_session)") <= 5
-        small.told("goes_on.set()")
-        assert '"mine"' in small.answer("wait", waits)
-        small.told(f"setattr(unread, '_most_sessions', {before})")
+        with small.bounds("unread", _most_sessions=5):
+            waits = small.begin("wait", ["mine"])
+            for number in range(20):
+                event = small.begin("score", ["a", number])
+                if number % 2:
+                    small.answer("score", event)
+                else:
+                    wait_until(lambda: small.told("len(queue.event_ids_to_events)") == 1)
+            assert small.told("len(unread)") <= 5
+            assert small.told("len(queue.pending_event_ids_session)") <= 5
+            small.told("goes_on.set()")
+            assert '"mine"' in small.answer("wait", waits)
 
 
 class TestQueue:
     def test_one_visitor_leaves_places_to_others(self, small: Small) -> None:
-        with small.bounds(_MOST_OF_BOTH=2, _MOST_OF_VISITOR=3, _MOST_OF_FUNCTION=5):
+        with small.bounds(_MOST_OF_VISITOR_FOR_FUNCTION=2, _MOST_OF_VISITOR=3, _MOST_OF_FUNCTION=5):
             small.begin("wait", ["is worked on"])
             wait_until(lambda: not small.told("len(queue)"))
             for _ in range(2):
                 small.begin("wait", ["waits"])
             refused = small.post("call/wait", {"data": ["too many"]})
-            assert is_sentence(refused, 503)
-            assert "from your address" in refused.text
+            assert is_sentence(refused, 429)
+            assert "2 requests of this kind from your address" in refused.text
             assert "1" in small.answer("score", small.begin("score", ["a", 1]))  # the same visitor's, elsewhere
             for _ in range(2):
                 small.begin("wait", ["of another"], visitor="203.0.113.2")
             small.begin("wait", ["of a third"], visitor="2001:db8::1")
-            assert is_sentence(small.post("call/wait", {"data": ["a fourth"]}, visitor="203.0.113.4"), 503)
+            assert is_sentence(small.post("call/wait", {"data": ["a fourth"]}, visitor="203.0.113.4"), 429)
             assert "1" in small.answer("score", small.begin("score", ["a", 1], visitor="203.0.113.4"))
+
+    def test_one_visitor_takes_a_quarter_of_the_places_of_a_function(self, small: Small) -> None:
+        mine = [small.begin("wait_together", [str(number)]) for number in range(6)]
+        wait_until(lambda: small.told("len(queue)") == 4)
+        theirs = [small.begin("wait_together", ["another's"], visitor="203.0.113.2") for _ in range(2)]
+        wait_until(lambda: small.told("len(queue)") == 4)
+        with small.bounds(_MOST_OF_VISITOR_FOR_FUNCTION=4):
+            refused = small.post("call/wait_together", {"data": ["a seventh"]})
+            assert is_sentence(refused, 429)
+            assert "4 requests of this kind" in refused.text
+        small.told("goes_on.set()")
+        for event in (*mine, *theirs):
+            assert "event: complete" in small.answer("wait_together", event)
 
     def test_bodies_that_wait_are_bounded_together(self, small: Small) -> None:
         with small.bounds(_MOST_BYTES=3_000_000):
             small.begin("wait", ["x" * 1_000_000])
-            assert is_sentence(small.post("call/wait", {"data": ["x" * 1_000_000]}), 503)
-            assert is_sentence(small.post("call/score", {"data": ["x" * 500_000 + "😀", 1]}), 503)  # 4 bytes each
+            assert is_sentence(small.post("call/wait", {"data": ["x" * 1_000_000]}), 429)
+            assert is_sentence(small.post("call/score", {"data": ["x" * 500_000 + "😀", 1]}), 429)  # 4 bytes each
             small.begin("wait", ["x" * 100_000])
             small.told("goes_on.set()")
             wait_until(small.is_idle)
@@ -226,11 +253,10 @@ class TestDisk:
         assert self.upload(small, b"Y" * 450_000, "203.0.113.8").status_code == 503
         assert small.on_disk() - before == 600_000
         assert is_sentence(small.client.get("/gradio_api/deep_link?session_hash=mine"), 404)
-        small.told("setattr(uploads, '_FRESH_SECONDS', -1)")
-        assert self.upload(small, b"Y" * 450_000, "203.0.113.8").status_code == 200
+        with small.bounds("uploads", _FRESH_SECONDS=-1):
+            assert self.upload(small, b"Y" * 450_000, "203.0.113.8").status_code == 200
         assert small.on_disk() - before == 750_000  # the oldest has gone
         assert not Path(said[0].json()[0]).exists()
-        small.told("setattr(uploads, '_FRESH_SECONDS', 900)")
 
     def test_small_files_count_too(self, small: Small) -> None:
         said = [self.upload(small, b"s%d" % number, "203.0.113.9").status_code for number in range(9)]
@@ -239,10 +265,11 @@ class TestDisk:
 
     @pytest.mark.parametrize(("name", "end"), [("other", b"--x--\r\n"), ("files", b"")])
     def test_parts_of_an_upload_that_are_not_asked_for_leave_nothing(self, small: Small, name: str, end: bytes) -> None:
-        before = small.on_disk()
-        with suppress(httpx.HTTPError):
-            self.upload(small, b"x" * 50_000, name=name, end=end)
-        assert small.on_disk() == before
+        with small.bounds("uploads", _FRESH_SECONDS=-1):  # or those of the tests before would fill the room
+            before = {path for path in small.uploads.rglob("*") if path.is_file()}
+            answer = self.upload(small, b"x" * 50_000, name=name, end=end)
+            assert (answer.status_code, answer.json()) == (200, [])
+            assert {path for path in small.uploads.rglob("*") if path.is_file()} <= before
 
 
 class TestMistakes:
@@ -272,19 +299,19 @@ class TestMistakes:
     def test_a_call_of_another_form_gets_one_sentence_and_no_traceback(
         self, small: Small, path: str, body: Any, status: int
     ) -> None:
-        assert is_sentence(small.post(path, body), status)
-        assert not small.log.read_bytes()
+        with small.no_log():
+            assert is_sentence(small.post(path, body), status)
 
     def test_an_answer_that_is_not_there_is_told(self, small: Small) -> None:
-        fetched = small.begin("score", ["abc", 2])
-        assert "6" in small.answer("score", fetched)
-        for event in ("abc", fetched):
-            for path in ("call/score", "call/v2/score"):
-                assert is_sentence(small.client.get(f"/gradio_api/{path}/{event}"), 404)
-        for session in ("nobody", ""):  # as a page that was open before the app was started anew asks
-            told = small.client.get("/gradio_api/queue/data", params={"session_hash": session})
-            assert json.loads(told.text.removeprefix("data: "))["session_not_found"] is True
-        assert not small.log.read_bytes()
+        with small.no_log():
+            fetched = small.begin("score", ["abc", 2])
+            assert "6" in small.answer("score", fetched)
+            for event in ("abc", fetched):
+                for path in ("call/score", "call/v2/score"):
+                    assert is_sentence(small.client.get(f"/gradio_api/{path}/{event}"), 404)
+            for session in ("nobody", ""):  # as a page that was open before the app was started anew asks
+                told = small.client.get("/gradio_api/queue/data", params={"session_hash": session})
+                assert json.loads(told.text.removeprefix("data: "))["session_not_found"] is True
 
     def test_values_may_be_left_out_by_name(self, small: Small) -> None:
         event = small.post("call/v2/score", {"text": "abc"}).json()["event_id"]

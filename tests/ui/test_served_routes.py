@@ -44,3 +44,14 @@ def test_only_the_routes_in_use_are_served(method: str) -> None:
 def test_other_methods_are_not_served(method: str) -> None:
     with pytest.raises(RequestRefused):
         check_route(method, "/")
+
+
+@pytest.mark.parametrize("root", ["/lab", "/lab/", "https://example.org/lab"])
+def test_a_proxy_may_keep_the_prefix_that_the_owner_named(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_ROOT_PATH", root)
+    for path in ("", *ROUTES["GET"]):
+        check_route("GET", f"/lab{path}")
+    for path in ("/laboratory/config", "/lab/lab/config", *(f"/lab{each}" for each in UNUSED)):
+        with pytest.raises(RequestRefused):
+            check_route("GET", path)
+    check_route("GET", "/config")
