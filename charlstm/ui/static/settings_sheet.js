@@ -63,6 +63,7 @@
 
     // Write beside each field what its preset says and what is wrong with it.
     mark(marks) {
+      this.former = this.marks;
       this.marks = marks;
       const fields = { ...marks.fields, ...(marks.has_parent ? { parent: { preset: 'a new model' } } : {}) };
       for (const block of document.querySelectorAll('[id^="field-"]')) {
@@ -73,12 +74,22 @@
       setText(this.count, number ? `${number} changed` : '');
       if (!number && document.activeElement === this.resetAll) this.search.focus(); // a disabled button keeps no focus
       this.resetAll.disabled = !number;
-      if (number || marks.preset !== this.resetPreset) this.closeUndo?.(); // a choice from a list fires no input event
+      this.keepUndo(marks, number);
       if (!this.isResetting || !marks.before) return;
       this.isResetting = false;
-      this.resetPreset = marks.preset;
       const undo = () => this.trigger('reset', { values: marks.before });
       this.closeUndo = window.charlstm.toast('All settings are those of the preset again.', { action: 'Undo', onAction: undo });
+    }
+
+    // Offer to undo a reset only while nothing was changed since: a choice from a list fires no input event.
+    keepUndo(marks, number) {
+      const { reset } = this;
+      if (marks.before) this.reset = { preset: marks.preset, stale: JSON.stringify(this.former.fields), isSettled: false };
+      else if (reset && !number && marks.preset === reset.preset) reset.isSettled = true;
+      else if (reset?.isSettled || (reset && JSON.stringify(marks.fields) !== reset.stale)) { // not an answer from before the reset
+        this.closeUndo?.();
+        this.reset = null;
+      }
     }
 
     markField(block, preset, problem) {
