@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 from gradio.queueing import Event, Queue
+from waiting import run_async
 
 from charlstm.ui.event_queue import EventQueue
 
@@ -27,7 +28,7 @@ def test_an_event_is_forgotten_however_it_ends(monkeypatch: pytest.MonkeyPatch) 
     event = cast("Event", SimpleNamespace(_id="a", request=SimpleNamespace(scope={})))
     queue.event_ids_to_events["a"] = event
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(EventQueue(queue).process_events([event]))
+        run_async(EventQueue(queue).process_events([event]))
     assert not queue.event_ids_to_events
 
 
@@ -46,5 +47,5 @@ def test_what_a_cancelled_call_has_closed_is_no_error() -> None:
         await queue.reset_iterators("a")
 
     iterators = {"a": values()}
-    asyncio.run(reset())
+    run_async(reset())
     assert not iterators

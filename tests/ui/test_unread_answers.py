@@ -1,12 +1,12 @@
 """Answers that nobody fetches, without a server."""
 
-import asyncio
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 from gradio.queueing import Queue
 from gradio.server_messages import ProcessCompletedMessage
+from waiting import run_async
 
 from charlstm.ui import unread_answers
 from charlstm.ui.unread_answers import UnreadAnswers
@@ -51,5 +51,5 @@ def test_a_session_has_few_answers_to_fetch_and_lost_ones_do_not_count(
     queue.pending_event_ids_session["mine"].add("c")
     put(unread, "mine", "c")
     assert not unread.has_room("mine")
-    asyncio.run(unread["mine"].get())
+    run_async(unread["mine"].get())
     assert unread.has_room("mine")
