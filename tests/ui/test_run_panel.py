@@ -15,6 +15,7 @@ from playwright.sync_api import Download, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from records import STARTED, append, lines
 from visitors import store
+from waiting import wait_until
 
 from charlstm.config import Settings
 from charlstm.runs.access import token_hash
@@ -210,11 +211,21 @@ def test_axes_focus_units_and_smoothing_follow_the_choice(stage: Page) -> None:
     expect(stage.locator(f".chart-line.{colour}")).to_have_count(2)
 
 
+def _explain(stage: Page, term: str, said: str) -> None:
+    """Open the explanation of a term, again if the panel was drawn anew meanwhile, and close it."""
+
+    def is_said() -> int:
+        if not stage.locator(".info-bubble").count():
+            stage.evaluate("term => document.querySelector(`#stage [data-info=${term}]`)?.click()", term)
+        return stage.locator(".info-example", has_text=said).count()
+
+    wait_until(is_said)
+    stage.keyboard.press("Escape")
+
+
 def test_lists_bars_and_early_curves_fit_into_their_places_and_explanations_are_of_this_run(stage: Page) -> None:
     for term, said in (("five-gram", "1.58 nats, this model 1.73"), ("learning-rate", "at most 0.005 here")):
-        stage.evaluate("term => document.querySelector(`#stage [data-info=${term}]`).click()", term)
-        expect(stage.locator(".info-example")).to_contain_text(said)
-        stage.keyboard.press("Escape")
+        _explain(stage, term, said)
     stage.get_by_text("Learning rate, gradient, speed").click()
     for each in stage.locator(".small-charts .chart-grid").all():
         expect(each.locator("line").nth(2)).to_be_attached()  # with one label the curve has no measure
