@@ -201,6 +201,7 @@ def test_the_bars_follow_the_prompt_and_the_temperature(page: Page, known: Langu
 def test_on_a_telephone_the_bars_stand_at_the_prompt_above_its_keyboard(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     strip, prompt = page.get_by_role("group", name="Next letter after your prompt"), page.locator("#prompt textarea")
+    expect(page.locator("#text .reader-text").first).to_contain_text(re.compile(r"\S"))  # or what arrives replaces it
     prompt.fill("RO")
     expect(page.get_by_text("after your prompt, at temperature")).to_be_visible()
     expect(strip).to_be_hidden()  # a mouse in a narrow window has the examples there
