@@ -18,11 +18,13 @@ from gradio.queueing import Event, Queue
 from gradio.queueing import EventQueue as FunctionQueue
 from starlette.types import Scope
 
+from charlstm.environment import is_public
 from charlstm.ui.unread_answers import UnreadAnswers
 from charlstm.ui.visitor_address import visitor_of
 
 MOST_WAITING = 256  # events in all; a Space on shared hardware would otherwise allow one
 _MOST_OF_FUNCTION = 64
+# Of one visitor, where strangers come: at home one address is one's own programs, or a class in one room.
 _MOST_OF_VISITOR = 32
 _MOST_OF_VISITOR_FOR_FUNCTION = 16
 _SHARE_OF_PLACES = 0.25  # of one function, that one visitor may take
@@ -110,9 +112,9 @@ class EventQueue:
         num_mine, num_alike = (
             sum(visitor_of(event.request.scope) == visitor for event in events) for events in (waiting, alike)
         )
-        if num_mine >= _MOST_OF_VISITOR:
+        if is_public() and num_mine >= _MOST_OF_VISITOR:
             return f"{num_mine} requests from your address wait already; send the next one when one of them has begun."
-        if num_alike >= _MOST_OF_VISITOR_FOR_FUNCTION:
+        if is_public() and num_alike >= _MOST_OF_VISITOR_FOR_FUNCTION:
             return (
                 f"{num_alike} requests of this kind from your address wait already; send the next one when one of them "
                 "has begun."
@@ -133,7 +135,10 @@ class EventQueue:
         taken = Counter(
             visitor_of(event.request.scope) for event in running if event.concurrency_id == queue.concurrency_id
         )
-        num_free, share = limit - queue.current_concurrency, max(1, int(_SHARE_OF_PLACES * limit))
+        num_free, share = (
+            limit - queue.current_concurrency,
+            max(1, int(_SHARE_OF_PLACES * limit)) if is_public() else limit,
+        )
         ready: list[Event] = []
         waiting: list[Event] = []
         for event in queue.queue:

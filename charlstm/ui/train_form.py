@@ -18,7 +18,7 @@ from charlstm.ui.components import PRIVATE, build_free_control
 from charlstm.ui.corpus_picker import Uploads, serve_copy
 from charlstm.ui.form_marks import changed_values, flat_settings, problem
 from charlstm.ui.form_view import FormView, pack_text
-from charlstm.ui.setting_words import PRESET_LABELS
+from charlstm.ui.setting_words import LIMITS, PRESET_LABELS
 from charlstm.ui.settings_sheet import ADVANCED, NEW_MODEL, build_setting, build_sheet
 
 OWN = "own"  # in the folder's name of a run whose settings differ from every preset
@@ -109,8 +109,9 @@ class FormValues:
 
     @property
     def is_changed(self) -> bool:
-        """Whether the settings are not quite those of the preset."""
-        return bool(changed_values(self.preset, self.settings)) or self.parent != NEW_MODEL
+        """Whether the settings are not quite those of the preset, where the run ends aside."""
+        changed = changed_values(self.preset, self.settings)
+        return any(name not in LIMITS for name in changed) or self.parent != NEW_MODEL
 
     def folder_word(self) -> str:
         """Return the preset's name, or `OWN` where its values were changed, for the name of the run's folder."""

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charlstm.environment import limits
+from charlstm.environment import is_public, limits
 from charlstm.ui.request_body import RequestRefused
 
 _LEAST_BYTES = 100_000  # as which a small file counts, or their number would have no bound
 _FRESH_SECONDS = 15 * 60  # for which a page may still mean to use its upload
-_SHARE = 0.5  # of one visitor
+_SHARE = 0.5  # of one visitor, where strangers come
 _BYTES_OF_MB = 1e6
 
 
@@ -66,7 +66,8 @@ class UploadedFiles:
         most = int(limits().max_disk_mb * _BYTES_OF_MB)
         if not most:
             return wanted
-        share = int(max(_SHARE * most, wanted)) if is_exact else int(_SHARE * most)
+        share = _SHARE * most if is_public() else most
+        share = int(max(share, wanted) if is_exact else share)
         wanted = min(wanted, share)
         self._uploads = {path: each for path, each in self._uploads.items() if Path(path).exists()}
         held = [*self._uploads.values(), *self._arriving]

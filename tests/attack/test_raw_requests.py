@@ -93,7 +93,7 @@ class Small:
 def served(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Small]:
     place = tmp_path_factory.mktemp("small")
     paths = {"GRADIO_TEMP_DIR": str(place / "uploads"), "PYTHONPATH": str(repository)}
-    settings = {"GRADIO_SERVER_PORT": str(free_port()), "CHARLSTM_MAX_DISK_MB": str(DISK_MB)}
+    settings = {"GRADIO_SERVER_PORT": str(free_port()), "CHARLSTM_MAX_DISK_MB": str(DISK_MB), "CHARLSTM_PUBLIC": "1"}
     with (
         (place / "log").open("wb") as log,
         subprocess.Popen(

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 from gradio.queueing import Event, Queue
+from gradio.queueing import EventQueue as FunctionQueue
 from waiting import run_async
 
 from charlstm.ui.event_queue import EventQueue
@@ -49,3 +50,21 @@ def test_what_a_cancelled_call_has_closed_is_no_error() -> None:
     iterators = {"a": values()}
     run_async(reset())
     assert not iterators
+
+
+@pytest.mark.parametrize(("is_public", "num_taken"), [("0", 4), ("1", 1)])
+def test_one_address_has_all_places_at_home_and_a_quarter_where_strangers_come(
+    is_public: str, num_taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At home that is one's own programs, or a class in one room."""
+    monkeypatch.setenv("CHARLSTM_PUBLIC", is_public)
+    waiting = FunctionQueue("write", 4)
+    request = SimpleNamespace(scope={"client": ("192.0.2.1", 1)})
+    waiting.queue = [cast("Event", SimpleNamespace(concurrency_id="write", request=request)) for _ in range(6)]
+    queue = new_queue(event_queue_per_concurrency_id={"write": waiting}, active_jobs=[None] * 4)
+    bounded = EventQueue(queue)
+    for place in range(4):
+        if taken := bounded.get_events():
+            queue.active_jobs[place] = taken[0]
+            waiting.current_concurrency += 1
+    assert 6 - len(waiting.queue) == num_taken

@@ -13,6 +13,7 @@ from charlstm.ui.uploaded_files import UploadedFiles
 @pytest.fixture(autouse=True)
 def one_megabyte(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARLSTM_MAX_DISK_MB", "1")
+    monkeypatch.setenv("CHARLSTM_PUBLIC", "1")
 
 
 def keep(uploads: UploadedFiles, path: Path, visitor: str, num_bytes: int) -> Path:
@@ -46,7 +47,7 @@ def test_an_upload_of_unknown_size_gets_the_room_that_there_is(tmp_path: Path) -
 
 
 def test_nothing_is_kept_account_of_where_there_is_no_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CHARLSTM_MAX_DISK_MB")
+    monkeypatch.setenv("CHARLSTM_MAX_DISK_MB", "0")
     uploads = UploadedFiles(set())
     keep(uploads, tmp_path / "a" / "a", "mine", 2_000_000)
     with uploads.expecting("mine", 2_000_000, is_exact=True) as room:
