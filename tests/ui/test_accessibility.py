@@ -1,7 +1,6 @@
 """What holds for every tab: it fits, it can be operated, it is contrasted, and it asks nobody else for anything."""
 
 import gzip
-from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
@@ -62,7 +61,8 @@ def _open(page: Page, tab: str) -> None:
         expect(page.get_by_role("button", name="Remember it")).to_be_disabled()
         expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
     elif tab == "Look inside":
-        expect(page.locator("#inside").get_by_role("button").first).to_be_visible()
+        expect(page.locator("#inside-mind .inside-caret")).to_be_visible()
+        page.get_by_role("button", name="Stop reading").click()
     elif tab == "Train":
         expect(page.locator("#start")).to_be_visible()
         expect(page.locator(".chart-line").first).to_be_attached()
@@ -74,23 +74,32 @@ def _open(page: Page, tab: str) -> None:
         expect(page.locator("#publish-files")).to_contain_text("model.safetensors")
 
 
-def _faults(page: Page, place: str | None = None) -> list[str]:
-    """What axe finds in a part of the page, and what would be too pale if it were disabled."""
-    found = Axe().run(page, place).response["violations"]
+def _faults(page: Page, place: str | None = None, *rules: str) -> list[str]:
+    """What axe finds in a part of the page, by some rules or all, and what would be too pale if it were disabled."""
+    options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+    found = Axe().run(page, place, options).response["violations"]
     serious = [each for each in found if each["impact"] in ("serious", "critical")]
     told = [f"{each['id']}: {node['html'][:200]}" for each in serious for node in each["nodes"]]
     return [*told, *page.evaluate(_PALE_IF_DISABLED)]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nothing_scrolls_sideways_all_controls_have_names_axe_agrees_and_no_other_host_is_asked(
-    context: BrowserContext, app: App, theme: Literal["light", "dark"]
+def _faults_by_day_and_night(page: Page, place: str | None = None) -> list[str]:
+    """Everything in light colours, and in dark ones what depends on colours."""
+    by_day = _faults(page, place)
+    page.evaluate("charlstm.theme.setDark(true)")
+    by_night = _faults(page, place, "color-contrast", "link-in-text-block")
+    page.evaluate("charlstm.theme.setDark(false)")
+    return [*by_day, *(f"in the dark: {fault}" for fault in by_night)]
+
+
+def test_nothing_scrolls_sideways_all_controls_have_names_axe_agrees_by_day_and_night_and_no_other_host_is_asked(
+    blank: Page, app: App
 ) -> None:
     hosts: set[str] = set()
-    page = context.new_page()
+    page = blank
     page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
-    page.emulate_media(color_scheme=theme, reduced_motion="no-preference")
-    page.goto(f"{app.url}?__theme={theme}", wait_until="load")
+    page.emulate_media(color_scheme="light", reduced_motion="no-preference")
+    page.goto(app.url, wait_until="load")
     page.add_style_tag(content="* { transition: none !important }")  # colours are looked at as they will be
     for tab in ("Write", "Look inside", "Share", "Train"):
         page.set_viewport_size({"width": 1280, "height": 800})
@@ -99,10 +108,10 @@ def test_nothing_scrolls_sideways_all_controls_have_names_axe_agrees_and_no_othe
             page.set_viewport_size({"width": width, "height": 844})
             page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
         assert page.evaluate(_UNNAMED) == []
-        assert _faults(page) == []
+        assert _faults_by_day_and_night(page) == []
     page.get_by_role("button", name="Advanced").click()
     expect(page.get_by_label("Hidden size")).to_be_visible()
-    assert _faults(page, "#sheet-dialog") == []
+    assert _faults_by_day_and_night(page, "#sheet-dialog") == []
     assert hosts - {"", f"127.0.0.1:{app.port}"} == set()
 
 

@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from gradio.routes import templates
 from page_app import App
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 from visitors import visitor
 
 from charlstm.ui.how_it_works import passages
@@ -196,10 +196,14 @@ def test_every_stop_of_the_tab_key_has_a_ring_and_the_view_of_the_api_reports_no
     assert refused == []
 
 
-def test_targets_are_large_on_touch(browser: Browser, app: App) -> None:
-    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-    page = context.new_page()
+def test_targets_are_large_on_touch(blank: Page, app: App) -> None:
+    page = blank
+    phone = page.context.new_cdp_session(page)
+    phone.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    phone.send("Emulation.setDeviceMetricsOverride", size)
     page.goto(app.url, wait_until="load")
+    assert page.evaluate("matchMedia('(pointer: coarse)').matches && innerWidth === 390")
     for tab, control in (("Write", "Write"), ("Train", "Start"), ("Share", "Publish")):
         page.get_by_role("tab", name=tab).click()
         expect(page.get_by_role("button", name=control, exact=True)).to_be_visible()
@@ -207,7 +211,7 @@ def test_targets_are_large_on_touch(browser: Browser, app: App) -> None:
     page.get_by_role("tab", name="Train").click()
     with _settings(page):
         assert page.evaluate(_SMALL) == []
-    context.close()
+    phone.detach()
 
 
 def test_a_link_to_a_run_that_is_gone_says_so_and_stays(blank: Page, app: App) -> None:

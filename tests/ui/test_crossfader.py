@@ -10,7 +10,7 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from page_app import App
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from charlstm.config import ModelConfig, SampleConfig
 from charlstm.errors import CheckpointError, ConfigError
@@ -213,12 +213,11 @@ def test_what_the_browser_sends_of_a_mix_is_checked() -> None:
 
 
 @pytest.fixture
-def page(browser: Browser, app: App) -> Iterator[Page]:
+def page(blank: Page, app: App) -> Iterator[Page]:
     """A page beside a second model that writes signs alone, shown at reading pace."""
     saved = make(SIGNS).save(app.checkpoints_dir / "signs")
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    yield context.new_page()
-    context.close()
+    blank.emulate_media(reduced_motion="no-preference")
+    yield blank
     saved.unlink()
     saved.parent.rmdir()
 

@@ -1,10 +1,8 @@
 """Look inside in a browser: its frame, what a network keeps in mind, its birth and its moments."""
 
 from pathlib import Path
-from typing import Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from page_app import App
 from playwright.sync_api import Page, expect
 
@@ -200,14 +198,12 @@ def test_the_birth_of_a_unit_and_moments_like_one_are_shown_and_follow_the_model
     expect(inside.locator(".chips").first).to_contain_text("Nothing here follows one property alone")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_real_network_is_read_before_the_first_click_fits_a_phone_and_satisfies_axe(
-    blank: Page, app: App, theme: Literal["light", "dark"]
-) -> None:
+def test_a_real_network_is_read_before_the_first_click_and_fits_a_phone(blank: Page, app: App) -> None:
+    """What axe finds there, by day and by night, is looked for with the other tabs."""
     page = blank
     page.set_viewport_size({"width": 390, "height": 844})
-    page.emulate_media(color_scheme=theme, reduced_motion="no-preference")
-    page.goto(f"{app.url}?__theme={theme}", wait_until="load")
+    page.emulate_media(color_scheme="light", reduced_motion="no-preference")
+    page.goto(app.url, wait_until="load")
     page.get_by_role("tab", name="Look inside").click()
     caret = page.locator("#inside-mind .inside-caret")
     expect(caret).to_be_visible()
@@ -221,5 +217,3 @@ def test_a_real_network_is_read_before_the_first_click_fits_a_phone_and_satisfie
     for width in (390, 1280):
         page.set_viewport_size({"width": width, "height": 844})
         page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
-    found = Axe().run(page, "#inside").response["violations"]
-    assert [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")] == []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from page_app import App, end_workers
-from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, expect
+from playwright.sync_api import Browser, Dialog, Locator, Page, expect
 from waiting import wait_until
 
 from charlstm.places import BUNDLED
@@ -205,37 +205,16 @@ def _process_of(name: str) -> int:
     raise AssertionError(f"no process trains {name}")
 
 
-@pytest.fixture(scope="module")
-def trained(browser: Browser, app: App) -> Iterator[tuple[BrowserContext, str]]:
-    """A visitor, and the name of a run of theirs that has completed."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(30_000)
-    page = context.new_page()
-    page.goto(app.url, wait_until="load")
+def test_a_run_is_downloaded_used_again_deleted_brought_back_trained_longer_begun_from_and_written_with(
+    page: Page, app: App
+) -> None:
     _open(page)
     _fill(page, _TEXT, steps=300)
     _advanced(page, Seed="77")
     name = _start(page, app)
     expect(_state(page)).to_contain_text("completed", timeout=_WATCHED)
-    yield context, name
-    context.close()
-    end_workers(app.checkpoints_dir)
+    step = _step(page)
 
-
-@pytest.fixture
-def shown(trained: tuple[BrowserContext, str], app: App) -> tuple[Page, str]:
-    """The visitor's page, which shows that run."""
-    context, name = trained
-    page = context.pages[0]
-    page.goto("about:blank")
-    page.goto(f"{app.url}#run={name}", wait_until="load")  # which opens the tab as well
-    expect(page.get_by_role("tab", name="Train")).to_have_attribute("aria-selected", "true")
-    expect(_state(page)).to_contain_text("completed")
-    return page, name
-
-
-def test_a_run_is_downloaded_used_again_deleted_and_brought_back(shown: tuple[Page, str], app: App) -> None:
-    page, name = shown
     page.get_by_role("checkbox", name="Compare tiny-shakespeare").first.check()
     expect(page.locator("#stage")).to_contain_text("Runs on other texts are left out")
     with page.expect_download() as download:
@@ -252,10 +231,6 @@ def test_a_run_is_downloaded_used_again_deleted_and_brought_back(shown: tuple[Pa
     expect(page.locator("#run-state b")).to_have_text(name)
     assert (app.checkpoints_dir / name / "model.safetensors").exists()
 
-
-def test_a_run_is_trained_longer_begun_from_and_written_with(shown: tuple[Page, str], app: App) -> None:
-    page, name = shown
-    step = _step(page)
     _button(page, "Train longer").click()
     _answer(page, "Train longer", Minutes_more="0.02")
     expect(_state(page)).to_contain_text(re.compile("starting|training"))
@@ -345,15 +320,15 @@ def without_runs(app: App, tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("without_runs")
 def test_a_page_without_runs_finds_the_one_another_visitor_starts_and_markup_never_acts(
-    browser: Browser, app: App
+    page: Page, browser: Browser, app: App
 ) -> None:
-    watcher, starter = browser.new_context().new_page(), browser.new_context().new_page()
+    watcher, starter = page, browser.new_context().new_page()
+    starter.goto(app.url, wait_until="load")
     dialogs: list[Dialog] = []
-    for page in (watcher, starter):
-        page.on("dialog", lambda dialog: (dialogs.append(dialog), dialog.dismiss()))
-        page.goto(app.url, wait_until="load")
-        page.get_by_role("tab", name="Train").click()
-        expect(page.locator("#run-state")).to_contain_text("recorded, not yours")
+    for each in (watcher, starter):
+        each.on("dialog", lambda dialog: (dialogs.append(dialog), dialog.dismiss()))
+        each.get_by_role("tab", name="Train").click()
+        expect(each.locator("#run-state")).to_contain_text("recorded, not yours")
     for preset, name in (("Quick", "shakespeare-quick"), ("Best", "tiny-shakespeare"), ("Auto", "shakespeare-quick")):
         watcher.locator("#preset").get_by_label(re.compile(preset)).check()
         expect(watcher.locator("#run-state b")).to_have_text(name)
@@ -373,5 +348,4 @@ def test_a_page_without_runs_finds_the_one_another_visitor_starts_and_markup_nev
     assert set(watcher.get_by_label("Sample text").inner_text()) <= set(hostile)
     assert not dialogs
     assert starter.locator("#stage img, #corpus-facts img, #runs img").count() == 0
-    for page in (watcher, starter):
-        page.context.close()
+    starter.context.close()
