@@ -4,6 +4,7 @@ Each is a `Variable`, read through it alone; `VARIABLES` lists them all, as `doc
 those of them that suit a Space. Starts without torch.
 """
 
+import ipaddress
 import math
 import os
 import re
@@ -79,6 +80,13 @@ def _root_path(text: str) -> str:
     """Return `text`, a path or an address whose host can be read."""
     if "://" in text:
         _hosts(text)
+    return text
+
+
+def _networks(text: str) -> str:
+    """Return `text`, a list of addresses and networks; with uvicorn's `*` anybody could name any address as theirs."""
+    for each in text.split(","):
+        ipaddress.ip_network(each.strip())
     return text
 
 
@@ -168,6 +176,10 @@ GRADIO_NUM_PORTS = Variable(
 GRADIO_NUM_WORKERS = Variable(
     "GRADIO_NUM_WORKERS", "processes that serve the page", _whole(_MOST_WORKERS), 1,
     must_be=f"a whole number up to {_MOST_WORKERS}",
+)  # fmt: skip
+FORWARDED_ALLOW_IPS = Variable(  # by uvicorn
+    "FORWARDED_ALLOW_IPS", "proxies that are believed whom they ask for", _networks, "127.0.0.1,::1",
+    must_be="addresses or networks of proxies, as in 172.18.0.2,10.0.0.0/8", suits_a_space=True,
 )  # fmt: skip
 GRADIO_SHARE = _text("GRADIO_SHARE", "true: the page has an address under gradio.live too, so strangers come here")
 GRADIO_TEMP_DIR = _text("GRADIO_TEMP_DIR", "folder of uploads", suits_a_space=True)
