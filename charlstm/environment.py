@@ -206,8 +206,23 @@ PYTHONIOENCODING = _text("PYTHONIOENCODING", "set for a run's own process, as it
 HOME, USER = (_text(name, "the user's home and name, set where the system knows neither") for name in ("HOME", "USER"))
 TMPDIR = _text("TMPDIR", "folder for temporary files")  # by Python
 SSL_CERT_FILE = _text("SSL_CERT_FILE", "certificates of a proxy that signs with its own")  # by Python
+SSL_CERT_DIR = _text("SSL_CERT_DIR", "folder of such certificates")  # by Python, where the one above is not set
 HF_HUB_DISABLE_IMPLICIT_TOKEN = _text("HF_HUB_DISABLE_IMPLICIT_TOKEN", "set where strangers come: no login unasked")
 HF_HUB_DISABLE_SYMLINKS_WARNING = _text("HF_HUB_DISABLE_SYMLINKS_WARNING", "set: no warning about missing links")
+
+# What libraries read as numbers of their own affairs, and end with a traceback where it is none.
+_NUMBER: dict[Callable[[str], float], str] = {int: "a whole number", float: "a number"}
+NUMBERS_OF_LIBRARIES, NUMBERS_OF_THE_SERVER = (
+    tuple(Variable(name, "", parse, 0, _NUMBER[parse]) for parse, names in kinds for name in names.split())
+    for kinds in (
+        (
+            (float, "TQDM_TOTAL TQDM_MININTERVAL TQDM_MAXINTERVAL TQDM_MINITERS TQDM_SMOOTHING TQDM_DELAY"),
+            (int, "TQDM_NCOLS TQDM_NROWS TQDM_POSITION TQDM_INITIAL TQDM_UNIT_DIVISOR"),
+            (int, "TORCH_DISABLE_NATIVE_JIT TORCH_NATIVE_SKIP_VERSION_CHECK"),
+        ),
+        ((int, "GRADIO_DEBUG GRADIO_NODE_NUM_PORTS GRADIO_ANALYTICS_MAX_EVENTS WEB_CONCURRENCY"),),
+    )
+)
 
 
 _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
