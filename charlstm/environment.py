@@ -211,9 +211,9 @@ HF_HUB_DISABLE_IMPLICIT_TOKEN = _text("HF_HUB_DISABLE_IMPLICIT_TOKEN", "set wher
 HF_HUB_DISABLE_SYMLINKS_WARNING = _text("HF_HUB_DISABLE_SYMLINKS_WARNING", "set: no warning about missing links")
 
 # What libraries read as numbers of their own affairs, and end with a traceback where it is none.
-_NUMBER: dict[Callable[[str], float], str] = {int: "a whole number", float: "a number"}
+_KINDS: dict[Callable[[str], float], str] = {int: "a whole number", float: "a number"}
 NUMBERS_OF_LIBRARIES, NUMBERS_OF_THE_SERVER = (
-    tuple(Variable(name, "", parse, 0, _NUMBER[parse]) for parse, names in kinds for name in names.split())
+    tuple(Variable[float](name, "", parse, 0, _KINDS[parse]) for parse, names in kinds for name in names.split())
     for kinds in (
         (
             (float, "TQDM_TOTAL TQDM_MININTERVAL TQDM_MAXINTERVAL TQDM_MINITERS TQDM_SMOOTHING TQDM_DELAY"),

@@ -115,15 +115,16 @@ def check_certificates() -> None:
     named = next(filter(Variable.text, (SSL_CERT_FILE, SSL_CERT_DIR)), None)
     if named is None:
         return
-    kind = "cafile" if named is SSL_CERT_FILE else "capath"
+    place = named.text()
     try:
-        ssl.create_default_context(**{kind: named.text()})
-        if kind == "capath" and not any(map(os.path.isdir, named.text().split(os.pathsep))):
+        if named is SSL_CERT_FILE:
+            ssl.create_default_context(cafile=place)
+        elif not any(map(os.path.isdir, place.split(os.pathsep))):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     except OSError as error:  # that of certificates which are none among them
         reason = "no certificates" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigError(
-            f"the certificates in {named.name}={named.text()[:200]!r} can't be read ({reason}); name others or none."
+            f"the certificates in {named.name}={place[:200]!r} can't be read ({reason}); name others or none."
         ) from None
 
 

@@ -5,6 +5,7 @@ number of values is limited as well as the bytes, both before anything is parsed
 """
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ _MAX_VISITOR_BYTES = 3 * MOST_JSON_BYTES  # by those of one visitor, where stran
 _MAX_VALUES = 100_000
 _MAX_DEPTH = 100
 _MAX_FILES = 20  # per upload: each holds a file open
+_LONGEST_BOUNDARY = 200  # characters; the standard allows 70, and the parser of uploads fails over 257
 _UPLOAD_FRAME_BYTES = 100_000  # of an upload besides its files
 _STRING = re.compile(rb'"[^"]*"?')  # matches an unterminated string too, or each quote in it would be tried again
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -80,12 +82,19 @@ def check_json(body: bytes) -> Any:
     """Return the value of a body; raises `RequestRefused` unless it is cheap-to-parse JSON that encodes to UTF-8."""
     _check_structure(body)
     try:
-        value = json.loads(body.decode("utf-8"))
+        value = json.loads(body.decode("utf-8"), parse_float=_finite, parse_constant=_finite)
         if _SURROGATE.search(body):
             json.dumps(value, ensure_ascii=False).encode()
         return value
-    except (ValueError, RecursionError):  # not UTF-8, not JSON, a number of 5,000 digits, a lone surrogate
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, a number of 5,000 digits or 1e400, a lone surrogate
         raise RequestRefused(400, "The request's body is not valid JSON in UTF-8; send one JSON value.") from None
+
+
+def _finite(text: str) -> float:
+    """Return the number; raise `ValueError` for one that no JSON has, which Gradio could not answer with."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError("not a number of JSON")
+    return number
 
 
 def _check_structure(body: bytes) -> None:
@@ -119,6 +128,8 @@ class BoundedUpload:
     def __init__(self, receive: Receive, headers: Mapping[str, str], max_bytes: int) -> None:
         self._receive, self._max_bytes = receive, max_bytes
         found = re.search(r'boundary="?([^";,]+)', headers.get("content-type", ""), re.IGNORECASE)
+        if found and len(found[1]) > _LONGEST_BOUNDARY:
+            raise RequestRefused(400, f"The boundary of an upload has at most {_LONGEST_BOUNDARY} characters.")
         self._boundary = b"--" + found[1].strip().encode("latin-1") if found else b"\r\n--"
         self._num_bytes = self._num_parts = 0
         self._tail = b""

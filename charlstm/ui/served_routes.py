@@ -34,13 +34,14 @@ _WORKED_ON = {
     "POST": re.compile(r"/gradio_api/(?:component_server|run/[^/]+|mcp)", re.DOTALL),
 }
 _WORKED_ON["HEAD"] = _WORKED_ON["GET"]
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # of which Gradio logs a traceback
 _SERVED = {"GET": _READ, "HEAD": _READ, "OPTIONS": re.compile(f"{_READ.pattern}|{_SENT.pattern}", _READ.flags)}
 _SERVED |= {"POST": _SENT, "DELETE": re.compile("/gradio_api/mcp")}
 
 
 def check_route(method: str, path: str) -> None:
     """Raise `RequestRefused` for a route that nothing here uses."""
-    if not _is_one(_SERVED, method, path):
+    if _CONTROL.search(path) or not _is_one(_SERVED, method, path):
         raise RequestRefused(404, "There is nothing at this address; the page is at the address without a path.")
 
 

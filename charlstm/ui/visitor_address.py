@@ -52,7 +52,8 @@ class ProxyNotice:
 
 def _is_private(address: str) -> bool:
     try:
-        return ipaddress.ip_network(address).is_private
+        network = ipaddress.ip_network(address)
+        return network.is_private and not network.is_loopback
     except ValueError:
         return False
 

@@ -26,7 +26,7 @@ UNUSED = [
     "/gradio_api/stream/a/b/3/playlist.m3u8", "/gradio_api/custom_component/a/client/b/c.js", "/gradio_api/token",
     "/gradio_api/queue/status", "/gradio_api/vibe-code", "/gradio_api/file/x", "/svelte/x", "/gradio_api/mcp/sse",
     "/gradio_api/process_recording", "/gradio_api/vibe-edit/", "/gradio_api/api/predict", "/gradio_api/stream/x",
-    "/login", "/x/gradio_api/upload",
+    "/login", "/x/gradio_api/upload", "/gradio_api/heartbeat/\n", "/gradio_api/file=/a\0b",
 ]  # fmt: skip
 
 
