@@ -6,6 +6,7 @@ that fails once Gradio no longer needs it. One more must come before the import:
 bound what requests hold have modules of their own: `event_queue`, `unread_answers` and `sessions`.
 """
 
+import asyncio
 import gc
 import weakref
 from collections.abc import Callable
@@ -18,8 +19,9 @@ from gradio.blocks import Block, Blocks, BlocksConfig
 from gradio.exceptions import Error, InvalidPathError
 from gradio.queueing import Queue
 from gradio.route_utils import GradioMultiPartParser
-from gradio.routes import App, templates
+from gradio.routes import App, file_upload_statuses, templates
 from gradio.state_holder import StateHolder
+from gradio.utils import LRUCache
 from jinja2 import BaseLoader, Environment
 from starlette.datastructures import FormData
 
@@ -30,6 +32,7 @@ from charlstm.formatting import error_text
 # *Measured* with 40 busy processes on one core: it took 3.5 s, and launching failed.
 LAUNCH_OPTIONS: dict[str, Any] = {"_frontend": False}
 _IDLE_POLL_SECONDS = 0.01
+_MOST_PROGRESS = 1000
 _WRONG_VALUES = "This function takes other values; load the page again."
 # Of the request that is worked on, the sentences with which it was refused.
 refusals: ContextVar[list[str]] = ContextVar("refusals")
@@ -100,6 +103,22 @@ def use_session_states(app: App, states: StateHolder) -> None:
     """
     app.state_holder = states
     states.set_blocks(app.get_blocks())
+
+
+class _Signals(LRUCache[str, asyncio.Event]):
+    def __missing__(self, upload_id: str) -> asyncio.Event:
+        self[upload_id] = asyncio.Event()
+        return self[upload_id]
+
+
+def bound_upload_progress() -> None:
+    """Keep the progress of the last uploads alone; Gradio keeps each that nobody asks for, and each that is asked for.
+
+    Their ids, of up to 60 kB, stayed for as long as the app ran.
+    """
+    if not isinstance(file_upload_statuses._signals, _Signals):
+        file_upload_statuses._statuses = LRUCache(_MOST_PROGRESS)
+        file_upload_statuses._signals = _Signals(_MOST_PROGRESS)  # type: ignore[assignment]
 
 
 def discard_unused_uploads() -> None:

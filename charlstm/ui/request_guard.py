@@ -59,7 +59,7 @@ class RequestGuard:
         self._proxies.look(scope, headers.get("x-forwarded-for"))
         try:
             check_source(scope, headers, self._hosts)
-            check_route(scope["method"], scope["path"])
+            check_route(scope["method"], scope["path"], scope["query_string"])
             if scope["method"] == "OPTIONS" and response.is_for_other_site:
                 await response.allow(headers)
             elif scope["method"] in _SAFE_METHODS or not has_body(headers):

@@ -24,7 +24,12 @@ from charlstm.environment import GRADIO_NUM_PORTS, GRADIO_SERVER_NAME, GRADIO_SE
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.ui.call_check import CallCheck
 from charlstm.ui.event_queue import EventQueue
-from charlstm.ui.gradio_patches import discard_unused_uploads, refuse_wrong_values, use_session_states
+from charlstm.ui.gradio_patches import (
+    bound_upload_progress,
+    discard_unused_uploads,
+    refuse_wrong_values,
+    use_session_states,
+)
 from charlstm.ui.request_guard import RequestGuard
 from charlstm.ui.sessions import OpenPages, SessionStates
 from charlstm.ui.trusted_hosts import TrustedHosts
@@ -163,6 +168,7 @@ def start_server(
     port = int(sockets[0].getsockname()[1])
     BoundedConnection.most_connections = _connection_limit()
     discard_unused_uploads()
+    bound_upload_progress()
     refuse_wrong_values()
     options: dict[str, Any] = {"http": BoundedConnection, "ws": "none", "backlog": _BACKLOG, "log_level": "warning"}
     options["forwarded_allow_ips"] = trusted_proxies()

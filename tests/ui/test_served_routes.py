@@ -55,3 +55,11 @@ def test_a_proxy_may_keep_the_prefix_that_the_owner_named(root: str, monkeypatch
         with pytest.raises(RequestRefused):
             check_route("GET", path)
     check_route("GET", "/config")
+
+
+def test_the_id_of_an_upload_is_short() -> None:
+    for method, path in (("GET", "/gradio_api/upload_progress"), ("POST", "/gradio_api/upload")):
+        check_route(method, path, b"upload_id=" + b"x" * 30)
+        with pytest.raises(RequestRefused, match="id of an upload"):
+            check_route(method, path, b"upload_id=" + b"x" * 300)
+    check_route("GET", "/", b"prompt=" + b"x" * 3000)
