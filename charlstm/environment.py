@@ -4,6 +4,7 @@ Each is a `Variable`, read through it alone; `VARIABLES` lists them all, as `doc
 those of them that suit a Space. Starts without torch.
 """
 
+import ipaddress
 import math
 import os
 import re
@@ -79,6 +80,13 @@ def _root_path(text: str) -> str:
     """Return `text`, a path or an address whose host can be read."""
     if "://" in text:
         _hosts(text)
+    return text
+
+
+def _networks(text: str) -> str:
+    """Return `text`, a list of addresses and networks; with uvicorn's `*` anybody could name any address as theirs."""
+    for each in text.split(","):
+        ipaddress.ip_network(each.strip())
     return text
 
 
@@ -169,6 +177,10 @@ GRADIO_NUM_WORKERS = Variable(
     "GRADIO_NUM_WORKERS", "processes that serve the page", _whole(_MOST_WORKERS), 1,
     must_be=f"a whole number up to {_MOST_WORKERS}",
 )  # fmt: skip
+FORWARDED_ALLOW_IPS = Variable(  # by uvicorn
+    "FORWARDED_ALLOW_IPS", "proxies that are believed whom they ask for", _networks, "127.0.0.1,::1",
+    must_be="addresses or networks of proxies, as in 172.18.0.2,10.0.0.0/8", suits_a_space=True,
+)  # fmt: skip
 GRADIO_SHARE = _text("GRADIO_SHARE", "true: the page has an address under gradio.live too, so strangers come here")
 GRADIO_TEMP_DIR = _text("GRADIO_TEMP_DIR", "folder of uploads", suits_a_space=True)
 SPACE_ID = _text("SPACE_ID", "set on a Space: its limits hold")
@@ -194,8 +206,23 @@ PYTHONIOENCODING = _text("PYTHONIOENCODING", "set for a run's own process, as it
 HOME, USER = (_text(name, "the user's home and name, set where the system knows neither") for name in ("HOME", "USER"))
 TMPDIR = _text("TMPDIR", "folder for temporary files")  # by Python
 SSL_CERT_FILE = _text("SSL_CERT_FILE", "certificates of a proxy that signs with its own")  # by Python
+SSL_CERT_DIR = _text("SSL_CERT_DIR", "folder of such certificates")  # by Python, where the one above is not set
 HF_HUB_DISABLE_IMPLICIT_TOKEN = _text("HF_HUB_DISABLE_IMPLICIT_TOKEN", "set where strangers come: no login unasked")
 HF_HUB_DISABLE_SYMLINKS_WARNING = _text("HF_HUB_DISABLE_SYMLINKS_WARNING", "set: no warning about missing links")
+
+# What libraries read as numbers of their own affairs, and end with a traceback where it is none.
+_KINDS: dict[Callable[[str], float], str] = {int: "a whole number", float: "a number"}
+NUMBERS_OF_LIBRARIES, NUMBERS_OF_THE_SERVER = (
+    tuple(Variable[float](name, "", parse, 0, _KINDS[parse]) for parse, names in kinds for name in names.split())
+    for kinds in (
+        (
+            (float, "TQDM_TOTAL TQDM_MININTERVAL TQDM_MAXINTERVAL TQDM_MINITERS TQDM_SMOOTHING TQDM_DELAY"),
+            (int, "TQDM_NCOLS TQDM_NROWS TQDM_POSITION TQDM_INITIAL TQDM_UNIT_DIVISOR"),
+            (int, "TORCH_DISABLE_NATIVE_JIT TORCH_NATIVE_SKIP_VERSION_CHECK"),
+        ),
+        ((int, "GRADIO_DEBUG GRADIO_NODE_NUM_PORTS GRADIO_ANALYTICS_MAX_EVENTS WEB_CONCURRENCY"),),
+    )
+)
 
 
 _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]

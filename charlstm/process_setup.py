@@ -3,9 +3,11 @@
 What they read when they are imported is settled before that; each of them would end with a traceback otherwise.
 """
 
+import errno
 import importlib.util
 import logging
 import os
+import ssl
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,8 +23,12 @@ from charlstm.environment import (
     HF_HUB_DOWNLOAD_TIMEOUT,
     HF_HUB_ETAG_TIMEOUT,
     NO_PROXY,
+    NUMBERS_OF_LIBRARIES,
+    NUMBERS_OF_THE_SERVER,
     OMP_WAIT_POLICY,
     PROXIES,
+    SSL_CERT_DIR,
+    SSL_CERT_FILE,
     VARIABLES,
     XDG_CACHE_HOME,
     Variable,
@@ -96,14 +102,38 @@ def prepare_for_gradio() -> None:
     """
     for variable in VARIABLES.values():
         variable.read()
-    check_numbers(_NUMBERS_OF_GRADIO)
-    check_numbers(NUMBERS_OF_THE_HUB)
+    for numbers in (_NUMBERS_OF_GRADIO, NUMBERS_OF_THE_SERVER, NUMBERS_OF_LIBRARIES, NUMBERS_OF_THE_HUB):
+        check_numbers(numbers)
+    check_certificates()
     _choose_upload_folder()
     prepare_proxies()
     skip_interface_files()
 
 
-def check_numbers(variables: Iterable[Variable[int]]) -> None:
+def check_certificates() -> None:
+    """Raise `ConfigError` where no connection could be encrypted with the certificates that a variable names."""
+    named = next(filter(Variable.text, (SSL_CERT_FILE, SSL_CERT_DIR)), None)
+    if named is None:
+        return
+    place = named.text()
+    try:
+        if named is SSL_CERT_FILE:
+            ssl.create_default_context(cafile=place)
+        elif not any(map(os.path.isdir, place.split(os.pathsep))):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    except OSError as error:  # that of certificates which are none among them
+        reason = "no certificates" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ConfigError(
+            f"the certificates in {named.name}={place[:200]!r} can't be read ({reason}); name others or none."
+        ) from None
+
+
+def check_libraries() -> None:
+    """Check what libraries read as numbers when they are imported; raises `ConfigError` for what is none."""
+    check_numbers(NUMBERS_OF_LIBRARIES)
+
+
+def check_numbers(variables: Iterable[Variable[int]] | Iterable[Variable[float]]) -> None:
     """Drop those that are empty, which libraries would read as numbers all the same.
 
     Called before these are imported; raises `ConfigError` for one that is not a number.

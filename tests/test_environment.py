@@ -38,6 +38,8 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
         ("GRADIO_SERVER_PORT", "70000"),
         ("GRADIO_SERVER_PORT", "-1"),
         ("GRADIO_NUM_PORTS", "x"),
+        ("FORWARDED_ALLOW_IPS", "*"),
+        ("FORWARDED_ALLOW_IPS", "172.18.0.2, nginx"),
     ],
 )
 def test_a_value_that_can_not_be_used_is_named_with_what_it_must_be(name: str, value: str) -> None:

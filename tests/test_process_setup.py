@@ -31,6 +31,9 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
         ("GRADIO_NUM_PORTS", "x"),
         ("HF_HUB_ETAG_TIMEOUT", "abc"),
         ("CHARLSTM_ALLOWED_HOSTS", "*.example.org"),
+        ("TQDM_MININTERVAL", "abc"),
+        ("GRADIO_NODE_NUM_PORTS", "x"),
+        ("WEB_CONCURRENCY", "1.5"),
     ],
 )
 def test_no_variable_is_left_for_gradio_to_stumble_over(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,6 +52,33 @@ def test_the_app_says_so_in_one_sentence(repository: Path) -> None:
     assert (
         done.stderr == "the environment variable GRADIO_SERVER_PORT is 'abc'; it must be a whole number up to 65535.\n"
     )
+
+
+@pytest.mark.parametrize(("name", "reason"), [("missing", "No such file or directory"), ("words", "no certificates")])
+def test_certificates_that_can_not_be_read_are_told_before_anything_is_asked(
+    name: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "words").write_text("none", encoding="utf-8")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / name))
+    with pytest.raises(ConfigError, match=rf"SSL_CERT_FILE='.*{name}' can't be read \({reason}\); name others or none"):
+        process_setup.check_certificates()
+    monkeypatch.setenv("SSL_CERT_FILE", "")
+    monkeypatch.setenv("SSL_CERT_DIR", f"{tmp_path / 'missing'}{os.pathsep}{tmp_path}")
+    process_setup.check_certificates()
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "missing"))
+    with pytest.raises(ConfigError, match="SSL_CERT_DIR"):
+        process_setup.check_certificates()
+
+
+@pytest.mark.parametrize("value", ["", "abc"])
+def test_no_command_ends_over_a_number_of_a_library(value: str, repository: Path) -> None:
+    command = [sys.executable, "-m", "charlstm", "generate", "checkpoints/tiny-shakespeare", "--num-chars", "5"]
+    done = subprocess.run(
+        command, cwd=repository, env={**os.environ, "TQDM_NCOLS": value},
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    said = "the environment variable TQDM_NCOLS is 'abc'; it must be a whole number.\n"
+    assert (done.returncode, done.stderr) == ((2, said) if value else (0, ""))
 
 
 def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

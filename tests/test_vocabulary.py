@@ -11,6 +11,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from charlstm.corpus import Corpus
 from charlstm.errors import CharLSTMError, VocabularyError
 from charlstm.vocabulary import Decoder, Vocabulary
 
@@ -327,3 +328,16 @@ def test_marks_by_the_thousand_take_no_longer_than_other_characters() -> None:
     with pytest.raises(VocabularyError):
         Vocabulary.from_text("abc").normalize(text)
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(("known", "given"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_text_in_another_normal_form_is_read_in_that_of_the_model(known: str, given: str):
+    word = "Bücher für Ängstliche, 각"
+    vocabulary = Vocabulary.from_text(unicodedata.normalize(known, word))
+    corpus = Corpus("words", unicodedata.normalize(given, word), ("read",))
+    found = corpus.in_known_form(vocabulary)
+    assert (found.text, found.notes[0], len(found.notes)) == (unicodedata.normalize(known, word), "read", 2)
+    assert Corpus("words", found.text).in_known_form(vocabulary).notes == ()
+    for other in ("Bcher", "x", "x\u0301" * 50):  # all known, or unknown in every form
+        assert Corpus("words", other).in_known_form(vocabulary).notes == ()
+        assert Corpus("words", other).in_known_form(vocabulary).text == other

@@ -24,7 +24,7 @@ from charlstm.cli.streams import discard_unwritable, ignore_output_errors, is_re
 from charlstm.environment import is_torchrun_helper
 from charlstm.errors import CharLSTMError, ConfigError, DistributedError, TrainingDiverged
 from charlstm.formatting import own_command
-from charlstm.process_setup import ensure_home, limit_spinning, prepare_environment, prepare_proxies
+from charlstm.process_setup import check_libraries, ensure_home, limit_spinning, prepare_environment, prepare_proxies
 
 
 def _open_page(flags: Flat[App]) -> None:
@@ -101,6 +101,7 @@ def main(argv: list[str] | None = None) -> int:
 def _exit_code(argv: list[str]) -> int:
     is_helper = is_torchrun_helper()
     try:
+        check_libraries()
         if argv and argv[0] in hub.COMMANDS:
             prepare_proxies()
         with silence_output() if is_helper else contextlib.nullcontext():

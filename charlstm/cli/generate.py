@@ -119,8 +119,11 @@ def evaluate(flags: Flat[Evaluate]) -> None:
         corpus = open_corpus(train.corpus, train.encoding, bar.report, shown=train.corpus)
     if origin and flags.corpus is None and corpus.sha256 != origin.corpus_sha256:
         raise CorpusError(f"{train.corpus} is not the text this model learned from; name the text with --corpus.")
+    known = corpus.in_known_form(language_model.vocabulary)
+    for note in known.notes[len(corpus.notes) :]:
+        print(f"{corpus.name}: {note}", file=sys.stderr)
     with BytesBar() as bar:
-        cut = corpus.split(language_model.model.config, train, language_model.vocabulary, bar.report)
+        cut = known.split(language_model.model.config, train, language_model.vocabulary, bar.report)
     tokens = cut.validation
     stateful, windows, method = final_validation(language_model.model, tokens)
     adaptive = _evaluate_adaptive(language_model, tokens, flags.adaptive) if flags.adaptive else None

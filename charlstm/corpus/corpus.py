@@ -82,6 +82,19 @@ class Corpus:
         vocabulary.normalize(train.sample_prompt)  # what can't be sampled from is said before anything is trained
         return vocabulary
 
+    def in_known_form(self, vocabulary: Vocabulary) -> "Corpus":
+        """Return the text in the normal form of Unicode that `vocabulary` knows, with a note where it is another.
+
+        A file too large to be held stays as it is.
+        """
+        if isinstance(self.source, TextFile):
+            return self
+        text = vocabulary.in_known_form(self.source)
+        if text == self.source:
+            return self
+        note = "its letters are read in the normal form of Unicode that the model knows, composed or not"
+        return Corpus(self.name, text, (*self.notes, note))
+
     def split(
         self,
         model: ModelConfig,

@@ -23,7 +23,7 @@ from charlstm.corpus import (
 )
 from charlstm.corpus.corpus import HELD_BYTES
 from charlstm.corpus.ngram import Cancelled, compute_baselines
-from charlstm.errors import CharLSTMError, CorpusError
+from charlstm.errors import CharLSTMError, ConfigError, CorpusError
 from charlstm.events import Baselines
 from charlstm.kernel.build import is_built
 from charlstm.language_model import LanguageModel
@@ -61,15 +61,20 @@ def build_trainer(
         parent = LanguageModel.load(folder.parent_file)
         start, new = parent.with_characters((char for char, _ in corpus.frequencies), settings.model, seed)
     split = corpus.split(settings.model, settings.train, start.vocabulary if start else None, report=report)
-    check_parameters(num_parameters(settings.model, len(split.vocabulary)))
-    if resolve_device(settings.train.device).type == "cpu":
-        check_memory(settings, len(split.vocabulary), corpus.num_chars, available_bytes())
+    _check_size(settings, len(split.vocabulary), corpus.num_chars)
     language_model = start or LanguageModel.create(split.vocabulary, settings.model, seed)
     if world.size > 1:
         trainer: Trainer = DistributedTrainer(language_model, split, settings.train, world=world)
     else:
         trainer = Trainer(language_model, split, settings.train)
     return split, trainer, new
+
+
+def _check_size(settings: Settings, vocab_size: int, num_chars: int) -> None:
+    """Raise `ConfigError` for a network that has more parameters, or takes more memory, than may be here."""
+    check_parameters(num_parameters(settings.model, vocab_size))
+    if resolve_device(settings.train.device).type == "cpu":
+        check_memory(settings, vocab_size, num_chars, available_bytes())
 
 
 def preparation_stages(plan: RunPlan) -> tuple[str, ...]:
@@ -91,7 +96,15 @@ def resolve_autotune(folder: RunDir, plan: RunPlan, corpus: Corpus) -> tuple[Run
     """Choose the settings that a run leaves open and save them for when it resumes; return the plan and notes."""
     if plan.settings.train.plan == "off":
         return plan, ()
-    settings, note = autotune(plan.settings, corpus)
+
+    def fits(settings: Settings, vocab_size: int) -> bool:
+        try:
+            _check_size(settings, vocab_size, corpus.num_chars)
+        except ConfigError:
+            return False
+        return True
+
+    settings, note = autotune(plan.settings, corpus, fits)
     folder.save_settings(settings)
     advice = advise_parent(corpus) if settings.model.level == "chars" else ""
     return replace(plan, settings=settings), tuple(filter(None, (note, advice)))

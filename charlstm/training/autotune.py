@@ -7,7 +7,7 @@ docs/results.md, "What helped and what did not", has the figures behind the rule
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,14 +39,17 @@ _TIMES_THE_TEXT = 5.5  # weights per character of training text
 _SMALLER, _LARGER = 0.5, 0.3  # powers of the budget that the size follows below and above a minute of that machine
 _STRETCHES = 16
 _TRAINING_SHARE = 0.8  # of the time; the rest goes into validations and samples, and small networks are not so fast
-_UNITS = 64
+_UNITS, _MOST_UNITS = 64, 1024
 SMALLEST = {"hidden_size": _UNITS, "num_layers": 1, "embedding_dim": 64, "batch_size": 1, "seq_len": 64}  # of all plans
 _MOST_PASSES = 60  # *assumed*: beyond, a schedule as long as that would only learn the text by heart
 
 
-def autotune(settings: Settings, corpus: Corpus) -> tuple[Settings, str]:
+def autotune(
+    settings: Settings, corpus: Corpus, fits: Callable[[Settings, int], bool] = lambda *_: True
+) -> tuple[Settings, str]:
     """Return `settings` with size, batch, rates and dropout chosen, and a sentence on the choice and what to expect.
 
+    The size is the largest up to the usual one that `fits`, which is given the settings and the vocabulary's size.
     Raises `CorpusError` if the text is too short.
     """
     is_gpu = resolve_device(settings.train.device).type == "cuda"
@@ -54,11 +57,17 @@ def autotune(settings: Settings, corpus: Corpus) -> tuple[Settings, str]:
     split = corpus.split(settings.model, settings.train.model_copy(update={"batch_size": 1}))
     rate, minutes = measure_throughput(settings, split, probed), settings.train.max_minutes
     num_train_chars, vocab_size = len(split.train), len(split.vocabulary)
-    if is_gpu:
-        chosen = choose_gpu_settings(minutes, rate, num_train_chars)
-    else:
-        chosen = choose_settings(minutes, rate, num_train_chars, vocab_size)
-    planned = Settings.from_flat({**settings.flat(), **chosen, "plan": "off"})
+
+    def planned_with(most_units: int) -> tuple[dict[str, float | int | str], Settings]:
+        if is_gpu:
+            chosen = choose_gpu_settings(minutes, rate, num_train_chars, most_units)
+        else:
+            chosen = choose_settings(minutes, rate, num_train_chars, vocab_size, most_units)
+        return chosen, Settings.from_flat({**settings.flat(), **chosen, "plan": "off"})
+
+    chosen, planned = planned_with(_MOST_UNITS)
+    while planned.model.hidden_size > _UNITS and not fits(planned, vocab_size):
+        chosen, planned = planned_with(planned.model.hidden_size - _UNITS)
     factor = 1.0 if is_gpu else relative_speed(planned.model.hidden_size, vocab_size)
     loss = expected_loss(split, _TRAINING_SHARE * 60 * minutes * rate * factor)
     unit = "byte" if settings.model.level == "bytes" else "character"
@@ -99,7 +108,11 @@ def _early(chosen: dict[str, float | int | str]) -> str:
 
 
 def choose_settings(
-    minutes: float, rate: float, num_train_chars: int, vocab_size: int = _REFERENCE_VOCAB
+    minutes: float,
+    rate: float,
+    num_train_chars: int,
+    vocab_size: int = _REFERENCE_VOCAB,
+    most_units: int = _MOST_UNITS,
 ) -> dict[str, float | int | str]:
     """Return settings for `minutes` on a machine that trains on `rate` characters per second at 1 x 384.
 
@@ -113,7 +126,7 @@ def choose_settings(
     size = _SIZE_OF_A_MINUTE * min(1.0, budget) ** _SMALLER
     if budget > 1:
         size = max(size, _LARGER_SIZE * budget**_LARGER)
-    hidden_size = _round(min(size, largest, 1024))
+    hidden_size = _round(min(size, largest, most_units))
     num_passes = 60 * minutes * rate * relative_speed(hidden_size, vocab_size) / num_train_chars
     return _settings(hidden_size, num_passes, _batch_size(hidden_size, num_train_chars), num_train_chars)
 
@@ -128,7 +141,9 @@ def _work(hidden_size: int, vocab_size: int) -> int:
     return hidden_size * (4 * hidden_size + vocab_size)
 
 
-def choose_gpu_settings(minutes: float, rate: float, num_train_chars: int) -> dict[str, float | int | str]:
+def choose_gpu_settings(
+    minutes: float, rate: float, num_train_chars: int, most_units: int = _MOST_UNITS
+) -> dict[str, float | int | str]:
     """Return settings for `minutes` on a GPU that trains on `rate` characters per second at 1 x 768 in 64 streams.
 
     There a step takes about as long whatever the size and the number of streams. *Assumed*: no GPU was at hand.
@@ -136,7 +151,9 @@ def choose_gpu_settings(minutes: float, rate: float, num_train_chars: int) -> di
     largest = (_TIMES_THE_TEXT * num_train_chars / 4) ** 0.5
     batch_size = max(1, min(_PROBED_ON_GPU["batch_size"], num_train_chars // 256))
     num_passes = 60 * minutes * rate * batch_size / _PROBED_ON_GPU["batch_size"] / num_train_chars
-    return _settings(_round(min(_PROBED_ON_GPU["hidden_size"], largest)), num_passes, batch_size, num_train_chars)
+    return _settings(
+        _round(min(_PROBED_ON_GPU["hidden_size"], largest, most_units)), num_passes, batch_size, num_train_chars
+    )
 
 
 def _settings(

@@ -1,6 +1,7 @@
 """Check of calls to the page's functions before Gradio sees them: Gradio logs a traceback for each mistake in one."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, Protocol
 from urllib.parse import parse_qs
@@ -8,6 +9,7 @@ from urllib.parse import parse_qs
 from gradio.block_function import BlockFunction
 from gradio.blocks import Blocks
 
+from charlstm.ui.mcp_messages import check_message
 from charlstm.ui.request_body import RequestRefused
 from charlstm.ui.served_routes import API
 
@@ -19,11 +21,14 @@ _NO_FUNCTION = "There is no such function of the page; load it again."
 class Answers(Protocol):
     """What is known of the answers to come."""
 
-    def has_answer(self, event_id: str) -> bool:
-        """Return whether an event is worked on, or its answer waits to be fetched."""
+    def session_of(self, event_id: str) -> str | None:
+        """Return the session of an event that is worked on, or whose answer waits to be fetched."""
 
     def has_session(self, session: str) -> bool:
         """Return whether events of a session have been answered, or will be."""
+
+    def reading(self, sessions: list[str]) -> AbstractContextManager[None]:
+        """Note that the messages of sessions are being fetched meanwhile."""
 
 
 class UnknownSessionError(Exception):
@@ -47,17 +52,25 @@ class CallCheck:
                 self._check_named(name, _object(body))
             case ["call", name]:
                 self._check_listed(name, _object(body))
+            case ["mcp"]:
+                check_message(body)
 
-    def check_stream(self, path: str, query: bytes) -> None:
-        """Raise `RequestRefused` for an answer that nobody has asked for; `UnknownSessionError` for a page's."""
+    def stream(self, path: str, query: bytes) -> AbstractContextManager[None]:
+        """Return what to hold while answers are fetched, if they are.
+
+        Raises `RequestRefused` for an answer that nobody has asked for; `UnknownSessionError` for a page's.
+        """
+        sessions: list[str] = []
         match _parts(path):
             case ["call", "v2", _, event_id] | ["call", _, event_id]:
-                if not self._answers.has_answer(event_id):
+                if (session := self._answers.session_of(event_id)) is None:
                     raise RequestRefused(404, "No answer waits under this id; call the function again.")
+                sessions = [session]
             case ["queue", "data"]:
                 sessions = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("session_hash", [])
                 if not all(self._answers.has_session(each) for each in sessions):
                     raise UnknownSessionError
+        return self._answers.reading(sessions)
 
     def _check_component(self, call: Mapping[str, Any]) -> None:
         number = call.get("component_id")

@@ -10,6 +10,7 @@ import random
 import re
 import time
 from collections import Counter
+from contextlib import AbstractContextManager
 from typing import Any
 
 from fastapi import HTTPException
@@ -58,7 +59,11 @@ class EventQueue:
         """Put an event into the queue, or say why not, in one sentence."""
         if sentence := self._refusal(body, request.scope):
             raise HTTPException(429, sentence)  # of a 503 the page would show Gradio's words in place of these
-        return await self._push(body, request, username)
+        answer = await self._push(body, request, username)
+        if body.session_hash is not None and body.session_hash in self.unread:
+            messages = self.unread[body.session_hash]
+            messages.visitor = messages.visitor or visitor_of(request.scope)
+        return answer
 
     def get_events(self) -> tuple[list[Event], bool, str] | None:
         """Take the next event for which there is a place out of its queue; no function here takes several at once."""
@@ -92,14 +97,20 @@ class EventQueue:
         with contextlib.suppress(KeyError):
             await self._reset_iterators(event_id)
 
-    def has_answer(self, event_id: str) -> bool:
-        """Return whether an event is worked on, or its answer waits to be fetched."""
+    def session_of(self, event_id: str) -> str | None:
+        """Return the session of an event that is worked on, or whose answer waits to be fetched."""
+        if event := self._queue.event_ids_to_events.get(event_id):
+            return event.session_hash
         pending = self._queue.pending_event_ids_session
-        return event_id in self._queue.event_ids_to_events or any(event_id in ids for ids in pending.values())
+        return next((session for session, ids in pending.items() if event_id in ids), None)
 
     def has_session(self, session: str) -> bool:
         """Return whether events of a session have been answered, or will be."""
         return session in self.unread
+
+    def reading(self, sessions: list[str]) -> AbstractContextManager[None]:
+        """Note that the messages of sessions are being fetched meanwhile."""
+        return self.unread.reading(sessions)
 
     def _refusal(self, body: PredictBodyInternal, scope: Scope) -> str:
         if body.session_hash and not self.unread.has_room(body.session_hash):

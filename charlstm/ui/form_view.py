@@ -119,6 +119,8 @@ class FormView:
 
     def parent_update(self, names: list[str], chosen: str) -> Any:
         """Return an update of `Form.parent` with the models to begin with, under the labels that people read."""
+        if not isinstance(chosen, str):  # a call past the page can send anything
+            chosen = NEW_MODEL
         offered = (name for name in dict.fromkeys((*names, chosen)) if name and name != NEW_MODEL)
         saved = [name for name in offered if not name.startswith(LIVE)]
         return gr.update(choices=[NEW_MODEL, *((self.label_of(name), name) for name in saved)], value=chosen)

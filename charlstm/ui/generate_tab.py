@@ -148,7 +148,8 @@ class _GenerateEvents:
         yield from self._write(request, (model_of(page, inputs[0]), *inputs[1:]), page=page)
 
     def branch(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> Iterator[list[Any]]:
-        yield from self._write(request, (inputs[0], getattr(event, "prompt", None), *inputs[2:]))
+        sent = event._data if isinstance(event._data, dict) else {}
+        yield from self._write(request, (inputs[0], sent.get("prompt"), *inputs[2:]))
 
     def stop(self, request: gr.Request) -> None:
         self._asked_to_stop.add(str(request.session_hash))

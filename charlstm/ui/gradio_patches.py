@@ -6,25 +6,36 @@ that fails once Gradio no longer needs it. One more must come before the import:
 bound what requests hold have modules of their own: `event_queue`, `unread_answers` and `sessions`.
 """
 
+import asyncio
 import gc
 import weakref
 from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from gradio import http_server
 from gradio.blocks import Block, Blocks, BlocksConfig
+from gradio.exceptions import Error, InvalidPathError
 from gradio.queueing import Queue
 from gradio.route_utils import GradioMultiPartParser
-from gradio.routes import App, templates
+from gradio.routes import App, file_upload_statuses, templates
 from gradio.state_holder import StateHolder
+from gradio.utils import LRUCache
 from jinja2 import BaseLoader, Environment
 from starlette.datastructures import FormData
+
+from charlstm.errors import CharLSTMError
+from charlstm.formatting import error_text
 
 # For `launch`, which otherwise asks the page for its first answer and fails if that takes over 3 seconds.
 # *Measured* with 40 busy processes on one core: it took 3.5 s, and launching failed.
 LAUNCH_OPTIONS: dict[str, Any] = {"_frontend": False}
 _IDLE_POLL_SECONDS = 0.01
+_MOST_PROGRESS = 1000
+_WRONG_VALUES = "This function takes other values; load the page again."
+# Of the request that is worked on, the sentences with which it was refused.
+refusals: ContextVar[list[str]] = ContextVar("refusals")
 
 
 def patch_page(
@@ -94,6 +105,22 @@ def use_session_states(app: App, states: StateHolder) -> None:
     states.set_blocks(app.get_blocks())
 
 
+class _Signals(LRUCache[str, asyncio.Event]):
+    def __missing__(self, upload_id: str) -> asyncio.Event:
+        self[upload_id] = asyncio.Event()
+        return self[upload_id]
+
+
+def bound_upload_progress() -> None:
+    """Keep the progress of the last uploads alone; Gradio keeps each that nobody asks for, and each that is asked for.
+
+    Their ids, of up to 60 kB, stayed for as long as the app ran.
+    """
+    if not isinstance(file_upload_statuses._signals, _Signals):
+        file_upload_statuses._statuses = LRUCache(_MOST_PROGRESS)
+        file_upload_statuses._signals = _Signals(_MOST_PROGRESS)  # type: ignore[assignment]
+
+
 def discard_unused_uploads() -> None:
     """Remove the parts of an upload that Gradio writes to disk and answers nothing for.
 
@@ -117,6 +144,42 @@ async def _parse_and_discard(parser: GradioMultiPartParser) -> FormData:
                 file.close()
                 Path(file.name).unlink(missing_ok=True)
     return form
+
+
+def refuse_wrong_values() -> None:
+    """Answer values that no component takes with one sentence; Gradio logs a traceback for each, and answers 500.
+
+    So too a mistake that a function itself tells, and paths of files that nobody uploaded.
+    """
+    if Blocks.process_api is not _process_or_refuse:
+        Blocks.preprocess_data = _preprocess_or_refuse  # type: ignore[method-assign, assignment]
+        Blocks.process_api = _process_or_refuse  # type: ignore[method-assign, assignment]
+
+
+_preprocess, _process = Blocks.preprocess_data, Blocks.process_api
+
+
+async def _preprocess_or_refuse(page: Blocks, *call: Any, **more: Any) -> Any:
+    try:
+        return await _preprocess(page, *call, **more)
+    except Exception:  # noqa: BLE001  whatever a component makes of a value that it never has from the page
+        raise _refusal(_WRONG_VALUES) from None
+
+
+async def _process_or_refuse(page: Blocks, *call: Any, **more: Any) -> Any:
+    try:
+        return await _process(page, *call, **more)
+    except CharLSTMError as error:
+        raise _refusal(error_text(error)) from None
+    except (Error, InvalidPathError) as error:
+        if getattr(error, "print_exception", True):
+            raise _refusal(_WRONG_VALUES) from None
+        raise
+
+
+def _refusal(sentence: str) -> Error:
+    refusals.get([]).append(sentence)
+    return Error(sentence, print_exception=False)
 
 
 def freeze_startup_objects() -> None:

@@ -67,7 +67,8 @@ class ReadingEvents:
 
     def read(self, event: gr.EventData, model: Any) -> Iterator[Progress]:
         """Read what the browser sends along with the event."""
-        wish = {name: getattr(event, name, None) for name in ("id", "text", "learn")}
+        sent = event._data if isinstance(event._data, dict) else {}
+        wish = {name: sent.get(name) for name in ("id", "text", "learn")}
         yield from self.progress(model, wish)
 
     def progress(self, model: Any, wish: dict[str, Any]) -> Iterator[Progress]:

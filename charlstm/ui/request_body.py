@@ -5,7 +5,9 @@ number of values is limited as well as the bytes, both before anything is parsed
 """
 
 import json
+import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,11 +15,15 @@ from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException
 from starlette.types import Message, Receive
 
+from charlstm.environment import is_public
+
 MOST_JSON_BYTES = 8_000_000  # a million pasted characters of any script
 _MAX_TOTAL_BYTES = 8 * MOST_JSON_BYTES  # by all requests together
+_MAX_VISITOR_BYTES = 3 * MOST_JSON_BYTES  # by those of one visitor, where strangers come
 _MAX_VALUES = 100_000
 _MAX_DEPTH = 100
 _MAX_FILES = 20  # per upload: each holds a file open
+_LONGEST_BOUNDARY = 200  # characters; the standard allows 70, and the parser of uploads fails over 257
 _UPLOAD_FRAME_BYTES = 100_000  # of an upload besides its files
 _STRING = re.compile(rb'"[^"]*"?')  # matches an unterminated string too, or each quote in it would be tried again
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -25,20 +31,20 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class RequestRefused(Exception):
-    """A request is refused: it is answered with `status` and one sentence."""
+    """A request is refused: it is answered with `status` and one sentence, and as JSON with `more`."""
 
-    def __init__(self, status: int, sentence: str) -> None:
+    def __init__(self, status: int, sentence: str, more: Mapping[str, Any] | None = None) -> None:
         super().__init__(sentence)
-        self.status, self.sentence = status, sentence
+        self.status, self.sentence, self.more = status, sentence, dict(more or {})
 
 
 class JsonReader:
     """Reader of the JSON bodies of all requests, which limits what they hold together."""
 
     def __init__(self) -> None:
-        self._held_bytes = 0
+        self._held_bytes: Counter[str] = Counter()  # by visitor
 
-    async def read(self, receive: Receive) -> tuple[bytes, Any]:
+    async def read(self, receive: Receive, visitor: str) -> tuple[bytes, Any]:
         """Read a whole body; return it and its value, to be given back with `release`. Raises `RequestRefused`."""
         body = bytearray()
         try:
@@ -46,25 +52,29 @@ class JsonReader:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise RequestRefused(400, "The request ended before its body did.")
-                body += self._count(message.get("body", b""), len(body))
+                body += self._count(message.get("body", b""), len(body), visitor)
                 if not message.get("more_body", False):
                     break
             return bytes(body), check_json(bytes(body))
         except BaseException:
-            self.release(body)
+            self.release(body, visitor)
             raise
 
-    def release(self, body: bytes | bytearray) -> None:
+    def release(self, body: bytes | bytearray, visitor: str) -> None:
         """Subtract a body from what is held."""
-        self._held_bytes -= len(body)
+        self._held_bytes[visitor] -= len(body)
+        if not self._held_bytes[visitor]:
+            del self._held_bytes[visitor]
 
-    def _count(self, part: bytes, num_before: int) -> bytes:
+    def _count(self, part: bytes, num_before: int, visitor: str) -> bytes:
         if num_before + len(part) > MOST_JSON_BYTES:
             most = MOST_JSON_BYTES // 1_000_000
             raise RequestRefused(413, f"This request is larger than {most} MB; upload a long text as a file.")
-        if self._held_bytes + len(part) > _MAX_TOTAL_BYTES:
+        if is_public() and self._held_bytes[visitor] + len(part) > _MAX_VISITOR_BYTES:
+            raise RequestRefused(429, "Too many large requests of your address are at work; try again in a moment.")
+        if self._held_bytes.total() + len(part) > _MAX_TOTAL_BYTES:
             raise RequestRefused(429, "Too many large requests arrive at the same time; try again in a moment.")
-        self._held_bytes += len(part)
+        self._held_bytes[visitor] += len(part)
         return part
 
 
@@ -72,12 +82,19 @@ def check_json(body: bytes) -> Any:
     """Return the value of a body; raises `RequestRefused` unless it is cheap-to-parse JSON that encodes to UTF-8."""
     _check_structure(body)
     try:
-        value = json.loads(body.decode("utf-8"))
+        value = json.loads(body.decode("utf-8"), parse_float=_finite, parse_constant=_finite)
         if _SURROGATE.search(body):
             json.dumps(value, ensure_ascii=False).encode()
         return value
-    except (ValueError, RecursionError):  # not UTF-8, not JSON, a number of 5,000 digits, a lone surrogate
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, a number of 5,000 digits or 1e400, a lone surrogate
         raise RequestRefused(400, "The request's body is not valid JSON in UTF-8; send one JSON value.") from None
+
+
+def _finite(text: str) -> float:
+    """Return the number; raise `ValueError` for one that no JSON has, which Gradio could not answer with."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError("not a number of JSON")
+    return number
 
 
 def _check_structure(body: bytes) -> None:
@@ -111,6 +128,8 @@ class BoundedUpload:
     def __init__(self, receive: Receive, headers: Mapping[str, str], max_bytes: int) -> None:
         self._receive, self._max_bytes = receive, max_bytes
         found = re.search(r'boundary="?([^";,]+)', headers.get("content-type", ""), re.IGNORECASE)
+        if found and len(found[1]) > _LONGEST_BOUNDARY:
+            raise RequestRefused(400, f"The boundary of an upload has at most {_LONGEST_BOUNDARY} characters.")
         self._boundary = b"--" + found[1].strip().encode("latin-1") if found else b"\r\n--"
         self._num_bytes = self._num_parts = 0
         self._tail = b""

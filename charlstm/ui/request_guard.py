@@ -15,12 +15,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charlstm.environment import ALLOWED_HOSTS
 from charlstm.ui.call_check import CallCheck, UnknownSessionError
+from charlstm.ui.direct_calls import AT_ONCE, TOOLS_AT_ONCE, DirectCalls
 from charlstm.ui.event_queue import note_body
+from charlstm.ui.gradio_patches import refusals
 from charlstm.ui.request_body import BoundedUpload, JsonReader, RequestRefused, has_body
-from charlstm.ui.served_routes import API, check_route, without_root
+from charlstm.ui.served_routes import API, check_route, is_worked_on, without_root
 from charlstm.ui.trusted_hosts import TrustedHosts, is_origin_of
 from charlstm.ui.uploaded_files import UploadedFiles
-from charlstm.ui.visitor_address import address_of, visitor_of
+from charlstm.ui.visitor_address import ProxyNotice, address_of, visitor_of
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _OWN_SITES = ("same-origin", "none")  # Sec-Fetch-Site of our own pages, and of a typed address
@@ -38,7 +40,8 @@ class RequestGuard:
     ) -> None:
         self._app, self._hosts, self._calls = app, hosts, calls
         self._uploads, self._max_upload_bytes = uploads, max_upload_bytes
-        self._json = JsonReader()
+        self._json, self._proxies = JsonReader(), ProxyNotice()
+        self._direct, self._tools = DirectCalls(AT_ONCE), DirectCalls(TOOLS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer refused requests, and pass on the rest."""
@@ -53,14 +56,15 @@ class RequestGuard:
         headers = Headers(scope=scope)
         response = _Response(send, self._hosts, headers.get("origin"))
         receive = body = _Body(receive)
+        self._proxies.look(scope, headers.get("x-forwarded-for"))
         try:
             check_source(scope, headers, self._hosts)
-            check_route(scope["method"], scope["path"])
+            check_route(scope["method"], scope["path"], scope["query_string"])
             if scope["method"] == "OPTIONS" and response.is_for_other_site:
                 await response.allow(headers)
             elif scope["method"] in _SAFE_METHODS or not has_body(headers):
-                self._calls.check_stream(scope["path"], scope["query_string"])
-                await self._app(scope, receive, response.send)
+                with self._calls.stream(scope["path"], scope["query_string"]):
+                    await self._pass(scope, receive, response.send)
             elif _content_type(headers) == "multipart/form-data" and _is_upload(scope["path"]):
                 await self._pass_upload(scope, receive, response, headers)
             else:
@@ -70,6 +74,15 @@ class RequestGuard:
         except RequestRefused as refusal:
             is_api = API in scope["path"] and not _is_upload(scope["path"])  # what an upload answers, the page shows
             await response.refuse(refusal, receive, is_api=is_api, drains=has_body(headers) and not body.is_over)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on to the app, where it is worked on at once: when a place of its visitor is free."""
+        if is_worked_on(scope["method"], scope["path"]):
+            calls = self._tools if _is_tool(scope["path"]) else self._direct
+            async with calls.place(visitor_of(scope)):
+                await self._app(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
     async def _pass_upload(self, scope: Scope, receive: Receive, response: "_Response", headers: Headers) -> None:
         answer, visitor = bytearray(), visitor_of(scope)
@@ -90,7 +103,8 @@ class RequestGuard:
     async def _pass_json(self, scope: Scope, receive: Receive, response: "_Response") -> None:
         if _content_type(Headers(scope=scope)) != "application/json":
             raise RequestRefused(415, "Send JSON (Content-Type: application/json), or files to upload.")
-        body, value = await self._json.read(receive)
+        visitor = visitor_of(scope)
+        body, value = await self._json.read(receive, visitor)
         messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> Message:
@@ -100,12 +114,12 @@ class RequestGuard:
             self._calls.check_call(scope["path"], value)
             del value  # or it would be held twice while the app answers
             note_body(scope, body)
-            if without_root(scope["path"]).startswith(f"{API}mcp"):
+            if _is_tool(scope["path"]):
                 # Gradio's MCP server calls this one, with the headers that it got: whose call it is stands here alone.
                 MutableHeaders(scope=scope)["X-Forwarded-For"] = address_of(scope)
-            await self._app(scope, replay, response.send)
+            await self._pass(scope, replay, response.send)
         finally:
-            self._json.release(body)
+            self._json.release(body, visitor)
 
 
 def check_source(scope: Scope, headers: Headers, hosts: TrustedHosts) -> None:
@@ -155,6 +169,10 @@ def _is_upload(path: str) -> bool:
     return path.rstrip("/").endswith("/upload")
 
 
+def _is_tool(path: str) -> bool:
+    return without_root(path).startswith(f"{API}mcp")
+
+
 def _content_type(headers: Headers) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
@@ -178,11 +196,18 @@ class _Response:
         self._send, self._hosts, self._origin = send, hosts, origin
         self.is_for_other_site = origin is not None and hosts.has_origin(origin)
         self._has_begun = False
+        self._refusals: list[str] = []
+        refusals.set(self._refusals)
 
     async def send(self, message: Message) -> None:
-        """Send a message of the app's response, with our headers added to the first."""
+        """Send a message of the app's response, with our headers added to the first.
+
+        What Gradio takes for a failure of its own is the client's where we have refused what was sent.
+        """
         if message["type"] == "http.response.start":
             self._has_begun = True
+            if message["status"] == 500 and self._refusals:
+                message["status"] = 400
             headers = MutableHeaders(scope=message)
             for name, value in self._headers():
                 headers[name] = value
@@ -203,7 +228,11 @@ class _Response:
         if self._has_begun:
             return
         kind = "application/json" if is_api else "text/plain; charset=utf-8"
-        body = json.dumps({"detail": refusal.sentence}).encode() if is_api else f"{refusal.sentence}\n".encode()
+        body = (
+            json.dumps({"detail": refusal.sentence, **refusal.more}).encode()
+            if is_api
+            else f"{refusal.sentence}\n".encode()
+        )
         await self.send_whole(refusal.status, kind, body, {"Connection": "close"} if drains else {}, more_body=drains)
         if drains:
             with contextlib.suppress(asyncio.TimeoutError):

@@ -24,7 +24,12 @@ from charlstm.environment import GRADIO_NUM_PORTS, GRADIO_SERVER_NAME, GRADIO_SE
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.ui.call_check import CallCheck
 from charlstm.ui.event_queue import EventQueue
-from charlstm.ui.gradio_patches import discard_unused_uploads, use_session_states
+from charlstm.ui.gradio_patches import (
+    bound_upload_progress,
+    discard_unused_uploads,
+    refuse_wrong_values,
+    use_session_states,
+)
 from charlstm.ui.request_guard import RequestGuard
 from charlstm.ui.sessions import OpenPages, SessionStates
 from charlstm.ui.trusted_hosts import TrustedHosts
@@ -33,8 +38,10 @@ from charlstm.ui.visitor_address import trusted_proxies
 
 _PATIENCE_SECONDS = 20.0  # for a request's head, and for each further piece of its body
 _LEAST_BYTES = 1000  # of a body within that time: a line of 50 bytes a second is slower than any in use
+_MOST_STALLS = 3  # times as long may nothing be taken of an answer: what it is made of is held meanwhile
 _SHARE_OF_FILES = 0.6  # of the open-file limit, for connections; the rest is for models, runs and uploads
 _MOST_CONNECTIONS = 4000
+_UNSENT_BYTES = 128 << 10  # of an answer, in the system's hands: it may take megabytes at once
 _BACKLOG = 100  # asyncio tries to accept this many at once, and reports each failure
 _WARN_SECONDS = 60.0
 _UPLOAD_BYTES = 200_000_000  # where no other limit is set
@@ -47,7 +54,7 @@ _log = logging.getLogger(__name__)
 
 
 class BoundedConnection(H11Protocol):
-    """A connection that is closed when its client is idle too long; responses may take any time.
+    """A connection that is closed when its client sends or takes nothing for too long; responses may take any time.
 
     When too many are open, the one that has waited longest for its client is closed.
     """
@@ -60,6 +67,7 @@ class BoundedConnection(H11Protocol):
         """Start the idle timer, or refuse the connection if there is no room for it."""
         super().connection_made(transport)
         self._num_bytes = self._num_bytes_before = 0
+        self._num_unread_before = self._num_stalls = 0  # of an answer, bytes and checks
         self._last_cycle: object = None  # the latest request at the last check
         self._timer = self.loop.call_later(self.patience_seconds, self._check_progress)
         self._last_data_at = self.loop.time()
@@ -79,6 +87,11 @@ class BoundedConnection(H11Protocol):
         self._last_data_at = self.loop.time()
         super().data_received(data)
 
+    def resume_writing(self) -> None:
+        """Go on with an answer, most of which has been taken."""
+        self._num_stalls = 0
+        super().resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the idle timer."""
         self._timer.cancel()
@@ -95,6 +108,13 @@ class BoundedConnection(H11Protocol):
         if self.waits_for_client and is_same and is_slow:
             self.transport.close()
             return
+        num_unread = self.transport.get_write_buffer_size() if self.flow.write_paused else 0
+        is_stalled = num_unread > self._num_unread_before - _LEAST_BYTES and self.flow.write_paused
+        self._num_stalls = self._num_stalls + 1 if is_stalled else 0
+        if self._num_stalls > _MOST_STALLS:
+            self.transport.abort()
+            return
+        self._num_unread_before = num_unread
         self._last_cycle, self._num_bytes_before = self.cycle, self._num_bytes
         self._timer = self.loop.call_later(self.patience_seconds, self._check_progress)
 
@@ -148,6 +168,8 @@ def start_server(
     port = int(sockets[0].getsockname()[1])
     BoundedConnection.most_connections = _connection_limit()
     discard_unused_uploads()
+    bound_upload_progress()
+    refuse_wrong_values()
     options: dict[str, Any] = {"http": BoundedConnection, "ws": "none", "backlog": _BACKLOG, "log_level": "warning"}
     options["forwarded_allow_ips"] = trusted_proxies()
     config = uvicorn.Config(app=_guard_app(app, host), host=host, port=port, **options)
@@ -226,6 +248,8 @@ def _listen(family: int, address: tuple[Any, ...], takes_both: bool) -> socket.s
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if takes_both else 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # or a slow client would seem to take nothing for minutes
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         bound.bind(address)
         bound.listen(_BACKLOG)
         bound.setblocking(False)

@@ -5,7 +5,9 @@ its session is dropped. *Measured*: 30 calls of `trace`, of 2 kB each, left answ
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -26,7 +28,9 @@ class UnreadMessages(asyncio.Queue[EventMessage]):
     def __init__(self, total: "UnreadAnswers") -> None:
         super().__init__()
         self._total, self._sizes = total, deque[int]()
-        self.number = 0  # of the oldest message, counted over all sessions
+        self.number = 0  # of the oldest message, or of the last that was fetched, counted over all sessions
+        self.visitor = ""  # whose session it is
+        self.num_streams = 0  # over which it is being fetched, however slowly
 
     @property
     def num_bytes(self) -> int:
@@ -132,15 +136,35 @@ class UnreadAnswers(LRUCache[str, UnreadMessages]):
         del self[session]
         self._queue.pending_event_ids_session.pop(session, None)
 
+    @contextmanager
+    def reading(self, sessions: Iterable[str]) -> Iterator[None]:
+        """Note that messages to `sessions` are being fetched meanwhile."""
+        streams = [self[each] for each in sessions if each in self]
+        for each in streams:
+            each.num_streams += 1
+        try:
+            yield
+        finally:
+            for each in streams:
+                each.num_streams -= 1
+
     def _drop_idle(self, new: str) -> None:
-        """Drop the oldest sessions beyond the limit, but none whose event goes on or that is being read."""
-        if len(self) <= self._most_sessions:
+        """Drop sessions beyond the limit, but none whose event goes on or that waits for a message.
+
+        First those that nobody fetches from, of the visitor who has the most, the longest idle of them.
+        """
+        num_more = len(self) - self._most_sessions
+        if num_more <= 0:
             return
         busy = {new, *(event.session_hash for event in self._queue.event_ids_to_events.values())}
-        for session in [each for each in self if each not in busy and not self[each].has_reader]:
+        idle = [session for session, messages in self.items() if session not in busy and not messages.has_reader]
+        num_held = Counter(each.visitor for each in self.values())
+        for session in sorted(idle, key=lambda each: self._worth(each, num_held))[:num_more]:
             self._drop(session)
-            if len(self) <= self._most_sessions:
-                return
+
+    def _worth(self, session: str, num_held: Mapping[str, int]) -> tuple[bool, int, int]:
+        messages = self[session]
+        return messages.num_streams > 0, -num_held[messages.visitor], messages.number
 
 
 def _gone(event_id: str) -> ProcessCompletedMessage:

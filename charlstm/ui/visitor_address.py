@@ -1,29 +1,61 @@
 """The address by which a visitor is told from others where no token does it."""
 
 import ipaddress
+import logging
 from typing import Any
 
 from starlette.types import Scope
 
-from charlstm.environment import is_space
+from charlstm.environment import FORWARDED_ALLOW_IPS, is_public, is_space
 
-_LOOPBACK = "127.0.0.1,::1"
-_PRIVATE = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7"
+_PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 _HOME_BITS = 64  # of an IPv6 address: one household or server has all that begin with them
 
+_log = logging.getLogger(__name__)
 
-def trusted_proxies() -> str | None:
-    """Return the proxies whose word the server takes for who asks: on a Space its own, elsewhere uvicorn's choice.
 
-    That is this machine, unless its owner tells uvicorn otherwise.
-    """
-    return f"{_LOOPBACK},{_PRIVATE}" if is_space() else None
+def trusted_proxies() -> str:
+    """Return the proxies whose word the server takes for who asks: on a Space its own too, elsewhere those named."""
+    named = [each.strip() for each in FORWARDED_ALLOW_IPS.read().split(",")]
+    networks = [ipaddress.ip_network(each) for each in (*named, *(_PRIVATE if is_space() else ()))]
+    # A server that listens on IPv6 and IPv4 sees an IPv4 address inside an IPv6 one.
+    mapped = [f"::ffff:{each.network_address}/{96 + each.prefixlen}" for each in networks if each.version == 4]
+    return ",".join([*map(str, networks), *mapped])
 
 
 def address_of(scope: Scope) -> str:
     """Return the address a request comes from, as the server has it from the connection or a trusted proxy."""
     client: Any = scope.get("client")
     return str(client[0]) if client else ""
+
+
+class ProxyNotice:
+    """One warning in the log where strangers come through a proxy that is not trusted: all of them are one visitor."""
+
+    def __init__(self) -> None:
+        self._is_due = True
+
+    def look(self, scope: Scope, forwarded_for: str | None) -> None:
+        """Warn if a machine of the own network names another as who asks, and is not believed."""
+        if not (self._is_due and forwarded_for and is_public()):
+            return
+        address = visitor_of(scope)
+        if address not in forwarded_for and _is_private(address):
+            self._is_due = False
+            _log.warning(
+                "requests from %s name others as their senders: if that is your proxy, name it in %s, or all who come "
+                "through it share the places of one visitor.",
+                address,
+                FORWARDED_ALLOW_IPS.name,
+            )
+
+
+def _is_private(address: str) -> bool:
+    try:
+        network = ipaddress.ip_network(address)
+        return network.is_private and not network.is_loopback
+    except ValueError:
+        return False
 
 
 def visitor_of(scope: Scope) -> str:

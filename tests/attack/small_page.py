@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.events import api
 
-from charlstm.ui import event_queue, uploaded_files
+from charlstm.ui import direct_calls, event_queue, request_body, uploaded_files
 from charlstm.ui.gradio_patches import use_server
 from charlstm.ui.server import start_server
 
@@ -39,6 +39,9 @@ def main() -> None:
             api(function, api_name=function.__name__)
         api(wait, api_name="wait_together", concurrency_limit=8, concurrency_id="together")
         box.submit(lambda text: text, box, box, api_visibility="private", api_name="echo")
+        number = gr.Slider(0, 9)
+        number.release(lambda given: given, number, number, queue=False, api_visibility="private", api_name="past_it")
+        gr.HTML("", server_functions=[wait], elem_id="asked")
     page.queue(max_size=event_queue.MOST_WAITING, api_open=False)
     _, url, _ = page.launch(quiet=True, prevent_thread_lock=True, _frontend=False, ssr_mode=False)
     known: dict[str, Any] = {
@@ -48,6 +51,9 @@ def main() -> None:
         "sessions": page.state_holder.session_data,  # type: ignore[attr-defined]
         "bounds": event_queue,
         "uploads": uploaded_files,
+        "direct": direct_calls,
+        "bodies": request_body,
+        "page": page,
     }
     _tell(url)
     for line in sys.stdin:

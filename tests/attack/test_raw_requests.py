@@ -1,11 +1,13 @@
 """What a visitor's raw requests may hold, and what mistakes in them cost: on a small page behind the app's server."""
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,6 +176,16 @@ class TestMemory:
             small.told("goes_on.set()")
             assert '"mine"' in small.answer("wait", waits)
 
+    def test_the_bodies_of_one_visitor_leave_room_for_those_of_others(self, small: Small) -> None:
+        number = small.told("next(key for key, each in page.blocks.items() if each.elem_id == 'asked')")
+        large = {"component_id": number, "fn_name": "wait", "session_hash": "mine", "data": "x" * 2_000_000}
+        with small.bounds("bodies", _MAX_VISITOR_BYTES=5_000_000), ThreadPoolExecutor(3) as at_once:
+            mine = [at_once.submit(small.post, "component_server", large) for _ in range(3)]
+            assert is_sentence(next(as_completed(mine)).result(), 429)
+            theirs = at_once.submit(small.post, "component_server", large, visitor="203.0.113.2")
+            small.told("goes_on.set()")
+            assert theirs.result().status_code == 200
+
 
 class TestQueue:
     def test_one_visitor_leaves_places_to_others(self, small: Small) -> None:
@@ -219,6 +231,23 @@ class TestQueue:
         number = small.told("next(key for key, each in queue.blocks.fns.items() if each.api_name == 'score')")
         answer = small.post("run/predict", {"data": ["a", 1], "fn_index": number})
         assert answer.status_code == 404
+
+    def test_few_calls_of_one_visitor_past_the_queue_are_worked_on_at_once(self, small: Small) -> None:
+        number = small.told("next(key for key, each in page.blocks.items() if each.elem_id == 'asked')")
+        call = {"component_id": number, "fn_name": "wait", "session_hash": "mine"}
+        with small.bounds("direct", _MOST_WAITING=1), ThreadPoolExecutor(8) as at_once:
+            mine = [at_once.submit(small.post, "component_server", {**call, "data": "mine"}) for _ in range(8)]
+            refused = [each.result() for each in itertools.islice(as_completed(mine), 3)]  # 4 are at work, one waits
+            assert all(is_sentence(each, 429) and "from your address" in each.text for each in refused)
+            assert small.client.get("/gradio_api/app_id", headers={"X-Forwarded-For": "203.0.113.1"}).is_success
+            theirs = at_once.submit(
+                small.post, "component_server", {**call, "data": "another's"}, visitor="203.0.113.2"
+            )
+            assert small.post("run/past_it", {"data": [1]}).status_code in (404, 429)
+            assert not theirs.done()
+            small.told("goes_on.set()")
+            assert theirs.result().json() == "another's"
+            assert sorted(each.result().status_code for each in mine) == [200] * 5 + [429] * 3
 
     @pytest.mark.parametrize(
         ("address", "visitor"),
@@ -301,6 +330,16 @@ class TestMistakes:
     ) -> None:
         with small.no_log():
             assert is_sentence(small.post(path, body), status)
+
+    @pytest.mark.parametrize("value", ["x", [], {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}])
+    def test_values_that_no_component_takes_get_one_sentence_and_no_traceback(self, small: Small, value: Any) -> None:
+        number = small.told("next(key for key, each in queue.blocks.fns.items() if each.api_name == 'past_it')")
+        call = {"fn_index": number, "session_hash": "mine"}
+        with small.no_log():
+            answer = small.post("run/predict", {**call, "data": [value]})
+        assert answer.status_code == 400
+        assert answer.json()["error"] == "This function takes other values; load the page again."
+        assert small.post("run/predict", {**call, "data": [3]}).json()["data"] == [3]
 
     def test_an_answer_that_is_not_there_is_told(self, small: Small) -> None:
         with small.no_log():

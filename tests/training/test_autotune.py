@@ -15,6 +15,8 @@ from charlstm.config import PRESETS, Settings
 from charlstm.corpus import Corpus
 from charlstm.errors import ConfigError
 from charlstm.events import Started
+from charlstm.runs.continuation import RunPlan
+from charlstm.runs.setup import resolve_autotune
 from charlstm.runs.store import RunStore
 from charlstm.runs.worker import run_training
 from charlstm.training import autotune
@@ -155,3 +157,16 @@ def test_a_run_is_planned_once_and_goes_on_with_what_was_chosen(
     assert any(note.startswith("Planned for 0.005 minutes") for note in started.notes)
     monkeypatch.setattr(autotune, "_learned_per_second", lambda *_: pytest.fail("planned a second time"))
     assert RunStore(tmp_path).get("planned").settings() == settings
+
+
+@pytest.mark.parametrize(("most", "units"), [("0", 1024), ("3000000", 768), ("1", 64)])
+def test_a_planned_run_is_no_larger_than_the_place_allows(
+    most: str, units: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A layer of H units has 4 H (64 + H + 2) weights and the output 28 H: 3,000,000 allow for 830, of steps of 64."""
+    monkeypatch.setattr(autotune, "_learned_per_second", lambda *_: 10.0**8)
+    monkeypatch.setenv("CHARLSTM_MAX_PARAMETERS", most)
+    text = TEXT * 300
+    folder = RunStore(tmp_path).create(Settings.preset("auto", max_minutes=10), "planned", text)
+    planned, _ = resolve_autotune(folder, RunPlan.load(folder), Corpus("text", text))
+    assert planned.settings.model.hidden_size == units

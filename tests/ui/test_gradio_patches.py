@@ -1,5 +1,7 @@
 """Each patch of Gradio: that Gradio as it comes still needs it, and that the patch takes nothing from anybody."""
 
+import asyncio
+import contextlib
 import gc
 import importlib
 import importlib.util
@@ -17,7 +19,7 @@ import httpx
 import pytest
 from gradio import networking, queueing, state_holder
 from gradio.blocks import BlocksConfig
-from gradio.route_utils import GradioMultiPartParser
+from gradio.route_utils import FileUploadProgress, GradioMultiPartParser
 from gradio.state_holder import SessionState, StateHolder
 from page_app import App, free_port
 from playwright.sync_api import BrowserContext, expect
@@ -284,3 +286,27 @@ def test_an_event_that_begins_while_the_stream_of_another_ends_is_answered(
         expect(page.locator("#generate-rate")).to_contain_text("500 characters")
     else:
         assert streams == 1, DELETE  # the next event may open one, and bring what is missing
+
+
+def test_the_progress_of_few_uploads_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = FileUploadProgress()
+    monkeypatch.setattr(gradio_patches, "file_upload_statuses", fresh)
+    monkeypatch.setattr(gradio_patches, "_MOST_PROGRESS", 5)
+
+    async def ask(number: int) -> None:
+        await asyncio.wait_for(fresh.is_tracked(f"asked {number}"), 0.001)
+
+    def flood() -> None:
+        for number in range(20):
+            fresh.append(f"sent {number}", "a.txt", b"abc")
+            with contextlib.suppress(asyncio.TimeoutError):
+                run_async(ask(number))
+
+    flood()
+    assert len(fresh._statuses) == 20, "Gradio bounds it itself: this patch is no longer needed"
+    gradio_patches.bound_upload_progress()
+    flood()
+    assert (len(fresh._statuses), len(fresh._signals)) == (5, 5)
+    assert fresh.pop("sent 19").chunk_size == 3
+    fresh.stop_tracking("sent 19")
+    assert not fresh._statuses.keys() & {"sent 19", "sent 0"}

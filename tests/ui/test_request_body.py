@@ -4,10 +4,11 @@ import json
 import random
 import time
 import tracemalloc
+from contextlib import nullcontext
 
 import pytest
 
-from charlstm.ui.request_body import RequestRefused, check_json
+from charlstm.ui.request_body import BoundedUpload, RequestRefused, check_json
 
 NESTED = b"[" * 60_000 + b"]" * 60_000
 
@@ -25,6 +26,9 @@ NESTED = b"[" * 60_000 + b"]" * 60_000
         (b"\xff\xfe{\0}\0", 400),
         (b'"\\ud800"', 400),
         (b"1" * 5000, 400),
+        (b"[1e400]", 400),
+        (b"[NaN]", 400),
+        (b"-Infinity", 400),
         (b'{"a": "' + b'\\"' * 1_000_000, 400),
     ],
 )
@@ -50,3 +54,10 @@ def test_commas_and_brackets_of_a_text_are_no_values() -> None:
     text = "".join(random.Random(1).choices(',[]{}"\\\n漢', k=400_000))
     for is_ascii in (False, True):
         assert check_json(json.dumps({"data": [text]}, ensure_ascii=is_ascii).encode()) == {"data": [text]}
+
+
+def test_an_upload_has_a_boundary_that_its_parser_takes() -> None:
+    for length, is_refused in ((200, False), (201, True)):
+        headers = {"content-type": f"multipart/form-data; boundary={'x' * length}"}
+        with pytest.raises(RequestRefused, match="boundary") if is_refused else nullcontext():
+            BoundedUpload(None, headers, 1000)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -68,7 +69,7 @@ Ask = Callable[..., httpx.Response]
 
 def guarded(behind: Behind, hosts: TrustedHosts) -> RequestGuard:
     page: Any = SimpleNamespace(blocks={3}, fns={})
-    answers: Any = SimpleNamespace(has_answer=lambda _: True, has_session=lambda _: True)
+    answers: Any = SimpleNamespace(session_of=str, has_session=lambda _: True, reading=lambda _: nullcontext())
     return RequestGuard(behind.app, hosts, CallCheck(page, answers), UploadedFiles(set()), MAX_UPLOAD)
 
 
@@ -317,7 +318,8 @@ def test_a_body_that_is_not_json_goes_to_no_function(ask: Ask, behind: Behind, k
 
 
 def test_a_call_through_the_mcp_server_tells_whose_it_is(ask: Ask, behind: Behind) -> None:
-    ask("POST", "/gradio_api/mcp/", headers={"X-Forwarded-For": "203.0.113.9"}, json={})  # not of a trusted proxy
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    ask("POST", "/gradio_api/mcp/", headers={"X-Forwarded-For": "203.0.113.9"}, json=ping)  # not of a trusted proxy
     assert behind.forwarded_for == ["127.0.0.1"]
 
 

@@ -26,7 +26,7 @@ UNUSED = [
     "/gradio_api/stream/a/b/3/playlist.m3u8", "/gradio_api/custom_component/a/client/b/c.js", "/gradio_api/token",
     "/gradio_api/queue/status", "/gradio_api/vibe-code", "/gradio_api/file/x", "/svelte/x", "/gradio_api/mcp/sse",
     "/gradio_api/process_recording", "/gradio_api/vibe-edit/", "/gradio_api/api/predict", "/gradio_api/stream/x",
-    "/login", "/x/gradio_api/upload",
+    "/login", "/x/gradio_api/upload", "/gradio_api/heartbeat/\n", "/gradio_api/file=/a\0b",
 ]  # fmt: skip
 
 
@@ -55,3 +55,11 @@ def test_a_proxy_may_keep_the_prefix_that_the_owner_named(root: str, monkeypatch
         with pytest.raises(RequestRefused):
             check_route("GET", path)
     check_route("GET", "/config")
+
+
+def test_the_id_of_an_upload_is_short() -> None:
+    for method, path in (("GET", "/gradio_api/upload_progress"), ("POST", "/gradio_api/upload")):
+        check_route(method, path, b"upload_id=" + b"x" * 30)
+        with pytest.raises(RequestRefused, match="id of an upload"):
+            check_route(method, path, b"upload_id=" + b"x" * 300)
+    check_route("GET", "/", b"prompt=" + b"x" * 3000)

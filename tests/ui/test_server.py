@@ -11,6 +11,7 @@ import httpx
 import pytest
 import uvicorn
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -20,6 +21,8 @@ from charlstm.ui import server
 from charlstm.ui.server import BoundedConnection, Server
 
 PATIENCE = 0.5
+_LARGE = 16_000_000  # more than what lies between two sockets
+_is_over = threading.Event()
 
 
 async def _answer(request: Request) -> Response:
@@ -36,11 +39,17 @@ async def _stream(_: Request) -> Response:
     return StreamingResponse(quiet())
 
 
+async def _large(_: Request) -> Response:
+    return Response(b"x" * _LARGE, background=BackgroundTask(_is_over.set))
+
+
 @contextlib.contextmanager
 def served(host: str, most_connections: int = 100) -> Iterator[int]:
     """The port of a small app on the server of the page, with little patience."""
     small = type("Small", (BoundedConnection,), {"patience_seconds": PATIENCE, "most_connections": most_connections})
-    app = Starlette(routes=[Route("/stream", _stream), Route("/", _answer, methods=["GET", "POST"])])
+    app = Starlette(
+        routes=[Route("/stream", _stream), Route("/large", _large), Route("/", _answer, methods=["GET", "POST"])]
+    )
     sockets = server._bind_free(host, 0)
     config = uvicorn.Config(app, log_level="warning", http=small, ws="none", timeout_keep_alive=30)
     running = Server(config, sockets)
@@ -113,6 +122,24 @@ def test_a_stream_may_be_quiet_and_a_connection_be_used_for_long() -> None:
         end = time.monotonic() + 3 * PATIENCE
         while time.monotonic() < end:
             assert client.get("/").text == "0 bytes"
+
+
+def test_an_answer_of_which_nothing_is_taken_is_given_up_and_a_slow_reader_has_it_whole() -> None:
+    ask = b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    for is_read in (False, True):
+        with served("127.0.0.1") as port, socket.socket() as connection:
+            connection.settimeout(20)
+            connection.connect(("127.0.0.1", port))
+            connection.sendall(ask)
+            _is_over.clear()
+            num_taken = 0
+            if is_read:
+                while part := connection.recv(_LARGE // 100):
+                    num_taken += len(part)
+                    threading.Event().wait(PATIENCE / 20)  # the pace of a line
+                assert num_taken > _LARGE
+            else:
+                assert _is_over.wait(20)
 
 
 def test_connections_that_say_nothing_make_room_for_those_that_do(caplog: pytest.LogCaptureFixture) -> None:

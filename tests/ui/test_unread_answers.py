@@ -1,5 +1,6 @@
 """Answers that nobody fetches, without a server."""
 
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import cast
 
@@ -53,3 +54,27 @@ def test_a_session_has_few_answers_to_fetch_and_lost_ones_do_not_count(
     assert not unread.has_room("mine")
     run_async(unread["mine"].get())
     assert unread.has_room("mine")
+
+
+def test_those_whom_nobody_fetches_go_first_then_those_of_whoever_has_most_the_longest_idle_first(queue: Queue) -> None:
+    unread = UnreadAnswers(queue, most_sessions=5)
+    owners = {"slow": "a", "early": "b", "late": "b", "single": "c", "new": "c"}
+    with unread.reading(()), ExitStack() as streams:
+        for session, visitor in owners.items():
+            unread[session] = None
+            unread[session].visitor = visitor
+            put(unread, session, session)
+            if session == "slow":  # it came first, and takes long to be fetched
+                streams.enter_context(unread.reading(["slow"]))
+        put(unread, "early", "more")
+        run_async(unread["early"].get())  # a sign of life
+        left = []
+        for number in range(4):
+            unread[f"flood{number}"] = None
+            unread[f"flood{number}"].visitor = "d"
+            put(unread, f"flood{number}", "x")
+            left.append([each for each in unread if each in owners])
+    assert left[0] == ["slow", "early", "single", "new"]  # `late` was idle for longer than `early`
+    assert all("slow" in each for each in left)
+    unread["last"] = None
+    assert "slow" not in unread or unread["slow"].num_streams == 0
