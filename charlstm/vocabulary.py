@@ -156,9 +156,13 @@ class Vocabulary:
 
     def in_known_form(self, text: str) -> str:
         """Return `text` in the normal form of Unicode in which all its characters are known; itself where none is."""
-        for form in (text, _normalize(text, "NFC"), _normalize(text, "NFD")):
-            if not self.find_unknown("".join(set(form))):
-                return form
+        if not self.find_unknown("".join(set(text))):
+            return text
+        forms: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
+        for form in forms:
+            normalized = _normalize(text, form)
+            if not self.find_unknown("".join(set(normalized))):
+                return normalized
         return text
 
     def _equivalent(self, char: str) -> str:
