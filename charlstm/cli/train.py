@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from charlstm.cli.flags import DEFAULT_PRESET, Flat, Resume, Train
-from charlstm.cli.progress import BytesBar, TrainingBar
-from charlstm.cli.streams import ignore_output_errors
+from charlstm.cli.progress import BytesBar, TrainingBar, ignore_output_errors
 from charlstm.config import PRESETS, PresetName, Settings
 from charlstm.errors import ConfigError
 from charlstm.formatting import format_duration, own_command
@@ -57,7 +56,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def train(flags: Flat[Train]) -> None:
     """Train a model on a text."""
     from charlstm.corpus import DATASETS, absolute, is_address, open_corpus
-    from charlstm.cpus import limit_torch_threads
+    from charlstm.kernel.job import limit_torch_threads
     from charlstm.language_model import LanguageModel
     from charlstm.training.distributed import World
 
@@ -108,7 +107,7 @@ def _create_run(flags: Train, settings: Settings, world: "World", corpus: "Corpu
 
 def resume(flags: Flat[Resume]) -> None:
     """Continue a run that was stopped or cut off, exactly where it was last saved."""
-    from charlstm.cpus import limit_torch_threads
+    from charlstm.kernel.job import limit_torch_threads
     from charlstm.runs.setup import open_moved_corpus
     from charlstm.training.distributed import World
 

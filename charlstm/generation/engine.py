@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from charlstm.config import SampleConfig
 from charlstm.generation.holds import Hold, held_cells
 from charlstm.generation.quantization import is_quantized, quantize_weights
-from charlstm.generation.stepping import SteppedTexts
+from charlstm.generation.sampling import SteppedTexts
 from charlstm.kernel import decoder
 from charlstm.kernel.decoder import DecodedTokens, PackedWeights
 from charlstm.model import CharLSTM, HeldUnits, State, evaluating
@@ -51,6 +51,16 @@ class DecodeSession(Protocol):
     def copy(self) -> "DecodeSession":
         """Return a session that goes on from here by itself."""
         ...
+
+
+class SessionStart(NamedTuple):
+    """How a session starts: the arguments of `start_session` after the model."""
+
+    beginnings: Sequence[NDArray[np.int32]]
+    config: SampleConfig
+    holds: Sequence[Hold] = ()
+    held_from: int | None = None
+    rounded: bool = False
 
 
 def start_session(

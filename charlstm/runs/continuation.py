@@ -1,19 +1,21 @@
-"""Settings of runs that are extended beyond their plan or that start from an existing model.
+"""Runs that go on: extended beyond their plan, begun from an existing model, or with a text that has moved.
 
 An extension has its own limit and learning-rate schedule, counted from the step at which it begins; weights, optimizer
 moments and position in the text carry over. A decaying schedule restarts at half the peak rate unless another rate is
 given: the full rate would undo what was learned last, at rates near 0.
 """
 
+import glob
+import os
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from charlstm.config import PRESETS, ModelConfig, Settings, TrainConfig
 from charlstm.environment import is_public
-from charlstm.errors import RunError
+from charlstm.errors import CorpusError, RunError
 from charlstm.events import Extended
 from charlstm.formatting import format_duration
 from charlstm.json_text import parse_json
@@ -188,3 +190,29 @@ def resume_command(name: str, more: Extension) -> str:
         f"--more-schedule {more.lr_schedule}" if more.lr_schedule else "",
     ]
     return " ".join(["python -m charlstm resume", shlex.quote(name), *filter(None, flags)])
+
+
+def require_text(folder: RunDir, place: str) -> None:
+    """Raise `CorpusError` if the run's training text at `place` is gone."""
+    is_path = Path(place).is_absolute() or PureWindowsPath(place).is_absolute()  # else a corpus by name
+    if is_path and not folder.corpus_file.exists() and not _is_there(place):
+        raise CorpusError(
+            f"{PureWindowsPath(place).name}, the text of this run, is no longer where it was; bring it back, or say "
+            f"where it is: python -m charlstm resume {shlex.quote(folder.name)} --corpus FILE."
+        )
+
+
+def _is_there(place: str) -> bool:
+    """Return whether `place`, a file, directory, glob pattern or list of paths, exists."""
+    if Path(place).exists():
+        return True
+    parts = [each for each in place.split(os.pathsep) if each]
+    return any(glob.iglob(place, recursive=True)) or (len(parts) > 1 and all(Path(each).exists() for each in parts))  # noqa: PTH207  an absolute pattern
+
+
+def save_corpus_path(folder: RunDir, place: str) -> None:
+    """Set `place` as the run's text in its settings, keeping the file's times, which date the run."""
+    settings, before = folder.settings(), folder.settings_file.stat()
+    train = settings.train.model_copy(update={"corpus": place})
+    folder.save_settings(settings.model_copy(update={"train": train}))
+    os.utime(folder.settings_file, ns=(before.st_atime_ns, before.st_mtime_ns))

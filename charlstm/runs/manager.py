@@ -19,19 +19,17 @@ from typing import Any, NamedTuple
 from filelock import Timeout
 
 from charlstm import environment
-from charlstm.config import Settings
+from charlstm.config import Settings, closest_preset
 from charlstm.errors import CharLSTMError, RunError, printable
 from charlstm.files import atomic_write_text
 from charlstm.model_files import model_file, model_name
 from charlstm.places import BUNDLED
-from charlstm.runs.continuation import add_extension, inherit_sizes
+from charlstm.runs.continuation import add_extension, inherit_sizes, require_text
 from charlstm.runs.control import Control
-from charlstm.runs.corpus_location import require_text
 from charlstm.runs.file_lock import Lock, open_lock
 from charlstm.runs.history import RunHistory
 from charlstm.runs.labels import LONGEST_LABEL, validate_label
 from charlstm.runs.launcher import Launcher, Worker
-from charlstm.runs.preset_difference import closest_preset
 from charlstm.runs.quotas import apply_limits, limit_extension, limit_size, require_queue_place
 from charlstm.runs.retention import Trash, TrashedRun, remove_abandoned, require_disk
 from charlstm.runs.run_dir import ACTIVE, Extension, QueueTicket, RunDir, Status

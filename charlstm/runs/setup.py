@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from charlstm.config import Settings
 from charlstm.corpus import (
     DATASETS,
@@ -24,15 +26,14 @@ from charlstm.corpus import (
 from charlstm.corpus.corpus import HELD_BYTES
 from charlstm.corpus.ngram import Cancelled, compute_baselines
 from charlstm.errors import CharLSTMError, CorpusError
+from charlstm.evaluation import evaluate_quickly
 from charlstm.events import Baselines
 from charlstm.kernel.build import is_built
 from charlstm.language_model import LanguageModel
-from charlstm.runs.continuation import RunPlan, read_model_header
-from charlstm.runs.corpus_location import require_text, save_corpus_path
+from charlstm.places import BUNDLED, BUNDLED_MODELS
+from charlstm.runs.continuation import SHORT_CHARS, RunPlan, read_model_header, require_text, save_corpus_path
 from charlstm.runs.event_log import EventWriter
-from charlstm.runs.memory_estimate import available_bytes, check_memory, num_parameters
-from charlstm.runs.parent_advice import advise_parent
-from charlstm.runs.quotas import check_parameters
+from charlstm.runs.quotas import available_bytes, check_memory, check_parameters, num_parameters
 from charlstm.runs.run_dir import RunDir
 from charlstm.training import Trainer
 from charlstm.training.autotune import autotune
@@ -210,3 +211,45 @@ class BaselineThread:
         with contextlib.suppress(Cancelled, OSError):  # the training thread reports a full disk
             found = compute_baselines(self._split, lambda: not self._is_over.is_set())
             self._log.append(Baselines(step=0, seconds=round(time.monotonic() - began, 2), **found._asdict()))
+
+
+# Of the letters' entropy: *measured*, from a model at 0.58 and 0.41 of it a run came lower than from nothing, in one
+# minute; from one at 0.84, and in another language above 1, it did not (docs/results.md).
+_KNOWN_LANGUAGE = 2 / 3
+_KNOWN_SHARE = 0.9  # of the text, in characters that the model has seen
+
+
+def advise_parent(corpus: Corpus) -> str:
+    """Return advice to start from the bundled model that a short text surprises least, in a sentence.
+
+    Empty for a longer text, and where none of the models tells much more of it than its letters' frequencies do.
+    """
+    if corpus.num_chars >= SHORT_CHARS:
+        return ""
+    counts = np.array([count for _, count in corpus.frequencies], dtype=np.float64)
+    entropy = -float((counts / counts.sum() * np.log(counts / counts.sum())).sum())
+    least, best = _KNOWN_LANGUAGE * entropy, ""
+    for name in BUNDLED:
+        loss = _loss_of(name, corpus)
+        least, best = (loss, name) if loss < least else (least, best)
+    if not best:
+        return ""
+    return (
+        f"{corpus.num_chars:,} characters are few: a run that begins with the model {best}, which can write already, "
+        "comes to a lower loss."
+    )
+
+
+def _loss_of(name: str, corpus: Corpus) -> float:
+    """Return a bundled model's nats per character on the text, infinite if there is none or it knows too little."""
+    try:
+        bundled = LanguageModel.load(BUNDLED_MODELS / name)
+    except CharLSTMError:
+        return float("inf")
+    known = {*bundled.vocabulary.characters}
+    if sum(count for char, count in corpus.frequencies if char in known) < _KNOWN_SHARE * corpus.num_chars:
+        return float("inf")
+    characters = (char for char, _ in corpus.frequencies)
+    extended, _ = bundled.with_characters(characters, bundled.model.config, seed=1)
+    text = "".join(corpus.pieces())
+    return evaluate_quickly(extended.model, extended.vocabulary.encode(text)).nats

@@ -11,7 +11,6 @@ from filelock import Timeout
 
 from charlstm.config import Settings
 from charlstm.corpus import Corpus, OnBytes
-from charlstm.cpus import limit_torch_threads
 from charlstm.errors import RunError
 from charlstm.events import (
     Failed,
@@ -20,6 +19,7 @@ from charlstm.events import (
     StepDone,
 )
 from charlstm.kernel.build import load_library
+from charlstm.kernel.job import limit_torch_threads
 from charlstm.runs.continuation import RunPlan
 from charlstm.runs.control import RequestListener, stop_signals
 from charlstm.runs.event_log import EventWriter

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from charlstm.errors import ConfigError
-from charlstm.space.zero_gpu import declare_gpu_function
+from charlstm.process_setup import declare_gpu_function
 from charlstm.training.optim import resolve_device
 
 _START = """
