@@ -302,8 +302,8 @@ def declare_gpu_function() -> Callable[[], None] | None:
     the minute.
     """
     spaces: Any = sys.modules.get("spaces")  # imported before torch by `prepare_environment`, where it is installed
-    return spaces.GPU(_unused) if spaces else None
+    return spaces.GPU(_do_nothing) if spaces else None
 
 
-def _unused() -> None:
+def _do_nothing() -> None:
     """Do nothing."""

@@ -356,9 +356,9 @@ class TextFile:
                 digest.update(as_utf8(piece))
                 yield piece
         if digest.hexdigest() != self.facts.sha256:
-            raise self.changed()
+            raise self.change_error()
 
-    def changed(self) -> CorpusError:
+    def change_error(self) -> CorpusError:
         """Make the error for a file that turns out to hold another text than the one whose statistics are known."""
         return CorpusError(f"{self.shown} has changed since it was first read; leave it alone and start again.")
 

@@ -48,7 +48,7 @@ def pack_weights(lm: LanguageModel, is_float16: bool = False) -> tuple[dict[str,
     first; E = V for one-hot input.
     """
     kind = "float16" if is_float16 else "int8" if is_quantized(lm.model) else "float32"
-    tensors = _rounded(lm.model) if kind == "int8" else _floats(lm.model, kind)
+    tensors = _round_weights(lm.model) if kind == "int8" else _floats(lm.model, kind)
     places, pieces, end = dict[str, Any](), list[bytes](), 0
     for name, tensor in tensors:
         piece = tensor.astype(tensor.dtype.newbyteorder("<")).tobytes()
@@ -67,7 +67,7 @@ def pack_weights(lm: LanguageModel, is_float16: bool = False) -> tuple[dict[str,
     return facts, b"".join(pieces)
 
 
-def _rounded(model: CharLSTM) -> Tensors:
+def _round_weights(model: CharLSTM) -> Tensors:
     rounded = quantize_weights(model)
     if rounded.embedding is not None:
         yield "embedding", rounded.embedding

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from charlstm.config import SampleConfig
 from charlstm.corpus.batches import Batch
-from charlstm.evaluation import Loss, summed_loss
+from charlstm.evaluation import Loss, sum_loss
 from charlstm.fused_backward import FusedBackward, flat_gradient
 from charlstm.generation.engine import start_session
 from charlstm.generation.ngram_memory import NgramMemory
@@ -67,7 +67,7 @@ class LearningModel:
         self._gradient.zero_()
         with torch.enable_grad():
             logits, (h, c) = self.model(batch.tokens, self._state)
-            nats = summed_loss(logits, batch.targets)
+            nats = sum_loss(logits, batch.targets)
             (nats / batch.num_targets).backward()  # type: ignore[no-untyped-call]
         return nats.detach(), (h.detach(), c.detach())
 

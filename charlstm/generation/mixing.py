@@ -50,7 +50,7 @@ class Crossfade:
 
     def __init__(self, share: float = 0.5) -> None:
         """Raise `ConfigError` for a share outside 0 to 1."""
-        self._steps = [ShareStep(0, _checked(share))]
+        self._steps = [ShareStep(0, _check_share(share))]
         self._turned: float | None = None
         self._lock = threading.Lock()
 
@@ -68,7 +68,7 @@ class Crossfade:
                 f"0.5,120:0.8 to change it at character 120, at most {MOST_STEPS} in order."
             )
         fade = cls()
-        fade._steps = [ShareStep(place, _checked(share)) for place, share in steps]
+        fade._steps = [ShareStep(place, _check_share(share)) for place, share in steps]
         return fade
 
     def __str__(self) -> str:
@@ -83,7 +83,7 @@ class Crossfade:
 
     def turn(self, share: float) -> None:
         """Change the share for what is written from now on; raise `ConfigError` outside 0 to 1."""
-        share = _checked(share)
+        share = _check_share(share)
         with self._lock:
             self._turned = share
 
@@ -103,7 +103,7 @@ class Crossfade:
         return self._steps[max(0, place - 1)].share
 
 
-def _checked(share: float) -> float:
+def _check_share(share: float) -> float:
     if not 0 <= share <= 1:
         raise ConfigError(f"the share of the second model can't be {share:g}: choose a number from 0 to 1.")
     return round(float(share), _DECIMALS)

@@ -282,7 +282,7 @@ class RunManager:
 
     def _summary(self, folder: RunDir, place: int) -> RunSummary:
         history, status = self._histories[folder.name], self.status(folder)
-        facts = _facts(folder, folder.created_at(), history.is_planned)
+        facts = _facts(folder, folder.creation_time(), history.is_planned)
         step, elapsed_seconds = history.progress()
         return RunSummary(
             folder=folder,
@@ -290,7 +290,7 @@ class RunManager:
             queue_position=place if status == "queued" else 0,
             label=folder.label,
             owner=folder.owner,
-            created_at=folder.created_at(),
+            created_at=folder.creation_time(),
             corpus=facts.corpus,
             size=facts.size,
             parent=facts.parent,

@@ -136,7 +136,7 @@ class RunDir:
         """A marker that exists until the run's settings are written."""
         return self.path / ".unprepared"
 
-    def created_at(self) -> float:
+    def creation_time(self) -> float:
         """Return the run's time of creation, in seconds since 1970; 0 if this is not a run or can't be read."""
         try:
             return self.settings_file.stat().st_mtime

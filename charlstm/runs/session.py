@@ -96,7 +96,7 @@ class TrainingSession:
             self.listener.answer(stage="writing")
             if self.world.size > 1:
                 self.world.broadcast_state(*self._state())
-            self.record(self._started_event())
+            self.record(self._start_record())
         references = BaselineThread(self.folder, self.split, self.log)
         with references, looking_at(self.trainer.clock):
             is_stopped = self._train()
@@ -105,7 +105,7 @@ class TrainingSession:
                 references.wait(self.time.may_measure)
         return self._finish(is_stopped)
 
-    def _started_event(self) -> Started:
+    def _start_record(self) -> Started:
         parent = self.plan.parent
         return Started(
             step=0,

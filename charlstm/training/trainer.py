@@ -21,7 +21,7 @@ from charlstm.config import TrainConfig
 from charlstm.corpus import Split, StreamBatches
 from charlstm.corpus.batches import Batch, Stretches
 from charlstm.errors import CheckpointError, TrainingDiverged
-from charlstm.evaluation import evaluate_batched, evaluate_quickly, summed_loss
+from charlstm.evaluation import evaluate_batched, evaluate_quickly, sum_loss
 from charlstm.events import Evaluated, Event, Progress, RolledBack, Sampled, StepDone
 from charlstm.fused_backward import FusedBackward, flat_gradient
 from charlstm.language_model import LanguageModel
@@ -186,7 +186,7 @@ class Trainer:
             return self._fused_gradients(batch, state)
         self._gradient.zero_()
         logits, carried = self._model(batch.tokens, state, self.dtype)
-        nats = summed_loss(logits, batch.targets)
+        nats = sum_loss(logits, batch.targets)
         (nats / batch.num_targets).backward()  # type: ignore[no-untyped-call]
         return nats.detach(), carried
 
@@ -266,7 +266,7 @@ class Trainer:
         """Return the point of the untrained model's loss on the first window, near ln V."""
         batch = self._batches[0]
         with evaluating(self._model):
-            nats = summed_loss(self._model(batch.tokens)[0], batch.targets)
+            nats = sum_loss(self._model(batch.tokens)[0], batch.targets)
             self._sum_over_processes([nats])
         loss = nats.item() / batch.num_targets
         return self._point(loss, smooth_loss=loss, chars_per_second=0.0)
@@ -298,13 +298,13 @@ class Trainer:
         self._smooth_loss = kept * self._smooth_loss + (1 - kept) * train_loss
         now = self.clock()
         speed = (self._num_targets - self._num_untimed) / max(now - self._interval_began, 1e-9)
-        point = self._point(train_loss, self._unbiased(), speed)
+        point = self._point(train_loss, self._remove_guess(), speed)
         self._interval_began = now
         self._nats = torch.zeros((), device=self.device, dtype=torch.float32)
         self._num_targets = self._num_untimed = self._num_steps_logged = 0
         return point
 
-    def _unbiased(self) -> float:
+    def _remove_guess(self) -> float:
         """Return the smoothed loss without its beginning: the weighted mean of the measured losses alone."""
         left = _SMOOTHING**self.step
         return (self._smooth_loss - left * self._guess) / (1 - left)

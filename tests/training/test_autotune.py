@@ -19,7 +19,7 @@ from charlstm.runs.store import RunStore
 from charlstm.runs.worker import run_training
 from charlstm.training import autotune
 from charlstm.training.autotune import autotune as choose_plan
-from charlstm.training.autotune import choose_gpu_settings, choose_settings, expected_loss, relative_speed
+from charlstm.training.autotune import choose_gpu_settings, choose_settings, predict_loss, relative_speed
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 60
 
@@ -96,8 +96,8 @@ def test_letters_drawn_at_random_are_expected_to_cost_their_entropy() -> None:
     """Four equally likely letters cost ln 4; 0.96 of that is expected after 1.5 million, of a text read twice."""
     text = "".join(random.Random(1).choices("abcd", k=700_000))
     split = Corpus("text", text).split(ModelConfig(), TrainConfig())
-    assert expected_loss(split, 1.5e6) == pytest.approx(0.96 * math.log(4), abs=0.005)
-    losses = [expected_loss(split, times * len(split.train)) for times in (0.01, 0.1, 1, 10, 20, 36, 37)]
+    assert predict_loss(split, 1.5e6) == pytest.approx(0.96 * math.log(4), abs=0.005)
+    losses = [predict_loss(split, times * len(split.train)) for times in (0.01, 0.1, 1, 10, 20, 36, 37)]
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] == losses[-2], "a text read more than three dozen times has no more to give"
 
@@ -153,5 +153,5 @@ def test_a_run_is_planned_once_and_goes_on_with_what_was_chosen(
     records = counting(folder)
     started = next(record for record in records if isinstance(record, Started))
     assert any(note.startswith("Planned for 0.005 minutes") for note in started.notes)
-    monkeypatch.setattr(autotune, "_learned_per_second", lambda *_: pytest.fail("planned a second time"))
+    monkeypatch.setattr(autotune, "_measure_speed", lambda *_: pytest.fail("planned a second time"))
     assert RunStore(tmp_path).get("planned").settings() == settings
