@@ -55,7 +55,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def train(flags: Flat[Train]) -> None:
     """Train a model on a text."""
-    from charlstm.corpus import DATASETS, absolute, is_address, open_corpus
+    from charlstm.corpus import open_corpus
     from charlstm.kernel.job import limit_torch_threads
     from charlstm.language_model import LanguageModel
     from charlstm.training.distributed import World
@@ -73,10 +73,9 @@ def train(flags: Flat[Train]) -> None:
     with world:
         with world.rank_zero_first(), BytesBar() as bar:
             corpus = open_corpus(typed, settings.train.encoding, bar.report, shown=typed)
-        if typed not in DATASETS:  # whoever resumes the run may do so from another folder
-            place = corpus.name if is_address(typed) else absolute(typed)
-            whole = settings.train.model_copy(update={"corpus": place})
-            settings = settings.model_copy(update={"train": whole})
+        # whoever resumes the run may do so from another folder
+        whole = settings.train.model_copy(update={"corpus": corpus.place})
+        settings = settings.model_copy(update={"train": whole})
         vocabulary = None
         if flags.parent:
             characters = (char for char, _ in corpus.frequencies)
@@ -90,8 +89,6 @@ def train(flags: Flat[Train]) -> None:
 
 def _create_run(flags: Train, settings: Settings, world: "World", corpus: "Corpus") -> RunDir:
     """Create the run's directory, with a copy of a fetched text; a restarted torchrun gets the one it made."""
-    from charlstm.corpus import is_address
-
     store = RunStore(flags.checkpoints_dir)
     if world.num_restarts and (begun := store.find_by_job(world.job)):
         return begun
@@ -101,7 +98,7 @@ def _create_run(flags: Train, settings: Settings, world: "World", corpus: "Corpu
         if flags.parent:
             folder.save_parent(model_file(flags.parent), model_name(flags.parent))
 
-    text = corpus.pieces() if is_address(flags.train.corpus) else None
+    text = corpus.pieces() if corpus.is_fetched else None
     return store.create(settings, name, text, job=world.job, prepare=prepare)
 
 

@@ -58,11 +58,6 @@ class DatasetFile:
         return f"hf://datasets/{self.repo_id}/{self.file}" + (f"@{self.revision}" if self.revision else "")
 
 
-def is_address(name: str) -> bool:
-    """Return whether a text of this name is fetched from an address."""
-    return bool(re.match(r"[a-z][a-z0-9+.-]*://", name, re.IGNORECASE))
-
-
 def fetch_text(address: str, report: OnBytes | None = None) -> Fetched:
     """Fetch the text at `address`; raise `CorpusError` or `HubError` in one sentence."""
     address = address.strip()
