@@ -36,7 +36,7 @@ def build_provenance(trainer: Trainer, corpus: Corpus, evaluated: Evaluated | No
         training_seconds=round(trainer.elapsed_seconds, 1),
         val_loss=evaluated.val_loss if evaluated else None,
         val_method=evaluated.method if evaluated else None,
-        logit_scale=trainer.calibration.scale,
+        logit_scale=trainer.validator.calibration.scale,
         hardware=describe_hardware(),
         versions={"charlstm": __version__, "torch": torch.__version__, "python": platform.python_version()},
     )

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from charlstm.config import SampleConfig, TrainConfig
@@ -72,9 +73,16 @@ class Sampler:
     """Writes the samples of one run, always with the same prompt and dice, so that only the training tells in them."""
 
     def __init__(self, split: Split, config: TrainConfig) -> None:
-        self._config = config
-        self.prompt = config.sample_prompt or find_opening(split)
-        self._words = RealWords(split.vocabulary, split.train)
+        self._split, self._config = split, config
+
+    @cached_property
+    def prompt(self) -> str:
+        """What every sample continues."""
+        return self._config.sample_prompt or find_opening(self._split)
+
+    @cached_property
+    def _words(self) -> RealWords:
+        return RealWords(self._split.vocabulary, self._split.train)
 
     def write(self, language_model: LanguageModel, on_tick: Callable[[], None], is_last: bool = False) -> Sampled:
         """Write a sample of the model, to be completed by step, time and loss; `on_tick` is called amid it.
