@@ -156,11 +156,12 @@ def open_corpus(
         corpus = open_file(fetched.path, encoding, fetched.name, fetched.name, report)
         notes = (*fetched.notes, *corpus.notes)
         return replace(corpus, notes=notes, place=fetched.name, is_fetched=True)
-    path = expand(Path(name_or_path))
-    is_file = os.path.isfile(path)  # noqa: PTH113  a whole text in place of a path is no error
-    if not is_file and (joined := find_files(name_or_path, path)):
-        corpus = _open_joined(name_or_path, joined, encoding, report)
-        return replace(corpus, place=absolute(name_or_path, path))
+    path = Path(name_or_path)
+    if not os.path.isfile(path):  # noqa: PTH113  a whole text in place of a path is no error
+        path = expand(path)
+        if joined := find_files(name_or_path, path):
+            corpus = _open_joined(name_or_path, joined, encoding, report)
+            return replace(corpus, place=absolute(name_or_path, path))
     return replace(open_file(path, encoding, shown=shown, report=report), place=str(path.resolve()))
 
 

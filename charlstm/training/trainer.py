@@ -29,7 +29,7 @@ from charlstm.model import State, evaluating
 from charlstm.training import optim
 from charlstm.training.clock import AwakeClock
 from charlstm.training.samples import Sampler, SampleState
-from charlstm.training.schedule import divergence_message, eval_period, fraction_done, learning_rate, num_planned_steps
+from charlstm.training.schedule import Schedule, divergence_message
 from charlstm.training.state import LossMeter, ScheduleState, StateFacts
 from charlstm.training.validation import Validator
 
@@ -62,8 +62,7 @@ class Trainer:
         )
         order = self._streams, Stretches(config.stretch_windows, config.seed)
         self._batches = StreamBatches(split.train, config.batch_size, config.seq_len, self.device, *order)
-        self._num_steps = num_planned_steps(config, self._batches.windows_per_pass)
-        self._eval_every = eval_period(config, len(self.validator.tokens))
+        self._schedule = Schedule(config, self._batches.windows_per_pass)
         betas = config.adam_beta1, config.adam_beta2
         self._optimizer = optim.AdamW(self._model, config.weight_decay, betas, config.layer_rates)
         self._gradient = flat_gradient(self._model)
@@ -92,7 +91,7 @@ class Trainer:
     def fraction(self) -> float:
         """The fraction of the planned run that is done, 0 to 1."""
         step, seconds = self.step - self.course.part_step, self.elapsed_seconds - self.course.part_seconds
-        return fraction_done(self.config, self._num_steps, step, seconds)
+        return self._schedule.fraction(step, seconds)
 
     @property
     def num_passes(self) -> float:
@@ -103,7 +102,7 @@ class Trainer:
     def next_learning_rate(self) -> float:
         """The learning rate of the next update."""
         factor = self.course.asked_factor * self.course.rate_factor
-        return factor * learning_rate(self.config, self.step, self.fraction)
+        return factor * self._schedule.learning_rate(self.step, self.fraction)
 
     def set_lr_factor(self, factor: float) -> None:
         """Multiply the planned learning rate by `factor` from the next update on."""
@@ -217,7 +216,9 @@ class Trainer:
         All processes of a group must get the same answer, so it follows from what they share.
         """
         every = self.config.sample_every
-        logs, evaluates = (is_last or self.step % period == 0 for period in (self.config.log_every, self._eval_every))
+        logs, evaluates = (
+            is_last or self.step % period == 0 for period in (self.config.log_every, self.validator.period)
+        )
         if every:
             return logs, evaluates, evaluates or self.step % every == 0
         part = self.course.part_seconds
