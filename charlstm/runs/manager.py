@@ -28,11 +28,12 @@ from charlstm.runs.continuation import add_extension, inherit_sizes, require_tex
 from charlstm.runs.control import Control
 from charlstm.runs.file_lock import Lock, open_lock
 from charlstm.runs.history import RunHistory
+from charlstm.runs.labels import LONGEST_LABEL, validate_label
 from charlstm.runs.launcher import Launcher, Worker
 from charlstm.runs.quotas import apply_limits, limit_extension, limit_size, require_queue_place
 from charlstm.runs.retention import Trash, TrashedRun, remove_abandoned, require_disk
 from charlstm.runs.run_dir import ACTIVE, Extension, QueueTicket, RunDir, Status
-from charlstm.runs.store import LONGEST_LABEL, RunStore, validate_label
+from charlstm.runs.store import RunStore
 
 _LOCK_SECONDS = 10
 _TEND_SECONDS = 1.0

@@ -113,7 +113,7 @@ def prepare(
 
     Settings that the run leaves open are chosen now, and saved for when it resumes.
     """
-    plan, notes = RunPlan.load(folder), tuple[str, ...]()
+    plan = RunPlan.load(folder)
     is_open = plan.settings.train.plan == "on"
     stages = [*(() if is_built() else ("compiling",)), "reading", *(("choosing",) if is_open else ()), "building"]
     listener.answer(stages=tuple(stages), stage=stages[0])
@@ -123,10 +123,7 @@ def prepare(
         corpus = corpus or load_corpus(folder, plan.settings, report)
         if is_open:
             listener.answer(stage="choosing")
-            settings, note = autotune(plan.settings, corpus)
-            folder.save_settings(settings)
-            plan = replace(plan, settings=settings)
-            notes = tuple(filter(None, (note, advise_parent(corpus) if settings.model.level == "chars" else "")))
+        plan, notes = resolve_autotune(folder, plan, corpus)
         listener.answer(stage="building")
     world.broadcast_object({"settings": plan.effective_settings.flat(), "num_parts": plan.num_parts})
     with world.rank_zero_first():
@@ -165,6 +162,16 @@ def begin_extension(trainer: Trainer, num_parts: int) -> bool:
     if is_extended:
         trainer.begin_extension(num_parts)
     return is_extended
+
+
+def resolve_autotune(folder: RunDir, plan: RunPlan, corpus: Corpus) -> tuple[RunPlan, tuple[str, ...]]:
+    """Choose the settings that a run leaves open and save them for when it resumes; return the plan and notes."""
+    if plan.settings.train.plan == "off":
+        return plan, ()
+    settings, note = autotune(plan.settings, corpus)
+    folder.save_settings(settings)
+    advice = advise_parent(corpus) if settings.model.level == "chars" else ""
+    return replace(plan, settings=settings), tuple(filter(None, (note, advice)))
 
 
 def check_text_is_the_same(corpus: Corpus, facts: Mapping[str, Any]) -> None:

@@ -1,13 +1,7 @@
-"""The directory of runs: naming, creation and listing. Imports no torch.
-
-A label is visible, and not confusable with another run's. Unicode has many invisible characters and many that look
-alike. Its full list of confusables is long and changes; this module uses what the standard library knows (compatibility
-forms, accents, kinds of dashes and spaces) and a short list of letters that look like Latin ones in most typefaces.
-"""
+"""The directory of runs: naming, creation and listing. Imports no torch."""
 
 import re
 import shutil
-import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -16,60 +10,6 @@ from charlstm.errors import CharLSTMError, RunError
 from charlstm.files import atomic_write_text
 from charlstm.places import RECORDED_RUNS
 from charlstm.runs.run_dir import RunDir
-
-LONGEST_LABEL = 80
-# Invisible despite a category of letters, symbols or marks: fillers, empty Braille, joiners, selectors.
-_BLANK = frozenset(
-    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0\U00016fe4\U0001d159"
-    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
-)
-# Look-alikes of Latin letters in most typefaces: Cyrillic, Greek, Armenian, Cherokee and small capitals.
-_LOOKS_LIKE = {
-    "a": "аАɑαΑᎪᴀ", "b": "вВΒᏴЬьʙ", "c": "сСϲϹᏟᴄ", "d": "ԁᎠɗᴅ", "e": "еЕΕᎬҽєᴇ", "f": "ƒғҒϜ", "g": "ɡԌᏀɢ",
-    "h": "һНнΗᎻհʜ", "j": "јЈϳᎫյᴊ", "k": "КкΚκᏦᴋ", "l": "іІΙιӏӀⅼıɩɪǀ|1iʟᏞᛁ", "m": "МмΜᎷᴍ", "n": "ΝոռпηɴՈ",
-    "o": "оОΟοσօ0०੦߀ᴏՕ",
-    "p": "рРΡρᏢᴘ",
-    "q": "ԛԚգզ", "r": "гᎡʀᴦ", "s": "ѕЅᏚꜱՏ", "t": "тТΤτᎢᴛ", "u": "υսᴜՍ", "v": "νѵѴᏙᴠ", "w": "ԝԜᏔѡωᴡ", "x": "хХΧχ",
-    "y": "уУΥγүҮᎩʏ", "z": "ΖᏃᴢ",
-}  # fmt: skip
-_ALIKE = {ord(char): letter for letter, chars in _LOOKS_LIKE.items() for char in chars}
-
-
-def validate_label(label: str, others: Iterable[str]) -> str:
-    """Return the normalized `label`; raise `RunError` unless it is visible and unlike all `others`."""
-    label = label.strip()
-    if not label or len(label) > LONGEST_LABEL or not label.isprintable():  # first: normalizing a long label takes long
-        raise RunError(f"a run's name is one line of up to {LONGEST_LABEL} characters; choose another one.")
-    if any(map(_is_blank, label)) or not any(map(_is_drawn, label)):
-        raise RunError("a run's name holds characters that can't be seen; choose one of letters and digits.")
-    label = unicodedata.normalize("NFC", label)
-    look = _look(label)
-    if any(look == _look(other) for other in others):
-        raise RunError(f"another run is called {label}, or looks so; choose another name.")
-    return label
-
-
-def _is_blank(char: str) -> bool:
-    return char in _BLANK or any(each in _BLANK for each in unicodedata.normalize("NFKC", char))
-
-
-def _is_drawn(char: str) -> bool:
-    """Return whether the character is visible: a letter, a digit, a symbol or punctuation."""
-    return unicodedata.category(char)[0] in "LNSP"
-
-
-def _look(label: str) -> str:
-    """Return a skeleton that is equal for labels that are hard to tell apart."""
-    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", label).translate(_ALIKE).casefold())
-    plain = (_plain(char) for char in folded.translate(_ALIKE) if unicodedata.category(char) not in ("Mn", "Me", "Cf"))
-    return " ".join("".join(plain).replace("rn", "m").replace("vv", "w").split())
-
-
-def _plain(char: str) -> str:
-    """Fold all dashes into one, and all spaces."""
-    category = unicodedata.category(char)
-    return "-" if category == "Pd" or char in "\u2212\u02d7\u2043\u30fc_" else " " if category == "Zs" else char
-
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RESERVED = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]", re.IGNORECASE)  # learn.microsoft.com: Naming Files

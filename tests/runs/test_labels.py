@@ -7,8 +7,8 @@ import pytest
 
 from charlstm.config import Settings
 from charlstm.errors import RunError
+from charlstm.runs.labels import validate_label
 from charlstm.runs.manager import RunManager
-from charlstm.runs.store import validate_label
 
 INVISIBLE = [
     *(0x115F, 0x1160, 0x3164, 0xFFA0, 0x2800, 0x200B, 0x200D, 0x2060, 0xFEFF, 0xAD, 0x34F, 0x17B4, 0x180B, 0xFE0F),
