@@ -47,9 +47,9 @@ class Variable(Generic[_T]):
     def read(self, environment: Mapping[str, str] | None = None) -> _T:
         """Return the value. Raises `ConfigError` for one that can't be used."""
         text = self.text(environment)
-        return self.parsed(text) if text else self.default
+        return self.parse_text(text) if text else self.default
 
-    def parsed(self, text: str) -> _T:
+    def parse_text(self, text: str) -> _T:
         """Return the value that `text` stands for. Raises `ConfigError` if it can't be used."""
         try:
             return self.parse(text)

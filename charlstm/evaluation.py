@@ -70,7 +70,7 @@ def evaluate_windows(model: CharLSTM, tokens: Tokens, on_tick: Callable[[], None
             windows = [batches[index] for index in group]
             together = torch.cat([window.tokens for window in windows])
             targets = torch.cat([window.targets for window in windows])
-            total += summed_loss(model(together)[0], targets).item()
+            total += sum_loss(model(together)[0], targets).item()
     return Loss(total / batches.num_targets, batches.num_targets)
 
 
@@ -98,7 +98,7 @@ def evaluate_scaled(
     num_streams = max(1, min(_STREAMS, len(tokens) // _SHORTEST_STREAM))
     window = max(1, min(256, _LOGITS_AT_ONCE // (num_streams * model.vocab_size)))  # the state is carried across
     batches = StreamBatches(tokens, num_streams, window, model.device)
-    state = _warmed_up_state(model, tokens, batches, dtype) if num_streams > 1 else None
+    state = _warm_up(model, tokens, batches, dtype) if num_streams > 1 else None
     losses = _carry(model, _call_between(batches, on_tick), state, dtype, scales)
     streams = f"stateful, {num_streams} streams" if num_streams > 1 else "stateful"
     return losses, streams if dtype in (None, torch.float32) else f"{streams}, {str(dtype).removeprefix('torch.')}"
@@ -117,7 +117,7 @@ def evaluate_quickly(model: CharLSTM, tokens: Tokens, dtype: torch.dtype | None 
     targets = ids[:, 1 + length // 2 :]
     with evaluating(model):
         logits = model(ids[:, :-1], None, dtype)[0][:, length // 2 :]
-        return Loss(summed_loss(logits, targets).item() / targets.numel(), targets.numel())
+        return Loss(sum_loss(logits, targets).item() / targets.numel(), targets.numel())
 
 
 def _call_between(batches: StreamBatches, on_tick: Callable[[], None]) -> Iterator[Batch]:
@@ -127,7 +127,7 @@ def _call_between(batches: StreamBatches, on_tick: Callable[[], None]) -> Iterat
         yield batches[index]
 
 
-def _warmed_up_state(model: CharLSTM, tokens: Tokens, batches: StreamBatches, dtype: torch.dtype | None) -> State:
+def _warm_up(model: CharLSTM, tokens: Tokens, batches: StreamBatches, dtype: torch.dtype | None) -> State:
     """Return the state of each stream after reading the characters just before it; the first has none before it."""
     places = np.maximum(batches.starts[:, None] + np.arange(-_BURN_IN, 0), 0)
     with evaluating(model):
@@ -152,7 +152,7 @@ def _carry(
             logits = logits.contiguous()  # once for all scales
             for index, scale in enumerate(scales):
                 scaled = logits if scale == 1 else logits * scale
-                totals[index] += summed_loss(scaled, batch.targets).item()
+                totals[index] += sum_loss(scaled, batch.targets).item()
             count += batch.num_targets
     return [Loss(total / count, count) for total in totals]
 
@@ -181,6 +181,6 @@ def final_validation(model: CharLSTM, validation: Tokens, on_tick: Callable[[], 
     return ValidationResult(stateful, evaluate_windows(model, part, on_tick), method)
 
 
-def summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
+def sum_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Sum the nats of logits (B, T, V) against targets (B, T); places without a target count nothing."""
     return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")

@@ -1,6 +1,6 @@
 """`LanguageModel`: weights, vocabulary and provenance together, which is all it takes to write text."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +8,11 @@ import torch
 
 from charlstm.checkpoint import Provenance, load_model, save_model
 from charlstm.config import ModelConfig, SampleConfig
-from charlstm.generation.crossfade import Crossfade
+from charlstm.generation.engine import DecodeSession, SessionStart, start_session
 from charlstm.generation.holds import Hold
-from charlstm.generation.mixing import MixedModel
+from charlstm.generation.mixing import Crossfade, MixedModel
 from charlstm.generation.read_first import Reading, read_text
-from charlstm.generation.stream import Score, TextChunk, collect_samples, score, stream
+from charlstm.generation.stream import Score, TextWriter, score
 from charlstm.model import CharLSTM
 from charlstm.model_files import model_file
 from charlstm.places import find_model
@@ -20,7 +20,7 @@ from charlstm.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class LanguageModel:
+class LanguageModel(TextWriter):
     """A model that can be saved, loaded and asked for text."""
 
     model: CharLSTM
@@ -67,18 +67,9 @@ class LanguageModel:
 
         return write_page(self, path, title=title, is_float16=is_float16)
 
-    def stream(
-        self,
-        prompt: str = "",
-        config: SampleConfig | None = None,
-        written: Sequence[str] = (),
-        num_likeliest: int = 0,
-        holds: Sequence[Hold] = (),
-        rounded: bool = False,
-    ) -> Iterator[TextChunk]:
-        """Continue `prompt` piece by piece; see `charlstm.generation.stream.stream`."""
-        config = config or SampleConfig()
-        return stream(self.model, self.vocabulary, prompt, config, written, num_likeliest, holds, rounded)
+    def start_session(self, start: SessionStart) -> DecodeSession:
+        """Start a session of texts, as `charlstm.generation.engine.start_session` does."""
+        return start_session(self.model, *start)
 
     def generate(
         self,
@@ -99,13 +90,6 @@ class LanguageModel:
             return self.generate_samples(prompt, config, holds, rounded)[0]
         reading = self.read(read) if isinstance(read, str) else read
         return reading.weighted(read_weight).generate(prompt, config, holds)
-
-    def generate_samples(
-        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = (), rounded: bool = False
-    ) -> list[str]:
-        """Write `num_samples` texts that continue `prompt`; raise `ConfigError` if they had no end."""
-        config = config or SampleConfig()
-        return collect_samples(self.stream(prompt, config, holds=holds, rounded=rounded), config)
 
     def mix(self, other: "LanguageModel", share: float | Crossfade = 0.5) -> MixedModel:
         """Return a model that writes with this one and, at `share` from 0 to 1, with `other`.

@@ -97,7 +97,7 @@ class CharLSTM(nn.Module):
         """
         dtype = dtype or self.head.weight.dtype
         h, c = state or self.initial_state(len(tokens))
-        layer = self._fused_layer if self.is_fused(len(tokens), dtype) else self._torch_layer
+        layer = self._run_fused_layer if self.is_fused(len(tokens), dtype) else self._run_torch_layer
         hidden, h_after, c_after = tokens.t(), [], []
         for index in range(self.config.num_layers):
             hidden, (h_last, c_last) = layer(index, hidden, (h[index], c[index]), dtype)
@@ -112,7 +112,7 @@ class CharLSTM(nn.Module):
         is_worth_it = num_streams >= _FEWEST_STREAMS or dtype != torch.float32
         return self.device.type == "cpu" and is_worth_it and kernel.is_available(dtype, self.config.hidden_size)
 
-    def _fused_layer(self, index: int, below: Tensor, state: State, dtype: torch.dtype) -> tuple[Tensor, State]:
+    def _run_fused_layer(self, index: int, below: Tensor, state: State, dtype: torch.dtype) -> tuple[Tensor, State]:
         """Compute one layer; `below` is tokens (T, B) for the first one, else hidden states (T, B, H)."""
         weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[index]
         bias = bias_ih + bias_hh
@@ -121,7 +121,7 @@ class CharLSTM(nn.Module):
             inputs = functional.linear(below, weight_ih.to(dtype), bias.to(dtype))
         else:
             tokens, rows = (None, below) if self.uses_input_table(below.numel()) else (below, None)
-            inputs = (self._embedded(tokens, weight_ih) + bias).to(dtype)
+            inputs = (self._embed(tokens, weight_ih) + bias).to(dtype)
         return kernel.lstm_layer(inputs, rows, self._drop_weights(weight_hh), state[0], state[1])
 
     def uses_input_table(self, num_places: int) -> bool:
@@ -131,7 +131,7 @@ class CharLSTM(nn.Module):
         """
         return self.vocab_size <= num_places
 
-    def _embedded(self, tokens: Tensor | None, weight_ih: Tensor) -> Tensor:
+    def _embed(self, tokens: Tensor | None, weight_ih: Tensor) -> Tensor:
         """Return what tokens (T, B), or the whole vocabulary (`None`), add to the gates of the first layer, (N, 4H)."""
         vectors = self.embedding.weight if self.embedding is not None else weight_ih.t()
         if tokens is not None:
@@ -141,9 +141,9 @@ class CharLSTM(nn.Module):
     def input_gate_table(self) -> Tensor:
         """Return what each character adds to the gates of the first layer, biases included: (V, 4H)."""
         weight_ih, _, bias_ih, bias_hh = self.lstm.all_weights[0]
-        return self._embedded(None, weight_ih) + (bias_ih + bias_hh)
+        return self._embed(None, weight_ih) + (bias_ih + bias_hh)
 
-    def _torch_layer(self, index: int, below: Tensor, state: State, dtype: torch.dtype) -> tuple[Tensor, State]:
+    def _run_torch_layer(self, index: int, below: Tensor, state: State, dtype: torch.dtype) -> tuple[Tensor, State]:
         """Compute the same with PyTorch, which is also what the fused layer is checked against."""
         weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[index]
         inputs = self._inputs(below) if index == 0 else below

@@ -81,6 +81,14 @@ def find_spelling(path: Path) -> Path:
     return found
 
 
+def expand(path: Path) -> Path:
+    """Return `path` with the home that a tilde stands for, spelled as the file is named."""
+    try:
+        return find_spelling(path.expanduser())
+    except RuntimeError:  # ~name of nobody here
+        return path
+
+
 def _user_folder() -> Path:
     data = platformdirs.user_data_path("charlstm", appauthor=False)
     if not data.is_absolute():  # nobody's home: `~` stayed as it was

@@ -1,17 +1,22 @@
-"""Setup of the process before libraries are imported: home, caches, uploads, proxies and variables.
+"""Setup of the process before libraries are imported: home, caches, uploads, proxies, threads and variables.
 
 What they read when they are imported is settled before that; each of them would end with a traceback otherwise.
 """
 
+import contextlib
 import errno
 import importlib.util
 import logging
 import os
 import ssl
+import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from charlstm.environment import (
     GOMP_SPINCOUNT,
@@ -35,7 +40,6 @@ from charlstm.environment import (
     is_public,
 )
 from charlstm.errors import ConfigError
-from charlstm.gradio_import import skip_interface_files
 from charlstm.private_folders import make_temporary
 
 _NUMBERS_OF_GRADIO = (GRADIO_SERVER_PORT, GRADIO_NUM_PORTS, GRADIO_NUM_WORKERS)
@@ -239,3 +243,97 @@ def _proxies_only(environment: Mapping[str, str]) -> Iterator[None]:
         for name in environment:
             os.environ.pop(name, None)
         os.environ.update(before)
+
+
+_GROUPS = Path("/proc/self/cgroup")
+_MOUNTED = Path("/sys/fs/cgroup")
+
+
+def available_cpus(groups: Path = _GROUPS, mounted: Path = _MOUNTED) -> int:
+    """Return how many CPUs this process may run on, or has time for by its control groups, at least 1.
+
+    A fraction is rounded down: one thread more than there is time for holds up all that wait for it.
+    """
+    seen = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([seen, *map(int, _shares(groups, mounted))]))
+
+
+def _shares(groups: Path, mounted: Path) -> Iterator[float]:
+    """Yield the limits, in CPUs, of this process's control group and of those above it."""
+    try:
+        lines = groups.read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = mounted / controllers  # version 1 has a folder for its controllers, version 2 none
+        group = top / path.strip("/")
+        for folder in (group, *group.parents):
+            yield from _share(folder)
+            if folder == top:  # in a container its own group is there, whatever it is called outside
+                break
+
+
+def _share(folder: Path) -> Iterator[float]:
+    """Read a group's limit: `cpu.max` in version 2, a file for each number in version 1; `max` and -1 are no limit."""
+    for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = " ".join((folder / name).read_text(encoding="ascii") for name in names).split()
+            if int(quota) > 0:
+                yield int(quota) / int(period)
+
+
+INTERFACE_WRITER = "create_or_modify_pyi"  # the function of `gradio.component_meta` that writes them
+
+
+def skip_interface_files() -> None:
+    """Keep Gradio from checking, at each import, the interface file that it writes for editors beside each component.
+
+    Called before that import; the other patches are in `charlstm.ui.gradio_patches`, and a test fails once Gradio no
+    longer needs this one. It parses all its components twice for that. *Measured* with gradio 6.31 on 2026-11-29 on
+    2 cores of a busy x86-64 machine (Python 3.11): of 7.9 s of a processor's time (7.5 to 8.1) importing it takes 5.1
+    (4.3 to 5.2).
+    """
+    if not any(isinstance(each, _ComponentsFinder) for each in sys.meta_path):
+        sys.meta_path.insert(0, _ComponentsFinder())
+
+
+class _ComponentsFinder:
+    """An import hook for the one module of Gradio that makes classes of components."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find that module with another loader, and leave all others to the usual finders."""
+        if name != "gradio.component_meta":
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and type(spec.loader) is SourceFileLoader:
+            spec.loader = _ComponentsLoader(name, spec.loader.path)
+        return spec
+
+
+class _ComponentsLoader(SourceFileLoader):
+    """Loads it with nothing in place of the function that writes the files."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute the module as it comes, and replace the function."""
+        super().exec_module(module)
+        if hasattr(module, INTERFACE_WRITER):
+            setattr(module, INTERFACE_WRITER, lambda *_: None)
+
+
+def declare_gpu_function() -> Callable[[], None] | None:
+    """Declare what a ZeroGPU Space demands before it starts; return it, or `None` without the `spaces` package.
+
+    It is never called: the Space trains and writes on its CPU, as a small model gains little from a GPU that is lent by
+    the minute.
+    """
+    spaces: Any = sys.modules.get("spaces")  # imported before torch by `prepare_environment`, where it is installed
+    return spaces.GPU(_do_nothing) if spaces else None
+
+
+def _do_nothing() -> None:
+    """Do nothing."""

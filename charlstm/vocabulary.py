@@ -101,13 +101,13 @@ class Vocabulary:
             return np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
         ids = np.empty(len(text), dtype=self.dtype)
         for begin in range(0, len(text), _CHUNK_CHARS):
-            chunk = self._encoded(text[begin : begin + _CHUNK_CHARS])
+            chunk = self._encode_chunk(text[begin : begin + _CHUNK_CHARS])
             if chunk is None:
                 raise VocabularyError(_unknown_message(self.find_unknown(text)))
             ids[begin : begin + _CHUNK_CHARS] = chunk
         return ids
 
-    def _encoded(self, chunk: str) -> NDArray[np.unsignedinteger] | None:
+    def _encode_chunk(self, chunk: str) -> NDArray[np.unsignedinteger] | None:
         """Encode `chunk`; return `None` if it holds an unknown character."""
         if self.dtype == np.uint8:
             with contextlib.suppress(UnicodeEncodeError):  # then it holds characters beyond Latin-1

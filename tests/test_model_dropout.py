@@ -28,7 +28,7 @@ def layers_of(model: CharLSTM, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Te
 
         return run
 
-    for name in ("_torch_layer", "_fused_layer"):
+    for name in ("_run_torch_layer", "_run_fused_layer"):
         monkeypatch.setattr(model, name, listening(getattr(model, name)))
     return seen
 

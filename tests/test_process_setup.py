@@ -176,7 +176,7 @@ def test_a_traceback_of_this_package_shows_no_folder(repository: Path) -> None:
     import traceback
 
     try:
-        GRADIO_SERVER_PORT.parsed("x")
+        GRADIO_SERVER_PORT.parse_text("x")
     except ConfigError:
         said = without_places(traceback.format_exc())
     assert "environment.py" in said

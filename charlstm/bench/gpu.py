@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from charlstm.bench.gpt import GPTRecipe, GPTTraining
+from charlstm.bench.baselines import GPTRecipe, GPTTraining
 from charlstm.bench.report import SECONDS, Baseline, Result, Skipped
 from charlstm.bench.timing import Meter, Task, compare
 from charlstm.config import Settings
@@ -228,10 +228,10 @@ def compare_seconds(
         progress(f"gpu/seconds-to/.../{label}: {sizes.seconds:g} s of training")
         reached = seconds_to(sizes.goals, check_ours(sizes, settings, split, device, clock))
         for goal, seconds in reached.items():
-            yield _reached(f"gpu/seconds-to/{goal}/{label}", seconds, peer[goal])
+            yield _compare_times(f"gpu/seconds-to/{goal}/{label}", seconds, peer[goal])
 
 
-def _reached(name: str, ours: float | str, theirs: float | str) -> Result | Skipped:
+def _compare_times(name: str, ours: float | str, theirs: float | str) -> Result | Skipped:
     if isinstance(ours, str):
         return Skipped(name=name, why=ours)
     if isinstance(theirs, str):

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from charlstm.bench import gpu, startup
+from charlstm.bench import gpu, timing
 from charlstm.bench.baselines import BaselineLSTM, BaselineTraining, peer_evaluates, peer_prepares, peer_writes
 from charlstm.bench.gpu import GpuSizes
 from charlstm.bench.report import BenchConfig, BenchReport, Result, Skipped, Suite, SuiteName
@@ -77,7 +77,7 @@ class Sizes:
     windows: int = 200
     prepare_bytes: int = 50_000_000
     prepare_naive_bytes: int = 5_000_000
-    bundled_model: Path = startup.BUNDLED_MODEL
+    bundled_model: Path = timing.BUNDLED_MODEL
     gpu: GpuSizes = field(default_factory=GpuSizes)
 
 
@@ -290,7 +290,7 @@ SUITES: dict[Suite, Callable[[Meter, Sizes], Findings]] = {
     "generate": _generate,
     "evaluate": _evaluate,
     "prepare": _prepare,
-    "startup": lambda meter, sizes: startup.measure(
+    "startup": lambda meter, sizes: timing.measure_startup(
         meter, sizes.bundled_model, _text(sizes.text_chars, sizes.vocab_size).decode()
     ),
     "gpu": lambda meter, sizes: gpu.measure(

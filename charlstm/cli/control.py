@@ -76,10 +76,10 @@ def control_run(checkpoints_dir: Path, name: str, request: str, factor: float | 
             break
         time.sleep(_LOOK_SECONDS)
     rate = f", learning rate × {factor:g}" if factor is not None else ""
-    return f"{name} is {folder.status()}{rate}{_saved(folder) if request in ('pause', 'save') else ''}."
+    return f"{name} is {folder.status()}{rate}{_describe_save(folder) if request in ('pause', 'save') else ''}."
 
 
-def _saved(folder: RunDir) -> str:
+def _describe_save(folder: RunDir) -> str:
     step = folder.worker_status().saved_step
     return f", saved at step {step:,}" if step is not None else ""
 

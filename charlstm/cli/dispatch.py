@@ -19,8 +19,13 @@ from charlstm.cli import generate as generate_commands
 from charlstm.cli import inspect as inspect_commands
 from charlstm.cli import train as train_commands
 from charlstm.cli.flags import App, Bench, Flat, Train
-from charlstm.cli.progress import silence_output
-from charlstm.cli.streams import discard_unwritable, ignore_output_errors, is_reader_gone, prepare_output
+from charlstm.cli.progress import (
+    discard_unwritable,
+    ignore_output_errors,
+    is_reader_gone,
+    prepare_output,
+    silence_output,
+)
 from charlstm.environment import is_torchrun_helper
 from charlstm.errors import CharLSTMError, ConfigError, DistributedError, TrainingDiverged
 from charlstm.formatting import own_command
@@ -47,7 +52,7 @@ def _bench(flags: Flat[Bench]) -> None:
 
     from charlstm.bench.suites import run
     from charlstm.bench.timing import Meter
-    from charlstm.cpus import limit_torch_threads
+    from charlstm.kernel.job import limit_torch_threads
 
     limit_torch_threads()
     with tqdm(bar_format="{desc}", leave=False, disable=not sys.stderr.isatty()) as line:

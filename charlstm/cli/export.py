@@ -43,7 +43,7 @@ def export(flags: Flat[Export]) -> None:
         from charlstm.export.onnx import write_onnx
 
         write_onnx(language_model, flags.output)
-        print(f"{_described(flags.output)}; docs/elsewhere.md says what goes in and comes out")
+        print(f"{_describe_file(flags.output)}; docs/elsewhere.md says what goes in and comes out")
     elif flags.plain:
         from charlstm.export.plain import write_plain
 
@@ -51,8 +51,8 @@ def export(flags: Flat[Export]) -> None:
         print(f"{program.parent}: python {program.name} there writes with PyTorch alone")
     else:
         path = language_model.export_html(flags.output, is_float16=flags.float16, title=flags.title)
-        print(f"{_described(path)}; open it in a browser, or send it to somebody")
+        print(f"{_describe_file(path)}; open it in a browser, or send it to somebody")
 
 
-def _described(path: Path) -> str:
+def _describe_file(path: Path) -> str:
     return f"{path}: {path.stat().st_size / 1e6:,.1f} MB"

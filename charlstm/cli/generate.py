@@ -14,7 +14,7 @@ from charlstm.errors import ConfigError, CorpusError
 
 if TYPE_CHECKING:
     from charlstm.evaluation import Loss
-    from charlstm.generation.adaptive_evaluation import AdaptiveLoss, AdaptiveMethod
+    from charlstm.generation.dynamic_evaluation import AdaptiveLoss, AdaptiveMethod
     from charlstm.generation.holds import Hold
     from charlstm.generation.mixing import MixedModel
     from charlstm.generation.read_first import Reading
@@ -29,8 +29,8 @@ def generate(flags: Flat[Generate]) -> None:
     """Write text with a model."""
     import torch
 
-    from charlstm.generation.crossfade import Crossfade
     from charlstm.generation.holds import parse_holds
+    from charlstm.generation.mixing import Crossfade
     from charlstm.generation.stream import collect_samples
     from charlstm.kernel.build import compiler_note
     from charlstm.language_model import LanguageModel
@@ -104,8 +104,8 @@ def _read_first(language_model: "LanguageModel", flags: Generate) -> "Reading":
 def evaluate(flags: Flat[Evaluate]) -> None:
     """Measure a model on the validation part of a text, in nats and bits per character."""
     from charlstm.corpus import open_corpus
-    from charlstm.cpus import limit_torch_threads
     from charlstm.evaluation import final_validation
+    from charlstm.kernel.job import limit_torch_threads
     from charlstm.language_model import LanguageModel
 
     limit_torch_threads()
@@ -165,7 +165,7 @@ def _figures(loss: "Loss") -> dict[str, float]:
 def _evaluate_adaptive(language_model: "LanguageModel", tokens: "Tokens", method: "AdaptiveMethod") -> "AdaptiveLoss":
     from tqdm import tqdm
 
-    from charlstm.generation.adaptive_evaluation import MEASURED_AT_MOST, evaluate_adaptive
+    from charlstm.generation.dynamic_evaluation import MEASURED_AT_MOST, evaluate_adaptive
 
     total = min(len(tokens), MEASURED_AT_MOST) - 1
     with tqdm(total=total, unit=" characters", leave=False, disable=not sys.stderr.isatty()) as bar:

@@ -32,9 +32,9 @@ def inspect(flags: Flat[Inspect]) -> None:
     _require_one_kind(flags.as_json, flags.as_csv)
     if flags.places is not None and not _FEWEST_PLACES <= flags.places <= _MOST_PLACES:
         raise ConfigError(f"places must be from {_FEWEST_PLACES:,} to {_MOST_PLACES:,}, not {flags.places:,}.")
-    from charlstm.cpus import limit_torch_threads
     from charlstm.insight.report import Insight, inspect_model
     from charlstm.insight.units import THOROUGH
+    from charlstm.kernel.job import limit_torch_threads
     from charlstm.language_model import LanguageModel
     from charlstm.places import find_model
 
@@ -67,8 +67,8 @@ def explain(flags: Flat[Explain]) -> None:
     _require_one_kind(flags.as_json, flags.as_csv)
     if not 1 <= flags.characters <= _MOST_CHARACTERS:
         raise ConfigError(f"characters must be from 1 to {_MOST_CHARACTERS:,}, not {flags.characters:,}.")
-    from charlstm.cpus import limit_torch_threads
     from charlstm.insight.attribution import explain_letter
+    from charlstm.kernel.job import limit_torch_threads
     from charlstm.language_model import LanguageModel
 
     limit_torch_threads()

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from charlstm.cli.flags import DEFAULT_PRESET, Flat, Resume, Train
-from charlstm.cli.progress import BytesBar, TrainingBar
-from charlstm.cli.streams import ignore_output_errors
+from charlstm.cli.progress import BytesBar, TrainingBar, ignore_output_errors
 from charlstm.config import PRESETS, PresetName, Settings
 from charlstm.errors import ConfigError
 from charlstm.formatting import format_duration, own_command
@@ -56,8 +55,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def train(flags: Flat[Train]) -> None:
     """Train a model on a text."""
-    from charlstm.corpus import DATASETS, absolute, is_address, open_corpus
-    from charlstm.cpus import limit_torch_threads
+    from charlstm.corpus import open_corpus
+    from charlstm.kernel.job import limit_torch_threads
     from charlstm.language_model import LanguageModel
     from charlstm.training.distributed import World
 
@@ -74,10 +73,9 @@ def train(flags: Flat[Train]) -> None:
     with world:
         with world.rank_zero_first(), BytesBar() as bar:
             corpus = open_corpus(typed, settings.train.encoding, bar.report, shown=typed)
-        if typed not in DATASETS:  # whoever resumes the run may do so from another folder
-            place = corpus.name if is_address(typed) else absolute(typed)
-            whole = settings.train.model_copy(update={"corpus": place})
-            settings = settings.model_copy(update={"train": whole})
+        # whoever resumes the run may do so from another folder
+        whole = settings.train.model_copy(update={"corpus": corpus.place})
+        settings = settings.model_copy(update={"train": whole})
         vocabulary = None
         if flags.parent:
             characters = (char for char, _ in corpus.frequencies)
@@ -91,8 +89,6 @@ def train(flags: Flat[Train]) -> None:
 
 def _create_run(flags: Train, settings: Settings, world: "World", corpus: "Corpus") -> RunDir:
     """Create the run's directory, with a copy of a fetched text; a restarted torchrun gets the one it made."""
-    from charlstm.corpus import is_address
-
     store = RunStore(flags.checkpoints_dir)
     if world.num_restarts and (begun := store.find_by_job(world.job)):
         return begun
@@ -102,13 +98,13 @@ def _create_run(flags: Train, settings: Settings, world: "World", corpus: "Corpu
         if flags.parent:
             folder.save_parent(model_file(flags.parent), model_name(flags.parent))
 
-    text = corpus.pieces() if is_address(flags.train.corpus) else None
+    text = corpus.pieces() if corpus.is_fetched else None
     return store.create(settings, name, text, job=world.job, prepare=prepare)
 
 
 def resume(flags: Flat[Resume]) -> None:
     """Continue a run that was stopped or cut off, exactly where it was last saved."""
-    from charlstm.cpus import limit_torch_threads
+    from charlstm.kernel.job import limit_torch_threads
     from charlstm.runs.setup import open_moved_corpus
     from charlstm.training.distributed import World
 

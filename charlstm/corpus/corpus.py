@@ -1,8 +1,9 @@
 """Texts to learn from: `open_corpus` finds and reads one, `Corpus.split` cuts it, `StreamBatches` serves it."""
 
 import os
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,11 +11,12 @@ from charlstm.config import ModelConfig, TrainConfig
 from charlstm.config_fields import Encoding
 from charlstm.corpus.datasets import DATASETS, OnBytes, corpus_bytes
 from charlstm.corpus.decoding import CHUNK_SIZE, TextFile, decode, open_text
-from charlstm.corpus.download import fetch_text, is_address
-from charlstm.corpus.multi_file import Joined, expand, find_files, join
+from charlstm.corpus.download import fetch_text
+from charlstm.corpus.multi_file import Joined, absolute, find_files, join
 from charlstm.corpus.stats import TextStats, common_line_starts, compute_stats
 from charlstm.corpus.token_cache import open_cached_tokens
 from charlstm.errors import CorpusError
+from charlstm.places import expand
 from charlstm.vocabulary import Tokens, Vocabulary
 
 HELD_BYTES = 32 << 20  # a larger file stays a file: in memory one emoji makes every character take four bytes
@@ -27,6 +29,9 @@ class Corpus:
     name: str
     source: str | TextFile  # the text itself, or a file too large to be held, which is read wherever it is needed
     notes: tuple[str, ...] = ()
+    # its name, absolute path or address, by which `open_corpus` finds it from any folder
+    place: str = field(default="", compare=False)
+    is_fetched: bool = False  # from an address, where another text may stand tomorrow
 
     def pieces(self, report: OnBytes | None = None) -> Iterator[str]:
         """Yield the text in chunks; `report(bytes_so_far, bytes_in_all)` follows the reading of a file."""
@@ -93,7 +98,7 @@ class Corpus:
         if text == self.source:
             return self
         note = "its letters are read in the normal form of Unicode that the model knows, composed or not"
-        return Corpus(self.name, text, (*self.notes, note))
+        return replace(self, source=text, notes=(*self.notes, note))
 
     def split(
         self,
@@ -143,6 +148,11 @@ def _length_needed(train: TrainConfig) -> int:
     return length
 
 
+def is_address(name: str) -> bool:
+    """Return whether a text of this name is fetched from an address."""
+    return bool(re.match(r"[a-z][a-z0-9+.-]*://", name, re.IGNORECASE))
+
+
 def open_corpus(
     name_or_path: str, encoding: Encoding = "auto", report: OnBytes | None = None, shown: str | None = None
 ) -> Corpus:
@@ -153,14 +163,19 @@ def open_corpus(
     `report(bytes_so_far, bytes_in_all)` is called while something is downloaded or a large file is read.
     """
     if name_or_path in DATASETS:
-        return Corpus(name_or_path, *decode(corpus_bytes(name_or_path, report), name_or_path))
+        return Corpus(name_or_path, *decode(corpus_bytes(name_or_path, report), name_or_path), place=name_or_path)
     if is_address(name_or_path):
         fetched = fetch_text(name_or_path, report)
         corpus = open_file(fetched.path, encoding, fetched.name, fetched.name, report)
-        return replace(corpus, notes=(*fetched.notes, *corpus.notes))
-    if joined := find_files(name_or_path):
-        return _open_joined(name_or_path, joined, encoding, report)
-    return open_file(expand(Path(name_or_path)), encoding, shown=shown, report=report)
+        notes = (*fetched.notes, *corpus.notes)
+        return replace(corpus, notes=notes, place=fetched.name, is_fetched=True)
+    path = Path(name_or_path)
+    if not os.path.isfile(path):  # noqa: PTH113  a whole text in place of a path is no error
+        path = expand(path)
+        if joined := find_files(name_or_path, path):
+            corpus = _open_joined(name_or_path, joined, encoding, report)
+            return replace(corpus, place=absolute(name_or_path, path))
+    return replace(open_file(path, encoding, shown=shown, report=report), place=str(path.resolve()))
 
 
 def _open_joined(named: str, joined: Joined, encoding: Encoding, report: OnBytes | None) -> Corpus:

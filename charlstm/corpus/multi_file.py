@@ -14,7 +14,7 @@ from charlstm.config_fields import Encoding
 from charlstm.corpus.decoding import TextChunks, open_text
 from charlstm.errors import CorpusError
 from charlstm.files import atomic_write
-from charlstm.places import find_spelling
+from charlstm.places import expand
 
 _MOST_FILES = 10_000
 
@@ -26,17 +26,8 @@ class Joined(NamedTuple):
     num_skipped: int
 
 
-def expand(path: Path) -> Path:
-    """Return `path` with the home that a tilde stands for, spelled as the file is named."""
-    try:
-        return find_spelling(path.expanduser())
-    except RuntimeError:  # ~name of nobody here
-        return path
-
-
-def find_files(named: str) -> Joined | None:
-    """Return the files that `named` stands for in natural order (2 before 10); `None` if it is one file, or none."""
-    path = expand(Path(named))
+def find_files(named: str, path: Path) -> Joined | None:
+    """Return the files that `named`, or `path`, stands for in natural order (2 before 10); `None` if it is none."""
     try:
         if path.is_dir():
             return _check_files(named, path.iterdir())
@@ -51,11 +42,11 @@ def find_files(named: str) -> Joined | None:
     return None
 
 
-def absolute(named: str) -> str:
-    """Return `named` as it can be found from any working directory."""
-    if find_files(named) and not expand(Path(named)).is_dir() and not re.search(r"[*?\[]", named):
-        return os.pathsep.join(str(expand(Path(each)).resolve()) for each in named.split(os.pathsep) if each)
-    return str(expand(Path(named)).resolve())
+def absolute(named: str, path: Path) -> str:
+    """Return `named`, or `path`, which stands for several files, as it can be found from any working directory."""
+    if path.is_dir() or re.search(r"[*?\[]", named):
+        return str(path.resolve())
+    return os.pathsep.join(str(expand(Path(each)).resolve()) for each in named.split(os.pathsep) if each)
 
 
 def _check_files(named: str, found: Iterator[Path]) -> Joined:

@@ -101,7 +101,7 @@ def _write(path: Path, text: TextFile, vocabulary: Vocabulary, report: OnBytes |
             try:
                 ids = vocabulary.encode(piece).data
             except VocabularyError:  # it covered all there was at the first reading
-                raise text.changed() from None
+                raise text.change_error() from None
             checksum = zlib.crc32(ids, checksum)
             file.write(ids)
         file.write(checksum.to_bytes(_CHECKSUM_BYTES, "little"))

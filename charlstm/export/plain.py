@@ -39,7 +39,7 @@ def pytorch_program(language_model: LanguageModel, file: str, *more_modules: str
     size, hidden, layers = model.vocab_size, model.config.hidden_size, model.config.num_layers
     dim = model.config.embedding_dim
     modules = ", ".join(sorted(("json", "safetensors", "torch", *more_modules)))
-    prompt = ascii(known_prompt(language_model))
+    prompt = ascii(choose_prompt(language_model))
     embedding = f"torch.nn.Embedding({size}, {dim})" if dim else f"torch.eye({size})"
     members = '"embedding": embedding, "lstm": lstm, "head": head' if dim else '"lstm": lstm, "head": head'
     tokens = f"list({prompt}.encode())" if is_bytes else f"[vocabulary.index(char) for char in {prompt}]"
@@ -60,7 +60,7 @@ for _ in range(300):
 print({decoded})"""
 
 
-def known_prompt(language_model: LanguageModel) -> str:
+def choose_prompt(language_model: LanguageModel) -> str:
     """Return a beginning of characters that the model knows: a line's of its text, else any of its vocabulary."""
     known, origin = language_model.vocabulary.characters, language_model.provenance
     beginnings = origin.beginnings if origin else ()

@@ -2,21 +2,27 @@
 
 Gradient descent on the mean surprise of 20 characters at a time, scored before they are learned from, with the state
 carried; a small pull back towards the model's own weights keeps what it knew. *Measured* settings and gains stand in
-docs/adaptation.md.
+docs/adaptation.md. `evaluate_adaptive` says what that is worth, by this or by an n-gram.
 """
 
 import copy
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from charlstm.config import SampleConfig
 from charlstm.corpus.batches import Batch
-from charlstm.evaluation import summed_loss
+from charlstm.evaluation import Loss, sum_loss
 from charlstm.fused_backward import FusedBackward, flat_gradient
+from charlstm.generation.engine import start_session
+from charlstm.generation.ngram_memory import NgramMemory
 from charlstm.kernel import lstm as kernel
 from charlstm.model import CharLSTM, State
+from charlstm.vocabulary import Tokens
 
 SEGMENT = 20  # characters
 RATE = 0.3
@@ -61,7 +67,7 @@ class LearningModel:
         self._gradient.zero_()
         with torch.enable_grad():
             logits, (h, c) = self.model(batch.tokens, self._state)
-            nats = summed_loss(logits, batch.targets)
+            nats = sum_loss(logits, batch.targets)
             (nats / batch.num_targets).backward()  # type: ignore[no-untyped-call]
         return nats.detach(), (h.detach(), c.detach())
 
@@ -94,3 +100,44 @@ def _flat_weights(model: CharLSTM) -> Tensor:
         parameter.data = flat[begin : begin + parameter.numel()].view_as(parameter)
         begin += parameter.numel()
     return flat
+
+
+AdaptiveMethod = Literal["ngram", "dynamic"]
+MEASURED_AT_MOST = 1 << 18  # characters: minutes by the n-gram
+_PIECE = 1024  # characters
+
+
+class AdaptiveLoss(NamedTuple):
+    """Losses on the same characters, in one stream whose state is carried."""
+
+    alone: Loss  # of the model as it is
+    adapted: Loss
+
+
+def evaluate_adaptive(
+    model: CharLSTM, tokens: Tokens, method: AdaptiveMethod, on_read: Callable[[int], None] = lambda _: None
+) -> AdaptiveLoss:
+    """Evaluate tokens (N,), of which the first 2**18 count; the characters after the first are predicted.
+
+    Every character is scored before it is learned from: these figures say what reading along is worth, and are no
+    model's own.
+
+    The arithmetic of the model alone is float32. `on_read` is told how many characters were read, piece by piece, and
+    may raise to end it.
+    """
+    ids = np.asarray(tokens[:MEASURED_AT_MOST]).astype(np.int32)
+    texts = start_session(model, [ids[:1]], SampleConfig(temperature=0))
+    ngram, learning = NgramMemory(), LearningModel(model, int(ids[0])) if method == "dynamic" else None
+    ngram.read(ids[:1], np.ones(1))
+    alone = adapted = 0.0
+    for begin in range(1, len(ids), _PIECE):
+        piece = ids[begin : begin + _PIECE]
+        surprises = texts.follow(piece[None]).surprises[0].astype(np.float64)
+        alone += surprises.sum()
+        if learning is None:
+            adapted -= np.log(ngram.read(piece, np.exp(-surprises))).sum()
+        else:
+            adapted += sum(learning.read(piece[at : at + SEGMENT]) for at in range(0, len(piece), SEGMENT))
+        on_read(len(piece))
+    num_chars = len(ids) - 1
+    return AdaptiveLoss(Loss(alone / num_chars, num_chars), Loss(adapted / num_chars, num_chars))

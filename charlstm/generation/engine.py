@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charlstm.config import SampleConfig
-from charlstm.generation.holds import Hold, held_cells
+from charlstm.generation.holds import Hold, find_cells
 from charlstm.generation.quantization import is_quantized, quantize_weights
-from charlstm.generation.stepping import SteppedTexts
+from charlstm.generation.sampling import SteppedTexts
 from charlstm.kernel import decoder
 from charlstm.kernel.decoder import DecodedTokens, PackedWeights
 from charlstm.model import CharLSTM, HeldUnits, State, evaluating
@@ -53,6 +53,16 @@ class DecodeSession(Protocol):
         ...
 
 
+class SessionStart(NamedTuple):
+    """How a session starts: the arguments of `start_session` after the model."""
+
+    beginnings: Sequence[NDArray[np.int32]]
+    config: SampleConfig
+    holds: Sequence[Hold] = ()
+    held_from: int | None = None
+    rounded: bool = False
+
+
 def start_session(
     model: CharLSTM,
     beginnings: Sequence[NDArray[np.int32]],
@@ -72,13 +82,13 @@ def start_session(
     `rounded` they are in any case, as an exported page has them.
     """
     config_ = model.config
-    held = held_cells(holds, config_)
+    held = find_cells(holds, config_)
     can = decoder.is_available(model.vocab_size, config_.hidden_size, config_.num_layers)
     if model.device.type != "cpu" or not can:
         return _TorchTexts(model, beginnings, held, held_from)
     is_exact = config.temperature == 0 or config.top_k == 1
     is_int8 = True if rounded and is_quantized(model) else False if is_exact else None
-    network = packed_weights(model, is_int8)
+    network = pack_weights(model, is_int8)
     if all(each is beginnings[0] for each in beginnings):
         return decoder.DecoderState.after(network, beginnings[0], len(beginnings), held, held_from)
     return decoder.DecoderState.together(
@@ -100,7 +110,7 @@ _lock = threading.Lock()
 
 
 @torch.no_grad()
-def packed_weights(model: CharLSTM, is_int8: bool | None = None) -> PackedWeights:
+def pack_weights(model: CharLSTM, is_int8: bool | None = None) -> PackedWeights:
     """Pack the present weights of `model` in the order of a step, in 8 bits (`None`: if it gains from them).
 
     They are kept until they change.
@@ -145,7 +155,7 @@ def _pack_rounded(model: CharLSTM) -> PackedWeights:
     return PackedWeights(torch.from_numpy(rounded.gate_table()), layers, head, scales)
 
 
-def held_tensors(model: CharLSTM, held: Mapping[tuple[int, int], float]) -> HeldUnits:
+def to_tensors(model: CharLSTM, held: Mapping[tuple[int, int], float]) -> HeldUnits:
     """Return for each layer with held units their numbers and values, as `CharLSTM.step` takes them."""
     by_layer: dict[int, dict[int, float]] = {}
     for (layer, unit), value in held.items():
@@ -170,7 +180,7 @@ class _TorchTexts(SteppedTexts):
         held_from: int | None,
     ) -> None:
         super().__init__(beginnings)
-        self._model, self._held = model, held_tensors(model, held)
+        self._model, self._held = model, to_tensors(model, held)
         self._states: list[State] = []
         with evaluating(model):
             for index, each in enumerate(beginnings):

@@ -3,16 +3,18 @@
 p = (1 - share) * p_first + share * p_second over the characters of both; one that a model does not know has
 probability 0 there. Temperature and filters come after the mix. Each model reads what is written as it would read a
 prompt: a character that it does not know is replaced by its equivalent if it knows one (`Vocabulary.normalize`), else
-passed over. The share may be turned while the text is written.
+passed over. The share may be turned while the text is written; a `Crossfade` remembers where.
 
 Shapes: B = texts, T = characters, V = characters of both models.
 """
 
+import bisect
 import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Protocol
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +22,93 @@ from numpy.typing import NDArray
 from charlstm.config import SampleConfig
 from charlstm.errors import ConfigError, VocabularyError
 from charlstm.generation import sampling
-from charlstm.generation.crossfade import Crossfade
-from charlstm.generation.engine import DecodeSession, start_session
+from charlstm.generation.engine import DecodeSession, SessionStart, start_session
 from charlstm.generation.holds import Hold
-from charlstm.generation.stepping import SteppedTexts
-from charlstm.generation.stream import TextChunk, collect_samples, default_prompt, stream_session
+from charlstm.generation.sampling import SteppedTexts
+from charlstm.generation.stream import TextWriter, default_prompt
 from charlstm.model import CharLSTM
 from charlstm.vocabulary import Vocabulary
 
-_LONGEST_PIECE = 8  # characters: the share is heard between two pieces
+MOST_STEPS = 400  # changes of the share in one text that an address tells
+_STEP = re.compile(r"(?:(\d{1,8}):)?(\d{0,3}\.?\d{0,6})", re.ASCII)
+_DECIMALS = 3
+
+
+class ShareStep(NamedTuple):
+    """From character `position` of a text on, the second model has this share."""
+
+    position: int
+    share: float
+
+
+class Crossfade:
+    """The share of the second model at each character of a text, from 0 to 1.
+
+    `turn` changes it while the text is written, from another thread too; `str` tells all changes, so that the same text
+    can be written again.
+    """
+
+    def __init__(self, share: float = 0.5) -> None:
+        """Raise `ConfigError` for a share outside 0 to 1."""
+        self._steps = [ShareStep(0, _check_share(share))]
+        self._turned: float | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def parse(cls, text: str) -> "Crossfade":
+        """Read `0.5`, or `0.5,120:0.8` for a share that is 0.8 from character 120 on; raises `ConfigError`."""
+        parts = text.split(",")
+        found = [_STEP.fullmatch(part.strip()) for part in parts[: MOST_STEPS + 1]]
+        steps = [ShareStep(int(each[1] or 0), float(each[2])) for each in found if each and each[2].strip(".")]
+        places = [step.position for step in steps]
+        is_ordered = places == sorted(set(places)) and places[:1] == [0]
+        if len(steps) != len(parts) or len(parts) > MOST_STEPS or not is_ordered:
+            raise ConfigError(
+                f"{text[:60]!r} is not a share of the second model: write a number from 0 to 1 such as 0.5, or "
+                f"0.5,120:0.8 to change it at character 120, at most {MOST_STEPS} in order."
+            )
+        fade = cls()
+        fade._steps = [ShareStep(place, _check_share(share)) for place, share in steps]
+        return fade
+
+    def __str__(self) -> str:
+        return ",".join(
+            f"{f'{step.position}:' if step.position else ''}{round(step.share, _DECIMALS):g}" for step in self._steps
+        )
+
+    @property
+    def num_steps(self) -> int:
+        """Number of shares that the text was written with, one after the other."""
+        return len(self._steps)
+
+    def turn(self, share: float) -> None:
+        """Change the share for what is written from now on; raise `ConfigError` outside 0 to 1."""
+        share = _check_share(share)
+        with self._lock:
+            self._turned = share
+
+    def settle(self, position: int) -> None:
+        """Note that what was turned holds from character `position` on."""
+        with self._lock:
+            turned, self._turned = self._turned, None
+        if turned is None:
+            return
+        before = [step for step in self._steps if step.position < position]
+        is_new = not before or before[-1].share != turned
+        self._steps = [*before, ShareStep(position if before else 0, turned)] if is_new else before
+
+    def at(self, position: int) -> float:
+        """Return the share at character `position`."""
+        place = bisect.bisect_right(self._steps, position, key=lambda step: step.position)
+        return self._steps[max(0, place - 1)].share
+
+
+def _check_share(share: float) -> float:
+    if not 0 <= share <= 1:
+        raise ConfigError(f"the share of the second model can't be {share:g}: choose a number from 0 to 1.")
+    return round(float(share), _DECIMALS)
+
+
 _MOST_LEANING = 99.0  # nats; stands for infinitely many, where one model does not know a character
 
 
@@ -47,82 +127,39 @@ class Voice(Protocol):
 
 
 @dataclass(frozen=True)
-class MixedModel:
-    """Two models that write together, `crossfade` between them."""
+class MixedModel(TextWriter):
+    """Two models that write together, `crossfade` between them.
+
+    Each piece of a text tells by `leanings` how much more the second model wanted its characters.
+    """
 
     first: Voice
     second: Voice
     crossfade: Crossfade
+    vocabulary: Vocabulary = field(init=False, repr=False, compare=False)  # of both, in the order of code points
+
+    _longest_piece: ClassVar[int] = 8  # characters: the share is heard between two pieces
 
     def __post_init__(self) -> None:
         if self.first.vocabulary.level != self.second.vocabulary.level:
             raise ConfigError(
                 "a model that writes bytes can't be mixed with one that writes characters: choose two of the same kind."
             )
+        known = {*self.first.vocabulary.characters, *self.second.vocabulary.characters}
+        object.__setattr__(self, "vocabulary", Vocabulary(tuple(sorted(known)), self.first.vocabulary.level))
 
-    @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """The characters of both models in the order of their code points."""
-        known = set(self.first.vocabulary.characters) | set(self.second.vocabulary.characters)
-        return Vocabulary(tuple(sorted(known)), self.first.vocabulary.level)
-
-    def stream(
-        self,
-        prompt: str = "",
-        config: SampleConfig | None = None,
-        written: Sequence[str] = (),
-        num_likeliest: int = 0,
-        holds: Sequence[Hold] = (),
-        rounded: bool = False,
-    ) -> Iterator[TextChunk]:
-        """Continue `prompt` piece by piece; see `charlstm.generation.stream.stream`.
-
-        Each piece tells by `leanings` how much more the second model wanted its characters. Units in `holds` are of the
-        first model.
-        """
-        yield from stream_session(
-            lambda beginnings, config, held_from: start_mixed(self, beginnings, config, holds, held_from, rounded),
-            self.vocabulary,
-            prompt,
-            config or SampleConfig(),
-            written,
-            num_likeliest,
-            _LONGEST_PIECE,
-        )
-
-    def generate(
-        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = (), rounded: bool = False
-    ) -> str:
-        """Return the text that continues `prompt`, without the prompt; of several samples the first."""
-        return self.generate_samples(prompt, config, holds, rounded)[0]
-
-    def generate_samples(
-        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = (), rounded: bool = False
-    ) -> list[str]:
-        """Write `num_samples` texts that continue `prompt`; raise `ConfigError` if they had no end."""
-        config = config or SampleConfig()
-        return collect_samples(self.stream(prompt, config, holds=holds, rounded=rounded), config)
-
-
-def start_mixed(
-    mixed: MixedModel,
-    beginnings: Sequence[NDArray[np.int32]],
-    config: SampleConfig,
-    holds: Sequence[Hold] = (),
-    held_from: int | None = None,
-    rounded: bool = False,
-) -> "MixedTexts":
-    """Start a session of texts that begin with `beginnings`, each (N,) ids of the united vocabulary, N at least 1."""
-    vocabulary = mixed.vocabulary
-    readers = [_Reader(voice, vocabulary, rounded) for voice in (mixed.first, mixed.second)]
-    texts: list[tuple[_Side, _Side]] = []
-    for index, ids in enumerate(beginnings):
-        if index and ids is beginnings[index - 1]:
-            texts.append((texts[-1][0].copy(), texts[-1][1].copy()))
-            continue
-        first = readers[0].start(ids, config, holds, len(ids) - 1 if held_from is None else held_from)
-        texts.append((first, readers[1].start(ids, config)))
-    return MixedTexts(beginnings, texts, mixed.crossfade)
+    def start_session(self, start: SessionStart) -> "MixedTexts":
+        """Start a session of texts that begin with ids of the united vocabulary; the first model holds units."""
+        beginnings, config, holds, held_from, rounded = start
+        readers = [_Reader(voice, self.vocabulary, rounded) for voice in (self.first, self.second)]
+        texts: list[tuple[_Side, _Side]] = []
+        for index, ids in enumerate(beginnings):
+            if index and ids is beginnings[index - 1]:
+                texts.append((texts[-1][0].copy(), texts[-1][1].copy()))
+                continue
+            first = readers[0].start(ids, config, holds, len(ids) - 1 if held_from is None else held_from)
+            texts.append((first, readers[1].start(ids, config)))
+        return MixedTexts(beginnings, texts, self.crossfade)
 
 
 class _Reader:

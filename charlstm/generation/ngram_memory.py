@@ -1,4 +1,4 @@
-"""Memory of a text that is read first: what followed each context there, mixed into a model's predictions.
+"""N-gram memory of a text that is read first: what followed each context there, mixed into a model's predictions.
 
 A context is the last 3 to 8 characters. Going from the shortest to the longest that stands in the text already, the
 prediction so far is mixed with how often each character followed that context: p becomes (1 - w) p + w count / total.
@@ -8,11 +8,14 @@ was responsible for (one step of expectation maximisation for each character). E
 counted. docs/adaptation.md says what that gains.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from charlstm.generation.engine import DecodeSession
+from charlstm.generation.sampling import SteppedTexts
 
 Numbers = NDArray[np.float64]
 SHORTEST, LONGEST = 3, 8  # characters of a context
@@ -123,3 +126,43 @@ def to_text(ids: NDArray[np.int32]) -> str:
 def to_ids(text: str) -> NDArray[np.int32]:
     """Return the ids (N,) that `to_text` made a string of."""
     return np.array([*map(ord, text)], np.int32)
+
+
+class RememberingSession(SteppedTexts):
+    """Texts of one model, with `amount` of what an n-gram says mixed in; a `DecodeSession`.
+
+    Temperature and filters come after the mix. Nothing that is written is counted.
+    """
+
+    def __init__(
+        self, texts: DecodeSession, beginnings: Sequence[NDArray[np.int32]], ngram: NgramMemory, amount: float
+    ) -> None:
+        """Go on with `texts`, which begin with `beginnings`, each (N,) ids; `amount` is as in `NgramMemory.mix`."""
+        super().__init__(beginnings)
+        self._texts, self._ngram, self._amount = texts, ngram, amount
+
+    def copy(self) -> "RememberingSession":
+        """Return a session that goes on from here by itself, with the same n-gram."""
+        other = super().copy()
+        other._texts = self._texts.copy()
+        return other
+
+    def next_logits(self) -> NDArray[np.float32]:
+        """Return the logarithms (B, V) of the mixed probabilities of what follows, as an exported page rounds them."""
+        logits = self._texts.next_logits().astype(np.float64)
+        rows = zip(logits, self._histories, strict=True)
+        mixed = [self._ngram.mix(probabilities(row), to_text(ids[-LONGEST:]), self._amount) for row, ids in rows]
+        with np.errstate(divide="ignore"):
+            return np.log(np.stack(mixed)).astype(np.float32)
+
+    def accept(self, ids: NDArray[np.int32]) -> None:
+        """Go on with the characters (B,)."""
+        self._texts.accept(ids)
+        super().accept(ids)
+
+
+def probabilities(logits: Numbers) -> Numbers:
+    """Map logits (V,) to probabilities (V,); they are summed in order, as an exported page sums them."""
+    weights = np.exp(logits - logits.max())
+    shares: Numbers = weights / weights.cumsum()[-1]
+    return shares

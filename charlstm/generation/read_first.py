@@ -5,7 +5,7 @@ had taken in by then. What it leaves is a `Reading`, which belongs to that model
 is dropping the reading. `docs/adaptation.md` says what is gained.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 from charlstm.config import SampleConfig
 from charlstm.errors import ConfigError, VocabularyError
 from charlstm.generation.dynamic_evaluation import SEGMENT, Learned, LearningModel
-from charlstm.generation.engine import DecodeSession, start_session
-from charlstm.generation.holds import Hold
-from charlstm.generation.memory_session import RememberingSession
-from charlstm.generation.ngram_memory import NgramMemory, Numbers
-from charlstm.generation.stream import TextChunk, collect_samples, default_prompt, stream_session, turns
+from charlstm.generation.engine import DecodeSession, SessionStart, start_session
+from charlstm.generation.ngram_memory import NgramMemory, Numbers, RememberingSession
+from charlstm.generation.stream import TextWriter, default_prompt, turns
 from charlstm.model import CharLSTM
 from charlstm.vocabulary import Vocabulary
 
@@ -40,7 +38,7 @@ class ReadPiece(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Reading:
+class Reading(TextWriter):
     """What a model took in from a text; writes as the model does, with `weight` of it."""
 
     model: CharLSTM
@@ -59,41 +57,16 @@ class Reading:
         check_weight(weight)
         return replace(self, weight=weight)
 
-    def stream(
-        self,
-        prompt: str = "",
-        config: SampleConfig | None = None,
-        written: Sequence[str] = (),
-        num_likeliest: int = 0,
-        holds: Sequence[Hold] = (),
-        rounded: bool = False,
-    ) -> Iterator[TextChunk]:
-        """Continue `prompt` piece by piece; see `charlstm.generation.stream.stream`."""
-        memory, weight = self.taken_in, self.weight
-        model = self._writing_model
-
-        def start(beginnings: list[NDArray[np.int32]], config: SampleConfig, held_from: int) -> DecodeSession:
-            texts = start_session(model, beginnings, config, holds, held_from, rounded)
-            if isinstance(memory, Learned) or not weight:
-                return texts
-            return RememberingSession(texts, beginnings, memory, weight)
-
-        return stream_session(start, self.vocabulary, prompt, config or SampleConfig(), written, num_likeliest)
+    def start_session(self, start: SessionStart) -> DecodeSession:
+        """Start a session of texts, as `charlstm.generation.engine.start_session` does."""
+        texts = start_session(self._writing_model, *start)
+        if isinstance(self.taken_in, Learned) or not self.weight:
+            return texts
+        return RememberingSession(texts, start.beginnings, self.taken_in, self.weight)
 
     @cached_property
     def _writing_model(self) -> CharLSTM:
         return self.taken_in.at(self.weight) if isinstance(self.taken_in, Learned) else self.model
-
-    def generate(self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = ()) -> str:
-        """Return the text that continues `prompt`, without the prompt; of several samples the first."""
-        return self.generate_samples(prompt, config, holds)[0]
-
-    def generate_samples(
-        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = ()
-    ) -> list[str]:
-        """Write `num_samples` texts that continue `prompt`; raise `ConfigError` if they had no end."""
-        config = config or SampleConfig()
-        return collect_samples(self.stream(prompt, config, holds=holds), config)
 
 
 def check_weight(weight: float) -> None:

@@ -8,24 +8,24 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlstm.config import SampleConfig
-from charlstm.cpus import available_cpus
 from charlstm.errors import ConfigError, VocabularyError
-from charlstm.generation.engine import DecodeSession, start_session
+from charlstm.generation.engine import DecodeSession, SessionStart, start_session
 from charlstm.generation.holds import Hold
 from charlstm.kernel.decoder import DecodedTokens
 from charlstm.model import CharLSTM
+from charlstm.process_setup import available_cpus
 from charlstm.vocabulary import Decoder, Vocabulary
 
 _FIRST_PIECE = 8  # characters: soon there
-_LONGEST_PIECE = 1024
 _PIECE_SECONDS = 0.01  # pieces grow until they take this long: rare enough to cost nothing, and soon stopped
 # Who writes takes turns, and leaves a core to who serves: *measured*, with 32 threads that compute at once on 2 cores a
 # web server's own thread waited for seconds.
@@ -43,55 +43,59 @@ class TextChunk(NamedTuple):
     leanings: tuple[float, ...] = ()  # nats by which the second of two models wanted each character more
 
 
-def stream(
-    model: CharLSTM,
-    vocabulary: Vocabulary,
-    prompt: str,
-    config: SampleConfig,
-    written: Sequence[str] = (),
-    num_likeliest: int = 0,
-    holds: Sequence[Hold] = (),
-    rounded: bool = False,
-) -> Iterator[TextChunk]:
-    """Continue `prompt`, yielding each piece as it is written (the prompt itself is not repeated).
+class TextWriter(ABC):
+    """Anything that continues a prompt: a model, two that are mixed, or one that read a text first."""
 
-    Same seed, same text: alone, beside others, and as one of several, the pieces of which take turns. `written` are
-    texts, one a sample, that the same call has written before; they are continued as it would have gone on, and
-    `num_chars` counts from there. With `num_chars` 0 there is no end: leaving the iterator is stopping.
-    Units in `holds` are held from the end of the prompt on: the first character that is written feels them.
-    `rounded` writes with the weights in 8 bits as an exported page has them, at temperature 0 and on every machine.
-    Raises `VocabularyError` before anything is written if the prompt can't be read, and `ConfigError` for units that
-    the model lacks.
-    """
+    vocabulary: Vocabulary
+    _longest_piece: ClassVar[int] = 1024  # characters
 
-    def start(beginnings: list[NDArray[np.int32]], config: SampleConfig, held_from: int) -> DecodeSession:
-        return start_session(model, beginnings, config, holds, held_from, rounded)
+    @abstractmethod
+    def start_session(self, start: SessionStart) -> DecodeSession:
+        """Start a session of texts, as `charlstm.generation.engine.start_session` does."""
 
-    yield from stream_session(start, vocabulary, prompt, config, written, num_likeliest)
+    def stream(
+        self,
+        prompt: str = "",
+        config: SampleConfig | None = None,
+        written: Sequence[str] = (),
+        num_likeliest: int = 0,
+        holds: Sequence[Hold] = (),
+        rounded: bool = False,
+    ) -> Iterator[TextChunk]:
+        """Continue `prompt`, yielding each piece as it is written (the prompt itself is not repeated).
 
+        Same seed, same text: alone, beside others, and as one of several, the pieces of which take turns. `written` are
+        texts, one a sample, that the same call has written before; they are continued as it would have gone on, and
+        `num_chars` counts from there. With `num_chars` 0 there is no end: leaving the iterator is stopping.
+        Units in `holds` are held from the end of the prompt on: the first character that is written feels them.
+        `rounded` writes with the weights in 8 bits as an exported page has them, at temperature 0 and on every machine.
+        Raises `VocabularyError` before anything is written if the prompt can't be read, and `ConfigError` for units
+        that the model lacks.
+        """
+        vocabulary, config = self.vocabulary, config or SampleConfig()
+        config = config.model_copy(update={"stop": _normalize_stop(config.stop, vocabulary)})
+        opening = vocabulary.encode(vocabulary.normalize(prompt) or default_prompt(vocabulary)).astype(np.int32)
+        before = [vocabulary.encode(text).astype(np.int32) for text in written] or [opening[:0]] * config.num_samples
+        assert len(before) == config.num_samples, "a text for each sample"
+        whole = [np.concatenate([opening, each]) for each in before] if written else [opening] * config.num_samples
+        with turns:
+            texts = self.start_session(SessionStart(whole, config, holds, len(opening) - 1, rounded))
+        tails = written or [""] * config.num_samples
+        samples = [_Sample(vocabulary, number, config, tail) for number, tail in enumerate(tails)]
+        yield from _write(texts, config, samples, list(map(len, before)), num_likeliest, self._longest_piece)
 
-Start = Callable[[list[NDArray[np.int32]], SampleConfig, int], DecodeSession]  # beginnings, settings, held_from
+    def generate(
+        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = (), *, rounded: bool = False
+    ) -> str:
+        """Return the text that continues `prompt`, without the prompt; of several samples the first."""
+        return self.generate_samples(prompt, config, holds, rounded)[0]
 
-
-def stream_session(
-    start: Start,
-    vocabulary: Vocabulary,
-    prompt: str,
-    config: SampleConfig,
-    written: Sequence[str] = (),
-    num_likeliest: int = 0,
-    longest_piece: int = _LONGEST_PIECE,
-) -> Iterator[TextChunk]:
-    """Do what `stream` does in a session that `start` begins: of several models, or of one that adapts."""
-    config = config.model_copy(update={"stop": _normalize_stop(config.stop, vocabulary)})
-    opening = vocabulary.encode(vocabulary.normalize(prompt) or default_prompt(vocabulary)).astype(np.int32)
-    before = [vocabulary.encode(text).astype(np.int32) for text in written] or [opening[:0]] * config.num_samples
-    assert len(before) == config.num_samples, "a text for each sample"
-    whole = [np.concatenate([opening, each]) for each in before] if written else [opening] * config.num_samples
-    with turns:
-        texts = start(whole, config, len(opening) - 1)
-    samples = [_Sample(vocabulary, number, config, text) for number, text in enumerate(written or [""] * len(whole))]
-    yield from _written(texts, config, samples, [len(each) for each in before], num_likeliest, longest_piece)
+    def generate_samples(
+        self, prompt: str = "", config: SampleConfig | None = None, holds: Sequence[Hold] = (), rounded: bool = False
+    ) -> list[str]:
+        """Write `num_samples` texts that continue `prompt`; raise `ConfigError` if they had no end."""
+        config = config or SampleConfig()
+        return collect_samples(self.stream(prompt, config, holds=holds, rounded=rounded), config)
 
 
 def collect_samples(chunks: Iterator[TextChunk], config: SampleConfig) -> list[str]:
@@ -112,7 +116,7 @@ def _normalize_stop(stop: str, vocabulary: Vocabulary) -> str:
         return stop
 
 
-def _written(
+def _write(
     texts: DecodeSession,
     config: SampleConfig,
     samples: "list[_Sample]",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charlstm.errors import ConfigError
-from charlstm.generation.holds import Hold, held_cells
+from charlstm.generation.holds import Hold, find_cells
 from charlstm.insight.batched_reader import BatchedReader
 from charlstm.insight.proof import prove
 from charlstm.language_model import LanguageModel
@@ -187,7 +187,7 @@ class Probe:
         place; the figures are of the places between, which it was not chosen by. Raises `ConfigError` for a unit that
         the model lacks.
         """
-        held_cells([hold], self._lm.model.config)
+        find_cells([hold], self._lm.model.config)
         side, found = int(self.is_high(hold)), self.read([hold])[0]
         others = self.controls[self.other_than(hold.layer, hold.unit), side]
         count = len(others)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from charlstm.errors import ConfigError
-from charlstm.generation.holds import Hold, held_cells
+from charlstm.generation.holds import Hold, find_cells
 from charlstm.insight.batched_reader import BatchedReader
 from charlstm.language_model import LanguageModel
 
@@ -113,7 +113,7 @@ def prove(
     the figures are of all texts.
     `report(share, stage)` may raise to end it. Raises `ConfigError` for a unit that the model lacks, or short texts.
     """
-    held_cells(holds, lm.model.config)
+    find_cells(holds, lm.model.config)
     lead = min(_LEAD_IN, len(ids) // 2)
     if lead < 2:
         raise ConfigError(f"{len(ids)} characters are too few to write on from: give 4 or more.")

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from charlstm.generation import engine
-from charlstm.generation.holds import Hold, held_cells
+from charlstm.generation.holds import Hold, find_cells
 from charlstm.insight.batched_reader import BatchedReader
 from charlstm.kernel import decoder
 from charlstm.language_model import LanguageModel
@@ -81,7 +81,7 @@ def trace(
     """
     model, tokens = lm.model, np.ascontiguousarray(ids, np.int32)
     config = model.config
-    held = held_cells(holds, config)
+    held = find_cells(holds, config)
     if not len(tokens):
         empty = np.empty((0, config.num_layers, config.hidden_size), np.float32)
         return Trace(tokens, empty, empty, np.empty(0, np.float32))
@@ -89,14 +89,12 @@ def trace(
     before = (known.cells[begin - 1], known.hidden[begin - 1]) if known and begin else None
     can = decoder.is_available(model.vocab_size, config.hidden_size, config.num_layers)
     if model.device.type == "cpu" and can:
-        text = decoder.DecoderState.after(
-            engine.packed_weights(model, False if is_exact else None), tokens[:1], 1, held
-        )
+        text = decoder.DecoderState.after(engine.pack_weights(model, False if is_exact else None), tokens[:1], 1, held)
         if before:
             text.put(*before)
         cells, hidden = (each[0] for each in text.record(tokens[None, begin:]))
     else:
-        cells, hidden = _trace_by_torch(model, tokens[begin:], engine.held_tensors(model, held), before)
+        cells, hidden = _trace_by_torch(model, tokens[begin:], engine.to_tensors(model, held), before)
     if known and begin:
         cells, hidden = np.concatenate([known.cells[:begin], cells]), np.concatenate([known.hidden[:begin], hidden])
     return Trace(tokens, cells, hidden, _surprises(model, tokens, hidden[:, -1]))

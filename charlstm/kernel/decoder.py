@@ -207,7 +207,7 @@ class DecoderState:
         Text number b draws what (seed, b, position) say. Lengths and the like in `config` are not looked at.
         """
         places = np.broadcast_to(np.asarray(positions, np.int64), self.num_texts).copy()
-        job, written = self._begun(np.zeros((self.num_texts, num_chars), np.int32), num_likeliest)
+        job, written = self._begin(np.zeros((self.num_texts, num_chars), np.int32), num_likeliest)
         job.no_repeat, job.top_k = config.no_repeat, config.top_k
         job.temperature, job.top_p, job.seed = config.temperature, config.top_p, config.seed
         job.positions = places.ctypes.data
@@ -217,7 +217,7 @@ class DecoderState:
 
     def follow(self, ids: NDArray[np.int32], num_likeliest: int = 0) -> DecodedTokens:
         """Score `ids` (B, T) as if they had been written."""
-        job, written = self._begun(ids, num_likeliest)
+        job, written = self._begin(ids, num_likeliest)
         job.is_given = True
         self._run(job)
         self._remember(written)
@@ -258,7 +258,7 @@ class DecoderState:
         """Return these texts as they are now, which go on by themselves."""
         return DecoderState.together([self])
 
-    def _begun(self, ids: NDArray[np.int32], num_likeliest: int) -> tuple[_Writing, DecodedTokens]:
+    def _begin(self, ids: NDArray[np.int32], num_likeliest: int) -> tuple[_Writing, DecodedTokens]:
         num_likeliest = min(num_likeliest, self._network.vocab_size)
         history = np.concatenate([self._history, ids], axis=1, dtype=np.int32)
         written = DecodedTokens(

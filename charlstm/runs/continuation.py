@@ -1,20 +1,19 @@
-"""Settings of runs that are extended beyond their plan or that start from an existing model.
+"""Runs that go on: extended beyond their plan, begun from an existing model, or with a text that has moved.
 
 An extension has its own limit and learning-rate schedule, counted from the step at which it begins; weights, optimizer
 moments and position in the text carry over. A decaying schedule restarts at half the peak rate unless another rate is
 given: the full rate would undo what was learned last, at rates near 0.
 """
 
+import glob
+import os
 import shlex
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from charlstm.config import PRESETS, ModelConfig, Settings, TrainConfig
-from charlstm.environment import is_public
-from charlstm.errors import RunError
-from charlstm.events import Extended
+from charlstm.errors import CorpusError, RunError
 from charlstm.formatting import format_duration
 from charlstm.json_text import parse_json
 from charlstm.model_files import model_file
@@ -23,7 +22,7 @@ from charlstm.tensor_files import LfsPointer, read_header
 
 SHORT_CHARS = 100_000  # of a text; with fewer, starting from a bundled model is better (docs/results.md)
 _FINE_TUNING = {"learning_rate": 2e-3, "layer_rates": "equal"}
-_CHANGED = ("max_minutes", "max_passes", "max_steps", "learning_rate", "lr_schedule")  # by an extension
+CHANGED = ("max_minutes", "max_passes", "max_steps", "learning_rate", "lr_schedule")  # by an extension
 _NAMED = 20  # characters
 _AGAIN = 0.5  # of the peak of the learning rate
 
@@ -78,58 +77,6 @@ def parts_done(folder: RunDir) -> int:
     if type(num_parts) is not int or num_parts < 1:
         raise RunError(f"the saved state of {folder.label} is damaged; start a new run from its model instead.")
     return num_parts
-
-
-@dataclass(frozen=True)
-class RunPlan:
-    """The training plan of a run, read from its directory once, when its worker starts."""
-
-    name: str
-    settings: Settings  # as the run was started
-    extensions: tuple[Extension, ...]
-    parent: ParentModel | None
-    has_own_text: bool  # pasted or uploaded
-
-    @classmethod
-    def load(cls, folder: RunDir) -> "RunPlan":
-        """Read the plan of the run in `folder`; raise `RunError` if it can't be read."""
-        return cls(folder.name, folder.settings(), folder.extensions(), folder.parent(), folder.corpus_file.exists())
-
-    @property
-    def num_parts(self) -> int:
-        """The number of parts: the planned one and the extensions."""
-        return 1 + len(self.extensions)
-
-    @property
-    def effective_settings(self) -> Settings:
-        """The settings of the current part."""
-        return apply_extension(self.settings, self.extensions[-1]) if self.extensions else self.settings
-
-    def extension_event(self, position: dict[str, Any]) -> Extended:
-        """Return the record of the last extension, which begins at `position` (step, seconds, passes)."""
-        more, train = self.extensions[-1], self.effective_settings.train
-        return Extended(
-            minutes=more.minutes,
-            passes=more.passes,
-            steps=more.steps,
-            learning_rate=train.learning_rate,
-            lr_schedule=train.lr_schedule,
-            command=resume_command(self.name, more),
-            note=describe_extension(self.settings, more),
-            **position,
-        )
-
-    def provenance_fields(self, train_config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the provenance fields that the trainer, which knows only the current part, can't fill in."""
-        hidden = {"beginnings": ()} if is_public() and self.has_own_text else {}  # a model's header is public
-        first = {name: getattr(self.settings.train, name) for name in _CHANGED}
-        return {
-            **hidden,
-            "train_config": {**train_config, **first},
-            "more": tuple(each.model_dump() for each in self.extensions),
-            "parent": self.parent.name if self.parent else None,
-            "parent_sha256": self.parent.sha256 if self.parent else None,
-        }
 
 
 def apply_extension(settings: Settings, more: Extension) -> Settings:
@@ -188,3 +135,29 @@ def resume_command(name: str, more: Extension) -> str:
         f"--more-schedule {more.lr_schedule}" if more.lr_schedule else "",
     ]
     return " ".join(["python -m charlstm resume", shlex.quote(name), *filter(None, flags)])
+
+
+def require_text(folder: RunDir, place: str) -> None:
+    """Raise `CorpusError` if the run's training text at `place` is gone."""
+    is_path = Path(place).is_absolute() or PureWindowsPath(place).is_absolute()  # else a corpus by name
+    if is_path and not folder.corpus_file.exists() and not _is_there(place):
+        raise CorpusError(
+            f"{PureWindowsPath(place).name}, the text of this run, is no longer where it was; bring it back, or say "
+            f"where it is: python -m charlstm resume {shlex.quote(folder.name)} --corpus FILE."
+        )
+
+
+def _is_there(place: str) -> bool:
+    """Return whether `place`, a file, directory, glob pattern or list of paths, exists."""
+    if Path(place).exists():
+        return True
+    parts = [each for each in place.split(os.pathsep) if each]
+    return any(glob.iglob(place, recursive=True)) or (len(parts) > 1 and all(Path(each).exists() for each in parts))  # noqa: PTH207  an absolute pattern
+
+
+def save_corpus_path(folder: RunDir, place: str) -> None:
+    """Set `place` as the run's text in its settings, keeping the file's times, which date the run."""
+    settings, before = folder.settings(), folder.settings_file.stat()
+    train = settings.train.model_copy(update={"corpus": place})
+    folder.save_settings(settings.model_copy(update={"train": train}))
+    os.utime(folder.settings_file, ns=(before.st_atime_ns, before.st_mtime_ns))

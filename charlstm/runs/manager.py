@@ -19,19 +19,17 @@ from typing import Any, NamedTuple
 from filelock import Timeout
 
 from charlstm import environment
-from charlstm.config import Settings
+from charlstm.config import Settings, closest_preset
 from charlstm.errors import CharLSTMError, RunError, printable
 from charlstm.files import atomic_write_text
 from charlstm.model_files import model_file, model_name
 from charlstm.places import BUNDLED
-from charlstm.runs.continuation import add_extension, inherit_sizes
+from charlstm.runs.continuation import add_extension, inherit_sizes, require_text
 from charlstm.runs.control import Control
-from charlstm.runs.corpus_location import require_text
 from charlstm.runs.file_lock import Lock, open_lock
 from charlstm.runs.history import RunHistory
 from charlstm.runs.labels import LONGEST_LABEL, validate_label
 from charlstm.runs.launcher import Launcher, Worker
-from charlstm.runs.preset_difference import closest_preset
 from charlstm.runs.quotas import apply_limits, limit_extension, limit_size, require_queue_place
 from charlstm.runs.retention import Trash, TrashedRun, remove_abandoned, require_disk
 from charlstm.runs.run_dir import ACTIVE, Extension, QueueTicket, RunDir, Status
@@ -284,7 +282,7 @@ class RunManager:
 
     def _summary(self, folder: RunDir, place: int) -> RunSummary:
         history, status = self._histories[folder.name], self.status(folder)
-        facts = _facts(folder, folder.created_at(), history.is_planned)
+        facts = _facts(folder, folder.creation_time(), history.is_planned)
         step, elapsed_seconds = history.progress()
         return RunSummary(
             folder=folder,
@@ -292,7 +290,7 @@ class RunManager:
             queue_position=place if status == "queued" else 0,
             label=folder.label,
             owner=folder.owner,
-            created_at=folder.created_at(),
+            created_at=folder.creation_time(),
             corpus=facts.corpus,
             size=facts.size,
             parent=facts.parent,

@@ -18,7 +18,7 @@ class PlannedEnd(NamedTuple):
     passes: float | None
 
 
-def planned_end(history: RunHistory, train: TrainConfig | None) -> PlannedEnd:
+def find_planned_end(history: RunHistory, train: TrainConfig | None) -> PlannedEnd:
     """Return the end that the limits of the run's last part set, and by its pace so far what is not limited.
 
     `train` are the settings of the first part. A limit that another one will come before counts only as far as that.

@@ -227,7 +227,7 @@ class Trash:
 
 
 def _parse_trashed(path: Path) -> TrashedRun:
-    return TrashedRun(path.name, _label(path), _deleted_at(path), RunDir(path).owner)
+    return TrashedRun(path.name, _label(path), _deletion_time(path), RunDir(path).owner)
 
 
 def _name(trash_id: str) -> str:
@@ -239,6 +239,6 @@ def _label(path: Path) -> str:
     return _name(path.name) if label == path.name else label
 
 
-def _deleted_at(path: Path) -> float:
+def _deletion_time(path: Path) -> float:
     milliseconds = path.name.rpartition(".")[2]
     return int(milliseconds) / 1000 if milliseconds.isdecimal() else 0.0

@@ -1,24 +1,8 @@
 """A run's directory: its files, how they are read and written, and the run's status.
 
-    <checkpoints>/<run>/
-        config.json         the run's settings, one flat object
-        corpus.txt          the text, if it was pasted or uploaded
-        events.jsonl        one record a line, appended by the worker
-        control.json        requests to the worker, which deletes them at its end
-        answer.json         the worker's answer to the requests
-        queued.json         its queue ticket, while it waits for its turn
-        more.json           its extensions beyond the plan
-        parent.safetensors  the model it started from, with parent.json, if any
-        label.txt, owner    its display name, and the hash of its owner's token
-        run.lock            held by the worker while it lives
-        worker.log          output of a worker started by the manager
-        job                 the torchrun job that created it, so that a restarted job continues it
-        model.safetensors   the best model by validation
-        snapshots/          the network at steps 0, 1, 2, 3, 4, 6 ..., see `charlstm.training.snapshots`
-        last/               model.safetensors and training_state.safetensors of the last saved step
-
-The manager writes config.json, corpus.txt, queued.json, label.txt and owner; the worker writes the results. The status
-is never stored, but derived from lock and records at every query. Imports no torch.
+`docs/architecture.md` shows all of them. The manager writes config.json, corpus.txt, queued.json, label.txt and owner;
+the worker writes the results. The status is never stored, but derived from lock and records at every query. Imports no
+torch.
 """
 
 import hashlib
@@ -85,11 +69,33 @@ class ParentModel(BaseModel):
 _EXTENSIONS: TypeAdapter[tuple[Extension, ...]] = TypeAdapter(tuple[Extension, ...])
 
 
+class _File:
+    """A file of a run, by its place in the run's directory."""
+
+    def __init__(self, *parts: str) -> None:
+        self._parts = parts
+
+    def __get__(self, run: "RunDir", _: type) -> Path:
+        return run.path.joinpath(*self._parts)
+
+
 @dataclass(frozen=True)
 class RunDir:
     """One run's directory."""
 
     path: Path
+
+    settings_file = _File("config.json")  # the settings, one flat JSON object
+    corpus_file = _File("corpus.txt")  # the text of a run whose corpus was pasted or uploaded
+    events_file = _File("events.jsonl")  # the records, one JSON object a line
+    log_file = _File("worker.log")  # the output of a worker started by the manager
+    job_file = _File("job")  # the id of the torchrun job that created the run, if any
+    state_file = _File("last", "training_state.safetensors")  # the saved training state, from which the run resumes
+    unprepared_file = _File(".unprepared")  # a marker that exists until the run's settings are written
+    parent_file = _File("parent.safetensors")  # the copy of the model that the run started from
+    extensions_file = _File("more.json")  # the run's extensions, one JSON array
+    live_model = _File("last", "model.safetensors")  # the latest saved model, while the run goes on
+    ticket_file = _File("queued.json")  # the queue ticket, which exists until the run's worker has its lock
 
     @property
     def name(self) -> str:
@@ -97,46 +103,11 @@ class RunDir:
         return self.path.name
 
     @property
-    def settings_file(self) -> Path:
-        """The settings, one flat JSON object."""
-        return self.path / "config.json"
-
-    @property
-    def corpus_file(self) -> Path:
-        """The text of a run whose corpus was pasted or uploaded."""
-        return self.path / "corpus.txt"
-
-    @property
-    def events_file(self) -> Path:
-        """The records, one JSON object a line."""
-        return self.path / "events.jsonl"
-
-    @property
-    def log_file(self) -> Path:
-        """The output of a worker started by the manager."""
-        return self.path / "worker.log"
-
-    @property
-    def job_file(self) -> Path:
-        """The id of the torchrun job that created the run, if any."""
-        return self.path / "job"
-
-    @property
-    def state_file(self) -> Path:
-        """The saved training state, from which the run resumes."""
-        return self.path / "last" / "training_state.safetensors"
-
-    @property
     def exists(self) -> bool:
         """Whether this is a run and not, say, a copied model."""
         return self.settings_file.is_file()
 
-    @property
-    def unprepared_file(self) -> Path:
-        """A marker that exists until the run's settings are written."""
-        return self.path / ".unprepared"
-
-    def created_at(self) -> float:
+    def creation_time(self) -> float:
         """Return the run's time of creation, in seconds since 1970; 0 if this is not a run or can't be read."""
         try:
             return self.settings_file.stat().st_mtime
@@ -181,11 +152,6 @@ class RunDir:
             return ""
         return printable(text)
 
-    @property
-    def parent_file(self) -> Path:
-        """The copy of the model that the run started from."""
-        return self.path / "parent.safetensors"
-
     def parent(self) -> ParentModel | None:
         """Return the model that the run started from, or `None`."""
         try:
@@ -208,11 +174,6 @@ class RunDir:
         except OSError as error:
             raise RunError(f"the model {name} can't be copied ({error.strerror}); choose another one.") from None
 
-    @property
-    def extensions_file(self) -> Path:
-        """The run's extensions, one JSON array."""
-        return self.path / "more.json"
-
     def extensions(self) -> tuple[Extension, ...]:
         """Return the run's extensions, oldest first; raise `RunError` if they can't be read."""
         try:
@@ -230,11 +191,6 @@ class RunDir:
     def has_state(self) -> bool:
         """Whether there is a saved state to resume from."""
         return self.state_file.is_file()
-
-    @property
-    def live_model(self) -> Path:
-        """The latest saved model, while the run goes on."""
-        return self.state_file.parent / "model.safetensors"
 
     def log_tail(self, max_chars: int = 4000) -> str:
         """Return the end of the worker's output, without paths of this machine."""
@@ -272,11 +228,6 @@ class RunDir:
     def clear_requests(self) -> None:
         """Delete the requests to the run, which are done or obsolete."""
         self.mailbox.clear()
-
-    @property
-    def ticket_file(self) -> Path:
-        """The queue ticket, which exists until the run's worker has its lock."""
-        return self.path / "queued.json"
 
     def ticket(self) -> QueueTicket | None:
         """Return the queue ticket, or `None` if there is none or its worker failed to appear in time."""

@@ -1,6 +1,9 @@
 """The training session of one worker: training, records, saves, requests, and the final measurement."""
 
 import contextlib
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -10,9 +13,11 @@ from typing import Any
 from torch import Tensor
 
 from charlstm.checkpoint import load_training_state, save_training_state
-from charlstm.corpus import Corpus, OnBytes
+from charlstm.corpus import Split
+from charlstm.corpus.ngram import Cancelled, compute_baselines
 from charlstm.errors import RunError
 from charlstm.events import (
+    Baselines,
     Continued,
     Evaluated,
     Finished,
@@ -28,14 +33,13 @@ from charlstm.events import (
 )
 from charlstm.language_model import LanguageModel
 from charlstm.model_files import MODEL_FILE
-from charlstm.runs.continuation import RunPlan, describe_parent
+from charlstm.runs.continuation import describe_parent
 from charlstm.runs.control import RequestListener
 from charlstm.runs.event_log import EventWriter
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.setup import (
-    BaselineThread,
+    PreparedRun,
     begin_extension,
-    build_trainer,
     check_text_is_the_same,
 )
 from charlstm.runs.time_budget import TimeHeld
@@ -47,6 +51,7 @@ from charlstm.training.snapshots import SnapshotTaker
 _LOOK_SECONDS = 0.1  # between two reads of control.json
 _FIRST_SAVE_SECONDS = 3.0  # so that a run killed early need not restart from nothing
 _SAVE_SHARE = 0.01  # of the time, at most, is spent saving
+_LAST_IN_LINE = 19  # as `nice` counts
 _State = tuple[dict[str, Tensor], dict[str, Any]]  # tensors and facts that a trainer continues from
 
 
@@ -60,21 +65,16 @@ class TrainingSession:
     def __init__(
         self,
         folder: RunDir,
-        plan: RunPlan,
-        corpus: Corpus,
+        prepared: PreparedRun,
         log: EventWriter,
         listener: RequestListener,
         world: World,
-        report: OnBytes | None,
     ) -> None:
-        self.folder, self.plan, self.corpus, self.log = folder, plan, corpus, log
-        self.listener, self.world = listener, world
+        self.folder, self.log, self.listener, self.world = folder, log, listener, world
+        self.plan, self.corpus, self.notes = prepared.plan, prepared.corpus, prepared.notes
+        self.split, self.trainer, self.new_characters = prepared.split, prepared.trainer, prepared.new_characters
         self.record = log.append
-        self.split, self.trainer, self.new_characters = build_trainer(
-            folder, plan.effective_settings, corpus, world, report
-        )
         self.snapshots = SnapshotTaker(folder.path)
-        self.notes = corpus.notes
         self.evaluated: Evaluated | None = None
         self.sampled_step: int | None = None
         self.last_save = time.monotonic()
@@ -96,7 +96,7 @@ class TrainingSession:
             self.listener.answer(stage="writing")
             if self.world.size > 1:
                 self.world.broadcast_state(*self._state())
-            self.record(self._started_event())
+            self.record(self._start_record())
         references = BaselineThread(self.folder, self.split, self.log)
         with references, looking_at(self.trainer.clock):
             is_stopped = self._train()
@@ -105,7 +105,7 @@ class TrainingSession:
                 references.wait(self.time.may_measure)
         return self._finish(is_stopped)
 
-    def _started_event(self) -> Started:
+    def _start_record(self) -> Started:
         parent = self.plan.parent
         return Started(
             step=0,
@@ -325,3 +325,37 @@ class TrainingSession:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+class BaselineThread:
+    """A context manager whose thread records `Baselines` once per run; if cut short, the next worker starts over."""
+
+    def __init__(self, folder: RunDir, split: Split, log: EventWriter) -> None:
+        self._split, self._log = split, log
+        self._is_over = threading.Event()
+        self._thread: threading.Thread | None = None
+        if b'"kind":"references"' not in folder.events_file.read_bytes():
+            self._thread = threading.Thread(target=self._find, name="references", daemon=True)
+
+    def __enter__(self) -> "BaselineThread":
+        if self._thread:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._is_over.set()
+        self.wait()
+
+    def wait(self, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Wait until the baselines are recorded or no longer wanted."""
+        while self._thread and self._thread.is_alive() and is_wanted():
+            self._thread.join(_LOOK_SECONDS)
+
+    def _find(self) -> None:
+        if sys.platform == "linux":  # only there has a thread its own priority
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LAST_IN_LINE)
+        began = time.monotonic()
+        with contextlib.suppress(Cancelled, OSError):  # the training thread reports a full disk
+            found = compute_baselines(self._split, lambda: not self._is_over.is_set())
+            self._log.append(Baselines(step=0, seconds=round(time.monotonic() - began, 2), **found._asdict()))

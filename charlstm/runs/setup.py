@@ -1,50 +1,134 @@
 """Preparation of a worker before its first step: planned settings, text, weights and trainer."""
 
-import contextlib
-import os
-import sys
-import threading
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from charlstm.config import Settings
 from charlstm.corpus import (
-    DATASETS,
     Corpus,
     OnBytes,
     Split,
-    absolute,
-    is_address,
     open_corpus,
     open_file,
 )
 from charlstm.corpus.corpus import HELD_BYTES
-from charlstm.corpus.ngram import Cancelled, compute_baselines
+from charlstm.environment import is_public
 from charlstm.errors import CharLSTMError, ConfigError, CorpusError
-from charlstm.events import Baselines
-from charlstm.kernel.build import is_built
+from charlstm.evaluation import evaluate_quickly
+from charlstm.events import Extended
+from charlstm.kernel.build import is_built, load_library
 from charlstm.language_model import LanguageModel
-from charlstm.runs.continuation import RunPlan, read_model_header
-from charlstm.runs.corpus_location import require_text, save_corpus_path
-from charlstm.runs.event_log import EventWriter
-from charlstm.runs.memory_estimate import available_bytes, check_memory, num_parameters
-from charlstm.runs.parent_advice import advise_parent
-from charlstm.runs.quotas import check_parameters
-from charlstm.runs.run_dir import RunDir
+from charlstm.places import BUNDLED, BUNDLED_MODELS
+from charlstm.runs.continuation import (
+    CHANGED,
+    SHORT_CHARS,
+    apply_extension,
+    describe_extension,
+    read_model_header,
+    require_text,
+    resume_command,
+    save_corpus_path,
+)
+from charlstm.runs.control import RequestListener
+from charlstm.runs.quotas import available_bytes, check_memory, check_parameters, num_parameters
+from charlstm.runs.run_dir import Extension, ParentModel, RunDir
 from charlstm.training import Trainer
 from charlstm.training.autotune import autotune
 from charlstm.training.distributed import DistributedTrainer, World
 from charlstm.training.optim import resolve_device
 
 
-def remove_leftovers(folder: RunDir) -> None:
-    """Remove the run's queue ticket and the temporary files of killed workers."""
-    folder.ticket_file.unlink(missing_ok=True)
-    for left in (*folder.path.glob(".*.safetensors.*.tmp"), *folder.state_file.parent.glob(".*.tmp")):
-        left.unlink(missing_ok=True)
+@dataclass(frozen=True)
+class RunPlan:
+    """The training plan of a run, read from its directory once, when its worker starts."""
+
+    name: str
+    settings: Settings  # as the run was started
+    extensions: tuple[Extension, ...]
+    parent: ParentModel | None
+    has_own_text: bool  # pasted or uploaded
+
+    @classmethod
+    def load(cls, folder: RunDir) -> "RunPlan":
+        """Read the plan of the run in `folder`; raise `RunError` if it can't be read."""
+        return cls(folder.name, folder.settings(), folder.extensions(), folder.parent(), folder.corpus_file.exists())
+
+    @property
+    def num_parts(self) -> int:
+        """The number of parts: the planned one and the extensions."""
+        return 1 + len(self.extensions)
+
+    @property
+    def effective_settings(self) -> Settings:
+        """The settings of the current part."""
+        return apply_extension(self.settings, self.extensions[-1]) if self.extensions else self.settings
+
+    def extension_event(self, position: dict[str, Any]) -> Extended:
+        """Return the record of the last extension, which begins at `position` (step, seconds, passes)."""
+        more, train = self.extensions[-1], self.effective_settings.train
+        return Extended(
+            minutes=more.minutes,
+            passes=more.passes,
+            steps=more.steps,
+            learning_rate=train.learning_rate,
+            lr_schedule=train.lr_schedule,
+            command=resume_command(self.name, more),
+            note=describe_extension(self.settings, more),
+            **position,
+        )
+
+    def provenance_fields(self, train_config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the provenance fields that the trainer, which knows only the current part, can't fill in."""
+        hidden = {"beginnings": ()} if is_public() and self.has_own_text else {}  # a model's header is public
+        first = {name: getattr(self.settings.train, name) for name in CHANGED}
+        return {
+            **hidden,
+            "train_config": {**train_config, **first},
+            "more": tuple(each.model_dump() for each in self.extensions),
+            "parent": self.parent.name if self.parent else None,
+            "parent_sha256": self.parent.sha256 if self.parent else None,
+        }
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run that is ready for its first step."""
+
+    plan: RunPlan
+    corpus: Corpus
+    notes: tuple[str, ...]  # on text and plan
+    split: Split
+    trainer: Trainer
+    new_characters: tuple[str, ...]  # to the parent model
+
+
+def prepare(
+    folder: RunDir, corpus: Corpus | None, listener: RequestListener, world: World, report: OnBytes | None = None
+) -> PreparedRun:
+    """Read the plan and the text of the run in `folder` and build its trainer; `listener` answers with each stage.
+
+    Settings that the run leaves open are chosen now, and saved for when it resumes.
+    """
+    plan = RunPlan.load(folder)
+    is_open = plan.settings.train.plan == "on"
+    stages = [*(() if is_built() else ("compiling",)), "reading", *(("choosing",) if is_open else ()), "building"]
+    listener.answer(stages=tuple(stages), stage=stages[0])
+    with world.rank_zero_first():
+        load_library()
+        listener.answer(stage="reading")
+        corpus = corpus or load_corpus(folder, plan.settings, report)
+        if is_open:
+            listener.answer(stage="choosing")
+        plan, notes = resolve_autotune(folder, plan, corpus)
+        listener.answer(stage="building")
+    world.broadcast_object({"settings": plan.effective_settings.flat(), "num_parts": plan.num_parts})
+    with world.rank_zero_first():
+        built = build_trainer(folder, plan.effective_settings, corpus, world, report)
+    return PreparedRun(plan, corpus, (*corpus.notes, *notes), *built)
 
 
 def build_trainer(
@@ -77,13 +161,6 @@ def _check_size(settings: Settings, vocab_size: int, num_chars: int) -> None:
         check_memory(settings, vocab_size, num_chars, available_bytes())
 
 
-def preparation_stages(plan: RunPlan) -> tuple[str, ...]:
-    """Return the stages that a worker goes through before it trains, for its answer."""
-    compiling = () if is_built() else ("compiling",)
-    choosing = ("choosing",) if plan.settings.train.plan == "on" else ()
-    return (*compiling, "reading", *choosing, "building")
-
-
 def begin_extension(trainer: Trainer, num_parts: int) -> bool:
     """Begin an extension added since the run was saved, if any; return whether there was one."""
     is_extended = trainer.course.num_parts < num_parts
@@ -110,15 +187,6 @@ def resolve_autotune(folder: RunDir, plan: RunPlan, corpus: Corpus) -> tuple[Run
     return replace(plan, settings=settings), tuple(filter(None, (note, advice)))
 
 
-_OUT_OF_MEMORY = (
-    "out of memory",
-    "not enough memory",
-    "allocate memory",
-    "could not create a memory",
-    "bad_alloc",
-)
-
-
 def check_text_is_the_same(corpus: Corpus, facts: Mapping[str, Any]) -> None:
     """Raise `CorpusError` unless `corpus` is the text that these facts of a saved state name."""
     if facts.get("corpus_sha256") != corpus.sha256:
@@ -126,29 +194,6 @@ def check_text_is_the_same(corpus: Corpus, facts: Mapping[str, Any]) -> None:
             f"{corpus.name} is not the text this run began with; bring that text back, name its new place with "
             "--corpus, or start a new run."
         )
-
-
-def describe_error(error: Exception, folder: RunDir) -> str:
-    """Return the error as one sentence for the records, without the path of the checkpoints directory."""
-    if isinstance(error, OSError):
-        return describe_write_error(error)
-    if is_out_of_memory(error):
-        return "the memory of this machine did not suffice; lower batch_size, seq_len or hidden_size."
-    if isinstance(error, CharLSTMError):
-        return str(error).replace(f"{folder.path.parent}{os.sep}", "")
-    return f"an unexpected error ended the run: {type(error).__name__}; its log says more."
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out; off the GPU, PyTorch says so only in the message of a `RuntimeError`."""
-    message = str(error).lower()
-    is_torchs = isinstance(error, RuntimeError) and any(words in message for words in _OUT_OF_MEMORY)
-    return isinstance(error, MemoryError) or is_torchs
-
-
-def describe_write_error(error: OSError) -> str:
-    """Return the message for a run directory that can't be written."""
-    return f"the run's folder can't be written ({error.strerror or error}); free it up and resume the run."
 
 
 def load_corpus(folder: RunDir, settings: Settings, report: OnBytes | None = None) -> Corpus:
@@ -167,9 +212,7 @@ def open_moved_corpus(folder: RunDir, place: str, report: OnBytes | None = None)
     """
     corpus = open_corpus(place, folder.settings().train.encoding, report, shown=place)
     _check_against_state(corpus, folder)
-    if place not in DATASETS:
-        place = corpus.name if is_address(place) else absolute(place)
-    save_corpus_path(folder, place)
+    save_corpus_path(folder, corpus.place)
     return corpus
 
 
@@ -187,39 +230,43 @@ def _check_against_state(corpus: Corpus, folder: RunDir) -> None:
         check_text_is_the_same(corpus, read_model_header(folder.state_file).get("training_state") or {})
 
 
-_LOOK_SECONDS = 0.1
-_LAST_IN_LINE = 19  # as `nice` counts
+# Of the letters' entropy: *measured*, from a model at 0.58 and 0.41 of it a run came lower than from nothing, in one
+# minute; from one at 0.84, and in another language above 1, it did not (docs/results.md).
+_KNOWN_LANGUAGE = 2 / 3
+_KNOWN_SHARE = 0.9  # of the text, in characters that the model has seen
 
 
-class BaselineThread:
-    """A context manager whose thread records `Baselines` once per run; if cut short, the next worker starts over."""
+def advise_parent(corpus: Corpus) -> str:
+    """Return advice to start from the bundled model that a short text surprises least, in a sentence.
 
-    def __init__(self, folder: RunDir, split: Split, log: EventWriter) -> None:
-        self._split, self._log = split, log
-        self._is_over = threading.Event()
-        self._thread: threading.Thread | None = None
-        if b'"kind":"references"' not in folder.events_file.read_bytes():
-            self._thread = threading.Thread(target=self._find, name="references", daemon=True)
+    Empty for a longer text, and where none of the models tells much more of it than its letters' frequencies do.
+    """
+    if corpus.num_chars >= SHORT_CHARS:
+        return ""
+    counts = np.array([count for _, count in corpus.frequencies], dtype=np.float64)
+    entropy = -float((counts / counts.sum() * np.log(counts / counts.sum())).sum())
+    least, best = _KNOWN_LANGUAGE * entropy, ""
+    for name in BUNDLED:
+        loss = _loss_of(name, corpus)
+        least, best = (loss, name) if loss < least else (least, best)
+    if not best:
+        return ""
+    return (
+        f"{corpus.num_chars:,} characters are few: a run that begins with the model {best}, which can write already, "
+        "comes to a lower loss."
+    )
 
-    def __enter__(self) -> "BaselineThread":
-        if self._thread:
-            self._thread.start()
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        self._is_over.set()
-        self.wait()
-
-    def wait(self, is_wanted: Callable[[], bool] = lambda: True) -> None:
-        """Wait until the baselines are recorded or no longer wanted."""
-        while self._thread and self._thread.is_alive() and is_wanted():
-            self._thread.join(_LOOK_SECONDS)
-
-    def _find(self) -> None:
-        if sys.platform == "linux":  # only there has a thread its own priority
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LAST_IN_LINE)
-        began = time.monotonic()
-        with contextlib.suppress(Cancelled, OSError):  # the training thread reports a full disk
-            found = compute_baselines(self._split, lambda: not self._is_over.is_set())
-            self._log.append(Baselines(step=0, seconds=round(time.monotonic() - began, 2), **found._asdict()))
+def _loss_of(name: str, corpus: Corpus) -> float:
+    """Return a bundled model's nats per character on the text, infinite if there is none or it knows too little."""
+    try:
+        bundled = LanguageModel.load(BUNDLED_MODELS / name)
+    except CharLSTMError:
+        return float("inf")
+    known = {*bundled.vocabulary.characters}
+    if sum(count for char, count in corpus.frequencies if char in known) < _KNOWN_SHARE * corpus.num_chars:
+        return float("inf")
+    characters = (char for char, _ in corpus.frequencies)
+    extended, _ = bundled.with_characters(characters, bundled.model.config, seed=1)
+    text = "".join(corpus.pieces())
+    return evaluate_quickly(extended.model, extended.vocabulary.encode(text)).nats

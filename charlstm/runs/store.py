@@ -88,7 +88,7 @@ class RunStore:
     def run_dirs(self) -> list[RunDir]:
         """Return all runs, newest first."""
         runs = [RunDir(self.root / name) for name in self._names()]
-        dated = [(run.created_at(), run.name, run) for run in runs]
+        dated = [(run.creation_time(), run.name, run) for run in runs]
         return [run for begun_at, _, run in sorted(dated, key=lambda row: row[:2], reverse=True) if begun_at]
 
     def _names(self) -> list[str]:

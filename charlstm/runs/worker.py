@@ -5,22 +5,21 @@ calls `run_training` and the other ranks `run_helper_rank`.
 """
 
 import contextlib
+import os
 from collections.abc import Callable
 
 from filelock import Timeout
 
 from charlstm.config import Settings
 from charlstm.corpus import Corpus, OnBytes
-from charlstm.cpus import limit_torch_threads
-from charlstm.errors import RunError
+from charlstm.errors import CharLSTMError, RunError
 from charlstm.events import (
     Failed,
     Finished,
     Record,
     StepDone,
 )
-from charlstm.kernel.build import load_library
-from charlstm.runs.continuation import RunPlan
+from charlstm.kernel.job import limit_torch_threads
 from charlstm.runs.control import RequestListener, stop_signals
 from charlstm.runs.event_log import EventWriter
 from charlstm.runs.run_dir import RunDir
@@ -29,13 +28,7 @@ from charlstm.runs.setup import (
     begin_extension,
     build_trainer,
     check_text_is_the_same,
-    describe_error,
-    describe_write_error,
-    is_out_of_memory,
-    load_corpus,
-    preparation_stages,
-    remove_leftovers,
-    resolve_autotune,
+    prepare,
 )
 from charlstm.training.distributed import SINGLE_PROCESS, World
 
@@ -65,28 +58,15 @@ def run_training(
     except Timeout:
         raise RunError(f"run {folder.name} is being worked on by another process; stop it first.") from None
     except OSError as error:
-        raise RunError(describe_write_error(error)) from None
+        raise RunError(_describe_write_error(error)) from None
     with held, EventWriter(folder.events_file, on_record) as log, contextlib.ExitStack() as until_recorded:
-        remove_leftovers(folder)
+        _remove_leftovers(folder)
         if folder.is_completed():  # recording this error would mark the run as failed
             raise RunError(f"run {folder.name} has reached its planned end; give it more with --more-minutes.")
         try:
             with RequestListener(folder.mailbox) as listener:
-                plan = RunPlan.load(folder)
-                stages = preparation_stages(plan)
-                listener.answer(stages=stages, stage=stages[0])
-                with world.rank_zero_first():
-                    load_library()
-                    listener.answer(stage="reading")
-                    corpus = corpus or load_corpus(folder, plan.settings, report)
-                    if plan.settings.train.plan == "on":
-                        listener.answer(stage="choosing")
-                    plan, notes = resolve_autotune(folder, plan, corpus)
-                    listener.answer(stage="building")
-                world.broadcast_object({"settings": plan.effective_settings.flat(), "num_parts": plan.num_parts})
-                with world.rank_zero_first():
-                    session = TrainingSession(folder, plan, corpus, log, listener, world, report)
-                session.notes += notes
+                prepared = prepare(folder, corpus, listener, world, report)
+                session = TrainingSession(folder, prepared, log, listener, world)
                 session.save_no_sooner_than(save_seconds)
                 # Kept until an error is recorded: torchrun terminates rank 0 once another rank is gone.
                 session.is_signalled = until_recorded.enter_context(stop_signals())
@@ -94,9 +74,9 @@ def run_training(
         except Exception as error:
             if log.num_appended or not folder.has_state:
                 with contextlib.suppress(OSError):  # whatever blocked writing may block this record too
-                    log.append(Failed(step=log.step, message=describe_error(error, folder)))
-            if isinstance(error, OSError) or is_out_of_memory(error):
-                raise RunError(describe_error(error, folder)) from error
+                    log.append(Failed(step=log.step, message=_describe_error(error, folder)))
+            if isinstance(error, OSError) or _is_out_of_memory(error):
+                raise RunError(_describe_error(error, folder)) from error
             raise
 
 
@@ -123,3 +103,42 @@ def run_helper_rank(folder: RunDir, opened: Callable[[], Corpus], world: World) 
                 if save and trainer.is_finite():
                     trainer.state_dict()
         trainer.state_dict()  # which the first process saves
+
+
+def _remove_leftovers(folder: RunDir) -> None:
+    """Remove the run's queue ticket and the temporary files of killed workers."""
+    folder.ticket_file.unlink(missing_ok=True)
+    for left in (*folder.path.glob(".*.safetensors.*.tmp"), *folder.state_file.parent.glob(".*.tmp")):
+        left.unlink(missing_ok=True)
+
+
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "allocate memory",
+    "could not create a memory",
+    "bad_alloc",
+)
+
+
+def _describe_error(error: Exception, folder: RunDir) -> str:
+    """Return the error as one sentence for the records, without the path of the checkpoints directory."""
+    if isinstance(error, OSError):
+        return _describe_write_error(error)
+    if _is_out_of_memory(error):
+        return "the memory of this machine did not suffice; lower batch_size, seq_len or hidden_size."
+    if isinstance(error, CharLSTMError):
+        return str(error).replace(f"{folder.path.parent}{os.sep}", "")
+    return f"an unexpected error ended the run: {type(error).__name__}; its log says more."
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out; off the GPU, PyTorch says so only in the message of a `RuntimeError`."""
+    message = str(error).lower()
+    is_torchs = isinstance(error, RuntimeError) and any(words in message for words in _OUT_OF_MEMORY)
+    return isinstance(error, MemoryError) or is_torchs
+
+
+def _describe_write_error(error: OSError) -> str:
+    """Return the message for a run directory that can't be written."""
+    return f"the run's folder can't be written ({error.strerror or error}); free it up and resume the run."

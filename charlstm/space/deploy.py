@@ -133,7 +133,7 @@ def check_variables(variables: Mapping[str, str]) -> Limits:
     for name, value in variables.items():
         if name not in known:
             raise ConfigError(f"there is no variable {name[:80]} to set on a Space; known are {', '.join(known)}.")
-        VARIABLES[name].parsed(value)
+        VARIABLES[name].parse_text(value)
     backup = BACKUP_REPO.text(variables)
     if backup and backup != validate_repo_id(backup):
         raise ConfigError(f"{BACKUP_REPO.name} is an address; write it as {validate_repo_id(backup)}.")

@@ -1,7 +1,6 @@
 """Training: `train` runs in this process and returns a model; `Trainer` is the loop, a generator of events."""
 
-from charlstm.training.in_process import train
-from charlstm.training.provenance import build_provenance, describe_hardware, with_validation
+from charlstm.training.in_process import build_provenance, describe_hardware, train, with_validation
 from charlstm.training.trainer import Trainer
 
 __all__ = ["Trainer", "build_provenance", "describe_hardware", "train", "with_validation"]

@@ -69,7 +69,7 @@ def autotune(
     while planned.model.hidden_size > _UNITS and not fits(planned, vocab_size):
         chosen, planned = planned_with(planned.model.hidden_size - _UNITS)
     factor = 1.0 if is_gpu else relative_speed(planned.model.hidden_size, vocab_size)
-    loss = expected_loss(split, _TRAINING_SHARE * 60 * minutes * rate * factor)
+    loss = predict_loss(split, _TRAINING_SHARE * 60 * minutes * rate * factor)
     unit = "byte" if settings.model.level == "bytes" else "character"
     return planned, (
         f"Planned for {minutes:g} minutes at {rate:,.0f} characters per second (1 x {probed['hidden_size']}): "
@@ -78,7 +78,7 @@ def autotune(
     )
 
 
-def expected_loss(split: Split, num_seen: float) -> float:
+def predict_loss(split: Split, num_seen: float) -> float:
     """Estimate the validation loss, in nats per token, of a network that learns from `num_seen` characters.
 
     A 5-gram model, counted on a million characters from all over the text, tells how hard the text is. How much better
@@ -209,10 +209,10 @@ def measure_throughput(settings: Settings, split: Split, probed: Mapping[str, in
     flat = {**settings.flat(), **probed, "dropout": 0.0, "plan": "off"}
     flat |= {"max_steps": 10**9, "max_minutes": 0.0, "max_passes": 0.0}
     probe = Settings.from_flat({**flat, "batch_size": max(1, min(probed["batch_size"], len(split.train) - 1))})
-    return _learned_per_second(probe, split)
+    return _measure_speed(probe, split)
 
 
-def _learned_per_second(probe: Settings, split: Split) -> float:
+def _measure_speed(probe: Settings, split: Split) -> float:
     few = Split(split.vocabulary, split.train[:100_000], split.validation[:64])
     config: TrainConfig = probe.train.model_copy(update={"sample_chars": 1, "sample_every": 10**9, "eval_every": 10**9})
     trainer = Trainer(LanguageModel.create(few.vocabulary, probe.model, 0), few, config)

@@ -168,10 +168,10 @@ def _in_16_bits(weights: dict[str, Tensor]) -> dict[str, Tensor] | None:
             return None
         largest = max(largest, -low, high)
     dtype = torch.float16 if largest <= torch.finfo(torch.float16).max else torch.bfloat16
-    return {name: _rounded(tensor, dtype) for name, tensor in whole.items()}
+    return {name: _round(tensor, dtype) for name, tensor in whole.items()}
 
 
-def _rounded(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+def _round(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a copy of a tensor, made in pieces that PyTorch works on alone: threads wait for each other."""
     copied = torch.empty(tensor.shape, dtype=dtype)
     for to, piece in zip(torch.split(copied.view(-1), _PIECE), torch.split(tensor.view(-1), _PIECE), strict=True):

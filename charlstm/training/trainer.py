@@ -21,22 +21,19 @@ from charlstm.config import TrainConfig
 from charlstm.corpus import Split, StreamBatches
 from charlstm.corpus.batches import Batch, Stretches
 from charlstm.errors import CheckpointError, TrainingDiverged
-from charlstm.evaluation import evaluate_batched, evaluate_quickly, summed_loss
+from charlstm.evaluation import sum_loss
 from charlstm.events import Evaluated, Event, Progress, RolledBack, Sampled, StepDone
 from charlstm.fused_backward import FusedBackward, flat_gradient
 from charlstm.language_model import LanguageModel
 from charlstm.model import State, evaluating
 from charlstm.training import optim
-from charlstm.training.calibration import Calibration
 from charlstm.training.clock import AwakeClock
 from charlstm.training.samples import Sampler, SampleState
-from charlstm.training.schedule import divergence_message, eval_period, fraction_done, learning_rate, num_planned_steps
-from charlstm.training.state import ScheduleState, StateFacts
+from charlstm.training.schedule import Schedule, divergence_message
+from charlstm.training.state import LossMeter, ScheduleState, StateFacts
+from charlstm.training.validation import Validator
 
-_SMOOTHING = 0.99  # per step: the smoothed loss follows the last hundred steps or so
 _STEPS_TO_KEEP = 200  # between two rollback copies of the state: each takes about as long as half a step
-_UNTRAINED, _UNTRAINED_CHARS = 0.1, 1 << 13  # nats below guessing, and how much is enough to tell that it guesses
-_VALIDATED_AT_MOST = 1 << 17  # characters, during the run; the final figures use more
 
 
 class Trainer:
@@ -55,25 +52,22 @@ class Trainer:
         self._streams = self._own_streams()
         self.step = 0
         self.elapsed_seconds = 0.0
-        self.best_val_loss = math.inf
         self.device = optim.resolve_device(config.device)
         self._model = language_model.model.to(self.device)
         self.dtype = optim.resolve_dtype(config.precision, self.device, self._model.config.hidden_size)
         self._model.shard = None
         self._average = copy.deepcopy(self._model).eval() if config.weight_average else None
-        self._language_model = replace(language_model, model=self._average or self._model)
-        self.calibration = Calibration()
-        self._validation = split.validation[:_VALIDATED_AT_MOST]
-        self._is_part = len(self._validation) < len(split.validation)
+        self.validator = Validator(
+            replace(language_model, model=self._average or self._model), split, config, self.dtype
+        )
         order = self._streams, Stretches(config.stretch_windows, config.seed)
         self._batches = StreamBatches(split.train, config.batch_size, config.seq_len, self.device, *order)
-        self._num_steps = num_planned_steps(config, self._batches.windows_per_pass)
-        self._eval_every = eval_period(config, len(self._validation))
+        self._schedule = Schedule(config, self._batches.windows_per_pass)
         betas = config.adam_beta1, config.adam_beta2
         self._optimizer = optim.AdamW(self._model, config.weight_decay, betas, config.layer_rates)
         self._gradient = flat_gradient(self._model)
         self._fused_gradients: FusedBackward | None = None
-        if self._model.is_fused(len(self._batches[0].tokens), self.dtype):
+        if self._model.is_fused(self._streams.stop - self._streams.start, self.dtype):
             weight_dtype = optim.resolve_weight_dtype(config.precision, self.dtype)
             self._fused_gradients = FusedBackward(self._model, self.dtype, weight_dtype)
         self._carried: State | None = None
@@ -82,27 +76,22 @@ class Trainer:
         self.course = ScheduleState()
         self.samples = SampleState()  # of the automatic schedule alone
         self._sampler = Sampler(split, config)
-        self._quick: tuple[int, float] | None = None  # the step of the last quick estimate, and the estimate
         self._num_pending = 0  # 2 while the current step is being validated, 1 while it is being sampled
         self._rested_seconds = 0.0  # total of the requested pauses
-        self._guess = self._smooth_loss = math.log(len(split.vocabulary))  # of an untrained model, at first
-        self._nats = torch.zeros((), device=self.device, dtype=torch.float32)  # since the last point of the curve
-        self._num_targets = 0
-        self._num_untimed = 0  # of those, the ones trained before `run` began, on another clock
-        self._num_steps_logged = 0
+        self._meter = LossMeter(math.log(len(split.vocabulary)), self.device)
         self._grad_norm = torch.zeros((), device=self.device, dtype=torch.float32)
         self._learning_rate = 0.0
 
     @property
     def language_model(self) -> LanguageModel:
         """The model that is validated and saved: averaged and calibrated, if so configured; copy it to keep it."""
-        return replace(self._language_model, model=self.calibration.apply(self._language_model.model))
+        return self.validator.language_model
 
     @property
     def fraction(self) -> float:
         """The fraction of the planned run that is done, 0 to 1."""
         step, seconds = self.step - self.course.part_step, self.elapsed_seconds - self.course.part_seconds
-        return fraction_done(self.config, self._num_steps, step, seconds)
+        return self._schedule.fraction(step, seconds)
 
     @property
     def num_passes(self) -> float:
@@ -113,7 +102,7 @@ class Trainer:
     def next_learning_rate(self) -> float:
         """The learning rate of the next update."""
         factor = self.course.asked_factor * self.course.rate_factor
-        return factor * learning_rate(self.config, self.step, self.fraction)
+        return factor * self._schedule.learning_rate(self.step, self.fraction)
 
     def set_lr_factor(self, factor: float) -> None:
         """Multiply the planned learning rate by `factor` from the next update on."""
@@ -126,7 +115,7 @@ class Trainer:
     def exclude_pause(self, seconds: float) -> None:
         """Exclude `seconds` from the training time: the consumer paused, at a `StepDone` or in `on_tick`."""
         self._began += seconds
-        self._interval_began += seconds
+        self._meter.exclude(seconds)
         self._rested_seconds += seconds
 
     def begin_extension(self, num_parts: int) -> None:
@@ -138,19 +127,7 @@ class Trainer:
         return optim.with_gradients(self._events())
 
     def _events(self) -> Iterator[Event]:
-        self._began = self.clock() - self.elapsed_seconds
-        self._interval_began = self.clock()
-        self._num_untimed = self._num_targets
-        self._good = self.state_dict()
-        if self.step == 0:
-            first = self._initial_progress()
-            if not math.isfinite(first.train_loss):
-                raise TrainingDiverged("the loss is NaN or infinite before the first step: start from other weights.")
-            yield first
-            yield from self._report(is_last=False)
-        elif self._num_pending:  # the state was saved amid reports
-            yield from self._evaluate_and_sample(self.fraction >= 1, self._num_pending)
-            yield StepDone(self.step)
+        yield from self._begin()
         while self.fraction < 1:
             self._update(self._batches[self.step])
             self._measure_time()
@@ -163,8 +140,23 @@ class Trainer:
             yield from self._report(is_last)
             yield StepDone(self.step)
 
+    def _begin(self) -> Iterator[Event]:
+        """Start the clock, and report what the untrained model is like, or what a saved state left unreported."""
+        self._began = self.clock() - self.elapsed_seconds
+        self._meter.start(self.clock())
+        self._good = self.state_dict()
+        if self.step == 0:
+            first = self._initial_progress()
+            if not math.isfinite(first.train_loss):
+                raise TrainingDiverged("the loss is NaN or infinite before the first step: start from other weights.")
+            yield first
+            yield from self._report(is_last=False)
+        elif self._num_pending:  # the state was saved amid reports
+            yield from self._evaluate_and_sample(self.fraction >= 1, self._num_pending)
+            yield StepDone(self.step)
+
     def _update(self, batch: Batch) -> None:
-        """Make one optimizer update on one window, without reading anything back from the device."""
+        """Make one update on one window: forward, loss, backward, clip, step; reads nothing back from the device."""
         self._learning_rate = self.next_learning_rate
         self._model.train()
         state = None if batch.starts_anew else optim.reset_streams(self._carried, self.config, self.step, self._streams)
@@ -174,19 +166,17 @@ class Trainer:
         nats = self._sync(nats)
         self._grad_norm = optim.clip(self._gradient, self.config.max_grad_norm)
         self._optimizer.step(self._learning_rate)
-        self._nats += nats
-        self._num_targets += batch.num_targets
-        self._num_steps_logged += 1
+        self._meter.add(nats, batch.num_targets)
         self.step += 1
         self._average_weights()
 
     def _compute_gradient(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
-        """Compute the gradient of one window; return its summed nats and the state after it."""
+        """Compute the gradient of one window; return its summed nats and the state after it, detached."""
         if self._fused_gradients is not None:
             return self._fused_gradients(batch, state)
         self._gradient.zero_()
         logits, carried = self._model(batch.tokens, state, self.dtype)
-        nats = summed_loss(logits, batch.targets)
+        nats = sum_loss(logits, batch.targets)
         (nats / batch.num_targets).backward()  # type: ignore[no-untyped-call]
         return nats.detach(), carried
 
@@ -226,7 +216,9 @@ class Trainer:
         All processes of a group must get the same answer, so it follows from what they share.
         """
         every = self.config.sample_every
-        logs, evaluates = (is_last or self.step % period == 0 for period in (self.config.log_every, self._eval_every))
+        logs, evaluates = (
+            is_last or self.step % period == 0 for period in (self.config.log_every, self.validator.period)
+        )
         if every:
             return logs, evaluates, evaluates or self.step % every == 0
         part = self.course.part_seconds
@@ -234,8 +226,8 @@ class Trainer:
 
     def _report(self, is_last: bool) -> Iterator[Event]:
         """Yield the reports due after this step; their time does not count towards characters per second."""
-        if self._is_due(is_last)[0] and self._num_targets:
-            yield self._progress()
+        if self._is_due(is_last)[0] and self._meter.num_targets:
+            yield self._point(**self._meter.take(self.step, self.clock()))
             if self.step - self._good[1]["step"] >= _STEPS_TO_KEEP:
                 self._good = self.state_dict()
         yield from self._evaluate_and_sample(is_last)
@@ -251,7 +243,7 @@ class Trainer:
         if samples and self.step:
             yield from self._report_sample(is_last)
         self._num_pending = 0
-        self._interval_began += self.clock() - began - (self._rested_seconds - rested)
+        self._meter.exclude(self.clock() - began - (self._rested_seconds - rested))
 
     def _report_sample(self, is_last: bool) -> Iterator[Sampled]:
         self._num_pending = 1
@@ -266,14 +258,14 @@ class Trainer:
         """Return the point of the untrained model's loss on the first window, near ln V."""
         batch = self._batches[0]
         with evaluating(self._model):
-            nats = summed_loss(self._model(batch.tokens)[0], batch.targets)
+            nats = sum_loss(self._model(batch.tokens)[0], batch.targets)
             self._sum_over_processes([nats])
         loss = nats.item() / batch.num_targets
         return self._point(loss, smooth_loss=loss, chars_per_second=0.0)
 
     def is_finite(self) -> bool:
         """Return whether the loss is finite, and the weights too if the last gradient was not."""
-        if not math.isfinite(self._nats.item()):
+        if not math.isfinite(self._meter.nats.item()):
             return False
         if math.isfinite(self._grad_norm.item()):
             return True
@@ -283,31 +275,13 @@ class Trainer:
         """Roll back to the last good state at half the learning rate; raise `TrainingDiverged` the second time."""
         if self.course.rate_factor < 1:
             raise TrainingDiverged(divergence_message(self.config, self.step))
-        diverged, spent, best = self.step, self.elapsed_seconds, self.best_val_loss
+        diverged, spent, best = self.step, self.elapsed_seconds, self.validator.best_loss
         course, samples = replace(self.course, rate_factor=0.5), self.samples
         self.load_state_dict(*self._good)
         # a published model must not be replaced by a worse one
-        self.elapsed_seconds, self.best_val_loss, self.course, self.samples = spent, best, course, samples
-        self._quick = None
+        self.elapsed_seconds, self.validator.best_loss, self.course, self.samples = spent, best, course, samples
         self._good = self.state_dict()
         return RolledBack(step=self.step, diverged_step=diverged, rate_factor=course.rate_factor)
-
-    def _progress(self) -> Progress:
-        train_loss = self._nats.item() / self._num_targets
-        kept = _SMOOTHING**self._num_steps_logged
-        self._smooth_loss = kept * self._smooth_loss + (1 - kept) * train_loss
-        now = self.clock()
-        speed = (self._num_targets - self._num_untimed) / max(now - self._interval_began, 1e-9)
-        point = self._point(train_loss, self._unbiased(), speed)
-        self._interval_began = now
-        self._nats = torch.zeros((), device=self.device, dtype=torch.float32)
-        self._num_targets = self._num_untimed = self._num_steps_logged = 0
-        return point
-
-    def _unbiased(self) -> float:
-        """Return the smoothed loss without its beginning: the weighted mean of the measured losses alone."""
-        left = _SMOOTHING**self.step
-        return (self._smooth_loss - left * self._guess) / (1 - left)
 
     def _point(self, train_loss: float, smooth_loss: float, chars_per_second: float) -> Progress:
         return Progress(
@@ -324,29 +298,13 @@ class Trainer:
 
     def evaluate(self) -> Evaluated:
         """Validate the current weights or their average; changes no training state but the best figure."""
-        is_untrained = self.step == 0 and self._quick_loss() > self._guess - _UNTRAINED
-        part = self._validation[:_UNTRAINED_CHARS] if is_untrained else self._validation
-        evaluate = self.calibration.evaluate if self.config.calibrate == "on" and self.step else evaluate_batched
-        loss, method = evaluate(self._language_model.model, part, self.dtype, self.on_tick)
-        self._quick = None if self.config.calibrate == "on" else self._quick  # of another scale
-        if self._is_part or len(part) < len(self._validation):
-            method = f"{method}, first {len(part):,} characters"
-        is_best = loss.nats < self.best_val_loss
-        self.best_val_loss = min(self.best_val_loss, loss.nats)  # in this order NaN does not replace it
-        figures = {"val_loss": loss.nats, "quick_loss": self._quick_loss(), "elapsed_seconds": self.elapsed_seconds}
-        return Evaluated(step=self.step, method=method, is_best=is_best, **figures)
+        return self.validator.evaluate(self.step, self.elapsed_seconds, self.on_tick)
 
     def sample(self, is_last: bool = False) -> Sampled:
         """Sample a text, always with the same prompt and seed, and estimate the validation loss quickly."""
         sampled = self._sampler.write(self.language_model, self.on_tick, is_last)
-        figures = {"quick_loss": self._quick_loss(), "elapsed_seconds": self.elapsed_seconds}
+        figures = {"quick_loss": self.validator.quick_loss(self.step), "elapsed_seconds": self.elapsed_seconds}
         return sampled.model_copy(update={"step": self.step, **figures})
-
-    def _quick_loss(self) -> float:
-        """Return the quick estimate of this step's validation loss."""
-        if self._quick is None or self._quick[0] != self.step:
-            self._quick = self.step, evaluate_quickly(self.language_model.model, self._validation, self.dtype).nats
-        return self._quick[1]
 
     @torch.inference_mode(False)
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -360,18 +318,16 @@ class Trainer:
         tensors |= self._optimizer.state_dict()
         if self._carried is not None:
             tensors["carried.h"], tensors["carried.c"] = self._gather_carried(self._carried)
-        tensors["nats"] = self._nats
+        tensors["nats"] = self._meter.nats
         facts = {
             "step": self.step,
             "elapsed_seconds": self.elapsed_seconds,
-            "best_val_loss": self.best_val_loss if math.isfinite(self.best_val_loss) else None,
+            "best_val_loss": self.validator.best_loss if math.isfinite(self.validator.best_loss) else None,
             **self.course.facts(),
             **self.samples.facts(),
             "num_pending": self._num_pending,
-            "logit_scale": self.calibration.scale,
-            "smooth_loss": self._smooth_loss,
-            "num_targets": self._num_targets,
-            "num_steps_logged": self._num_steps_logged,
+            "logit_scale": self.validator.calibration.scale,
+            **self._meter.facts(),
         }
         return {name: tensor.detach().clone() for name, tensor in tensors.items()}, facts
 
@@ -386,12 +342,12 @@ class Trainer:
             self._optimizer.load_state_dict(tensors)
             expected = self._model.initial_state(self.config.batch_size)[0].shape
             self._carried = optim.load_carried(tensors, expected, self._streams, self.device)
-            self._nats = tensors["nats"].clone().to(self.device)
+            self._meter.load(known, tensors["nats"])
             self.step, self.elapsed_seconds, self.course = known.step, known.elapsed_seconds, known.course
-            self.samples, self._quick, self.calibration.scale = known.samples, None, known.logit_scale
-            self.best_val_loss = math.inf if known.best_val_loss is None else known.best_val_loss
-            self._num_pending, self._smooth_loss = known.num_pending, known.smooth_loss
-            self._num_targets, self._num_steps_logged = known.num_targets, known.num_steps_logged
+            self.samples, self._num_pending = known.samples, known.num_pending
+            self.validator.calibration.scale = known.logit_scale
+            self.validator.best_loss = math.inf if known.best_val_loss is None else known.best_val_loss
+            self.validator.forget_estimate()
         except (KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
             raise CheckpointError(
                 f"the training state does not fit this run ({str(error).splitlines()[0][:200]}); start the run anew."

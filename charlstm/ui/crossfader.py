@@ -14,7 +14,7 @@ import gradio as gr
 
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import error_text
-from charlstm.generation.crossfade import MOST_STEPS, Crossfade
+from charlstm.generation.mixing import MOST_STEPS, Crossfade
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.surprisal_text import replace_surrogates
 

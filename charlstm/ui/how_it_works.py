@@ -19,7 +19,7 @@ _PARTS: dict[str, Callable[..., Any]] = {  # in the order of the pictures
     "letters": Vocabulary.encode,
     "cell": CharLSTM.step,
     "guess": sampling.filter_probabilities,
-    "loss": evaluation.summed_loss,
+    "loss": evaluation.sum_loss,
     "update": Trainer._update,
 }
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlstm.errors import CharLSTMError, ConfigError
-from charlstm.generation.holds import Hold, held_cells
+from charlstm.generation.holds import Hold, find_cells
 from charlstm.generation.stream import turns
 from charlstm.insight.cell import measure_carried_state
 from charlstm.insight.effects import Probe
@@ -116,7 +116,7 @@ class Analyses:
         model, held = self._models.load(name, request.get("age")), holds(request.get("holds"))
         if not held:
             raise ConfigError("hold a unit first.")
-        held_cells(held, model.model.config)
+        find_cells(held, model.model.config)
 
         def work(report: OnProgress) -> Answer:
             return prove(model, self._models.measured(name)[0], held, lambda share, stage: report(share, stage, None))

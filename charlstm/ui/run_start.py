@@ -11,8 +11,7 @@ from charlstm.corpus import DATASETS
 from charlstm.errors import RunError
 from charlstm.runs.access import token_hash
 from charlstm.runs.continuation import count_characters, inherit_sizes, with_fine_tuning_rates
-from charlstm.runs.memory_estimate import check_memory, num_parameters
-from charlstm.runs.quotas import check_parameters
+from charlstm.runs.quotas import check_memory, check_parameters, num_parameters
 from charlstm.runs.run_dir import RunDir
 from charlstm.training.autotune import SMALLEST
 from charlstm.ui.corpus_picker import select_corpus

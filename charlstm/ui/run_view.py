@@ -13,7 +13,7 @@ from charlstm.formatting import format_duration
 from charlstm.runs.history import RunHistory, Sample
 from charlstm.runs.learning_phases import WordShare
 from charlstm.runs.manager import RunSummary
-from charlstm.runs.plan_end import planned_end
+from charlstm.runs.plan_end import find_planned_end
 from charlstm.runs.points import Curve, round_digits
 from charlstm.runs.run_dir import ACTIVE, Status
 from charlstm.ui import run_story
@@ -70,7 +70,7 @@ def run_state(
     is_asked = run.status in ACTIVE and requests.control.number > requests.answer.done
     best, words = history.best, history.words()
     story = run_story.status_text(run, history, requests if is_asked else None, waiting)
-    end = planned_end(history, train) if run.status in _PLANNED else None
+    end = find_planned_end(history, train) if run.status in _PLANNED else None
     return {
         "label": run.label,
         "status": run.status,

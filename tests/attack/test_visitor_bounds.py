@@ -16,7 +16,7 @@ from charlstm.events import Progress
 from charlstm.model import CharLSTM
 from charlstm.runs.access import token_hash
 from charlstm.runs.manager import RunManager
-from charlstm.runs.memory_estimate import check_memory, estimate_bytes, num_parameters
+from charlstm.runs.quotas import check_memory, estimate_bytes, num_parameters
 from charlstm.runs.retention import remove_abandoned, remove_expired, require_disk, visitor_runs
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.time_budget import TimeHeld
@@ -311,7 +311,7 @@ class TestSecrets:
         assert registry.default_prompt("private") == "the "
 
     def test_a_model_of_it_does_not_carry_how_its_lines_begin(self, manager: RunManager) -> None:
-        from charlstm.runs.continuation import RunPlan
+        from charlstm.runs.setup import RunPlan
 
         assert RunPlan.load(start(manager, "private", "me")).provenance_fields({})["beginnings"] == ()
 

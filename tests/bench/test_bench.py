@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from charlstm.bench import startup, suites, timing
+from charlstm.bench import suites, timing
 from charlstm.bench.baselines import BaselineLSTM, BaselineTraining, peer_evaluates, peer_prepares, peer_writes
 from charlstm.bench.report import BenchConfig, BenchReport, Result, Skipped, table
 from charlstm.bench.suites import Shape, Sizes, run
@@ -269,7 +269,7 @@ class TestSuites:
         assert asked == ["auto", "float32"] * 2
 
     def test_without_a_bundled_model_its_first_character_is_skipped(self, tmp_path: Path):
-        assert next(startup.measure(ONCE, tmp_path / "none", "text")) == Skipped(
+        assert next(timing.measure_startup(ONCE, tmp_path / "none", "text")) == Skipped(
             name="startup/first-character", why="there is no bundled model beside this package"
         )
 

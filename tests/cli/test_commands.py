@@ -340,7 +340,7 @@ class TestAMovedText:
         assert run("train", "--corpus", begun, "--name", "a", *TINY, "--max-steps", 20, *where).code == 0
         folder = RunDir(tmp_path / "runs" / "a")
         begun.rename(moved)
-        before, begun_at = folder.events_file.read_bytes(), folder.created_at()
+        before, begun_at = folder.events_file.read_bytes(), folder.creation_time()
         for refused in ([], ["--corpus", other], ["--corpus", begun]):
             code, _, err = run("resume", "a", "--more-steps", 5, *refused, *where)
             assert code == 1
@@ -350,5 +350,5 @@ class TestAMovedText:
         code, out, err = run("resume", "a", "--corpus", moved, "--more-steps", 5, *where)
         assert (code, err) == (0, "")
         assert "completed at step 25" in out
-        assert folder.created_at() == begun_at
+        assert folder.creation_time() == begun_at
         assert run("resume", "a", "--more-steps", 5, *where).code == 0, "the place is kept"

@@ -12,7 +12,7 @@ import pytest
 from commands import TINY, assert_one_sentence
 
 from charlstm.cli import main
-from charlstm.cli.streams import ignore_output_errors, prepare_output
+from charlstm.cli.progress import ignore_output_errors, prepare_output
 from charlstm.runs.run_dir import RunDir
 
 RUSSIAN = "мама мыла раму, а кот сидел и смотрел.\n" * 20

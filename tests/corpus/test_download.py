@@ -14,8 +14,7 @@ import pytest
 
 from charlstm.cli import main
 from charlstm.corpus import open_corpus
-from charlstm.corpus.connections import is_global, open_connection, parse_address
-from charlstm.corpus.download import parse_dataset
+from charlstm.corpus.download import is_global, open_connection, parse_address, parse_dataset
 from charlstm.errors import CorpusError
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.setup import load_corpus

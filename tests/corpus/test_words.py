@@ -2,7 +2,7 @@
 
 import pytest
 
-from charlstm.corpus.words import RealWords
+from charlstm.training.samples import RealWords
 from charlstm.vocabulary import Vocabulary
 
 PROSE = "It was the king's own dog, and the dog don't bark.\n" * 30  # 11 words a line
@@ -62,7 +62,7 @@ def test_marks_belong_to_their_letters() -> None:
 
 
 def test_of_a_long_text_pieces_from_all_over_it_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charlstm.corpus.words._READ_AT_MOST", 8_000)
+    monkeypatch.setattr("charlstm.training.samples._READ_AT_MOST", 8_000)
     parts = [f"{letter}one {letter}two\n" * 1000 for letter in "abcdefghij"]
     words = of("".join(parts))
     assert 8 <= len(words) <= 16 + 16  # two of each piece, and the ends that were cut

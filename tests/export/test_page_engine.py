@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Error
 from charlstm import LanguageModel, SampleConfig
 from charlstm.config import ModelConfig
 from charlstm.errors import VocabularyError
-from charlstm.export.weights import pack_weights
+from charlstm.export.page import pack_weights
 from charlstm.generation.sampling import counter_uniform, sample_token
 from charlstm.generation.stream import TextChunk, to_chunk
 from charlstm.kernel.decoder import DecodedTokens

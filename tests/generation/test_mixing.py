@@ -10,9 +10,8 @@ import torch
 from charlstm.config import ModelConfig, SampleConfig
 from charlstm.errors import ConfigError, VocabularyError
 from charlstm.generation import sampling
-from charlstm.generation.crossfade import MOST_STEPS, Crossfade
 from charlstm.generation.holds import Hold
-from charlstm.generation.mixing import MixedModel
+from charlstm.generation.mixing import MOST_STEPS, Crossfade, MixedModel
 from charlstm.generation.stream import TextChunk
 from charlstm.language_model import LanguageModel
 from charlstm.vocabulary import Vocabulary

@@ -14,8 +14,7 @@ from charlstm import LanguageModel
 from charlstm.config import ModelConfig, SampleConfig
 from charlstm.errors import ConfigError, VocabularyError
 from charlstm.evaluation import evaluate_stateful
-from charlstm.generation.adaptive_evaluation import evaluate_adaptive
-from charlstm.generation.dynamic_evaluation import LearningModel
+from charlstm.generation.dynamic_evaluation import LearningModel, evaluate_adaptive
 from charlstm.generation.ngram_memory import NgramMemory, to_ids, to_text
 from charlstm.generation.read_first import LONGEST_READ, Reader
 from charlstm.vocabulary import Vocabulary

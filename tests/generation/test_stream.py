@@ -1,7 +1,7 @@
 """Writing, against loops through `forward` written here; tests of choosing a character are in test_sampling.py."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -13,9 +13,10 @@ from charlstm.config import ModelConfig, SampleConfig
 from charlstm.errors import VocabularyError
 from charlstm.generation import stream as stream_module
 from charlstm.generation.engine import start_session
-from charlstm.generation.stream import TextChunk, stream, to_chunk
+from charlstm.generation.stream import TextChunk, TextWriter, to_chunk
 from charlstm.kernel import decoder
 from charlstm.kernel.decoder import DecodedTokens
+from charlstm.language_model import LanguageModel
 from charlstm.model import CharLSTM
 from charlstm.vocabulary import Vocabulary
 
@@ -31,6 +32,17 @@ def make(vocabulary: Vocabulary = LETTERS, scale: float = 1.0, **settings: objec
         for parameter in filter(lambda each: each.dim() > 1, model.parameters()):
             parameter.mul_(scale)
     return model
+
+
+def stream(
+    model: CharLSTM,
+    vocabulary: Vocabulary,
+    prompt: str,
+    config: SampleConfig,
+    written: Sequence[str] = (),
+    num_likeliest: int = 0,
+) -> Iterator[TextChunk]:
+    return LanguageModel(model, vocabulary).stream(prompt, config, written, num_likeliest)
 
 
 def write(model: CharLSTM, prompt: str = "abc", vocabulary: Vocabulary = LETTERS, **settings: object) -> str:
@@ -321,7 +333,7 @@ def test_bytes_are_written_in_whole_characters_with_the_surprise_of_all_their_by
     data = "aé漢😀".encode()
     assert len(set(data)) == len(data), "the reciter needs distinct bytes"
     monkeypatch.setattr(stream_module, "_FIRST_PIECE", pieces)
-    monkeypatch.setattr(stream_module, "_LONGEST_PIECE", pieces)
+    monkeypatch.setattr(TextWriter, "_longest_piece", pieces)
     model, config = reciter(data), SampleConfig(num_chars=2 * len(data), temperature=0)
     chunks = list(stream(model, BYTES, "a", config, num_likeliest=2))
     assert "".join(chunk.text for chunk in chunks) == "é漢😀a" * 2

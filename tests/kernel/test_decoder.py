@@ -43,7 +43,7 @@ def log_probabilities(model: CharLSTM, ids: np.ndarray) -> torch.Tensor:
 
 
 def followed(model: CharLSTM, ids: np.ndarray, is_int8: bool, num_likeliest: int = 0) -> decoder.DecodedTokens:
-    network = engine.packed_weights(model, is_int8)
+    network = engine.pack_weights(model, is_int8)
     return DecoderState.together([DecoderState.after(network, row[:1]) for row in ids]).follow(
         ids[:, 1:], num_likeliest
     )
@@ -129,7 +129,7 @@ def states_in_8_bits(model: CharLSTM, ids: np.ndarray) -> np.ndarray:
 def test_states_in_8_bits_are_those_of_their_definition_to_the_bit(vocab_size: int, settings: dict) -> None:
     model = model_of(vocab_size, **settings)
     ids = np.random.default_rng(3).integers(0, vocab_size, 200).astype(np.int32)
-    network = engine.packed_weights(model, True)
+    network = engine.pack_weights(model, True)
     found = DecoderState.after(network, ids[:1]).record(ids[None])
     assert np.array_equal(found.cells[0], states_in_8_bits(model, ids))
 
@@ -137,7 +137,7 @@ def test_states_in_8_bits_are_those_of_their_definition_to_the_bit(vocab_size: i
 @TYPES
 def test_logits_taken_one_by_one_lead_to_the_text_that_is_written_at_once(is_int8: bool) -> None:
     config, start = SampleConfig(temperature=1.0, top_p=0.95, seed=4), np.array([1, 2, 3], np.int32)
-    network = engine.packed_weights(model_of(65, hidden_size=48, num_layers=2), is_int8)
+    network = engine.pack_weights(model_of(65, hidden_size=48, num_layers=2), is_int8)
     whole = DecoderState.after(network, start, 2).write(config, 60, 0)
     texts = DecoderState.after(network, start, 2)
     for position in range(60):
@@ -152,7 +152,7 @@ def test_logits_taken_one_by_one_lead_to_the_text_that_is_written_at_once(is_int
 
 @TYPES
 def test_a_text_is_the_same_to_the_bit_alone_and_beside_others(is_int8: bool) -> None:
-    network = engine.packed_weights(model_of(65, hidden_size=48, num_layers=2), is_int8)
+    network = engine.pack_weights(model_of(65, hidden_size=48, num_layers=2), is_int8)
     config = SampleConfig(temperature=1.0, top_p=0.9, seed=4)
     beginnings = [np.array(each, np.int32) for each in ([1, 2, 3], [4], [5, 6], [1, 2], *[[7]] * 9)]
     together = DecoderState.together([DecoderState.after(network, each) for each in beginnings]).write(
@@ -171,7 +171,7 @@ def test_a_text_is_the_same_to_the_bit_alone_and_beside_others(is_int8: bool) ->
 @TYPES
 def test_a_text_is_the_same_to_the_bit_however_it_is_cut(is_int8: bool) -> None:
     """Written at once, in pieces, and continued by who only has the text."""
-    network = engine.packed_weights(model_of(65, hidden_size=48, num_layers=2), is_int8)
+    network = engine.pack_weights(model_of(65, hidden_size=48, num_layers=2), is_int8)
     config, start = SampleConfig(temperature=1.0, no_repeat=3, seed=4), np.array([1, 2, 3], np.int32)
     whole = DecoderState.after(network, start).write(config, 2100, 0)
     texts, pieces, done = DecoderState.after(network, start), [], 0
@@ -187,7 +187,7 @@ def test_a_text_is_the_same_to_the_bit_however_it_is_cut(is_int8: bool) -> None:
 
 
 def test_threads_change_nothing() -> None:
-    network = engine.packed_weights(model_of(65, hidden_size=48), False)
+    network = engine.pack_weights(model_of(65, hidden_size=48), False)
     texts, before = (
         [DecoderState.after(network, np.array([1], np.int32), 20) for _ in range(2)],
         torch.get_num_threads(),
@@ -203,11 +203,11 @@ def test_threads_change_nothing() -> None:
 @pytest.mark.parametrize(("vocab_size", "changed_at"), [(20, 3), (20, 19), (21, 0), (21, 20)])
 def test_changed_weights_are_noticed(vocab_size: int, changed_at: int) -> None:
     model = model_of(vocab_size, hidden_size=16)
-    first = engine.packed_weights(model, False)
-    assert engine.packed_weights(model, False) is first
+    first = engine.pack_weights(model, False)
+    assert engine.pack_weights(model, False) is first
     with torch.no_grad():
         model.head.bias[changed_at] += 50.0
-    changed = engine.packed_weights(model, False)
+    changed = engine.pack_weights(model, False)
     assert changed is not first
     assert set(DecoderState.after(changed, np.zeros(1, np.int32)).write(SampleConfig(), 50, 0).ids[0].tolist()) == {
         changed_at
@@ -225,7 +225,7 @@ def test_weights_that_are_no_numbers_choose_a_character_all_the_same() -> None:
 
 def test_memory_stays_where_it_was_however_much_is_written() -> None:
     """What one piece needs is freed before the next but one: the state of a text holds nothing that grows."""
-    texts = DecoderState.after(engine.packed_weights(model_of(20, hidden_size=16), False), np.zeros(1, np.int32))
+    texts = DecoderState.after(engine.pack_weights(model_of(20, hidden_size=16), False), np.zeros(1, np.int32))
 
     def held() -> int:
         return sum(

@@ -9,7 +9,7 @@ import pytest
 from charlstm import LanguageModel, SampleConfig
 from charlstm.corpus import Corpus
 from charlstm.places import BUNDLED_MODELS
-from charlstm.runs.parent_advice import advise_parent
+from charlstm.runs.setup import advise_parent
 
 
 def written_by(name: str) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
 from charlstm import LanguageModel, SampleConfig
-from charlstm.export.weights import pack_weights
+from charlstm.export.page import pack_weights
 from charlstm.generation import quantization
 from charlstm.generation.engine import start_session
 from charlstm.generation.stream import TextChunk

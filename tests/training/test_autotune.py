@@ -15,13 +15,12 @@ from charlstm.config import PRESETS, Settings
 from charlstm.corpus import Corpus
 from charlstm.errors import ConfigError
 from charlstm.events import Started
-from charlstm.runs.continuation import RunPlan
-from charlstm.runs.setup import resolve_autotune
+from charlstm.runs.setup import RunPlan, resolve_autotune
 from charlstm.runs.store import RunStore
 from charlstm.runs.worker import run_training
 from charlstm.training import autotune
 from charlstm.training.autotune import autotune as choose_plan
-from charlstm.training.autotune import choose_gpu_settings, choose_settings, expected_loss, relative_speed
+from charlstm.training.autotune import choose_gpu_settings, choose_settings, predict_loss, relative_speed
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 60
 
@@ -98,8 +97,8 @@ def test_letters_drawn_at_random_are_expected_to_cost_their_entropy() -> None:
     """Four equally likely letters cost ln 4; 0.96 of that is expected after 1.5 million, of a text read twice."""
     text = "".join(random.Random(1).choices("abcd", k=700_000))
     split = Corpus("text", text).split(ModelConfig(), TrainConfig())
-    assert expected_loss(split, 1.5e6) == pytest.approx(0.96 * math.log(4), abs=0.005)
-    losses = [expected_loss(split, times * len(split.train)) for times in (0.01, 0.1, 1, 10, 20, 36, 37)]
+    assert predict_loss(split, 1.5e6) == pytest.approx(0.96 * math.log(4), abs=0.005)
+    losses = [predict_loss(split, times * len(split.train)) for times in (0.01, 0.1, 1, 10, 20, 36, 37)]
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] == losses[-2], "a text read more than three dozen times has no more to give"
 
@@ -155,7 +154,7 @@ def test_a_run_is_planned_once_and_goes_on_with_what_was_chosen(
     records = counting(folder)
     started = next(record for record in records if isinstance(record, Started))
     assert any(note.startswith("Planned for 0.005 minutes") for note in started.notes)
-    monkeypatch.setattr(autotune, "_learned_per_second", lambda *_: pytest.fail("planned a second time"))
+    monkeypatch.setattr(autotune, "_measure_speed", lambda *_: pytest.fail("planned a second time"))
     assert RunStore(tmp_path).get("planned").settings() == settings
 
 
@@ -164,7 +163,7 @@ def test_a_planned_run_is_no_larger_than_the_place_allows(
     most: str, units: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A layer of H units has 4 H (64 + H + 2) weights and the output 28 H: 3,000,000 allow for 830, of steps of 64."""
-    monkeypatch.setattr(autotune, "_learned_per_second", lambda *_: 10.0**8)
+    monkeypatch.setattr(autotune, "_measure_speed", lambda *_: 10.0**8)
     monkeypatch.setenv("CHARLSTM_MAX_PARAMETERS", most)
     text = TEXT * 300
     folder = RunStore(tmp_path).create(Settings.preset("auto", max_minutes=10), "planned", text)

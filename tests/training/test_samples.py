@@ -156,7 +156,7 @@ def test_a_sample_tells_its_prompt_its_time_and_a_quick_estimate() -> None:
     assert last.text[: last.prompt_chars] == "the cat sat on the mat,\n" == find_opening(split_of(RHYME))
     assert len(last.text) == last.prompt_chars + 5
     assert last.elapsed_seconds == trainer.elapsed_seconds > 0
-    assert last.quick_loss == evaluate_quickly(trainer.language_model.model, trainer._validation).nats
+    assert last.quick_loss == evaluate_quickly(trainer.language_model.model, trainer.validator.tokens).nats
 
 
 def test_a_validation_and_a_sample_at_one_step_have_one_estimate_and_it_is_close() -> None:

@@ -5,11 +5,21 @@ import math
 import pytest
 
 from charlstm.config import TrainConfig
-from charlstm.training.schedule import fraction_done, learning_rate, num_planned_steps
+from charlstm.training.schedule import Schedule
 
 
 def config(**values: object) -> TrainConfig:
     return TrainConfig(**{"max_minutes": 0.0, **values})
+
+
+def fraction_done(values: TrainConfig, num_steps: int | None, step: int, elapsed_seconds: float) -> float:
+    schedule = Schedule(values, windows_per_pass=1)
+    schedule.num_steps = num_steps
+    return schedule.fraction(step, elapsed_seconds)
+
+
+def learning_rate(values: TrainConfig, step: int, fraction: float) -> float:
+    return Schedule(values, windows_per_pass=1).learning_rate(step, fraction)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +37,7 @@ def config(**values: object) -> TrainConfig:
     ],
 )
 def test_the_nearest_limit_in_steps_is_planned(limits: dict[str, object], expected: int | None) -> None:
-    assert num_planned_steps(config(**limits), windows_per_pass=30) == expected
+    assert Schedule(config(**limits), windows_per_pass=30).num_steps == expected
 
 
 @pytest.mark.parametrize(
@@ -38,7 +48,7 @@ def test_shares_of_a_pass_are_not_rounded_up_by_floating_point(
     max_passes: float, windows_per_pass: int, expected: int
 ) -> None:
     """0.07 * 100 is 7.000000000000001."""
-    assert num_planned_steps(config(max_passes=max_passes), windows_per_pass) == expected
+    assert Schedule(config(max_passes=max_passes), windows_per_pass).num_steps == expected
 
 
 @pytest.mark.parametrize(

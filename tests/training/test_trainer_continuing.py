@@ -61,7 +61,7 @@ def test_some_steps_then_the_rest_equal_all_at_once(
     assert [timeless(event) for event in before + after] == [timeless(event) for event in expected]
     assert_same_weights(weights(second), weights(straight))
     assert_same_weights(dict(second._model.named_parameters()), dict(straight._model.named_parameters()))
-    assert second.best_val_loss == straight.best_val_loss
+    assert second.validator.best_loss == straight.validator.best_loss
     tensors, facts = second.state_dict()
     expected_tensors, expected_facts = straight.state_dict()
     assert tensors.keys() == expected_tensors.keys()

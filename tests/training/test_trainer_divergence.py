@@ -201,7 +201,7 @@ def test_a_validation_that_is_no_number_is_not_the_best_and_hides_none_after_it(
     break_bias(trainer)
     assert not trainer.evaluate().is_best
     trainer._model.head.bias.data.copy_(bias)
-    assert trainer.best_val_loss == first.val_loss
+    assert trainer.validator.best_loss == first.val_loss
 
 
 def test_a_huge_rate_without_clipping_halves_once_and_ends_in_a_sentence() -> None:

@@ -228,7 +228,7 @@ def test_left_to_itself_a_run_validates_by_the_size_of_its_texts() -> None:
 
 
 def test_a_long_validation_text_is_cut_during_the_run_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charlstm.training.trainer._VALIDATED_AT_MOST", 40)
+    monkeypatch.setattr("charlstm.training.validation._VALIDATED_AT_MOST", 40)
     trainer = trainer_of(config(max_steps=1))
     event = trainer.evaluate()
     assert event.method == "stateful, first 40 characters"
@@ -238,13 +238,13 @@ def test_a_long_validation_text_is_cut_during_the_run_and_that_is_said(monkeypat
 def test_an_untrained_model_is_validated_on_a_small_part_but_not_one_that_knows_better(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("charlstm.training.trainer._UNTRAINED_CHARS", 30)
+    monkeypatch.setattr("charlstm.training.validation._UNTRAINED_CHARS", 30)
     trainer = trainer_of(config(max_steps=60, learning_rate=0.05))
     first, last = of(Evaluated, list(trainer.run()))
     assert isinstance(first, Evaluated)
     assert isinstance(last, Evaluated)
     assert (first.method, last.method) == ("stateful, first 30 characters", "stateful")
-    trainer.step, trainer._quick = 0, None  # as if it had been begun from these weights
+    trainer.step, trainer.validator._quick = 0, None  # as if it had been begun from these weights
     assert trainer.evaluate().method == "stateful"
 
 

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, Route, expect
 
 from charlstm.config import ModelConfig, SampleConfig
 from charlstm.errors import CheckpointError, ConfigError
-from charlstm.generation.crossfade import MOST_STEPS, Crossfade
+from charlstm.generation.mixing import MOST_STEPS, Crossfade
 from charlstm.language_model import LanguageModel
 from charlstm.ui import generation
 from charlstm.ui.crossfader import Mix, continued_mix, parse_mix, read_mix, write_mix

@@ -14,7 +14,7 @@ from charlstm.corpus import Corpus
 from charlstm.events import StepDone
 from charlstm.insight.report import Insight, UnitRecord
 from charlstm.training import snapshots
-from charlstm.training.provenance import build_provenance
+from charlstm.training.in_process import build_provenance
 from charlstm.training.snapshots import SnapshotTaker
 from charlstm.ui import inside_models
 from charlstm.ui.inside_endpoints import InsideEndpoints

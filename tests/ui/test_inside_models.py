@@ -16,7 +16,7 @@ from charlstm.config import Settings
 from charlstm.corpus import open_corpus
 from charlstm.insight.report import Insight
 from charlstm.runs.run_dir import RunDir
-from charlstm.training.provenance import build_provenance
+from charlstm.training.in_process import build_provenance
 from charlstm.ui import inside_analyses, inside_models
 from charlstm.ui.inside_endpoints import InsideEndpoints
 from charlstm.ui.inside_models import InsideModels

@@ -311,7 +311,7 @@ def test_a_row_tells_when_a_run_began_and_what_was_changed(folder: RunDir) -> No
     folder.events_file.write_text("", encoding="utf-8")
     row = run_view.table_row(RunManager(folder.path.parent).runs()[0], is_bundled=False)
     assert row["changes"] == "Learning rate 0.01 · Seed 2"
-    assert row["started"] == round(folder.created_at())
+    assert row["started"] == round(folder.creation_time())
 
 
 def test_a_row_has_a_tiny_curve_of_its_own_scale(folder: RunDir) -> None:

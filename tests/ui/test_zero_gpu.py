@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from charlstm.errors import ConfigError
-from charlstm.space.zero_gpu import declare_gpu_function
+from charlstm.process_setup import declare_gpu_function
 from charlstm.training.optim import resolve_device
 
 _START = """
@@ -42,7 +42,7 @@ def test_the_app_starts_with_the_platforms_package_imported_before_torch_and_one
     )  # fmt: skip
     order, declared, queue_size = json.loads(done.stdout.splitlines()[-1])
     assert order.index("spaces") < order.index("torch")
-    assert declared == ["_unused"]
+    assert declared == ["_do_nothing"]
     assert queue_size > 1, "the platform's default of one waiting event would refuse a second visitor"
 
 
