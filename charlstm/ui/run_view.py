@@ -17,7 +17,7 @@ from charlstm.runs.plan_end import planned_end
 from charlstm.runs.points import Curve, round_digits
 from charlstm.runs.run_dir import ACTIVE, Status
 from charlstm.ui import run_story
-from charlstm.ui.run_story import Requests, Waiting
+from charlstm.ui.run_story import BEING_MEASURED, Requests, Waiting
 from charlstm.ui.setting_words import describe_changes, preset_words
 
 Lines = dict[str, tuple[list[int], list[float]]]  # steps and values of each curve
@@ -27,7 +27,6 @@ STATE_WORDS: dict[Status, tuple[str, str]] = {  # a sign and a word, so that not
     "running": ("●", "training"),
     "paused": ("‖", "paused"),
     "stopping": ("◐", "stopping"),
-    "measuring": ("◐", "measuring"),
     "completed": ("✓", "completed"),
     "stopped": ("■", "stopped"),
     "failed": ("✕", "failed"),
@@ -66,7 +65,7 @@ def run_state(
 
     `train` are its settings, `waiting` is the run it is queued behind.
     """
-    sign, word = (STATE_WORDS[run.status][0], "recorded") if is_bundled else STATE_WORDS[_shown_status(run, history)]
+    sign, word = (STATE_WORDS[run.status][0], "recorded") if is_bundled else STATE_WORDS[_shown_status(run)]
     is_asked = run.status in ACTIVE and requests.control.number > requests.answer.done
     best, words = history.best, history.words()
     story = run_story.status_text(run, history, requests if is_asked else None, waiting)
@@ -101,11 +100,11 @@ def _fraction(run: RunSummary, history: RunHistory) -> float:
     return 1.0 if run.status == "completed" else round(history.latest.fraction, 4) if history.latest else 0.0
 
 
-def _shown_status(run: RunSummary, history: RunHistory) -> Status:
-    """Return the status to show: a run is stopped once all is saved, although its model is still being measured."""
+def _shown_status(run: RunSummary) -> Status:
+    """Return the status to show: a run is over once all is saved, although its model is still being measured."""
     if run.status != "measuring":
         return run.status
-    return "completed" if history.latest and history.latest.fraction >= 1 else "stopped"
+    return "completed" if run.fraction >= 1 else "stopped"
 
 
 def _available_actions(run: RunSummary, has_model: bool, is_bundled: bool) -> list[str]:
@@ -187,8 +186,8 @@ def header_status(active: RunSummary | None, history: RunHistory | None) -> dict
     """Return the status line above the tabs: idle, or the run in progress and how far it is."""
     if active is None:
         return {"run": None, "status": "idle", "sign": "○", "text": "idle", "fraction": 0.0}
-    sign, word = STATE_WORDS[active.status]
-    parts = [f"{word} {active.label}"]
+    sign, word = STATE_WORDS[_shown_status(active)]
+    parts = [f"{word} {active.label}", *([BEING_MEASURED] if active.status == "measuring" else [])]
     progress = history.latest if history else None
     if progress:
         parts.append(f"step {progress.step:,}")
@@ -212,7 +211,7 @@ def _loss_words(history: RunHistory) -> str:
 
 def table_row(run: RunSummary, is_bundled: bool) -> dict[str, Any]:
     """Return the run's row in the table of runs."""
-    sign, word = STATE_WORDS[run.status]
+    sign, word = STATE_WORDS[_shown_status(run)]
     place = f", place {run.queue_position}" if run.status == "queued" else ""
     state = "bundled" if is_bundled else f"{sign} {word}{place}"
     loss = f"{run.val_loss:.2f}" if run.val_loss is not None else "–"

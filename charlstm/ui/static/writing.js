@@ -228,6 +228,7 @@
       if (button && page?.getClientRects().length) {
         button.click();
         scrollTo(page, 'end');
+        page.querySelector('.reader').focus({ preventScroll: true }); // what was pressed is out of sight
       } else if (Date.now() < until) opening = setTimeout(look, 50);
     };
     look();
