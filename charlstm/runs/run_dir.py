@@ -10,6 +10,7 @@
         more.json           its extensions beyond the plan
         parent.safetensors  the model it started from, with parent.json, if any
         label.txt, owner    its display name, and the hash of its owner's token
+        note.txt, starred   what its owner wrote about it, and a mark of those that are listed first
         run.lock            held by the worker while it lives
         worker.log          output of a worker started by the manager
         job                 the torchrun job that created it, so that a restarted job continues it
@@ -17,8 +18,8 @@
         snapshots/          the network at steps 0, 1, 2, 3, 4, 6 ..., see `charlstm.training.snapshots`
         last/               model.safetensors and training_state.safetensors of the last saved step
 
-The manager writes config.json, corpus.txt, queued.json, label.txt and owner; the worker writes the results. The status
-is never stored, but derived from lock and records at every query. Imports no torch.
+The manager writes config.json, corpus.txt, queued.json, label.txt, note.txt, starred and owner; the worker writes the
+results. The status is never stored, but derived from lock and records at every query. Imports no torch.
 """
 
 import hashlib
@@ -168,6 +169,16 @@ class RunDir:
     def label(self) -> str:
         """The run's display name."""
         return self._read_text("label.txt") or self.name
+
+    @property
+    def note(self) -> str:
+        """A line that its owner wrote about it; empty if there is none."""
+        return self._read_text("note.txt")
+
+    @property
+    def star_file(self) -> Path:
+        """A marker that exists for runs that are listed first."""
+        return self.path / "starred"
 
     @property
     def owner(self) -> str:

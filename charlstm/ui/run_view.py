@@ -224,6 +224,8 @@ def table_row(run: RunSummary, is_bundled: bool) -> dict[str, Any]:
         "curve": _small_curve(run.sparkline),
         "started": round(run.started_at or run.created_at),
         "changes": describe_changes(run.changes),
+        "note": run.note,
+        "is_starred": run.is_starred,
         "fraction": 1.0 if run.status == "completed" else round(run.fraction, 4),
     }
 

@@ -138,11 +138,13 @@ def test_nothing_saved_means_nothing_to_go_on_from_but_an_interrupted_run_can_be
 
 def test_who_stopped_a_run_may_write_with_its_best_model_while_that_is_still_measured(folder: RunDir) -> None:
     for fraction, word in ((0.4, "stopped"), (1.0, "completed")):
-        run, history = _summary(folder, "measuring", fraction=fraction), _history(folder, _progress(100, fraction=fraction))
+        run = _summary(folder, "measuring", fraction=fraction)
+        history = _history(folder, _progress(100, fraction=fraction))
         state = _state(run, history)
         assert (state["word"], state["story"]) == (word, "took 30 s · step 100 · its model is being measured")
         assert run_view.table_row(run, is_bundled=False)["cells"][-1].endswith(word), "one word in both places"
-        assert run_view.header_status(run, history)["text"].startswith(f"{word} <b>my run</b> · its model is being measured")
+        line = run_view.header_status(run, history)["text"]
+        assert line.startswith(f"{word} <b>my run</b> · its model is being measured")
         assert set(state["can"]) == {"rename", "write", "adapt", "download", "duplicate"}
 
 
