@@ -86,7 +86,7 @@
 
     buildOtherActions() {
       const eventButton = (action, text) => this.buildButton(action, text, () => this.emit(action));
-      const link = (event) => copyLink(event.target, '', `run=${encodeURIComponent(store.shown)}`);
+      const link = (event) => copyLink(event.target, `run=${encodeURIComponent(store.shown)}`);
       this.link = h('button', { type: 'button', hidden: true, onclick: link }, 'Copy link');
       const saving = (text, onclick) => h('button', { type: 'button', onclick }, text);
       const { files } = window.charlstm;

@@ -96,7 +96,7 @@
       this.changing = [h('button', { type: 'button', onclick: () => renameRun(id, this.row.label, tell) }, 'Rename'), h('button', { type: 'button', onclick: () => noteRun(id, tell) }, 'Note'), h('button', { type: 'button', onclick: () => removeRun(id, this.row.label, tell) }, 'Delete')];
       this.menu = h('summary', {}, '⋯');
       const menu = h('details', { class: 'menu' }, this.menu, h('div', { class: 'menu-items' },
-        h('button', { type: 'button', onclick: (event) => copyLink(event.target, '', `run=${encodeURIComponent(id)}`) }, 'Copy link'), ...this.changing));
+        h('button', { type: 'button', onclick: (event) => copyLink(event.target, `run=${encodeURIComponent(id)}`) }, 'Copy link'), ...this.changing));
       this.star = h('button', { type: 'button', class: 'star', onclick: async () => tell(await store.act('star', { run: id, is_starred: !this.row.is_starred })) });
       this.element = h('tr', {}, h('td', { 'data-title': 'Compare' }, h('label', {}, this.box, this.key)), h('th', { scope: 'row' }, this.name, this.about),
         h('td', { class: 'tiny', 'data-title': 'Curve' }, small), ...this.cells, h('td', { 'data-title': 'More' }, this.star, menu));
