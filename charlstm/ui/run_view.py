@@ -187,9 +187,11 @@ def header_status(active: RunSummary | None, history: RunHistory | None) -> dict
     if active is None:
         return {"run": None, "status": "idle", "sign": "○", "text": "idle", "fraction": 0.0}
     sign, word = STATE_WORDS[_shown_status(active)]
-    parts = [f"{word} {active.label}", *([BEING_MEASURED] if active.status == "measuring" else [])]
+    parts = [f"{word} {active.label}"]
     progress = history.latest if history else None
-    if progress:
+    if active.status == "measuring":
+        parts.append(BEING_MEASURED)
+    elif progress:
         parts.append(f"step {progress.step:,}")
     if history and (loss := _loss_words(history)):
         parts.append(loss)

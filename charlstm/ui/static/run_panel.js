@@ -208,7 +208,8 @@
       setText(story, store.isLost ? 'The app does not answer; trying again.' : state ? missing || state.story : nothing);
       setText(sign, state?.sign || '');
       setText(word, state?.word === 'recorded' ? 'recorded, not yours' : state?.word || '');
-      setText(notes, state?.facts || '');
+      const lasts = ['queued', 'starting', 'running', 'paused'].includes(status) ? 'You may close this page: the run goes on, and its link leads back to it.' : '';
+      setText(notes, [state?.facts, lasts].filter(Boolean).join(' '));
       setText(summary, state?.summary || '');
       setText(warning, state?.warning || '');
       share.value = state?.fraction || 0;

@@ -246,6 +246,15 @@
     update();
     explainForm();
   };
+  // For whoever has written nothing here yet: what else there is.
+  const firstTime = () => {
+    const { store, showForm } = window.charlstm;
+    const offer = (words, onclick) => h('button', { type: 'button', class: 'earlier-text', onclick }, words);
+    return h('div', { class: 'earlier first-time', role: 'group', 'aria-label': 'First time here?', hidden: texts.length > 0 }, h('span', {}, 'First time here?'),
+      offer('Watch one learn in a minute', () => store.openTab('Train')),
+      offer('Teach one your own text', () => { store.openTab('Train'); showForm(true); }),
+      offer('How it works', () => find('[data-how=pictures]').click()));
+  };
   // An explanation beside each word that needs one.
   const explain = () => {
     for (const term of ['temperature', 'top-p', 'top-k', 'seed']) {
@@ -276,5 +285,5 @@
     draw();
   };
 
-  window.charlstm = Object.assign(window.charlstm || {}, { held, writing: { arrive, writeNow, done, edited, earlier } });
+  window.charlstm = Object.assign(window.charlstm || {}, { held, writing: { arrive, writeNow, done, edited, earlier, firstTime } });
 })();
