@@ -253,7 +253,7 @@
     return h('div', { class: 'earlier first-time', role: 'group', 'aria-label': 'First time here?', hidden: texts.length > 0 }, h('span', {}, 'First time here?'),
       offer('Watch one learn in a minute', () => store.openTab('Train')),
       offer('Teach one your own text', () => { store.openTab('Train'); showForm(true); }),
-      offer('How it works', () => find('[data-how=pictures]').click()));
+      offer('How does it do that?', () => find('[data-how=pictures]').click()));
   };
   // An explanation beside each word that needs one.
   const explain = () => {
