@@ -217,9 +217,14 @@ def test_a_reset_of_all_settings_can_be_undone_and_forged_values_change_nothing(
         assert view.put_back(forged, *shown, *plain)[: len(now)] == plain
 
 
-def test_a_text_is_described_once_and_a_picture_is_refused_at_once(tmp_path: Path) -> None:
+def test_a_text_is_described_once_and_a_picture_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said = describe_text("pasted", None, "the quick brown fox\n" * 90, "auto")
-    assert said.html == "<p>1,800 characters, 17 different; the last 10 % are kept to test it.</p>"
+    assert said.html.startswith("<p>1,800 characters, 17 different; the last 10 % are kept to test it. It stays with")
+    assert "on the machine of this app" in said.html
+    monkeypatch.setenv("CHARLSTM_PUBLIC", "1")
+    assert "others can&#x27;t read it" in describe_text("pasted", None, "the quick brown fox\n" * 90, "auto").html
     assert (said.name, said.num_chars) == ("", 1800)
     assert "the last 20 % are kept" in describe_text("pasted", None, "the quick brown fox\n" * 90, "auto", 0.2).html
     assert "the last 2 are kept" in describe_text("pasted", None, "abcdefghij", "auto").html  # as training does
