@@ -96,7 +96,7 @@ def _pending_requests(requests: Requests) -> list[str]:
 
 def preparation(run: RunSummary, history: RunHistory, answer: WorkerStatus) -> list[dict[str, str]]:
     """Return what happens before the first step, as a list that ticks; empty once the run has begun to learn."""
-    is_learning = bool(history.latest and history.latest.step) or answer.stage == "training"
+    is_learning = bool(history.latest and history.latest.step) or history.num_samples > 1 or answer.stage == "training"
     if run.status not in ("starting", "running") or is_learning:
         return []
     started, validated = history.started, history.last_validation

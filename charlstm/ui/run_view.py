@@ -290,7 +290,14 @@ def _lines(curves: Mapping[str, Curve], names: Sequence[str]) -> Lines:
 def step_to_time(history: RunHistory) -> list[list[float]]:
     """Return rows of [step, passes, minutes], ascending in step, to convert between the axes."""
     curve = history.series(_CLOCK_POINTS)["chars_per_second"]
-    return [[0, 0, 0], *(list(each) for each in zip(curve.steps, curve.passes, curve.minutes, strict=True) if each[0])]
+    rows: list[list[float]] = [
+        [0, 0, 0],
+        *(list(each) for each in zip(curve.steps, curve.passes, curve.minutes, strict=True) if each[0]),
+    ]
+    latest = history.sample(-1)
+    if latest and latest.step > rows[-1][0]:  # on a slow machine long before the next point of the curve
+        rows.append([latest.step, latest.passes, round_digits(latest.seconds / 60)])
+    return rows
 
 
 def delta(before: Lines | None, now: Lines) -> dict[str, Any]:

@@ -267,6 +267,9 @@ def test_preparing_is_a_list_that_ticks(folder: RunDir) -> None:
     assert measured[-1] == "done: the untrained model is measured 4.18 nats per character"
     assert shown("running", _progress(50), stage="writing", **stages) == []
     assert shown("running", stage="training", **stages) == []
+    early = (_progress(0, elapsed_seconds=0.0), _sampled(0), _evaluated(0, 4.18), _sampled(8, elapsed_seconds=3.0))
+    assert shown("running", *early, stage="writing", **stages) == []
+    assert run_view.step_to_time(_history(folder, *early)) == [[0, 0, 0], [8, 0, 0.05]]
 
 
 def test_the_planned_end_is_there_before_the_first_step_and_stays(folder: RunDir) -> None:
