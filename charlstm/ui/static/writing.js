@@ -249,7 +249,7 @@
   // For whoever has written nothing here yet: what else there is.
   const firstTime = () => {
     const { store, showForm } = window.charlstm;
-    const offer = (words, onclick) => h('button', { type: 'button', class: 'earlier-text', onclick }, words);
+    const offer = (words, onclick) => h('button', { type: 'button', class: 'first-try', onclick }, words);
     return h('div', { class: 'earlier first-time', role: 'group', 'aria-label': 'First time here?', hidden: texts.length > 0 }, h('span', {}, 'First time here?'),
       offer('Watch one learn in a minute', () => store.openTab('Train')),
       offer('Teach one your own text', () => { store.openTab('Train'); showForm(true); }),
