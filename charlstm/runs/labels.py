@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from charlstm.errors import RunError
 
 LONGEST_LABEL = 80
+LONGEST_NOTE = 100
 # Invisible despite a category of letters, symbols or marks: fillers, empty Braille, joiners, selectors.
 _BLANK = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0\U00016fe4\U0001d159"
@@ -40,6 +41,14 @@ def validate_label(label: str, others: Iterable[str]) -> str:
     if any(look == _look(other) for other in others):
         raise RunError(f"another run is called {label}, or looks so; choose another name.")
     return label
+
+
+def validate_note(note: str) -> str:
+    """Return the note as one line; raise `RunError` if it is too long or holds what can't be seen."""
+    note = " ".join(note[: 10 * LONGEST_NOTE].split())
+    if len(note) > LONGEST_NOTE or not note.isprintable():
+        raise RunError(f"a note is one line of up to {LONGEST_NOTE} characters; shorten it.")
+    return note
 
 
 def _is_blank(char: str) -> bool:

@@ -28,7 +28,7 @@ from charlstm.runs.continuation import add_extension, inherit_sizes, require_tex
 from charlstm.runs.control import Control
 from charlstm.runs.file_lock import Lock, open_lock
 from charlstm.runs.history import RunHistory
-from charlstm.runs.labels import LONGEST_LABEL, validate_label
+from charlstm.runs.labels import LONGEST_LABEL, validate_label, validate_note
 from charlstm.runs.launcher import Launcher, Worker
 from charlstm.runs.quotas import apply_limits, limit_extension, limit_size, require_queue_place
 from charlstm.runs.retention import Trash, TrashedRun, remove_abandoned, require_disk
@@ -61,6 +61,8 @@ class RunSummary:
     preset: str = ""  # that is closest to its settings
     changes: tuple[tuple[str, Any], ...] = ()  # settings, with their values, that differ from that preset's
     fraction: float = 0.0  # of the planned run
+    note: str = ""  # what its owner wrote about it
+    is_starred: bool = False
 
     @property
     def name(self) -> str:
@@ -209,6 +211,18 @@ class RunManager:
         label = validate_label(label, [*others, *(model for model in BUNDLED if model != name)])
         atomic_write_text(folder.path / "label.txt", label)
 
+    def annotate(self, name: str, note: str) -> None:
+        """Keep a line about the run with it; an empty one removes it."""
+        atomic_write_text(self.store.get(name).path / "note.txt", validate_note(note))
+
+    def star(self, name: str, is_starred: bool) -> None:
+        """List the run among the first ones, or no longer."""
+        file = self.store.get(name).star_file
+        if is_starred:
+            file.touch()
+        else:
+            file.unlink(missing_ok=True)
+
     def delete(self, name: str) -> str:
         """Move an inactive run to the trash and return its id there, for `restore`."""
         folder = self.store.get(name)
@@ -303,6 +317,8 @@ class RunManager:
             preset=facts.preset,
             changes=facts.changes,
             fraction=history.latest.fraction if history.latest else 0.0,
+            note=folder.note,
+            is_starred=folder.star_file.exists(),
         )
 
     def _spawn(self, folder: RunDir) -> Worker:

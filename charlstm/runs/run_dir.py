@@ -1,8 +1,8 @@
 """A run's directory: its files, how they are read and written, and the run's status.
 
-`docs/architecture.md` shows all of them. The manager writes config.json, corpus.txt, queued.json, label.txt and owner;
-the worker writes the results. The status is never stored, but derived from lock and records at every query. Imports no
-torch.
+`docs/architecture.md` shows all of them. The manager writes config.json, corpus.txt, queued.json, label.txt, note.txt,
+starred and owner; the worker writes the results. The status is never stored, but derived from lock and records at every
+query. Imports no torch.
 """
 
 import hashlib
@@ -95,6 +95,7 @@ class RunDir:
     parent_file = _File("parent.safetensors")  # the copy of the model that the run started from
     extensions_file = _File("more.json")  # the run's extensions, one JSON array
     live_model = _File("last", "model.safetensors")  # the latest saved model, while the run goes on
+    star_file = _File("starred")  # a marker that exists for runs that are listed first
     ticket_file = _File("queued.json")  # the queue ticket, which exists until the run's worker has its lock
 
     @property
@@ -139,6 +140,11 @@ class RunDir:
     def label(self) -> str:
         """The run's display name."""
         return self._read_text("label.txt") or self.name
+
+    @property
+    def note(self) -> str:
+        """A line that its owner wrote about it; empty if there is none."""
+        return self._read_text("note.txt")
 
     @property
     def owner(self) -> str:

@@ -144,7 +144,7 @@ class SampleState:
 
     num_samples: int = 0
     sampled_seconds: float = 0.0  # the training time at the last one
-    sampling_seconds: float = 0.0  # spent on all
+    sampling_seconds: float = 0.0  # spent on all but the first, which loads what the others find loaded
 
     def facts(self) -> dict[str, Any]:
         """Return the fields to save in a run's state."""
@@ -154,7 +154,8 @@ class SampleState:
         """Count a sample written at the training time `elapsed_seconds`, which took `spent_seconds`."""
         self.num_samples += 1
         self.sampled_seconds = elapsed_seconds
-        self.sampling_seconds += spent_seconds
+        if self.num_samples > 1:
+            self.sampling_seconds += spent_seconds
 
     def is_due(self, step: int, elapsed_seconds: float, fraction: float, part_seconds: float) -> bool:
         """Return whether a sample is due after `step`, where `fraction` of the part begun at `part_seconds` is done.
@@ -172,7 +173,7 @@ class SampleState:
         if step not in _FIRST_STEPS and age < gap:
             return False
         planned = part_seconds + (elapsed_seconds - part_seconds) / fraction if fraction else elapsed_seconds
-        seconds_each = self.sampling_seconds / self.num_samples
+        seconds_each = self.sampling_seconds / max(1, self.num_samples - 1)
         is_overdue = fraction > 0 and age >= max(_LONGEST_GAP * planned, seconds_each / _LARGEST_SHARE)
         return self.num_samples < _FREE or is_overdue or self._is_granted(seconds_each, elapsed_seconds, planned)
 

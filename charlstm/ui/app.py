@@ -70,6 +70,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
     if warms_up:
         # No daemon: a thread that Python ends inside PyTorch takes the process down with an abort.
         threading.Thread(target=_warm_up, args=(shelf,)).start()
+    link_preview.show_runs(watch)
     declare_gpu_function()
     page = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400))
     with page:

@@ -15,7 +15,7 @@ from gradio.utils import get_upload_folder
 
 from charlstm.config_fields import Encoding
 from charlstm.corpus import DATASETS, Corpus, decode, is_address, is_available_offline, open_corpus, open_file
-from charlstm.environment import limits
+from charlstm.environment import is_public, limits
 from charlstm.errors import CharLSTMError, CorpusError
 from charlstm.formatting import capitalize, error_text, escape_html
 from charlstm.runs.retention import UPLOADS
@@ -81,7 +81,8 @@ def describe_text(
         return TextDescription("<p>The text is fetched when you press Start.</p>")
     try:
         corpus = select_corpus(kind, file, pasted, encoding)
-        facts = f"<p>{escape_html(_statistics(corpus, share))}</p>{_first_lines(corpus) if kind == UPLOAD else ''}"
+        facts = f"<p>{escape_html(f'{_statistics(corpus, share)} {_who_reads()}')}</p>"
+        facts += _first_lines(corpus) if kind == UPLOAD else ""
     except CharLSTMError as error:
         is_unreadable = kind == UPLOAD and bool(file) and Path(str(file)).stat().st_size > 0
         return TextDescription(f'<p class="problem">{escape_html(error_text(error))}</p>', is_unreadable=is_unreadable)
@@ -108,6 +109,13 @@ def _statistics(corpus: Corpus, val_fraction: float) -> str:
     share = f"{val_fraction:.0%}".replace("%", " %") if kept >= _MOST_COUNTED else f"{kept}"
     facts = f"{length} characters, {len(corpus.frequencies):,} different; the last {share} are kept to test it."
     return " ".join((facts, *corpus.notes))
+
+
+def _who_reads() -> str:
+    """Return where an own text goes; `runs.access` sees to it."""
+    if is_public():
+        return "It stays with the run: others can't read it, but see what the network writes and may write with it."
+    return "It stays with the run, on the machine of this app."
 
 
 def _first_lines(corpus: Corpus) -> str:

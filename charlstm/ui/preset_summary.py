@@ -4,14 +4,18 @@ import bisect
 import math
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from charlstm.config import Settings
 from charlstm.environment import limits
 from charlstm.formatting import escape_html, format_duration
+from charlstm.places import RECORDED_RUNS
 from charlstm.runs.continuation import SHORT_CHARS
+from charlstm.runs.history import read_history
 from charlstm.runs.manager import RunSummary
+from charlstm.runs.run_dir import RunDir
 from charlstm.ui.components import info_button
 from charlstm.ui.setting_words import setting_label, shown_value
 
@@ -28,10 +32,9 @@ class _Reference(NamedTuple):
     seconds: float
 
 
-# Measured on Shakespeare on 2 cores (docs/results.md, "Presets").
+# Measured on Shakespeare on 2 cores (docs/results.md, "Presets"); `minute` is the recorded run, which Train shows.
 _REFERENCES = {
     "auto": _Reference(1.4110, 180),
-    "minute": _Reference(1.4438, 60),
     "best": _Reference(1.3284, 54 * 60),
     "blog": _Reference(1.6353, 93),
 }
@@ -39,7 +42,7 @@ _REFERENCE_RATE = 3751 / 60  # steps per second of `minute` there
 # The share of that work and the loss it gives, measured (docs/results.md, "Presets"): what a slower machine is to
 # expect of presets that end by the clock.
 _LOSS_AFTER = {
-    "minute": ((306 / 3751, 1.8158), (574 / 3751, 1.7140), (1205 / 3751, 1.5565), (1.0, 1.4438)),
+    "minute": ((306 / 3751, 1.8158), (574 / 3751, 1.7140), (1205 / 3751, 1.5565), (1.0, 1.4438), (5597 / 3751, 1.4287)),
     "auto": ((1 / 3, 1.4552), (1.0, 1.4110)),
 }
 _PURPOSES = {
@@ -66,6 +69,15 @@ class ChosenText(NamedTuple):
     def is_short(self) -> bool:
         """Whether a model that can write already is the better start."""
         return 0 < self.num_chars < SHORT_CHARS
+
+
+@cache
+def _reference(preset: str) -> _Reference:
+    """Return what the preset came to where it was recorded."""
+    if preset != "minute":
+        return _REFERENCES[preset]
+    with read_history(RunDir(RECORDED_RUNS / "shakespeare-quick")) as history:
+        return _Reference(history.val_loss or math.nan, history.progress()[1])
 
 
 def preset_summary(
@@ -126,12 +138,12 @@ def _planned_seconds(preset: str, values: Mapping[str, Any], num_chars: int, spe
         return 60 * float(minutes)
     own = Settings.preset(preset).train.max_passes
     share = float(passes) / own if own and isinstance(passes, int | float) else 1.0
-    return _REFERENCES[preset].seconds * share * (num_chars or _SHAKESPEARE_CHARS) / _SHAKESPEARE_CHARS / speed
+    return _reference(preset).seconds * share * (num_chars or _SHAKESPEARE_CHARS) / _SHAKESPEARE_CHARS / speed
 
 
 def _outcome(preset: str, text: ChosenText, runs: list[RunSummary]) -> str:
     """Return what an unchanged preset reached on this text, or what is to be expected of it here."""
-    reference, speed = _REFERENCES[preset], _relative_speed(runs)
+    reference, speed = _reference(preset), _relative_speed(runs)
     if last := _last_here(preset, text.name, runs):
         return f"Last time here: {_nats(last.val_loss)} after {format_duration(last.seconds)}."
     pace = _pace(speed)
@@ -159,7 +171,7 @@ def _pace(speed: float | None) -> str:
 def _expected(preset: str, speed: float) -> str:
     """Return the loss to expect of a preset that ends by the clock, on a machine of that relative speed."""
     shares, losses = zip(*_LOSS_AFTER[preset], strict=True)
-    if speed > 1:
+    if speed > shares[-1]:
         return f"less than {losses[-1]:.2f}"
     if speed < shares[0]:
         return f"more than {losses[0]:.2f}"

@@ -8,11 +8,9 @@ import time
 import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from charlstm.config import TrainConfig
 from charlstm.errors import RunError
 from charlstm.model_description import uses_code_font
 from charlstm.model_files import MODEL_FILE
@@ -20,9 +18,10 @@ from charlstm.places import BUNDLED, RECORDED_RUNS
 from charlstm.runs.access import can_read
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary
-from charlstm.runs.run_dir import ACTIVE, RunDir
+from charlstm.runs.run_dir import ACTIVE
 from charlstm.ui import run_view
 from charlstm.ui.models import LIVE
+from charlstm.ui.run_differences import read_settings
 from charlstm.ui.run_story import Requests, Waiting
 from charlstm.ui.run_view import Lines
 
@@ -90,7 +89,8 @@ class CachedRun:
         run, folder = self.summary, self.summary.folder
         asked = Requests(folder.control(), folder.worker_status()) if run.status in ACTIVE else Requests()
         has_model = (folder.path / MODEL_FILE).is_file()
-        train = _train_settings(folder, run.created_at)
+        settings = read_settings(folder, run.created_at)
+        train = settings.train if settings else None
         state = run_view.run_state(run, self.history, asked, has_model, comes_with_the_app(run), train, waiting)
         self.is_asked = state["is_asked"]
         return {**state, "is_code": uses_code_font(run.corpus)}
@@ -153,15 +153,6 @@ class CachedRun:
     def hides_prompt(self, visitor: str, is_owner: bool) -> bool:
         """Return whether the visitor may not read the text that the run learns, nor what its samples continue."""
         return not can_read(self.summary, self.summary.folder.corpus_file.exists(), visitor, is_owner)
-
-
-@lru_cache(maxsize=_MAX_HISTORIES)
-def _train_settings(folder: RunDir, _created_at: float) -> TrainConfig | None:
-    """Return the settings of a run's first part; `None` if they can't be read."""
-    try:
-        return folder.settings().train
-    except RunError:
-        return None
 
 
 def comes_with_the_app(run: RunSummary) -> bool:

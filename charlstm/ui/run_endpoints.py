@@ -20,11 +20,13 @@ from charlstm.runs.run_dir import ACTIVE, Extension
 from charlstm.runs.setup import check_before_resuming
 from charlstm.ui import run_view
 from charlstm.ui.run_cache import RunCache, VersionedPart, comes_with_the_app, tag_part
+from charlstm.ui.run_differences import differing_settings
 
 _BUDGET_BYTES = 16_000  # per answer; a page that is far behind asks again at once
 _FRAME_BYTES = 16  # quotes, brackets and the like around a section
 _MOST_COMPARED = 6
 _PIECE_BYTES = 1 << 19  # per piece of a model download: arrives on a slow line before the page gives up
+_CHANGES = ("rename", "note", "star", "delete")  # which nobody makes to what comes with the app
 _DELETED_SENT = 30  # deleted runs per answer
 
 
@@ -113,9 +115,12 @@ class RunEndpoints:
         for run in {run.name: run for run in (*([shown] if shown else []), *self.cache.runs())}.values():
             sections[f"row/{run.name}"] = tag_part(run_view.table_row(run, comes_with_the_app(run)))
         sections["trash"] = tag_part(self._trash(request.get("deleted")))
-        for run in self._compared_runs(request, shown):
+        compared = self._compared_runs(request, shown)
+        for run in compared:
             cached_run = self.cache.cached_run(run)
             sections[f"curves/{run.name}"] = cached_run.curves(True, str(tags.get(f"curves/{run.name}")))
+        runs = [shown, *compared] if shown and compared else []
+        sections["differences"] = tag_part({"runs": [run.name for run in runs], "rows": differing_settings(runs)})
         return sections
 
     def _compared_runs(self, request: Mapping[str, Any], shown: RunSummary | None) -> list[RunSummary]:
@@ -157,7 +162,7 @@ class RunEndpoints:
         run = self.cache.summary(request.get("run"))
         require_control(run, visitor, is_owner)
         name = run.name
-        if comes_with_the_app(run) and (name not in BUNDLED or action in ("rename", "delete")):
+        if comes_with_the_app(run) and (name not in BUNDLED or action in _CHANGES):
             raise RunError(f"{name} comes with the app and stays as it is.")
         acts: dict[str, Callable[[], object]] = {
             "pause": lambda: manager.steer(name, pause=True),
@@ -171,6 +176,8 @@ class RunEndpoints:
                 run, lambda: manager.extend(name, Extension(minutes=float(request["minutes"])))
             ),
             "rename": lambda: manager.rename(name, str(request["label"])),
+            "note": lambda: manager.annotate(name, str(request["note"])),
+            "star": lambda: manager.star(name, request["is_starred"] is True),
             "delete": lambda: manager.delete(name),
         }
         if action not in acts:

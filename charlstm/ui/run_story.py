@@ -9,6 +9,7 @@ from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunSummary
 
 _RISEN = 0.02  # nats per character above the best: learned by heart
+BEING_MEASURED = "its model is being measured"
 _TOO_SOON = 2  # seconds: not worth a number
 _ENDED = ("measuring", "completed", "stopped")
 _STAGES = {  # of a worker, in the order it goes through them
@@ -49,7 +50,7 @@ def status_text(run: RunSummary, history: RunHistory, requests: Requests | None,
         return "stopped before anything was saved; Resume begins it anew"
     if run.status in _ENDED:
         took = f"took {format_duration(seconds)}" if step else ""
-        measured = "its model is being measured" if run.status == "measuring" else ""
+        measured = BEING_MEASURED if run.status == "measuring" else ""
         return " · ".join(filter(None, (took, step, measured)))
     if requests:
         return " · ".join((step or "preparing", *_pending_requests(requests)))
@@ -95,7 +96,7 @@ def _pending_requests(requests: Requests) -> list[str]:
 
 def preparation(run: RunSummary, history: RunHistory, answer: WorkerStatus) -> list[dict[str, str]]:
     """Return what happens before the first step, as a list that ticks; empty once the run has begun to learn."""
-    is_learning = bool(history.latest and history.latest.step) or answer.stage == "training"
+    is_learning = bool(history.latest and history.latest.step) or history.num_samples > 1 or answer.stage == "training"
     if run.status not in ("starting", "running") or is_learning:
         return []
     started, validated = history.started, history.last_validation

@@ -17,7 +17,7 @@ from charlstm.runs.plan_end import find_planned_end
 from charlstm.runs.points import Curve, round_digits
 from charlstm.runs.run_dir import ACTIVE, Status
 from charlstm.ui import run_story
-from charlstm.ui.run_story import Requests, Waiting
+from charlstm.ui.run_story import BEING_MEASURED, Requests, Waiting
 from charlstm.ui.setting_words import describe_changes, preset_words
 
 Lines = dict[str, tuple[list[int], list[float]]]  # steps and values of each curve
@@ -27,7 +27,6 @@ STATE_WORDS: dict[Status, tuple[str, str]] = {  # a sign and a word, so that not
     "running": ("●", "training"),
     "paused": ("‖", "paused"),
     "stopping": ("◐", "stopping"),
-    "measuring": ("◐", "measuring"),
     "completed": ("✓", "completed"),
     "stopped": ("■", "stopped"),
     "failed": ("✕", "failed"),
@@ -66,7 +65,7 @@ def run_state(
 
     `train` are its settings, `waiting` is the run it is queued behind.
     """
-    sign, word = (STATE_WORDS[run.status][0], "recorded") if is_bundled else STATE_WORDS[_shown_status(run, history)]
+    sign, word = (STATE_WORDS[run.status][0], "recorded") if is_bundled else STATE_WORDS[_shown_status(run)]
     is_asked = run.status in ACTIVE and requests.control.number > requests.answer.done
     best, words = history.best, history.words()
     story = run_story.status_text(run, history, requests if is_asked else None, waiting)
@@ -101,11 +100,11 @@ def _fraction(run: RunSummary, history: RunHistory) -> float:
     return 1.0 if run.status == "completed" else round(history.latest.fraction, 4) if history.latest else 0.0
 
 
-def _shown_status(run: RunSummary, history: RunHistory) -> Status:
-    """Return the status to show: a run is stopped once all is saved, although its model is still being measured."""
+def _shown_status(run: RunSummary) -> Status:
+    """Return the status to show: a run is over once all is saved, although its model is still being measured."""
     if run.status != "measuring":
         return run.status
-    return "completed" if history.latest and history.latest.fraction >= 1 else "stopped"
+    return "completed" if run.fraction >= 1 else "stopped"
 
 
 def _available_actions(run: RunSummary, has_model: bool, is_bundled: bool) -> list[str]:
@@ -187,10 +186,12 @@ def header_status(active: RunSummary | None, history: RunHistory | None) -> dict
     """Return the status line above the tabs: idle, or the run in progress and how far it is."""
     if active is None:
         return {"run": None, "status": "idle", "sign": "○", "text": "idle", "fraction": 0.0}
-    sign, word = STATE_WORDS[active.status]
+    sign, word = STATE_WORDS[_shown_status(active)]
     parts = [f"{word} {active.label}"]
     progress = history.latest if history else None
-    if progress:
+    if active.status == "measuring":
+        parts.append(BEING_MEASURED)
+    elif progress:
         parts.append(f"step {progress.step:,}")
     if history and (loss := _loss_words(history)):
         parts.append(loss)
@@ -212,7 +213,7 @@ def _loss_words(history: RunHistory) -> str:
 
 def table_row(run: RunSummary, is_bundled: bool) -> dict[str, Any]:
     """Return the run's row in the table of runs."""
-    sign, word = STATE_WORDS[run.status]
+    sign, word = STATE_WORDS[_shown_status(run)]
     place = f", place {run.queue_position}" if run.status == "queued" else ""
     state = "bundled" if is_bundled else f"{sign} {word}{place}"
     loss = f"{run.val_loss:.2f}" if run.val_loss is not None else "–"
@@ -225,6 +226,8 @@ def table_row(run: RunSummary, is_bundled: bool) -> dict[str, Any]:
         "curve": _small_curve(run.sparkline),
         "started": round(run.started_at or run.created_at),
         "changes": describe_changes(run.changes),
+        "note": run.note,
+        "is_starred": run.is_starred,
         "fraction": 1.0 if run.status == "completed" else round(run.fraction, 4),
     }
 
@@ -287,7 +290,14 @@ def _lines(curves: Mapping[str, Curve], names: Sequence[str]) -> Lines:
 def step_to_time(history: RunHistory) -> list[list[float]]:
     """Return rows of [step, passes, minutes], ascending in step, to convert between the axes."""
     curve = history.series(_CLOCK_POINTS)["chars_per_second"]
-    return [[0, 0, 0], *(list(each) for each in zip(curve.steps, curve.passes, curve.minutes, strict=True) if each[0])]
+    rows: list[list[float]] = [
+        [0, 0, 0],
+        *(list(each) for each in zip(curve.steps, curve.passes, curve.minutes, strict=True) if each[0]),
+    ]
+    latest = history.sample(-1)
+    if latest and latest.step > rows[-1][0]:  # on a slow machine long before the next point of the curve
+        rows.append([latest.step, latest.passes, round_digits(latest.seconds / 60)])
+    return rows
 
 
 def delta(before: Lines | None, now: Lines) -> dict[str, Any]:

@@ -17,11 +17,13 @@ from charlstm.runs.access import token_hash
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager
 from charlstm.runs.run_dir import RunDir
+from charlstm.ui import run_view
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.run_endpoints import RunEndpoints
 
 MOST_BYTES = 20_000
-ACTIONS = ("pause", "continue", "stop", "unqueue", "save", "rate", "resume", "extend", "rename", "delete")
+STEERING = ("pause", "continue", "stop", "unqueue", "save", "rate", "resume", "extend")
+ACTIONS = (*STEERING, "rename", "note", "star", "delete")
 
 
 def _progress(step: int) -> str:
@@ -133,6 +135,7 @@ def test_a_tick_stays_below_20_kb_however_long_the_run_and_six_are_compared(cach
     assert page.lines["curves/longest"]["training"][-1][0] == 999_950
     assert set(page.lines) == {f"curves/{name}" for name in ("longest", "one", "two", "three", "four", "five", "six")}
     assert page.tick() is None
+    assert page.sections["differences"]["rows"] == []
 
 
 def test_a_page_that_grew_with_the_run_shows_what_a_fresh_one_does(cache: RunCache) -> None:
@@ -300,12 +303,22 @@ def test_among_strangers_only_who_started_a_run_or_the_owner_of_the_space_may_st
     _append(_make(cache, "one", owner="mine"), _progress(0))
     act = {function.__name__: function for function in RunEndpoints(cache).functions()}["act"]
     values = {"run": "one", "factor": 0.5, "minutes": 1, "label": "other"}
+    values |= {"note": "the  best\nso far ", "is_starred": True}
     for action in ACTIONS:
         for visitor in ("", "theirs", None, token_hash("mine")):
             refused = act({**values, "action": action, "visitor": visitor}, None)["problem"]
             assert "started by somebody else" in refused, action
-    assert act({**values, "action": "rename", "visitor": "mine"}, None)["problem"] == ""
-    assert act({**values, "action": "delete", "visitor": "mine"}, None)["problem"] == ""
+    mine = {**values, "visitor": "mine"}
+    assert [act({**mine, "action": action}, None)["problem"] for action in ("rename", "note", "star")] == [""] * 3
+    row = run_view.table_row(cache.summary("one"), is_bundled=False)
+    assert (row["label"], row["note"], row["is_starred"]) == ("other", "the best so far", True)
+    for note in ("x" * 101, "\u202e", "ä\x1b"):
+        assert "one line of up to 100 characters" in act({**mine, "action": "note", "note": note}, None)["problem"]
+    act({**mine, "action": "note", "note": "\U0001f600" * 100}, None)
+    act({**mine, "action": "star", "is_starred": False}, None)
+    run = cache.summary("one")
+    assert (run.note, run.is_starred) == ("\U0001f600" * 100, False)
+    assert act({**mine, "action": "delete"}, None)["problem"] == ""
     restore = {"run": cache.manager.trash()[0].id, "action": "restore", "visitor": ""}
     assert "started by somebody else" in act({**restore, "visitor": "theirs"}, None)["problem"]
     stranger = gr.OAuthProfile({"preferred_username": "somebody", "name": "", "profile": "", "picture": ""})

@@ -205,6 +205,10 @@ def test_axes_focus_units_and_smoothing_follow_the_choice(stage: Page) -> None:
     stage.get_by_role("checkbox", name="Compare tiny-shakespeare").check()
     expect(stage.locator(".chart-line[class*=run-colour]")).to_have_count(4)  # of two runs, two each
     expect(names.first).to_contain_text(f"{_loss(_LAST) + 0.1:.2f} by-hand")  # at the line's end
+    differing = stage.get_by_role("table", name="Settings that differ").get_by_role("row")
+    expect(differing.first).to_have_text("Setting by-hand tiny-shakespeare")
+    expect(differing.filter(has_text="Hidden size")).to_have_text("Hidden size384768")
+    expect(differing.filter(has_text="Seed")).to_have_count(0)  # is the same
     key = stage.get_by_role("checkbox", name="Compare by-hand").locator("xpath=following-sibling::i")
     colour = (key.get_attribute("class") or "").split()[-1]
     stage.reload(wait_until="load")
@@ -302,3 +306,18 @@ def test_a_second_click_deletes_no_other_run_and_undo_brings_the_run_back(stage:
     stage.get_by_role("button", name="Name", exact=True).click()
     expect(stage.locator("#runs tbody tr").first).to_contain_text("<i>aaa</i>")  # sorted by name
     expect(stage.locator("#run-state b")).to_have_text("<i>aaa</i>")
+    stage.locator("#stage").get_by_role("button", name="Note", exact=True).click()
+    stage.get_by_role("dialog").get_by_label("One line").fill("<i>best</i> so far")
+    stage.get_by_role("dialog").get_by_role("button", name="Keep").click()
+    expect(stage.locator("#run-state")).to_contain_text("“<i>best</i> so far”")
+    heading = stage.locator("#runs [data-by=name]")
+    heading.get_by_role("button").click()
+    expect(heading).to_have_attribute("aria-sort", "descending")
+    heading.get_by_role("button").click()
+    expect(heading).not_to_have_attribute("aria-sort", "descending")
+    newest = RunStore(run.path.parent).create(Settings.preset("minute"), "newest")
+    rows = stage.locator("#runs tbody tr")
+    expect(rows.first).to_contain_text("newest")
+    stage.get_by_role("button", name="List <i>aaa</i> first").click()
+    expect(rows.first).to_contain_text("“<i>best</i> so far”")
+    shutil.rmtree(newest.path)

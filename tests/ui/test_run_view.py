@@ -138,8 +138,13 @@ def test_nothing_saved_means_nothing_to_go_on_from_but_an_interrupted_run_can_be
 
 def test_who_stopped_a_run_may_write_with_its_best_model_while_that_is_still_measured(folder: RunDir) -> None:
     for fraction, word in ((0.4, "stopped"), (1.0, "completed")):
-        state = _state(_summary(folder, "measuring"), _history(folder, _progress(100, fraction=fraction)))
+        run = _summary(folder, "measuring", fraction=fraction)
+        history = _history(folder, _progress(100, fraction=fraction))
+        state = _state(run, history)
         assert (state["word"], state["story"]) == (word, "took 30 s · step 100 · its model is being measured")
+        assert run_view.table_row(run, is_bundled=False)["cells"][-1].endswith(word), "one word in both places"
+        line = run_view.header_status(run, history)["text"]
+        assert line.startswith(f"{word} <b>my run</b> · its model is being measured")
         assert set(state["can"]) == {"rename", "write", "adapt", "download", "duplicate"}
 
 
@@ -262,6 +267,9 @@ def test_preparing_is_a_list_that_ticks(folder: RunDir) -> None:
     assert measured[-1] == "done: the untrained model is measured 4.18 nats per character"
     assert shown("running", _progress(50), stage="writing", **stages) == []
     assert shown("running", stage="training", **stages) == []
+    early = (_progress(0, elapsed_seconds=0.0), _sampled(0), _evaluated(0, 4.18), _sampled(8, elapsed_seconds=3.0))
+    assert shown("running", *early, stage="writing", **stages) == []
+    assert run_view.step_to_time(_history(folder, *early)) == [[0, 0, 0], [8, 0, 0.05]]
 
 
 def test_the_planned_end_is_there_before_the_first_step_and_stays(folder: RunDir) -> None:

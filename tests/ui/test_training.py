@@ -248,6 +248,7 @@ def test_a_run_is_downloaded_used_again_deleted_brought_back_trained_longer_begu
     _button(page, "Write with it").click()
     expect(page.get_by_role("combobox", name="Model")).to_have_value(second)
     expect(page.locator("#text")).to_be_in_viewport(ratio=0.99)  # the stage was far down
+    expect(page.locator("#text .reader")).to_be_focused()
 
 
 def test_a_second_run_waits_its_turn_while_the_app_is_killed_and_then_the_first_which_only_its_starter_may_steer(

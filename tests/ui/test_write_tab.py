@@ -21,12 +21,6 @@ def _write(page: Page) -> None:
     page.get_by_role("button", name="Write", exact=True).click()
 
 
-def _open_train(page: Page) -> None:
-    page.get_by_role("tab", name="Train").click()
-    expect(page.locator("#start")).to_be_visible()
-    expect(page.locator("#run-state b")).not_to_have_text("")  # the page has looked at the runs
-
-
 def _text(page: Page) -> Locator:
     return page.get_by_role("textbox", name="Text", exact=True)
 
@@ -89,7 +83,8 @@ def test_an_unknown_character_in_the_prompt_is_named(page: Page) -> None:
 
 
 def test_a_model_made_meanwhile_is_offered_when_the_tab_is_opened(page: Page, app: App) -> None:
-    _open_train(page)
+    page.get_by_role("group", name="First time here?").get_by_role("button", name="Teach one your own text").click()
+    expect(page.get_by_role("combobox", name="Text to learn")).to_be_focused()
     shutil.copytree(app.checkpoints_dir / "tiny-shakespeare", app.checkpoints_dir / "brought-by-hand")
     page.get_by_role("tab", name="Write").click()
     page.get_by_role("combobox", name="Model").click()

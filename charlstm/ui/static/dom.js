@@ -43,10 +43,9 @@
   };
 
   // Copy an address of this page, which the address bar does not show inside a Space's frame.
-  const copyLink = (button, query, hash = '') => {
+  const copyLink = (button, query) => {
     const url = new URL(location.pathname, location.origin);
     url.search = query;
-    url.hash = hash;
     return copyFor(button, url.href);
   };
 

@@ -33,7 +33,7 @@
     toggle.checked = !isOff();
     element.replaceChildren(h('div', { class: 'bars', role: 'group', 'aria-label': 'Next letter' },
       title, h('div', { class: 'bars-rows' }, ...rows), about,
-      h('label', { class: 'reader-switch' }, toggle, 'Type and see')));
+      h('label', { class: 'reader-switch' }, toggle, 'Type and see')), window.charlstm.writing.firstTime());
 
     const fill = (options, taken, isBytes, canAdd, shown = rows) => {
       shown.forEach((row, index) => {

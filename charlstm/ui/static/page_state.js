@@ -19,8 +19,10 @@
   const visitor = /^[0-9a-f]{48}$/.test(stored) ? stored : newToken();
   writeStored(KEYS.visitor, visitor);
 
+  // A copied link has the run before the #, so that a preview can be of it; the page writes it behind.
   const runInAddress = () => {
-    try { return decodeURIComponent((location.hash.match(/^#run=(.+)$/) || [])[1] || '') || null; } catch { return null; }
+    const linked = new URLSearchParams(location.search).get('run') || null;
+    try { return decodeURIComponent((location.hash.match(/^#run=(.+)$/) || [])[1] || '') || linked; } catch { return linked; }
   };
 
   const store = {
@@ -186,6 +188,7 @@
 
   const updateAddress = () => {
     const url = new URL(location.href);
+    url.searchParams.delete('run');
     url.hash = store.run === null ? '' : `run=${encodeURIComponent(store.run)}`;
     history.replaceState(history.state, '', url);
   };

@@ -73,6 +73,7 @@
       this.strip = h('div', { class: 'chart-tip legend', 'aria-live': 'off' });
       this.whole = h('button', { type: 'button', class: 'quiet', hidden: true, onclick: () => this.zoom(null) }, 'Show all');
       this.note = h('p', { class: 'notes' });
+      this.differences = h('table', { class: 'differences', hidden: true });
       this.plot = h('div');
       this.about = infoButton('five-gram');
       this.terms = h('span', { class: 'chart-terms' }, '5-gram ', this.about);
@@ -80,7 +81,7 @@
       const tools = h('div', { class: 'chart-tools' },
         this.buildChoice('Horizontal', 'x', AXES), this.buildChoice('Vertical', 'y', { focus: 'where it learns', all: 'all values' }),
         this.buildChoice('Unit', 'unit', { nats: 'nats', bits: 'bits' }), this.buildSmoothing());
-      host.append(h('div', { class: 'chart-head' }, this.strip, this.whole, this.terms), this.plot, h('details', { class: 'chart-settings' }, h('summary', {}, 'Axes, smoothing'), tools), this.small, this.note);
+      host.append(h('div', { class: 'chart-head' }, this.strip, this.whole, this.terms), this.plot, h('details', { class: 'chart-settings' }, h('summary', {}, 'Axes, smoothing'), tools), this.small, this.note, this.differences);
       this.buildCharts();
     }
 
@@ -190,11 +191,25 @@
         star: best?.step && !isOverlaid ? [toAxis(best.step), best.loss / scale] : null, details: (x) => this.details(x, own, toAxis),
       });
       setText(this.note, compared.length > names.length ? 'Runs on other texts are left out: their losses can’t be compared with these.' : '');
+      this.drawDifferences(compared);
       if (!this.small.open) return;
       SMALL.forEach(([key, name], i) => this.minis[i].set({
         ...common, marks: [], hasZero: true, formatY: (y) => formatShort(y),
         series: [{ id: key, name, look: 'line-small', points: this.toPoints(own?.lines[key], toAxis, 'nats').filter(([x]) => x > 0) }], // before the first step nothing was measured
       }));
+    }
+
+    // List the settings in which the compared runs differ.
+    drawDifferences(compared) {
+      const { runs = [], rows = [] } = store.sections.differences || {}, isShown = runs.length > 1 && compared.some((name) => name !== store.shown);
+      setVisible(this.differences, isShown);
+      const labels = runs.map((name) => store.sections[`row/${name}`]?.label || name), key = JSON.stringify([labels, rows, store.compared]);
+      if (!isShown || key === this.differencesKey) return;
+      this.differencesKey = key;
+      const colours = runs.map((name) => (store.compared[name] === undefined ? 'run-key' : `run-key run-colour-${store.compared[name]}`));
+      this.differences.replaceChildren(h('caption', {}, rows.length ? 'Settings that differ' : 'Their settings are the same'),
+        h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Setting'), ...labels.map((label, i) => h('th', { scope: 'col' }, h('i', { class: colours[i] }), ' ', label)))),
+        h('tbody', {}, ...rows.map(([name, ...values]) => h('tr', {}, h('th', { scope: 'row' }, name), ...values.map((value) => h('td', {}, value))))));
     }
 
     // Return the end of the horizontal axis: where the run will end, or has.

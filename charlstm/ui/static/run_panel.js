@@ -21,19 +21,19 @@
       this.element = element;
       this.parts = {
         badge: h('span', { class: 'badge' }), sign: h('span', { 'aria-hidden': 'true' }), word: h('span'),
-        name: h('b'), story: h('span', { class: 'story' }), notes: h('p', { class: 'notes' }),
+        name: h('b'), story: h('span', { class: 'story' }), note: h('span', { class: 'run-note' }), notes: h('p', { class: 'notes' }),
         summary: h('p', { class: 'summary', role: 'status' }), warning: h('p', { class: 'warning', role: 'status' }),
         share: h('progress', { class: 'share', max: 1, 'aria-label': 'share of the planned run' }),
         preparation: h('ol', { class: 'preparation', 'aria-label': 'Preparation' }),
         figures: h('dl', { class: 'figures' }), rate: this.buildRateBox(), undo: this.buildUndo(),
         log: h('details', { class: 'log' }, h('summary', {}, 'The end of its log'), h('pre', { tabindex: 0, 'aria-label': 'The end of its log' })),
       };
-      const { badge, sign, word, name, story, share, figures, rate, log, notes, summary, warning, preparation, undo } = this.parts;
+      const { badge, sign, word, name, story, share, figures, rate, log, notes, summary, warning, preparation, undo, note } = this.parts;
       badge.append(sign, ' ', word);
       const samples = h('div', { class: 'samples' }), curves = h('div', { class: 'curves' });
       this.film = h('div', { class: 'film-box' }, h('div', { class: 'moment' }, samples, figures), curves);
       element.replaceChildren(
-        h('div', { class: 'run-head' }, h('div', { class: 'run-state', id: 'run-state' }, badge, name, story),
+        h('div', { class: 'run-head' }, h('div', { class: 'run-state', id: 'run-state' }, badge, name, story, note),
           h('div', { class: 'buttons steering' }, ...this.buildControls())),
         undo, h('div', { class: 'run-line' }, share, preparation, summary, rate), warning, this.problem, log, this.film, notes,
         h('div', { class: 'buttons belongings' }, ...this.buildOtherActions()));
@@ -86,7 +86,7 @@
 
     buildOtherActions() {
       const eventButton = (action, text) => this.buildButton(action, text, () => this.emit(action));
-      const link = (event) => copyLink(event.target, '', `run=${encodeURIComponent(store.shown)}`);
+      const link = (event) => copyLink(event.target, `run=${encodeURIComponent(store.shown)}`);
       this.link = h('button', { type: 'button', hidden: true, onclick: link }, 'Copy link');
       const saving = (text, onclick) => h('button', { type: 'button', onclick }, text);
       const { files } = window.charlstm;
@@ -100,7 +100,7 @@
         this.link, this.wide, this.files,
         eventButton('adapt', 'Teach it another text'), eventButton('duplicate', 'New run with these settings'),
         this.buildButton('download', 'Download the model', () => this.download()),
-        this.buildButton('rename', 'Rename', () => this.rename()), this.buildButton('delete', 'Delete', () => this.remove()),
+        this.buildButton('rename', 'Rename', () => this.rename()), this.buildButton('note', 'Note', () => window.charlstm.noteRun(store.shown, (text) => setText(this.problem, text))), this.buildButton('delete', 'Delete', () => this.remove()),
       ];
     }
 
@@ -182,10 +182,10 @@
         this.curves.zoom(null);
         setText(this.problem, '');
       }
-      if (has('state', 'may', 'lost', 'shown', 'removed', 'samples', 'refs')) this.drawState();
+      if (has('state', 'may', 'lost', 'shown', 'removed', 'samples', 'refs', `row/${store.shown}`)) this.drawState();
       const isCurves = changed !== null && [...changed].some((name) => name.startsWith('curves/'));
       if (isCurves) this.curves.grow();
-      else if (has('shown', 'view', 'compared', 'refs', 'marks', 'samples', 'state')) this.curves.draw();
+      else if (has('shown', 'view', 'compared', 'refs', 'marks', 'samples', 'state', 'differences')) this.curves.draw();
       if (isCurves || has('shown')) this.drawRate();
     }
 
@@ -201,12 +201,15 @@
       setVisible(this.wide, Boolean(state) && document.fullscreenEnabled);
       if (store.removed) setText(this.undoText, `${store.removed.label} was deleted.`);
       setText(name, state?.label || '');
+      const own = state && store.sections[`row/${store.shown}`]?.note;
+      setText(this.parts.note, own ? `“${own}”` : '');
       const missing = store.missing ? 'The run of this address is not here; another one is shown.' : '';
       const nothing = state === null ? 'No run yet: choose a text and press Start.' : '';
       setText(story, store.isLost ? 'The app does not answer; trying again.' : state ? missing || state.story : nothing);
       setText(sign, state?.sign || '');
       setText(word, state?.word === 'recorded' ? 'recorded, not yours' : state?.word || '');
-      setText(notes, state?.facts || '');
+      const lasts = ['queued', 'starting', 'running', 'paused'].includes(status) ? 'You may close this page: the run goes on, and its link leads back to it.' : '';
+      setText(notes, [state?.facts, lasts].filter(Boolean).join(' '));
       setText(summary, state?.summary || '');
       setText(warning, state?.warning || '');
       share.value = state?.fraction || 0;
@@ -244,7 +247,7 @@
     }
 
     drawButtons(state) {
-      const can = new Set(state?.can || []), may = store.sections.may !== false;
+      const can = new Set(state?.can?.flatMap((action) => (action === 'rename' ? ['rename', 'note'] : action))), may = store.sections.may !== false;
       for (const button of this.element.querySelectorAll('[data-action]')) {
         const { action } = button.dataset, isForAll = FOR_ALL.includes(action);
         setVisible(button, can.has(action) && (may || isForAll) && !(action === 'rate' && state.preparation?.length));

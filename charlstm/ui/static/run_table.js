@@ -54,6 +54,10 @@
     const values = await ask('Rename', '', [['label', 'Name', { type: 'text', maxlength: 80, value: label, required: true }]], 'Rename');
     if (values) tell(await store.act('rename', { run, label: values.label }));
   };
+  const noteRun = async (run, tell) => {
+    const values = await ask('Note', 'Shown beside the run, to everybody who sees it.', [['note', 'One line; empty for none', { type: 'text', maxlength: 100, value: store.sections[`row/${run}`]?.note || '' }]], 'Keep');
+    if (values) tell(await store.act('note', { run, note: values.note }));
+  };
 
   // Menus close when something else is pressed, or with Escape.
   document.addEventListener('click', (event) => {
@@ -89,12 +93,13 @@
       small.setAttribute('aria-hidden', 'true'); // its figures are in the same row
       small.append(this.curve);
       this.cells = CELLS.map((title) => h('td', { 'data-title': title }));
-      this.changing = [h('button', { type: 'button', onclick: () => renameRun(id, this.row.label, tell) }, 'Rename'), h('button', { type: 'button', onclick: () => removeRun(id, this.row.label, tell) }, 'Delete')];
+      this.changing = [h('button', { type: 'button', onclick: () => renameRun(id, this.row.label, tell) }, 'Rename'), h('button', { type: 'button', onclick: () => noteRun(id, tell) }, 'Note'), h('button', { type: 'button', onclick: () => removeRun(id, this.row.label, tell) }, 'Delete')];
       this.menu = h('summary', {}, '⋯');
       const menu = h('details', { class: 'menu' }, this.menu, h('div', { class: 'menu-items' },
-        h('button', { type: 'button', onclick: (event) => copyLink(event.target, '', `run=${encodeURIComponent(id)}`) }, 'Copy link'), ...this.changing));
+        h('button', { type: 'button', onclick: (event) => copyLink(event.target, `run=${encodeURIComponent(id)}`) }, 'Copy link'), ...this.changing));
+      this.star = h('button', { type: 'button', class: 'star', onclick: async () => tell(await store.act('star', { run: id, is_starred: !this.row.is_starred })) });
       this.element = h('tr', {}, h('td', { 'data-title': 'Compare' }, h('label', {}, this.box, this.key)), h('th', { scope: 'row' }, this.name, this.about),
-        h('td', { class: 'tiny', 'data-title': 'Curve' }, small), ...this.cells, h('td', { 'data-title': 'More' }, menu));
+        h('td', { class: 'tiny', 'data-title': 'Curve' }, small), ...this.cells, h('td', { 'data-title': 'More' }, this.star, menu));
       this.state = h('span');
       this.cells[4].append(this.state, this.bar);
       this.id = id;
@@ -108,7 +113,11 @@
       this.menu.setAttribute('aria-label', `More about ${row.label}`);
       this.key.className = colour === undefined ? 'run-key' : `run-key run-colour-${colour}`;
       setText(this.name, row.label);
-      const about = [row.started ? DATE.format(new Date(1000 * row.started)) : '', row.changes || ''].filter(Boolean).join(' · ');
+      setText(this.star, row.is_starred ? '★' : '☆');
+      this.star.setAttribute('aria-pressed', String(Boolean(row.is_starred)));
+      this.star.setAttribute('aria-label', `List ${row.label} first`);
+      this.star.title = row.is_starred ? 'Listed first; press to end that' : 'List it first';
+      const about = [row.note && `“${row.note}”`, row.started ? DATE.format(new Date(1000 * row.started)) : '', row.changes || ''].filter(Boolean).join(' · ');
       setText(this.text, row.cells[0] + (about && ' · '));
       setText(this.about.lastChild, about);
       this.about.title = about;
@@ -123,19 +132,20 @@
       const isLive = ['running', 'paused'].includes(row.status) && typeof row.fraction === 'number';
       setVisible(this.bar, isLive);
       if (isLive) this.bar.value = row.fraction;
-      for (const button of this.changing) setVisible(button, row.cells[4] !== 'bundled');
+      for (const button of [this.star, ...this.changing]) setVisible(button, row.cells[4] !== 'bundled');
     }
   }
 
-  // Return the rows in the chosen order; the newest first is the order in which they come.
-  const sorted = (rows, { by, isDown } = {}) => {
+  // Return the rows in the chosen order. They come the newest first; then those with a star stand above the others.
+  const sorted = (rows, sort) => {
+    const { by, isDown } = sort || {};
     const keys = { name: (row) => row.label.toLowerCase(), text: (row) => row.cells[0].toLowerCase(), minutes: (row) => Number(row.cells[2]) || 0, loss: (row) => Number(row.cells[3]) || Infinity };
-    if (!keys[by]) return rows;
+    if (!keys[by]) return [...rows.filter((row) => row.is_starred), ...rows.filter((row) => !row.is_starred)];
     const compare = (a, b) => (keys[by](a) < keys[by](b) ? -1 : keys[by](a) > keys[by](b) ? 1 : 0);
     return [...rows].sort((a, b) => (isDown ? -compare(a, b) : compare(a, b)));
   };
 
-  window.charlstm.removeRun = removeRun;
+  Object.assign(window.charlstm, { removeRun, noteRun });
 
   window.charlstm.runs = (element) => {
     const body = h('tbody'), rows = new Map();

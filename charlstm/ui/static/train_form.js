@@ -26,9 +26,10 @@
   };
 
   // Scroll to the form, and to the choice of a text if that is asked for.
-  window.charlstm.showForm = (isTextWanted = false) => {
+  window.charlstm.showForm = async (isTextWanted = false) => {
+    const corpus = await appearing(() => (byId('corpus')?.getClientRects().length ? byId('corpus') : null)); // its tab may not be open yet
+    if (!corpus) return;
     scrollTo(byId('train-form'));
-    const corpus = byId('corpus');
     corpus.classList.toggle('is-asked', isTextWanted);
     if (isTextWanted) corpus.querySelector('input')?.focus({ preventScroll: true });
     corpus.addEventListener('focusout', () => corpus.classList.remove('is-asked'), { once: true });

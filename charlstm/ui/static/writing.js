@@ -228,6 +228,7 @@
       if (button && page?.getClientRects().length) {
         button.click();
         scrollTo(page, 'end');
+        page.querySelector('.reader').focus({ preventScroll: true }); // what was pressed is out of sight
       } else if (Date.now() < until) opening = setTimeout(look, 50);
     };
     look();
@@ -244,6 +245,15 @@
     drawStrip();
     update();
     explainForm();
+  };
+  // For whoever has written nothing here yet: what else there is.
+  const firstTime = () => {
+    const { store, showForm } = window.charlstm;
+    const offer = (words, onclick) => h('button', { type: 'button', class: 'first-try', onclick }, words);
+    return h('div', { class: 'earlier first-time', role: 'group', 'aria-label': 'First time here?', hidden: texts.length > 0 }, h('span', {}, 'First time here?'),
+      offer('Watch one learn in a minute', () => store.openTab('Train')),
+      offer('Teach one your own text', () => { store.openTab('Train'); showForm(true); }),
+      offer('How does it do that?', () => find('[data-how=pictures]').click()));
   };
   // An explanation beside each word that needs one.
   const explain = () => {
@@ -275,5 +285,5 @@
     draw();
   };
 
-  window.charlstm = Object.assign(window.charlstm || {}, { held, writing: { arrive, writeNow, done, edited, earlier } });
+  window.charlstm = Object.assign(window.charlstm || {}, { held, writing: { arrive, writeNow, done, edited, earlier, firstTime } });
 })();
