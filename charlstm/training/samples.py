@@ -133,6 +133,8 @@ _FRONT_LOADED = 0.25  # the exponent of the part of the run by which a part of t
 _FREE = 3  # samples at the start that the share does not limit
 _LONGEST_GAP = 0.1  # of the planned time: an older sample is due beyond the share,
 _LARGEST_SHARE = 0.05  # if one takes no more than this part of the time since
+_LONGEST_TEXT_GAP = 0.04  # likewise for a text without an estimate of the loss, which takes a fifth of a sample's time
+_LARGEST_TEXT_SHARE = 0.04
 _OPENING_CHARS = 200
 _COUNTED_CHARS = 2000  # some 350 words
 _SEARCHED_CHARS = 1000  # of the validation text, for an opening
@@ -164,7 +166,8 @@ class SampleState:
         tenth of the training time; each only while the samples together take at most 1.5 % of the planned time, of
         which the more is granted the earlier it is. The first three come soon and are not counted in that. Where the
         share is spent, on a slow machine or because the end was thought to be far, a sample still is due when the last
-        is a tenth of the planned time old and 20 times as old as one takes.
+        is a tenth of the planned time old and 20 times as old as one takes, and one without an estimate (see
+        `affords_estimate`) when it is a twenty-fifth of that time old and 25 times as old.
         """
         if self.num_samples == 0 or step == 0:
             return True
@@ -172,15 +175,32 @@ class SampleState:
         gap = max(min(_LEAST_GAP, self.num_samples), _GROWTH * self.sampled_seconds)
         if step not in _FIRST_STEPS and age < gap:
             return False
-        planned = part_seconds + (elapsed_seconds - part_seconds) / fraction if fraction else elapsed_seconds
-        seconds_each = self.sampling_seconds / max(1, self.num_samples - 1)
-        is_overdue = fraction > 0 and age >= max(_LONGEST_GAP * planned, seconds_each / _LARGEST_SHARE)
-        return self.num_samples < _FREE or is_overdue or self._is_granted(seconds_each, elapsed_seconds, planned)
+        is_overdue = fraction > 0 and age >= max(
+            _LONGEST_TEXT_GAP * _planned(elapsed_seconds, fraction, part_seconds),
+            self._seconds_each / _LARGEST_TEXT_SHARE,
+        )
+        return is_overdue or self.affords_estimate(elapsed_seconds, fraction, part_seconds)
 
-    def _is_granted(self, seconds_each: float, elapsed_seconds: float, planned: float) -> bool:
-        spent = seconds_each * (self.num_samples + 1 - _FREE)  # with another one
+    def affords_estimate(self, elapsed_seconds: float, fraction: float, part_seconds: float) -> bool:
+        """Return whether a sample that is due may take the time of an estimate of the loss as well."""
+        age = elapsed_seconds - self.sampled_seconds
+        planned = _planned(elapsed_seconds, fraction, part_seconds)
+        is_overdue = fraction > 0 and age >= max(_LONGEST_GAP * planned, self._seconds_each / _LARGEST_SHARE)
+        return self.num_samples < _FREE or is_overdue or self._is_granted(elapsed_seconds, planned)
+
+    @property
+    def _seconds_each(self) -> float:
+        return self.sampling_seconds / max(1, self.num_samples - 1)
+
+    def _is_granted(self, elapsed_seconds: float, planned: float) -> bool:
+        spent = self._seconds_each * (self.num_samples + 1 - _FREE)  # with another one
         done = min(1.0, elapsed_seconds / planned) if planned else 0.0
         return spent <= _SHARE * planned * math.pow(done, _FRONT_LOADED)
+
+
+def _planned(elapsed_seconds: float, fraction: float, part_seconds: float) -> float:
+    """Return the training time at the planned end, or the time by now where no end is known."""
+    return part_seconds + (elapsed_seconds - part_seconds) / fraction if fraction else elapsed_seconds
 
 
 class Sampler:

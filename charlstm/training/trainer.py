@@ -248,8 +248,9 @@ class Trainer:
     def _report_sample(self, is_last: bool) -> Iterator[Sampled]:
         self._num_pending = 1
         began, rested = self.clock(), self._rested_seconds
+        now = self.elapsed_seconds, self.fraction, self.course.part_seconds
         if self._is_reporter:
-            yield self.sample(is_last)
+            yield self.sample(is_last, bool(is_last or self.config.sample_every) or self.samples.affords_estimate(*now))
         if not self.config.sample_every:
             spent = self.clock() - began - (self._rested_seconds - rested) if self._is_reporter else 0.0
             self.samples.add(self.elapsed_seconds, spent)
@@ -300,10 +301,11 @@ class Trainer:
         """Validate the current weights or their average; changes no training state but the best figure."""
         return self.validator.evaluate(self.step, self.elapsed_seconds, self.on_tick)
 
-    def sample(self, is_last: bool = False) -> Sampled:
+    def sample(self, is_last: bool = False, estimates: bool = True) -> Sampled:
         """Sample a text, always with the same prompt and seed, and estimate the validation loss quickly."""
         sampled = self._sampler.write(self.language_model, self.on_tick, is_last)
-        figures = {"quick_loss": self.validator.quick_loss(self.step), "elapsed_seconds": self.elapsed_seconds}
+        quick_loss = self.validator.quick_loss(self.step) if estimates else None
+        figures = {"quick_loss": quick_loss, "elapsed_seconds": self.elapsed_seconds}
         return sampled.model_copy(update={"step": self.step, **figures})
 
     @torch.inference_mode(False)

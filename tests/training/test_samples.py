@@ -24,34 +24,41 @@ def later(now: float, seconds_per_step: float) -> float:
     return now + max(seconds_per_step, now / 2000)
 
 
-def due(seconds_per_step: float, seconds_per_sample: float, minutes: float) -> list[tuple[int, float]]:
-    """Steps and seconds of the samples of a run limited by time, the last one left out."""
-    state, found, step, now = SampleState(), [(0, 0.0)], 0, 0.0
+Sample = tuple[int, float, float]  # step, when, and how long it took
+
+
+def due(seconds_per_step: float, seconds_per_sample: float, minutes: float) -> list[Sample]:
+    """The samples of a run limited by time, but the last; without an estimate one takes a fifth of the time."""
+    state, found, step, now = SampleState(), [(0, 0.0, 0.0)], 0, 0.0
     state.add(0.0, 10 * seconds_per_sample)  # the first takes longer, which costs later ones nothing
     while now < 60 * minutes:
         step, now = step + 1, later(now, seconds_per_step)
-        if state.is_due(step, now, now / (60 * minutes), 0.0):
-            found.append((step, now))
-            state.add(now, seconds_per_sample)
-            now += seconds_per_sample
+        when = now, now / (60 * minutes), 0.0
+        if state.is_due(step, *when):
+            spent = seconds_per_sample if state.affords_estimate(*when) else seconds_per_sample / 5
+            found.append((step, now, spent))
+            state.add(now, spent)
+            now += spent
     return found
 
 
-def naive(seconds_per_step: float, seconds_per_sample: float, minutes: float) -> list[tuple[int, float]]:
+def naive(seconds_per_step: float, seconds_per_sample: float, minutes: float) -> list[Sample]:
     """The rule as the settings' text and the page tell it, written anew."""
-    found, step, now, whole = [(0, 0.0)], 0, 0.0, 60 * minutes
+    found, step, now, whole = [(0, 0.0, 0.0)], 0, 0.0, 60 * minutes
     while now < whole:
         step += 1
         now = later(now, seconds_per_step)
         last = found[-1][1]
         is_early = step in (8, 16, 32, 64, 128, 256, 512, 1024)
         is_old = now - last >= [1, 2, 3][min(len(found), 3) - 1] and now - last >= last / 10
-        cost = (len(found) - 2) * seconds_per_sample
-        is_granted = len(found) < 3 or cost <= 0.015 * whole * (now / whole) ** 0.25
-        is_overdue = now - last >= whole / 10 and now - last >= 20 * seconds_per_sample
-        if (is_early or is_old) and (is_granted or is_overdue):
-            found.append((step, now))
-            now += seconds_per_sample
+        each = sum(spent for _, _, spent in found) / max(1, len(found) - 1)
+        is_granted = len(found) < 3 or (len(found) - 2) * each <= 0.015 * whole * (now / whole) ** 0.25
+        is_overdue = now - last >= whole / 10 and now - last >= 20 * each
+        is_overdue_alone = now - last >= whole / 25 and now - last >= 25 * each
+        if (is_early or is_old) and (is_granted or is_overdue or is_overdue_alone):
+            spent = seconds_per_sample if is_granted or is_overdue else seconds_per_sample / 5
+            found.append((step, now, spent))
+            now += spent
     return found
 
 
@@ -59,8 +66,9 @@ def naive(seconds_per_step: float, seconds_per_sample: float, minutes: float) ->
     ("seconds_per_step", "seconds_per_sample", "minutes", "least", "most"),
     [
         (0.005, 0.035, 1, 20, 26),  # as preset `minute` on two quiet cores
-        (0.005, 0.045, 1, 20, 23),  # and with a browser beside
-        (0.05, 0.36, 1, 9, 12),  # a machine slowed to a tenth
+        (0.005, 0.06, 1, 20, 26),  # and with a browser beside
+        (0.005, 0.1, 1, 20, 26),
+        (0.05, 0.36, 1, 9, 14),  # a machine slowed to a tenth
         (0.5, 3.5, 1, 3, 3),
         (0.03, 0.1, 60, 60, 150),
         (0.005, 0.035, 600, 80, 150),
@@ -73,8 +81,8 @@ def test_samples_are_many_early_on_and_within_their_share(
     assert found == naive(seconds_per_step, seconds_per_sample, minutes)
     assert least <= len(found) <= most
     assert found[2][1] <= 3.5 + 2 * seconds_per_sample  # the third, wherever the first three are asked for at all
-    share = 0.015 if len(found) > 20 else 0.05 + 0.015
-    assert (len(found) - 3) * seconds_per_sample <= share * 60 * minutes
+    share = 0.016 if len(found) >= 20 else 0.05 + 0.015
+    assert sum(spent for _, _, spent in found[3:]) <= share * 60 * minutes
 
 
 def test_a_run_that_ends_much_earlier_than_was_thought_has_samples_up_to_its_end() -> None:
@@ -99,8 +107,11 @@ def test_the_share_is_of_the_whole_run_where_a_part_was_added_and_of_the_past_wh
     spent = SampleState(num_samples=10, sampled_seconds=100.0, sampling_seconds=2.25)
     assert not spent.is_due(5000, 130.0, 0.0, 130.0)  # 8 samples of 0.25 s: 2.0
     assert spent.is_due(5000, 112.0, 0.12, 100.0)
-    assert not spent.is_due(5000, 112.0, 0.3, 100.0)  # of 140 s: 1.99; overdue after 14 s
-    assert spent.is_due(5000, 114.0, 0.35, 100.0)
+    assert not spent.affords_estimate(112.0, 0.3, 100.0)  # of 140 s: 1.99; overdue after 14 s
+    assert spent.affords_estimate(114.0, 0.35, 100.0)
+    assert spent.is_due(5000, 112.0, 0.3, 100.0), "a text alone, after 5.6 s"
+    dear = SampleState(num_samples=10, sampled_seconds=100.0, sampling_seconds=4.5)
+    assert not dear.is_due(5000, 112.0, 0.3, 100.0)  # one takes 0.5 s, and a text alone waits for 12.5 s
 
 
 @pytest.mark.parametrize("slow", [0.0, 0.4])
