@@ -78,9 +78,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
             clock.now += 1000
             return super().evaluate()
 
-        def sample(self, is_last: bool = False) -> Sampled:
+        def sample(self, is_last: bool = False, estimates: bool = True) -> Sampled:
             clock.now += 10_000
-            return super().sample(is_last)
+            return super().sample(is_last, estimates)
 
     class TimedGPT(gpu.GPTTraining):
         def step(self, fraction: float = 0.0) -> torch.Tensor:

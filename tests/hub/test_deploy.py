@@ -143,7 +143,7 @@ def test_every_variable_that_suits_a_space_is_sent() -> None:
              "CC": "clang", "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "9",
              "XDG_CACHE_HOME": "/data/cache", "XDG_DATA_HOME": "/data",
              "HF_HOME": "/data/hub", "HF_ENDPOINT": "https://hub.example", "HF_HUB_OFFLINE": "1",
-             "GRADIO_TEMP_DIR": "/data/uploads"}  # fmt: skip
+             "GRADIO_TEMP_DIR": "/data/uploads", "FORWARDED_ALLOW_IPS": "10.0.0.0/8"}  # fmt: skip
     assert plan_space("owner/s", [], given).variables == given
     assert set(given) == {name for name, variable in VARIABLES.items() if variable.suits_a_space}
 
