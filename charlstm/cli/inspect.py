@@ -34,7 +34,7 @@ def inspect(flags: Flat[Inspect]) -> None:
         raise ConfigError(f"places must be from {_FEWEST_PLACES:,} to {_MOST_PLACES:,}, not {flags.places:,}.")
     from charlstm.cpus import limit_torch_threads
     from charlstm.insight.report import Insight, inspect_model
-    from charlstm.insight.units import THOROUGH
+    from charlstm.insight.sample import THOROUGH
     from charlstm.language_model import LanguageModel
     from charlstm.places import find_model
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from charlstm.errors import ConfigError
-from charlstm.insight.batched_reader import BatchedReader
+from charlstm.insight.batched_reader import BatchedReader, RowWeights
 from charlstm.insight.states import Trace, trace
 from charlstm.language_model import LanguageModel
 
@@ -39,7 +39,8 @@ def erase_spans(
     `known` are the states after `ids`, if they were read before: that takes longer than all the rest. Matrix products
     are in bfloat16 where `BatchedReader` are.
     """
-    tokens = torch.from_numpy(np.asarray(ids, np.int64))
+    tokens = torch.from_numpy(np.asarray(ids, np.int64)).to(lm.model.device)
+    weights = RowWeights(lm.model)
     hidden, cells = _state_before(lm, ids, spans[0][0], known)
     count, begin = len(spans), 0
     for stage in range(_STAGES):
@@ -47,18 +48,14 @@ def erase_spans(
         if end == begin:
             continue
         # Row 0 is untouched, row k has span k - 1 erased; the stages before have their rows already.
-        rows = BatchedReader(lm.model, end + 1)
-        untouched = hidden[:, :1], cells[:, :1]
+        rows = BatchedReader(weights, end + 1)
         new = end + 1 - hidden.shape[1]
-        rows.hidden = torch.cat([hidden, untouched[0].expand(-1, new, -1)], 1).contiguous()
-        rows.cells = torch.cat([cells, untouched[1].expand(-1, new, -1)], 1).contiguous()
-        last = spans[end][0] if end < count else target[0]
-        for at in range(spans[begin][0], last):
-            step = tokens[at].repeat(end + 1)
-            for row in range(begin, end):
-                if spans[row][0] <= at < spans[row][1]:
-                    step[row + 1] = rows.blank
-            rows.read(step)
+        rows.hidden, rows.cells = (torch.cat([each, each[:, :1].expand(-1, new, -1)], 1) for each in (hidden, cells))
+        first, last = spans[begin][0], spans[end][0] if end < count else target[0]
+        steps = tokens[first:last, None].repeat(1, end + 1)
+        for row in range(begin, end):
+            steps[spans[row][0] - first : spans[row][1] - first, row + 1] = rows.blank
+        rows.read_all(steps)
         hidden, cells, begin = rows.hidden, rows.cells, end
     logs = torch.zeros(count + 1)
     for at in range(*target):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from charlstm.errors import ConfigError
 from charlstm.generation.holds import Hold, held_cells
-from charlstm.insight.batched_reader import BatchedReader
+from charlstm.insight.batched_reader import BatchedReader, RowWeights
 from charlstm.insight.proof import prove
 from charlstm.language_model import LanguageModel
 from charlstm.vocabulary import Vocabulary
@@ -71,14 +71,14 @@ class Probe:
 
     def __init__(self, lm: LanguageModel, ids: NDArray[np.integer], seed: int = 1, controls: int = _CONTROLS) -> None:
         """Read up to the places, which takes a second at 1 x 768. Raises `ConfigError` for a text too short."""
-        self._lm, config = lm, lm.model.config
+        config, self._weights = lm.model.config, RowWeights(lm.model)
         lead = min(_LEAD_IN, len(ids) // 2)
         if lead < 2 * _HELD_FOR:
             raise ConfigError(f"{len(ids)} characters are too few to try a unit on: give {4 * _HELD_FOR}.")
         self._starts = np.linspace(lead, len(ids) - _HELD_FOR - 1, _PLACES).astype(np.int64)
         places = self._starts[:, None] + np.arange(-lead, _HELD_FOR)
         tokens = torch.from_numpy(np.asarray(ids, np.int64)[places]).t().contiguous().to(lm.model.device)
-        rows, seen = BatchedReader(lm.model, _PLACES), []
+        rows, seen = BatchedReader(self._weights, _PLACES), []
         for at, step in enumerate(tokens[:lead]):
             rows.read(step)
             if at >= lead - _WARM and at % 2:
@@ -101,7 +101,7 @@ class Probe:
         return np.concatenate(found)
 
     def _read(self, holds: Sequence[Hold | None]) -> NDArray[np.float64]:
-        rows = BatchedReader(self._lm.model, len(holds) * _PLACES, [[each] if each else [] for each in holds])
+        rows = BatchedReader(self._weights, len(holds) * _PLACES, [[each] if each else [] for each in holds])
         rows.begin_with(*self._state)
         kept = np.empty((len(holds), _JUDGED, _PLACES, len(self._kinds) + 1))
         for at, step in enumerate(self._tokens):
@@ -187,7 +187,7 @@ class Probe:
         place; the figures are of the places between, which it was not chosen by. Raises `ConfigError` for a unit that
         the model lacks.
         """
-        held_cells([hold], self._lm.model.config)
+        held_cells([hold], self._weights.model.config)
         side, found = int(self.is_high(hold)), self.read([hold])[0]
         others = self.controls[self.other_than(hold.layer, hold.unit), side]
         count = len(others)

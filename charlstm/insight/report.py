@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from charlstm.files import atomic_write_text
 from charlstm.insight.effects import Effect, measure_effects
-from charlstm.insight.units import MOST_CHARACTERS, PLACES, NamedUnit, UnitTable, name_units, with_effect
+from charlstm.insight.sample import MOST_CHARACTERS, PLACES
+from charlstm.insight.units import NamedUnit, UnitTable, name_units, with_effect
 from charlstm.json_text import parse_as, read_small
 from charlstm.language_model import LanguageModel
 from charlstm.model_files import model_file

@@ -47,22 +47,29 @@ class Trace:
         cells[t] = forget[t] x cells[t - 1] + input[t] x candidate[t], hidden[t] = output[t] x tanh(cells[t]), but
         where a unit is held.
         """
-        with evaluating(lm.model):
-            hidden = torch.from_numpy(self.hidden)
-            before = torch.cat([torch.zeros_like(hidden[:1]), hidden[:-1]])
-            sums = []
-            for layer, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(lm.model.lstm.all_weights):
-                if layer:
-                    inputs = functional.linear(hidden[:, layer - 1], weight_ih.cpu(), (bias_ih + bias_hh).cpu())
-                else:
-                    inputs = lm.model.input_gate_table().cpu()[torch.from_numpy(self.ids).long()]
-                sums.append((inputs + before[:, layer] @ weight_hh.cpu().t()).chunk(4, dim=1))
-            return {
-                name: torch.stack(
-                    [each[at].tanh() if name == "candidate" else each[at].sigmoid() for each in sums], 1
-                ).numpy()
-                for at, name in enumerate(GATES)
-            }
+        hidden = torch.from_numpy(self.hidden).to(lm.model.device)
+        before = torch.cat([torch.zeros_like(hidden[:1]), hidden[:-1]])
+        ids = torch.from_numpy(self.ids).long().to(lm.model.device)
+        return {name: gate.cpu().numpy() for name, gate in compute_gates(lm.model, ids, before, hidden).items()}
+
+
+def compute_gates(
+    model: CharLSTM, ids: Tensor, before: Tensor, hidden: Tensor, names: Sequence[str] = GATES
+) -> dict[str, Tensor]:
+    """Compute the gates by name (N, L, H) at steps that read ids (N,), from the outputs (N, L, H) before and after."""
+    with evaluating(model):
+        sums = []
+        for layer, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(model.lstm.all_weights):
+            if layer:
+                below = functional.linear(hidden[:, layer - 1], weight_ih, bias_ih + bias_hh)
+            else:
+                below = model.input_gate_table()[ids]
+            gates = zip(GATES, below.chunk(4, dim=1), weight_hh.chunk(4), strict=True)
+            sums.append({name: part + before[:, layer] @ weight.t() for name, part, weight in gates if name in names})
+        return {
+            name: torch.stack([each[name].tanh() if name == "candidate" else each[name].sigmoid() for each in sums], 1)
+            for name in names
+        }
 
 
 def trace(
@@ -198,9 +205,5 @@ def iterate_streams(
 
 def _read(rows: BatchedReader, tokens: Tensor) -> tuple[Floats, Floats]:
     """Read tokens (T, B) int64; return cells and hidden states (T, B, L, H) after each."""
-    layers, streams, size = rows.cells.shape
-    cells, hidden = (np.empty((len(tokens), streams, layers, size), np.float32) for _ in "ch")
-    for at, step in enumerate(tokens):
-        rows.read(step)
-        cells[at], hidden[at] = (each.transpose(0, 1).cpu().numpy() for each in (rows.cells, rows.hidden))
+    cells, hidden = (each.transpose(1, 2).float().contiguous().cpu().numpy() for each in rows.read_all(tokens))
     return cells, hidden
