@@ -30,6 +30,7 @@ _LEAD_IN = 160  # characters read before a piece
 _FEWEST_STRETCHES = 30  # of a property, in each half
 _FEWEST_PLACES = 4096
 _SAME = 0.95  # share of places of two properties that are both's: the second one then says nothing new
+_PRIOR = 50.0  # places: how much the usual share of a token counts beside those of a property
 _AT_ONCE = 16  # characters of each piece
 _GATES_EVERY = 4  # characters of each piece: what the forget gates are is looked at in one of so many
 
@@ -77,6 +78,19 @@ class Sample:
     def size(self) -> int:
         """The number of places N."""
         return len(self.starts) * self.length
+
+    def evidence(self, key: str, vocabulary: int) -> NDArray[np.float64]:
+        """Return how much a token that comes next speaks for a property, (V,): ln of how much likelier it is there."""
+        f = [each.key for each in self.properties.names].index(key)
+        values, known = self.properties.values[:, f], self.properties.known[:, f]
+        places = (self.starts[:, None] + np.arange(self.length)).ravel()
+        known = known & (places + 1 < len(self.ids))
+        following = self.ids[np.minimum(places + 1, len(self.ids) - 1)]
+        counts = [np.bincount(following[known & (values == is_so)], minlength=vocabulary) for is_so in (True, False)]
+        usual = _PRIOR * (counts[0] + counts[1] + 1 / vocabulary) / (counts[0].sum() + counts[1].sum() + 1)
+        there, elsewhere = ((each + usual) / (each.sum() + _PRIOR) for each in counts)
+        found: NDArray[np.float64] = np.log(there / elsewhere)
+        return found
 
     def context(self) -> NDArray[np.int64]:
         """Return the last four characters read whole at each place, (N, 4), the last one first."""

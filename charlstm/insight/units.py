@@ -168,13 +168,20 @@ def name_units(
 ) -> UnitTable:
     """Name the units of `lm` that go with properties of `text`, by `places` spread over its first 262,144 characters.
 
+    See `name_units_in`. Raises `ConfigError` for a text that is too short, `VocabularyError` for one that the network
+    can't read.
+    """
+    return name_units_in(lm, Sample.take(lm, text, places), seed, report)
+
+
+def name_units_in(lm: LanguageModel, sample: Sample, seed: int = 1, report: OnProgress | None = None) -> UnitTable:
+    """Name the units of `lm` that go with properties at the places of `sample`.
+
     `report(share, stage, table)` is called with what is known so far, and may raise to end it. Names are told from the
     first untrained network on; later ones may withdraw some. What holding a unit changes is not tried here, but by
-    `charlstm.insight.effects.measure_effects`. Raises `ConfigError` for a text that is too short, `VocabularyError` for
-    one that the network can't read.
+    `charlstm.insight.effects.measure_effects`.
     """
     config = lm.model.config
-    sample = Sample.take(lm, text, places)
     table = UnitTable(config.num_layers, config.hidden_size, len(lm.vocabulary), sample.size, seed)
     tell: OnProgress = report or (lambda *_: None)
     own = f"reading {sample.size:,} characters"
