@@ -73,8 +73,8 @@ def _summary(path: Path) -> str:
 def units_table() -> str:
     """Return the table of the bundled models' units that remember something, from what is kept beside them."""
     rows = [
-        "| model | unit | goes with | area | untrained | last four | held: moves the prediction by, in nats | then |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | unit | goes with | area | untrained | last four | held: moves the prediction by, in nats | turns it | then |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for model in BUNDLED:
         known = Insight.load(REPOSITORY / "checkpoints" / model)
@@ -84,9 +84,12 @@ def units_table() -> str:
             is_beyond = unit.acts and not effect.control_low <= effect.after <= effect.control_high
             comes = f"“{effect.measure}”" if len(effect.measure) == 1 else effect.measure
             change = f"{comes}: {effect.before:.3f} → {effect.after:.3f}" if is_beyond else ""
-            moved = f"**{effect.kl:.4f}** ({effect.control_kl:.4f})" if unit.acts else f"{effect.kl:.4f}"
+            moved, turned = (
+                f"**{figure:.4f}** ({others:.4f})" if figure > others else f"{figure:.4f}"
+                for figure, others in ((effect.kl, effect.control_kl), (effect.turn, effect.control_turn))
+            )
             figures = f"{unit.score:.3f} | {unit.twin:.3f} | {unit.last4:.3f}"
-            rows.append(f"| {model} | {unit.unit} | {unit.label} | {figures} | {moved} | {change} |")
+            rows.append(f"| {model} | {unit.unit} | {unit.label} | {figures} | {moved} | {turned} | {change} |")
     return "\n".join(rows) + "\n"
 
 

@@ -24,7 +24,8 @@ _MOST_CHARACTERS = 1000  # before a letter
 _SHOWN = 10  # of them in the lines for people
 _COLUMNS = ("layer", "unit", "part", "sign", "property", "label", "score", "twin", "last4", "remembers", "acts",
             "low", "high", "memory", "stretches")  # fmt: skip
-_EFFECT_COLUMNS = ("kl", "control_kl", "value", "measure", "before", "after", "control_low", "control_high")
+_EFFECT_COLUMNS = ("kl", "control_kl", "value", "measure", "before", "after", "control_low", "control_high",
+                   "turn", "control_turn")  # fmt: skip
 
 
 def inspect(flags: Flat[Inspect]) -> None:
@@ -179,7 +180,10 @@ def _line(unit: "UnitRecord") -> str:
     if not unit.acts:
         return f"{line}  no more than random units do"
     effect = unit.effect
-    line += f"  {effect.kl:.4f} nats (random units: {effect.control_kl:.4f})"
+    if effect.kl > effect.control_kl:
+        line += f"  {effect.kl:.4f} nats (random units: {effect.control_kl:.4f})"
+    else:
+        line += f"  {effect.turn:.4f} nats towards it (random units: {effect.control_turn:.4f})"
     if effect.control_low <= effect.after <= effect.control_high:
         return line
     return f"{line}; {effect.measure}: {effect.before:.3f} -> {effect.after:.3f}"

@@ -94,7 +94,10 @@ def test_a_full_queue_is_said_and_empties_of_what_nobody_asks_for(monkeypatch: p
     with pytest.raises(CharLSTMError, match="try again in a minute"):
         jobs.ask("more", work, Visitor("somebody"))
     monkeypatch.setattr(inside_jobs, "_PATIENCE", -1.0)
-    assert jobs.ask(3, work, Visitor("somebody")).visitors == {Visitor("3"), Visitor("somebody")}  # one that its own visitor has left
+    assert jobs.ask(3, work, Visitor("somebody")).visitors == {
+        Visitor("3"),
+        Visitor("somebody"),
+    }  # one that its own visitor has left
     assert jobs.ask("more", work, Visitor("somebody")).state == "working"
     is_allowed.set()
     wait_until(lambda: jobs._thread is None)
