@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path.insert(0, str(REPOSITORY))
 
+from charlstm import cli  # noqa: E402
 from charlstm.config import ModelConfig, SampleConfig, TrainConfig  # noqa: E402
 from charlstm.config_fields import help_text  # noqa: E402
 from charlstm.insight.report import Insight  # noqa: E402
@@ -73,7 +74,8 @@ def _summary(path: Path) -> str:
 def units_table() -> str:
     """Return the table of the bundled models' units that remember something, from what is kept beside them."""
     rows = [
-        "| model | unit | goes with | area | untrained | last four | held: moves the prediction by, in nats | turns it | then |",
+        "| model | unit | goes with | area | untrained | last four | held: moves the prediction by, in nats | turns it "
+        "| then |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for model in BUNDLED:
@@ -108,8 +110,19 @@ def written_table(name: str) -> str:
     return found[1]
 
 
-def main() -> None:
-    """Write every table."""
+def look_anew() -> None:
+    """Name the units of the bundled models again, in their own texts, and keep that beside them."""
+    for model in BUNDLED:
+        if cli.main(["inspect", str(REPOSITORY / "checkpoints" / model), "--anew", "--keep"]):
+            sys.exit(f"{model} could not be looked into.")
+
+
+def main(arguments: list[str]) -> None:
+    """Write every table; with `--look-anew` that of units from what is found now."""
+    if arguments == ["--look-anew"]:
+        look_anew()
+    elif arguments:
+        sys.exit("python tests/generate_docs.py [--look-anew]")
     for name, (document, table) in TABLES.items():
         text = document.read_text(encoding="utf-8")
         marked = f"<!-- {name} -->\n{{}}<!-- /{name} -->"
@@ -118,4 +131,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

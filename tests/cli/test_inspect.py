@@ -3,12 +3,15 @@
 import csv
 import io
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
+import generate_docs
 import pytest
 import torch
-from commands import assert_one_sentence, run
+from commands import TINY, assert_one_sentence, run
 
 from charlstm import LanguageModel, ModelConfig, Vocabulary
 
@@ -110,3 +113,23 @@ def test_wrong_usage_is_refused_in_one_sentence(wired: Wired, flags: tuple[objec
     assert (code, out) == (2, "")
     assert_one_sentence(err)
     assert said in err
+
+
+def test_the_documented_command_reproduces_the_table_of_units(
+    wired: Wired, tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """On a small model in place of the bundled ones."""
+    text = (repository / "docs" / "insight.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^python tests/generate_docs\.py.*$", text, re.MULTILINE)
+    document, trained = tmp_path / "insight.md", tmp_path / "checkpoints" / "small"
+    document.write_text("<!-- units -->\nof another day\n<!-- /units -->\n", encoding="utf-8")
+    where = ("--corpus", wired.text, "--checkpoints-dir", trained.parent, "--name", "small")
+    assert run("train", *where, *TINY, "--max-steps", "1", "--val-fraction", "0.5").code == 0
+    network, learned = LanguageModel.load(wired.model), LanguageModel.load(trained)
+    LanguageModel(network.model, learned.vocabulary, learned.provenance).save(trained)
+    monkeypatch.setattr(generate_docs, "BUNDLED", ("small",))
+    monkeypatch.setattr(generate_docs, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(generate_docs, "TABLES", {"units": (document, generate_docs.units_table)})
+    generate_docs.main(shlex.split(line)[2:])
+    row = rf"^\| small \| {UNIT} \| inside brackets \| 1\.000 \|"
+    assert re.search(row, document.read_text(encoding="utf-8"), re.MULTILINE)
