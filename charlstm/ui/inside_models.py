@@ -48,10 +48,10 @@ class Passage(NamedTuple):
         """Return the first token of a character, and the one after its last."""
         return int(self.ends[place - 1]) + 1 if place else 0, int(self.ends[place]) + 1
 
-    def by_character(self, surprises: NDArray[np.float32]) -> NDArray[np.float32]:
+    def by_character(self, surprises: NDArray[np.float32]) -> NDArray[np.float64]:
         """Sum the surprises (T,) of each character's tokens, in nats; 0 for the first one, which nothing predicted."""
         sums = np.cumsum(np.nan_to_num(surprises), dtype=np.float64)
-        return np.diff(sums[self.ends], prepend=0.0).astype(np.float32)
+        return np.diff(sums[self.ends], prepend=0.0)
 
 
 class InsideModels:

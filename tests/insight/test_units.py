@@ -120,6 +120,22 @@ def test_holding_the_wired_unit_does_what_the_wiring_says(wired: LanguageModel, 
     assert {row["key"] for row in rows if row["is_beyond"]} >= {")"}
 
 
+def test_the_turn_of_a_unit_is_what_it_adds_to_the_evidence_of_the_letters_to_come(wired: LanguageModel, text: str):
+    ids, probe = wired.vocabulary.encode(text), Probe(wired, wired.vocabulary.encode(text))
+    closing = int(wired.vocabulary.encode(")")[0])
+    evidence = np.zeros(len(wired.vocabulary))
+    evidence[closing] = 2.0
+    (found,) = measure_effects(wired, ids, [(0, WIRED)], evidence=[(evidence, 1)])
+    at = [each["key"] for each in probe.meter(Hold(WIRED, 0.0))["measures"]].index(")")
+    low, high = probe.read(probe.extremes(0, WIRED))[..., at].mean((1, 2))
+    assert found.turn == pytest.approx(2 * (high - low), rel=1e-3)
+    assert found.turn > found.control_turn > 0
+    (turned,) = measure_effects(wired, ids, [(0, WIRED)], evidence=[(evidence, -1)])
+    assert turned.turn == -found.turn
+    told = Sample.take(wired, text).evidence("bracket", len(wired.vocabulary))
+    assert int(told.argmax()) == closing  # which follows nowhere but in brackets
+
+
 def test_random_units_rarely_seem_to_do_something(text: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(proof, "_CHARACTERS", 200)
     lm = LanguageModel.create(Vocabulary.from_text(ALPHABET), ModelConfig(hidden_size=32), 2)

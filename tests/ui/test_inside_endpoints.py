@@ -1,6 +1,7 @@
 """What the page's scripts ask about a network: checked requests, values of units, held writing."""
 
 import base64
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +58,7 @@ def cells_by_steps(model: LanguageModel, ids: list[int], layer: int) -> np.ndarr
 
 def test_values_of_units_are_those_of_the_network_stepped_by_hand(ask: Ask, models: Path) -> None:
     model = LanguageModel.load(models / "letters")
-    answer = ask("trace", text=TEXT, layer=1, first=2, count=3)
+    answer = json.loads(json.dumps(ask("trace", text=TEXT, layer=1, first=2, count=3)))
     expected = cells_by_steps(model, model.vocabulary.encode(TEXT).tolist(), 1)[:, 2:5]
     values = [np.frombuffer(base64.b64decode(each), np.int8) / 127 for each in answer["values"]]
     found = np.stack(values, 1) * answer["scales"]
