@@ -26,7 +26,7 @@ _MOST_KEPT, _MOST_LARGE_KEPT = 64, 4
 # While the machine has more to do than processors, an analysis rests so many times as long as it works: a run in
 # training, and whoever writes, come first. A lower priority would not do: *seen*, such a thread waits for a processor
 # with Python's lock in its hand, and nobody's text was written for a minute.
-_REST, _LONGEST_REST = 3.0, 1.0  # times; seconds
+_REST, _LONGEST_REST = 9.0, 3.0  # times; seconds
 
 OnProgress = Callable[[float, str, Any], None]  # share done, stage, what is known so far; raises to give up
 
@@ -72,6 +72,7 @@ class Job:
 
     def run(self) -> None:
         """Compute the value; raise `_GivenUpError` once nobody asks for it."""
+        self.worked_from = time.monotonic()
         self.report(0.0, "beginning")
         try:
             self.value = self.work(self.report)
