@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path.insert(0, str(REPOSITORY))
 
+from charlstm import cli  # noqa: E402
 from charlstm.config import ModelConfig, SampleConfig, TrainConfig  # noqa: E402
 from charlstm.config_fields import help_text  # noqa: E402
 from charlstm.insight.report import Insight  # noqa: E402
@@ -73,8 +74,9 @@ def _summary(path: Path) -> str:
 def units_table() -> str:
     """Return the table of the bundled models' units that remember something, from what is kept beside them."""
     rows = [
-        "| model | unit | goes with | area | untrained | last four | held: moves the prediction by, in nats | then |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | unit | goes with | area | untrained | last four | held: moves the prediction by, in nats | turns it "
+        "| then |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for model in BUNDLED:
         known = Insight.load(REPOSITORY / "checkpoints" / model)
@@ -84,9 +86,12 @@ def units_table() -> str:
             is_beyond = unit.acts and not effect.control_low <= effect.after <= effect.control_high
             comes = f"“{effect.measure}”" if len(effect.measure) == 1 else effect.measure
             change = f"{comes}: {effect.before:.3f} → {effect.after:.3f}" if is_beyond else ""
-            moved = f"**{effect.kl:.4f}** ({effect.control_kl:.4f})" if unit.acts else f"{effect.kl:.4f}"
+            moved, turned = (
+                f"**{figure:.4f}** ({others:.4f})" if figure > others else f"{figure:.4f}"
+                for figure, others in ((effect.kl, effect.control_kl), (effect.turn, effect.control_turn))
+            )
             figures = f"{unit.score:.3f} | {unit.twin:.3f} | {unit.last4:.3f}"
-            rows.append(f"| {model} | {unit.unit} | {unit.label} | {figures} | {moved} | {change} |")
+            rows.append(f"| {model} | {unit.unit} | {unit.label} | {figures} | {moved} | {turned} | {change} |")
     return "\n".join(rows) + "\n"
 
 
@@ -105,8 +110,19 @@ def written_table(name: str) -> str:
     return found[1]
 
 
-def main() -> None:
-    """Write every table."""
+def look_anew() -> None:
+    """Name the units of the bundled models again, in their own texts, and keep that beside them."""
+    for model in BUNDLED:
+        if cli.main(["inspect", str(REPOSITORY / "checkpoints" / model), "--anew", "--keep"]):
+            sys.exit(f"{model} could not be looked into.")
+
+
+def main(arguments: list[str]) -> None:
+    """Write every table; with `--look-anew` that of units from what is found now."""
+    if arguments == ["--look-anew"]:
+        look_anew()
+    elif arguments:
+        sys.exit("python tests/generate_docs.py [--look-anew]")
     for name, (document, table) in TABLES.items():
         text = document.read_text(encoding="utf-8")
         marked = f"<!-- {name} -->\n{{}}<!-- /{name} -->"
@@ -115,4 +131,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -24,7 +24,8 @@ _MOST_CHARACTERS = 1000  # before a letter
 _SHOWN = 10  # of them in the lines for people
 _COLUMNS = ("layer", "unit", "part", "sign", "property", "label", "score", "twin", "last4", "remembers", "acts",
             "low", "high", "memory", "stretches")  # fmt: skip
-_EFFECT_COLUMNS = ("kl", "control_kl", "value", "measure", "before", "after", "control_low", "control_high")
+_EFFECT_COLUMNS = ("kl", "control_kl", "value", "measure", "before", "after", "control_low", "control_high",
+                   "turn", "control_turn")  # fmt: skip
 
 
 def inspect(flags: Flat[Inspect]) -> None:
@@ -33,7 +34,7 @@ def inspect(flags: Flat[Inspect]) -> None:
     if flags.places is not None and not _FEWEST_PLACES <= flags.places <= _MOST_PLACES:
         raise ConfigError(f"places must be from {_FEWEST_PLACES:,} to {_MOST_PLACES:,}, not {flags.places:,}.")
     from charlstm.insight.report import Insight, inspect_model
-    from charlstm.insight.units import THOROUGH
+    from charlstm.insight.sample import THOROUGH
     from charlstm.kernel.job import limit_torch_threads
     from charlstm.language_model import LanguageModel
     from charlstm.places import find_model
@@ -179,7 +180,10 @@ def _line(unit: "UnitRecord") -> str:
     if not unit.acts:
         return f"{line}  no more than random units do"
     effect = unit.effect
-    line += f"  {effect.kl:.4f} nats (random units: {effect.control_kl:.4f})"
+    if effect.kl > effect.control_kl:
+        line += f"  {effect.kl:.4f} nats (random units: {effect.control_kl:.4f})"
+    else:
+        line += f"  {effect.turn:.4f} nats towards it (random units: {effect.control_turn:.4f})"
     if effect.control_low <= effect.after <= effect.control_high:
         return line
     return f"{line}; {effect.measure}: {effect.before:.3f} -> {effect.after:.3f}"

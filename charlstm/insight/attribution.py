@@ -6,6 +6,8 @@ Everything after the erased character is read anew, so this is exact, and not an
 with it in two of three cases only.
 """
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from charlstm.errors import ConfigError
-from charlstm.insight.batched_reader import BatchedReader
-from charlstm.insight.states import Trace, trace
+from charlstm.generation.stream import turns
+from charlstm.insight.batched_reader import BatchedReader, RowWeights
+from charlstm.insight.states import State, iterate_trace
 from charlstm.language_model import LanguageModel
 
 CHARACTERS = 100
@@ -32,33 +35,32 @@ Span = tuple[int, int]  # of the tokens of a character: the first one, and the o
 
 @torch.inference_mode()
 def erase_spans(
-    lm: LanguageModel, ids: NDArray[np.integer], spans: Sequence[Span], target: Span, known: Trace | None = None
+    lm: LanguageModel, ids: NDArray[np.integer], spans: Sequence[Span], target: Span, before: State | None
 ) -> NDArray[np.float32]:
     """Return what each of `spans` is worth to the tokens of `target`, (n,) nats; spans are in order, and before it.
 
-    `known` are the states after `ids`, if they were read before: that takes longer than all the rest. Matrix products
-    are in bfloat16 where `BatchedReader` are.
+    `before` is the state before the first of them, `None` at the beginning. Matrix products are in bfloat16 where those
+    of `BatchedReader` are.
     """
-    tokens = torch.from_numpy(np.asarray(ids, np.int64))
-    hidden, cells = _state_before(lm, ids, spans[0][0], known)
+    tokens = torch.from_numpy(np.asarray(ids, np.int64)).to(lm.model.device)
+    weights = RowWeights(lm.model)
+    hidden, cells = lm.model.initial_state(1)
+    if before is not None:
+        cells, hidden = (torch.from_numpy(each.copy())[:, None].to(lm.model.device) for each in before)
     count, begin = len(spans), 0
     for stage in range(_STAGES):
         end = count * (stage + 1) // _STAGES
         if end == begin:
             continue
         # Row 0 is untouched, row k has span k - 1 erased; the stages before have their rows already.
-        rows = BatchedReader(lm.model, end + 1)
-        untouched = hidden[:, :1], cells[:, :1]
+        rows = BatchedReader(weights, end + 1)
         new = end + 1 - hidden.shape[1]
-        rows.hidden = torch.cat([hidden, untouched[0].expand(-1, new, -1)], 1).contiguous()
-        rows.cells = torch.cat([cells, untouched[1].expand(-1, new, -1)], 1).contiguous()
-        last = spans[end][0] if end < count else target[0]
-        for at in range(spans[begin][0], last):
-            step = tokens[at].repeat(end + 1)
-            for row in range(begin, end):
-                if spans[row][0] <= at < spans[row][1]:
-                    step[row + 1] = rows.blank
-            rows.read(step)
+        rows.hidden, rows.cells = (torch.cat([each, each[:, :1].expand(-1, new, -1)], 1) for each in (hidden, cells))
+        first, last = spans[begin][0], spans[end][0] if end < count else target[0]
+        steps = tokens[first:last, None].repeat(1, end + 1)
+        for row in range(begin, end):
+            steps[spans[row][0] - first : spans[row][1] - first, row + 1] = rows.blank
+        rows.read_all(steps)
         hidden, cells, begin = rows.hidden, rows.cells, end
     logs = torch.zeros(count + 1)
     for at in range(*target):
@@ -67,20 +69,6 @@ def erase_spans(
             rows.read(tokens[at].repeat(count + 1))
     worths: NDArray[np.float32] = (logs[0] - logs[1:]).numpy()
     return worths
-
-
-def _state_before(
-    lm: LanguageModel, ids: NDArray[np.integer], place: int, known: Trace | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the state before `ids[place]` is read, each (L, 1, H)."""
-    if place == 0:
-        return lm.model.initial_state(1)
-    found = known or trace(lm, ids[:place])
-    device = lm.model.device
-    return tuple(
-        torch.from_numpy(each[place - 1 : place].copy()).transpose(0, 1).to(device)
-        for each in (found.hidden, found.cells)
-    )  # type: ignore[return-value]
 
 
 class Reason(NamedTuple):
@@ -163,13 +151,18 @@ def explain_letter(lm: LanguageModel, text: str, place: int, characters: int = C
     if not 1 <= place < len(text):
         raise ConfigError(f"the text has {len(text):,} characters: choose a place from 1 to {len(text) - 1:,}.")
     begin = max(0, place - _MOST_READ)
-    before, letter = (lm.vocabulary.normalize(part) for part in (text[begin:place], text[place]))
-    ends = [0]
-    for char in before + letter:
-        ends.append(ends[-1] + len(lm.vocabulary.encode(char)))
-    ids, last = lm.vocabulary.encode(before + letter), len(before)
-    spans = [(ends[at], ends[at + 1]) for at in range(max(0, last - characters), last)]
-    target = ends[last], ends[-1]
-    worths = erase_spans(lm, ids, spans, target)
-    chance = float(np.exp(-trace(lm, ids).surprises[slice(*target)].sum(dtype=np.float64)))
-    return Explanation(last, before + letter, chance, worths, describe(before + letter, last, chance, worths))
+    read, letter = (lm.vocabulary.normalize(part) for part in (text[begin:place], text[place]))
+    ids, shown = lm.vocabulary.encode(read + letter), (read + letter)[-characters - len(letter) :]
+    widths = [len(lm.vocabulary.encode(char)) for char in shown]
+    ends = np.cumsum([len(ids) - sum(widths), *widths]).tolist()
+    *spans, target = itertools.pairwise(ends)
+    before, surprise, at = None, 0.0, 0
+    for piece in iterate_trace(lm, ids):
+        if at < spans[0][0] <= at + len(piece.ids):
+            before = piece.state(spans[0][0] - 1 - at)
+        surprise += float(piece.surprises[max(0, target[0] - at) : max(0, target[1] - at)].sum(dtype=np.float64))
+        at += len(piece.ids)
+    with turns:
+        worths = erase_spans(lm, ids, spans, target, before)
+    chance, last = math.exp(-surprise), len(read)
+    return Explanation(last, read + letter, chance, worths, describe(read + letter, last, chance, worths))

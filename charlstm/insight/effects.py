@@ -2,7 +2,8 @@
 
 A unit of the network is held at a value while it reads on, or writes, from places of a text. *Effect* is how much its
 predictions change (Kullback-Leibler divergence, in nats, of the held from the free ones), and the chance of what comes
-next. A unit acts if that is more than 19 of 20 random units, held at their own extremes, bring about.
+next. A unit acts if that is more than 19 of 20 random units, held at their own extremes, bring about; or if what comes
+next turns towards what follows where the unit's property holds, and more so than with any of the 20.
 
 Shapes: P = places, T = characters, L = layers, H = hidden size, V = vocabulary size, G = kinds of character.
 """
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from charlstm.errors import ConfigError
 from charlstm.generation.holds import Hold, find_cells
-from charlstm.insight.batched_reader import BatchedReader
+from charlstm.insight.batched_reader import BatchedReader, RowWeights
 from charlstm.insight.proof import prove
 from charlstm.language_model import LanguageModel
 from charlstm.vocabulary import Vocabulary
@@ -59,11 +60,15 @@ class Effect:
     after: float  # and with the unit held
     control_low: float  # the chances with random units held are from here
     control_high: float  # to here
+    # By how much more the letters that are to come speak for the unit's property with it held at the end where it goes
+    # with that than at the other, in nats a letter; and the largest such difference that a random unit makes.
+    turn: float = 0.0
+    control_turn: float = 0.0
 
     @property
     def acts(self) -> bool:
-        """Whether it changes what is written, more than 19 of 20 random units do."""
-        return self.kl > self.control_kl
+        """Whether it changes what is written: more than 19 of 20 random units do, or towards its property."""
+        return self.kl > self.control_kl or self.turn > self.control_turn
 
 
 class Probe:
@@ -71,14 +76,14 @@ class Probe:
 
     def __init__(self, lm: LanguageModel, ids: NDArray[np.integer], seed: int = 1, controls: int = _CONTROLS) -> None:
         """Read up to the places, which takes a second at 1 x 768. Raises `ConfigError` for a text too short."""
-        self._lm, config = lm, lm.model.config
+        config, self._weights = lm.model.config, RowWeights(lm.model)
         lead = min(_LEAD_IN, len(ids) // 2)
         if lead < 2 * _HELD_FOR:
             raise ConfigError(f"{len(ids)} characters are too few to try a unit on: give {4 * _HELD_FOR}.")
         self._starts = np.linspace(lead, len(ids) - _HELD_FOR - 1, _PLACES).astype(np.int64)
         places = self._starts[:, None] + np.arange(-lead, _HELD_FOR)
         tokens = torch.from_numpy(np.asarray(ids, np.int64)[places]).t().contiguous().to(lm.model.device)
-        rows, seen = BatchedReader(lm.model, _PLACES), []
+        rows, seen = BatchedReader(self._weights, _PLACES), []
         for at, step in enumerate(tokens[:lead]):
             rows.read(step)
             if at >= lead - _WARM and at % 2:
@@ -97,22 +102,29 @@ class Probe:
 
         Those of kinds of character; the last is the divergence from the free ones.
         """
-        found = [self._read(holds[at : at + _ROWS // _PLACES]) for at in range(0, len(holds), _ROWS // _PLACES)]
-        return np.concatenate(found)
+        return self._measure(holds)[0]
 
-    def _read(self, holds: Sequence[Hold | None]) -> NDArray[np.float64]:
-        rows = BatchedReader(self._lm.model, len(holds) * _PLACES, [[each] if each else [] for each in holds])
+    def _measure(self, holds: Sequence[Hold | None]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return what `read` does, and the mean probability of each character there, (holds, V)."""
+        most = _ROWS // _PLACES
+        found = [self._measure_some(holds[at : at + most]) for at in range(0, len(holds), most)]
+        return np.concatenate([kinds for kinds, _ in found]), np.concatenate([means for _, means in found])
+
+    def _measure_some(self, holds: Sequence[Hold | None]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        rows = BatchedReader(self._weights, len(holds) * _PLACES, [[each] if each else [] for each in holds])
         rows.begin_with(*self._state)
         kept = np.empty((len(holds), _JUDGED, _PLACES, len(self._kinds) + 1))
+        means = np.zeros((len(holds), self._weights.model.vocab_size))
         for at, step in enumerate(self._tokens):
             rows.read(step.repeat(len(holds)))
             judged = at - (_HELD_FOR - _JUDGED)
             if judged >= 0:
                 logs = rows.log_probabilities().view(len(holds), _PLACES, -1)
-                chances = logs.exp() @ self._is_kind.to(logs.device)
-                kept[:, judged, :, :-1] = chances.cpu().numpy()
+                chances = logs.exp()
+                means += chances.mean(1).double().cpu().numpy() / _JUDGED
+                kept[:, judged, :, :-1] = (chances @ self._is_kind.to(logs.device)).cpu().numpy()
                 kept[:, judged, :, -1] = self._divergence(judged, logs)
-        return kept
+        return kept, means
 
     def _divergence(self, judged: int, logs: Tensor) -> NDArray[np.float64]:
         """Return the divergence from the free predictions, which are kept when they come for the first time."""
@@ -135,26 +147,37 @@ class Probe:
         """Tell whether a unit is held above its middle value."""
         return bool(hold.value >= self._range[1, hold.layer, hold.unit])
 
-    @cached_property
+    @property
     def controls(self) -> NDArray[np.float64]:
         """Random units at their low and high values, (controls + 1, 2, _JUDGED, P, G + 1)."""
-        holds = [hold for place in self._drawn for hold in self.extremes(*place)]
-        found = self.read(holds)
-        return found.reshape(len(self._drawn), 2, *found.shape[1:])
+        return self._controls[0]
+
+    @cached_property
+    def _controls(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return `controls`, and the mean probability of each character, (controls + 1, 2, V)."""
+        found = self._measure([hold for place in self._drawn for hold in self.extremes(*place)])
+        kinds, means = (each.reshape(len(self._drawn), 2, *each.shape[1:]) for each in found)
+        return kinds, means
 
     def other_than(self, layer: int, unit: int) -> list[int]:
         """Return the numbers of the controls that are another unit."""
         number = len(self._drawn) - 1
         return [at for at, each in enumerate(self._drawn) if each != (layer, unit)][:number] if number else []
 
-    def effect(self, layer: int, unit: int) -> Effect:
+    def effect(self, layer: int, unit: int, evidence: NDArray[np.floating] | None = None, sign: int = 1) -> Effect:
         """Try a unit at both of its extremes, and return the larger effect.
 
-        Which chance is told is chosen at every other place, and measured at the others.
+        Which chance is told is chosen at every other place, and measured at the others. `evidence` (V,) is how much a
+        character that comes next speaks for the unit's property, in nats; `sign` is -1 where the unit is low with it.
         """
-        holds = self.extremes(layer, unit)
-        found = self.read(holds)
-        others = self.controls[self.other_than(layer, unit)]
+        holds, number = self.extremes(layer, unit), self.other_than(layer, unit)
+        found, means = self._measure(holds)
+        others = self.controls[number]
+        turn = control_turn = 0.0
+        if evidence is not None and number:
+            turn = sign * float((means[1] - means[0]) @ evidence)
+            turns = self._controls[1][number]
+            control_turn = float(np.abs((turns[:, 1] - turns[:, 0]) @ evidence).max())
         if not len(others):  # the network has one unit, which can't be beside others
             others = found[None]
         side = int(found[..., -1].mean((1, 2)).argmax())
@@ -165,9 +188,10 @@ class Probe:
             self._chances(found[side], others[:, side], slice(part, None, 2)) for part in (0, 1)
         )
         kind = _most_changed(before, after, low, high)
+        chances = [_short(each[kind]) for each in told]
         return Effect(
-            _short(kl), _short(np.sort(control_kls)[index]), holds[side].value, self._kinds[kind][1],
-            *(_short(each[kind]) for each in told),
+            _short(kl), _short(np.sort(control_kls)[index]), holds[side].value, self._kinds[kind][1], *chances,
+            *map(_short, (turn, control_turn)),
         )  # fmt: skip
 
     def _chances(
@@ -187,7 +211,7 @@ class Probe:
         place; the figures are of the places between, which it was not chosen by. Raises `ConfigError` for a unit that
         the model lacks.
         """
-        find_cells([hold], self._lm.model.config)
+        find_cells([hold], self._weights.model.config)
         side, found = int(self.is_high(hold)), self.read([hold])[0]
         others = self.controls[self.other_than(hold.layer, hold.unit), side]
         count = len(others)
@@ -241,14 +265,16 @@ def measure_effects(
     units: Sequence[tuple[int, int]],
     seed: int = 1,
     on_each: Callable[[int, Effect], None] = lambda *_: None,
+    evidence: Sequence[tuple[NDArray[np.floating], int]] = (),
 ) -> list[Effect]:
     """Hold each of `units`, (layer, unit), at both of its extremes for 20 characters, at 64 places of `ids` (N,).
 
-    `on_each(number, effect)` is called after each, and may raise to end it.
+    `evidence` is, for each, what `Probe.effect` takes. `on_each(number, effect)` is called after each, and may raise to
+    end it.
     """
     probe = Probe(lm, ids, seed)
     found = []
     for number, unit in enumerate(units):
-        found.append(probe.effect(*unit))
+        found.append(probe.effect(*unit, *(evidence[number] if evidence else ())))
         on_each(number, found[-1])
     return found

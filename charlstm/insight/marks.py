@@ -116,6 +116,8 @@ def add_markup(found: PropertyBuilder) -> None:
     found.add("console", "typed at a prompt", "whether the line was typed at a prompt (>>>)", code > 0, t.column > 4)
     rows = t.by_line(line.lstrip().startswith(("|", "+-", "+=")) for line in t.lines)
     found.add("table", "a table", "whether the line is a row of a table", rows > 0, t.column > 4)
+    block = t.matches(r"/\*(?:[^*]|\*(?!/)){0,2000}\*/")
+    found.add("comment-block", "a comment", "whether this is a comment between /* and */", block)
     for mark in ("#", "//", "--"):
         commented = np.array([line.lstrip().startswith(mark) for line in t.lines])
         if commented.mean() >= _FEWEST_COMMENTS:

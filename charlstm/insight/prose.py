@@ -2,11 +2,14 @@
 
 import numpy as np
 
-from charlstm.insight.layout import Counts, Layout
+from charlstm.insight.layout import Counts, Layout, Mask
 from charlstm.insight.property_builder import PropertyBuilder
 
 _FEWEST_CAPITALS = 0.01  # share of letters: a script without them has none
 _SOON = 30  # characters before the end of a question; what it will be is often open until then
+_FIRST_WORDS = 3  # of a sentence
+_PARTICLES = "はのをにがでと"  # of Japanese, before what is not written in hiragana
+_LONG_RUN = 5  # characters of one script
 
 
 def add_letters(found: PropertyBuilder) -> None:
@@ -36,11 +39,61 @@ def add_letters(found: PropertyBuilder) -> None:
         name: t.where(lambda char, first=first, last=last: first <= char <= last and char.isalpha())  # type: ignore[misc]
         for name, (first, last) in scripts.items()
     }
-    for name, mask in written.items():
-        if t.size and 0.01 < mask.sum() / max(1, t.letters.sum()) < 0.99:
-            found.add(name, name, f"whether the last character is written in {name} letters", mask)
-            two = mask & t.back(mask, 1)
-            found.add(f"{name}-two", f"a {name} word", f"whether two {name} characters or more stand in a row", two)
+    letters = max(1, int(t.letters.sum()))
+    mixed = {name: mask for name, mask in written.items() if 0.01 < mask.sum() / letters < 0.99}
+    for name, mask in mixed.items():
+        run = np.minimum(t.since(~mask), t.places + 1)
+        found.add(name, name, f"whether the last character is written in {name} letters", mask)
+        found.add(f"{name}-two", f"a {name} word", f"whether two {name} characters or more stand in a row", run > 1)
+        found.add(
+            f"{name}-long",
+            f"a long {name} word",
+            f"whether {_LONG_RUN} {name} characters or more stand in a row",
+            run >= _LONG_RUN,
+        )
+        found.add(
+            f"{name}-near",
+            f"{name} nearby",
+            f"whether one of the last 10 characters was written in {name} letters",
+            t.since(mask) < 10,
+        )
+    if mixed:
+        is_ascii = t.by_line(line.isascii() for line in t.lines) > 0
+        found.add("ascii-line", "a line in Latin", "whether the whole line is in plain Latin letters", is_ascii,
+                  t.column > 5)  # fmt: skip
+    if "hiragana" in mixed:
+        _add_particles(found, written["hiragana"])
+    _add_distances(found)
+
+
+def _add_particles(found: PropertyBuilder, hiragana: Mask) -> None:
+    """Add which little word of Japanese comes before a word in other characters."""
+    t = found.layout
+    for particle in _PARTICLES:
+        found.add(
+            f"after-{particle}",
+            f"after {particle}",
+            f"whether {particle} stands before the word",
+            t.at_last(hiragana, t.among(particle)),
+            ~hiragana,
+        )
+
+
+def _add_distances(found: PropertyBuilder) -> None:
+    """Add how far back the last capital and the last mark are."""
+    t = found.layout
+    kinds = [("mark", "punctuation", t.marks, 10, 40)]
+    if t.small.sum() and t.capitals.sum() >= _FEWEST_CAPITALS * t.letters.sum():
+        kinds.append(("capital", "a capital letter", t.capitals, 20, 60))
+    for key, name, mask, near, far in kinds:
+        found.add(
+            f"{key}-near",
+            f"{name} nearby",
+            f"whether {name} was among the last {near} characters",
+            t.since(mask) < near,
+        )
+        sentence = f"whether {name} is more than {far} characters back"
+        found.add(f"{key}-far", f"long without {name}", sentence, t.since(mask) > far)
 
 
 def has_words(t: Layout) -> bool:
@@ -193,7 +246,19 @@ def add_sentences(found: PropertyBuilder) -> None:
     found.add("sentence-end", "the end of a sentence", "whether a sentence has just ended", t.since(stops) < 2)
     lengths = np.diff(np.flatnonzero(ends))
     typical = int(np.median(lengths[lengths > 8])) if (lengths > 8).any() else 0
+    found.add("sentence-early", "the first part of a sentence", "whether the sentence has only just begun",
+              since <= typical // 4)  # fmt: skip
+    found.add("sentence-half", "counts the sentence", "whether the sentence is past its middle", since > typical // 2)
     found.add("sentence-long", "a long sentence", "whether the sentence is longer than most", since > typical, inside)
+    found.add("sentence-longest", "a very long sentence", "whether the sentence is twice as long as most or longer",
+              since > 2 * typical, inside)  # fmt: skip
+    if has_words(t):
+        spaces = np.cumsum(t.among(" \n"))
+        words = spaces - spaces[np.maximum(t.places - since, 0)]
+        found.add("sentence-word", "the first word of a sentence", "whether this is the first word of a sentence",
+                  words <= 1)  # fmt: skip
+        found.add("sentence-words", "the first words of a sentence",
+                  f"whether the sentence is in its first {_FIRST_WORDS} words", words <= _FIRST_WORDS)  # fmt: skip
     commas = t.among(",、，")
     found.add("comma-just", "after a comma", "whether a comma was among the last three characters", t.since(commas) < 3)
     clause = t.since(commas) < since

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from charlstm.files import atomic_write_text
 from charlstm.insight.effects import Effect, measure_effects
-from charlstm.insight.units import MOST_CHARACTERS, PLACES, NamedUnit, UnitTable, name_units, with_effect
+from charlstm.insight.sample import MOST_CHARACTERS, PLACES, Sample
+from charlstm.insight.units import NamedUnit, UnitTable, name_units_in, with_effect
 from charlstm.json_text import parse_as, read_small
 from charlstm.language_model import LanguageModel
 from charlstm.model_files import model_file
@@ -45,6 +46,8 @@ class EffectRecord(_Record):
     after: _Number
     control_low: _Number
     control_high: _Number
+    turn: _Number = 0.0
+    control_turn: _Number = 0.0
 
 
 class UnitRecord(_Record):
@@ -197,7 +200,8 @@ def inspect_model(
     a text that is too short (some 4,400 characters), `VocabularyError` for one that the network can't read.
     """
     tell: OnProgress = report or (lambda *_: None)
-    table = name_units(lm, text, seed, lambda share, stage, so_far: tell(_NAMING_SHARE * share, stage, so_far), places)
+    sample = Sample.take(lm, text, places)
+    table = name_units_in(lm, sample, seed, lambda share, stage, so_far: tell(_NAMING_SHARE * share, stage, so_far))
     ids = lm.vocabulary.encode(lm.vocabulary.normalize(text[:MOST_CHARACTERS]))
     units = table.units
 
@@ -208,6 +212,7 @@ def inspect_model(
         tell(share, f"holding unit {number + 1} of {len(units)}", table)
 
     if units:
-        measure_effects(lm, ids, [(unit.layer, unit.unit) for unit in units], seed, note)
+        evidence = [(sample.evidence(unit.follows.key, len(lm.vocabulary)), unit.sign) for unit in units]
+        measure_effects(lm, ids, [(unit.layer, unit.unit) for unit in units], seed, note, evidence)
     tell(1.0, "", table)
     return Insight.of(table, source)

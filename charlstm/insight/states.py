@@ -4,7 +4,7 @@ Shapes: T = characters of a text, N = characters of several stretches, B = strea
 V = vocabulary size.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from charlstm.generation import engine
 from charlstm.generation.holds import Hold, find_cells
+from charlstm.generation.stream import turns
 from charlstm.insight.batched_reader import BatchedReader
 from charlstm.kernel import decoder
 from charlstm.language_model import LanguageModel
@@ -23,9 +24,17 @@ from charlstm.model import CharLSTM, HeldUnits, evaluating
 
 GATES = ("input", "forget", "candidate", "output")  # in the order in which `nn.LSTM` keeps their weights
 _WINDOW = 64  # characters of each stream at once: bounds memory
+_PIECE = 1024  # tokens
 _AT_ONCE = 256  # places whose probabilities of all characters are in memory
 
 Floats = NDArray[np.float32]
+
+
+class State(NamedTuple):
+    """What a network remembers and shows, after one token (L, H) or after each of some (T, L, H)."""
+
+    cells: Floats
+    hidden: Floats
 
 
 @dataclass(frozen=True)
@@ -41,28 +50,39 @@ class Trace:
         """Return the states named "cell" or "output", (T, L, H)."""
         return self.cells if name == "cell" else self.hidden
 
+    def state(self, at: int) -> State:
+        """Return the state after token number `at`."""
+        return State(self.cells[at], self.hidden[at])
+
     def gates(self, lm: LanguageModel) -> dict[str, Floats]:
         """Compute what each gate was, by name (T, L, H); "candidate" is -1 to 1, the others 0 to 1.
 
         cells[t] = forget[t] x cells[t - 1] + input[t] x candidate[t], hidden[t] = output[t] x tanh(cells[t]), but
         where a unit is held.
         """
-        with evaluating(lm.model):
-            hidden = torch.from_numpy(self.hidden)
-            before = torch.cat([torch.zeros_like(hidden[:1]), hidden[:-1]])
-            sums = []
-            for layer, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(lm.model.lstm.all_weights):
-                if layer:
-                    inputs = functional.linear(hidden[:, layer - 1], weight_ih.cpu(), (bias_ih + bias_hh).cpu())
-                else:
-                    inputs = lm.model.input_gate_table().cpu()[torch.from_numpy(self.ids).long()]
-                sums.append((inputs + before[:, layer] @ weight_hh.cpu().t()).chunk(4, dim=1))
-            return {
-                name: torch.stack(
-                    [each[at].tanh() if name == "candidate" else each[at].sigmoid() for each in sums], 1
-                ).numpy()
-                for at, name in enumerate(GATES)
-            }
+        hidden = torch.from_numpy(self.hidden).to(lm.model.device)
+        before = torch.cat([torch.zeros_like(hidden[:1]), hidden[:-1]])
+        ids = torch.from_numpy(self.ids).long().to(lm.model.device)
+        return {name: gate.cpu().numpy() for name, gate in compute_gates(lm.model, ids, before, hidden).items()}
+
+
+def compute_gates(
+    model: CharLSTM, ids: Tensor, before: Tensor, hidden: Tensor, names: Sequence[str] = GATES
+) -> dict[str, Tensor]:
+    """Compute the gates by name (N, L, H) at steps that read ids (N,), from the outputs (N, L, H) before and after."""
+    with evaluating(model):
+        sums = []
+        for layer, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(model.lstm.all_weights):
+            if layer:
+                below = functional.linear(hidden[:, layer - 1], weight_ih, bias_ih + bias_hh)
+            else:
+                below = model.input_gate_table()[ids]
+            gates = zip(GATES, below.chunk(4, dim=1), weight_hh.chunk(4), strict=True)
+            sums.append({name: part + before[:, layer] @ weight.t() for name, part, weight in gates if name in names})
+        return {
+            name: torch.stack([each[name].tanh() if name == "candidate" else each[name].sigmoid() for each in sums], 1)
+            for name in names
+        }
 
 
 def trace(
@@ -79,25 +99,55 @@ def trace(
     compiled steps where this machine has them, else by PyTorch. `known` is a trace of the same kind of a text with the
     same beginning, which is not read again. Raises `ConfigError` for units that the model lacks.
     """
-    model, tokens = lm.model, np.ascontiguousarray(ids, np.int32)
-    config = model.config
-    held = find_cells(holds, config)
+    tokens = np.ascontiguousarray(ids, np.int32)
+    held, shape = find_cells(holds, lm.model.config), (lm.model.config.num_layers, lm.model.config.hidden_size)
     if not len(tokens):
-        empty = np.empty((0, config.num_layers, config.hidden_size), np.float32)
+        empty = np.empty((0, *shape), np.float32)
         return Trace(tokens, empty, empty, np.empty(0, np.float32))
     begin = count_shared(tokens, known.ids) if known else 0
-    before = (known.cells[begin - 1], known.hidden[begin - 1]) if known and begin else None
-    can = decoder.is_available(model.vocab_size, config.hidden_size, config.num_layers)
-    if model.device.type == "cpu" and can:
-        text = decoder.DecoderState.after(engine.pack_weights(model, False if is_exact else None), tokens[:1], 1, held)
-        if before:
-            text.put(*before)
-        cells, hidden = (each[0] for each in text.record(tokens[None, begin:]))
-    else:
-        cells, hidden = _trace_by_torch(model, tokens[begin:], engine.to_tensors(model, held), before)
+    read = _start_reading(lm.model, tokens[:1], held, is_exact, known.state(begin - 1) if known and begin else None)
+    cells, hidden = read(tokens[begin:])
     if known and begin:
         cells, hidden = np.concatenate([known.cells[:begin], cells]), np.concatenate([known.hidden[:begin], hidden])
-    return Trace(tokens, cells, hidden, _surprises(model, tokens, hidden[:, -1]))
+    return Trace(tokens, cells, hidden, _surprises(lm.model, tokens, hidden[:, -1]))
+
+
+def iterate_trace(lm: LanguageModel, ids: NDArray[np.integer], size: int = _PIECE) -> Iterator[Trace]:
+    """Read `ids` (T,), T at least 1, as `trace` does; yield the states a piece at a time, which bounds memory.
+
+    Each piece is read in a turn of its own, so that who writes does so between them.
+    """
+    tokens, last = np.ascontiguousarray(ids, np.int32), None
+    read = _start_reading(lm.model, tokens[:1], {}, True, None)
+    for begin in range(0, len(tokens), size):
+        piece = tokens[begin : begin + size]
+        with turns:
+            cells, hidden = read(piece)
+            tops = hidden[:, -1] if last is None else np.concatenate([last, hidden[:, -1]])
+            surprises = _surprises(lm.model, tokens[max(0, begin - 1) : begin + size], tops)[-len(piece) :]
+        last = tops[-1:]
+        yield Trace(piece, cells, hidden, surprises)
+
+
+def _start_reading(
+    model: CharLSTM,
+    first: NDArray[np.int32],
+    held: Mapping[tuple[int, int], float],
+    is_exact: bool,
+    state: State | None,
+) -> Callable[[NDArray[np.int32]], State]:
+    """Return a function that reads on from `state` and returns cells and outputs after each token, (T, L, H) each."""
+    config = model.config
+    if model.device.type == "cpu" and decoder.is_available(model.vocab_size, config.hidden_size, config.num_layers):
+        text = decoder.DecoderState.after(engine.pack_weights(model, False if is_exact else None), first, 1, held)
+        if state:
+            text.put(*state)
+        return lambda ids: State(*(each[0] for each in text.record(ids[None])))
+    h, c = model.initial_state(1)
+    if state:
+        c[:, 0], h[:, 0] = (torch.from_numpy(each).to(c) for each in state)
+    tensors = engine.to_tensors(model, held)
+    return lambda ids: _read_by_torch(model, ids, tensors, h, c)
 
 
 def count_shared(first: NDArray[np.int32], second: NDArray[np.int32]) -> int:
@@ -108,18 +158,16 @@ def count_shared(first: NDArray[np.int32], second: NDArray[np.int32]) -> int:
 
 
 @torch.inference_mode()
-def _trace_by_torch(
-    model: CharLSTM, ids: NDArray[np.int32], held: HeldUnits, before: tuple[Floats, Floats] | None
-) -> tuple[Floats, Floats]:
-    h, c = model.initial_state(1)
-    if before:
-        c[:, 0], h[:, 0] = (torch.from_numpy(each).to(c) for each in before)
+def _read_by_torch(model: CharLSTM, ids: NDArray[np.int32], held: HeldUnits, h: Tensor, c: Tensor) -> State:
+    """Read on from the states h and c, (L, 1, H), which become those after the last token."""
     cells = c.new_empty(len(ids), *c[:, 0].shape)
     hidden = torch.empty_like(cells)
     for at, token in enumerate(torch.from_numpy(ids.astype(np.int64)).to(model.device)):
-        _, (h, c) = model.step(token[None], (h, c), held)
+        _, (new_h, new_c) = model.step(token[None], (h, c), held)
+        h.copy_(new_h)
+        c.copy_(new_c)
         cells[at], hidden[at] = c[:, 0], h[:, 0]
-    return cells.cpu().numpy(), hidden.cpu().numpy()
+    return State(cells.cpu().numpy(), hidden.cpu().numpy())
 
 
 @torch.inference_mode()
@@ -196,9 +244,5 @@ def iterate_streams(
 
 def _read(rows: BatchedReader, tokens: Tensor) -> tuple[Floats, Floats]:
     """Read tokens (T, B) int64; return cells and hidden states (T, B, L, H) after each."""
-    layers, streams, size = rows.cells.shape
-    cells, hidden = (np.empty((len(tokens), streams, layers, size), np.float32) for _ in "ch")
-    for at, step in enumerate(tokens):
-        rows.read(step)
-        cells[at], hidden[at] = (each.transpose(0, 1).cpu().numpy() for each in (rows.cells, rows.hidden))
+    cells, hidden = (each.transpose(1, 2).float().contiguous().cpu().numpy() for each in rows.read_all(tokens))
     return cells, hidden

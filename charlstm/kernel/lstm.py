@@ -107,16 +107,19 @@ def forward(
     is_kept: bool = True,
     bias: Tensor | None = None,
     weight_dtype: torch.dtype | None = None,
+    packed: Tensor | None = None,
 ) -> SavedActivations:
     """Compute `lstm_layer` without autograd, keeping what the backward pass needs if `is_kept`.
 
     `bias` (4H) float32 is added to the gates of every place, where it is not in the inputs. The recurrent weights are
-    rounded to `weight_dtype`, by default the type of the inputs.
+    rounded to `weight_dtype`, by default the type of the inputs; `packed` are those of `pack_recurrent`, if it did so
+    before.
     """
     memory = memory or Workspace()
     inputs, rows, weight_hh = inputs.contiguous(), rows.contiguous(), weight_hh.contiguous()
     (steps, batch), size, dtype = rows.shape, weight_hh.shape[1], inputs.dtype
-    packed = memory("packed", 4 * size * size, dtype=weight_dtype or dtype)
+    if packed is None:
+        packed = pack_recurrent(weight_hh, memory("packed", 4 * size * size, dtype=weight_dtype or dtype))
     trace = SavedActivations(
         rows,
         weight_hh,
@@ -125,11 +128,16 @@ def forward(
         memory("gates", steps, batch, 4 * size, dtype=dtype) if is_kept else None,
     )
     trace.h[0], trace.c[0] = h, c
-    sizes = Sizes(steps, batch, size)
-    run(PACK_FORWARD, sizes, size // num_lanes(), PackArrays(weight_hh, packed))
     arrays = ForwardArrays(packed, inputs, rows, trace.h, trace.c, trace.gates, bias)
-    _run_sequence(FORWARD, sizes, size // num_lanes(), arrays, memory)
+    _run_sequence(FORWARD, Sizes(steps, batch, size), size // num_lanes(), arrays, memory)
     return trace
+
+
+def pack_recurrent(weight_hh: Tensor, packed: Tensor) -> Tensor:
+    """Arrange recurrent weights (4H, H) float32, contiguous, for `forward` in `packed` (4 H H,), and return that."""
+    size = weight_hh.shape[1]
+    run(PACK_FORWARD, Sizes(0, 0, size), size // num_lanes(), PackArrays(weight_hh, packed))
+    return packed
 
 
 def backward(

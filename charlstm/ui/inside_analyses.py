@@ -24,7 +24,7 @@ from charlstm.insight.states import Streams, read_streams
 from charlstm.insight.units import UnitTable
 from charlstm.language_model import LanguageModel
 from charlstm.ui.inside_jobs import Job, Jobs, OnProgress
-from charlstm.ui.inside_models import KEPT_TEXT, InsideModels
+from charlstm.ui.inside_models import KEPT_TEXT, LONGEST_TRACED, InsideModels
 from charlstm.ui.inside_requests import Answer, Request, holds, number, place_of_unit, progress, visitor_of, whole
 from charlstm.ui.surprisal_text import replace_surrogates
 
@@ -165,10 +165,10 @@ class Analyses:
             name: replace_surrogates(decode(ids[begin:end])).strip("\ufffd") for name, (begin, end) in parts.items()
         }
 
-    def moments(self, request: Request) -> Answer:
+    def moments(self, request: Request, longest: int = LONGEST_TRACED) -> Answer:
         """Return the places of the model's text at which it was in the most similar state."""
         name = request.get("model")
-        model, passage, _ = self._models.read_request(request)
+        model, passage, _ = self._models.read_request(request, longest)
         place = whole(request, "place", 0, len(passage.text) - 1)
 
         def work(report: OnProgress) -> tuple[StateIndex, NDArray[np.int32], str]:
@@ -179,8 +179,8 @@ class Analyses:
         if job.state != "done":
             return progress(job)
         index, ids, source = job.value
+        state = self._models.cells_after(model, passage, place)
         with turns:
-            state = self._models.trace(model, passage).cells[passage.ends[place]]
             found = index.near(state, _MOMENTS)
         rows = [{**self._quote(model, ids, each.place), "cosine": each.cosine} for each in found]
         return {**progress(job), "moments": rows, "source": source}

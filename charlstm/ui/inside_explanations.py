@@ -16,7 +16,7 @@ from charlstm.insight import attribution
 from charlstm.insight.cell import explain_step, score_with_forget_gate
 from charlstm.language_model import LanguageModel
 from charlstm.ui import project_links
-from charlstm.ui.inside_models import InsideModels, Passage
+from charlstm.ui.inside_models import LONGEST_READ, InsideModels, Passage
 from charlstm.ui.inside_requests import Answer, Request, number, place_of_unit, whole
 from charlstm.ui.surprisal_text import replace_surrogates
 
@@ -44,9 +44,9 @@ class Letters:
         count = whole(request, "characters", 1, _MOST_ERASED)
         spans = [passage.span(at) for at in range(max(0, place - count), place)]
         with turns:
-            worths = attribution.erase_spans(
-                model, passage.ids, spans, passage.span(place), self._models.trace(model, passage)
-            )
+            first, found = spans[0][0], self._models.trace(model, passage)
+            before = found.state(first - 1) if first else None
+            worths = attribution.erase_spans(model, passage.ids, spans, passage.span(place), before)
         chance = self._chance(model, passage, place)
         answer: Answer = {
             "target": passage.text[place],
@@ -56,6 +56,21 @@ class Letters:
             "sentence": attribution.describe(passage.text, place, chance, worths),
             "bars": self._bars(model, passage.text[:place], passage.text[place], chance),
             "changed": self._changed(model, passage, place, request.get("change")),
+        }
+        printable: Answer = _printable(answer)
+        return printable
+
+    def explain_far(self, request: Request) -> Answer:
+        """Return why a letter of a text had its chance, however far from its beginning; for programs."""
+        model, passage, _ = self._models.read_request(request, LONGEST_READ)
+        place = whole(request, "place", 1, len(passage.text) - 1)
+        found = attribution.explain_letter(model, passage.text, place, _MOST_ERASED)
+        answer: Answer = {
+            "target": passage.text[place],
+            "chance": round(found.chance, 6),
+            "worths": [round(float(each), _DIGITS) for each in found.worths],
+            "sentence": found.sentence,
+            "bars": self._bars(model, passage.text[:place], passage.text[place], found.chance),
         }
         printable: Answer = _printable(answer)
         return printable

@@ -1,7 +1,8 @@
 """Analyses that take seconds, in the background: one after another, each for as long as a page asks for it.
 
 A page asks again and again; what nobody has asked for in `_PATIENCE` seconds is given up. A finished analysis is kept.
-Visitors take turns: a few analyses of each may wait, and next comes one of whoever has waited longest for a turn.
+Visitors take turns: a few analyses of each may wait, and next comes one of whoever has waited longest for a turn: first
+of the address, which the server knows, then of its pages, which say who they are.
 """
 
 import itertools
@@ -11,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from charlstm.errors import CharLSTMError
 from charlstm.formatting import error_text
@@ -20,13 +21,21 @@ from charlstm.process_setup import available_cpus
 _PATIENCE = 10.0  # seconds; a page asks every 0.7, but a browser lets a hidden one ask once a minute only
 _FORGOTTEN = 30.0  # seconds after which a failure is tried again
 _MOST_WAITING, _MOST_WAITING_EACH = 16, 3  # of all visitors, and of one: a page asks for three things at a time
+_MOST_WAITING_ADDRESS = 8  # of all pages at one address
 _MOST_KEPT, _MOST_LARGE_KEPT = 64, 4
 # While the machine has more to do than processors, an analysis rests so many times as long as it works: a run in
 # training, and whoever writes, come first. A lower priority would not do: *seen*, such a thread waits for a processor
 # with Python's lock in its hand, and nobody's text was written for a minute.
-_REST, _LONGEST_REST = 3.0, 1.0  # times; seconds
+_REST, _LONGEST_REST = 9.0, 3.0  # times; seconds
 
 OnProgress = Callable[[float, str, Any], None]  # share done, stage, what is known so far; raises to give up
+
+
+class Visitor(NamedTuple):
+    """Who asks: an address, and what a page there says that it is."""
+
+    address: str = ""
+    page: str = ""
 
 
 class _GivenUpError(Exception):
@@ -40,7 +49,7 @@ class Job:
     work: Callable[[OnProgress], Any]
     is_large: bool = False  # its value takes megabytes
     version: Hashable = None  # of what it is about
-    visitors: set[str] = field(default_factory=set)  # who asked
+    visitors: set[Visitor] = field(default_factory=set)  # who asked
     has_begun: bool = False
     state: str = "working"
     progress: float = 0.0
@@ -63,6 +72,7 @@ class Job:
 
     def run(self) -> None:
         """Compute the value; raise `_GivenUpError` once nobody asks for it."""
+        self.worked_from = time.monotonic()
         self.report(0.0, "beginning")
         try:
             self.value = self.work(self.report)
@@ -94,7 +104,7 @@ class Jobs:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[Hashable, Job] = OrderedDict()  # done, at work or waiting, the oldest request first
-        self._turns: dict[str, int] = {}  # of visitors, the number of the last
+        self._turns: dict[Hashable, int] = {}  # of addresses and of visitors, the number of the last
         self._numbers = itertools.count(1)
         self._thread: threading.Thread | None = None
 
@@ -102,7 +112,7 @@ class Jobs:
         self,
         key: Hashable,
         work: Callable[[OnProgress], Any],
-        visitor: str = "",
+        visitor: Visitor = Visitor(),  # noqa: B008  # immutable
         is_large: bool = False,
         version: Hashable = None,
     ) -> Job:
@@ -131,18 +141,20 @@ class Jobs:
                 self._thread.start()
             return job
 
-    def _make_room(self, visitor: str, asked: Hashable) -> None:
+    def _make_room(self, visitor: Visitor, asked: Hashable) -> None:
         """Make a place in the queue for a new analysis; raise `CharLSTMError` where those of others fill it."""
         now = time.monotonic()
         for key, job in self._waiting(asked).items():
             if now - job.asked_at > _PATIENCE:
                 del self._kept[key]
-        own = sum(visitor in job.visitors for job in self._waiting(asked).values())
-        if own < _MOST_WAITING_EACH and len(self._waiting(asked)) >= _MOST_WAITING:
+        waiting = [job.visitors for job in self._waiting(asked).values()]
+        near = sum(visitor.address in {each.address for each in visitors} for visitors in waiting)
+        is_full = len(waiting) >= _MOST_WAITING or near >= _MOST_WAITING_ADDRESS
+        if is_full and sum(visitor in visitors for visitors in waiting) < _MOST_WAITING_EACH:
             raise CharLSTMError("this server looks into many networks at the moment; try again in a minute.")
         self._limit_waiting(visitor, asked)
 
-    def _limit_waiting(self, visitor: str, asked: Hashable) -> None:
+    def _limit_waiting(self, visitor: Visitor, asked: Hashable) -> None:
         """Take the visitor's oldest waiting analyses out of the queue until the one `asked` for may be theirs too."""
         own = [(key, job) for key, job in self._waiting(asked).items() if visitor in job.visitors]
         for key, job in own[: max(0, len(own) - _MOST_WAITING_EACH + 1)]:
@@ -180,9 +192,14 @@ class Jobs:
             if not waiting:
                 self._thread = None
                 return None
-            visitors = {each for _, job in waiting for each in job.visitors}
-            self._turns = {each: self._turns.get(each, 0) for each in visitors}
-            key, job = min(waiting, key=lambda each: min(self._turns[visitor] for visitor in each[1].visitors))
+            asking = {each for _, job in waiting for visitor in job.visitors for each in (visitor, visitor.address)}
+            self._turns = {each: self._turns.get(each, 0) for each in asking}
+            key, job = min(waiting, key=lambda each: min(map(self._turns_of, each[1].visitors)))
             job.has_begun = True
-            self._turns |= dict.fromkeys(job.visitors, next(self._numbers))
+            served = {each for visitor in job.visitors for each in (visitor, visitor.address)}
+            self._turns |= dict.fromkeys(served, next(self._numbers))
             return key, job
+
+    def _turns_of(self, visitor: Visitor) -> tuple[int, int]:
+        """Return the number of the last turn of a visitor's address, and of the visitor."""
+        return self._turns[visitor.address], self._turns[visitor]

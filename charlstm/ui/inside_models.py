@@ -13,10 +13,10 @@ from charlstm.config import SampleConfig, TrainConfig
 from charlstm.config_fields import plain_lines
 from charlstm.corpus import Split
 from charlstm.errors import ConfigError
-from charlstm.generation.stream import default_prompt
+from charlstm.generation.stream import default_prompt, turns
 from charlstm.insight.cell import score_with_forget_gate
 from charlstm.insight.report import Insight
-from charlstm.insight.states import Trace, count_shared, trace
+from charlstm.insight.states import Trace, count_shared, iterate_trace, trace
 from charlstm.language_model import LanguageModel
 from charlstm.model import CharLSTM
 from charlstm.runs.run_dir import RunDir
@@ -24,14 +24,14 @@ from charlstm.training.snapshots import list_snapshots, load_snapshot
 from charlstm.ui.inside_requests import Request
 from charlstm.ui.models import LIVE, ModelRegistry
 
-LONGEST_TRACED = 1200  # characters
+LONGEST_TRACED, LONGEST_READ = 1200, 20_000  # characters, of pages and of programs
 _PASSAGE_CHARS = 1000
 _PASSAGE = SampleConfig(num_chars=_PASSAGE_CHARS, temperature=0.7, seed=7)
 _MEASURED_TOKENS = 1 << 17  # of the text kept for validation
 _SEARCHED_TOKENS = 1 << 18
 _WRITTEN_CHARS = 1 << 15  # by the model itself where there is no such text
 _KEPT_TRACES, _KEPT_MODELS, _KEPT_LOSSES = 6, 6, 64
-_LONGEST_READ = 2400  # tokens of a passage
+_MOST_BYTES = 2  # for each character, of a passage
 _TRACE_BYTES = 1 << 27  # of all traces that are kept
 KEPT_TEXT, OWN_TEXT = "text kept for validation", "text it wrote itself"
 _LEARNED_TEXT = "text it learned from"
@@ -48,10 +48,10 @@ class Passage(NamedTuple):
         """Return the first token of a character, and the one after its last."""
         return int(self.ends[place - 1]) + 1 if place else 0, int(self.ends[place]) + 1
 
-    def by_character(self, surprises: NDArray[np.float32]) -> NDArray[np.float32]:
+    def by_character(self, surprises: NDArray[np.float32]) -> NDArray[np.float64]:
         """Sum the surprises (T,) of each character's tokens, in nats; 0 for the first one, which nothing predicted."""
-        found: NDArray[np.float32] = np.diff(np.cumsum(np.nan_to_num(surprises))[self.ends], prepend=0.0)
-        return found
+        sums = np.cumsum(np.nan_to_num(surprises), dtype=np.float64)
+        return np.diff(sums[self.ends], prepend=0.0)
 
 
 class InsideModels:
@@ -99,13 +99,16 @@ class InsideModels:
         """Return the folder of the run whose model is named `name`, of the first model for `None`."""
         return self.registry.run_folder(self.registry.require(name))
 
-    def read_request(self, request: Request) -> tuple[LanguageModel, Passage, str]:
-        """Return the model that a request names, the text that is looked at, and where that comes from."""
+    def read_request(self, request: Request, longest: int = LONGEST_TRACED) -> tuple[LanguageModel, Passage, str]:
+        """Return the model that a request names, the text that is looked at, and where that comes from.
+
+        Of a given text `longest` characters are read.
+        """
         name, text = request.get("model"), request.get("text")
         model = self.load(name, request.get("age"))
         if text is None:
             return model, self.passage(name), "text it wrote"
-        return model, self.read(model, text), "yours"
+        return model, self.read(model, text, longest), "yours"
 
     def passage(self, name: str | None) -> Passage:
         """Return a text that the model wrote, which is the same at any age."""
@@ -121,16 +124,16 @@ class InsideModels:
         passage: Passage = self._keep(self._passages, key, write, _KEPT_MODELS)
         return passage
 
-    def read(self, language_model: LanguageModel, text: Any) -> Passage:
-        """Return `text` as the model reads it; raise `CharLSTMError` where it can't."""
+    def read(self, language_model: LanguageModel, text: Any, longest: int = LONGEST_TRACED) -> Passage:
+        """Return the beginning of `text` as the model reads it; raise `CharLSTMError` where it can't."""
         if not isinstance(text, str) or not text:
             raise ConfigError("type at least one character to look at.")
         vocabulary = language_model.vocabulary
-        shown = vocabulary.normalize(plain_lines(text[: 2 * LONGEST_TRACED]))[:LONGEST_TRACED]
+        shown = vocabulary.normalize(plain_lines(text[: 2 * longest]))[:longest]
         lengths = [1] * len(shown)
         if vocabulary.level == "bytes":
             lengths = [len(char.encode("utf-8", "surrogatepass")) for char in shown]
-            shown = shown[: int((np.cumsum(lengths) <= _LONGEST_READ).sum())]
+            shown = shown[: int((np.cumsum(lengths) <= _MOST_BYTES * longest).sum())]
             lengths = lengths[: len(shown)]
         return Passage(shown, vocabulary.encode(shown).astype(np.int32), np.cumsum(lengths) - 1)
 
@@ -145,6 +148,16 @@ class InsideModels:
         most = max(1, min(_KEPT_TRACES, _TRACE_BYTES // size))
         found: Trace = self._keep(self._traces, key, lambda: trace(language_model, ids, known=nearest), most)
         return found
+
+    def cells_after(self, language_model: LanguageModel, passage: Passage, place: int) -> NDArray[np.float32]:
+        """Return the cell states (L, H) after the character at `place` of a passage, however long it is."""
+        token = int(passage.ends[place])
+        if len(passage.text) <= LONGEST_TRACED:
+            with turns:
+                found = self.trace(language_model, passage)
+            return found.state(token).cells
+        *_, last = iterate_trace(language_model, passage.ids[: token + 1])
+        return last.state(-1).cells
 
     def write(self, language_model: LanguageModel, prompt: str, config: SampleConfig) -> str:
         """Return the continuation of a prompt, which the sliders of held units ask for again and again."""

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import gradio as gr
+
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import error_text
 from charlstm.generation.holds import Hold
 from charlstm.language_model import LanguageModel
-from charlstm.ui.inside_jobs import Job
+from charlstm.ui.inside_jobs import Job, Visitor
+from charlstm.ui.visitor_address import visitor_of as address_of
 
 MOST_HELD = 5  # units
 _LONGEST_VISITOR = 64  # characters
@@ -18,9 +21,10 @@ Answer = dict[str, Any]
 def answering(name: str, answer: Callable[[Request], Answer]) -> Callable[..., Any]:
     """Return a server function that answers a mistake with a sentence."""
 
-    def function(request: Any) -> Any:
+    def function(data: Any, request: gr.Request | None = None) -> Any:
+        asked: dict[str, Any] = dict(data) if isinstance(data, dict) else {}
         try:
-            return answer(request if isinstance(request, dict) else {})
+            return answer({**asked, "address": address_of(request.scope) if request else ""})
         except CharLSTMError as error:
             return {"problem": error_text(error)}
 
@@ -28,9 +32,9 @@ def answering(name: str, answer: Callable[[Request], Answer]) -> Callable[..., A
     return function
 
 
-def visitor_of(request: Request) -> str:
-    """Return who asks, as their page says; programs, which say nothing, are one visitor."""
-    return str(request.get("visitor") or "")[:_LONGEST_VISITOR]
+def visitor_of(request: Request) -> Visitor:
+    """Return who asks: from which address, and as which page; programs, which say nothing, are one visitor."""
+    return Visitor(str(request.get("address") or ""), str(request.get("visitor") or "")[:_LONGEST_VISITOR])
 
 
 def progress(job: Job) -> Answer:

@@ -8,17 +8,20 @@ from typing import Any
 import gradio as gr
 import numpy as np
 from gradio.events import api
+from numpy.typing import NDArray
 
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import error_text
-from charlstm.generation.stream import turns
+from charlstm.insight.states import iterate_trace
+from charlstm.language_model import LanguageModel
 from charlstm.ui.inside_endpoints import InsideEndpoints
-from charlstm.ui.inside_models import LONGEST_TRACED
+from charlstm.ui.inside_models import LONGEST_READ, LONGEST_TRACED
 from charlstm.ui.inside_requests import Answer, Request, place_of_unit
 
 _POLL_SECONDS, _MOST_SECONDS = 0.2, 300.0
 _UNIT = re.compile(r"(?:(?P<layer>[0-9]{1,6}):)?(?P<unit>[0-9]{1,6})")
 _MOST_UNITS = 64
+_MOST_PLACES = _MOST_UNITS * LONGEST_TRACED  # units x characters of an answer: a megabyte
 _DIGITS = 4
 _AT_ONCE = 4  # calls that wait for an analysis; these run one after another
 
@@ -58,8 +61,8 @@ class _Functions:
 
         Parameters:
             model: Name of a model, as `models` lists it.
-            text: The text, 1 to 1,200 characters; a model of bytes reads the first 2,400 bytes.
-            units: Up to 64 units, as in `710,1:20` (unit 20 of the second layer).
+            text: The text, 1 to 20,000 characters; a model of bytes reads the first 40,000 bytes.
+            units: Up to 64 units, as in `710,1:20` (unit 20 of the second layer); 4 of a text of 20,000 characters.
 
         Returns:
             {"text": as the model reads it, "units": a list of {"layer", "unit", "cell", "output": a number for each
@@ -68,29 +71,33 @@ class _Functions:
         return _answered(self._trace, {"model": model, "text": text, "units": units})
 
     def _trace(self, request: Request) -> Answer:
-        places = [each for each in str(request["units"]).split(",") if each.strip()]
-        if not 1 <= len(places) <= _MOST_UNITS:
+        named = [each for each in str(request["units"]).split(",") if each.strip()]
+        if not 1 <= len(named) <= _MOST_UNITS:
             raise ConfigError(f"give from 1 to {_MOST_UNITS} units, as in 710,1:20.")
-        models = self._endpoints.models
-        model, passage, _ = models.read_request(request)
-        with turns:
-            found = models.trace(model, passage)
-        rows = []
-        for place in places:
-            read = _UNIT.fullmatch(place.strip())
-            if read is None:
-                raise ConfigError(f"{place.strip()[:20]!r} is not a unit; write unit or layer:unit, as in 710,1:20.")
-            at = place_of_unit({"layer": int(read["layer"] or 0), "unit": int(read["unit"])}, model)
-            cell, output = (_rounded(each[passage.ends, at[0], at[1]]) for each in (found.cells, found.hidden))
-            rows.append({"layer": at[0], "unit": at[1], "cell": cell, "output": output})
-        return {"text": passage.text, "units": rows, "surprises": _rounded(passage.by_character(found.surprises))}
+        model, passage, _ = self._endpoints.models.read_request(request, LONGEST_READ)
+        if len(named) * len(passage.text) > _MOST_PLACES:
+            most = _MOST_PLACES // len(named)
+            raise ConfigError(f"of {len(named)} units at most {most:,} characters are told: name fewer, or shorten it.")
+        at = np.array([_place_of(each.strip(), model) for each in named])
+        rows, surprises = list[NDArray[np.float32]](), list[NDArray[np.float32]]()
+        for piece in iterate_trace(model, passage.ids):
+            rows.append(np.stack([each[:, at[:, 0], at[:, 1]] for each in (piece.cells, piece.hidden)]))
+            surprises.append(piece.surprises)
+        values = np.concatenate(rows, axis=1)[:, passage.ends]
+        cells, outputs = values.swapaxes(1, 2)
+        units = [
+            {"layer": layer, "unit": unit, "cell": _shorten(cell), "output": _shorten(output)}
+            for (layer, unit), cell, output in zip(at.tolist(), cells, outputs, strict=True)
+        ]
+        nats = passage.by_character(np.concatenate(surprises))
+        return {"text": passage.text, "units": units, "surprises": _shorten(nats)}
 
     def explain(self, model: str, text: str, place: int) -> dict[str, Any]:
         """Tell why a letter of a text was likely: what each of the 100 characters before it is worth.
 
         Parameters:
             model: Name of a model, as `models` lists it.
-            text: The text, 2 to 1,200 characters.
+            text: The text, 2 to 20,000 characters.
             place: Place of the letter, counted from 0; at least 1.
 
         Returns:
@@ -99,23 +106,24 @@ class _Functions:
         """
         if len(str(text)) < 2:
             raise gr.Error("Nothing is before the letter: give a text of 2 or more characters.", print_exception=False)
-        request = {"model": model, "text": text, "place": place, "characters": 100}
-        answer = _answered(self._endpoints.letters.explain, request)
-        return {name: answer[name] for name in ("target", "chance", "worths", "sentence", "bars")}
+        return _answered(self._endpoints.letters.explain_far, {"model": model, "text": text, "place": place})
 
     def similar(self, model: str, text: str, place: int) -> dict[str, Any]:
         """Find the places of a model's text at which it was in the most similar state; the first call takes seconds.
 
         Parameters:
             model: Name of a model, as `models` lists it.
-            text: The text, 1 to 1,200 characters.
+            text: The text, 1 to 20,000 characters.
             place: Place of the character read last, counted from 0.
 
         Returns:
             {"moments": a list of {"before", "at", "after": the text there, "cosine": between the states}}
         """
-        request = {"model": model, "text": text, "place": place}
-        return {"moments": self._wait(self._endpoints.analyses.moments, request)["moments"]}
+
+        def find(request: Request) -> Answer:
+            return self._endpoints.analyses.moments(request, LONGEST_READ)
+
+        return {"moments": self._wait(find, {"model": model, "text": text, "place": place})["moments"]}
 
     def _wait(self, analyse: Callable[[Request], Answer], request: Request) -> Answer:
         began = time.monotonic()
@@ -130,8 +138,8 @@ class _Functions:
 
 def _answered(function: Callable[[Request], Answer], request: Request) -> Answer:
     """Call a function; raise its mistake as an error of the API."""
-    if len(str(request.get("text", ""))) > LONGEST_TRACED:
-        raise gr.Error(f"The text may have at most {LONGEST_TRACED:,} characters: shorten it.", print_exception=False)
+    if len(str(request.get("text", ""))) > LONGEST_READ:
+        raise gr.Error(f"The text may have at most {LONGEST_READ:,} characters: shorten it.", print_exception=False)
     try:
         return function(request)
     except CharLSTMError as error:
@@ -142,5 +150,13 @@ def _without_state(answer: Answer) -> Answer:
     return {name: value for name, value in answer.items() if name not in ("state", "progress", "stage")}
 
 
-def _rounded(values: Any) -> list[float]:
-    return [round(float(each), _DIGITS) for each in np.asarray(values)]
+def _place_of(named: str, model: LanguageModel) -> tuple[int, int]:
+    """Return the layer and the unit of `710` or `1:20`; raise `ConfigError` for anything else."""
+    read = _UNIT.fullmatch(named)
+    if read is None:
+        raise ConfigError(f"{named[:20]!r} is not a unit; write unit or layer:unit, as in 710,1:20.")
+    return place_of_unit({"layer": int(read["layer"] or 0), "unit": int(read["unit"])}, model)
+
+
+def _shorten(values: NDArray[np.floating]) -> list[float]:
+    return [round(each, _DIGITS) for each in values.tolist()]

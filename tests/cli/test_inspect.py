@@ -3,14 +3,18 @@
 import csv
 import io
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
+import generate_docs
 import pytest
 import torch
-from commands import assert_one_sentence, run
+from commands import TINY, assert_one_sentence, run
 
 from charlstm import LanguageModel, ModelConfig, Vocabulary
+from charlstm.insight.report import Insight
 
 UNIT = 5  # is 1 inside of brackets, and -1 outside
 PIECES = [f"{'ab ' * (1 + n % 5)}({'ba ' * (1 + n * n % 7)})\n" for n in range(700)]
@@ -110,3 +114,28 @@ def test_wrong_usage_is_refused_in_one_sentence(wired: Wired, flags: tuple[objec
     assert (code, out) == (2, "")
     assert_one_sentence(err)
     assert said in err
+
+
+def test_the_documented_command_reproduces_the_table_of_units(
+    wired: Wired, tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """On a small model in place of the bundled ones."""
+    text = (repository / "docs" / "insight.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^python tests/generate_docs\.py.*$", text, re.MULTILINE)
+    document, trained = tmp_path / "insight.md", tmp_path / "checkpoints" / "small"
+    document.write_text("<!-- units -->\nof another day\n<!-- /units -->\n", encoding="utf-8")
+    where = ("--corpus", wired.text, "--checkpoints-dir", trained.parent, "--name", "small")
+    assert run("train", *where, *TINY, "--max-steps", "1", "--val-fraction", "0.5").code == 0
+    network, learned = LanguageModel.load(wired.model), LanguageModel.load(trained)
+    LanguageModel(network.model, learned.vocabulary, learned.provenance).save(trained)
+    monkeypatch.setattr(generate_docs, "BUNDLED", ("small",))
+    monkeypatch.setattr(generate_docs, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(generate_docs, "TABLES", {"units": (document, generate_docs.units_table)})
+    monkeypatch.chdir(wired.text.parent)  # a run keeps the name of its file only
+    generate_docs.main(shlex.split(line)[2:])
+    found = Insight.load(trained)
+    assert found is not None
+    named = {f"| small | {unit.unit} | {unit.label} | {unit.score:.3f} |" for unit in found.units if unit.remembers}
+    assert named
+    rows = document.read_text(encoding="utf-8").splitlines()[3:-1]
+    assert {"|".join(row.split("|")[:5]) + "|" for row in rows} == named

@@ -53,7 +53,8 @@ def test_a_worth_is_that_of_reading_the_altered_text_from_its_beginning(model: L
         inputs = one_hot(IDS[:place])
         inputs[erased] = 1 / len(LETTERS)
         expected.append(float(untouched - log_probabilities(model, inputs)[-1, IDS[place]]))
-    found = erase_spans(model, IDS, [(at, at + 1) for at in range(place - count, place)], (place, place + 1))
+    before = trace(model, IDS).state(place - count - 1)
+    found = erase_spans(model, IDS, [(at, at + 1) for at in range(place - count, place)], (place, place + 1), before)
     assert found == pytest.approx(expected, abs=1e-4)
     assert max(map(abs, expected)) > 0.1
 
@@ -70,7 +71,21 @@ def test_a_character_of_several_tokens_is_erased_and_asked_for_as_a_whole(model:
         inputs = one_hot(IDS[:8])
         inputs[begin:end] = 1 / len(LETTERS)
         expected.append(chance(one_hot(IDS[:8])) - chance(inputs))
-    assert erase_spans(model, IDS, spans, target) == pytest.approx(expected, abs=1e-4)
+    assert erase_spans(model, IDS, spans, target, None) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_letter_far_from_the_beginning_is_explained_by_all_that_stands_before_it(model: LanguageModel) -> None:
+    place, count = 1400, 12  # beyond the first piece that is read
+    text = model.vocabulary.decode(IDS[: place + 1])
+    ids = model.vocabulary.encode(text).astype(np.int32)
+    found = explain_letter(model, text, place, count)
+    untouched = log_probabilities(model, one_hot(ids[:place]))[-1]
+    assert found.chance == pytest.approx(float(untouched[ids[place]].exp()), abs=1e-3)
+    inputs = one_hot(ids[:place])
+    inputs[place - count] = 1 / len(LETTERS)
+    erased = log_probabilities(model, inputs)[-1]
+    assert found.worths[0] == pytest.approx(float((untouched - erased)[ids[place]]), abs=1e-4)
+    assert len(found.worths) == count
 
 
 def test_nothing_before_a_letter_explains_nothing(model: LanguageModel) -> None:

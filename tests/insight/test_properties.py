@@ -43,6 +43,34 @@ def test_a_play_is_described_as_by_hand(key: str, expected: list[str]):
     assert marked(PLAY * 12, key)[len(expected) : 3 * len(expected)] == expected * 2
 
 
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("after-possessive", ["hat"]),
+        ("after-negation", ["so"]),
+        ("after-preposition", ["it"]),
+        ("sentence-word", [". It"]),
+        ("sentence-words", [". It is not"]),
+    ],
+)
+def test_sentences_are_described_as_by_hand(key: str, expected: list[str]):
+    found = marked("He took my hat. It is not so in it.\n" * 30, key)
+    assert [each for each in found if each in expected][:1] == expected
+    assert len(found) >= 29
+
+
+def test_japanese_is_described_by_its_scripts_and_little_words():
+    text = "私は学生です。\n東京に住む。print(x)\nimport json\n" * 30
+    assert marked(text, "after-は")[0] == "学生"
+    assert marked(text, "after-に")[0] == "住"
+    assert marked(text, "latin-long")[:2] == ["t", "rt"]
+    assert marked(text, "ascii-line")[0] == "t json"
+
+
+def test_comments_of_c_are_marked():
+    assert marked("int a; /* one\ntwo */ int b;\n", "comment-block") == ["/* one\ntwo *"]
+
+
 def test_quotes_hold_apostrophes_and_end_with_a_paragraph():
     text = "He said: \"it's odd\" and 'so be it', it isn't.\n\n\"never closed\n\n'tis \"new\"."
     assert marked(text, "quote") == ["\"it's odd", '"new']

@@ -10,14 +10,15 @@ import torch
 from charlstm import LanguageModel, ModelConfig, Vocabulary
 from charlstm.errors import ConfigError
 from charlstm.generation.holds import Hold
-from charlstm.insight import proof, units
+from charlstm.insight import proof, sample
 from charlstm.insight.batched_reader import BatchedReader
 from charlstm.insight.effects import Probe, measure_effects
 from charlstm.insight.proof import prove
 from charlstm.insight.properties import Properties, find_properties
+from charlstm.insight.sample import Sample
 from charlstm.insight.scores import Coding, area, count_stretches, estimate_areas, score_context
 from charlstm.insight.states import trace
-from charlstm.insight.units import Sample, UnitTable, name_units
+from charlstm.insight.units import UnitTable, name_units
 
 SIZE, WIRED = 16, 5
 ALPHABET = "\n ().abcdefgh"
@@ -119,6 +120,22 @@ def test_holding_the_wired_unit_does_what_the_wiring_says(wired: LanguageModel, 
     assert {row["key"] for row in rows if row["is_beyond"]} >= {")"}
 
 
+def test_the_turn_of_a_unit_is_what_it_adds_to_the_evidence_of_the_letters_to_come(wired: LanguageModel, text: str):
+    ids, probe = wired.vocabulary.encode(text), Probe(wired, wired.vocabulary.encode(text))
+    closing = int(wired.vocabulary.encode(")")[0])
+    evidence = np.zeros(len(wired.vocabulary))
+    evidence[closing] = 2.0
+    (found,) = measure_effects(wired, ids, [(0, WIRED)], evidence=[(evidence, 1)])
+    at = [each["key"] for each in probe.meter(Hold(WIRED, 0.0))["measures"]].index(")")
+    low, high = probe.read(probe.extremes(0, WIRED))[..., at].mean((1, 2))
+    assert found.turn == pytest.approx(2 * (high - low), rel=1e-3)
+    assert found.turn > found.control_turn > 0
+    (turned,) = measure_effects(wired, ids, [(0, WIRED)], evidence=[(evidence, -1)])
+    assert turned.turn == -found.turn
+    told = Sample.take(wired, text).evidence("bracket", len(wired.vocabulary))
+    assert int(told.argmax()) == closing  # which follows nowhere but in brackets
+
+
 def test_random_units_rarely_seem_to_do_something(text: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(proof, "_CHARACTERS", 200)
     lm = LanguageModel.create(Vocabulary.from_text(ALPHABET), ModelConfig(hidden_size=32), 2)
@@ -156,6 +173,23 @@ def test_a_meter_reads_what_the_states_of_the_held_text_predict(wired: LanguageM
         torch.testing.assert_close(rows.log_probabilities()[at], logits.log_softmax(0).detach(), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("size", [24, 80])  # in float32 and, where the processor multiplies it, in bfloat16
+def test_held_rows_read_as_a_text_with_the_unit_held(size: int):
+    lm = LanguageModel.create(Vocabulary.from_text(ALPHABET), ModelConfig(hidden_size=size, num_layers=2), 1)
+    ids = lm.vocabulary.encode(some_text(3, 60))[:40].astype(np.int64)
+    held = [[], [Hold(2, 0.7)], [Hold(3, -0.4, 1), Hold(5, 1.2)]]
+    rows = BatchedReader(lm.model, 6, held)
+    cells, outputs = rows.read_all(torch.from_numpy(ids)[:, None].expand(-1, 6))
+    for row in range(6):
+        known = trace(lm, ids, held[row // 2])
+        np.testing.assert_allclose(cells[:, :, row], known.cells, atol=0.02)
+        np.testing.assert_allclose(outputs[:, :, row].float(), known.hidden, atol=0.02)
+        for hold in held[row // 2]:
+            np.testing.assert_allclose(cells[:, hold.layer, row, hold.unit], hold.value, atol=1e-6)
+    free = BatchedReader(lm.model, 1).read_all(torch.from_numpy(ids)[:, None])  # as one window, where it is compiled
+    np.testing.assert_allclose(free[0][:, :, 0], cells[:, :, 0], atol=0.02)
+
+
 def test_rows_of_several_layers_read_as_the_network_does():
     lm = LanguageModel.create(Vocabulary.from_text(ALPHABET), ModelConfig(hidden_size=80, num_layers=3), 1)
     ids = torch.from_numpy(lm.vocabulary.encode(some_text(2, 90)).astype(np.int64))
@@ -188,7 +222,7 @@ def test_properties_moved_against_the_text_give_no_names(
         found = find_properties(read)
         return found._replace(**{part: np.roll(getattr(found, part), 1000, axis=0) for part in ("values", "known")})
 
-    monkeypatch.setattr(units, "find_properties", moved)
+    monkeypatch.setattr(sample, "find_properties", moved)
     table = name_units(wired, text)
     assert len(table.absent) > 20
     assert table.units == table.nearly == ()
@@ -226,11 +260,11 @@ def test_bytes_are_named_by_the_characters_they_end():
 
 def test_a_character_is_read_with_the_last_of_its_bytes():
     text = "aéb、\n" * 2000
-    sample = Sample.take(LanguageModel.create(Vocabulary.from_text(text, "bytes"), ModelConfig(hidden_size=8), 1), text)
-    assert sample.last_read[:9].tolist() == [0, 0, 1, 2, 2, 2, 3, 4, 5]
-    places = (sample.starts[:, None] + np.arange(sample.length)).ravel()
-    for place, context in zip(places.tolist()[:20], sample.context(), strict=False):
-        read = bytes(sample.ids[: place + 1].tolist()).decode(errors="ignore")
+    taken = Sample.take(LanguageModel.create(Vocabulary.from_text(text, "bytes"), ModelConfig(hidden_size=8), 1), text)
+    assert taken.last_read[:9].tolist() == [0, 0, 1, 2, 2, 2, 3, 4, 5]
+    places = (taken.starts[:, None] + np.arange(taken.length)).ravel()
+    for place, context in zip(places.tolist()[:20], taken.context(), strict=False):
+        read = bytes(taken.ids[: place + 1].tolist()).decode(errors="ignore")
         assert "".join(map(chr, context)) == read[:-5:-1]
 
 
@@ -252,8 +286,8 @@ def test_a_byte_holds_enough_of_a_value():
     dice = np.random.default_rng(2)
     numbers = dice.normal(size=(4000, 1)).astype(np.float32)
     values = numbers[:, 0] + dice.normal(size=4000) > 0.5
-    coding = Coding.fit(numbers)
-    codes = coding.encode(numbers)
+    coding = Coding.fit(torch.from_numpy(numbers))
+    codes = coding.encode(torch.from_numpy(numbers)).T.numpy()
     everywhere = np.ones(4000, bool)
     assert area(codes[0], values, everywhere) == pytest.approx(area(numbers[:, 0], values, everywhere), abs=0.002)
     low, high = coding.quantiles(codes, (0.05, 0.95))[:, 0]

@@ -89,7 +89,7 @@ def test_claims_say_what_was_measured_and_a_unit_without_one_takes_the_visitors_
         inside.get_by_role("button", name="Download as CSV").click()
     lines = Path(download.value.path()).read_text().splitlines()
     assert lines[0].startswith("property,layer,unit,")
-    assert lines[1].startswith("vowels,0,3,cell,1,0.972,0.701,0.639,11.2,-1,2,0.02,0.004,a new line,")
+    assert lines[1].startswith("vowels,0,3,cell,1,0.972,0.701,0.639,11.2,-1,2,0.02,0.004,,,a new line,")
 
 
 def test_typed_text_is_coloured_as_text_and_what_the_model_cannot_read_is_said(inside: Page) -> None:

@@ -1,6 +1,7 @@
 """What the page's scripts ask about a network: checked requests, values of units, held writing."""
 
 import base64
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,9 @@ from waiting import wait_until
 from charlstm import LanguageModel, ModelConfig, SampleConfig, Vocabulary
 from charlstm.config import Level
 from charlstm.generation.prediction import Prediction, Predictor
+from charlstm.insight.attribution import erase_spans
+from charlstm.insight.neighbors import StateIndex
+from charlstm.insight.states import trace
 from charlstm.ui.inside_analyses import Analyses
 from charlstm.ui.inside_endpoints import InsideEndpoints
 from charlstm.ui.inside_models import InsideModels
@@ -54,7 +58,7 @@ def cells_by_steps(model: LanguageModel, ids: list[int], layer: int) -> np.ndarr
 
 def test_values_of_units_are_those_of_the_network_stepped_by_hand(ask: Ask, models: Path) -> None:
     model = LanguageModel.load(models / "letters")
-    answer = ask("trace", text=TEXT, layer=1, first=2, count=3)
+    answer = json.loads(json.dumps(ask("trace", text=TEXT, layer=1, first=2, count=3)))
     expected = cells_by_steps(model, model.vocabulary.encode(TEXT).tolist(), 1)[:, 2:5]
     values = [np.frombuffer(base64.b64decode(each), np.int8) / 127 for each in answer["values"]]
     found = np.stack(values, 1) * answer["scales"]
@@ -248,6 +252,26 @@ def test_programs_get_units_traces_reasons_and_moments(models: Path) -> None:
     for units in ("", "9" * 5000, "²", "1:x", "7", ",".join(["1"] * 65)):
         with pytest.raises(gr.Error, match=r"unit"):
             functions.trace("letters", TEXT, units)
-    for text, said in (("a" * 1201, "1,200"), ("a", "2 or more")):
+    for text, said in (("a" * 20_001, "20,000"), ("a", "2 or more")):
         with pytest.raises(gr.Error, match=said):
             functions.explain("letters", text, 1)
+
+
+def test_programs_are_told_of_the_end_of_a_long_text_what_a_trace_of_the_whole_says(models: Path) -> None:
+    functions, registry = _Functions(InsideEndpoints(ModelRegistry(models))), ModelRegistry(models)
+    model, text = registry.load("letters"), (TEXT * 500)[:20_000]
+    whole = trace(model, model.vocabulary.encode(text))
+    found = functions.trace("letters", text, "2,1:0")
+    assert found["units"][1]["cell"] == pytest.approx(whole.cells[:, 1, 0], abs=1e-4)
+    assert found["surprises"][1:] == pytest.approx(whole.surprises[1:], abs=1e-4)
+    with pytest.raises(gr.Error, match=r"at most 12,800 characters"):
+        functions.trace("letters", text, "0,1,2,3,4,5")
+    explained = functions.explain("letters", text, 19_998)
+    assert explained["chance"] == pytest.approx(np.exp(-whole.surprises[19_998]), abs=1e-5)
+    before = whole.state(19_897)
+    spans = [(at, at + 1) for at in range(19_898, 19_998)]
+    worths = erase_spans(model, whole.ids, spans, (19_998, 19_999), before)
+    assert explained["worths"] == pytest.approx(worths, abs=1e-3)
+    index = StateIndex.build(model, InsideModels(registry).searched("letters")[0])
+    nearest = index.near(whole.cells[19_998], 1)[0].cosine
+    assert functions.similar("letters", text, 19_998)["moments"][0]["cosine"] == pytest.approx(nearest, abs=1e-3)

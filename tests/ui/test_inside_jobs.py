@@ -8,7 +8,7 @@ from waiting import wait_until
 
 from charlstm.errors import CharLSTMError
 from charlstm.ui import inside_jobs
-from charlstm.ui.inside_jobs import Job, Jobs, OnProgress
+from charlstm.ui.inside_jobs import Job, Jobs, OnProgress, Visitor
 
 
 def test_analyses_run_one_after_another_and_tell_how_far_they_are() -> None:
@@ -42,7 +42,7 @@ def test_visitors_take_turns_and_of_each_the_newest_few_analyses_wait() -> None:
             is_allowed.wait(30)
             return name
 
-        return jobs.ask(name, work, visitor)
+        return jobs.ask(name, work, Visitor(visitor))
 
     ask("first", "greedy")
     wait_until(lambda: order == ["first"])
@@ -57,6 +57,29 @@ def test_visitors_take_turns_and_of_each_the_newest_few_analyses_wait() -> None:
     assert order[3] == "other 1"
 
 
+def test_pages_that_one_address_invents_get_one_turn_and_half_of_the_queue() -> None:
+    jobs, is_allowed, order = Jobs(), threading.Event(), list[str]()
+
+    def ask(name: str, visitor: Visitor) -> Job:
+        def work(_: OnProgress) -> str:
+            order.append(name)
+            is_allowed.wait(30)
+            return name
+
+        return jobs.ask(name, work, visitor)
+
+    ask("first", Visitor("many", "0"))
+    wait_until(lambda: order == ["first"])
+    invented = [ask(f"invented {number}", Visitor("many", f"page {number}")) for number in range(8)]
+    with pytest.raises(CharLSTMError, match="try again in a minute"):
+        ask("one too many", Visitor("many", "yet another"))
+    others = [ask(f"other {number}", Visitor("other", "page")) for number in range(2)]
+    is_allowed.set()
+    wait_until(lambda: all(each.state == "done" for each in (*invented, *others)))
+    assert order.index("other 0") == 1
+    assert order.index("other 1") <= 3
+
+
 def test_a_full_queue_is_said_and_empties_of_what_nobody_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs, is_allowed, began = Jobs(), threading.Event(), threading.Event()
 
@@ -67,12 +90,15 @@ def test_a_full_queue_is_said_and_empties_of_what_nobody_asks_for(monkeypatch: p
     jobs.ask("at work", work)
     assert began.wait(30)
     for number in range(16):
-        jobs.ask(number, work, str(number))
+        jobs.ask(number, work, Visitor(str(number)))
     with pytest.raises(CharLSTMError, match="try again in a minute"):
-        jobs.ask("more", work, "somebody")
+        jobs.ask("more", work, Visitor("somebody"))
     monkeypatch.setattr(inside_jobs, "_PATIENCE", -1.0)
-    assert jobs.ask(3, work, "somebody").visitors == {"3", "somebody"}  # one that its own visitor has left
-    assert jobs.ask("more", work, "somebody").state == "working"
+    assert jobs.ask(3, work, Visitor("somebody")).visitors == {
+        Visitor("3"),
+        Visitor("somebody"),
+    }  # one that its own visitor has left
+    assert jobs.ask("more", work, Visitor("somebody")).state == "working"
     is_allowed.set()
     wait_until(lambda: jobs._thread is None)
 

@@ -26,7 +26,7 @@ const dice = () => Math.floor(Math.random() * 1e6);
 // Units that act, as demos: each at the end where it changes most of what is written, the first one also at the other end.
 const demosOf = (context) => {
   const acting = context.units().filter((each) => each.acts && each.high > each.low);
-  const strength = (each) => (each.effect ? each.effect.kl / Math.max(1e-9, each.effect.control_kl) : 0);
+  const strength = ({ effect }) => (effect ? Math.max(effect.kl / Math.max(1e-9, effect.control_kl), (effect.turn || 0) / Math.max(1e-9, effect.control_turn || Infinity)) : 0);
   const best = acting.sort((a, b) => strength(b) - strength(a)).filter((each, i, all) => all.findIndex((one) => one.property === each.property || isSame(one, each)) === i);
   const at = (each, isSo) => ({ ...each, value: each.sign > 0 === isSo ? each.high : each.low, words: `${isSo ? 'always' : 'never'}: ${statementOf(each)}` });
   const isSoAtBest = ({ effect, sign, low, high }) => typeof effect?.value !== 'number' || effect.value > (low + high) / 2 === sign > 0;

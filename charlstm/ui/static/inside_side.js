@@ -6,6 +6,7 @@ const MOST_PLACES = 6, ASK_EVERY = 900; // of each end; milliseconds while the t
 const COLUMNS = [ // title, field, decimals
   ['property', 'label'], ['layer', 'layer', 0], ['unit', 'unit', 0], ['part', 'part'], ['sign', 'sign', 0], ['score', 'score', 3], ['untrained', 'twin', 3], ['last 4', 'last4', 3],
   ['keeps (characters)', 'memory', 1], ['0.5 %', 'low', 2], ['99.5 %', 'high', 2], ['effect (KL)', 'kl', 4], ['other units', 'control_kl', 4],
+  ['turn', 'turn', 4], ['turn of others', 'control_turn', 4],
   ['changes most', 'measure'], ['before', 'before', 4], ['after', 'after', 4],
 ];
 const cellOf = (unit, name) => (name in (unit.effect || {}) ? unit.effect[name] : unit[name]);

@@ -5,12 +5,13 @@ import { describeChar } from './inside_scale.js';
 import { isStill, LOST, percent, shownChar, svg } from './inside_shared.js';
 import { TintedText } from './inside_text.js';
 
-const STROLL = 5500, FIRST = 50, ALL = 100; // milliseconds between two letters; characters back that are tried first, and in all
+const STROLL = 5500, SOON = 200; // milliseconds between two letters; and in which an answer is to come
+const FIRST = 50, ALL = 100; // characters back that are tried first, where all take longer than that; and in all
 const FULL_TINT = 2; // nats: what is worth so much, or more, has the full colour
 const FAINTEST = 0.04; // of the full colour that is still drawn
 export const build = (h, element, server, context) => {
   loadLook('inside_why.css');
-  let chars = [], asked = 0, strolling = 0, isOurs = !isStill(), answer = null, changed = null;
+  let chars = [], asked = 0, strolling = 0, isOurs = !isStill(), answer = null, changed = null, tookAll = Infinity;
   const text = new TintedText(h, { label: 'Text; go to a letter to see why it was likely', onPlace: (place) => { takeOver(); choose(place); } });
   const arcs = svg('svg', { class: 'why-arcs', 'aria-hidden': 'true' });
   text.element.classList.add('is-plain', 'why-text');
@@ -95,8 +96,8 @@ export const build = (h, element, server, context) => {
     if (chars.length < 2) return;
     if (context.place() < 1) { context.setPlace(Math.min(chars.length - 1, 60)); if (mine !== asked) return; }
     text.mark(context.place());
-    for (const characters of [FIRST, ALL]) {
-      const found = await ask({ characters });
+    for (const characters of tookAll < SOON ? [ALL] : [FIRST, ALL]) {
+      const began = performance.now(), found = await ask({ characters });
       if (mine !== asked || !element.isConnected) return;
       problem.textContent = found.problem || '';
       if (found.problem) return;
@@ -104,6 +105,7 @@ export const build = (h, element, server, context) => {
       changed = null;
       draw();
       if (context.place() <= FIRST) return;
+      if (characters === ALL) tookAll = performance.now() - began;
     }
   };
   const choose = (place) => { context.setPlace(Math.max(1, place)); explain(); };

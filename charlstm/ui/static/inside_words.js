@@ -67,6 +67,7 @@ const sayEffect = ({ acts, effect }, count) => {
   if (acts !== true) return '';
   if (!effect?.measure) return 'Held fixed, it changes what is written.';
   const isTold = percent(effect.after) !== percent(effect.before) && (effect.after < effect.control_low || effect.after > effect.control_high);
+  if (!isTold && effect.kl <= effect.control_kl) return `Held fixed at one end, it turns what comes next towards this, further than ${count === 1 ? 'the other unit does' : `all ${count} other units do`}.`;
   if (!isTold) return `Held fixed, it changes what is written, in many small ways, more than ${count === 1 ? 'the other unit does' : `${Math.ceil(EXCEEDED * count)} of ${count} other units do`}.`;
   const what = effect.measure.length === 1 ? `“${effect.measure}”` : effect.measure;
   return `Held fixed, it changes what is written: ${what} comes next with a chance of ${percent(effect.after)} instead of ${percent(effect.before)}; with other units held ${percent(effect.control_low)} to ${percent(effect.control_high)}.`;
