@@ -13,6 +13,12 @@ from charlstm.ui import assets
 expect.set_options(timeout=30_000)  # for what must come, however busy the machine is; Playwright's own 5 s are short
 
 
+@pytest.fixture(autouse=True)
+def _restless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Analyses in the test's own process don't give way to the tests of another one."""
+    monkeypatch.setattr("charlstm.ui.inside_jobs._REST", 0.0)
+
+
 @pytest.fixture(scope="session")
 def hub() -> Iterator[LoopbackHub]:
     """The Hub that the app knows."""
