@@ -60,7 +60,7 @@ def erase_spans(
         steps = tokens[first:last, None].repeat(1, end + 1)
         for row in range(begin, end):
             steps[spans[row][0] - first : spans[row][1] - first, row + 1] = rows.blank
-        rows.read_all(steps)
+        rows.advance(steps)
         hidden, cells, begin = rows.hidden, rows.cells, end
     logs = torch.zeros(count + 1)
     for at in range(*target):
@@ -155,7 +155,8 @@ def explain_letter(lm: LanguageModel, text: str, place: int, characters: int = C
     ids, shown = lm.vocabulary.encode(read + letter), (read + letter)[-characters - len(letter) :]
     widths = [len(lm.vocabulary.encode(char)) for char in shown]
     ends = np.cumsum([len(ids) - sum(widths), *widths]).tolist()
-    *spans, target = itertools.pairwise(ends)
+    spans = list(itertools.pairwise(ends[: len(ends) - len(letter)]))
+    target = ends[-1 - len(letter)], ends[-1]
     before, surprise, at = None, 0.0, 0
     for piece in iterate_trace(lm, ids):
         if at < spans[0][0] <= at + len(piece.ids):

@@ -15,6 +15,7 @@ from charlstm.generation.holds import Hold
 from charlstm.kernel import lstm as compiled
 from charlstm.model import CharLSTM, evaluating
 
+_WINDOW = 32  # steps that are read at once: states of all of them are in memory
 _FEWEST_UNITS = 64  # of a layer, for which products of bfloat16 are worth their rounding
 
 
@@ -46,7 +47,8 @@ class _Layer(NamedTuple):
 class RowWeights:
     """Weights of a network as rows are read with; readers may share them.
 
-    Matrix products are bfloat16 where the processor multiplies it, all sums float32: on a processor with AMX *measured*
+    Matrix products are bfloat16 where the processor multiplies it, their sums float32; in the compiled step what enters
+    the gates and the outputs are rounded to bfloat16, too. On a processor with AMX *measured*
     at four times the speed, at 128 rows of 1 x 768. Without AMX, but with AVX512-BF16, the compiled step takes half to
     three quarters of PyTorch's time at 25 to 768 rows.
     """
@@ -150,6 +152,17 @@ class BatchedReader:
                 self.read(step)
                 cells[at], hidden[at] = self.cells, self.hidden
         return cells, hidden
+
+    @torch.inference_mode()
+    def advance(self, tokens: Tensor) -> None:
+        """Read tokens (T, B) int64, and keep the states after the last ones alone."""
+        is_free = self._weights.is_compiled and all(held is None for held in self._held)
+        for piece in torch.split(tokens, _WINDOW):
+            if is_free:
+                self._run(piece)
+            else:
+                for step in piece:
+                    self.read(step)
 
     def _run(self, tokens: Tensor, states: tuple[Tensor, Tensor] | None = None) -> None:
         """Read tokens (T, B), T = 1 where something is held; put the states after each, (T, L, B, H), in `states`."""

@@ -10,7 +10,7 @@ from charlstm.insight.prose import has_words
 
 _FEWEST_NAMES = 0.02  # share of lines that are `NAME:`
 _FEWEST_COMMENTS = 0.01  # share of lines that begin with a comment's mark
-_LONGEST_QUOTE = 1000
+_LONGEST_QUOTE, _LONGEST_COMMENT = 1000, 2000
 
 
 def add_names(found: PropertyBuilder) -> None:
@@ -116,7 +116,7 @@ def add_markup(found: PropertyBuilder) -> None:
     found.add("console", "typed at a prompt", "whether the line was typed at a prompt (>>>)", code > 0, t.column > 4)
     rows = t.by_line(line.lstrip().startswith(("|", "+-", "+=")) for line in t.lines)
     found.add("table", "a table", "whether the line is a row of a table", rows > 0, t.column > 4)
-    block = t.matches(r"/\*(?:[^*]|\*(?!/)){0,2000}\*/")
+    block = t.spans("/*", "*/", _LONGEST_COMMENT)
     found.add("comment-block", "a comment", "whether this is a comment between /* and */", block)
     for mark in ("#", "//", "--"):
         commented = np.array([line.lstrip().startswith(mark) for line in t.lines])

@@ -69,12 +69,13 @@ def add_letters(found: PropertyBuilder) -> None:
 def _add_particles(found: PropertyBuilder, hiragana: Mask) -> None:
     """Add which little word of Japanese comes before a word in other characters."""
     t = found.layout
+    is_near = t.since(hiragana) < t.since(t.where(str.isspace))
     for particle in _PARTICLES:
         found.add(
             f"after-{particle}",
             f"after {particle}",
             f"whether {particle} stands before the word",
-            t.at_last(hiragana, t.among(particle)),
+            t.at_last(hiragana, t.among(particle)) & is_near,
             ~hiragana,
         )
 

@@ -1,1 +1,1 @@
-"""The app as a Hugging Face Space: deployment, backup of runs, and what a ZeroGPU Space demands."""
+"""The app as a Hugging Face Space: deployment and backup of runs."""

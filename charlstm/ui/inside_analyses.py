@@ -39,7 +39,7 @@ class Analyses:
     """Functions whose answers are worked out in the background."""
 
     def __init__(self, models: InsideModels) -> None:
-        self._models, self.jobs = models, Jobs()
+        self._models, self.jobs = models, Jobs(models.registry.is_training)
         self._probing = threading.Lock()
 
     def functions(self) -> dict[str, Callable[[Request], Answer]]:

@@ -23,10 +23,11 @@ _FORGOTTEN = 30.0  # seconds after which a failure is tried again
 _MOST_WAITING, _MOST_WAITING_EACH = 16, 3  # of all visitors, and of one: a page asks for three things at a time
 _MOST_WAITING_ADDRESS = 8  # of all pages at one address
 _MOST_KEPT, _MOST_LARGE_KEPT = 64, 4
-# While the machine has more to do than processors, an analysis rests so many times as long as it works: a run in
-# training, and whoever writes, come first. A lower priority would not do: *seen*, such a thread waits for a processor
-# with Python's lock in its hand, and nobody's text was written for a minute.
-_REST, _LONGEST_REST = 9.0, 3.0  # times; seconds
+# An analysis rests so many times as long as it works: while a run trains here, which is to lose a twentieth of two
+# processors at most, and while the machine has more to do than processors, for whoever writes. A lower priority would
+# not do: *seen*, such a thread waits for a processor with Python's lock in its hand, and nobody's text was written for
+# a minute.
+_REST_IN_TRAINING, _REST_ON_BUSY_MACHINE, _LONGEST_REST = 9.0, 3.0, 3.0  # times, times, seconds
 
 OnProgress = Callable[[float, str, Any], None]  # share done, stage, what is known so far; raises to give up
 
@@ -47,6 +48,8 @@ class Job:
     """One analysis: `working`, `done` or `failed`; `value` is what is known so far."""
 
     work: Callable[[OnProgress], Any]
+    number: int = 0  # in the order of the first requests
+    is_training: Callable[[], bool] = lambda: False
     is_large: bool = False  # its value takes megabytes
     version: Hashable = None  # of what it is about
     visitors: set[Visitor] = field(default_factory=set)  # who asked
@@ -88,8 +91,8 @@ class Job:
         self.progress, self.stage = progress, stage
         if value is not None:
             self.value = value
-        if _is_busy():
-            time.sleep(min(_LONGEST_REST, _REST * (time.monotonic() - self.worked_from)))
+        times = _REST_IN_TRAINING if self.is_training() else _REST_ON_BUSY_MACHINE if _is_busy() else 0.0
+        time.sleep(min(_LONGEST_REST, times * (time.monotonic() - self.worked_from)))
         self.worked_from = time.monotonic()
 
 
@@ -101,7 +104,9 @@ def _is_busy() -> bool:
 class Jobs:
     """Analyses of all visitors by their keys; whoever asks for the same one shares it."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_training: Callable[[], bool] = lambda: False) -> None:
+        """`is_training()` tells whether a run trains on this machine, to which analyses give way."""
+        self._is_training = is_training
         self._lock = threading.Lock()
         self._kept: OrderedDict[Hashable, Job] = OrderedDict()  # done, at work or waiting, the oldest request first
         self._turns: dict[Hashable, int] = {}  # of addresses and of visitors, the number of the last
@@ -126,7 +131,7 @@ class Jobs:
             job = self._kept.get(key)
             if job is None or not job.is_current(version):
                 self._make_room(visitor, key)
-                job = self._kept[key] = Job(work, is_large, version)
+                job = self._kept[key] = Job(work, next(self._numbers), self._is_training, is_large, version)
                 self._drop_oldest()
             elif job.is_waiting:
                 job.work, job.version = work, version
@@ -192,9 +197,11 @@ class Jobs:
             if not waiting:
                 self._thread = None
                 return None
-            asking = {each for _, job in waiting for visitor in job.visitors for each in (visitor, visitor.address)}
-            self._turns = {each: self._turns.get(each, 0) for each in asking}
-            key, job = min(waiting, key=lambda each: min(map(self._turns_of, each[1].visitors)))
+            asking = {visitor for _, job in waiting for visitor in job.visitors}
+            turns: dict[Hashable, int] = {each.address: self._turns.get(each.address, 0) for each in asking}
+            # A page that has had no turn stands where its address does: else pages that one invents would come first.
+            self._turns = {**turns, **{each: self._turns.get(each, turns[each.address]) for each in asking}}
+            key, job = min(waiting, key=lambda each: (min(map(self._turns_of, each[1].visitors)), each[1].number))
             job.has_begun = True
             served = {each for visitor in job.visitors for each in (visitor, visitor.address)}
             self._turns |= dict.fromkeys(served, next(self._numbers))

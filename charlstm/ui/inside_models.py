@@ -3,7 +3,7 @@
 import itertools
 import threading
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -156,7 +156,7 @@ class InsideModels:
             with turns:
                 found = self.trace(language_model, passage)
             return found.state(token).cells
-        *_, last = iterate_trace(language_model, passage.ids[: token + 1])
+        (last,) = deque(iterate_trace(language_model, passage.ids[: token + 1]), maxlen=1)
         return last.state(-1).cells
 
     def write(self, language_model: LanguageModel, prompt: str, config: SampleConfig) -> str:

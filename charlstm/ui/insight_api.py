@@ -126,11 +126,12 @@ class _Functions:
         return {"moments": self._wait(find, {"model": model, "text": text, "place": place})["moments"]}
 
     def _wait(self, analyse: Callable[[Request], Answer], request: Request) -> Answer:
-        began = time.monotonic()
+        began, pause = time.monotonic(), _POLL_SECONDS
         while (answer := _answered(analyse, request))["state"] == "working":
             if time.monotonic() - began > _MOST_SECONDS:
                 raise gr.Error("This takes too long on a busy server; try again later.", print_exception=False)
-            time.sleep(_POLL_SECONDS)
+            time.sleep(pause)
+            pause = min(1.0, 1.3 * pause)  # the text is read anew each time
         if answer["state"] == "failed":
             raise gr.Error(answer["problem"], print_exception=False)
         return answer

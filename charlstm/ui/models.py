@@ -54,6 +54,10 @@ class ModelRegistry:
         """Return the names of the models available now: bundled ones, then the newest first, then those in training."""
         return [*self._saved_names(), *self._live_models()]
 
+    def is_training(self) -> bool:
+        """Return whether a model that is listed here is in training."""
+        return bool(self._live_models())
+
     def label(self, name: str | None) -> str:
         """Return the name of a model that people read."""
         return self._labels().get(name or "", name or "")

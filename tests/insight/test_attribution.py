@@ -179,3 +179,11 @@ def test_a_state_carried_over_disturbs_less_and_less(model: LanguageModel) -> No
     assert len(found.whole) == len(found.contexts) == 8
     assert abs(found.only_cells[0]) < 1e-3 < abs(found.whole[0]) or math.isclose(found.whole[0], found.only_hidden[0])
     assert abs(found.whole[-1]) < max(map(abs, found.whole[:3])) + 1e-3
+
+
+def test_a_letter_that_is_read_as_several_is_explained_whole() -> None:
+    built = LanguageModel.create(Vocabulary.from_text("abc."), ModelConfig(hidden_size=8), 2)
+    found = explain_letter(built, "abca…b", 4, 3)
+    ids = built.vocabulary.encode("abca...")
+    assert (found.text, found.place, len(found.worths)) == ("abca...", 4, 3)
+    assert found.chance == pytest.approx(math.exp(-trace(built, ids).surprises[4:].sum()), rel=1e-5)

@@ -16,7 +16,7 @@ expect.set_options(timeout=30_000)  # for what must come, however busy the machi
 @pytest.fixture(autouse=True)
 def _restless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Analyses in the test's own process don't give way to the tests of another one."""
-    monkeypatch.setattr("charlstm.ui.inside_jobs._REST", 0.0)
+    monkeypatch.setattr("charlstm.ui.inside_jobs._REST_ON_BUSY_MACHINE", 0.0)
 
 
 @pytest.fixture(scope="session")

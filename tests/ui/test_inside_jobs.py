@@ -53,8 +53,8 @@ def test_visitors_take_turns_and_of_each_the_newest_few_analyses_wait() -> None:
     wait_until(lambda: all(each.state == "done" for each in (*greedy[-3:], *other)))
     assert {each.state for each in greedy[:-3]} == {"working"}  # gave way, and never began
     assert len(order) == 6
-    assert set(order[1:3]) == {"greedy 19", "other 0"}  # those of visitors who had no turn
-    assert order[3] == "other 1"
+    assert order[1:3] == ["greedy 19", "other 0"]  # those of visitors who had no turn, in the order they were asked for
+    assert order[3:5] == ["greedy 17", "other 1"]
 
 
 def test_pages_that_one_address_invents_get_one_turn_and_half_of_the_queue() -> None:
@@ -149,3 +149,26 @@ def test_an_analysis_nobody_asks_for_is_given_up_and_a_mistake_is_told(monkeypat
     failed = jobs.ask("left", fail)
     wait_until(lambda: failed.state == "failed")
     assert failed.problem == "The text is too short."
+
+
+def test_a_page_that_had_a_turn_is_not_passed_by_ones_that_its_address_invents_nor_for_asking_again() -> None:
+    jobs, is_allowed, order = Jobs(), threading.Semaphore(0), list[str]()
+
+    def ask(name: str, page: str) -> Job:
+        def work(_: OnProgress) -> str:
+            order.append(name)
+            is_allowed.acquire(timeout=30)
+            return name
+
+        return jobs.ask(name, work, Visitor("room", page))
+
+    ask("first", "honest")
+    wait_until(lambda: order == ["first"])
+    ask("second", "honest")
+    waiting = [ask(f"invented {number}", f"page {number}") for number in range(3)]
+    ask("second", "honest")  # as a page does all the time
+    for number in range(5):
+        is_allowed.release()
+        wait_until(lambda: len(order) == min(5, number + 2))  # noqa: B023
+    assert order.index("second") <= 2
+    wait_until(lambda: all(each.state == "done" for each in waiting))
