@@ -63,7 +63,7 @@ async function loadNetwork(facts, bytes) {
   }
 }
 
-/** The tensors of a page, in their natural order; see pack_weights in page.py. */
+/** The tensors of a page, in their natural order; see encode_weights in page.py. */
 class Weights {
   constructor(facts, bytes) {
     this.facts = facts;

@@ -37,7 +37,7 @@ _ALIGNMENT = 4
 Tensors = Iterator[tuple[str, NDArray[Any]]]
 
 
-def pack_weights(lm: LanguageModel, is_float16: bool = False) -> tuple[dict[str, Any], bytes]:
+def encode_weights(lm: LanguageModel, is_float16: bool = False) -> tuple[dict[str, Any], bytes]:
     """Return what `network.js` has to know of `lm`, as JSON values, and its weights.
 
     The weights are those that the package writes with: of 8 bits where its layers are large enough to gain from that,
@@ -140,7 +140,7 @@ def build_page(
     beginnings that it offers, by default those that belong to the model.
     """
     _require_small(language_model.model.num_parameters * (2 if is_float16 else 1))
-    network, weights = pack_weights(language_model, is_float16)
+    network, weights = encode_weights(language_model, is_float16)
     _require_small(len(weights))
     facts = describe_model(language_model)
     lead = _lead(language_model, facts)

@@ -155,7 +155,7 @@ def _pack_rounded(model: CharLSTM) -> PackedWeights:
     return PackedWeights(torch.from_numpy(rounded.gate_table()), layers, head, scales)
 
 
-def to_tensors(model: CharLSTM, held: Mapping[tuple[int, int], float]) -> HeldUnits:
+def place_held_units(model: CharLSTM, held: Mapping[tuple[int, int], float]) -> HeldUnits:
     """Return for each layer with held units their numbers and values, as `CharLSTM.step` takes them."""
     by_layer: dict[int, dict[int, float]] = {}
     for (layer, unit), value in held.items():
@@ -180,7 +180,7 @@ class _TorchTexts(SteppedTexts):
         held_from: int | None,
     ) -> None:
         super().__init__(beginnings)
-        self._model, self._held = model, to_tensors(model, held)
+        self._model, self._held = model, place_held_units(model, held)
         self._states: list[State] = []
         with evaluating(model):
             for index, each in enumerate(beginnings):

@@ -146,7 +146,7 @@ def _start_reading(
     h, c = model.initial_state(1)
     if state:
         c[:, 0], h[:, 0] = (torch.from_numpy(each).to(c) for each in state)
-    tensors = engine.to_tensors(model, held)
+    tensors = engine.place_held_units(model, held)
     return lambda ids: _read_by_torch(model, ids, tensors, h, c)
 
 

@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Error
 from charlstm import LanguageModel, SampleConfig
 from charlstm.config import ModelConfig
 from charlstm.errors import VocabularyError
-from charlstm.export.page import pack_weights
+from charlstm.export.page import encode_weights
 from charlstm.generation.sampling import counter_uniform, sample_token
 from charlstm.generation.stream import TextChunk, to_chunk
 from charlstm.kernel.decoder import DecodedTokens
@@ -310,7 +310,7 @@ def test_a_broken_character_has_the_figures_of_its_own_bytes_as_in_the_package(e
 
 
 def test_weights_that_are_cut_off_are_refused(engine: PageEngine) -> None:
-    facts = {"network": pack_weights(_japanese())[0]}
+    facts = {"network": encode_weights(_japanese())[0]}
     with pytest.raises(Error, match="holds 100 bytes of weights where"):
         engine.page.evaluate("(facts) => loadNetwork(facts, new ArrayBuffer(100))", facts)
 

@@ -17,7 +17,7 @@ import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
 from charlstm import LanguageModel, SampleConfig
-from charlstm.export.page import pack_weights
+from charlstm.export.page import encode_weights
 from charlstm.generation import quantization
 from charlstm.generation.engine import start_session
 from charlstm.generation.stream import TextChunk
@@ -105,7 +105,7 @@ class PageEngine:
 
     def open(self, lm: LanguageModel, is_float16: bool = False, is_plain: bool = False) -> str:
         """Load `lm`; return what computes it."""
-        network, weights = pack_weights(lm, is_float16)
+        network, weights = encode_weights(lm, is_float16)
         vocabulary = {"characters": lm.vocabulary.characters, "level": lm.vocabulary.level}
         facts = {"network": network, "vocabulary": vocabulary}
         arguments = [facts, base64.b64encode(weights).decode("ascii"), is_plain]
