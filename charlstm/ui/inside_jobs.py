@@ -27,7 +27,8 @@ _MOST_KEPT, _MOST_LARGE_KEPT = 64, 4
 # processors at most, and while the machine has more to do than processors, for whoever writes. A lower priority would
 # not do: *seen*, such a thread waits for a processor with Python's lock in its hand, and nobody's text was written for
 # a minute.
-_REST_IN_TRAINING, _REST_ON_BUSY_MACHINE, _LONGEST_REST = 9.0, 3.0, 3.0  # times, times, seconds
+_REST_IN_TRAINING, _REST_ON_BUSY_MACHINE = 9.0, 3.0
+_LONGEST_REST, _NAP = 60.0, 0.2  # seconds
 
 OnProgress = Callable[[float, str, Any], None]  # share done, stage, what is known so far; raises to give up
 
@@ -85,15 +86,27 @@ class Job:
             self.state, self.progress, self.stage = "done", 1.0, ""
 
     def report(self, progress: float, stage: str, value: Any = None) -> None:
-        """Note how far the work is; raise `_GivenUpError` once nobody asks for it, or the program ends."""
-        if time.monotonic() - self.asked_at > _PATIENCE or not threading.main_thread().is_alive():
-            raise _GivenUpError
+        """Note how far the work is, and rest; raise `_GivenUpError` once nobody asks for it, or the program ends."""
+        self._check_wanted()
         self.progress, self.stage = progress, stage
         if value is not None:
             self.value = value
-        times = _REST_IN_TRAINING if self.is_training() else _REST_ON_BUSY_MACHINE if _is_busy() else 0.0
-        time.sleep(min(_LONGEST_REST, times * (time.monotonic() - self.worked_from)))
+        self._rest(time.monotonic() - self.worked_from)
         self.worked_from = time.monotonic()
+
+    def _rest(self, worked: float) -> None:
+        begun = time.monotonic()
+        while True:
+            times = _REST_IN_TRAINING if self.is_training() else _REST_ON_BUSY_MACHINE if _is_busy() else 0.0
+            left = begun + min(_LONGEST_REST, times * worked) - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(_NAP, left))
+            self._check_wanted()
+
+    def _check_wanted(self) -> None:
+        if time.monotonic() - self.asked_at > _PATIENCE or not threading.main_thread().is_alive():
+            raise _GivenUpError
 
 
 def _is_busy() -> bool:

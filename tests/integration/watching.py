@@ -1,13 +1,15 @@
 """What it costs a run to be watched: its speed in turns with and without open pages, which alternate.
 
-    PYTHONPATH=. python tests/integration/watching.py [--pages 5] [--turns 21] [--seconds 10] [--clients | --bare]
+    PYTHONPATH=. python tests/integration/watching.py [--pages 5] [--turns 21] [--seconds 10]
+        [--clients | --inside | --bare]
 
 An app and a run of its own, on this machine. The watchers are pages in Chromium where there is one; so they share the
 processor with the run, as those of somebody who trains at home do. With `--clients` they are connections that ask what
-such pages ask, and draw nothing: what watchers elsewhere cost. With `--bare` the pages hold nothing but a number that
-changes once a second: what the browser itself costs, which no page can be below. While nobody is to watch, the pages
-are told that they are hidden, and ask nothing. Each watched turn is compared with the unwatched ones just before and
-after it.
+such pages ask, and draw nothing: what watchers elsewhere cost. With `--inside` these look into the network in training:
+they ask for its units, which are named anew as it learns, and for the colours of a text. With `--bare` the pages hold
+nothing but a number that changes once a second: what the browser itself costs, which no page can be below. While nobody
+is to watch, the pages are told that they are hidden, and ask nothing. Each watched turn is compared with the unwatched
+ones just before and after it.
 """
 
 import argparse
@@ -29,6 +31,7 @@ from charlstm.config import Settings
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager
 from charlstm.runs.run_dir import ACTIVE
+from charlstm.ui.models import LIVE
 
 from crowd import serving  # isort: skip  tests/integration/crowd.py
 
@@ -45,11 +48,39 @@ _BARE = """<p id="run-state"><b class="badge">0</b></p><script>
 Watch = Callable[[bool], None]
 
 
+def component_ids(url: str) -> dict[str, int]:
+    """The ids of the page's components, by the names of their elements."""
+    with urllib.request.urlopen(f"{url}config") as answer:
+        components = json.load(answer)["components"]
+    return {each["props"]["elem_id"]: each["id"] for each in components if each["props"].get("elem_id")}
+
+
+class InsideClient:
+    """Asks what *Look inside* asks about the network in training."""
+
+    num_bytes = 0
+
+    def __init__(self, url: str, ids: dict[str, int]) -> None:
+        self._url, self._inside = f"{url}gradio_api/component_server/", ids["inside"]
+
+    def ask(self) -> None:
+        """Its units and a trace of the text it writes."""
+        trace = {"age": None, "text": None, "layer": 0, "first": 0, "count": 8, "quantity": "cell"}
+        for name, asked in (("inside_units", {"age": None}), ("inside_trace", trace)):
+            data = {"model": f"{LIVE}{NAME}", "visitor": "a page", **asked}
+            call = {"session_hash": "x", "component_id": self._inside, "fn_name": name, "data": data}
+            request = urllib.request.Request(self._url, json.dumps(call).encode(), {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                said = answer.read()
+            assert b'"problem"' not in said, said[:300]
+            self.num_bytes += len(said)
+
+
 class Client:
     """Asks once a second what an open page asks, and keeps what that needs to ask only for what is new."""
 
-    def __init__(self, url: str, status_line: int) -> None:
-        self._url, self._status_line = f"{url}gradio_api/component_server/", status_line
+    def __init__(self, url: str, ids: dict[str, int]) -> None:
+        self._url, self._status_line = f"{url}gradio_api/component_server/", ids["status-line"]
         self._tags: dict[str, str] = {}
         self._samples: list[Any] = [None, 0]
         self.num_bytes = 0
@@ -69,20 +100,18 @@ class Client:
 
 
 @contextmanager
-def clients(url: str, number: int) -> Iterator[Watch]:
+def clients(url: str, number: int, kind: type[Client] | type[InsideClient]) -> Iterator[Watch]:
     """Connections that ask as pages do, while they are told to."""
-    with urllib.request.urlopen(f"{url}config") as answer:
-        components = json.load(answer)["components"]
-    status_line = next(each["id"] for each in components if each["props"].get("elem_id") == "status-line")
     is_watching, is_over = threading.Event(), threading.Event()
 
-    def watch(client: Client, delay: float) -> None:
+    def watch(client: Client | InsideClient, delay: float) -> None:
         is_over.wait(delay)
         while not is_over.wait(1.0):
             if is_watching.is_set():
                 client.ask()
 
-    asking = [Client(url, status_line) for _ in range(number)]
+    ids = component_ids(url)
+    asking = [kind(url, ids) for _ in range(number)]
     threads = [threading.Thread(target=watch, args=(client, i / number)) for i, client in enumerate(asking)]
     for thread in threads:
         thread.start()
@@ -154,12 +183,15 @@ def measure(flags: argparse.Namespace, checkpoints_dir: Path) -> None:
     quiet = {"eval_every": NEVER, "sample_every": NEVER, "log_every": 10, "max_minutes": minutes}
     manager = RunManager(checkpoints_dir)
     folder = manager.start(Settings.preset("minute", corpus=flags.corpus, **quiet), NAME)
-    chromium = None if flags.clients else os.environ.get("CHARLSTM_CHROMIUM") or shutil.which("chromium")
+    kind = InsideClient if flags.inside else Client
+    chromium = (
+        None if flags.clients or flags.inside else os.environ.get("CHARLSTM_CHROMIUM") or shutil.which("chromium")
+    )
     try:
         with serving("--checkpoints-dir", str(checkpoints_dir)) as url:
             history = RunHistory(folder)
             page_url = None if flags.bare else url
-            watchers = pages(page_url, flags.pages, chromium) if chromium else clients(url, flags.pages)
+            watchers = pages(page_url, flags.pages, chromium) if chromium else clients(url, flags.pages, kind)
             with watchers as watch:
                 rates = turns(history, watch, flags.turns, flags.seconds)
     finally:
@@ -168,7 +200,13 @@ def measure(flags: argparse.Namespace, checkpoints_dir: Path) -> None:
             time.sleep(0.2)
     shares = [2 * rates[turn] / (rates[turn - 1] + rates[turn + 1]) for turn in range(1, len(rates) - 1, 2)]
     spread = f"{min(shares):.4f} to {max(shares):.4f}"
-    what = f"{'bare ' * flags.bare}pages in Chromium on this machine" if chromium else "clients"
+    what = (
+        f"{'bare ' * flags.bare}pages in Chromium on this machine"
+        if chromium
+        else "lookers"
+        if flags.inside
+        else "clients"
+    )
     say(f"{flags.pages} {what}: {statistics.median(shares):.4f} of the speed alone (median of {len(shares)}; {spread})")
     say(f"cost: {100 * (1 - statistics.median(shares)):.1f} %")
 
@@ -181,6 +219,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of a turn")
     parser.add_argument("--corpus", default="tiny-shakespeare")
     parser.add_argument("--clients", action="store_true", help="ask as pages do, without a browser")
+    parser.add_argument("--inside", action="store_true", help="ask as Look inside does, without a browser")
     parser.add_argument("--bare", action="store_true", help="pages with a number that changes, and nothing else")
     with tempfile.TemporaryDirectory() as place_of_runs:
         measure(parser.parse_args(), Path(place_of_runs))
