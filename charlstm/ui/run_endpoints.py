@@ -144,7 +144,7 @@ class RunEndpoints:
             done = self.perform(request, str(request.get("action")), is_owner)
         except CharLSTMError as error:
             return {"problem": error_text(error)}
-        except (TypeError, ValueError):
+        except (LookupError, TypeError, ValueError):
             return {"problem": "This can't be done with these values; check them and try again."}
         self.cache.runs(is_fresh=True)
         answer: dict[str, Any] = {"problem": "", **done}
@@ -182,7 +182,10 @@ class RunEndpoints:
         }
         if action not in acts:
             raise RunError(f"a run can't be asked to {action[:20]!r}.")
-        done = acts[action]()
+        try:
+            done = acts[action]()
+        except OSError as error:
+            raise RunError(f"this can't be written among the runs ({error.strerror}); make room, try again.") from None
         return {"deleted": str(done)} if action == "delete" else {}
 
     def _continue_training(self, run: RunSummary, begin: Callable[[], object]) -> None:
