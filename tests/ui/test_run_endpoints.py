@@ -296,6 +296,11 @@ def test_a_disk_that_takes_nothing_is_told(cache: RunCache, monkeypatch: pytest.
     for action in ("rename", "note", "star"):
         told = Page(cache).call("act", run="one", action=action, label="other", note="good", is_starred=True)
         assert "(No space left on device)" in told["problem"], action
+    deleted = cache.manager.delete("one")
+    monkeypatch.setattr(Path, "rename", fail)
+    monkeypatch.setattr("os.replace", fail)
+    told = Page(cache).call("act", run=deleted, action="restore")
+    assert "(No space left on device)" in told["problem"]
 
 
 def test_a_model_is_downloaded_whole_and_nothing_else_is(
