@@ -44,6 +44,8 @@ class _Visitor:
             raise
         finally:
             leaving.cancel()
+            if turn in self.waiting:
+                self.waiting.remove(turn)
         if not has_place:
             raise RequestRefused(400, "The client left before its request was worked on.")
 

@@ -39,6 +39,37 @@ async def turns() -> None:
         await turn
 
 
+REQUEST = {"type": "http.request", "body": b"", "more_body": False}
+
+
+def guarded(app: Any) -> RequestGuard:
+    answers: Any = SimpleNamespace(session_of=str, has_session=bool, reading=lambda _: nullcontext())
+    page: Any = SimpleNamespace(blocks={}, fns={})
+    return RequestGuard(app, TrustedHosts(), CallCheck(page, answers), UploadedFiles(set()), 0)
+
+
+async def nothing() -> None:
+    """A client that takes its answer at once."""
+
+
+async def ask(guard: RequestGuard, takes: Any = nothing, leaves: Any = stays) -> None:
+    """One request for what is worked out, of a client that takes its answer so, and leaves then."""
+    messages = [REQUEST]
+
+    async def receive() -> Any:
+        if not messages:
+            await leaves()
+        return messages.pop() if messages else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            await takes()
+
+    host = [(b"host", b"127.0.0.1")]
+    scope = {"type": "http", "method": "GET", "path": "/config", "query_string": b"", "headers": host}
+    await guard({**scope, "client": ("203.0.113.1", 1)}, receive, send)
+
+
 class Callers:
     """Calls that have been made and hold what they got."""
 
@@ -107,31 +138,39 @@ def test_answers_that_are_taken_slowly_keep_no_other_from_being_worked_on() -> N
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"answer"})
 
-    async def ask(guard: RequestGuard, is_slow: bool) -> None:
-        messages = [{"type": "http.request", "body": b"", "more_body": False}]
-
-        async def receive() -> Any:
-            return messages.pop() if messages else await stays()
-
-        async def send(message: Any) -> None:
-            if message["type"] == "http.response.body" and is_slow:
-                await stays()
-
-        host = [(b"host", b"127.0.0.1")]
-        scope = {"type": "http", "method": "GET", "path": "/config", "query_string": b"", "headers": host}
-        await guard({**scope, "client": ("203.0.113.1", 1)}, receive, send)
-
     async def talk() -> None:
-        answers: Any = SimpleNamespace(session_of=str, has_session=bool, reading=lambda _: nullcontext())
-        page: Any = SimpleNamespace(blocks={}, fns={})
-        guard = RequestGuard(app, TrustedHosts(), CallCheck(page, answers), UploadedFiles(set()), 0)
-        slow = [asyncio.ensure_future(ask(guard, is_slow=True)) for _ in range(6)]
+        guard = guarded(app)
+        slow = [asyncio.ensure_future(ask(guard, takes=stays)) for _ in range(6)]
         await turns()
-        await asyncio.wait_for(ask(guard, is_slow=False), 30)
+        await asyncio.wait_for(ask(guard), 30)
         assert not any(each.done() for each in slow)
 
     run_async(talk())
     assert len(num_worked_on) == 7
+
+
+def test_a_request_whose_client_leaves_while_it_waits_is_not_worked_on() -> None:
+    received: list[Any] = []
+
+    async def app(_: Any, receive: Any, __: Any) -> None:
+        received.append(await receive())
+        await stays()
+
+    async def talk() -> None:
+        guard, leaves = guarded(app), asyncio.Event()
+        at_work = [asyncio.ensure_future(ask(guard)) for _ in range(4)]
+        await turns()
+        left, waits = asyncio.ensure_future(ask(guard, leaves=leaves.wait)), asyncio.ensure_future(ask(guard))
+        await turns()
+        leaves.set()
+        await asyncio.wait_for(left, 30)
+        assert len(received) == 4
+        at_work[0].cancel()
+        await turns()
+        assert not waits.done()
+
+    run_async(talk())
+    assert received == [REQUEST] * 5
 
 
 def test_a_call_whose_client_has_left_waits_no_more() -> None:
@@ -142,6 +181,7 @@ def test_a_call_whose_client_has_left_waits_no_more() -> None:
         left.set()
         await turns()
         assert len(callers.refused()) == 64
+        assert not callers.calls._visitors["203.0.113.1"].waiting
         await callers.call("203.0.113.1")
         callers.tasks[0].cancel()
         await turns()
