@@ -8,6 +8,7 @@ bound what requests hold have modules of their own: `event_queue`, `unread_answe
 
 import asyncio
 import gc
+import logging
 import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gradio import http_server
+from gradio.block_function import BlockFunction
 from gradio.blocks import Block, Blocks, BlocksConfig
 from gradio.exceptions import Error, InvalidPathError
 from gradio.queueing import Queue
@@ -34,8 +36,17 @@ LAUNCH_OPTIONS: dict[str, Any] = {"_frontend": False}
 _IDLE_POLL_SECONDS = 0.01
 _MOST_PROGRESS = 1000
 _WRONG_VALUES = "This function takes other values; load the page again."
-# Of the request that is worked on, the sentences with which it was refused.
-refusals: ContextVar[list[str]] = ContextVar("refusals")
+_log = logging.getLogger(__name__)
+
+
+class Refusal:
+    """Whether a request was refused with a sentence."""
+
+    is_told = False
+
+
+# Of the request that is worked on; all that the queue works on has that of the request which started the queue.
+current_refusal: ContextVar[Refusal] = ContextVar("current_refusal")
 
 
 def patch_page(
@@ -159,11 +170,13 @@ def refuse_wrong_values() -> None:
 _preprocess, _process = Blocks.preprocess_data, Blocks.process_api
 
 
-async def _preprocess_or_refuse(page: Blocks, *call: Any, **more: Any) -> Any:
+async def _preprocess_or_refuse(page: Blocks, function: BlockFunction, *call: Any, **more: Any) -> Any:
     try:
-        return await _preprocess(page, *call, **more)
-    except Exception:  # noqa: BLE001  whatever a component makes of a value that it never has from the page
-        raise _refusal(_WRONG_VALUES) from None
+        return await _preprocess(page, function, *call, **more)
+    except Exception as error:  # noqa: BLE001  whatever a component makes of a value that it never has from the page
+        _log.debug("values were refused", exc_info=True)
+        is_api = function.api_visibility == "public"  # whoever writes a program reads what is wrong
+        raise _refusal(error.message if is_api and isinstance(error, Error) else _WRONG_VALUES) from None
 
 
 async def _process_or_refuse(page: Blocks, *call: Any, **more: Any) -> Any:
@@ -178,7 +191,7 @@ async def _process_or_refuse(page: Blocks, *call: Any, **more: Any) -> Any:
 
 
 def _refusal(sentence: str) -> Error:
-    refusals.get([]).append(sentence)
+    current_refusal.get(Refusal()).is_told = True
     return Error(sentence, print_exception=False)
 
 

@@ -9,9 +9,9 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import anyio
 from gradio.routes import templates
 from PIL import Image, ImageDraw, ImageFont
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -114,7 +114,7 @@ def route() -> Route:
 
 async def _picture(request: Request) -> Response:
     name = request.query_params.get("run")
-    picture = await run_in_threadpool(_run_png, name) if name else None
+    picture = await anyio.to_thread.run_sync(_run_png, name, limiter=_one_at_a_time()) if name else None
     seconds = 60 if name else 86400
     headers = {"Cache-Control": f"public, max-age={seconds}"}
     return Response(picture or preview_png(), media_type="image/png", headers=headers)
@@ -125,6 +125,12 @@ def preview_png() -> bytes:
     """Draw the picture: the name, one sentence, and what the bundled model wrote as it learned."""
     with read_history(RunDir(BUNDLED_MODELS / BUNDLED[0])) as history:
         return _draw("Watch a small network learn to write, letter by letter", _stages(history))
+
+
+@cache
+def _one_at_a_time() -> anyio.CapacityLimiter:
+    """Return the limit of pictures that are drawn: each takes a processor for as long as that takes."""
+    return anyio.CapacityLimiter(1)
 
 
 def _run_png(name: str) -> bytes | None:

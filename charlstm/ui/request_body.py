@@ -20,6 +20,7 @@ from charlstm.environment import is_public
 MOST_JSON_BYTES = 8_000_000  # a million pasted characters of any script
 _MAX_TOTAL_BYTES = 8 * MOST_JSON_BYTES  # by all requests together
 _MAX_VISITOR_BYTES = 3 * MOST_JSON_BYTES  # by those of one visitor, where strangers come
+_LEAST_BYTES = 64_000  # that a visitor may hold there, whatever others do
 _MAX_VALUES = 100_000
 _MAX_DEPTH = 100
 _MAX_FILES = 20  # per upload: each holds a file open
@@ -72,7 +73,8 @@ class JsonReader:
             raise RequestRefused(413, f"This request is larger than {most} MB; upload a long text as a file.")
         if is_public() and self._held_bytes[visitor] + len(part) > _MAX_VISITOR_BYTES:
             raise RequestRefused(429, "Too many large requests of your address are at work; try again in a moment.")
-        if self._held_bytes.total() + len(part) > _MAX_TOTAL_BYTES:
+        is_small = is_public() and self._held_bytes[visitor] + len(part) <= _LEAST_BYTES
+        if self._held_bytes.total() + len(part) > _MAX_TOTAL_BYTES and not is_small:
             raise RequestRefused(429, "Too many large requests arrive at the same time; try again in a moment.")
         self._held_bytes[visitor] += len(part)
         return part

@@ -17,12 +17,12 @@ from charlstm.environment import ALLOWED_HOSTS
 from charlstm.ui.call_check import CallCheck, UnknownSessionError
 from charlstm.ui.direct_calls import AT_ONCE, TOOLS_AT_ONCE, DirectCalls
 from charlstm.ui.event_queue import note_body
-from charlstm.ui.gradio_patches import refusals
+from charlstm.ui.gradio_patches import Refusal, current_refusal
 from charlstm.ui.request_body import BoundedUpload, JsonReader, RequestRefused, has_body
 from charlstm.ui.served_routes import API, check_route, is_worked_on, without_root
 from charlstm.ui.trusted_hosts import TrustedHosts, is_origin_of
 from charlstm.ui.uploaded_files import UploadedFiles
-from charlstm.ui.visitor_address import ProxyNotice, address_of, visitor_of
+from charlstm.ui.visitor_address import ProxyNotice, name_sender, take_sender, visitor_of
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _OWN_SITES = ("same-origin", "none")  # Sec-Fetch-Site of our own pages, and of a typed address
@@ -53,6 +53,7 @@ class RequestGuard:
             await self._app(scope, receive, send)
 
     async def _guard(self, scope: Scope, receive: Receive, send: Send) -> None:
+        take_sender(scope)
         headers = Headers(scope=scope)
         response = _Response(send, self._hosts, headers.get("origin"))
         receive = body = _Body(receive)
@@ -64,25 +65,31 @@ class RequestGuard:
                 await response.allow(headers)
             elif scope["method"] in _SAFE_METHODS or not has_body(headers):
                 with self._calls.stream(scope["path"], scope["query_string"]):
-                    await self._pass(scope, receive, response.send)
+                    await self._pass(scope, receive, response.send, body)
             elif _content_type(headers) == "multipart/form-data" and _is_upload(scope["path"]):
                 await self._pass_upload(scope, receive, response, headers)
             else:
-                await self._pass_json(scope, receive, response)
+                await self._pass_json(scope, body, response)
         except UnknownSessionError:
             await response.send_whole(200, "text/event-stream", _NO_SESSION, {})
         except RequestRefused as refusal:
             is_api = API in scope["path"] and not _is_upload(scope["path"])  # what an upload answers, the page shows
             await response.refuse(refusal, receive, is_api=is_api, drains=has_body(headers) and not body.is_over)
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, body: "_Body") -> None:
         """Pass a request on to the app, where it is worked on at once: when a place of its visitor is free."""
-        if is_worked_on(scope["method"], scope["path"]):
-            calls = self._tools if _is_tool(scope["path"]) else self._direct
-            async with calls.place(visitor_of(scope)):
-                await self._app(scope, receive, send)
-        else:
+        if not is_worked_on(scope["method"], scope["path"]):
             await self._app(scope, receive, send)
+            return
+        is_tool = _is_tool(scope["path"])  # whose answers begin before they are worked on
+        async with (self._tools if is_tool else self._direct).place(visitor_of(scope), body.wait_until_left) as free:
+
+            async def send_and_free(message: Message) -> None:
+                if message["type"] == "http.response.body" and not is_tool:
+                    free()
+                await send(message)
+
+            await self._app(scope, receive, send_and_free)
 
     async def _pass_upload(self, scope: Scope, receive: Receive, response: "_Response", headers: Headers) -> None:
         answer, visitor = bytearray(), visitor_of(scope)
@@ -100,7 +107,7 @@ class RequestGuard:
             finally:
                 self._uploads.add(visitor, bytes(answer))
 
-    async def _pass_json(self, scope: Scope, receive: Receive, response: "_Response") -> None:
+    async def _pass_json(self, scope: Scope, receive: "_Body", response: "_Response") -> None:
         if _content_type(Headers(scope=scope)) != "application/json":
             raise RequestRefused(415, "Send JSON (Content-Type: application/json), or files to upload.")
         visitor = visitor_of(scope)
@@ -115,9 +122,8 @@ class RequestGuard:
             del value  # or it would be held twice while the app answers
             note_body(scope, body)
             if _is_tool(scope["path"]):
-                # Gradio's MCP server calls this one, with the headers that it got: whose call it is stands here alone.
-                MutableHeaders(scope=scope)["X-Forwarded-For"] = address_of(scope)
-            await self._pass(scope, replay, response.send)
+                name_sender(scope)
+            await self._pass(scope, replay, response.send, receive)
         finally:
             self._json.release(body, visitor)
 
@@ -182,9 +188,18 @@ class _Body:
 
     def __init__(self, receive: Receive) -> None:
         self._receive, self.is_over = receive, False
+        self._kept: list[Message] = []
+
+    async def wait_until_left(self) -> None:
+        """Wait until the client has left; what it sends before is kept, but not more than the first piece."""
+        while not self._kept or not self._kept[-1].get("more_body", False):
+            self._kept.append(await self._receive())
+            if self._kept[-1]["type"] == "http.disconnect":
+                return
+        await asyncio.Event().wait()
 
     async def __call__(self) -> Message:
-        message = await self._receive()
+        message = self._kept.pop(0) if self._kept else await self._receive()
         self.is_over = message["type"] == "http.disconnect" or not message.get("more_body", False)
         return message
 
@@ -196,8 +211,8 @@ class _Response:
         self._send, self._hosts, self._origin = send, hosts, origin
         self.is_for_other_site = origin is not None and hosts.has_origin(origin)
         self._has_begun = False
-        self._refusals: list[str] = []
-        refusals.set(self._refusals)
+        self._refusal = Refusal()
+        current_refusal.set(self._refusal)
 
     async def send(self, message: Message) -> None:
         """Send a message of the app's response, with our headers added to the first.
@@ -206,7 +221,7 @@ class _Response:
         """
         if message["type"] == "http.response.start":
             self._has_begun = True
-            if message["status"] == 500 and self._refusals:
+            if message["status"] == 500 and self._refusal.is_told:
                 message["status"] = 400
             headers = MutableHeaders(scope=message)
             for name, value in self._headers():

@@ -5,7 +5,8 @@ They answer the page's own scripts, but anyone can call them with any value, so 
 
 import base64
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
@@ -28,6 +29,17 @@ _MOST_COMPARED = 6
 _PIECE_BYTES = 1 << 19  # per piece of a model download: arrives on a slow line before the page gives up
 _CHANGES = ("rename", "note", "star", "delete")  # which nobody makes to what comes with the app
 _DELETED_SENT = 30  # deleted runs per answer
+
+
+@contextmanager
+def _tell_of_disk() -> Iterator[None]:
+    """Make of an error of the disk one sentence; raises `RunError`."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"the disk of the runs doesn't take this ({error.strerror or 'it is busy'}); make room, try again."
+        ) from None
 
 
 class RunEndpoints:
@@ -144,7 +156,7 @@ class RunEndpoints:
             done = self.perform(request, str(request.get("action")), is_owner)
         except CharLSTMError as error:
             return {"problem": error_text(error)}
-        except (TypeError, ValueError):
+        except (LookupError, TypeError, ValueError):
             return {"problem": "This can't be done with these values; check them and try again."}
         self.cache.runs(is_fresh=True)
         answer: dict[str, Any] = {"problem": "", **done}
@@ -154,6 +166,7 @@ class RunEndpoints:
             answer["sections"] = {"state": [state.tag, state.value]}
         return answer
 
+    @_tell_of_disk()
     def perform(self, request: Mapping[str, Any], action: str, is_owner: bool) -> dict[str, str]:
         """Perform an action; return the run to `show` next or the id of the `deleted` one. Raises `CharLSTMError`."""
         manager, visitor = self.cache.manager, str(request.get("visitor"))

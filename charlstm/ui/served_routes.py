@@ -30,7 +30,7 @@ _SENT = re.compile(
 )
 # What is worked out for each request, and outside the event queue, which has bounds of its own.
 _WORKED_ON = {
-    "GET": re.compile(r"/(?:|config|gradio_api/(?:info|openapi\.json|mcp/schema))"),
+    "GET": re.compile(r"/(?:|config|charlstm/preview\.png|gradio_api/(?:info|openapi\.json|mcp/schema))"),
     "POST": re.compile(r"/gradio_api/(?:component_server|run/[^/]+|mcp)", re.DOTALL),
 }
 _WORKED_ON["HEAD"] = _WORKED_ON["GET"]

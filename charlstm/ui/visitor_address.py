@@ -2,13 +2,17 @@
 
 import ipaddress
 import logging
+import re
+import secrets
 from typing import Any
 
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Scope
 
 from charlstm.environment import FORWARDED_ALLOW_IPS, is_public, is_space
 
 _PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+_PROOF_NAME, _PROOF = "x-charlstm-sender", secrets.token_hex()  # known to this process alone
 _HOME_BITS = 64  # of an IPv6 address: one household or server has all that begin with them
 
 _log = logging.getLogger(__name__)
@@ -29,6 +33,21 @@ def address_of(scope: Scope) -> str:
     return str(client[0]) if client else ""
 
 
+def name_sender(scope: Scope) -> None:
+    """Name in a request to Gradio's MCP server who sent it: that server calls this one with the headers it got."""
+    headers = MutableHeaders(scope=scope)
+    headers["X-Forwarded-For"] = address_of(scope)
+    headers[_PROOF_NAME] = _PROOF
+
+
+def take_sender(scope: Scope) -> None:
+    """Make a call of this process's own MCP server one of whoever it names, whatever proxies are trusted."""
+    headers = Headers(scope=scope)
+    if secrets.compare_digest(headers.get(_PROOF_NAME, "").encode(), _PROOF.encode()):
+        scope["client"] = (headers.get("x-forwarded-for", ""), 0)
+        del MutableHeaders(scope=scope)[_PROOF_NAME]
+
+
 class ProxyNotice:
     """One warning in the log where strangers come through a proxy that is not trusted: all of them are one visitor."""
 
@@ -39,8 +58,8 @@ class ProxyNotice:
         """Warn if a machine of the own network names another as who asks, and is not believed."""
         if not (self._is_due and forwarded_for and is_public()):
             return
-        address = visitor_of(scope)
-        if address not in forwarded_for and _is_private(address):
+        address = address_of(scope)
+        if address not in map(_without_port, forwarded_for.split(",")) and _is_private(address):
             self._is_due = False
             _log.warning(
                 "requests from %s name others as their senders: if that is your proxy, name it in %s, or all who come "
@@ -50,10 +69,16 @@ class ProxyNotice:
             )
 
 
+def _without_port(host: str) -> str:
+    host = host.strip()
+    return host[1:].partition("]")[0] if host.startswith("[") else re.sub(r"^([^:]*):\d+$", r"\1", host)
+
+
 def _is_private(address: str) -> bool:
     try:
-        network = ipaddress.ip_network(address)
-        return network.is_private and not network.is_loopback
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+        parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+        return parsed.is_private and not parsed.is_loopback
     except ValueError:
         return False
 

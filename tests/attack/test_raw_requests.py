@@ -182,6 +182,9 @@ class TestMemory:
         with small.bounds("bodies", _MAX_VISITOR_BYTES=5_000_000), ThreadPoolExecutor(3) as at_once:
             mine = [at_once.submit(small.post, "component_server", large) for _ in range(3)]
             assert is_sentence(next(as_completed(mine)).result(), 429)
+            with small.bounds("bodies", _MAX_TOTAL_BYTES=1_000_000):  # all of it is taken
+                assert is_sentence(small.post("component_server", large, visitor="203.0.113.3"), 429)
+                assert small.begin("score", ["a", 1], visitor="203.0.113.3")
             theirs = at_once.submit(small.post, "component_server", large, visitor="203.0.113.2")
             small.told("goes_on.set()")
             assert theirs.result().status_code == 200
@@ -243,7 +246,10 @@ class TestQueue:
             theirs = at_once.submit(
                 small.post, "component_server", {**call, "data": "another's"}, visitor="203.0.113.2"
             )
-            assert small.post("run/past_it", {"data": [1]}).status_code in (404, 429)
+            number = small.told("next(key for key, each in queue.blocks.fns.items() if each.api_name == 'past_it')")
+            past_it = {"fn_index": number, "session_hash": "mine", "data": [1]}
+            assert is_sentence(small.post("run/predict", past_it), 429)
+            assert is_sentence(small.client.get("/config", headers={"X-Forwarded-For": "203.0.113.1"}), 429)
             assert not theirs.done()
             small.told("goes_on.set()")
             assert theirs.result().json() == "another's"

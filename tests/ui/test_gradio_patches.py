@@ -195,6 +195,31 @@ def test_gradio_leaves_parts_of_an_upload_on_disk_that_it_answers_nothing_for(tm
     assert left_by(gradio_patches._parse) == 1, DELETE
 
 
+def test_refusals_of_what_the_queue_works_on_leave_nothing_with_the_request_that_started_it() -> None:
+    started = gradio_patches.Refusal()
+    gradio_patches.current_refusal.set(started)
+    for number in range(3):
+        gradio_patches._refusal(f"This is refused for the reason {number}.")
+    assert vars(started) == {"is_told": True}
+
+
+@pytest.mark.parametrize("visibility", ["public", "private"])
+def test_a_program_is_told_what_is_wrong_with_its_value_and_the_log_has_why(
+    visibility: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    number = gr.Number(maximum=9)
+    function: Any = SimpleNamespace(api_visibility=visibility)
+
+    async def preprocess(*_: Any) -> None:
+        number.preprocess(12)
+
+    monkeypatch.setattr(gradio_patches, "_preprocess", preprocess)
+    with caplog.at_level("DEBUG", "charlstm.ui.gradio_patches"), pytest.raises(gr.Error) as refused:
+        run_async(gradio_patches._preprocess_or_refuse(MagicMock(), function, []))
+    assert (refused.value.message == "Value 12 is greater than maximum value 9.") == (visibility == "public")
+    assert "greater than maximum" in caplog.text
+
+
 def test_gradio_drops_the_session_of_an_open_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_holder, "SessionState", lambda _: SimpleNamespace())
     states = StateHolder()  # type: ignore[no-untyped-call]

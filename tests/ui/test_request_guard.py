@@ -34,7 +34,8 @@ class Behind:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, bytes]] = []
-        self.forwarded_for: list[str | None] = []
+        self.headers: list[dict[str, str]] = []
+        self.clients: list[str] = []
         routes = [Route("/{path:path}", self._answer, methods=["GET", "HEAD", "POST", "DELETE", "OPTIONS"])]
         self.app = Starlette(routes=routes)
 
@@ -48,7 +49,8 @@ class Behind:
                 return PlainTextResponse(error.message, 413)
         else:
             body = await request.body()
-        self.forwarded_for.append(request.headers.get("x-forwarded-for"))
+        self.headers.append(dict(request.headers))
+        self.clients.append(request.client.host if request.client else "")
         self.calls.append((request.method, request.url.path, body))
         return PlainTextResponse("done", headers={"Access-Control-Allow-Credentials": "true"})
 
@@ -77,11 +79,11 @@ def guarded(behind: Behind, hosts: TrustedHosts) -> RequestGuard:
 def ask(behind: Behind) -> Ask:
     """One request to the guarded app, as it is set up by the environment of that moment."""
 
-    def asked(method: str, path: str, *, server_name: str | None = None, **request: Any) -> httpx.Response:
+    def asked(method: str, path: str, server_name: str | None = None, sender: str = "127.0.0.1", **request: Any) -> Any:
         guard = guarded(behind, TrustedHosts.from_environment(server_name))
 
         async def talk() -> httpx.Response:
-            transport = httpx.ASGITransport(guard)
+            transport = httpx.ASGITransport(guard, client=(sender, 1))
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:7860") as client:
                 return await client.request(method, path, **request)
 
@@ -319,8 +321,14 @@ def test_a_body_that_is_not_json_goes_to_no_function(ask: Ask, behind: Behind, k
 
 def test_a_call_through_the_mcp_server_tells_whose_it_is(ask: Ask, behind: Behind) -> None:
     ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
-    ask("POST", "/gradio_api/mcp/", headers={"X-Forwarded-For": "203.0.113.9"}, json=ping)  # not of a trusted proxy
-    assert behind.forwarded_for == ["127.0.0.1"]
+    forged = {"X-Forwarded-For": "203.0.113.9"}  # not of a trusted proxy
+    ask("POST", "/gradio_api/mcp/", sender="198.51.100.7", headers=forged, json=ping)
+    passed_on = {name: each for name, each in behind.headers[0].items() if name != "content-length"}
+    assert passed_on["x-forwarded-for"] == "198.51.100.7"
+    others = {name: "0" * len(each) if name.startswith("x-charlstm") else each for name, each in passed_on.items()}
+    for headers in (passed_on, {**others, **forged}):  # as Gradio's MCP server calls this one, and as anybody can
+        ask("POST", ACT, headers=headers, json={"component_id": 3})
+    assert behind.clients == ["198.51.100.7", "198.51.100.7", "127.0.0.1"]
 
 
 def test_a_request_without_a_body_needs_no_type(ask: Ask, behind: Behind) -> None:

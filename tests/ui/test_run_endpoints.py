@@ -280,6 +280,29 @@ def test_nonsense_is_answered_as_if_nothing_were_known(cache: RunCache, asked: A
     assert functions["download"](asked)["problem"]
 
 
+@pytest.mark.parametrize("action", ["rate", "extend", "rename", "note", "star"])
+def test_an_action_without_its_value_is_told(cache: RunCache, action: str) -> None:
+    _append(_make(cache, "one"), _progress(0))
+    assert Page(cache).call("act", run="one", action=action)["problem"].endswith("try again.")
+
+
+def test_a_disk_that_takes_nothing_is_told(cache: RunCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    _append(_make(cache, "one"), _progress(0))
+    monkeypatch.setattr("charlstm.runs.manager.atomic_write_text", fail)
+    monkeypatch.setattr(Path, "touch", fail)
+    for action in ("rename", "note", "star"):
+        told = Page(cache).call("act", run="one", action=action, label="other", note="good", is_starred=True)
+        assert "(No space left on device)" in told["problem"], action
+    deleted = cache.manager.delete("one")
+    monkeypatch.setattr(Path, "rename", fail)
+    monkeypatch.setattr("os.replace", fail)
+    told = Page(cache).call("act", run=deleted, action="restore")
+    assert "(No space left on device)" in told["problem"]
+
+
 def test_a_model_is_downloaded_whole_and_nothing_else_is(
     cache: RunCache, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

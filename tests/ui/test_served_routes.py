@@ -3,7 +3,7 @@
 import pytest
 
 from charlstm.ui.request_body import RequestRefused
-from charlstm.ui.served_routes import check_route
+from charlstm.ui.served_routes import check_route, is_worked_on
 
 ROUTES = {
     "GET": [
@@ -55,6 +55,11 @@ def test_a_proxy_may_keep_the_prefix_that_the_owner_named(root: str, monkeypatch
         with pytest.raises(RequestRefused):
             check_route("GET", path)
     check_route("GET", "/config")
+
+
+def test_the_picture_of_a_run_is_worked_on_for_each_request() -> None:
+    assert is_worked_on("GET", "/charlstm/preview.png")
+    assert not is_worked_on("GET", "/charlstm/page.js")
 
 
 def test_the_id_of_an_upload_is_short() -> None:

@@ -66,7 +66,10 @@ def test_a_proxy_that_is_not_believed_is_named_once_in_the_log(
         notice.look({"client": ("127.0.0.1", 1)}, None)
         notice.look({"client": (STRANGER, 1)}, f"{FORGED}, {STRANGER}")  # believed
         notice.look({"client": ("8.8.8.8", 1)}, FORGED)  # no machine of ours
+        for host in ("fd00::5", "[fd00::5]:443"):
+            notice.look({"client": ("fd00::5", 1)}, f"{FORGED}, {host}")
+        notice.look({"client": (PROXY, 1)}, f"{PROXY}:443")
         assert not caplog.text
         for _ in range(3):
-            notice.look({"client": (PROXY, 1)}, STRANGER)
+            notice.look({"client": (PROXY, 1)}, f"{PROXY}1, {STRANGER}")
     assert caplog.text.count(PROXY) == caplog.text.count("FORWARDED_ALLOW_IPS") == 1
