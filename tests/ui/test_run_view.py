@@ -87,7 +87,7 @@ def test_the_time_left_of_an_extended_run_is_that_of_its_extension(folder: RunDi
     history = _history(folder, before, extended, _progress(11, elapsed_seconds=630.0, fraction=0.5))
     run = _summary(folder, "running")
     assert dict(row[:2] for row in _state(run, history)["figures"])["time left"] == "30 s"
-    assert run_view.header_status(run, history)["text"].endswith("30 s left")
+    assert run_view.header_status(run, history)["text"].startswith("training <b>my run</b> · 30 s left")
 
 
 @pytest.mark.parametrize(
