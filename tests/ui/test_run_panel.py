@@ -209,6 +209,9 @@ def test_axes_focus_units_and_smoothing_follow_the_choice(stage: Page) -> None:
     expect(differing.first).to_have_text("Setting by-hand tiny-shakespeare")
     expect(differing.filter(has_text="Hidden size")).to_have_text("Hidden size384768")
     expect(differing.filter(has_text="Seed")).to_have_count(0)  # is the same
+    scroller = stage.get_by_role("region", name="Settings of the compared runs")
+    scroller.focus()
+    expect(scroller).to_be_focused()  # so that it scrolls by keyboard
     key = stage.get_by_role("checkbox", name="Compare by-hand").locator("xpath=following-sibling::i")
     colour = (key.get_attribute("class") or "").split()[-1]
     stage.reload(wait_until="load")
@@ -257,6 +260,11 @@ def test_lists_bars_and_early_curves_fit_into_their_places_and_explanations_are_
         )
         assert cell["x"] <= box["x"]
         assert box["x"] + box["width"] <= cell["x"] + cell["width"]
+    notes = stage.locator("#stage p.notes").last
+    for status, said in (("running", "the run goes on"), ("queued", "it will begin by itself"), ("paused", "")):
+        stage.evaluate(_CHANGE, {"state": {"status": status}})
+        assert ("You may close this page" in notes.inner_text()) == bool(said)
+        expect(notes).to_contain_text(said)
     stage.get_by_role("button", name="tiny-shakespeare", exact=True).click()
     about = row.locator(".run-about")
     expect(about).to_contain_text("tiny-shakespeare · Jan 1")

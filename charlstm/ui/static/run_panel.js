@@ -208,7 +208,7 @@
       setText(story, store.isLost ? 'The app does not answer; trying again.' : state ? missing || state.story : nothing);
       setText(sign, state?.sign || '');
       setText(word, state?.word === 'recorded' ? 'recorded, not yours' : state?.word || '');
-      const alone = { queued: 'it begins by itself', starting: 'the run goes on', running: 'the run goes on' }[status];
+      const alone = { queued: 'it will begin by itself', starting: 'the run goes on', running: 'the run goes on' }[status];
       const lasts = alone ? `You may close this page: ${alone}, and its link leads back to it.` : '';
       setText(notes, [state?.facts, lasts].filter(Boolean).join(' '));
       setText(summary, state?.summary || '');
