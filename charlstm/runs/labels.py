@@ -5,6 +5,7 @@ module uses what the standard library knows (compatibility forms, accents, kinds
 of letters that look like Latin ones in most typefaces. Imports no torch.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -17,6 +18,8 @@ _BLANK = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0\U00016fe4\U0001d159"
     + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 )
+# Invisible, but part of how others are drawn: joiners between them (emoji, Persian, Hindi), and an emoji's look.
+_JOINT = re.compile("(?<=[^\\s\u200c\u200d])(?:[\ufe0e\ufe0f]|[\u200c\u200d](?=[^\\s\u200c\u200d]))")
 # Look-alikes of Latin letters in most typefaces: Cyrillic, Greek, Armenian, Cherokee and small capitals.
 _LOOKS_LIKE = {
     "a": "аАɑαΑᎪᴀ", "b": "вВΒᏴЬьʙ", "c": "сСϲϹᏟᴄ", "d": "ԁᎠɗᴅ", "e": "еЕΕᎬҽєᴇ", "f": "ƒғҒϜ", "g": "ɡԌᏀɢ",
@@ -45,10 +48,13 @@ def validate_label(label: str, others: Iterable[str]) -> str:
 
 def validate_note(note: str) -> str:
     """Return the note as one line; raise `RunError` if it is too long or holds what can't be seen."""
-    note = " ".join(note[: 10 * LONGEST_NOTE].split())
-    if len(note) > LONGEST_NOTE or not note.isprintable():
+    line = " ".join(note.split()) if len(note) <= 10 * LONGEST_NOTE else note
+    if len(line) > LONGEST_NOTE:
         raise RunError(f"a note is one line of up to {LONGEST_NOTE} characters; shorten it.")
-    return note
+    parts = _JOINT.sub("", line)
+    if not parts.isprintable() or any(map(_is_blank, parts)) or (line and not any(map(_is_drawn, parts))):
+        raise RunError("the note holds characters that can't be seen; leave them out.")
+    return line
 
 
 def _is_blank(char: str) -> bool:

@@ -217,11 +217,8 @@ class RunManager:
 
     def star(self, name: str, is_starred: bool) -> None:
         """List the run among the first ones, or no longer."""
-        file = self.store.get(name).star_file
-        if is_starred:
-            file.touch()
-        else:
-            file.unlink(missing_ok=True)
+        # Its content tells, since a backup sends files that changed and doesn't look for those that have gone.
+        atomic_write_text(self.store.get(name).star_file, "1" if is_starred else "")
 
     def delete(self, name: str) -> str:
         """Move an inactive run to the trash and return its id there, for `restore`."""
@@ -318,7 +315,7 @@ class RunManager:
             changes=facts.changes,
             fraction=history.latest.fraction if history.latest else 0.0,
             note=folder.note,
-            is_starred=folder.star_file.exists(),
+            is_starred=folder.is_starred,
         )
 
     def _spawn(self, folder: RunDir) -> Worker:

@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ _BYTES_OF_MB = 1e6
 _ABANDONED_SECONDS = 3600  # preparing a run and publishing a file take far less
 _GRAVE = re.compile(r"\.[0-9a-f]{32}")
 _MARKS = ("owner", "worker.log", ORIGIN_FILE)  # of a directory made for a visitor
+_ABOUT = ("label.txt", "note.txt", "starred")
 _SECONDS_OF_HOUR = 3600
 
 
@@ -37,12 +38,17 @@ def visitor_runs(store: RunStore) -> list[RunDir]:
     except OSError:
         return []
     mine = [each for each in folders if any((each.path / mark).is_file() for mark in _MARKS)]
-    return sorted(mine, key=last_modified)
+    return sorted(mine, key=_last_trained)
 
 
 def last_modified(folder: RunDir) -> float:
     """Return the time of the last write in `folder`, in seconds since 1970."""
     return max((stat[1] for stat in _files(folder.path)), default=0.0)
+
+
+def _last_trained(folder: RunDir) -> float:
+    """Return the same without the label, the note and the star, which keep no run from becoming old."""
+    return max((stat[1] for stat in _files(folder.path, _ABOUT)), default=0.0)
 
 
 def remove_expired(store: RunStore, may_go: Callable[[RunDir], bool] = lambda _: True) -> list[str]:
@@ -52,7 +58,7 @@ def remove_expired(store: RunStore, may_go: Callable[[RunDir], bool] = lambda _:
     sizes = {folder: _size(folder.path) for folder in visitor_runs(store)}
     used, removed = sum(sizes.values()) + _remove_leftovers(store, sum(sizes.values())), list[str]()
     for folder, size in sizes.items():
-        is_old = bool(hours) and time.time() - last_modified(folder) > hours * _SECONDS_OF_HOUR
+        is_old = bool(hours) and time.time() - _last_trained(folder) > hours * _SECONDS_OF_HOUR
         is_too_much = (most and used > most) or (most_runs and len(sizes) - len(removed) > most_runs)
         is_used = folder.is_alive() or folder.ticket() is not None  # a queued run must not be removed before its turn
         if (is_old or is_too_much) and not is_used and may_go(folder):
@@ -137,7 +143,7 @@ def _size(path: Path) -> int:
     return sum(size for size, _ in _files(path))
 
 
-def _files(path: Path) -> list[tuple[int, float]]:
+def _files(path: Path, ignored: Collection[str] = ()) -> list[tuple[int, float]]:
     """Return size and modification time of each file, skipping those that vanish meanwhile."""
     found = []
     for each in path.rglob("*"):
@@ -145,7 +151,7 @@ def _files(path: Path) -> list[tuple[int, float]]:
             stat = each.stat()
         except OSError:
             continue
-        if each.is_file() and each.name != "run.lock":  # touched by every status check
+        if each.is_file() and each.name not in ("run.lock", *ignored):  # touched by every status check
             found.append((stat.st_size, stat.st_mtime))
     return found
 

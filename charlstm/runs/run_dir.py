@@ -95,7 +95,7 @@ class RunDir:
     parent_file = _File("parent.safetensors")  # the copy of the model that the run started from
     extensions_file = _File("more.json")  # the run's extensions, one JSON array
     live_model = _File("last", "model.safetensors")  # the latest saved model, while the run goes on
-    star_file = _File("starred")  # a marker that exists for runs that are listed first
+    star_file = _File("starred")  # not empty in runs that are listed first
     ticket_file = _File("queued.json")  # the queue ticket, which exists until the run's worker has its lock
 
     @property
@@ -145,6 +145,11 @@ class RunDir:
     def note(self) -> str:
         """A line that its owner wrote about it; empty if there is none."""
         return self._read_text("note.txt")
+
+    @property
+    def is_starred(self) -> bool:
+        """Whether it is listed among the first ones."""
+        return bool(self._read_text("starred"))
 
     @property
     def owner(self) -> str:

@@ -15,7 +15,7 @@ from gradio.utils import get_upload_folder
 
 from charlstm.config_fields import Encoding
 from charlstm.corpus import DATASETS, Corpus, decode, is_address, is_available_offline, open_corpus, open_file
-from charlstm.environment import is_public, limits
+from charlstm.environment import is_public, is_space, limits
 from charlstm.errors import CharLSTMError, CorpusError
 from charlstm.formatting import capitalize, error_text, escape_html
 from charlstm.runs.retention import UPLOADS
@@ -114,7 +114,11 @@ def _statistics(corpus: Corpus, val_fraction: float) -> str:
 def _who_reads() -> str:
     """Return where an own text goes; `runs.access` sees to it."""
     if is_public():
-        return "It stays with the run: others can't read it, but see what the network writes and may write with it."
+        owner = " (the owner of this Space can)" if is_space() else ""
+        return (
+            f"It stays with the run. Other visitors can't read it{owner}; "
+            "they see what the network writes, may write with it and download it."
+        )
     return "It stays with the run, on the machine of this app."
 
 

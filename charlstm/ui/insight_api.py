@@ -15,13 +15,13 @@ from charlstm.formatting import error_text
 from charlstm.insight.states import iterate_trace
 from charlstm.language_model import LanguageModel
 from charlstm.ui.inside_endpoints import InsideEndpoints
-from charlstm.ui.inside_models import LONGEST_READ, LONGEST_TRACED
+from charlstm.ui.inside_models import LONGEST_READ
 from charlstm.ui.inside_requests import Answer, Request, place_of_unit
 
 _POLL_SECONDS, _MOST_SECONDS = 0.2, 300.0
 _UNIT = re.compile(r"(?:(?P<layer>[0-9]{1,6}):)?(?P<unit>[0-9]{1,6})")
 _MOST_UNITS = 64
-_MOST_PLACES = _MOST_UNITS * LONGEST_TRACED  # units x characters of an answer: a megabyte
+_MOST_PLACES = 80_000  # units x characters of an answer: about a megabyte
 _DIGITS = 4
 _AT_ONCE = 4  # calls that wait for an analysis; these run one after another
 

@@ -27,9 +27,13 @@ _MOST_CHANGES = 3  # named in the sentence
 _SLOWER, _FASTER = 0.8, 1.25  # relative speeds between these are called the same
 
 
+_TABLE_STEPS = 3751  # of `minute` in the table of docs/results.md, "Presets"
+
+
 class _Reference(NamedTuple):
     val_loss: float
     seconds: float
+    rate: float = _TABLE_STEPS / 60  # steps per second of `minute` on the same machine
 
 
 # Measured on Shakespeare on 2 cores (docs/results.md, "Presets"); `minute` is the recorded run, which Train shows.
@@ -38,11 +42,13 @@ _REFERENCES = {
     "best": _Reference(1.3284, 54 * 60),
     "blog": _Reference(1.6353, 93),
 }
-_REFERENCE_RATE = 3751 / 60  # steps per second of `minute` there
-# The share of that work and the loss it gives, measured (docs/results.md, "Presets"): what a slower machine is to
-# expect of presets that end by the clock.
+# Shares of the work of that table and the losses they give, measured (docs/results.md, "Presets"): what a slower
+# machine is to expect of presets that end by the clock.
 _LOSS_AFTER = {
-    "minute": ((306 / 3751, 1.8158), (574 / 3751, 1.7140), (1205 / 3751, 1.5565), (1.0, 1.4438), (5597 / 3751, 1.4287)),
+    "minute": tuple(
+        (steps / _TABLE_STEPS, loss)
+        for steps, loss in ((306, 1.8158), (574, 1.7140), (1205, 1.5565), (_TABLE_STEPS, 1.4438), (5597, 1.4287))
+    ),
     "auto": ((1 / 3, 1.4552), (1.0, 1.4110)),
 }
 _PURPOSES = {
@@ -77,7 +83,8 @@ def _reference(preset: str) -> _Reference:
     if preset != "minute":
         return _REFERENCES[preset]
     with read_history(RunDir(RECORDED_RUNS / "shakespeare-quick")) as history:
-        return _Reference(history.val_loss or math.nan, history.progress()[1])
+        steps, seconds = history.progress()
+        return _Reference(history.val_loss or math.nan, seconds, steps / seconds)
 
 
 def preset_summary(
@@ -94,7 +101,7 @@ def preset_summary(
         purpose += f" instead of {own:g}" if values["max_minutes"] else ""
     if others:
         purpose += f". Changed: {_changes(values, others)}"
-    seconds = _planned_seconds(preset, values, text.num_chars, _relative_speed(past) or 1.0)
+    seconds = _planned_seconds(preset, values, text.num_chars, _relative_speed(preset, past) or 1.0)
     parts = [f"{escape_html(purpose)}."]
     if not changed and not text.is_small:
         parts.append(_outcome(preset, text, past))
@@ -143,14 +150,18 @@ def _planned_seconds(preset: str, values: Mapping[str, Any], num_chars: int, spe
 
 def _outcome(preset: str, text: ChosenText, runs: list[RunSummary]) -> str:
     """Return what an unchanged preset reached on this text, or what is to be expected of it here."""
-    reference, speed = _reference(preset), _relative_speed(runs)
+    reference, speed = _reference(preset), _relative_speed(preset, runs)
     if last := _last_here(preset, text.name, runs):
         return f"Last time here: {_nats(last.val_loss)} after {format_duration(last.seconds)}."
     pace = _pace(speed)
     if preset in _LOSS_AFTER:
         if text.name != _SHAKESPEARE:
             return f"Shakespeare came to {_nats(reference.val_loss)} in that time{pace and f'; {pace}'}."
-        expected = f"; {pace}; expect {_expected(preset, speed)}" if pace and speed else ""
+        expected = (
+            f"; {pace}; expect {_expected(preset, speed * 60 * reference.rate / _TABLE_STEPS)}"
+            if pace and speed
+            else ""
+        )
         return f"On 2 cores it reached {_nats(reference.val_loss)}{expected}."
     seconds = _planned_seconds(preset, {}, text.num_chars, speed or 1.0)
     takes = f"about {_rounded(seconds)} here" if speed else f"about {_rounded(seconds)} on 2 cores"
@@ -161,7 +172,7 @@ def _outcome(preset: str, text: ChosenText, runs: list[RunSummary]) -> str:
 
 
 def _pace(speed: float | None) -> str:
-    """Return how fast this machine is, as a clause; empty where it is as fast as the recorded one, or not known."""
+    """Return how fast this machine is, as a clause; empty where it is as fast as the preset's, or not known."""
     if speed is None or _SLOWER <= speed <= _FASTER:
         return ""
     times, word = (1 / speed, "slower") if speed < 1 else (speed, "faster")
@@ -169,7 +180,7 @@ def _pace(speed: float | None) -> str:
 
 
 def _expected(preset: str, speed: float) -> str:
-    """Return the loss to expect of a preset that ends by the clock, on a machine of that relative speed."""
+    """Return the loss to expect of a preset that ends by the clock, at a speed relative to that of the table."""
     shares, losses = zip(*_LOSS_AFTER[preset], strict=True)
     if speed > shares[-1]:
         return f"less than {losses[-1]:.2f}"
@@ -201,8 +212,8 @@ def _last_here(preset: str, text: str, runs: Iterable[RunSummary]) -> _Reference
     return next(ended, None)
 
 
-def _relative_speed(runs: Iterable[RunSummary]) -> float | None:
-    """Return the speed of the newest run of `minute` here relative to the recorded one; `None` without such a run."""
+def _relative_speed(preset: str, runs: Iterable[RunSummary]) -> float | None:
+    """Return the speed here relative to the machine that `preset` was measured on; `None` without a run of `minute`."""
     named = re.compile(r".*-minute(-\d+)?")
     rates = (
         run.step / run.elapsed_seconds
@@ -210,4 +221,4 @@ def _relative_speed(runs: Iterable[RunSummary]) -> float | None:
         if run.elapsed_seconds > _MIN_SPEED_SECONDS and named.fullmatch(run.name)
     )
     rate = next(rates, None)
-    return rate and rate / _REFERENCE_RATE
+    return rate and rate / _reference(preset).rate

@@ -125,7 +125,8 @@ class RunEndpoints:
             sections["samples"] = cached_run.samples(epoch, count, hides_prompt)
         sections["runs"] = tag_part([run.name for run in self.cache.runs()])
         for run in {run.name: run for run in (*([shown] if shown else []), *self.cache.runs())}.values():
-            sections[f"row/{run.name}"] = tag_part(run_view.table_row(run, comes_with_the_app(run)))
+            may = can_control(run, str(request.get("visitor")), is_owner)
+            sections[f"row/{run.name}"] = tag_part(run_view.table_row(run, comes_with_the_app(run), may))
         sections["trash"] = tag_part(self._trash(request.get("deleted")))
         compared = self._compared_runs(request, shown)
         for run in compared:

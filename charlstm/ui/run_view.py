@@ -73,6 +73,7 @@ def run_state(
     return {
         "label": run.label,
         "status": run.status,
+        "shown_status": _shown_status(run),
         "sign": sign,
         "word": word,
         "story": f"{preset_words(run.preset, dict(run.changes))} · {story}" if is_bundled and run.preset else story,
@@ -183,7 +184,10 @@ def _facts(history: RunHistory) -> str:
 
 
 def header_status(active: RunSummary | None, history: RunHistory | None) -> dict[str, Any]:
-    """Return the status line above the tabs: idle, or the run in progress and how far it is."""
+    """Return the status line above the tabs: idle, or the run in progress and how far it is, the end of it first.
+
+    The line is cut where it is too long.
+    """
     if active is None:
         return {"run": None, "status": "idle", "sign": "○", "text": "idle", "fraction": 0.0}
     sign, word = STATE_WORDS[_shown_status(active)]
@@ -191,14 +195,15 @@ def header_status(active: RunSummary | None, history: RunHistory | None) -> dict
     progress = history.latest if history else None
     if active.status == "measuring":
         parts.append(BEING_MEASURED)
-    elif progress:
-        parts.append(f"step {progress.step:,}")
-    if history and (loss := _loss_words(history)):
-        parts.append(loss)
     if history and active.status in _IN_PROGRESS and (left := history.time_left()) is not None:
         parts.append(f"{format_duration(left)} left")
+    if history and (loss := _loss_words(history)):
+        parts.append(loss)
+    if progress and active.status != "measuring":
+        parts.append(f"step {progress.step:,}")
     fraction = _fraction(active, history) if history else 0.0
-    return {"run": active.name, "status": active.status, "sign": sign, "text": " · ".join(parts), "fraction": fraction}
+    status = _shown_status(active)
+    return {"run": active.name, "status": status, "sign": sign, "text": " · ".join(parts), "fraction": fraction}
 
 
 def _loss_words(history: RunHistory) -> str:
@@ -211,8 +216,8 @@ def _loss_words(history: RunHistory) -> str:
     return f"{'quick estimate' if latest.is_quick else 'validation'} {latest.loss:.2f} nats"
 
 
-def table_row(run: RunSummary, is_bundled: bool) -> dict[str, Any]:
-    """Return the run's row in the table of runs."""
+def table_row(run: RunSummary, is_bundled: bool, may_change: bool) -> dict[str, Any]:
+    """Return the run's row in the table of runs; a star counts for those alone who may change the run."""
     sign, word = STATE_WORDS[_shown_status(run)]
     place = f", place {run.queue_position}" if run.status == "queued" else ""
     state = "bundled" if is_bundled else f"{sign} {word}{place}"
@@ -221,13 +226,14 @@ def table_row(run: RunSummary, is_bundled: bool) -> dict[str, Any]:
     return {
         "id": run.name,
         "label": run.label,
-        "status": run.status,
+        "status": _shown_status(run),
         "cells": [run.corpus, run.size.replace("x", "×"), minutes, loss, state],
         "curve": _small_curve(run.sparkline),
         "started": round(run.started_at or run.created_at),
         "changes": describe_changes(run.changes),
         "note": run.note,
-        "is_starred": run.is_starred,
+        "is_starred": run.is_starred and may_change,
+        "may": may_change and not is_bundled,
         "fraction": 1.0 if run.status == "completed" else round(run.fraction, 4),
     }
 

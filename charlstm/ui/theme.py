@@ -52,7 +52,7 @@ footer a, footer button { color: var(--body-text-color) !important; }  /* Gradio
 footer :is(img, .divider) { display: none; }
 .status-line { display: inline-flex; gap: 0.4em; align-items: baseline; }
 .status-line { font-size: 0.9rem; font-variant-numeric: tabular-nums; }
-.status-line:is(.is-running, .is-paused, .is-stopping, .is-measuring, .is-starting) { color: var(--alive); }
+.status-line:is(.is-running, .is-paused, .is-stopping, .is-starting) { color: var(--alive); }
 .facts, .rate, .problem { padding-top: 0 !important; padding-bottom: 0 !important; }
 .facts, .rate, .problem { font-size: 0.9rem; min-height: 1.4em; font-variant-numeric: tabular-nums; }
 .facts, .rate { opacity: 0.85; }

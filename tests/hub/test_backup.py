@@ -8,6 +8,7 @@ from loopback import OWNER, Fault, LoopbackHub
 from waiting import wait_until
 
 from charlstm.errors import HubError
+from charlstm.runs.manager import RunManager
 from charlstm.runs.retention import Trash
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
@@ -96,6 +97,19 @@ def test_only_what_changed_is_sent_again(hub: LoopbackHub, store: RunStore) -> N
     assert not backup.is_kept(RunDir(store.root / "mine"))
     assert backup.upload_changed() == ["mine"]
     assert backup.is_kept(RunDir(store.root / "mine"))
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_star_that_was_taken_away_stays_away_after_a_restart(store: RunStore) -> None:
+    backup, manager = backup_of(store), RunManager(store.root)
+    backup.restore()
+    for is_starred in (True, False):
+        manager.star("mine", is_starred)
+        assert backup.upload_changed() == ["mine"]
+        shutil.rmtree(store.root / "mine")
+        backup = backup_of(store)
+        assert backup.restore() == ["mine"]
+        assert RunDir(store.root / "mine").is_starred is is_starred
 
 
 def test_a_deleted_run_is_forgotten_and_one_that_is_brought_back_is_kept_again(

@@ -7,7 +7,7 @@ import pytest
 
 from charlstm.config import Settings
 from charlstm.errors import RunError
-from charlstm.runs.labels import validate_label
+from charlstm.runs.labels import validate_label, validate_note
 from charlstm.runs.manager import RunManager
 
 INVISIBLE = [
@@ -62,3 +62,24 @@ def test_names_in_any_script_are_kept_as_they_are(tmp_path: Path, label: str) ->
     with pytest.raises(RunError, match="looks so"):
         manager.rename("another", label)
     manager.rename("mine", label)  # its own name is free for itself
+
+
+@pytest.mark.parametrize(
+    "note", ["👩\u200d💻 learns", "می\u200cخواهم", "❤\ufe0f\u200d🔥", "क\u094d\u200dष", "", "😀" * 100]
+)
+def test_a_note_holds_what_joins_visible_characters(note: str) -> None:
+    assert validate_note(f" {note}\n") == note
+
+
+@pytest.mark.parametrize(
+    "note", [*map(chr, INVISIBLE), "\u0301", "\u202e", "ä\x1b", "a \u200d b", "a\u200d\u200db", "\u200ca"]
+)
+def test_a_note_with_what_cannot_be_seen_is_refused_as_such(note: str) -> None:
+    with pytest.raises(RunError, match="can't be seen"):
+        validate_note(note)
+
+
+@pytest.mark.parametrize("note", ["x" * 101, " " * 1000 + "end"])
+def test_a_long_note_is_refused_and_never_cut(note: str) -> None:
+    with pytest.raises(RunError, match="up to 100 characters"):
+        validate_note(note)

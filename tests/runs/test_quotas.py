@@ -99,6 +99,8 @@ class TestCleaning:
 
     def test_what_is_old_goes(self, store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CHARLSTM_MAX_KEPT_HOURS", "1.5")
+        for name in ("label.txt", "note.txt", "starred"):
+            (store.root / "old" / name).write_text("1", encoding="utf-8")  # makes nothing younger
         assert remove_expired(store) == ["old", "middle"]
         assert sorted(path.name for path in store.root.iterdir()) == ["bundled", "new"]
 

@@ -249,6 +249,8 @@ def test_programs_get_units_traces_reasons_and_moments(models: Path) -> None:
     ]
     assert functions.explain("letters", TEXT, 9)["target"] == TEXT[9]
     assert functions.similar("letters", TEXT, 9)["moments"]
+    with pytest.raises(gr.Error, match=r"unit"):  # so 4 units of the longest text are not too many
+        functions.trace("letters", "a" * 20_000, "0,0,0,99999")
     for units in ("", "9" * 5000, "²", "1:x", "7", ",".join(["1"] * 65)):
         with pytest.raises(gr.Error, match=r"unit"):
             functions.trace("letters", TEXT, units)
@@ -264,7 +266,7 @@ def test_programs_are_told_of_the_end_of_a_long_text_what_a_trace_of_the_whole_s
     found = functions.trace("letters", text, "2,1:0")
     assert found["units"][1]["cell"] == pytest.approx(whole.cells[:, 1, 0], abs=1e-4)
     assert found["surprises"][1:] == pytest.approx(whole.surprises[1:], abs=1e-4)
-    with pytest.raises(gr.Error, match=r"at most 12,800 characters"):
+    with pytest.raises(gr.Error, match=r"at most 13,333 characters"):
         functions.trace("letters", text, "0,1,2,3,4,5")
     explained = functions.explain("letters", text, 19_998)
     assert explained["chance"] == pytest.approx(np.exp(-whole.surprises[19_998]), abs=1e-5)

@@ -209,6 +209,9 @@ def test_axes_focus_units_and_smoothing_follow_the_choice(stage: Page) -> None:
     expect(differing.first).to_have_text("Setting by-hand tiny-shakespeare")
     expect(differing.filter(has_text="Hidden size")).to_have_text("Hidden size384768")
     expect(differing.filter(has_text="Seed")).to_have_count(0)  # is the same
+    scroller = stage.get_by_role("region", name="Settings of the compared runs")
+    scroller.focus()
+    expect(scroller).to_be_focused()  # so that it scrolls by keyboard
     key = stage.get_by_role("checkbox", name="Compare by-hand").locator("xpath=following-sibling::i")
     colour = (key.get_attribute("class") or "").split()[-1]
     stage.reload(wait_until="load")
@@ -240,24 +243,40 @@ def test_lists_bars_and_early_curves_fit_into_their_places_and_explanations_are_
     lines = {**stage.evaluate("name => charlstm.store.sections[`curves/${name}`].lines", name), **lines}
     changes = {"status": "running", "fraction": 0.5, "changes": "Hidden size 512 · Dropout 0.25 · 5 more"}
     sections = {"state": {"status": "running", "preparation": rows}, f"row/{name}": changes}
+    sections["house"] = {"run": name, "status": "running", "sign": "●", "text": "training " + "a long name " * 20}
     stage.evaluate(_CHANGE, {**sections, f"curves/{name}": {"lines": lines}, "refs": []})
     assert stage.locator(".preparation").evaluate("list => list.scrollWidth <= list.clientWidth"), "none is cut off"
     labels = stage.locator(".chart-grid").first.locator("text[text-anchor=end]").all_text_contents()
     losses = [float(label) for label in labels if label]
     assert max(losses) - min(losses) >= 0.5, "0.12 nats of chance do not fill the chart"
-    for width, height in ((1280, 800), (390, 844)):
+    sentence = stage.locator(".top-words p")
+    for width, height in ((1280, 800), (768, 1024), (390, 844)):
         stage.set_viewport_size({"width": width, "height": height})
         box, cell = bar.bounding_box(), row.locator("[data-title=State]").bounding_box()
         assert box is not None
         assert cell is not None
+        assert sentence.evaluate(
+            "p => p.checkVisibility({ visibilityProperty: true }) && p.scrollWidth <= p.clientWidth"
+        )
         assert cell["x"] <= box["x"]
         assert box["x"] + box["width"] <= cell["x"] + cell["width"]
+    notes = stage.locator("#stage p.notes").last
+    for status, said in (("running", "the run goes on"), ("queued", "it will begin by itself"), ("paused", "")):
+        stage.evaluate(_CHANGE, {"state": {"status": status}})
+        assert ("You may close this page" in notes.inner_text()) == bool(said)
+        expect(notes).to_contain_text(said)
     stage.get_by_role("button", name="tiny-shakespeare", exact=True).click()
     about = row.locator(".run-about")
     expect(about).to_contain_text("tiny-shakespeare · Jan 1")
     expect(row).not_to_have_class("is-shown")
     assert about.evaluate("about => about.offsetHeight") < 30, "one line"
     assert "5 more" in (about.get_attribute("title") or "")
+    star = row.get_by_role("button", name="List by-hand first")
+    expect(star).to_be_visible()
+    stage.evaluate(_CHANGE, {f"row/{name}": {"may": False}})  # as strangers get it
+    expect(star).to_be_hidden()
+    row.get_by_label("More about by-hand", exact=True).click()
+    assert row.locator(".menu-items button:visible").all_text_contents() == ["Copy link"]
 
 
 def test_the_run_is_taken_away_as_film_picture_values_and_settings(stage: Page) -> None:

@@ -128,7 +128,7 @@ def test_a_preset_says_what_it_reached_here_as_soon_as_it_has(cache: RunCache) -
     assert _said("minute", SHAKESPEARE, cache.runs()) == (
         f"A small network learns for 1 min. On 2 cores it reached {_recorded_loss():.2f} nats per character."
     )
-    _run(cache, "tiny-shakespeare-minute-3", 61.0, step=3800, loss=1.571)
+    _run(cache, "tiny-shakespeare-minute-3", 61.0, step=5600, loss=1.571)
     runs = cache.runs()
     assert _said("minute", SHAKESPEARE, runs).endswith("Last time here: 1.57 nats per character after 1 min 1 s.")
     other = _said("minute", ChosenText("a", 10**6), runs)
@@ -142,12 +142,21 @@ def test_a_slower_machine_is_told_what_to_expect_and_how_long_passes_take_with_t
     assert "Takes about 3 h 36 min on 2 cores" in _said("best", ChosenText("long", 4_461_576), [])  # four times as long
     _run(cache, "fox-minute", 180.0, step=3751)
     runs = cache.runs()
-    # a third of the steps: a little less than 1.56, after 1,205
-    assert "this machine is about 3 times slower; expect about 1.55." in _said("minute", SHAKESPEARE, runs)
+    # a third of the steps of the table, of those of the recorded run less: a little less than 1.56, after 1,205
+    assert "this machine is about 4 times slower; expect about 1.55." in _said("minute", SHAKESPEARE, runs)
     assert "expect about 1.46." in _said("auto", SHAKESPEARE, runs)  # as `auto` reaches in one minute there
     assert "about 2 h 42 min here for 1,115,394 characters (this machine is about 3 times slower)" in _said(
         "best", SHAKESPEARE, runs
     )
+
+
+def test_a_machine_as_fast_as_the_recorded_one_is_called_neither_faster_nor_slower(cache: RunCache) -> None:
+    _run(cache, "fox-minute", 60.0, step=5597)
+    runs = cache.runs()
+    assert _said("minute", SHAKESPEARE, runs).endswith(
+        f"On 2 cores it reached {_recorded_loss():.2f} nats per character."
+    )
+    assert "this machine is somewhat faster" in _said("best", SHAKESPEARE, runs)  # which was measured on a slower one
 
 
 def test_changes_are_named_and_nothing_is_promised_then_or_to_a_small_text(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +233,8 @@ def test_a_text_is_described_once_and_a_picture_is_refused_at_once(
     assert said.html.startswith("<p>1,800 characters, 17 different; the last 10 % are kept to test it. It stays with")
     assert "on the machine of this app" in said.html
     monkeypatch.setenv("CHARLSTM_PUBLIC", "1")
-    assert "others can&#x27;t read it" in describe_text("pasted", None, "the quick brown fox\n" * 90, "auto").html
+    said = describe_text("pasted", None, "the quick brown fox\n" * 90, "auto")
+    assert "Other visitors can&#x27;t read it; they see" in said.html
     assert (said.name, said.num_chars) == ("", 1800)
     assert "the last 20 % are kept" in describe_text("pasted", None, "the quick brown fox\n" * 90, "auto", 0.2).html
     assert "the last 2 are kept" in describe_text("pasted", None, "abcdefghij", "auto").html  # as training does

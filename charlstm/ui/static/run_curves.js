@@ -73,7 +73,8 @@
       this.strip = h('div', { class: 'chart-tip legend', 'aria-live': 'off' });
       this.whole = h('button', { type: 'button', class: 'quiet', hidden: true, onclick: () => this.zoom(null) }, 'Show all');
       this.note = h('p', { class: 'notes' });
-      this.differences = h('table', { class: 'differences', hidden: true });
+      this.differences = h('table', { class: 'differences' });
+      this.scroller = h('div', { class: 'wide-table', tabindex: 0, role: 'region', 'aria-label': 'Settings of the compared runs', hidden: true }, this.differences);
       this.plot = h('div');
       this.about = infoButton('five-gram');
       this.terms = h('span', { class: 'chart-terms' }, '5-gram ', this.about);
@@ -81,7 +82,7 @@
       const tools = h('div', { class: 'chart-tools' },
         this.buildChoice('Horizontal', 'x', AXES), this.buildChoice('Vertical', 'y', { focus: 'where it learns', all: 'all values' }),
         this.buildChoice('Unit', 'unit', { nats: 'nats', bits: 'bits' }), this.buildSmoothing());
-      host.append(h('div', { class: 'chart-head' }, this.strip, this.whole, this.terms), this.plot, h('details', { class: 'chart-settings' }, h('summary', {}, 'Axes, smoothing'), tools), this.small, this.note, this.differences);
+      host.append(h('div', { class: 'chart-head' }, this.strip, this.whole, this.terms), this.plot, h('details', { class: 'chart-settings' }, h('summary', {}, 'Axes, smoothing'), tools), this.small, this.note, this.scroller);
       this.buildCharts();
     }
 
@@ -202,7 +203,7 @@
     // List the settings in which the compared runs differ.
     drawDifferences(compared) {
       const { runs = [], rows = [] } = store.sections.differences || {}, isShown = runs.length > 1 && compared.some((name) => name !== store.shown);
-      setVisible(this.differences, isShown);
+      setVisible(this.scroller, isShown);
       const labels = runs.map((name) => store.sections[`row/${name}`]?.label || name), key = JSON.stringify([labels, rows, store.compared]);
       if (!isShown || key === this.differencesKey) return;
       this.differencesKey = key;

@@ -192,7 +192,7 @@
     drawState() {
       const state = store.removed ? undefined : store.sections.state, { badge, sign, word, name, story, share, notes, log, summary, warning, undo } = this.parts;
       const { status } = state || { status: 'none' };
-      this.element.firstChild.firstChild.className = `run-state is-${status}`;
+      this.element.firstChild.firstChild.className = `run-state is-${state?.shown_status || status}`;
       this.element.classList.toggle('is-bundled', state?.word === 'recorded');
       for (const each of [badge, this.link, this.files, share]) setVisible(each, Boolean(state));
       setVisible(share, Boolean(state) && !state.preparation?.length && !['completed', 'stopped', 'failed', 'interrupted', 'measuring'].includes(status));
@@ -208,7 +208,8 @@
       setText(story, store.isLost ? 'The app does not answer; trying again.' : state ? missing || state.story : nothing);
       setText(sign, state?.sign || '');
       setText(word, state?.word === 'recorded' ? 'recorded, not yours' : state?.word || '');
-      const lasts = ['queued', 'starting', 'running', 'paused'].includes(status) ? 'You may close this page: the run goes on, and its link leads back to it.' : '';
+      const alone = { queued: 'it will begin by itself', starting: 'the run goes on', running: 'the run goes on' }[status];
+      const lasts = alone ? `You may close this page: ${alone}, and its link leads back to it.` : '';
       setText(notes, [state?.facts, lasts].filter(Boolean).join(' '));
       setText(summary, state?.summary || '');
       setText(warning, state?.warning || '');

@@ -19,6 +19,7 @@
       link.disabled = !status.run;
       setText(sign, store.isLost ? '!' : status.sign);
       setText(link, store.isLost ? 'no answer from the app; trying again' : status.text);
+      link.title = link.textContent; // which may be cut
       return true;
     });
   };
@@ -116,7 +117,7 @@
       setText(this.star, row.is_starred ? '★' : '☆');
       this.star.setAttribute('aria-pressed', String(Boolean(row.is_starred)));
       this.star.setAttribute('aria-label', `List ${row.label} first`);
-      this.star.title = row.is_starred ? 'Listed first; press to end that' : 'List it first';
+      this.star.title = row.is_starred ? 'Listed first, unless a column sorts the runs; press to end that' : 'List it first, unless a column sorts the runs';
       const about = [row.note && `“${row.note}”`, row.started ? DATE.format(new Date(1000 * row.started)) : '', row.changes || ''].filter(Boolean).join(' · ');
       setText(this.text, row.cells[0] + (about && ' · '));
       setText(this.about.lastChild, about);
@@ -132,7 +133,7 @@
       const isLive = ['running', 'paused'].includes(row.status) && typeof row.fraction === 'number';
       setVisible(this.bar, isLive);
       if (isLive) this.bar.value = row.fraction;
-      for (const button of [this.star, ...this.changing]) setVisible(button, row.cells[4] !== 'bundled');
+      for (const button of [this.star, ...this.changing]) setVisible(button, row.may);
     }
   }
 
