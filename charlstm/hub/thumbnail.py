@@ -37,7 +37,7 @@ def thumbnail_png(name: str, facts: str, language_model: LanguageModel) -> bytes
     for text, top, size, ink in ((name, _TITLE_TOP, _TITLE_SIZE, _INK), (facts, _FACTS_TOP, _FACTS_SIZE, _FAINT)):
         draw.text((_MARGIN * _FINER, top * _FINER), text, fill=ink, font=_fitting_font(text, size))
     font = ImageFont.load_default(_TEXT_SIZE * _FINER)
-    for number, line in enumerate(_lines(_written(language_model), font)):
+    for number, line in enumerate(_lines(_write(language_model), font)):
         _draw_line(draw, line, (_TEXT_TOP + number * _LINE_HEIGHT) * _FINER, font)
     buffer = io.BytesIO()
     picture.reduce(_FINER).save(buffer, "PNG")
@@ -50,7 +50,7 @@ def _fitting_font(text: str, size: int) -> _Font:
     return ImageFont.load_default(size * _FINER * min(1.0, (_SIZE[0] - 2 * _MARGIN) / max(width, 1.0)))
 
 
-def _written(language_model: LanguageModel) -> list[_Letter]:
+def _write(language_model: LanguageModel) -> list[_Letter]:
     """Return what the model writes; nothing if the font, which knows ASCII alone, lacks too many of its letters."""
     letters = [
         _Letter(char, surprise)

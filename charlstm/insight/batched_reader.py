@@ -94,9 +94,9 @@ class BatchedReader:
         if not weights.is_compiled:
             self._gates = self.hidden.new_empty(num_rows, 4 * config.hidden_size)
             self._products = torch.empty_like(self._gates, dtype=weights.dtype)
-        self._held = [self._held_in(layer, num_rows, holds) for layer in range(config.num_layers)]
+        self._held = [self._find_held(layer, num_rows, holds) for layer in range(config.num_layers)]
 
-    def _held_in(
+    def _find_held(
         self, layer: int, num_rows: int, holds: Sequence[Sequence[Hold]]
     ) -> tuple[Tensor, Tensor, Tensor] | None:
         """Return rows, units and values of what is held in a layer."""

@@ -58,16 +58,16 @@ def autotune(
     rate, minutes = measure_throughput(settings, split, probed), settings.train.max_minutes
     num_train_chars, vocab_size = len(split.train), len(split.vocabulary)
 
-    def planned_with(most_units: int) -> tuple[dict[str, float | int | str], Settings]:
+    def plan_with(most_units: int) -> tuple[dict[str, float | int | str], Settings]:
         if is_gpu:
             chosen = choose_gpu_settings(minutes, rate, num_train_chars, most_units)
         else:
             chosen = choose_settings(minutes, rate, num_train_chars, vocab_size, most_units)
         return chosen, Settings.from_flat({**settings.flat(), **chosen, "plan": "off"})
 
-    chosen, planned = planned_with(_MOST_UNITS)
+    chosen, planned = plan_with(_MOST_UNITS)
     while planned.model.hidden_size > _UNITS and not fits(planned, vocab_size):
-        chosen, planned = planned_with(planned.model.hidden_size - _UNITS)
+        chosen, planned = plan_with(planned.model.hidden_size - _UNITS)
     factor = 1.0 if is_gpu else relative_speed(planned.model.hidden_size, vocab_size)
     loss = predict_loss(split, _TRAINING_SHARE * 60 * minutes * rate * factor)
     unit = "byte" if settings.model.level == "bytes" else "character"

@@ -176,7 +176,7 @@ class SampleState:
         if step not in _FIRST_STEPS and age < gap:
             return False
         is_overdue = fraction > 0 and age >= max(
-            _LONGEST_TEXT_GAP * _planned(elapsed_seconds, fraction, part_seconds),
+            _LONGEST_TEXT_GAP * _estimate_end(elapsed_seconds, fraction, part_seconds),
             self._seconds_each / _LARGEST_TEXT_SHARE,
         )
         return is_overdue or self.affords_estimate(elapsed_seconds, fraction, part_seconds)
@@ -184,7 +184,7 @@ class SampleState:
     def affords_estimate(self, elapsed_seconds: float, fraction: float, part_seconds: float) -> bool:
         """Return whether a sample that is due may take the time of an estimate of the loss as well."""
         age = elapsed_seconds - self.sampled_seconds
-        planned = _planned(elapsed_seconds, fraction, part_seconds)
+        planned = _estimate_end(elapsed_seconds, fraction, part_seconds)
         is_overdue = fraction > 0 and age >= max(_LONGEST_GAP * planned, self._seconds_each / _LARGEST_SHARE)
         return self.num_samples < _FREE or is_overdue or self._is_granted(elapsed_seconds, planned)
 
@@ -198,7 +198,7 @@ class SampleState:
         return spent <= _SHARE * planned * math.pow(done, _FRONT_LOADED)
 
 
-def _planned(elapsed_seconds: float, fraction: float, part_seconds: float) -> float:
+def _estimate_end(elapsed_seconds: float, fraction: float, part_seconds: float) -> float:
     """Return the training time at the planned end, or the time by now where no end is known."""
     return part_seconds + (elapsed_seconds - part_seconds) / fraction if fraction else elapsed_seconds
 

@@ -86,7 +86,7 @@ class InsideEndpoints:
             "source": source,
             "layer": layer,
             "first": first,
-            **_packed(shown),
+            **_pack(shown),
             "ranges": [[round(float(each), 4) for each in pair] for pair in ends.T],
             "surprises": [round(each, 3) for each in passage.by_character(found.surprises)],
         }
@@ -115,7 +115,7 @@ class InsideEndpoints:
         }
 
 
-def _packed(values: NDArray[np.float32]) -> dict[str, Any]:
+def _pack(values: NDArray[np.float32]) -> dict[str, Any]:
     """Return values (T, H) as whole numbers of a byte, a text for each unit, and what 127 stands for."""
     scales = np.abs(values).max(axis=0).clip(1e-6)
     steps = np.round(values / scales * _STEPS).astype(np.int8)

@@ -68,7 +68,7 @@ class _Functions:
             {"text": as the model reads it, "units": a list of {"layer", "unit", "cell", "output": a number for each
             character}, "surprises": nats of each character}
         """
-        return _answered(self._trace, {"model": model, "text": text, "units": units})
+        return _answer(self._trace, {"model": model, "text": text, "units": units})
 
     def _trace(self, request: Request) -> Answer:
         named = [each for each in str(request["units"]).split(",") if each.strip()]
@@ -106,7 +106,7 @@ class _Functions:
         """
         if len(str(text)) < 2:
             raise gr.Error("Nothing is before the letter: give a text of 2 or more characters.", print_exception=False)
-        return _answered(self._endpoints.letters.explain_far, {"model": model, "text": text, "place": place})
+        return _answer(self._endpoints.letters.explain_far, {"model": model, "text": text, "place": place})
 
     def similar(self, model: str, text: str, place: int) -> dict[str, Any]:
         """Find the places of a model's text at which it was in the most similar state; the first call takes seconds.
@@ -127,7 +127,7 @@ class _Functions:
 
     def _wait(self, analyse: Callable[[Request], Answer], request: Request) -> Answer:
         began, pause = time.monotonic(), _POLL_SECONDS
-        while (answer := _answered(analyse, request))["state"] == "working":
+        while (answer := _answer(analyse, request))["state"] == "working":
             if time.monotonic() - began > _MOST_SECONDS:
                 raise gr.Error("This takes too long on a busy server; try again later.", print_exception=False)
             time.sleep(pause)
@@ -137,7 +137,7 @@ class _Functions:
         return answer
 
 
-def _answered(function: Callable[[Request], Answer], request: Request) -> Answer:
+def _answer(function: Callable[[Request], Answer], request: Request) -> Answer:
     """Call a function; raise its mistake as an error of the API."""
     if len(str(request.get("text", ""))) > LONGEST_READ:
         raise gr.Error(f"The text may have at most {LONGEST_READ:,} characters: shorten it.", print_exception=False)

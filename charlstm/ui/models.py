@@ -52,7 +52,7 @@ class ModelRegistry:
 
     def names(self) -> list[str]:
         """Return the names of the models available now: bundled ones, then the newest first, then those in training."""
-        return [*self._saved_names(), *self._live_models()]
+        return [*self._list_saved(), *self._live_models()]
 
     def is_training(self) -> bool:
         """Return whether a model that is listed here is in training."""
@@ -74,7 +74,7 @@ class ModelRegistry:
         label = str(name).removeprefix(LIVE)
         return next((run for run, each in self._labels().items() if each == label), name)
 
-    def _saved_names(self) -> list[str]:
+    def _list_saved(self) -> list[str]:
         try:
             names = [path.name for path in self._root.iterdir()]
         except OSError:  # no folder yet, or an unreadable one
@@ -99,7 +99,7 @@ class ModelRegistry:
 
     def path(self, name: str) -> Path:
         """Return the folder of a model that is not in training; raises `CheckpointError`."""
-        if name not in self._saved_names():
+        if name not in self._list_saved():
             raise CheckpointError(f"there is no model named {str(name)[:80]}; choose another one.")
         return self._root / name
 

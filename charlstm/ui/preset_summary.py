@@ -101,7 +101,7 @@ def preset_summary(
         purpose += f" instead of {own:g}" if values["max_minutes"] else ""
     if others:
         purpose += f". Changed: {_changes(values, others)}"
-    seconds = _planned_seconds(preset, values, text.num_chars, _relative_speed(preset, past) or 1.0)
+    seconds = _estimate_seconds(preset, values, text.num_chars, _relative_speed(preset, past) or 1.0)
     parts = [f"{escape_html(purpose)}."]
     if not changed and not text.is_small:
         parts.append(_outcome(preset, text, past))
@@ -139,7 +139,7 @@ def _changes(values: Mapping[str, Any], changed: Mapping[str, Any]) -> str:
     return ", ".join(said) + (f" and {more} more" if said and more else f"{more} settings" if more else "")
 
 
-def _planned_seconds(preset: str, values: Mapping[str, Any], num_chars: int, speed: float) -> float:
+def _estimate_seconds(preset: str, values: Mapping[str, Any], num_chars: int, speed: float) -> float:
     minutes, passes = values.get("max_minutes"), values.get("max_passes")
     if isinstance(minutes, int | float) and minutes > 0:
         return 60 * float(minutes)
@@ -158,15 +158,15 @@ def _outcome(preset: str, text: ChosenText, runs: list[RunSummary]) -> str:
         if text.name != _SHAKESPEARE:
             return f"Shakespeare came to {_nats(reference.val_loss)} in that time{pace and f'; {pace}'}."
         expected = (
-            f"; {pace}; expect {_expected(preset, speed * 60 * reference.rate / _TABLE_STEPS)}"
+            f"; {pace}; expect {_describe_expected(preset, speed * 60 * reference.rate / _TABLE_STEPS)}"
             if pace and speed
             else ""
         )
         return f"On 2 cores it reached {_nats(reference.val_loss)}{expected}."
-    seconds = _planned_seconds(preset, {}, text.num_chars, speed or 1.0)
-    takes = f"about {_rounded(seconds)} here" if speed else f"about {_rounded(seconds)} on 2 cores"
+    seconds = _estimate_seconds(preset, {}, text.num_chars, speed or 1.0)
+    takes = f"about {_round(seconds)} here" if speed else f"about {_round(seconds)} on 2 cores"
     if not text.num_chars:
-        return f"Takes about {_rounded(seconds)} for a text as long as Shakespeare, longer for a longer one."
+        return f"Takes about {_round(seconds)} for a text as long as Shakespeare, longer for a longer one."
     reached = f"Shakespeare came to {_nats(reference.val_loss)}"
     return f"Takes {takes} for {text.num_chars:,} characters{pace and f' ({pace})'}; {reached}."
 
@@ -179,7 +179,7 @@ def _pace(speed: float | None) -> str:
     return f"this machine is about {times:.0f} times {word}" if times >= 1.95 else f"this machine is somewhat {word}"
 
 
-def _expected(preset: str, speed: float) -> str:
+def _describe_expected(preset: str, speed: float) -> str:
     """Return the loss to expect of a preset that ends by the clock, at a speed relative to that of the table."""
     shares, losses = zip(*_LOSS_AFTER[preset], strict=True)
     if speed > shares[-1]:
@@ -191,7 +191,7 @@ def _expected(preset: str, speed: float) -> str:
     return f"about {losses[after - 1] + way * (losses[after] - losses[after - 1]):.2f}"
 
 
-def _rounded(seconds: float) -> str:
+def _round(seconds: float) -> str:
     """Return a long duration without its seconds, which an estimate does not have."""
     return format_duration(seconds if seconds < 120 else 60 * round(seconds / 60))
 

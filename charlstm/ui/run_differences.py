@@ -26,19 +26,19 @@ def read_settings(folder: RunDir, _created_at: float) -> Settings | None:
 
 def differing_settings(runs: Sequence[RunSummary]) -> list[list[str]]:
     """Return a row for each setting that is not the same in all runs: its label, and its value in each."""
-    known = [_told(run) for run in runs]
+    known = [_describe(run) for run in runs]
     names = dict.fromkeys(name for each in known for name in each)
     rows = [[name, *(each.get(name, "–") for each in known)] for name in names]
     return [row for row in rows if len(set(row[1:])) > 1]
 
 
-def _told(run: RunSummary) -> dict[str, str]:
+def _describe(run: RunSummary) -> dict[str, str]:
     """Return what a run learned from and its settings, as people read them."""
     found = read_settings(run.folder, run.created_at)
     flat: dict[str, Any] = found.flat() if found else {}
-    shown = {setting_label(name): _shown(name, value) for name, value in flat.items() if name not in _LEFT_OUT}
+    shown = {setting_label(name): _show(name, value) for name, value in flat.items() if name not in _LEFT_OUT}
     return {"Text": run.corpus, "Begins with": run.parent or "–", **shown}
 
 
-def _shown(name: str, value: Any) -> str:
+def _show(name: str, value: Any) -> str:
     return "–" if name in LIMITS and not value else shown_value(value)[:_LONGEST]

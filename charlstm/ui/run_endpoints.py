@@ -78,7 +78,7 @@ class RunEndpoints:
         """
         tags = _as_mapping(request.get("tags"))
         with self.cache.lock:
-            shown = self._shown_run(request.get("run"), request.get("preset"))
+            shown = self._find_shown_run(request.get("run"), request.get("preset"))
             sections = self._sections(shown, request, tags, is_owner)
         # The page hides the controls; `_act` refuses them as well.
         may = shown is not None and can_control(shown, str(request.get("visitor")), is_owner)
@@ -100,7 +100,7 @@ class RunEndpoints:
             return None
         return {"run": run, "sections": sent, "more": is_more or _is_cut(sent)}
 
-    def _shown_run(self, name: Any, preset: Any) -> RunSummary | None:
+    def _find_shown_run(self, name: Any, preset: Any) -> RunSummary | None:
         try:
             return self.cache.summary(name)
         except RunError:
@@ -128,7 +128,7 @@ class RunEndpoints:
             may = can_control(run, str(request.get("visitor")), is_owner)
             sections[f"row/{run.name}"] = tag_part(run_view.table_row(run, comes_with_the_app(run), may))
         sections["trash"] = tag_part(self._trash(request.get("deleted")))
-        compared = self._compared_runs(request, shown)
+        compared = self._find_compared_runs(request, shown)
         for run in compared:
             cached_run = self.cache.cached_run(run)
             sections[f"curves/{run.name}"] = cached_run.curves(True, str(tags.get(f"curves/{run.name}")))
@@ -136,7 +136,7 @@ class RunEndpoints:
         sections["differences"] = tag_part({"runs": [run.name for run in runs], "rows": differing_settings(runs)})
         return sections
 
-    def _compared_runs(self, request: Mapping[str, Any], shown: RunSummary | None) -> list[RunSummary]:
+    def _find_compared_runs(self, request: Mapping[str, Any], shown: RunSummary | None) -> list[RunSummary]:
         names = request.get("compared")
         requested = set(map(str, names[:_MOST_COMPARED])) if isinstance(names, list) else set()
         return [run for run in self.cache.runs() if run.name in requested and run != shown]

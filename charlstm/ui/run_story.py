@@ -62,11 +62,11 @@ def _queue_text(run: RunSummary, waiting: Waiting | None) -> str:
         return f"place {run.queue_position} in the queue"
     if waiting is None:
         return "starts in a moment"
-    about = f", in about {_rounded(waiting.seconds)}" if waiting.seconds and waiting.seconds > _TOO_SOON else ""
+    about = f", in about {_round(waiting.seconds)}" if waiting.seconds and waiting.seconds > _TOO_SOON else ""
     return f"starts when {waiting.label} is done{about}"
 
 
-def _rounded(seconds: float) -> str:
+def _round(seconds: float) -> str:
     """Format a guess of a duration, which is no better than to ten seconds, or to a minute."""
     unit = 60 if seconds > 300 else 10 if seconds > 15 else 1
     return format_duration(max(1, round(seconds / unit)) * unit)

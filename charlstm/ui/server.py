@@ -34,7 +34,7 @@ from charlstm.ui.request_guard import RequestGuard
 from charlstm.ui.sessions import OpenPages, SessionStates
 from charlstm.ui.trusted_hosts import TrustedHosts
 from charlstm.ui.uploaded_files import UploadedFiles
-from charlstm.ui.visitor_address import trusted_proxies
+from charlstm.ui.visitor_address import list_trusted_proxies
 
 _PATIENCE_SECONDS = 20.0  # for a request's head, and for each further piece of its body
 _LEAST_BYTES = 1000  # of a body within that time: a line of 50 bytes a second is slower than any in use
@@ -171,7 +171,7 @@ def start_server(
     bound_upload_progress()
     refuse_wrong_values()
     options: dict[str, Any] = {"http": BoundedConnection, "ws": "none", "backlog": _BACKLOG, "log_level": "warning"}
-    options["forwarded_allow_ips"] = trusted_proxies()
+    options["forwarded_allow_ips"] = list_trusted_proxies()
     config = uvicorn.Config(app=_guard_app(app, host), host=host, port=port, **options)
     server = Server(config, sockets)
     server.run_in_thread()

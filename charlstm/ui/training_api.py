@@ -84,7 +84,7 @@ class _Functions:
             "place": in the queue, 0 for none, "token": keep it, a public app lets only its holder steer this run}
         """
         try:
-            token = _checked_token(token) or secrets.token_urlsafe(16)
+            token = _check_token(token) or secrets.token_urlsafe(16)
             chosen = _form_values(text, corpus, preset, minutes, begin_with, settings)
             folder = start_run(self._cache, self._registry, chosen, token)
             run = self._cache.summary(folder.name)
@@ -152,14 +152,14 @@ class _Functions:
             "place": run.queue_position,
             "story": state["story"],
             "fraction": state["fraction"],
-            "seconds": _rounded(history.progress()[1], 1),
-            "seconds_left": _rounded(left, 0),
+            "seconds": _round(history.progress()[1], 1),
+            "seconds_left": _round(left, 0),
             "step": history.progress()[0],
             "passes": state["passes"],
-            "train_loss": _rounded(latest.smooth_loss if latest and latest.step else None),
-            "val_loss": _rounded(loss),
-            "bits": _rounded(None if loss is None else loss / math.log(2)),
-            "chars_per_second": _rounded(speed, 0),
+            "train_loss": _round(latest.smooth_loss if latest and latest.step else None),
+            "val_loss": _round(loss),
+            "bits": _round(None if loss is None else loss / math.log(2)),
+            "chars_per_second": _round(speed, 0),
             "sample": replace_surrogates(text[:_LONGEST_SAMPLE]),
             "sample_step": sample.step if sample else None,
             "model": model if model in self._registry.names() else "",
@@ -279,13 +279,13 @@ def _form_values(
     return FormValues(source, None, text or corpus, "auto", preset, begin_with or NEW_MODEL, chosen)
 
 
-def _checked_token(token: Any) -> str:
+def _check_token(token: Any) -> str:
     if token and not (isinstance(token, str) and _TOKEN.fullmatch(token)):
         raise ConfigError("this is not a token that `train` returned; leave it empty for a new one.")
     return str(token or "")
 
 
-def _rounded(value: float | None, digits: int = 4) -> float | None:
+def _round(value: float | None, digits: int = 4) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, digits)
 
 

@@ -18,7 +18,7 @@ _HOME_BITS = 64  # of an IPv6 address: one household or server has all that begi
 _log = logging.getLogger(__name__)
 
 
-def trusted_proxies() -> str:
+def list_trusted_proxies() -> str:
     """Return the proxies whose word the server takes for who asks: on a Space its own too, elsewhere those named."""
     named = [each.strip() for each in FORWARDED_ALLOW_IPS.read().split(",")]
     networks = [ipaddress.ip_network(each) for each in (*named, *(_PRIVATE if is_space() else ()))]

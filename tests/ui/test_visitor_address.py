@@ -7,7 +7,7 @@ import pytest
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from waiting import run_async
 
-from charlstm.ui.visitor_address import ProxyNotice, trusted_proxies, visitor_of
+from charlstm.ui.visitor_address import ProxyNotice, list_trusted_proxies, visitor_of
 
 STRANGER, FORGED, PROXY = "203.0.113.9", "198.51.100.7", "172.18.0.5"
 
@@ -27,7 +27,7 @@ def visitor(sender: str, forwarded_for: str) -> str:
 
     scope: Any = {"type": "http", "client": (sender, 1), "headers": [(b"x-forwarded-for", forwarded_for.encode())]}
     unused: Any = None
-    run_async(ProxyHeadersMiddleware(app, trusted_proxies())(scope, unused, unused))  # type: ignore[arg-type]
+    run_async(ProxyHeadersMiddleware(app, list_trusted_proxies())(scope, unused, unused))  # type: ignore[arg-type]
     return seen[0]
 
 
