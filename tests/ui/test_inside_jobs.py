@@ -33,22 +33,31 @@ def test_analyses_run_one_after_another_and_tell_how_far_they_are() -> None:
     assert (first.value, second.value) == ("all of a", "all of b")
 
 
-def test_visitors_take_turns_and_of_each_the_newest_few_analyses_wait() -> None:
-    jobs, is_allowed, order = Jobs(), threading.Event(), list[str]()
+class Queue:
+    """Analyses that note the order in which they begin, and go on once each `is_allowed`."""
 
-    def ask(name: str, visitor: str) -> Job:
+    def __init__(self, is_allowed: threading.Event | threading.Semaphore) -> None:
+        self.jobs, self.order, self._is_allowed = Jobs(), list[str](), is_allowed
+
+    def ask(self, name: str, visitor: Visitor) -> Job:
         def work(_: OnProgress) -> str:
-            order.append(name)
-            is_allowed.wait(30)
+            self.order.append(name)
+            wait = self._is_allowed.wait if isinstance(self._is_allowed, threading.Event) else self._is_allowed.acquire
+            wait(timeout=30)
             return name
 
-        return jobs.ask(name, work, Visitor(visitor))
+        return self.jobs.ask(name, work, visitor)
 
-    ask("first", "greedy")
+
+def test_visitors_take_turns_and_of_each_the_newest_few_analyses_wait() -> None:
+    is_allowed = threading.Event()
+    queue = Queue(is_allowed)
+    ask, order = queue.ask, queue.order
+    ask("first", Visitor("greedy"))
     wait_until(lambda: order == ["first"])
-    greedy = [ask(f"greedy {number}", "greedy") for number in range(20)]
-    other = [ask(f"other {number}", "other") for number in range(2)]
-    assert ask("greedy 19", "third") is greedy[19]
+    greedy = [ask(f"greedy {number}", Visitor("greedy")) for number in range(20)]
+    other = [ask(f"other {number}", Visitor("other")) for number in range(2)]
+    assert ask("greedy 19", Visitor("third")) is greedy[19]
     is_allowed.set()
     wait_until(lambda: all(each.state == "done" for each in (*greedy[-3:], *other)))
     assert {each.state for each in greedy[:-3]} == {"working"}  # gave way, and never began
@@ -58,16 +67,9 @@ def test_visitors_take_turns_and_of_each_the_newest_few_analyses_wait() -> None:
 
 
 def test_pages_that_one_address_invents_get_one_turn_and_half_of_the_queue() -> None:
-    jobs, is_allowed, order = Jobs(), threading.Event(), list[str]()
-
-    def ask(name: str, visitor: Visitor) -> Job:
-        def work(_: OnProgress) -> str:
-            order.append(name)
-            is_allowed.wait(30)
-            return name
-
-        return jobs.ask(name, work, visitor)
-
+    is_allowed = threading.Event()
+    queue = Queue(is_allowed)
+    ask, order = queue.ask, queue.order
     ask("first", Visitor("many", "0"))
     wait_until(lambda: order == ["first"])
     invented = [ask(f"invented {number}", Visitor("many", f"page {number}")) for number in range(8)]
@@ -152,23 +154,41 @@ def test_an_analysis_nobody_asks_for_is_given_up_and_a_mistake_is_told(monkeypat
 
 
 def test_a_page_that_had_a_turn_is_not_passed_by_ones_that_its_address_invents_nor_for_asking_again() -> None:
-    jobs, is_allowed, order = Jobs(), threading.Semaphore(0), list[str]()
-
-    def ask(name: str, page: str) -> Job:
-        def work(_: OnProgress) -> str:
-            order.append(name)
-            is_allowed.acquire(timeout=30)
-            return name
-
-        return jobs.ask(name, work, Visitor("room", page))
-
-    ask("first", "honest")
+    is_allowed, honest = threading.Semaphore(0), Visitor("room", "honest")
+    queue = Queue(is_allowed)
+    ask, order = queue.ask, queue.order
+    ask("first", honest)
     wait_until(lambda: order == ["first"])
-    ask("second", "honest")
-    waiting = [ask(f"invented {number}", f"page {number}") for number in range(3)]
-    ask("second", "honest")  # as a page does all the time
+    ask("second", honest)
+    waiting = [ask(f"invented {number}", Visitor("room", f"page {number}")) for number in range(3)]
+    ask("second", honest)  # as a page does all the time
     for number in range(5):
         is_allowed.release()
         wait_until(lambda: len(order) == min(5, number + 2))  # noqa: B023
     assert order.index("second") <= 2
     wait_until(lambda: all(each.state == "done" for each in waiting))
+
+
+class Clock:
+    """Time that passes only when somebody sleeps or works."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(("trains_until", "rested"), [(0.0, 0.0), (1000.0, 4.5), (102.5, 2.0)])
+def test_an_analysis_rests_nine_times_as_long_as_it_worked_while_a_run_trains(
+    trains_until: float, rested: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(inside_jobs, "time", clock)
+    job = Job(lambda _: None, is_training=lambda: clock.now < trains_until, asked_at=100.0, worked_from=100.0)
+    clock.now += 0.5
+    job.report(0.5, "half")
+    assert clock.now - 100.5 == pytest.approx(rested, abs=0.21)  # looked for every fifth of a second
