@@ -28,7 +28,7 @@ _MOST_KEPT, _MOST_LARGE_KEPT = 64, 4
 # not do: *seen*, such a thread waits for a processor with Python's lock in its hand, and nobody's text was written for
 # a minute.
 _REST_IN_TRAINING, _REST_ON_BUSY_MACHINE = 9.0, 3.0
-_LONGEST_REST, _NAP = 60.0, 0.2  # seconds
+_LONGEST_REST, _NAP = 60.0, 0.5  # seconds; between two looks whether a run trains, which lists all runs
 
 OnProgress = Callable[[float, str, Any], None]  # share done, stage, what is known so far; raises to give up
 

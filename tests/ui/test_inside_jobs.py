@@ -191,4 +191,4 @@ def test_an_analysis_rests_nine_times_as_long_as_it_worked_while_a_run_trains(
     job = Job(lambda _: None, is_training=lambda: clock.now < trains_until, asked_at=100.0, worked_from=100.0)
     clock.now += 0.5
     job.report(0.5, "half")
-    assert clock.now - 100.5 == pytest.approx(rested, abs=0.21)  # looked for every fifth of a second
+    assert clock.now - 100.5 == pytest.approx(rested)
