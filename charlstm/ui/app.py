@@ -103,7 +103,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
         with_it = train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
         with_it.then(None, js="() => window.charlstm.writing.writeNow()", queue=False, **PRIVATE)
     page.queue(max_size=MOST_WAITING, default_concurrency_limit=1, api_open=False)  # no call goes past the queue
-    patch_page(page, assets.first_tags(), server.start_server, link_preview.replace_tags)
+    patch_page(assets.first_tags(), server.start_server, link_preview.replace_tags)
     return page
 
 
