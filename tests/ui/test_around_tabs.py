@@ -78,7 +78,7 @@ def test_a_link_shows_our_title_and_picture_and_nothing_of_gradio(app: App) -> N
     with urlopen(f"{app.url}?run=shakespeare-quick") as answer:
         head = answer.read().decode().split("window.gradio_config")[0]
     tags = dict(re.findall(r'<meta (?:property|name)="((?:og|twitter):[^"]*)" content="([^"]*)"', head))
-    assert tags["og:title"] == "“shakespeare-quick”: a small network learns to write"
+    assert tags["og:title"] == "“Shakespeare, quick”: a small network learns to write"
     assert tags["og:description"].startswith("In 1 min: from 65 equally likely letters to about 4 (perplexity 4.2);")
     with urlopen(tags["og:image"]) as answer:
         own = answer.read()
