@@ -80,6 +80,7 @@ def run_state(
         "is_asked": is_asked,
         "rate_factor": requests.answer.rate_factor,
         "fraction": _fraction(run, history),
+        "seconds": round(history.progress()[1]),
         "figures": _figures(run, history),
         "facts": _facts(history),
         "can": _available_actions(run, has_model, is_bundled),

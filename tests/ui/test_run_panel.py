@@ -299,7 +299,7 @@ def test_lists_bars_and_early_curves_fit_into_their_places_and_explanations_are_
     assert "5 more" in (about.get_attribute("title") or "")
     star = row.get_by_role("button", name="List by-hand first")
     expect(star).to_be_visible()
-    stage.evaluate(_CHANGE, {f"row/{name}": {"may": False}})  # as strangers get it
+    stage.evaluate(_CHANGE, {f"row/{name}": {"may": False, "may_star": False}})  # as strangers get it
     expect(star).to_be_hidden()
     row.get_by_label("More about by-hand", exact=True).click()
     assert row.locator(".menu-items button:visible").all_text_contents() == ["Copy link"]
