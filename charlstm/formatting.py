@@ -65,6 +65,11 @@ def error_text(error: Exception) -> str:
     return capitalize(message) if message.split(" ", 1)[0].isalpha() else message
 
 
+def label_text(corpus: str) -> str:
+    """Return what people call the text of a corpus of this name, wherever they read it: its label, or the name."""
+    return TEXT_LABELS.get(corpus, corpus)
+
+
 def name_text(corpus: str, max_chars: int) -> str:
-    """Return what people call the text of a corpus of this name: its label, or the file's name without its ending."""
+    """Return what people call such a text in the name of a run: its label, or the file's name without its ending."""
     return TEXT_LABELS.get(corpus) or printable(Path(corpus).stem.strip(), max_chars)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from charlstm.formatting import TEXT_LABELS
+from charlstm.formatting import label_text
 from charlstm.language_model import LanguageModel
 
 PROMPTS = {
@@ -52,7 +52,7 @@ def describe_model(language_model: LanguageModel) -> ModelFacts:
     explained: dict[str, float] = {"vocabulary": num_characters, "parameters": num_parameters}
     if origin is None:
         return ModelFacts(parts[0], (), sentence="A model of unknown origin.", figures=tuple(figures))
-    parts.append(f"learned from {origin.corpus} for {origin.training_seconds / 60:.1f} min")
+    parts.append(f"learned from {label_text(origin.corpus)} for {origin.training_seconds / 60:.1f} min")
     loss = origin.val_stateful if origin.val_stateful is not None else origin.val_loss
     if loss is not None:
         parts.append(f"validation {loss:.2f} nats per character ({loss / math.log(2):.2f} bits)")
@@ -62,12 +62,11 @@ def describe_model(language_model: LanguageModel) -> ModelFacts:
             Figure("Perplexity", f"{math.exp(loss):.1f}: as if choosing among so many letters", "perplexity"),
         ]
     unit = "byte by byte" if language_model.vocabulary.level == "bytes" else "letter by letter"
-    text = TEXT_LABELS.get(origin.corpus, origin.corpus)
     return ModelFacts(
         " · ".join(parts),
         PROMPTS.get(origin.corpus, ()),
         uses_code_font(origin.corpus),
-        f"Learned {text} for {_format_minutes(origin.training_seconds)}, {unit}.",
+        f"Learned {label_text(origin.corpus)} for {_format_minutes(origin.training_seconds)}, {unit}.",
         tuple(figures),
         explained,
     )

@@ -15,7 +15,7 @@ from charlstm import __version__
 from charlstm.checkpoint import FORMAT_VERSION, Provenance
 from charlstm.config import SampleConfig
 from charlstm.export.plain import pytorch_program
-from charlstm.formatting import format_duration
+from charlstm.formatting import TEXT_LABELS, format_duration
 from charlstm.hub.markdown import code, fence
 from charlstm.hub.recipe import make_recipe
 from charlstm.language_model import LanguageModel
@@ -76,6 +76,7 @@ def card_text(facts: CardFacts) -> str:
         vocabulary_size=len(model.vocabulary),
         unit="byte" if model.model.config.level == "bytes" else "character",
         origin=origin,
+        text=text_words(origin) if origin else "its text",
         base_model=facts.base_model,
         space=facts.space,
         program=pytorch_program(model, _download(facts.repo_id), "huggingface_hub"),
@@ -150,6 +151,11 @@ def _validation_split(origin: Provenance) -> str:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "text"
+
+
+def text_words(origin: Provenance) -> str:
+    """Return what the card calls the text that the model was trained on, as Markdown."""
+    return TEXT_LABELS.get(origin.corpus) or code(origin.corpus)
 
 
 def dataset_of(origin: Provenance) -> str | None:

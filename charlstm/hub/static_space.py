@@ -13,9 +13,8 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from charlstm.errors import HubError
 from charlstm.export.page import build_page
 from charlstm.files import atomic_write
-from charlstm.hub.card import TAGS, CardFacts, dataset_of
+from charlstm.hub.card import TAGS, CardFacts, dataset_of, text_words
 from charlstm.hub.client import OnProgress, commit_files, hub_call
-from charlstm.hub.markdown import code
 from charlstm.hub.thumbnail import thumbnail_png
 
 PAGE_FILE, THUMBNAIL_FILE = "index.html", "thumbnail.png"
@@ -123,7 +122,7 @@ def _readme(facts: CardFacts, repo_id: str) -> str:
         thumbnail=THUMBNAIL_FILE,
         model=facts.repo_id,
         model_address=f"{constants.ENDPOINT}/{facts.repo_id}",
-        trained_on=f" trained on {code(origin.corpus)}" if origin else "",
+        trained_on=f" trained on {text_words(origin)}" if origin else "",
         page=PAGE_FILE,
         license=facts.license,
     )

@@ -131,10 +131,10 @@ _GROWTH = 0.1  # of the training time: the gap beyond half a minute
 _SHARE = 0.015  # of the planned time is spent on samples, but for those that are overdue
 _FRONT_LOADED = 0.25  # the exponent of the part of the run by which a part of that may be spent: more is new early on
 _FREE = 3  # samples at the start that the share does not limit
-_LONGEST_GAP = 0.1  # of the planned time: an older sample is due beyond the share,
-_LARGEST_SHARE = 0.05  # if one takes no more than this part of the time since
-_LONGEST_TEXT_GAP = 0.04  # likewise for a text without an estimate of the loss, which takes a fifth of a sample's time
-_LARGEST_TEXT_SHARE = 0.04
+_LONGEST_GAP = 0.3  # of the planned time: an older estimate of the loss is due beyond the share,
+_LARGEST_SHARE = 0.03  # if a sample takes no more than this part of the time since
+_LONGEST_TEXT_GAP = 0.04  # likewise for the text of a sample alone, which takes a fifth of its time,
+_LARGEST_TEXT_SHARE = 0.08  # and so no more than a fifth of this part
 _OPENING_CHARS = 200
 _COUNTED_CHARS = 2000  # some 350 words
 _SEARCHED_CHARS = 1000  # of the validation text, for an opening
@@ -146,16 +146,19 @@ class SampleState:
 
     num_samples: int = 0
     sampled_seconds: float = 0.0  # the training time at the last one
+    estimated_seconds: float = 0.0  # and at the last one with an estimate of the loss
     sampling_seconds: float = 0.0  # spent on all but the first, which loads what the others find loaded
 
     def facts(self) -> dict[str, Any]:
         """Return the fields to save in a run's state."""
         return asdict(self)
 
-    def add(self, elapsed_seconds: float, spent_seconds: float) -> None:
+    def add(self, elapsed_seconds: float, spent_seconds: float, has_estimate: bool = True) -> None:
         """Count a sample written at the training time `elapsed_seconds`, which took `spent_seconds`."""
         self.num_samples += 1
         self.sampled_seconds = elapsed_seconds
+        if has_estimate:
+            self.estimated_seconds = elapsed_seconds
         if self.num_samples > 1:
             self.sampling_seconds += spent_seconds
 
@@ -165,9 +168,9 @@ class SampleState:
         Due are the steps 0, 8, 16, 32 ... 1,024, and otherwise the moment when the last sample is 3 seconds old and a
         tenth of the training time; each only while the samples together take at most 1.5 % of the planned time, of
         which the more is granted the earlier it is. The first three come soon and are not counted in that. Where the
-        share is spent, on a slow machine or because the end was thought to be far, a sample still is due when the last
-        is a tenth of the planned time old and 20 times as old as one takes, and one without an estimate (see
-        `affords_estimate`) when it is a twenty-fifth of that time old and 25 times as old.
+        share is spent, on a slow machine or because the end was thought to be far, a text alone still is due when the
+        last is a twenty-fifth of the planned time old and 12.5 times as old as a sample takes, and one with an estimate
+        (see `affords_estimate`) when the last such is three tenths of that time old and 33 times as old.
         """
         if self.num_samples == 0 or step == 0:
             return True
@@ -183,7 +186,7 @@ class SampleState:
 
     def affords_estimate(self, elapsed_seconds: float, fraction: float, part_seconds: float) -> bool:
         """Return whether a sample that is due may take the time of an estimate of the loss as well."""
-        age = elapsed_seconds - self.sampled_seconds
+        age = elapsed_seconds - self.estimated_seconds
         planned = _estimate_end(elapsed_seconds, fraction, part_seconds)
         is_overdue = fraction > 0 and age >= max(_LONGEST_GAP * planned, self._seconds_each / _LARGEST_SHARE)
         return self.num_samples < _FREE or is_overdue or self._is_granted(elapsed_seconds, planned)

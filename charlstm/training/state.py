@@ -115,6 +115,7 @@ class StateFacts(BaseModel):
     logit_scale: float = Field(1.0, ge=LOWEST, le=HIGHEST)
     num_samples: int = Field(0, ge=0, le=_MOST_STEPS)
     sampled_seconds: float = Field(0.0, ge=0, le=_MOST_SECONDS)
+    estimated_seconds: float = Field(0.0, ge=0, le=_MOST_SECONDS)
     sampling_seconds: float = Field(0.0, ge=0, le=_MOST_SECONDS)
 
     @classmethod

@@ -249,11 +249,12 @@ class Trainer:
         self._num_pending = 1
         began, rested = self.clock(), self._rested_seconds
         now = self.elapsed_seconds, self.fraction, self.course.part_seconds
+        has_estimate = bool(is_last or self.config.sample_every) or self.samples.affords_estimate(*now)
         if self._is_reporter:
-            yield self.sample(is_last, bool(is_last or self.config.sample_every) or self.samples.affords_estimate(*now))
+            yield self.sample(is_last, has_estimate)
         if not self.config.sample_every:
             spent = self.clock() - began - (self._rested_seconds - rested) if self._is_reporter else 0.0
-            self.samples.add(self.elapsed_seconds, spent)
+            self.samples.add(self.elapsed_seconds, spent, has_estimate)
 
     def _initial_progress(self) -> Progress:
         """Return the point of the untrained model's loss on the first window, near ln V."""

@@ -7,7 +7,7 @@ import gradio as gr
 
 from charlstm.config import PRESETS, Settings
 from charlstm.environment import max_runs
-from charlstm.formatting import TEXT_LABELS, escape_html
+from charlstm.formatting import escape_html, label_text
 from charlstm.model_description import uses_code_font
 from charlstm.places import BUNDLED
 from charlstm.runs.run_dir import ACTIVE
@@ -70,7 +70,7 @@ class FormView:
             gr.update(visible=shows_minutes(preset, settings)),
             summary,
             gr.update(value="Add to queue" if is_full else "Start"),
-            gr.update(visible=bool(model), value=f"Begin with the {TEXT_LABELS.get(model, model)} model"),
+            gr.update(visible=bool(model), value=f"Begin with the {label_text(model)} model"),
             json.dumps(
                 {
                     "preset": preset,

@@ -25,4 +25,5 @@ def build_inside_tab(registry: ModelRegistry) -> gr.HTML:
         server_functions=endpoints.functions(),
         apply_default_css=False,
         elem_id="inside",
+        padding=False,
     )

@@ -172,7 +172,7 @@ class RunCache:
         self._cached_runs: OrderedDict[str, CachedRun] = OrderedDict()
         self._runs: list[RunSummary] = []
         self._deleted: list[TrashedRun] = []
-        self._rows: dict[tuple[str, bool], tuple[RunSummary, VersionedPart]] = {}
+        self._rows: dict[tuple[str, bool, bool], tuple[RunSummary, VersionedPart]] = {}
         self._read_at = -1e9
 
     def runs(self, is_fresh: bool = False) -> list[RunSummary]:
@@ -190,12 +190,13 @@ class RunCache:
         """Return the deleted runs, as of when `runs` were read."""
         return self._deleted
 
-    def row(self, run: RunSummary, may_change: bool) -> VersionedPart:
+    def row(self, run: RunSummary, may_change: bool, is_own: bool) -> VersionedPart:
         """Return a run's row in the table of runs, described anew only where the run has changed."""
-        known = self._rows.get((run.name, may_change))
+        key = (run.name, may_change, is_own)
+        known = self._rows.get(key)
         if known is None or known[0] != run:
-            row = tag_part(run_view.table_row(run, comes_with_the_app(run), may_change))
-            known = self._rows[run.name, may_change] = (run, row)
+            row = run_view.table_row(run, comes_with_the_app(run), may_change, is_own)
+            known = self._rows[key] = (run, tag_part(row))
         return known[1]
 
     def summary(self, name: Any) -> RunSummary:

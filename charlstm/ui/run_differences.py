@@ -6,6 +6,7 @@ from typing import Any
 
 from charlstm.config import Settings
 from charlstm.errors import RunError
+from charlstm.formatting import label_text
 from charlstm.runs.manager import RunSummary
 from charlstm.runs.run_dir import RunDir
 from charlstm.ui.setting_words import GROUPS, LIMITS, setting_label, shown_value
@@ -37,7 +38,7 @@ def _describe(run: RunSummary) -> dict[str, str]:
     found = read_settings(run.folder, run.created_at)
     flat: dict[str, Any] = found.flat() if found else {}
     shown = {setting_label(name): _show(name, value) for name, value in flat.items() if name not in _LEFT_OUT}
-    return {"Text": run.corpus, "Begins with": run.parent or "–", **shown}
+    return {"Text": label_text(run.corpus), "Begins with": run.parent or "–", **shown}
 
 
 def _show(name: str, value: Any) -> str:

@@ -125,8 +125,10 @@ class RunEndpoints:
             sections["samples"] = cached_run.samples(epoch, count, hides_prompt)
         sections["runs"] = tag_part([run.name for run in self.cache.runs()])
         for run in {run.name: run for run in (*([shown] if shown else []), *self.cache.runs())}.values():
-            may = can_control(run, str(request.get("visitor")), is_owner)
-            sections[f"row/{run.name}"] = self.cache.row(run, may)
+            may, is_own = (
+                can_control(run, str(request.get("visitor")), steers_all) for steers_all in (is_owner, False)
+            )
+            sections[f"row/{run.name}"] = self.cache.row(run, may, is_own)
         sections["trash"] = tag_part(self._trash(request.get("deleted")))
         compared = self._find_compared_runs(request, shown)
         for run in compared:
@@ -174,7 +176,7 @@ class RunEndpoints:
         if action == "restore":
             return {"show": self._restore(str(request.get("run")), visitor, is_owner)}
         run = self.cache.summary(request.get("run"))
-        require_control(run, visitor, is_owner)
+        require_control(run, visitor, is_owner and action != "star")  # which each sets for themselves
         name = run.name
         if comes_with_the_app(run) and (name not in BUNDLED or action in _CHANGES):
             raise RunError(f"{name} comes with the app and stays as it is.")

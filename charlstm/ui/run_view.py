@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from charlstm.config import TrainConfig
-from charlstm.formatting import format_duration
+from charlstm.formatting import format_duration, label_text
 from charlstm.runs.history import RunHistory, Sample
 from charlstm.runs.learning_phases import WordShare
 from charlstm.runs.manager import RunSummary
@@ -80,6 +80,7 @@ def run_state(
         "is_asked": is_asked,
         "rate_factor": requests.answer.rate_factor,
         "fraction": _fraction(run, history),
+        "seconds": round(history.progress()[1]),
         "figures": _figures(run, history),
         "facts": _facts(history),
         "can": _available_actions(run, has_model, is_bundled),
@@ -216,8 +217,8 @@ def _loss_words(history: RunHistory) -> str:
     return f"{'quick estimate' if latest.is_quick else 'validation'} {latest.loss:.2f} nats"
 
 
-def table_row(run: RunSummary, is_bundled: bool, may_change: bool) -> dict[str, Any]:
-    """Return the run's row in the table of runs; a star counts for those alone who may change the run."""
+def table_row(run: RunSummary, is_bundled: bool, may_change: bool, is_own: bool) -> dict[str, Any]:
+    """Return the run's row in the table of runs; a star counts for whoever set it: those who started the run."""
     sign, word = STATE_WORDS[_shown_status(run)]
     place = f", place {run.queue_position}" if run.status == "queued" else ""
     state = "bundled" if is_bundled else f"{sign} {word}{place}"
@@ -227,13 +228,14 @@ def table_row(run: RunSummary, is_bundled: bool, may_change: bool) -> dict[str, 
         "id": run.name,
         "label": run.label,
         "status": _shown_status(run),
-        "cells": [run.corpus, run.size.replace("x", "×"), minutes, loss, state],
+        "cells": [label_text(run.corpus), run.size.replace("x", "×"), minutes, loss, state],
         "curve": _small_curve(run.sparkline),
         "started": round(run.started_at or run.created_at),
         "changes": describe_changes(run.changes),
         "note": run.note,
-        "is_starred": run.is_starred and may_change,
+        "is_starred": run.is_starred and is_own,
         "may": may_change and not is_bundled,
+        "may_star": is_own and not is_bundled,
         "fraction": 1.0 if run.status == "completed" else round(run.fraction, 4),
     }
 

@@ -12,7 +12,7 @@ import gradio as gr
 
 from charlstm.config import PRESETS, Settings
 from charlstm.corpus import DATASETS, default_corpus
-from charlstm.formatting import TEXT_LABELS
+from charlstm.formatting import label_text
 from charlstm.ui import corpus_picker
 from charlstm.ui.components import PRIVATE, build_free_control
 from charlstm.ui.corpus_picker import Uploads, serve_copy
@@ -157,7 +157,7 @@ def build_form(view: FormView, uploads: Uploads) -> Form:
 
 def _build_bar(preset: Settings, first: str) -> dict[str, Any]:
     texts = [
-        *((TEXT_LABELS.get(name, name), name) for name in DATASETS),
+        *((label_text(name), name) for name in DATASETS),
         ("Upload a file", corpus_picker.UPLOAD),
         ("Paste text", corpus_picker.PASTE),
         ("A web address", corpus_picker.ADDRESS),

@@ -26,6 +26,7 @@ from charlstm.ui.setting_words import name_as_labelled
 from charlstm.ui.train_form import Form, FormValues
 
 _EMPTY_TEMPLATE = "<div></div>"  # filled by the page's scripts
+_FOLD_TEMPLATE = '<button type="button" aria-expanded="false" aria-controls="train-form">New run</button>'
 _VISITOR_AND_CLOCK = """(...values) => [...values.slice(0, -2), window.charlstm.store.visitor,
   new Date().toTimeString().slice(0, 5)]"""
 
@@ -63,6 +64,12 @@ def build_status_line(cache: RunCache) -> gr.HTML:
 def build_train_tab(cache: RunCache, registry: ModelRegistry) -> TrainTab:
     """Lay out the tab and connect its events."""
     uploads, view = Uploads(cache.manager.store.root), FormView(cache)
+    gr.HTML(
+        html_template=_FOLD_TEMPLATE,
+        js_on_load="window.charlstm.formFold(element);",
+        elem_id="form-fold",
+        padding=False,
+    )
     form = forms.build_form(view, uploads)
     if has_sign_in():
         gr.LoginButton("Sign in to steer as the Space's owner", size="sm")

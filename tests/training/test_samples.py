@@ -35,16 +35,17 @@ def due(seconds_per_step: float, seconds_per_sample: float, minutes: float) -> l
         step, now = step + 1, later(now, seconds_per_step)
         when = now, now / (60 * minutes), 0.0
         if state.is_due(step, *when):
-            spent = seconds_per_sample if state.affords_estimate(*when) else seconds_per_sample / 5
+            has_estimate = state.affords_estimate(*when)
+            spent = seconds_per_sample if has_estimate else seconds_per_sample / 5
             found.append((step, now, spent))
-            state.add(now, spent)
+            state.add(now, spent, has_estimate)
             now += spent
     return found
 
 
 def naive(seconds_per_step: float, seconds_per_sample: float, minutes: float) -> list[Sample]:
     """The rule as the settings' text and the page tell it, written anew."""
-    found, step, now, whole = [(0, 0.0, 0.0)], 0, 0.0, 60 * minutes
+    found, step, now, whole, estimated = [(0, 0.0, 0.0)], 0, 0.0, 60 * minutes, 0.0
     while now < whole:
         step += 1
         now = later(now, seconds_per_step)
@@ -53,10 +54,11 @@ def naive(seconds_per_step: float, seconds_per_sample: float, minutes: float) ->
         is_old = now - last >= [1, 2, 3][min(len(found), 3) - 1] and now - last >= last / 10
         each = sum(spent for _, _, spent in found) / max(1, len(found) - 1)
         is_granted = len(found) < 3 or (len(found) - 2) * each <= 0.015 * whole * (now / whole) ** 0.25
-        is_overdue = now - last >= whole / 10 and now - last >= 20 * each
-        is_overdue_alone = now - last >= whole / 25 and now - last >= 25 * each
+        is_overdue = now - estimated >= 0.3 * whole and now - estimated >= each / 0.03
+        is_overdue_alone = now - last >= whole / 25 and now - last >= 12.5 * each
         if (is_early or is_old) and (is_granted or is_overdue or is_overdue_alone):
             spent = seconds_per_sample if is_granted or is_overdue else seconds_per_sample / 5
+            estimated = now if is_granted or is_overdue else estimated
             found.append((step, now, spent))
             now += spent
     return found
@@ -68,8 +70,9 @@ def naive(seconds_per_step: float, seconds_per_sample: float, minutes: float) ->
         (0.005, 0.035, 1, 20, 26),  # as preset `minute` on two quiet cores
         (0.005, 0.06, 1, 20, 26),  # and with a browser beside
         (0.005, 0.1, 1, 20, 26),
-        (0.05, 0.36, 1, 9, 14),  # a machine slowed to a tenth
-        (0.5, 3.5, 1, 3, 3),
+        (0.05, 0.36, 1, 16, 20),  # a machine slowed to a tenth
+        (0.17, 0.92, 1, 10, 14),  # and busy with a browser beside
+        (0.5, 3.5, 1, 4, 5),
         (0.03, 0.1, 60, 60, 150),
         (0.005, 0.035, 600, 80, 150),
     ],
@@ -81,7 +84,7 @@ def test_samples_are_many_early_on_and_within_their_share(
     assert found == naive(seconds_per_step, seconds_per_sample, minutes)
     assert least <= len(found) <= most
     assert found[2][1] <= 3.5 + 2 * seconds_per_sample  # the third, wherever the first three are asked for at all
-    share = 0.016 if len(found) >= 20 else 0.05 + 0.015
+    share = 0.0165 if seconds_per_sample <= 0.1 else 0.05
     assert sum(spent for _, _, spent in found[3:]) <= share * 60 * minutes
 
 
@@ -104,14 +107,16 @@ def test_the_share_is_of_the_whole_run_where_a_part_was_added_and_of_the_past_wh
     assert state.is_due(5000, 112.0, 0.12, 100.0)  # 0.8 s of 200 s: 0.015 * 200 * (112 / 200) ** 0.25 = 2.60
     assert not state.is_due(5000, 109.9, 0.5, 100.0), "a tenth of the training time is not over"
     assert state.is_due(5000, 130.0, 0.0, 130.0)  # 0.015 * 130 = 1.95
-    spent = SampleState(num_samples=10, sampled_seconds=100.0, sampling_seconds=2.25)
+    spent = SampleState(num_samples=10, sampled_seconds=100.0, estimated_seconds=100.0, sampling_seconds=2.25)
     assert not spent.is_due(5000, 130.0, 0.0, 130.0)  # 8 samples of 0.25 s: 2.0
     assert spent.is_due(5000, 112.0, 0.12, 100.0)
-    assert not spent.affords_estimate(112.0, 0.3, 100.0)  # of 140 s: 1.99; overdue after 14 s
-    assert spent.affords_estimate(114.0, 0.35, 100.0)
+    assert not spent.affords_estimate(112.0, 0.3, 100.0)  # of 140 s: 1.99
     assert spent.is_due(5000, 112.0, 0.3, 100.0), "a text alone, after 5.6 s"
-    dear = SampleState(num_samples=10, sampled_seconds=100.0, sampling_seconds=4.5)
-    assert not dear.is_due(5000, 112.0, 0.3, 100.0)  # one takes 0.5 s, and a text alone waits for 12.5 s
+    dear = SampleState(num_samples=10, sampled_seconds=100.0, estimated_seconds=100.0, sampling_seconds=9.0)
+    assert not dear.is_due(5000, 112.0, 0.3, 100.0)  # one takes 1 s, and a text alone waits for 12.5 s
+    assert dear.is_due(5000, 112.6, 0.3, 100.0)
+    assert not dear.affords_estimate(144.9, 0.9, 100.0), "overdue after 0.3 of 150 s"
+    assert dear.affords_estimate(145.0, 0.9, 100.0)
 
 
 @pytest.mark.parametrize("slow", [0.0, 0.4])

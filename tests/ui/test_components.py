@@ -110,7 +110,7 @@ def test_the_facts_of_a_model_name_its_size_corpus_and_validation(registry: Mode
     assert model.provenance is not None
     assert model.provenance.val_stateful is not None
     assert f"{model.provenance.val_stateful:.2f} nats per character" in facts.line
-    assert "learned from tiny-shakespeare" in facts.line
+    assert "learned from Shakespeare" in facts.line
     assert facts.prompts[0] == "ROMEO:"
     assert not facts.is_code
 

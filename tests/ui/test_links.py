@@ -72,7 +72,7 @@ def test_a_link_may_hold_units_until_they_are_let_go(page: Page, app: App) -> No
 def test_the_link_to_a_run_shows_it(page: Page, app: App) -> None:
     page.goto(f"{app.url}?run=shakespeare-quick", wait_until="load")
     expect(page.get_by_role("tab", name="Train")).to_have_attribute("aria-selected", "true")
-    expect(page.locator("#run-state b")).to_have_text("shakespeare-quick")
+    expect(page.locator("#run-state b")).to_have_text("Shakespeare, quick")
     page.get_by_role("button", name="tiny-shakespeare", exact=True).click()
     page.wait_for_function("location.search === '' && location.hash === '#run=tiny-shakespeare'")
     expect(page.locator("#run-state b")).to_have_text("tiny-shakespeare")

@@ -323,7 +323,8 @@ def test_among_strangers_only_who_started_a_run_or_the_owner_of_the_space_may_st
 ) -> None:
     monkeypatch.setenv(place, "1" if place == "CHARLSTM_PUBLIC" else "the-owner/space")
     _append(_make(cache, "one", owner="mine"), _progress(0))
-    act = {function.__name__: function for function in RunEndpoints(cache).functions()}["act"]
+    functions = {function.__name__: function for function in RunEndpoints(cache).functions()}
+    act = functions["act"]
     values = {"run": "one", "factor": 0.5, "minutes": 1, "label": "other"}
     values |= {"note": "the  best\nso far ", "is_starred": True}
     for action in ACTIONS:
@@ -337,6 +338,11 @@ def test_among_strangers_only_who_started_a_run_or_the_owner_of_the_space_may_st
         page.catch_up()
         row = page.sections["row/one"]
         assert (row["label"], row["note"], row["is_starred"], row["may"]) == ("other", "the best so far", may, may)
+    owner = gr.OAuthProfile({"preferred_username": "the-owner", "name": "", "profile": "", "picture": ""})
+    of_owner = {"run": "one", "visitor": "theirs"}  # who steers every run, and sets no star for others
+    assert "started by somebody else" in act({**of_owner, "action": "star", "is_starred": False}, owner)["problem"]
+    seen = functions["tick"](of_owner, owner)["sections"]["row/one"][1]
+    assert (seen["may"], seen["is_starred"], seen["may_star"]) == (place == "SPACE_ID", False, False)
     act({**mine, "action": "note", "note": "\U0001f600" * 100}, None)
     act({**mine, "action": "star", "is_starred": False}, None)
     run = cache.summary("one")
@@ -346,6 +352,5 @@ def test_among_strangers_only_who_started_a_run_or_the_owner_of_the_space_may_st
     assert "started by somebody else" in act({**restore, "visitor": "theirs"}, None)["problem"]
     stranger = gr.OAuthProfile({"preferred_username": "somebody", "name": "", "profile": "", "picture": ""})
     assert act(restore, stranger)["problem"]
-    owner = gr.OAuthProfile({"preferred_username": "the-owner", "name": "", "profile": "", "picture": ""})
     problem = act(restore, owner)["problem"]
     assert (problem == "") == (place == "SPACE_ID")

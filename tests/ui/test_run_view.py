@@ -142,7 +142,10 @@ def test_who_stopped_a_run_may_write_with_its_best_model_while_that_is_still_mea
         history = _history(folder, _progress(100, fraction=fraction))
         state = _state(run, history)
         assert (state["word"], state["story"]) == (word, "took 30 s · step 100 · its model is being measured")
-        row, line = run_view.table_row(run, is_bundled=False, may_change=True), run_view.header_status(run, history)
+        row, line = (
+            run_view.table_row(run, is_bundled=False, may_change=True, is_own=True),
+            run_view.header_status(run, history),
+        )
         assert row["cells"][-1].endswith(word), "one word in both places"
         assert line["text"].startswith(f"{word} <b>my run</b> · its model is being measured")
         assert {state["shown_status"], row["status"], line["status"]} == {word}, "and the colour of that word"
@@ -318,21 +321,24 @@ def test_a_queued_run_names_the_one_it_waits_for_and_a_cut_off_one_where_it_goes
 def test_a_row_tells_when_a_run_began_and_what_was_changed(folder: RunDir) -> None:
     folder.save_settings(Settings.preset("minute", learning_rate=0.01, seed=2, sample_every=100))
     folder.events_file.write_text("", encoding="utf-8")
-    row = run_view.table_row(RunManager(folder.path.parent).runs()[0], is_bundled=False, may_change=True)
+    row = run_view.table_row(RunManager(folder.path.parent).runs()[0], is_bundled=False, may_change=True, is_own=True)
     assert row["changes"] == "Learning rate 0.01 · Seed 2"
     assert row["started"] == round(folder.creation_time())
 
 
 def test_a_row_has_a_tiny_curve_of_its_own_scale(folder: RunDir) -> None:
     row = run_view.table_row(
-        _summary(folder, "running", sparkline=(4.0, 3.0, math.inf, 2.5, 2.0)), is_bundled=False, may_change=True
+        _summary(folder, "running", sparkline=(4.0, 3.0, math.inf, 2.5, 2.0)),
+        is_bundled=False,
+        may_change=True,
+        is_own=True,
     )
     assert row["curve"] == [20, 10, 5, 0]
     for losses in ((), (3.0,), (3.0, 3.0)):
         assert (
-            run_view.table_row(_summary(folder, "running", sparkline=losses), is_bundled=False, may_change=True)[
-                "curve"
-            ]
+            run_view.table_row(
+                _summary(folder, "running", sparkline=losses), is_bundled=False, may_change=True, is_own=True
+            )["curve"]
             == []
         )
 

@@ -330,13 +330,13 @@ def test_a_page_without_runs_finds_the_one_another_visitor_starts_and_markup_nev
         each.on("dialog", lambda dialog: (dialogs.append(dialog), dialog.dismiss()))
         each.get_by_role("tab", name="Train").click()
         expect(each.locator("#run-state")).to_contain_text("recorded, not yours")
-    for preset, name in (("Quick", "shakespeare-quick"), ("Best", "tiny-shakespeare"), ("Auto", "shakespeare-quick")):
+    for preset, name in (("Quick", "Shakespeare, quick"), ("Best", "tiny-shakespeare"), ("Auto", "Shakespeare, quick")):
         watcher.locator("#preset").get_by_label(re.compile(preset)).check()
         expect(watcher.locator("#run-state b")).to_have_text(name)
         expect(watcher.locator("#run-state")).to_contain_text(f"preset {'Best' if preset == 'Best' else 'Quick'}")
         if preset != "Auto":
             watcher.get_by_role("button", name="Play").click()  # which keeps this run, until another preset is chosen
-    expect(watcher.locator("#runs")).not_to_contain_text("shakespeare-quick")
+    expect(watcher.locator("#runs")).not_to_contain_text("Shakespeare, quick")
     hostile = '<img src=x onerror="alert(1)"> ${alert(2)} {{alert(3)}} <script>alert(4)</script>\n'
     _choose_text(starter, "Upload a file")
     starter.locator("input[type=file]").set_input_files(

@@ -33,7 +33,7 @@
       const samples = h('div', { class: 'samples' }), curves = h('div', { class: 'curves' });
       this.film = h('div', { class: 'film-box' }, h('div', { class: 'moment' }, samples, figures), curves);
       element.replaceChildren(
-        h('div', { class: 'run-head' }, h('div', { class: 'run-state', id: 'run-state' }, badge, name, story, note),
+        h('div', { class: 'run-head' }, h('div', { class: 'run-state', id: 'run-state', tabindex: -1 }, badge, name, story, note),
           h('div', { class: 'buttons steering' }, ...this.buildControls())),
         undo, h('div', { class: 'run-line' }, share, preparation, summary, rate), warning, this.problem, log, this.film, notes,
         h('div', { class: 'buttons belongings' }, ...this.buildOtherActions()));
@@ -68,7 +68,7 @@
       return [
         actionButton('pause', 'Pause'), actionButton('continue', 'Continue', 'main'), actionButton('stop', 'Stop', 'stop'),
         actionButton('save', 'Save now'), actionButton('unqueue', 'Leave the queue'), actionButton('resume', 'Resume', 'main'),
-        this.buildButton('write', 'Write with it', () => this.emit('write')), this.save, this.buildButton('extend', 'Train longer', () => this.extend()),
+        this.buildButton('write', 'Write with it', () => { window.charlstm.writing.prepare(); this.emit('write'); }), this.save, this.buildButton('extend', 'Train longer', () => this.extend()),
       ];
     }
 

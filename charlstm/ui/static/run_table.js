@@ -15,7 +15,7 @@
     store.onChange((changed) => {
       if (!element.isConnected && changed !== null) return false;
       const status = store.sections.house || { sign: '○', text: 'idle', status: 'idle', run: null };
-      line.className = `status-line is-${status.status}`;
+      line.className = `status-line is-${store.isLost ? 'lost' : status.status}`;
       link.disabled = !status.run;
       setText(sign, store.isLost ? '!' : status.sign);
       setText(link, store.isLost ? 'no answer from the app; trying again' : status.text);
@@ -133,7 +133,8 @@
       const isLive = ['running', 'paused'].includes(row.status) && typeof row.fraction === 'number';
       setVisible(this.bar, isLive);
       if (isLive) this.bar.value = row.fraction;
-      for (const button of [this.star, ...this.changing]) setVisible(button, row.may);
+      setVisible(this.star, row.may_star);
+      for (const button of this.changing) setVisible(button, row.may);
     }
   }
 

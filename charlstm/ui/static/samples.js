@@ -2,6 +2,7 @@
 (() => {
   const { h, setText, setVisible, store, formatClock, chartMargins } = window.charlstm;
   const FRAME = 700, REDUCED_MOTION_FRAME = 1500;  // milliseconds
+  const OLD = 6;  // seconds of training, from which on the age of a run's last sample is told
   const PAGE = 5;  // samples for the keys Page Up and Page Down
 
   // Divide a sample into the last line of its opening, which the model was given, and what it wrote.
@@ -109,8 +110,10 @@
       const when = typeof seconds === 'number' ? ` · ${formatClock(seconds / 60)}` : '';
       const { unit } = store.view, inUnit = (nats) => `${(nats / (unit === 'bits' ? Math.LN2 : 1)).toFixed(2)} ${unit}`;
       const loss = validation !== null ? ` · ${isQuick ? 'quick estimate' : 'validation'} ${inUnit(validation)}` : train !== null ? ` · training ${inUnit(train)}` : '';
+      const state = store.sections.state || {}, age = number === last && state.status === 'running' && typeof seconds === 'number' ? Math.round(state.seconds - seconds) : 0;
+      const old = age < OLD ? '' : ` · ${age < 90 ? `${age} s` : `${Math.round(age / 60)} min`} ago`;
       const origin = `step ${step.toLocaleString('en')}${when}${loss}`;
-      setText(this.origin, origin);
+      setText(this.origin, origin + old);
       setText(this.words, typeof percent === 'number' ? `${percent} % real words` : '');
       const phases = (store.sections.marks || []).filter((mark) => mark.kind === 'phase' && mark.step <= step);
       setText(this.phase, phases.length ? phases[phases.length - 1].text : '');

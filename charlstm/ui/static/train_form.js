@@ -16,17 +16,42 @@
     look();
   });
 
+  // On a phone the run comes first, and the form is folded into a line above it: from the beginning where there is a run
+  // already, and once one was started. It opens and closes by its line alone, so that nobody loses a form under the thumb.
+  let setFolded = () => {};
+  window.charlstm.formFold = (element) => {
+    const button = element.querySelector('button'), panel = element.closest('[role=tabpanel]');
+    setFolded = (isFolded) => {
+      panel.classList.toggle('is-folded', isFolded);
+      if (isFolded) panel.classList.add('can-fold');
+      button.setAttribute('aria-expanded', String(!isFolded));
+    };
+    button.addEventListener('click', () => setFolded(button.getAttribute('aria-expanded') === 'true'));
+    let isTouched = false; // then what others start no longer folds it
+    for (const kind of ['pointerdown', 'focusin']) panel.addEventListener(kind, () => { isTouched = true; });
+    store.onChange(() => {
+      const { state } = store.sections;
+      if (state === undefined) return true;
+      panel.classList.add('is-known');
+      if (!isTouched) setFolded(Boolean(state) && state.word !== 'recorded');
+      return !isTouched;
+    });
+  };
+
   // A run that waits for its turn stays where it is, and the one in progress in view; any other one is shown.
   window.charlstm.runStarted = (told) => {
     if (!told) return;
     const [run, isWaiting] = JSON.parse(told);
     if (isWaiting && store.shown !== null) { store.refresh(); return; }
     store.show(run);
+    setFolded(true);
+    if (!byId('start').getClientRects().length) byId('run-state').focus({ preventScroll: true }); // what was pressed is folded away
     scrollTo(byId('stage'));
   };
 
   // Scroll to the form, and to the choice of a text if that is asked for.
   window.charlstm.showForm = async (isTextWanted = false) => {
+    setFolded(false);
     const corpus = await appearing(() => (byId('corpus')?.getClientRects().length ? byId('corpus') : null)); // its tab may not be open yet
     if (!corpus) return;
     scrollTo(byId('train-form'));

@@ -2,6 +2,7 @@
 (() => {
   const { h, setVisible, scrollTo } = window.charlstm;
   const KEY = 'charlstm-texts', MOST_TEXTS = 8, LONGEST_STORED = 300000, EXCERPT = 28;
+  const SLOW = 500; // milliseconds without an answer, after which the text before must not be taken for it
   const PATIENCE = 15000, MIX_PATIENCE = 5000, TAB_PATIENCE = 10000; // milliseconds for the first letters; for the list of second models; for the tab to open
   const ARRIVALS = ['arrival', 'linked']; // a new text, or that of the address
   const BEGIN = '#write, #same-again, #another, #continue-writing';
@@ -105,6 +106,7 @@
   const update = () => {
     find('#write-tab')?.classList.toggle('is-writing', isBusy || Boolean(text()?.isActive()));
     const isEmpty = !text()?.page()?.texts?.some((each) => each.text[0]);
+    if (isHeard || !isBusy) find('#write-tab')?.classList.remove('is-waiting');
     for (const name of ['#continue-writing', '#check-copied']) if (find(name)) find(name).disabled = isEmpty;
   };
   const begin = (how) => {
@@ -114,6 +116,7 @@
     text()?.begin();
     update();
     const own = ++turn;
+    if (how !== 'more') setTimeout(() => { if (isBusy && !isHeard && own === turn) find('#write-tab')?.classList.add('is-waiting'); }, SLOW);
     setTimeout(() => { // a question that got lost must not hide Write for ever
       if (!isBusy || isHeard || own !== turn) return;
       isBusy = false;
@@ -130,7 +133,7 @@
       return;
     }
     if (button || target.closest?.('#check-copied')) find('#copied')?.classList.remove('is-stale');
-    if (button) begin(ARRIVALS.includes(kind) ? kind : 'button');
+    if (button) begin(ARRIVALS.includes(kind) ? kind : button.id === 'continue-writing' ? 'more' : 'button');
     else if (target.closest?.('#stop-writing')) {
       text()?.stop();
       if (!isBusy) text()?.settle();
@@ -217,6 +220,11 @@
     kind = isForText ? 'linked' : 'arrival';
     button.click();
   };
+  // Another model is about to write: what stands there is not its text.
+  const prepare = () => {
+    find('#write-tab')?.classList.add('is-waiting');
+    setTimeout(update, PATIENCE);
+  };
   // Write with the model that the form shows now, also where the tab has just been opened.
   let opening = 0;
   const writeNow = () => {
@@ -285,5 +293,5 @@
     draw();
   };
 
-  window.charlstm = Object.assign(window.charlstm || {}, { held, writing: { arrive, writeNow, done, edited, earlier, firstTime } });
+  window.charlstm = Object.assign(window.charlstm || {}, { held, writing: { arrive, prepare, writeNow, done, edited, earlier, firstTime } });
 })();
