@@ -20,7 +20,7 @@ from charlstm.corpus.datasets import OnBytes
 from charlstm.corpus.encoding_detection import detect_encoding, detect_wide
 from charlstm.corpus.stats import TextStats, as_utf8, compute_stats
 from charlstm.errors import CorpusError
-from charlstm.tensor_files import LFS_ADVICE, is_lfs_pointer
+from charlstm.tensor_files import LFS_ADVICE, LFS_POINTER, POINTER_BYTES
 
 HEAD_BYTES = 1 << 16
 _PIECE_BYTES = 1 << 18
@@ -128,7 +128,6 @@ _MARKS = {  # in this order: the mark of UTF-32-LE begins with that of UTF-16-LE
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
-_HEAD_BYTES = 1024  # more than a pointer of Git LFS has
 _NATIVE = "-le" if sys.byteorder == "little" else "-be"
 _CONTINUED = bytes(range(0x80, 0xC0))  # bytes that are never the first of a UTF-8 character
 _C1 = re.compile("[\x80-\x9f]")
@@ -184,8 +183,8 @@ class TextChunks:
     def __iter__(self) -> Iterator[str]:
         """Yield the text in chunks that are not empty, but of any length."""
         self._file.seek(0)
-        head = self._file.read(_HEAD_BYTES)
-        if is_lfs_pointer(head):
+        head = self._file.read(POINTER_BYTES)
+        if LFS_POINTER.match(head):
             raise CorpusError(f"{self._name} {LFS_ADVICE}.")
         form = _form(head[:4], self._encoding)
         self.num_bytes = self._file.seek(len(form.mark))
