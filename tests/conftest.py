@@ -189,7 +189,7 @@ def all_large(monkeypatch: pytest.MonkeyPatch) -> None:
     from charlstm.corpus.decoding import TextChunks
 
     monkeypatch.setattr(charlstm.corpus.corpus, "HELD_BYTES", 0)
-    monkeypatch.setattr("charlstm.corpus.decoding.TextChunks", partial(TextChunks, piece_bytes=1000))
+    monkeypatch.setattr("charlstm.corpus.corpus.TextChunks", partial(TextChunks, piece_bytes=1000))
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from charlstm.cli.progress import (
     prepare_output,
     silence_output,
 )
+from charlstm.config import Settings
 from charlstm.environment import is_torchrun_helper
 from charlstm.errors import CharLSTMError, ConfigError, DistributedError, TrainingDiverged
 from charlstm.formatting import own_command
@@ -64,7 +65,7 @@ def _run(argv: list[str]) -> None:
     if argv == ["--version"]:
         print(f"charlstm {__version__}")
         return
-    base = train_commands.base_settings(argv)
+    base = train_commands.base_settings(argv) if argv[:1] == ["train"] else Settings()
     commands: dict[str, Callable[..., None]] = {
         "train": functools.partial(train_commands.train, flags=Train(model=base.model, train=base.train)),
         "resume": train_commands.resume,

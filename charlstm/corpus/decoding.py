@@ -4,9 +4,7 @@ Of a file that can't be read, one sentence says what is wrong with it, and what 
 """
 
 import codecs
-import hashlib
 import io
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -16,9 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from charlstm.config_fields import Encoding
-from charlstm.corpus.datasets import OnBytes
 from charlstm.corpus.encoding_detection import detect_encoding, detect_wide
-from charlstm.corpus.stats import TextStats, as_utf8, compute_stats
 from charlstm.errors import CorpusError
 from charlstm.tensor_files import LFS_ADVICE, LFS_POINTER, POINTER_BYTES
 
@@ -321,51 +317,3 @@ def _form(head: bytes, encoding: Encoding) -> _Form:
         return _Form(asked, _MARKS.get(asked, codec + _NATIVE), note, is_asked_for=True)
     own_mark = next((mark for mark in _MARKS if _MARKS[mark] == codec and head.startswith(mark)), b"")
     return _Form(own_mark, codec, note, is_asked_for=True)
-
-
-@dataclass(frozen=True)
-class TextFile:
-    """A text file that was read once, and what was found."""
-
-    path: Path
-    encoding: Encoding
-    shown: str  # what sentences call it if it can't be read
-    facts: TextStats
-    notes: tuple[str, ...]
-
-    @classmethod
-    def read(
-        cls, path: Path, encoding: Encoding = "auto", shown: str | None = None, report: OnBytes | None = None
-    ) -> "TextFile":
-        """Read the file at `path` once, and keep its facts; raises `CorpusError` in one sentence."""
-        shown = shown or path.name
-        with open_text(path, shown) as file:
-            pieces = TextChunks(file, path.name, encoding)
-            facts = compute_stats(_report_progress(pieces, file, report))
-        return cls(path, encoding, shown, facts, pieces.notes)
-
-    def pieces(self, report: OnBytes | None = None) -> Iterator[str]:
-        """Yield the text in chunks, line ends normalised.
-
-        Raises `CorpusError` if the file can't be read any more or, after the last piece, if it is not the same text.
-        """
-        digest = hashlib.sha256()
-        with open_text(self.path, self.shown) as file:
-            for piece in _report_progress(TextChunks(file, self.path.name, self.encoding), file, report):
-                digest.update(as_utf8(piece))
-                yield piece
-        if digest.hexdigest() != self.facts.sha256:
-            raise self.change_error()
-
-    def change_error(self) -> CorpusError:
-        """Make the error for a file that turns out to hold another text than the one whose statistics are known."""
-        return CorpusError(f"{self.shown} has changed since it was first read; leave it alone and start again.")
-
-
-def _report_progress(pieces: TextChunks, file: BinaryIO, report: OnBytes | None) -> Iterator[str]:
-    """Yield `pieces` of `file`, calling `report(bytes_so_far, bytes_in_all)` after each."""
-    num_bytes = os.fstat(file.fileno()).st_size
-    for piece in pieces:
-        yield piece
-        if report:
-            report(min(pieces.num_bytes, num_bytes), num_bytes)  # it may be growing
