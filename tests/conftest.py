@@ -124,7 +124,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     _SESSIONS_CACHE.append(cache)
 
 
-from charlstm.process_setup import skip_interface_files  # noqa: E402  once bytecode is kept
+from charlstm.ui.gradio_import import skip_interface_files  # noqa: E402  once bytecode is kept
 
 skip_interface_files()  # a test process imports Gradio too
 
