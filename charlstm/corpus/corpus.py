@@ -20,8 +20,8 @@ from charlstm.corpus.decoding import CHUNK_SIZE, TextChunks, decode, open_text
 from charlstm.corpus.download import fetch_text
 from charlstm.corpus.multi_file import Joined, absolute, find_files, join
 from charlstm.corpus.token_cache import open_cached_tokens
+from charlstm.data_folders import expand
 from charlstm.errors import CorpusError
-from charlstm.places import expand
 from charlstm.vocabulary import Tokens, Vocabulary, code_points
 
 HELD_BYTES = 32 << 20  # a larger file stays a file: in memory one emoji makes every character take four bytes

@@ -16,13 +16,13 @@ from charlstm.corpus import (
     open_file,
 )
 from charlstm.corpus.corpus import HELD_BYTES
+from charlstm.data_folders import BUNDLED, BUNDLED_MODELS
 from charlstm.environment import is_public
 from charlstm.errors import CharLSTMError, ConfigError, CorpusError
 from charlstm.evaluation import evaluate_quickly
 from charlstm.events import Extended
 from charlstm.kernel.build import is_built, load_library
 from charlstm.language_model import LanguageModel
-from charlstm.places import BUNDLED, BUNDLED_MODELS
 from charlstm.runs.continuation import (
     CHANGED,
     SHORT_CHARS,

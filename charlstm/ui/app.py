@@ -9,10 +9,10 @@ import gradio as gr
 import torch
 from starlette.middleware import Middleware
 
+from charlstm.data_folders import page_checkpoints_dir
 from charlstm.environment import is_public, limits
 from charlstm.formatting import escape_html
 from charlstm.kernel.build import compiler_note
-from charlstm.places import page_checkpoints_dir
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
 from charlstm.space.backup import BackupThread
