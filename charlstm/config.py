@@ -9,9 +9,9 @@ import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from charlstm.config_fields import Config, Encoding, Unit, plain_lines
+from charlstm.config_fields import Encoding, Unit, bounds_of, describe_bounds, plain_lines
 from charlstm.errors import ConfigError
 
 Level = Literal["chars", "bytes"]
@@ -23,6 +23,35 @@ LayerRates = Literal["equal", "tuned"]
 PresetName = Literal["auto", "blog", "minute", "best"]
 
 REPEAT_WINDOW = 1024  # characters that the repetition guard (`no_repeat`) looks back at
+
+
+class Config(BaseModel):
+    """Base of all settings: frozen, each number's bounds in its description; raises `ConfigError` for bad values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, /, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(_refusal(type(self), error)) from None
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Append its bounds to the description of every number."""
+        for field in cls.model_fields.values():
+            if bounds_of(field)[0] is not None:
+                field.description = f"{field.description} ({describe_bounds(field)})"
+
+
+def _refusal(cls: type[BaseModel], error: ValidationError) -> str:
+    """Return pydantic's report as one sentence: what was wrong, and the limit."""
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    field = cls.model_fields.get(name)
+    if field is None:
+        return f"there is no setting named {reprlib.repr(name)}; known are {', '.join(cls.model_fields)}."
+    return f"{name} is {reprlib.repr(first['input'])}; it must be {describe_bounds(field)}."
 
 
 class ModelConfig(Config):

@@ -1,14 +1,11 @@
-"""What the settings' fields are made of: units, bounds, their descriptions, and the base class that checks them."""
+"""What the settings' fields are made of: units, bounds, and their descriptions."""
 
 import codecs
-import reprlib
-from typing import Annotated, Any, get_args
+from typing import Annotated, get_args
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator
 from pydantic.fields import FieldInfo
-
-from charlstm.errors import ConfigError
 
 
 class Unit(str):
@@ -96,32 +93,3 @@ def describe_bounds(field: FieldInfo) -> str:
 def help_text(field: FieldInfo) -> str:
     """Return the field's meaning, unit and bounds in one line."""
     return str(field.description)
-
-
-class Config(BaseModel):
-    """Base of all settings: frozen, each number's bounds in its description; raises `ConfigError` for bad values."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def __init__(self, /, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise ConfigError(_refusal(type(self), error)) from None
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """Append its bounds to the description of every number."""
-        for field in cls.model_fields.values():
-            if bounds_of(field)[0] is not None:
-                field.description = f"{field.description} ({describe_bounds(field)})"
-
-
-def _refusal(cls: type[BaseModel], error: ValidationError) -> str:
-    """Return pydantic's report as one sentence: what was wrong, and the limit."""
-    first = error.errors()[0]
-    name = str(first["loc"][0])
-    field = cls.model_fields.get(name)
-    if field is None:
-        return f"there is no setting named {reprlib.repr(name)}; known are {', '.join(cls.model_fields)}."
-    return f"{name} is {reprlib.repr(first['input'])}; it must be {describe_bounds(field)}."

@@ -78,3 +78,16 @@ def _flush(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def why_not_writable(folder: Path) -> str:
+    """Return why no file can be made in `folder`, which is made if there is none; empty if one can.
+
+    Tried, because what the permissions say is not all (a read-only disk, a user who may do anything).
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)

@@ -8,6 +8,7 @@ import torch
 
 from charlstm.checkpoint import Provenance, load_model, save_model
 from charlstm.config import ModelConfig, SampleConfig
+from charlstm.data_folders import find_model
 from charlstm.generation.engine import DecodeSession, SessionStart, start_session
 from charlstm.generation.holds import Hold
 from charlstm.generation.mixing import Crossfade, MixedModel
@@ -15,7 +16,6 @@ from charlstm.generation.read_first import Reading, read_text
 from charlstm.generation.stream import Score, TextWriter, score
 from charlstm.model import CharLSTM
 from charlstm.model_files import model_file
-from charlstm.places import find_model
 from charlstm.vocabulary import Vocabulary
 
 

@@ -6,6 +6,7 @@ is read here is bytes, and how many is known, and checked against the file's siz
 
 import io
 import math
+import re
 import struct
 from typing import Any, BinaryIO, NamedTuple
 
@@ -14,8 +15,8 @@ from charlstm.json_text import parse_json
 # Of safetensors' own 100 MB, so that a forged one can't take gigabytes: a vocabulary of all of Unicode takes 22 MB.
 LONGEST_HEADER = 32_000_000
 LFS_ADVICE = "is only the pointer that Git LFS leaves in a file's place; run `git lfs pull` there to get the file"
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-_POINTER_BYTES = 1024  # at most, as Git LFS specifies
+POINTER_BYTES = 1024  # at most, as Git LFS specifies
+LFS_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/.{,972}\noid sha256:", re.DOTALL)
 _MOST_DIMENSIONS = 8
 ITEM_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
@@ -40,17 +41,12 @@ class LfsPointer(ValueError):
     """The file is what Git LFS leaves in its place; the message says so, and what to do."""
 
 
-def is_lfs_pointer(head: bytes) -> bool:
-    """Return whether a file that begins so is what Git LFS leaves in place of one that it has not fetched."""
-    return head.startswith(_LFS_POINTER) and b"\noid sha256:" in head[:_POINTER_BYTES]
-
-
 def read_header(file: BinaryIO) -> Header:
     """Read the header of an open file; raise `ValueError`, in a few words, unless it accounts for each of its bytes."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
-    start = file.read(_POINTER_BYTES)
-    if is_lfs_pointer(start):
+    start = file.read(POINTER_BYTES)
+    if LFS_POINTER.match(start):
         raise LfsPointer(LFS_ADVICE)
     if len(start) < 8:
         raise ValueError("it is too short")

@@ -124,7 +124,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     _SESSIONS_CACHE.append(cache)
 
 
-from charlstm.process_setup import skip_interface_files  # noqa: E402  once bytecode is kept
+from charlstm.ui.gradio_import import skip_interface_files  # noqa: E402  once bytecode is kept
 
 skip_interface_files()  # a test process imports Gradio too
 
@@ -189,7 +189,7 @@ def all_large(monkeypatch: pytest.MonkeyPatch) -> None:
     from charlstm.corpus.decoding import TextChunks
 
     monkeypatch.setattr(charlstm.corpus.corpus, "HELD_BYTES", 0)
-    monkeypatch.setattr("charlstm.corpus.decoding.TextChunks", partial(TextChunks, piece_bytes=1000))
+    monkeypatch.setattr("charlstm.corpus.corpus.TextChunks", partial(TextChunks, piece_bytes=1000))
 
 
 @pytest.fixture

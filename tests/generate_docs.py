@@ -20,8 +20,8 @@ if __name__ == "__main__":
 from charlstm import cli  # noqa: E402
 from charlstm.config import ModelConfig, SampleConfig, TrainConfig  # noqa: E402
 from charlstm.config_fields import help_text  # noqa: E402
+from charlstm.data_folders import BUNDLED  # noqa: E402
 from charlstm.insight.report import Insight  # noqa: E402
-from charlstm.places import BUNDLED  # noqa: E402
 
 _PACKAGE = REPOSITORY / "charlstm"
 _SOURCES = (".c", ".h", ".js")

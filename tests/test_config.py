@@ -9,8 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from charlstm.config import PRESET_SUMMARIES, PRESETS, ModelConfig, PresetName, SampleConfig, Settings, TrainConfig
-from charlstm.config_fields import Config, Unit, bounds_of, describe_bounds, help_text, unit_of
+from charlstm.config import (
+    PRESET_SUMMARIES,
+    PRESETS,
+    Config,
+    ModelConfig,
+    PresetName,
+    SampleConfig,
+    Settings,
+    TrainConfig,
+)
+from charlstm.config_fields import Unit, bounds_of, describe_bounds, help_text, unit_of
 from charlstm.errors import CharLSTMError, ConfigError
 
 CONFIGS = (ModelConfig, TrainConfig, SampleConfig)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from forked import Fork
 
-from charlstm.process_setup import available_cpus, limit_spinning
+from charlstm.cpus import available_cpus
+from charlstm.process_setup import limit_spinning
 
 SEEN = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
-from charlstm.places import BUNDLED
+from charlstm.data_folders import BUNDLED
 
 _MODEL_FILES = {"config.json", "events.jsonl", "insight.json", "model.safetensors"}
 _FILM = "birth.json"  # of two models, one of which is in the wheel

@@ -13,6 +13,8 @@ from charlstm import process_setup
 from charlstm.environment import GRADIO_SERVER_PORT, TRASH_DAYS
 from charlstm.errors import ConfigError
 from charlstm.formatting import without_places
+from charlstm.proxies import prepare_proxies
+from charlstm.ui.gradio_import import prepare_for_gradio
 
 PROXIES = [each for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for each in (name, name.upper())]
 
@@ -39,7 +41,7 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_variable_is_left_for_gradio_to_stumble_over(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=rf"{name} is '{re.escape(value)}'; it must be"):
-        process_setup.prepare_for_gradio()
+        prepare_for_gradio()
 
 
 def test_the_app_says_so_in_one_sentence(repository: Path) -> None:
@@ -85,7 +87,7 @@ def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADIO_SERVER_PORT", " ")
     monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "")
     monkeypatch.setenv("CHARLSTM_TRASH_DAYS", "")
-    process_setup.prepare_for_gradio()
+    prepare_for_gradio()
     assert not {"GRADIO_SERVER_PORT", "HF_HUB_ETAG_TIMEOUT"} & set(os.environ)
     assert TRASH_DAYS.read() == 30
 
@@ -113,10 +115,10 @@ def test_whatever_proxies_are_set_requests_can_be_made_and_this_machine_is_asked
 
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    process_setup.prepare_proxies()
+    prepare_proxies()
     assert {name for name in PROXIES if name in os.environ and "no_proxy" not in name.lower()} == kept
     dropped = {name for name in given if "no_proxy" not in name.lower()} - kept
-    said = [record.getMessage() for record in caplog.records if record.name == "charlstm.process_setup"]
+    said = [record.getMessage() for record in caplog.records if record.name == "charlstm.proxies"]
     assert len(said) == len(dropped)
     assert all(any(each.startswith(f"{name} names") for each in said) for name in dropped)
     with httpx.Client(verify=False) as client:
@@ -127,24 +129,24 @@ def test_whatever_proxies_are_set_requests_can_be_made_and_this_machine_is_asked
 
 
 def test_where_no_proxy_is_set_nothing_changes() -> None:
-    process_setup.prepare_proxies()
+    prepare_proxies()
     assert not any(name in os.environ for name in PROXIES)
 
 
 def test_uploads_go_to_a_folder_that_is_this_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    process_setup.prepare_for_gradio()
+    prepare_for_gradio()
     assert "GRADIO_TEMP_DIR" not in os.environ  # Gradio's own name for it
     assert (tmp_path / "gradio").stat().st_mode & 0o077 == 0
     (tmp_path / "gradio").chmod(0o777)
-    process_setup.prepare_for_gradio()
+    prepare_for_gradio()
     chosen = Path(os.environ["GRADIO_TEMP_DIR"])
     assert chosen.parent == tmp_path
     assert chosen.stat().st_mode & 0o777 == 0o700
     (tmp_path / "gradio").rmdir()
     (tmp_path / "gradio").symlink_to(chosen)
     monkeypatch.delenv("GRADIO_TEMP_DIR")
-    process_setup.prepare_for_gradio()
+    prepare_for_gradio()
     assert Path(os.environ["GRADIO_TEMP_DIR"]) != chosen
 
 
@@ -152,7 +154,7 @@ def test_a_named_folder_that_can_not_be_written_to_is_told(tmp_path: Path, monke
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "file" / "folder"))
     with pytest.raises(ConfigError, match="GRADIO_TEMP_DIR"):
-        process_setup.prepare_for_gradio()
+        prepare_for_gradio()
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,9 @@ class BaselineTraining:
         return loss.item()
 
 
-def peer_writes(peer: BaselineLSTM, streams: int, num_chars: int, characters: str, temperature: float) -> list[str]:
+def generate_with_peer(
+    peer: BaselineLSTM, streams: int, num_chars: int, characters: str, temperature: float
+) -> list[str]:
     """Write `streams` texts of `num_chars`: nn.LSTM stepped, its state carried, each character drawn by multinomial."""
     written: list[list[str]] = [[] for _ in range(streams)]
     tokens = torch.zeros(streams, 1, dtype=torch.long)
@@ -74,7 +76,7 @@ def peer_writes(peer: BaselineLSTM, streams: int, num_chars: int, characters: st
     return ["".join(text) for text in written]
 
 
-def peer_evaluates(peer: BaselineLSTM, tokens: Tensor, windows: int, window: int, at_once: int) -> float:
+def evaluate_peer(peer: BaselineLSTM, tokens: Tensor, windows: int, window: int, at_once: int) -> float:
     """Compute the mean loss of cold windows at random places of tokens (N,), as nanoGPT does."""
     total = 0.0
     with torch.inference_mode():
@@ -86,7 +88,7 @@ def peer_evaluates(peer: BaselineLSTM, tokens: Tensor, windows: int, window: int
     return total / windows
 
 
-def peer_prepares(text: str) -> Tensor:
+def prepare_for_peer(text: str) -> Tensor:
     """Map characters to ids by a dict, one at a time; ids (N,)."""
     characters = sorted(set(text))
     stoi = {char: index for index, char in enumerate(characters)}

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from charlstm.config_fields import Config, Unit
+from charlstm.config import Config
+from charlstm.config_fields import Unit
 
 Suite = Literal["train", "generate", "evaluate", "prepare", "startup", "gpu"]
 SuiteName = Literal["train", "generate", "evaluate", "prepare", "startup", "gpu", "all"]

@@ -11,7 +11,13 @@ import numpy as np
 import torch
 
 from charlstm.bench import gpu, timing
-from charlstm.bench.baselines import BaselineLSTM, BaselineTraining, peer_evaluates, peer_prepares, peer_writes
+from charlstm.bench.baselines import (
+    BaselineLSTM,
+    BaselineTraining,
+    evaluate_peer,
+    generate_with_peer,
+    prepare_for_peer,
+)
 from charlstm.bench.gpu import GpuSizes
 from charlstm.bench.report import BenchConfig, BenchReport, Result, Skipped, Suite, SuiteName
 from charlstm.bench.timing import Meter, Task, compare, environment, find_gpu, multiplies_bfloat16
@@ -198,7 +204,7 @@ def _beside_a_peer(meter: Meter, task: Task, shape: Shape, sizes: Sizes) -> Resu
     peer = BaselineLSTM(sizes.vocab_size, shape.hidden_size, shape.num_layers)
 
     def work() -> float:
-        texts = peer_writes(peer, shape.batch_size, sizes.stepped_chars, characters, temperature)
+        texts = generate_with_peer(peer, shape.batch_size, sizes.stepped_chars, characters, temperature)
         return sum(map(len, texts))
 
     streams = "one stream" if shape.batch_size == 1 else f"batch of {shape.batch_size}"
@@ -229,7 +235,7 @@ def _evaluate(meter: Meter, sizes: Sizes) -> Findings:
     ids = torch.from_numpy(tokens.astype(np.int64))
 
     def work() -> float:
-        peer_evaluates(peer, ids, sizes.windows, _COLD_WINDOW, at_once=64)
+        evaluate_peer(peer, ids, sizes.windows, _COLD_WINDOW, at_once=64)
         return num_cold
 
     beside = Task(f"nn.LSTM, {sizes.windows} random cold windows", work)
@@ -249,7 +255,7 @@ def _prepare(meter: Meter, sizes: Sizes) -> Findings:
             return sizes.prepare_bytes / 1e6
 
         def theirs() -> float:
-            return len(peer_prepares(naive.read_text(encoding="utf-8"))) / 1e6
+            return len(prepare_for_peer(naive.read_text(encoding="utf-8"))) / 1e6
 
         def change() -> None:  # another text every time: what was prepared before may be kept somewhere
             with path.open("r+b") as file:

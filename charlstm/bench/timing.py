@@ -20,10 +20,10 @@ import torch
 from charlstm import __version__
 from charlstm.bench.report import SECONDS, Baseline, Environment, Result, Skipped
 from charlstm.config import Settings
+from charlstm.cpus import available_cpus
+from charlstm.data_folders import BUNDLED_MODELS
 from charlstm.environment import child_environment
 from charlstm.errors import ConfigError
-from charlstm.places import BUNDLED_MODELS
-from charlstm.process_setup import available_cpus
 from charlstm.runs.manager import RunManager
 from charlstm.runs.run_dir import ACTIVE, RunDir
 from charlstm.training.optim import resolve_device

@@ -26,18 +26,22 @@ from charlstm.cli.progress import (
     prepare_output,
     silence_output,
 )
-from charlstm.environment import is_torchrun_helper
+from charlstm.config import Settings
+from charlstm.environment import NUMBERS_OF_LIBRARIES, is_torchrun_helper
 from charlstm.errors import CharLSTMError, ConfigError, DistributedError, TrainingDiverged
 from charlstm.formatting import own_command
-from charlstm.process_setup import check_libraries, ensure_home, limit_spinning, prepare_environment, prepare_proxies
+from charlstm.process_setup import check_numbers, ensure_home, limit_spinning, prepare_environment
+from charlstm.proxies import prepare_proxies
+from charlstm.space.zero_gpu import import_spaces
 
 
 def _open_page(flags: Flat[App]) -> None:
     """Open the page in a browser: train a model in front of your eyes, and write with it."""
-    from charlstm.process_setup import prepare_for_gradio
+    from charlstm.ui.gradio_import import prepare_for_gradio
 
     prepare_for_gradio()
     prepare_environment()
+    import_spaces()
     from charlstm.ui.app import serve
 
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -64,7 +68,7 @@ def _run(argv: list[str]) -> None:
     if argv == ["--version"]:
         print(f"charlstm {__version__}")
         return
-    base = train_commands.base_settings(argv)
+    base = train_commands.base_settings(argv) if argv[:1] == ["train"] else Settings()
     commands: dict[str, Callable[..., None]] = {
         "train": functools.partial(train_commands.train, flags=Train(model=base.model, train=base.train)),
         "resume": train_commands.resume,
@@ -106,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
 def _exit_code(argv: list[str]) -> int:
     is_helper = is_torchrun_helper()
     try:
-        check_libraries()
+        check_numbers(NUMBERS_OF_LIBRARIES)
         if argv and argv[0] in hub.COMMANDS:
             prepare_proxies()
         with silence_output() if is_helper else contextlib.nullcontext():

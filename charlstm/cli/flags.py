@@ -9,7 +9,7 @@ import tyro
 from charlstm.bench.report import BenchConfig, SuiteName
 from charlstm.config import PRESET_SUMMARIES, ModelConfig, PresetName, SampleConfig, Schedule, TrainConfig
 from charlstm.config_fields import Encoding, help_text
-from charlstm.places import default_checkpoints_dir
+from charlstm.data_folders import default_checkpoints_dir
 
 DEFAULT_PRESET: PresetName = "minute"
 _PRESETS = "; ".join(f"{name}: {summary}" for name, summary in PRESET_SUMMARIES.items())

@@ -14,8 +14,8 @@ import tyro
 
 from charlstm.cli.flags import Flat
 from charlstm.cli.progress import StepBar
+from charlstm.data_folders import BUNDLED, default_checkpoints_dir, find_model
 from charlstm.formatting import own_command
-from charlstm.places import BUNDLED, default_checkpoints_dir, find_model
 from charlstm.runs.history import read_history
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore

@@ -33,11 +33,11 @@ def inspect(flags: Flat[Inspect]) -> None:
     _require_one_kind(flags.as_json, flags.as_csv)
     if flags.places is not None and not _FEWEST_PLACES <= flags.places <= _MOST_PLACES:
         raise ConfigError(f"places must be from {_FEWEST_PLACES:,} to {_MOST_PLACES:,}, not {flags.places:,}.")
+    from charlstm.data_folders import find_model
     from charlstm.insight.report import Insight, inspect_model
-    from charlstm.insight.sample import THOROUGH
+    from charlstm.insight.text_sample import THOROUGH
     from charlstm.kernel.job import limit_torch_threads
     from charlstm.language_model import LanguageModel
-    from charlstm.places import find_model
 
     limit_torch_threads()
     folder = find_model(flags.model)

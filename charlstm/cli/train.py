@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, get_args
 from charlstm.cli.flags import DEFAULT_PRESET, Flat, Resume, Train
 from charlstm.cli.progress import BytesBar, TrainingBar, ignore_output_errors
 from charlstm.config import PRESETS, PresetName, Settings
+from charlstm.data_folders import find_model
 from charlstm.errors import ConfigError
 from charlstm.formatting import format_duration, own_command
 from charlstm.json_text import parse_json, read_small
 from charlstm.model_files import model_file, model_name
-from charlstm.places import find_model
 from charlstm.runs.continuation import add_extension, inherit_sizes, with_fine_tuning_rates
 from charlstm.runs.manager import RunManager
 from charlstm.runs.run_dir import Extension, RunDir

@@ -1,25 +1,82 @@
 """Texts to learn from: `open_corpus` finds and reads one, `Corpus.split` cuts it, `StreamBatches` serves it."""
 
+import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.config_fields import Encoding
 from charlstm.corpus.datasets import DATASETS, OnBytes, corpus_bytes
-from charlstm.corpus.decoding import CHUNK_SIZE, TextFile, decode, open_text
+from charlstm.corpus.decoding import CHUNK_SIZE, TextChunks, decode, open_text
 from charlstm.corpus.download import fetch_text
 from charlstm.corpus.multi_file import Joined, absolute, find_files, join
-from charlstm.corpus.stats import TextStats, common_line_starts, compute_stats
 from charlstm.corpus.token_cache import open_cached_tokens
+from charlstm.data_folders import expand
 from charlstm.errors import CorpusError
-from charlstm.places import expand
-from charlstm.vocabulary import Tokens, Vocabulary
+from charlstm.vocabulary import Tokens, Vocabulary, code_points
 
 HELD_BYTES = 32 << 20  # a larger file stays a file: in memory one emoji makes every character take four bytes
+_NUM_BEGINNINGS = 3
+_LONGEST_WORD = 16  # characters of a beginning
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character
+_SURROGATES_TOO = "surrogatepass"  # a text with one in it has a hash all the same
+
+
+class TextStats(NamedTuple):
+    """Length, identity and alphabet of a text."""
+
+    num_chars: int
+    num_bytes: int  # of the text as UTF-8
+    sha256: str  # of the text as UTF-8
+    frequencies: tuple[tuple[str, int], ...]  # distinct characters and their counts, the most frequent first
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A text file that was read once, and what was found."""
+
+    path: Path
+    encoding: Encoding
+    shown: str  # what sentences call it if it can't be read
+    facts: TextStats
+    notes: tuple[str, ...]
+
+    @classmethod
+    def read(
+        cls, path: Path, encoding: Encoding = "auto", shown: str | None = None, report: OnBytes | None = None
+    ) -> "TextFile":
+        """Read the file at `path` once, and keep its facts; raises `CorpusError` in one sentence."""
+        shown = shown or path.name
+        with open_text(path, shown) as file:
+            pieces = TextChunks(file, path.name, encoding)
+            facts = compute_stats(_report_progress(pieces, file, report))
+        return cls(path, encoding, shown, facts, pieces.notes)
+
+    def pieces(self, report: OnBytes | None = None) -> Iterator[str]:
+        """Yield the text in chunks, line ends normalised.
+
+        Raises `CorpusError` if the file can't be read any more or, after the last piece, if it is not the same text.
+        """
+        digest = hashlib.sha256()
+        with open_text(self.path, self.shown) as file:
+            for piece in _report_progress(TextChunks(file, self.path.name, self.encoding), file, report):
+                digest.update(piece.encode("utf-8", _SURROGATES_TOO))
+                yield piece
+        if digest.hexdigest() != self.facts.sha256:
+            raise self.change_error()
+
+    def change_error(self) -> CorpusError:
+        """Make the error for a file that turns out to hold another text than the one whose statistics are known."""
+        return CorpusError(f"{self.shown} has changed since it was first read; leave it alone and start again.")
 
 
 @dataclass(frozen=True)
@@ -207,3 +264,56 @@ def open_file(
             return Corpus(name, *decode(file.read(), path.name, encoding))
     source = TextFile.read(path, encoding, shown, report)
     return Corpus(name, source, source.notes)
+
+
+def compute_stats(pieces: Iterable[str]) -> TextStats:
+    """Compute the statistics of the text that `pieces` make up."""
+    digest, num_bytes = hashlib.sha256(), 0
+    totals = np.zeros(0, np.int64)  # how often each code point occurs
+    for piece in pieces:
+        utf8 = piece.encode("utf-8", _SURROGATES_TOO)
+        digest.update(utf8)
+        num_bytes += len(utf8)
+        counts = _counts(piece)
+        if len(counts) > len(totals):
+            totals, counts = counts, totals
+        totals[: len(counts)] += counts
+    codes = np.flatnonzero(totals)
+    codes = codes[np.argsort(-totals[codes], kind="stable")]
+    frequencies = tuple((chr(code), count) for code, count in zip(codes.tolist(), totals[codes].tolist(), strict=True))
+    return TextStats(int(totals.sum()), num_bytes, digest.hexdigest(), frequencies)
+
+
+def _counts(piece: str) -> NDArray[np.int64]:
+    """Count each code point up to the largest."""
+    try:
+        narrow = piece.encode("latin-1")
+    except UnicodeEncodeError:
+        return np.bincount(code_points(piece))
+    # Two characters at a time: counting pairs, of which there are 65,536, is twice as fast as counting characters.
+    pairs = np.bincount(np.frombuffer(narrow, np.uint16, len(narrow) // 2), minlength=1 << 16).reshape(256, 256)
+    counts: NDArray[np.int64] = pairs.sum(axis=0) + pairs.sum(axis=1)
+    if len(narrow) % 2:
+        counts[narrow[-1]] += 1
+    return counts
+
+
+def common_line_starts(text: str) -> tuple[str, ...]:
+    """Return the three most frequent line beginnings: a word and a space, or four characters if no space is near.
+
+    Indentation does not count, nor do lines that begin without a letter or a digit. Halves of characters (lone
+    surrogates) begin none, as no file could keep them.
+    """
+    lines = (line.lstrip() for line in text.split("\n"))
+    words = (line[: at + 1] if (at := line.find(" ", 0, _LONGEST_WORD)) > 0 else line[:4] for line in lines)
+    counts = Counter(word for word in words if any(map(str.isalnum, word)) and not _SURROGATE.search(word))
+    return tuple(word for word, _ in counts.most_common(_NUM_BEGINNINGS))
+
+
+def _report_progress(pieces: TextChunks, file: BinaryIO, report: OnBytes | None) -> Iterator[str]:
+    """Yield `pieces` of `file`, calling `report(bytes_so_far, bytes_in_all)` after each."""
+    num_bytes = os.fstat(file.fileno()).st_size
+    for piece in pieces:
+        yield piece
+        if report:
+            report(min(pieces.num_bytes, num_bytes), num_bytes)  # it may be growing

@@ -4,9 +4,7 @@ Of a file that can't be read, one sentence says what is wrong with it, and what 
 """
 
 import codecs
-import hashlib
 import io
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -16,11 +14,9 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from charlstm.config_fields import Encoding
-from charlstm.corpus.datasets import OnBytes
 from charlstm.corpus.encoding_detection import detect_encoding, detect_wide
-from charlstm.corpus.stats import TextStats, as_utf8, compute_stats
 from charlstm.errors import CorpusError
-from charlstm.tensor_files import LFS_ADVICE, is_lfs_pointer
+from charlstm.tensor_files import LFS_ADVICE, LFS_POINTER, POINTER_BYTES
 
 HEAD_BYTES = 1 << 16
 _PIECE_BYTES = 1 << 18
@@ -128,7 +124,6 @@ _MARKS = {  # in this order: the mark of UTF-32-LE begins with that of UTF-16-LE
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
-_HEAD_BYTES = 1024  # more than a pointer of Git LFS has
 _NATIVE = "-le" if sys.byteorder == "little" else "-be"
 _CONTINUED = bytes(range(0x80, 0xC0))  # bytes that are never the first of a UTF-8 character
 _C1 = re.compile("[\x80-\x9f]")
@@ -184,8 +179,8 @@ class TextChunks:
     def __iter__(self) -> Iterator[str]:
         """Yield the text in chunks that are not empty, but of any length."""
         self._file.seek(0)
-        head = self._file.read(_HEAD_BYTES)
-        if is_lfs_pointer(head):
+        head = self._file.read(POINTER_BYTES)
+        if LFS_POINTER.match(head):
             raise CorpusError(f"{self._name} {LFS_ADVICE}.")
         form = _form(head[:4], self._encoding)
         self.num_bytes = self._file.seek(len(form.mark))
@@ -322,51 +317,3 @@ def _form(head: bytes, encoding: Encoding) -> _Form:
         return _Form(asked, _MARKS.get(asked, codec + _NATIVE), note, is_asked_for=True)
     own_mark = next((mark for mark in _MARKS if _MARKS[mark] == codec and head.startswith(mark)), b"")
     return _Form(own_mark, codec, note, is_asked_for=True)
-
-
-@dataclass(frozen=True)
-class TextFile:
-    """A text file that was read once, and what was found."""
-
-    path: Path
-    encoding: Encoding
-    shown: str  # what sentences call it if it can't be read
-    facts: TextStats
-    notes: tuple[str, ...]
-
-    @classmethod
-    def read(
-        cls, path: Path, encoding: Encoding = "auto", shown: str | None = None, report: OnBytes | None = None
-    ) -> "TextFile":
-        """Read the file at `path` once, and keep its facts; raises `CorpusError` in one sentence."""
-        shown = shown or path.name
-        with open_text(path, shown) as file:
-            pieces = TextChunks(file, path.name, encoding)
-            facts = compute_stats(_report_progress(pieces, file, report))
-        return cls(path, encoding, shown, facts, pieces.notes)
-
-    def pieces(self, report: OnBytes | None = None) -> Iterator[str]:
-        """Yield the text in chunks, line ends normalised.
-
-        Raises `CorpusError` if the file can't be read any more or, after the last piece, if it is not the same text.
-        """
-        digest = hashlib.sha256()
-        with open_text(self.path, self.shown) as file:
-            for piece in _report_progress(TextChunks(file, self.path.name, self.encoding), file, report):
-                digest.update(as_utf8(piece))
-                yield piece
-        if digest.hexdigest() != self.facts.sha256:
-            raise self.change_error()
-
-    def change_error(self) -> CorpusError:
-        """Make the error for a file that turns out to hold another text than the one whose statistics are known."""
-        return CorpusError(f"{self.shown} has changed since it was first read; leave it alone and start again.")
-
-
-def _report_progress(pieces: TextChunks, file: BinaryIO, report: OnBytes | None) -> Iterator[str]:
-    """Yield `pieces` of `file`, calling `report(bytes_so_far, bytes_in_all)` after each."""
-    num_bytes = os.fstat(file.fileno()).st_size
-    for piece in pieces:
-        yield piece
-        if report:
-            report(min(pieces.num_bytes, num_bytes), num_bytes)  # it may be growing

@@ -12,9 +12,9 @@ import platformdirs
 
 from charlstm.config_fields import Encoding
 from charlstm.corpus.decoding import TextChunks, open_text
+from charlstm.data_folders import expand
 from charlstm.errors import CorpusError
 from charlstm.files import atomic_write
-from charlstm.places import expand
 
 _MOST_FILES = 10_000
 

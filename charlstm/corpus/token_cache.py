@@ -19,15 +19,18 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from charlstm.corpus.datasets import OnBytes
-from charlstm.corpus.decoding import TextFile
 from charlstm.errors import CorpusError, VocabularyError
 from charlstm.files import atomic_write
 from charlstm.private_folders import private_cache, private_folder, temporary_place
 from charlstm.vocabulary import Tokens, Vocabulary
+
+if TYPE_CHECKING:
+    from charlstm.corpus.corpus import TextFile
 
 KEPT_BYTES = 4 << 30
 _FORMAT = 1
@@ -35,7 +38,7 @@ _CHECKSUM_BYTES = 4
 _ABANDONED_SECONDS = 24 * 3600  # a half-written file this old has lost its writer
 
 
-def open_cached_tokens(text: TextFile, vocabulary: Vocabulary, report: OnBytes | None = None) -> Tokens:
+def open_cached_tokens(text: "TextFile", vocabulary: Vocabulary, report: OnBytes | None = None) -> Tokens:
     """Return the ids of `text`, found in the cache or written there; `report(bytes_so_far, bytes_in_all)` follows.
 
     Raises `VocabularyError` if the vocabulary does not cover the text, `CorpusError` if the cache can't hold the ids.
@@ -94,7 +97,7 @@ def _is_whole(path: Path, num_bytes: int) -> bool:
     )
 
 
-def _write(path: Path, text: TextFile, vocabulary: Vocabulary, report: OnBytes | None) -> None:
+def _write(path: Path, text: "TextFile", vocabulary: Vocabulary, report: OnBytes | None) -> None:
     checksum = 0
     with path.open("wb") as file:
         for piece in text.pieces(report):

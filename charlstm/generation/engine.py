@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charlstm.config import SampleConfig
-from charlstm.generation.holds import Hold, find_cells
+from charlstm.generation.holds import Hold, resolve_holds
 from charlstm.generation.quantization import is_quantized, quantize_weights
 from charlstm.generation.sampling import SteppedTexts
 from charlstm.kernel import decoder
@@ -82,7 +82,7 @@ def start_session(
     `rounded` they are in any case, as an exported page has them.
     """
     config_ = model.config
-    held = find_cells(holds, config_)
+    held = resolve_holds(holds, config_)
     can = decoder.is_available(model.vocab_size, config_.hidden_size, config_.num_layers)
     if model.device.type != "cpu" or not can:
         return _TorchTexts(model, beginnings, held, held_from)

@@ -51,7 +51,7 @@ def format_holds(holds: Iterable[Hold]) -> str:
     return ",".join(f"{f'{hold.layer}:' if hold.layer else ''}{hold.unit}={_shortest(hold.value)}" for hold in holds)
 
 
-def find_cells(holds: Iterable[Hold], config: ModelConfig) -> dict[tuple[int, int], float]:
+def resolve_holds(holds: Iterable[Hold], config: ModelConfig) -> dict[tuple[int, int], float]:
     """Map (layer, unit) to the value that it is held at; raises `ConfigError` for a unit that the model lacks."""
     holds = list(holds)
     _check(holds)

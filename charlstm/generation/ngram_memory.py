@@ -9,7 +9,6 @@ counted. docs/adaptation.md says what that gains.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +27,6 @@ _KIND_CLASSES = (0, 0, 1, 2, 2, 3)  # class of how many different followers: 1, 
 NUM_CLASSES = (_KIND_CLASSES[-1] + 1) * _NUM_TIMES
 
 
-class Recollection(NamedTuple):
-    """The longest end of a text that was read before."""
-
-    length: int  # characters
-    ago: int  # characters from its last place to the end of what was read
-    followers: str  # what followed it, each time, the newest last
-
-
 class NgramMemory:
     """What followed each context of a text, and how far each kind of context is to be trusted.
 
@@ -44,14 +35,14 @@ class NgramMemory:
 
     def __init__(self) -> None:
         self._followers: dict[str, str] = {}
-        self._pieces: list[str] = []
+        self._num_read = 0
         self._tail = ""
         num_weights = (LONGEST + 1) * NUM_CLASSES
         self._shares, self._counts = [FIRST_WEIGHT * _PRIOR] * num_weights, [_PRIOR] * num_weights
 
     def __len__(self) -> int:
         """Return the number of characters read."""
-        return sum(map(len, self._pieces))
+        return self._num_read
 
     def read(self, ids: NDArray[np.int32], probabilities: Numbers) -> Numbers:
         """Read characters (T,), whose `probabilities` (T,) a model gave them; return those after mixing, (T,).
@@ -59,7 +50,7 @@ class NgramMemory:
         Each is scored by what was read before it, and counted then.
         """
         text = to_text(ids)
-        self._pieces.append(text)
+        self._num_read += len(text)
         return np.array([self._read(*each) for each in zip(text, probabilities.tolist(), strict=True)])
 
     def _read(self, char: str, mixed: float) -> float:
@@ -103,14 +94,6 @@ class NgramMemory:
             place = _weight_place(length, seen)
             weight = amount * self._shares[place]
             yield weight / (weight + (2.0 - amount) * (self._counts[place] - self._shares[place])), seen
-
-    def recall(self, tail: str) -> Recollection | None:
-        """Find the longest end of `tail`, of 3 to 8 characters, that something followed in the text read."""
-        known = [seen for _, seen in self._steps(tail, 1.0)]
-        if not known:
-            return None
-        length, text = SHORTEST + len(known) - 1, "".join(self._pieces)
-        return Recollection(length, len(text) - text.rfind(tail[-length:], 0, len(text) - 1) - length, known[-1])
 
 
 def _weight_place(length: int, seen: str) -> int:

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlstm.config import SampleConfig
+from charlstm.cpus import available_cpus
 from charlstm.errors import ConfigError, VocabularyError
 from charlstm.generation.engine import DecodeSession, SessionStart, start_session
 from charlstm.generation.holds import Hold
 from charlstm.kernel.decoder import DecodedTokens
 from charlstm.model import CharLSTM
-from charlstm.process_setup import available_cpus
 from charlstm.vocabulary import Decoder, Vocabulary
 
 _FIRST_PIECE = 8  # characters: soon there

@@ -7,11 +7,11 @@ Import each function from its module, so that none loads more than it needs:
 * `units`: `name_units` finds the units that go with properties of a text.
 * `properties`: `find_properties` tells where in a text each property holds.
 * `effects`: `measure_effects` and `Probe` tell how holding a unit changes what is predicted.
-* `proof`: `prove` tells how it changes what is written.
+* `hold_experiment`: `run_experiment` tells how it changes what is written.
 * `attribution`: `explain_letter` tells which earlier letters make one likely.
 * `cell`: `explain_step` takes a step of one unit apart;
   `measure_carried_state` tells how long a foreign state disturbs, `score_with_forget_gate` what forgetting costs.
 * `horizon`: `measure_horizon` tells how far back a network remembers.
 * `neighbors`: `StateIndex` finds places of a text where the network was in a like state.
-* `birth`: `record_birth` and `make_film` follow units through training.
+* `learning_film`: `record_film` and `make_film` follow units through training.
 """

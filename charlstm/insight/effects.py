@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charlstm.errors import ConfigError
-from charlstm.generation.holds import Hold, find_cells
+from charlstm.generation.holds import Hold, resolve_holds
 from charlstm.insight.batched_reader import BatchedReader, RowWeights
-from charlstm.insight.proof import prove
+from charlstm.insight.hold_experiment import run_experiment
 from charlstm.language_model import LanguageModel
 from charlstm.vocabulary import Vocabulary
 
-__all__ = ["Effect", "Probe", "measure_effects", "prove"]
+__all__ = ["Effect", "Probe", "measure_effects", "run_experiment"]
 
 _PLACES, _LEAD_IN = 64, 256
 _HELD_FOR = 20  # characters of the text, read while the unit is held
@@ -211,7 +211,7 @@ class Probe:
         place; the figures are of the places between, which it was not chosen by. Raises `ConfigError` for a unit that
         the model lacks.
         """
-        find_cells([hold], self._weights.model.config)
+        resolve_holds([hold], self._weights.model.config)
         side, found = int(self.is_high(hold)), self.read([hold])[0]
         others = self.controls[self.other_than(hold.layer, hold.unit), side]
         count = len(others)

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from charlstm.files import atomic_write_text
 from charlstm.insight.effects import Effect, measure_effects
-from charlstm.insight.sample import MOST_CHARACTERS, PLACES, Sample
-from charlstm.insight.units import NamedUnit, UnitTable, name_units_in, with_effect
+from charlstm.insight.text_sample import MOST_CHARACTERS, PLACES, Sample
+from charlstm.insight.units import NamedUnit, UnitTable, name_units, with_effect
 from charlstm.json_text import parse_as, read_small
 from charlstm.language_model import LanguageModel
 from charlstm.model_files import model_file
@@ -201,7 +201,7 @@ def inspect_model(
     """
     tell: OnProgress = report or (lambda *_: None)
     sample = Sample.take(lm, text, places)
-    table = name_units_in(lm, sample, seed, lambda share, stage, so_far: tell(_NAMING_SHARE * share, stage, so_far))
+    table = name_units(lm, sample, seed, lambda share, stage, so_far: tell(_NAMING_SHARE * share, stage, so_far))
     ids = lm.vocabulary.encode(lm.vocabulary.normalize(text[:MOST_CHARACTERS]))
     units = table.units
 

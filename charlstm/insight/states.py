@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from charlstm.generation import engine
-from charlstm.generation.holds import Hold, find_cells
+from charlstm.generation.holds import Hold, resolve_holds
 from charlstm.generation.stream import turns
 from charlstm.insight.batched_reader import BatchedReader
 from charlstm.kernel import decoder
@@ -100,7 +100,7 @@ def trace(
     same beginning, which is not read again. Raises `ConfigError` for units that the model lacks.
     """
     tokens = np.ascontiguousarray(ids, np.int32)
-    held, shape = find_cells(holds, lm.model.config), (lm.model.config.num_layers, lm.model.config.hidden_size)
+    held, shape = resolve_holds(holds, lm.model.config), (lm.model.config.num_layers, lm.model.config.hidden_size)
     if not len(tokens):
         empty = np.empty((0, *shape), np.float32)
         return Trace(tokens, empty, empty, np.empty(0, np.float32))

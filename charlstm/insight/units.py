@@ -17,11 +17,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charlstm.insight.choice import Chosen, choose_units, score_twins
 from charlstm.insight.effects import Effect
 from charlstm.insight.properties import Property
-from charlstm.insight.sample import PLACES, Reading, Sample, read_sample
 from charlstm.insight.scores import score_context
+from charlstm.insight.text_sample import Reading, Sample, read_sample
+from charlstm.insight.unit_choice import Chosen, choose_units, score_twins
 from charlstm.language_model import LanguageModel
 
 OnProgress = Callable[[float, str, "UnitTable"], None]
@@ -163,18 +163,7 @@ def _assign(good: list[tuple[float, NamedUnit]]) -> tuple[NamedUnit, ...]:
     return tuple(sorted(taken.values(), key=lambda unit: (not unit.remembers, -unit.score)))
 
 
-def name_units(
-    lm: LanguageModel, text: str, seed: int = 1, report: OnProgress | None = None, places: int = PLACES
-) -> UnitTable:
-    """Name the units of `lm` that go with properties of `text`, by `places` spread over its first 262,144 characters.
-
-    See `name_units_in`. Raises `ConfigError` for a text that is too short, `VocabularyError` for one that the network
-    can't read.
-    """
-    return name_units_in(lm, Sample.take(lm, text, places), seed, report)
-
-
-def name_units_in(lm: LanguageModel, sample: Sample, seed: int = 1, report: OnProgress | None = None) -> UnitTable:
+def name_units(lm: LanguageModel, sample: Sample, seed: int = 1, report: OnProgress | None = None) -> UnitTable:
     """Name the units of `lm` that go with properties at the places of `sample`.
 
     `report(share, stage, table)` is called with what is known so far, and may raise to end it. Names are told from the

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from charlstm.cpus import available_cpus
 from charlstm.environment import OMP_NUM_THREADS
 from charlstm.kernel.build import load_library
-from charlstm.process_setup import available_cpus
 
 FEWEST_ITEMS = 4  # streams (or tiles) in a part: the weights are read once for all of them
 PACK_FORWARD, PACK, FORWARD, BACKWARD, ADD_ROWS, HEAD, DROP = range(7)

@@ -20,10 +20,10 @@ from filelock import Timeout
 
 from charlstm import environment
 from charlstm.config import Settings, closest_preset
+from charlstm.data_folders import BUNDLED
 from charlstm.errors import CharLSTMError, RunError, printable
 from charlstm.files import atomic_write_text
 from charlstm.model_files import model_file, model_name
-from charlstm.places import BUNDLED
 from charlstm.runs.continuation import add_extension, inherit_sizes, require_text
 from charlstm.runs.control import Control
 from charlstm.runs.file_lock import Lock, open_lock

@@ -46,14 +46,18 @@ def check_text(num_bytes: int) -> None:
         raise CorpusError(f"a text may have at most {most:g} MB here; choose a shorter one.")
 
 
-def check_parameters(num_parameters: int) -> None:
-    """Raise `ConfigError` if a model of that size exceeds the limit."""
-    most = limits().max_parameters
-    if most and num_parameters > most:
+def check_size(settings: Settings, vocab_size: int, num_chars: int, free_bytes: float | None = 0) -> None:
+    """Raise `ConfigError` for a network with more parameters, or whose training takes more memory, than may be here.
+
+    `free_bytes` are those of this machine: 0 if unknown, and `None` for a network that is trained in a GPU's memory.
+    """
+    number, most = num_parameters(settings.model, vocab_size), limits().max_parameters
+    if most and number > most:
         raise ConfigError(
-            f"a model may have at most {most:,} parameters here, not {num_parameters:,}; lower hidden_size or "
-            "num_layers."
+            f"a model may have at most {most:,} parameters here, not {number:,}; lower hidden_size or num_layers."
         )
+    if free_bytes is not None:
+        check_memory(settings, vocab_size, num_chars, free_bytes)
 
 
 _SHORTEST_MINUTES = 0.01  # worth a place in the queue

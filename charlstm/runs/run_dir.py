@@ -25,7 +25,7 @@ from charlstm.formatting import without_places
 from charlstm.json_text import parse_as, parse_json, read_small
 from charlstm.runs.control import Control, Mailbox, WorkerStatus
 from charlstm.runs.file_lock import Lock, is_locked, open_lock
-from charlstm.tensor_files import LFS_ADVICE, is_lfs_pointer
+from charlstm.tensor_files import LFS_ADVICE, LFS_POINTER
 
 Active = Literal["starting", "running", "paused", "stopping", "measuring"]  # has a process, or is about to
 Status = Literal[Active, "queued", "completed", "stopped", "failed", "interrupted"]
@@ -121,7 +121,7 @@ class RunDir:
         """Return the run's settings; raise `RunError` if they can't be read."""
         try:
             text = read_small(self.settings_file)
-            if is_lfs_pointer(text):
+            if LFS_POINTER.match(text):
                 raise RunError(f"the settings file of run {self.name} {LFS_ADVICE}.")
             return Settings.from_flat({**_BEFORE, **parse_json(text)})
         except FileNotFoundError:

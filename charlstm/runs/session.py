@@ -42,9 +42,9 @@ from charlstm.runs.setup import (
     begin_extension,
     check_text_is_the_same,
 )
-from charlstm.runs.time_budget import TimeHeld
+from charlstm.runs.time_budget import TimeBudget
 from charlstm.training import build_provenance, describe_hardware, with_validation
-from charlstm.training.clock import looking_at
+from charlstm.training.clock import watch_clock
 from charlstm.training.distributed import World
 from charlstm.training.snapshots import SnapshotTaker
 
@@ -81,7 +81,7 @@ class TrainingSession:
         self.asked_factor, self.saved_for = 1.0, 0  # the last requested rate factor; the last fulfilled save request
         self.cause: SaveReason | None = None  # of the next save
         self.is_signalled: Callable[[], bool] = lambda: False
-        self.time = TimeHeld(lambda: self.trainer.elapsed_seconds, lambda: self.listener.poll(_LOOK_SECONDS).stop)
+        self.time = TimeBudget(lambda: self.trainer.elapsed_seconds, lambda: self.listener.poll(_LOOK_SECONDS).stop)
 
     def save_no_sooner_than(self, seconds: float) -> None:
         """Set the minimum interval between saves, which slow saves lengthen; the first save comes sooner."""
@@ -98,7 +98,7 @@ class TrainingSession:
                 self.world.broadcast_state(*self._state())
             self.record(self._start_record())
         references = BaselineThread(self.folder, self.split, self.log)
-        with references, looking_at(self.trainer.clock):
+        with references, watch_clock(self.trainer.clock):
             is_stopped = self._train()
             self._halt("stop" if is_stopped else "end")
             if not is_stopped:

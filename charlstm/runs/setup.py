@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from charlstm.config import Settings
+from charlstm.config import Device, Settings
 from charlstm.corpus import (
     Corpus,
     OnBytes,
@@ -16,13 +16,13 @@ from charlstm.corpus import (
     open_file,
 )
 from charlstm.corpus.corpus import HELD_BYTES
+from charlstm.data_folders import BUNDLED, BUNDLED_MODELS
 from charlstm.environment import is_public
 from charlstm.errors import CharLSTMError, ConfigError, CorpusError
 from charlstm.evaluation import evaluate_quickly
 from charlstm.events import Extended
 from charlstm.kernel.build import is_built, load_library
 from charlstm.language_model import LanguageModel
-from charlstm.places import BUNDLED, BUNDLED_MODELS
 from charlstm.runs.continuation import (
     CHANGED,
     SHORT_CHARS,
@@ -34,7 +34,7 @@ from charlstm.runs.continuation import (
     save_corpus_path,
 )
 from charlstm.runs.control import RequestListener
-from charlstm.runs.quotas import available_bytes, check_memory, check_parameters, num_parameters
+from charlstm.runs.quotas import available_bytes, check_size
 from charlstm.runs.run_dir import Extension, ParentModel, RunDir
 from charlstm.training import Trainer
 from charlstm.training.autotune import autotune
@@ -145,7 +145,7 @@ def build_trainer(
         parent = LanguageModel.load(folder.parent_file)
         start, new = parent.with_characters((char for char, _ in corpus.frequencies), settings.model, seed)
     split = corpus.split(settings.model, settings.train, start.vocabulary if start else None, report=report)
-    _check_size(settings, len(split.vocabulary), corpus.num_chars)
+    check_size(settings, len(split.vocabulary), corpus.num_chars, _free_bytes(settings.train.device))
     language_model = start or LanguageModel.create(split.vocabulary, settings.model, seed)
     if world.size > 1:
         trainer: Trainer = DistributedTrainer(language_model, split, settings.train, world=world)
@@ -154,11 +154,9 @@ def build_trainer(
     return split, trainer, new
 
 
-def _check_size(settings: Settings, vocab_size: int, num_chars: int) -> None:
-    """Raise `ConfigError` for a network that has more parameters, or takes more memory, than may be here."""
-    check_parameters(num_parameters(settings.model, vocab_size))
-    if resolve_device(settings.train.device).type == "cpu":
-        check_memory(settings, vocab_size, num_chars, available_bytes())
+def _free_bytes(device: Device) -> float | None:
+    """Return the bytes that are left in this machine's memory, 0 if unknown; `None` where a GPU trains in its own."""
+    return available_bytes() if resolve_device(device).type == "cpu" else None
 
 
 def begin_extension(trainer: Trainer, num_parts: int) -> bool:
@@ -176,7 +174,7 @@ def resolve_autotune(folder: RunDir, plan: RunPlan, corpus: Corpus) -> tuple[Run
 
     def fits(settings: Settings, vocab_size: int) -> bool:
         try:
-            _check_size(settings, vocab_size, corpus.num_chars)
+            check_size(settings, vocab_size, corpus.num_chars, _free_bytes(settings.train.device))
         except ConfigError:
             return False
         return True

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from charlstm.config import Settings
+from charlstm.data_folders import RECORDED_RUNS
 from charlstm.errors import CharLSTMError, RunError
 from charlstm.files import atomic_write_text
-from charlstm.places import RECORDED_RUNS
 from charlstm.runs.run_dir import RunDir
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

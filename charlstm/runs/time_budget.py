@@ -13,7 +13,7 @@ _MEASURING_SHARE = 0.25  # of the allowed training minutes, at most, goes into t
 _LEAST_SECONDS = 5.0
 
 
-class TimeHeld:
+class TimeBudget:
     """The time budget of one worker."""
 
     def __init__(

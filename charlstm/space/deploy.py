@@ -16,7 +16,7 @@ from charlstm.errors import ConfigError, HubError
 from charlstm.files import atomic_write
 from charlstm.hub.client import OnProgress, Progress, commit_files, hub_call
 from charlstm.hub.repo_names import validate_repo_id
-from charlstm.insight.birth import BIRTH_FILE
+from charlstm.insight.learning_film import BIRTH_FILE
 from charlstm.insight.report import INSIGHT_FILE
 from charlstm.json_text import parse_json, read_small
 from charlstm.model_files import MODEL_FILE

@@ -56,7 +56,7 @@ class AwakeClock:
 
 
 @contextlib.contextmanager
-def looking_at(clock: Callable[[], float]) -> Iterator[None]:
+def watch_clock(clock: Callable[[], float]) -> Iterator[None]:
     """Read `clock` several times a second inside the block, so that no long step hides a suspension."""
     is_over = threading.Event()
 

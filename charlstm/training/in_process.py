@@ -11,10 +11,10 @@ from charlstm import __version__
 from charlstm.checkpoint import Provenance
 from charlstm.config import ModelConfig, Settings, TrainConfig
 from charlstm.corpus import Corpus
+from charlstm.cpus import available_cpus
 from charlstm.evaluation import final_validation
 from charlstm.events import Evaluated, Event
 from charlstm.language_model import LanguageModel
-from charlstm.process_setup import available_cpus
 from charlstm.training.autotune import autotune
 from charlstm.training.trainer import Trainer
 from charlstm.vocabulary import Tokens

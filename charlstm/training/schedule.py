@@ -1,6 +1,8 @@
 """The schedule of a run: how far along it is, and its learning rate there."""
 
 import math
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from charlstm.config import TrainConfig
 
@@ -35,6 +37,21 @@ class Schedule:
         warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
         decay = {"constant": 1.0, "linear": 1.0 - fraction, "cosine": 0.5 * (1 + math.cos(math.pi * fraction))}
         return config.learning_rate * warmup * decay[config.lr_schedule]
+
+
+@dataclass
+class ScheduleState:
+    """Factors of the planned learning rate, and the start of the current part of the run."""
+
+    asked_factor: float = 1.0  # requested by the user
+    rate_factor: float = 1.0  # 1/2 after the run diverged once
+    part_step: int = 0
+    part_seconds: float = 0.0
+    num_parts: int = 1  # the planned part and the extensions
+
+    def facts(self) -> dict[str, Any]:
+        """Return the fields to save in a run's state."""
+        return asdict(self)
 
 
 def divergence_message(config: TrainConfig, step: int) -> str:

@@ -28,9 +28,10 @@ from charlstm.language_model import LanguageModel
 from charlstm.model import State, evaluating
 from charlstm.training import optim
 from charlstm.training.clock import AwakeClock
+from charlstm.training.loss_meter import LossMeter
 from charlstm.training.samples import Sampler, SampleState
-from charlstm.training.schedule import Schedule, divergence_message
-from charlstm.training.state import LossMeter, ScheduleState, StateFacts
+from charlstm.training.schedule import Schedule, ScheduleState, divergence_message
+from charlstm.training.state import StateFacts
 from charlstm.training.validation import Validator
 
 _STEPS_TO_KEEP = 200  # between two rollback copies of the state: each takes about as long as half a step

@@ -9,14 +9,14 @@ import gradio as gr
 import torch
 from starlette.middleware import Middleware
 
+from charlstm.data_folders import page_checkpoints_dir
 from charlstm.environment import is_public, limits
 from charlstm.formatting import escape_html
 from charlstm.kernel.build import compiler_note
-from charlstm.places import page_checkpoints_dir
-from charlstm.process_setup import declare_gpu_function
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
 from charlstm.space.backup import BackupThread
+from charlstm.space.zero_gpu import declare_gpu_function
 from charlstm.ui import assets, export_page, link_preview, server, server_functions
 from charlstm.ui.components import PRIVATE
 from charlstm.ui.event_queue import MOST_WAITING

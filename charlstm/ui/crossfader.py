@@ -74,7 +74,7 @@ def write_mix(mix: Mix | None) -> str:
     return json.dumps({"other": mix.other, "share": str(mix.fade)}) if mix else ""
 
 
-def continued_mix(page: Any, wish: Mix | None, num_written: int) -> Mix | None:
+def continue_mix(page: Any, wish: Mix | None, num_written: int) -> Mix | None:
     """Return how the text of `page`, `num_written` characters long, goes on when the form holds `wish`.
 
     A mixed text goes on with its own second model, at the form's share if that is of the same model. One of a single

@@ -6,10 +6,10 @@ from typing import Any
 import gradio as gr
 
 from charlstm.config import PRESETS, Settings
+from charlstm.data_folders import BUNDLED
 from charlstm.environment import max_runs
 from charlstm.formatting import escape_html, label_text
 from charlstm.model_description import uses_code_font
-from charlstm.places import BUNDLED
 from charlstm.runs.run_dir import ACTIVE
 from charlstm.ui.corpus_picker import TextDescription
 from charlstm.ui.form_marks import changed_values, flat_settings, marks, shows_minutes

@@ -14,7 +14,7 @@ from charlstm.model_description import Figure, describe_model
 from charlstm.ui.api import build_api
 from charlstm.ui.compare import NO_MODEL, build_comparison, build_copied, model_of
 from charlstm.ui.components import PRIVATE, info_button
-from charlstm.ui.crossfader import build_crossfader, continued_mix, read_mix, write_mix
+from charlstm.ui.crossfader import build_crossfader, continue_mix, read_mix, write_mix
 from charlstm.ui.export_page import build_take_along
 from charlstm.ui.generation import MOST_CHARS, SETTINGS, ActiveRequests, GenerationRequest, generate, parse_link
 from charlstm.ui.models import ModelRegistry
@@ -188,7 +188,7 @@ class _GenerateEvents:
             prompt = self._registry.opening(model, int(named["seed"]))
         if page is not None:
             num_written = max(map(len, parse_page(page, MOST_CHARS) or [""]))
-            wishes["mix"] = continued_mix(page, wishes["mix"], num_written)
+            wishes["mix"] = continue_mix(page, wishes["mix"], num_written)
         request = GenerationRequest.of(model, prompt, named, page, **wishes)
         return dataclasses.replace(request, has_chosen_opening=is_open and bool(prompt))
 

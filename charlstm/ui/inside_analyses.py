@@ -12,20 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlstm.errors import CharLSTMError, ConfigError
-from charlstm.generation.holds import Hold, find_cells
+from charlstm.generation.holds import Hold, resolve_holds
 from charlstm.generation.stream import turns
 from charlstm.insight.cell import measure_carried_state
 from charlstm.insight.effects import Probe
+from charlstm.insight.hold_experiment import run_experiment
 from charlstm.insight.horizon import Horizon, measure_horizon
 from charlstm.insight.neighbors import StateIndex
-from charlstm.insight.proof import prove
 from charlstm.insight.report import Insight, inspect_model
 from charlstm.insight.states import Streams, read_streams
 from charlstm.insight.units import UnitTable
 from charlstm.language_model import LanguageModel
 from charlstm.ui.inside_jobs import Job, Jobs, OnProgress
 from charlstm.ui.inside_models import KEPT_TEXT, LONGEST_TRACED, InsideModels
-from charlstm.ui.inside_requests import Answer, Request, holds, number, place_of_unit, progress, visitor_of, whole
+from charlstm.ui.inside_requests import (
+    Answer,
+    Request,
+    describe_progress,
+    read_holds,
+    read_number,
+    read_unit,
+    read_whole,
+    visitor_of,
+)
 from charlstm.ui.surprisal_text import replace_surrogates
 
 _AROUND = 45  # characters before a place that are shown
@@ -59,12 +68,12 @@ class Analyses:
         name, age = request.get("model"), request.get("age")
         model, is_live = self._models.load(name, age), self._models.is_live(name)
         if age is None and not is_live:
-            kept = self._models.kept_insight(name)
+            kept = self._models.load_insight(name)
             if kept is not None:
                 return {"state": "done", "progress": 1.0, "stage": "", **_of_insight(kept)}
 
         def work(report: OnProgress) -> Answer:
-            text, source = self._models.measured_text(name)
+            text, source = self._models.text_to_measure(name)
 
             def tell(share: float, stage: str, table: UnitTable) -> None:
                 report(share, stage, _of_insight(Insight.of(table, source)))
@@ -82,7 +91,7 @@ class Analyses:
         config = model.model.config
         nothing: Answer = {"units": [], "nearly": [], "absent": [], "keepers": []}
         sizes = {"num_layers": config.num_layers, "hidden_size": config.hidden_size}
-        return {**progress(job), **sizes, **(job.value or nothing)}
+        return {**describe_progress(job), **sizes, **(job.value or nothing)}
 
     def _ask(
         self, request: Request, what: str, work: Callable[[OnProgress], Any], *of: Any, is_large: bool = False
@@ -95,47 +104,49 @@ class Analyses:
         """Return how likely some things are with a unit held, beside random units held the same way."""
         name = request.get("model")
         model = self._models.load(name, request.get("age"))
-        layer, unit = place_of_unit(request, model)
-        hold = Hold(unit, number(request, "value"), layer)
+        layer, unit = read_unit(request, model)
+        hold = Hold(unit, read_number(request, "value"), layer)
 
         def work(report: OnProgress) -> Probe:
             report(0.1, "holding random units", None)
-            probe = Probe(model, self._models.measured(name)[0][:_METER_TOKENS])
+            probe = Probe(model, self._models.tokens_to_measure(name)[0][:_METER_TOKENS])
             probe.meter(hold)  # which measures the random units, too
             return probe
 
         job = self._ask(request, "meter", work, is_large=True)
         if job.state != "done":
-            return progress(job)
+            return describe_progress(job)
         with self._probing:
-            return {**progress(job), **job.value.meter(hold)}
+            return {**describe_progress(job), **job.value.meter(hold)}
 
     def _prove(self, request: Request) -> Answer:
         """Return what changes in 20 texts with units held, beside random units held the same way."""
         name = request.get("model")
-        model, held = self._models.load(name, request.get("age")), holds(request.get("holds"))
+        model, held = self._models.load(name, request.get("age")), read_holds(request.get("holds"))
         if not held:
             raise ConfigError("hold a unit first.")
-        find_cells(held, model.model.config)
+        resolve_holds(held, model.model.config)
 
         def work(report: OnProgress) -> Answer:
-            return prove(model, self._models.measured(name)[0], held, lambda share, stage: report(share, stage, None))
+            return run_experiment(
+                model, self._models.tokens_to_measure(name)[0], held, lambda share, stage: report(share, stage, None)
+            )
 
-        job = self._ask(request, "prove", work, held)
-        return {**progress(job), **(job.value or {"rows": []})}
+        job = self._ask(request, "run_experiment", work, held)
+        return {**describe_progress(job), **(job.value or {"rows": []})}
 
     def _corners(self, request: Request) -> Answer:
         """Return the places of the model's text at which a unit is highest, and lowest."""
         name = request.get("model")
         model = self._models.load(name, request.get("age"))
-        layer, unit = place_of_unit(request, model)
+        layer, unit = read_unit(request, model)
         quantity = request.get("quantity", "cell")
         if quantity not in ("cell", "output"):
             raise ConfigError("places are searched by the cell or the output of a unit; choose one of these.")
 
         def work(report: OnProgress) -> tuple[Streams, NDArray[np.int32]]:
             report(0.0, "reading its text", None)
-            ids = self._models.measured(name)[0]
+            ids = self._models.tokens_to_measure(name)[0]
             most = min(
                 _CORNER_TOKENS, _CORNER_BYTES // (4 * model.model.config.num_layers * model.model.config.hidden_size)
             )
@@ -144,12 +155,12 @@ class Analyses:
 
         job = self._ask(request, "corners", work, is_large=True)
         if job.state != "done":
-            return progress(job)
+            return describe_progress(job)
         streams, ids = job.value
         values = streams.part(quantity)[:, layer, unit].astype(np.float32)
         found = [*_peaks(values, _CORNERS), *reversed(_peaks(-values, _CORNERS))]
         rows = [{**self._quote(model, ids, place), "value": round(float(values[place]), 3)} for place in found]
-        return {**progress(job), "places": rows}
+        return {**describe_progress(job), "places": rows}
 
     def _quote(self, model: LanguageModel, ids: NDArray[np.int32], place: int) -> Answer:
         """Return the text around the token at `place`, in whole characters."""
@@ -169,21 +180,21 @@ class Analyses:
         """Return the places of the model's text at which it was in the most similar state."""
         name = request.get("model")
         model, passage, _ = self._models.read_request(request, longest)
-        place = whole(request, "place", 0, len(passage.text) - 1)
+        place = read_whole(request, "place", 0, len(passage.text) - 1)
 
         def work(report: OnProgress) -> tuple[StateIndex, NDArray[np.int32], str]:
-            ids, source = self._models.searched(name)
+            ids, source = self._models.tokens_to_search(name)
             return StateIndex.build(model, ids, lambda share, stage, _: report(share, stage, None)), ids, source
 
         job = self._ask(request, "moments", work, is_large=True)
         if job.state != "done":
-            return progress(job)
+            return describe_progress(job)
         index, ids, source = job.value
         state = self._models.cells_after(model, passage, place)
         with turns:
             found = index.near(state, _MOMENTS)
         rows = [{**self._quote(model, ids, each.place), "cosine": each.cosine} for each in found]
-        return {**progress(job), "moments": rows, "source": source}
+        return {**describe_progress(job), "moments": rows, "source": source}
 
     def _horizon(self, request: Request) -> Answer:
         """Return the loss by the length of the context."""
@@ -191,15 +202,15 @@ class Analyses:
         model = self._models.load(name, request.get("age"))
 
         def work(report: OnProgress) -> tuple[Horizon, str]:
-            ids, source = self._models.measured(name)
+            ids, source = self._models.tokens_to_measure(name)
             return measure_horizon(model, ids, lambda share, stage, _: report(share, stage, None)), source
 
         job = self._ask(request, "horizon", work)
         if job.state != "done":
-            return progress(job)
+            return describe_progress(job)
         found, source = job.value
         return {
-            **progress(job),
+            **describe_progress(job),
             "contexts": found.contexts,
             "nats": found.nats,
             "margins": found.margins,
@@ -221,7 +232,7 @@ class Analyses:
 
         def work(report: OnProgress) -> Answer:
             report(0.1, "exchanging states", None)
-            ids = self._models.measured(name)[0]
+            ids = self._models.tokens_to_measure(name)[0]
             if len(ids) < 1024:
                 raise ConfigError(
                     "the text of this model is too short to exchange states in; 1,024 characters are needed."
@@ -235,7 +246,7 @@ class Analyses:
             }
 
         job = self._ask(request, "carry", work)
-        return {**progress(job), **(job.value or {})}
+        return {**describe_progress(job), **(job.value or {})}
 
 
 def _is_inside(byte: int) -> bool:

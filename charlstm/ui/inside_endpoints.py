@@ -15,11 +15,11 @@ from charlstm.config import SampleConfig
 from charlstm.config_fields import plain_lines
 from charlstm.errors import ConfigError
 from charlstm.generation.stream import turns
-from charlstm.ui.inside_ages import Ages
 from charlstm.ui.inside_analyses import Analyses
-from charlstm.ui.inside_explanations import Letters
+from charlstm.ui.inside_explanations import Explanations
 from charlstm.ui.inside_models import InsideModels
-from charlstm.ui.inside_requests import Answer, Request, answering, holds, number, place_of_unit, whole
+from charlstm.ui.inside_requests import Answer, Request, make_endpoint, read_holds, read_number, read_unit, read_whole
+from charlstm.ui.inside_snapshots import Snapshots
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.surprisal_text import replace_surrogates
 
@@ -37,19 +37,19 @@ class InsideEndpoints:
 
     def __init__(self, registry: ModelRegistry) -> None:
         self.models = InsideModels(registry)
-        self.letters, self.analyses = Letters(self.models), Analyses(self.models)
-        self._ages = Ages(self.models, self.analyses.jobs)
+        self.letters, self.analyses = Explanations(self.models), Analyses(self.models)
+        self._ages = Snapshots(self.models, self.analyses.jobs)
 
     def functions(self) -> list[Callable[..., Any]]:
         """Return the functions for `gr.HTML(server_functions=...)`, which takes no methods."""
         return [
-            answering("inside_models", self._list),
-            answering("inside_version", self._version),
-            answering("inside_trace", self._trace),
-            answering("inside_hold", self._hold),
-            *(answering(f"inside_{name}", function) for name, function in self.letters.functions().items()),
-            *(answering(f"inside_{name}", function) for name, function in self.analyses.functions().items()),
-            *(answering(f"inside_{name}", function) for name, function in self._ages.functions().items()),
+            make_endpoint("inside_models", self._list),
+            make_endpoint("inside_version", self._version),
+            make_endpoint("inside_trace", self._trace),
+            make_endpoint("inside_hold", self._hold),
+            *(make_endpoint(f"inside_{name}", function) for name, function in self.letters.functions().items()),
+            *(make_endpoint(f"inside_{name}", function) for name, function in self.analyses.functions().items()),
+            *(make_endpoint(f"inside_{name}", function) for name, function in self._ages.functions().items()),
         ]
 
     def _list(self, _request: Request) -> Answer:
@@ -67,11 +67,11 @@ class InsideEndpoints:
         `ranges` are what each unit usually is, in the text that the network wrote itself: the same for any text.
         """
         model, passage, source = self.models.read_request(request)
-        layer, first = place_of_unit(request, model, "first")
+        layer, first = read_unit(request, model, "first")
         quantity = request.get("quantity", "cell")
         if quantity not in QUANTITIES:
             raise ConfigError(f"the quantity must be one of {', '.join(QUANTITIES)}.")
-        count = whole(request, "count", 1, _MOST_UNITS)
+        count = read_whole(request, "count", 1, _MOST_UNITS)
         own, units = self.models.passage(request.get("model")), slice(first, first + count)
         with turns:
             found = self.models.trace(model, passage)
@@ -98,11 +98,11 @@ class InsideEndpoints:
         if not isinstance(prompt, str) or len(prompt) > _LONGEST_PROMPT:
             raise ConfigError(f"the prompt must be a text of at most {_LONGEST_PROMPT:,} characters.")
         config = SampleConfig(
-            num_chars=whole(request, "num_chars", 1, _MOST_WRITTEN),
-            seed=whole(request, "seed", 0, 2**31 - 1),
-            temperature=number(request, "temperature", 0.0, 2.0),
+            num_chars=read_whole(request, "num_chars", 1, _MOST_WRITTEN),
+            seed=read_whole(request, "seed", 0, 2**31 - 1),
+            temperature=read_number(request, "temperature", 0.0, 2.0),
         )
-        held_units = holds(request.get("holds"))
+        held_units = read_holds(request.get("holds"))
         began = time.perf_counter()
         opening = plain_lines(prompt) or self.models.registry.opening(name, config.seed)
         plain = self.models.write(model, opening, config)

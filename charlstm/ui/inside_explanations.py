@@ -17,7 +17,7 @@ from charlstm.insight.cell import explain_step, score_with_forget_gate
 from charlstm.language_model import LanguageModel
 from charlstm.ui import project_links
 from charlstm.ui.inside_models import LONGEST_READ, InsideModels, Passage
-from charlstm.ui.inside_requests import Answer, Request, number, place_of_unit, whole
+from charlstm.ui.inside_requests import Answer, Request, read_number, read_unit, read_whole
 from charlstm.ui.surprisal_text import replace_surrogates
 
 _MOST_ERASED = 100  # characters
@@ -27,7 +27,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _FIXED_TOKENS = 150  # read with fixed gates: in a second
 
 
-class Letters:
+class Explanations:
     """Functions about one letter of a text."""
 
     def __init__(self, models: InsideModels) -> None:
@@ -40,8 +40,8 @@ class Letters:
     def explain(self, request: Request) -> Answer:
         """Return why a letter had its chance, and what the bars are with an earlier one changed."""
         model, passage, _ = self._models.read_request(request)
-        place = whole(request, "place", 1, len(passage.text) - 1)
-        count = whole(request, "characters", 1, _MOST_ERASED)
+        place = read_whole(request, "place", 1, len(passage.text) - 1)
+        count = read_whole(request, "characters", 1, _MOST_ERASED)
         spans = [passage.span(at) for at in range(max(0, place - count), place)]
         with turns:
             first, found = spans[0][0], self._models.trace(model, passage)
@@ -63,7 +63,7 @@ class Letters:
     def explain_far(self, request: Request) -> Answer:
         """Return why a letter of a text had its chance, however far from its beginning; for programs."""
         model, passage, _ = self._models.read_request(request, LONGEST_READ)
-        place = whole(request, "place", 1, len(passage.text) - 1)
+        place = read_whole(request, "place", 1, len(passage.text) - 1)
         found = attribution.explain_letter(model, passage.text, place, _MOST_ERASED)
         answer: Answer = {
             "target": passage.text[place],
@@ -95,7 +95,7 @@ class Letters:
         if change is None:
             return None
         asked = change if isinstance(change, dict) else {}
-        at, to = whole(asked, "place", 0, place - 1), asked.get("to")
+        at, to = read_whole(asked, "place", 0, place - 1), asked.get("to")
         if not isinstance(to, str) or len(to) > 1:
             raise ConfigError("put one character in its place, or none.")
         target, before = passage.text[place], passage.text[:at] + to + passage.text[at + 1 : place]
@@ -106,10 +106,10 @@ class Letters:
     def _cell(self, request: Request) -> Answer:
         """Return the step of a unit at a character, and what the network would be with other forget gates."""
         model, passage, _ = self._models.read_request(request)
-        layer, unit = place_of_unit(request, model)
-        place = whole(request, "place", 0, len(passage.text) - 1)
+        layer, unit = read_unit(request, model)
+        place = read_whole(request, "place", 0, len(passage.text) - 1)
         at = int(passage.ends[place])
-        forget = None if request.get("forget") is None else number(request, "forget", 0.0, 1.0)
+        forget = None if request.get("forget") is None else read_number(request, "forget", 0.0, 1.0)
         with turns:
             found = self._models.trace(model, passage)
             gates = found.gates(model)
@@ -132,7 +132,7 @@ class Letters:
         ids = passage.ids[:_FIXED_TOKENS]
         if forget is None or len(ids) < 2:  # nothing predicts the first
             return None
-        free, held = (self._models.fixed_gate_loss(model, ids, each) for each in (None, forget))
+        free, held = (self._models.measure_fixed_gate(model, ids, each) for each in (None, forget))
         return {"forget": forget, "free": round(free, 3), "held": round(held, 3), "characters": len(ids)}
 
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from charlstm.cpus import available_cpus
 from charlstm.errors import CharLSTMError
 from charlstm.formatting import error_text
-from charlstm.process_setup import available_cpus
 
 _PATIENCE = 10.0  # seconds; a page asks every 0.7, but a browser lets a hidden one ask once a minute only
 _FORGOTTEN = 30.0  # seconds after which a failure is tried again

@@ -164,7 +164,7 @@ class InsideModels:
         key = language_model.model, prompt, config.model_dump_json()
         return str(self._keep(self._written, key, lambda: language_model.generate(prompt, config), _KEPT_TRACES))
 
-    def fixed_gate_loss(self, language_model: LanguageModel, ids: NDArray[np.int32], forget: float | None) -> float:
+    def measure_fixed_gate(self, language_model: LanguageModel, ids: NDArray[np.int32], forget: float | None) -> float:
         """Return the loss on two `ids` or more with every forget gate at `forget`, in nats a token.
 
         `None` leaves the gates alone.
@@ -175,7 +175,7 @@ class InsideModels:
 
         return float(self._keep(self._losses, (language_model.model, ids.tobytes(), forget), measure, _KEPT_LOSSES))
 
-    def measured_text(self, name: str | None) -> tuple[str, str]:
+    def text_to_measure(self, name: str | None) -> tuple[str, str]:
         """Return a text to measure a model on, and where it comes from: `KEPT_TEXT` or `OWN_TEXT`.
 
         A text that strangers must not read is not looked at on a public server.
@@ -194,18 +194,18 @@ class InsideModels:
         planned = {key: each for key, each in whole.provenance.train_config.items() if key == "val_fraction"}
         return corpus.split(whole.model.config, TrainConfig(batch_size=1, **planned), whole.vocabulary)
 
-    def measured(self, name: str | None) -> tuple[NDArray[np.int32], str]:
-        """Return the tokens of `measured_text`, and where it comes from."""
+    def tokens_to_measure(self, name: str | None) -> tuple[NDArray[np.int32], str]:
+        """Return the tokens of `text_to_measure`, and where it comes from."""
         whole = self.registry.load(name)
 
         def read() -> tuple[NDArray[np.int32], str]:
-            text, source = self.measured_text(name)
+            text, source = self.text_to_measure(name)
             return whole.vocabulary.encode(text).astype(np.int32), source
 
         found: tuple[NDArray[np.int32], str] = self._keep(self._measured, whole.model, read, _KEPT_MODELS)
         return found
 
-    def kept_insight(self, name: str | None) -> Insight | None:
+    def load_insight(self, name: str | None) -> Insight | None:
         """Return what is kept beside a model, read once for each of its networks."""
         folder = self.folder(name)
         known: Insight | None = self._keep(
@@ -213,11 +213,11 @@ class InsideModels:
         )
         return known
 
-    def searched(self, name: str | None) -> tuple[NDArray[np.int32], str]:
+    def tokens_to_search(self, name: str | None) -> tuple[NDArray[np.int32], str]:
         """Return tokens to search for similar moments, the end of its corpus or of what it wrote itself, and which."""
         split = self._split(name)
         if split is None:
-            return self.measured(name)
+            return self.tokens_to_measure(name)
         kept = split.validation[:_SEARCHED_TOKENS]
         learned = split.train[max(0, len(split.train) - _SEARCHED_TOKENS + len(kept)) :]
         return np.concatenate([learned, kept]).astype(np.int32), _LEARNED_TEXT

@@ -16,7 +16,7 @@ from charlstm.insight.states import iterate_trace
 from charlstm.language_model import LanguageModel
 from charlstm.ui.inside_endpoints import InsideEndpoints
 from charlstm.ui.inside_models import LONGEST_READ
-from charlstm.ui.inside_requests import Answer, Request, place_of_unit
+from charlstm.ui.inside_requests import Answer, Request, read_unit
 
 _POLL_SECONDS, _MOST_SECONDS = 0.2, 300.0
 _UNIT = re.compile(r"(?:(?P<layer>[0-9]{1,6}):)?(?P<unit>[0-9]{1,6})")
@@ -156,7 +156,7 @@ def _place_of(named: str, model: LanguageModel) -> tuple[int, int]:
     read = _UNIT.fullmatch(named)
     if read is None:
         raise ConfigError(f"{named[:20]!r} is not a unit; write unit or layer:unit, as in 710,1:20.")
-    return place_of_unit({"layer": int(read["layer"] or 0), "unit": int(read["unit"])}, model)
+    return read_unit({"layer": int(read["layer"] or 0), "unit": int(read["unit"])}, model)
 
 
 def _shorten(values: NDArray[np.floating]) -> list[float]:

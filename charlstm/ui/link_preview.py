@@ -16,9 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from charlstm.data_folders import BUNDLED, BUNDLED_MODELS
 from charlstm.errors import CharLSTMError
 from charlstm.formatting import capitalize
-from charlstm.places import BUNDLED, BUNDLED_MODELS
 from charlstm.runs.history import RunHistory, read_history
 from charlstm.runs.run_dir import RunDir
 from charlstm.ui.run_cache import RunCache

@@ -13,12 +13,12 @@ from typing import Any
 from charlstm.config import SampleConfig
 from charlstm.config_fields import Encoding
 from charlstm.corpus import DATASETS, Corpus, is_available_offline, open_corpus, open_file
+from charlstm.data_folders import BUNDLED
 from charlstm.environment import is_public
 from charlstm.errors import CharLSTMError, CheckpointError
 from charlstm.language_model import LanguageModel
 from charlstm.model_description import describe_model
 from charlstm.model_files import MODEL_FILE
-from charlstm.places import BUNDLED
 from charlstm.runs.access import can_read, is_space_owner
 from charlstm.runs.history import RunHistory, read_history
 from charlstm.runs.run_dir import RunDir

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from charlstm.config import Settings
+from charlstm.data_folders import RECORDED_RUNS
 from charlstm.environment import limits
 from charlstm.formatting import escape_html, format_duration
-from charlstm.places import RECORDED_RUNS
 from charlstm.runs.continuation import SHORT_CHARS
 from charlstm.runs.history import read_history
 from charlstm.runs.manager import RunSummary

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from charlstm.data_folders import BUNDLED, RECORDED_RUNS
 from charlstm.errors import RunError
 from charlstm.model_description import uses_code_font
 from charlstm.model_files import MODEL_FILE
-from charlstm.places import BUNDLED, RECORDED_RUNS
 from charlstm.runs.access import can_read
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary

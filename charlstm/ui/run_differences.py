@@ -25,7 +25,7 @@ def read_settings(folder: RunDir, _created_at: float) -> Settings | None:
         return None
 
 
-def differing_settings(runs: Sequence[RunSummary]) -> list[list[str]]:
+def find_differences(runs: Sequence[RunSummary]) -> list[list[str]]:
     """Return a row for each setting that is not the same in all runs: its label, and its value in each."""
     known = [_describe(run) for run in runs]
     names = dict.fromkeys(name for each in known for name in each)

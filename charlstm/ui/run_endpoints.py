@@ -11,17 +11,17 @@ from typing import Any
 
 import gradio as gr
 
+from charlstm.data_folders import BUNDLED
 from charlstm.errors import CharLSTMError, RunError
 from charlstm.formatting import error_text
 from charlstm.model_files import MODEL_FILE
-from charlstm.places import BUNDLED
 from charlstm.runs.access import can_control, is_space_owner, require_control
 from charlstm.runs.manager import RunSummary
 from charlstm.runs.run_dir import ACTIVE, Extension
 from charlstm.runs.setup import check_before_resuming
 from charlstm.ui import run_view
 from charlstm.ui.run_cache import RunCache, VersionedPart, comes_with_the_app, tag_part
-from charlstm.ui.run_differences import differing_settings
+from charlstm.ui.run_differences import find_differences
 
 _BUDGET_BYTES = 16_000  # per answer; a page that is far behind asks again at once
 _FRAME_BYTES = 16  # quotes, brackets and the like around a section
@@ -135,7 +135,7 @@ class RunEndpoints:
             cached_run = self.cache.cached_run(run)
             sections[f"curves/{run.name}"] = cached_run.curves(True, str(tags.get(f"curves/{run.name}")))
         runs = [shown, *compared] if shown and compared else []
-        sections["differences"] = tag_part({"runs": [run.name for run in runs], "rows": differing_settings(runs)})
+        sections["differences"] = tag_part({"runs": [run.name for run in runs], "rows": find_differences(runs)})
         return sections
 
     def _find_compared_runs(self, request: Mapping[str, Any], shown: RunSummary | None) -> list[RunSummary]:

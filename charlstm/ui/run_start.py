@@ -11,7 +11,7 @@ from charlstm.corpus import DATASETS
 from charlstm.errors import RunError
 from charlstm.runs.access import token_hash
 from charlstm.runs.continuation import count_characters, inherit_sizes, with_fine_tuning_rates
-from charlstm.runs.quotas import check_memory, check_parameters, num_parameters
+from charlstm.runs.quotas import check_size
 from charlstm.runs.run_dir import RunDir
 from charlstm.training.autotune import SMALLEST
 from charlstm.ui.corpus_picker import select_corpus
@@ -43,7 +43,10 @@ def start_run(
     if parent:
         settings = inherit_sizes(with_fine_tuning_rates(settings, chosen.preset), parent)
     characters = corpus.check(settings.model, settings.train).characters
-    _check_size(settings, count_characters(parent, characters) if parent else len(characters), corpus.num_chars)
+    least = settings
+    if settings.train.plan == "on":  # its network will have these sizes or larger ones
+        least = Settings.from_flat({**settings.flat(), **SMALLEST}, needs_end=False)
+    check_size(least, count_characters(parent, characters) if parent else len(characters), corpus.num_chars)
     name = cache.manager.store.free_name(f"{Path(corpus.name).stem}-{chosen.folder_word()}")
     folder = cache.manager.start(
         settings,
@@ -55,14 +58,6 @@ def start_run(
     _label(cache, name, run_label(corpus.name, chosen.preset, chosen.is_changed, clock_time(clock)))
     cache.runs(is_fresh=True)
     return folder
-
-
-def _check_size(settings: Settings, vocab_size: int, num_chars: int) -> None:
-    """Raise `ConfigError` for a network that may not be trained here; a planned one has at least the smallest sizes."""
-    if settings.train.plan == "on":
-        settings = Settings.from_flat({**settings.flat(), **SMALLEST, "plan": "off"}, needs_end=False)
-    check_parameters(num_parameters(settings.model, vocab_size))
-    check_memory(settings, vocab_size, num_chars)
 
 
 def _label(cache: RunCache, name: str, label: str) -> None:

@@ -13,7 +13,7 @@ from charlstm.formatting import format_duration, label_text
 from charlstm.runs.history import RunHistory, Sample
 from charlstm.runs.learning_phases import WordShare
 from charlstm.runs.manager import RunSummary
-from charlstm.runs.plan_end import find_planned_end
+from charlstm.runs.planned_end import find_planned_end
 from charlstm.runs.points import Curve, round_digits
 from charlstm.runs.run_dir import ACTIVE, Status
 from charlstm.ui import run_story

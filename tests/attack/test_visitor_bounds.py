@@ -19,7 +19,7 @@ from charlstm.runs.manager import RunManager
 from charlstm.runs.quotas import check_memory, estimate_bytes, num_parameters
 from charlstm.runs.retention import remove_abandoned, remove_expired, require_disk, visitor_runs
 from charlstm.runs.run_dir import RunDir
-from charlstm.runs.time_budget import TimeHeld
+from charlstm.runs.time_budget import TimeBudget
 from charlstm.ui.compare import mark_copied
 from charlstm.ui.hub_login import token_for
 from charlstm.ui.models import ModelRegistry
@@ -227,8 +227,8 @@ class TestTime:
     def clock(self) -> list[float]:
         return [0.0]
 
-    def held(self, clock: list[float], trained: list[float], stops: list[bool]) -> TimeHeld:
-        return TimeHeld(lambda: trained[0], lambda: stops[0], lambda: clock[0])
+    def held(self, clock: list[float], trained: list[float], stops: list[bool]) -> TimeBudget:
+        return TimeBudget(lambda: trained[0], lambda: stops[0], lambda: clock[0])
 
     def test_pauses_are_bounded_in_all(self, monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
         monkeypatch.setenv("CHARLSTM_MAX_PAUSED_MINUTES", "1")

@@ -16,7 +16,13 @@ import pytest
 import torch
 
 from charlstm.bench import suites, timing
-from charlstm.bench.baselines import BaselineLSTM, BaselineTraining, peer_evaluates, peer_prepares, peer_writes
+from charlstm.bench.baselines import (
+    BaselineLSTM,
+    BaselineTraining,
+    evaluate_peer,
+    generate_with_peer,
+    prepare_for_peer,
+)
 from charlstm.bench.report import BenchConfig, BenchReport, Result, Skipped, table
 from charlstm.bench.suites import Shape, Sizes, run
 from charlstm.bench.timing import Meter, Task, compare, environment
@@ -306,14 +312,14 @@ class TestYardsticksDoTheSameWork:
         ours = LanguageModel.create(vocabulary, ModelConfig(hidden_size=16), seed=3)
         peer = BaselineLSTM(7, 16, 1)
         peer.load_state_dict(ours.model.state_dict())
-        theirs = peer_evaluates(peer, torch.from_numpy(tokens.astype(np.int64)), windows=3, window=256, at_once=2)
+        theirs = evaluate_peer(peer, torch.from_numpy(tokens.astype(np.int64)), windows=3, window=256, at_once=2)
         assert theirs == pytest.approx(evaluate_windows(ours.model, tokens).nats, rel=1e-5)
 
     def test_the_naive_loop_gives_the_same_ids(self, pangrams: str):
-        assert peer_prepares(pangrams).tolist() == Vocabulary.from_text(pangrams).encode(pangrams).tolist()
+        assert prepare_for_peer(pangrams).tolist() == Vocabulary.from_text(pangrams).encode(pangrams).tolist()
 
     def test_the_peer_writes_as_many_characters_as_it_is_asked_for(self):
-        texts = peer_writes(BaselineLSTM(3, 4, 1), streams=2, num_chars=5, characters="abc", temperature=0.8)
+        texts = generate_with_peer(BaselineLSTM(3, 4, 1), streams=2, num_chars=5, characters="abc", temperature=0.8)
         assert [len(text) for text in texts] == [5, 5]
         assert set("".join(texts)) <= set("abc")
 

@@ -19,8 +19,8 @@ from large_texts import BYTES, CHARS, cached, ids_of
 import charlstm.corpus
 from charlstm.config import ModelConfig, Settings, TrainConfig
 from charlstm.corpus import Corpus, StreamBatches, open_corpus, open_file
-from charlstm.corpus.decoding import CHUNK_SIZE, TextChunks, TextFile
-from charlstm.corpus.stats import compute_stats
+from charlstm.corpus.corpus import TextFile, compute_stats
+from charlstm.corpus.decoding import CHUNK_SIZE, TextChunks
 from charlstm.errors import CorpusError, RunError, VocabularyError
 from charlstm.runs.store import RunStore
 from charlstm.training import train

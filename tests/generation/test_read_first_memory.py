@@ -112,16 +112,6 @@ def test_the_amount_turns_from_the_model_alone_to_what_was_read() -> None:
     np.testing.assert_array_equal(ngram.mix(alone, "la"), alone)
 
 
-def test_it_tells_what_it_remembers() -> None:
-    ngram = NgramMemory()
-    ngram.read(to_ids("one lantern, two lanterns."), np.full(26, 0.1))
-    recalled = ngram.recall("my lantern")
-    assert recalled is not None
-    assert (recalled.length, recalled.followers) == (8, ",s")
-    assert "one lantern, two lanterns."[-recalled.ago :] == "s."  # from its last place to the end
-    assert ngram.recall("xyz") is ngram.recall("") is None
-
-
 def test_what_is_written_follows_from_the_mixed_probabilities() -> None:
     lm = make()
     reading, prompt = lm.read(SONG), "the silver "
@@ -195,7 +185,6 @@ def test_what_the_model_does_not_know_is_left_out_and_said() -> None:
     reader = Reader(lm.model, lm.vocabulary, "THE “silver”\r\nlantern\u20ac 42")
     assert len(reader) == len("the silver\nlantern ")
     assert reader.note == "The model has never seen '“', '”', '€', '4', '2': read without them."
-    assert reader.finish().taken_in.recall("the silver") is None  # nothing followed that before
     assert Reader(lm.model, lm.vocabulary, "plain").note == ""
     with pytest.raises(VocabularyError, match="there is no text to read"):
         lm.read("42")

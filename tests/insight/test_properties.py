@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charlstm.insight.layout import Layout
 from charlstm.insight.properties import find_properties
 from charlstm.insight.python_text import CODE, COMMENT, is_python, lex
+from charlstm.insight.text_layout import Layout
 
 
 def marked(text: str, key: str) -> list[str]:

@@ -11,7 +11,7 @@ from charlstm import LanguageModel
 from charlstm.config import ModelConfig
 from charlstm.errors import ConfigError
 from charlstm.generation import engine
-from charlstm.generation.holds import Hold, find_cells
+from charlstm.generation.holds import Hold, resolve_holds
 from charlstm.insight.states import iterate_streams, read_streams, trace
 from charlstm.kernel import decoder
 from charlstm.kernel.decoder import DecoderState
@@ -170,7 +170,7 @@ def test_what_a_model_lacks_can_not_be_held_and_nothing_has_no_states() -> None:
     for hold, said in ((Hold(8, 1.0), "no unit 8"), (Hold(0, 1.0, 1), "no layer 1"), (Hold(0, float("nan")), "nan")):
         with pytest.raises(ConfigError, match=said):
             trace(lm, ids_of(5), [hold])
-    assert find_cells([Hold(7, 1.0)], lm.model.config) == {(0, 7): 1.0}
+    assert resolve_holds([Hold(7, 1.0)], lm.model.config) == {(0, 7): 1.0}
     assert trace(lm, ids_of(0)).cells.shape == (0, 1, 8)
     assert trace(lm, ids_of(1)).cells.shape == (1, 1, 8)
     assert len(read_streams(lm, ids_of(0)).places) == 0
@@ -210,5 +210,5 @@ def test_bytes_and_a_vocabulary_of_thousands_have_states_too(vocabulary: Vocabul
     lm = model_of(vocabulary, **settings)
     ids = ids_of(40, len(vocabulary))
     np.testing.assert_allclose(
-        trace(lm, ids, HOLDS).cells, naive(lm, ids, find_cells(HOLDS, lm.model.config))[0], atol=2e-4
+        trace(lm, ids, HOLDS).cells, naive(lm, ids, resolve_holds(HOLDS, lm.model.config))[0], atol=2e-4
     )

@@ -10,14 +10,14 @@ import torch
 from charlstm import LanguageModel, ModelConfig, Vocabulary
 from charlstm.errors import ConfigError
 from charlstm.generation.holds import Hold
-from charlstm.insight import proof, sample
+from charlstm.insight import hold_experiment, text_sample
 from charlstm.insight.batched_reader import BatchedReader
 from charlstm.insight.effects import Probe, measure_effects
-from charlstm.insight.proof import prove
+from charlstm.insight.hold_experiment import run_experiment
 from charlstm.insight.properties import Properties, find_properties
-from charlstm.insight.sample import Sample
 from charlstm.insight.scores import Coding, area, count_stretches, estimate_areas, score_context
 from charlstm.insight.states import trace
+from charlstm.insight.text_sample import Sample
 from charlstm.insight.units import UnitTable, name_units
 
 SIZE, WIRED = 16, 5
@@ -66,7 +66,7 @@ def wired() -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def table(wired: LanguageModel, text: str) -> UnitTable:
-    return name_units(wired, text)
+    return name_units(wired, Sample.take(wired, text))
 
 
 def test_a_wired_unit_is_named_and_remembers(table: UnitTable):
@@ -93,7 +93,7 @@ def test_permuted_units_have_the_same_names_elsewhere(table: UnitTable, wired: L
         weight_hh = lm.model.lstm.all_weights[0][1]
         weight_hh.copy_(weight_hh[:, order].clone())
         lm.model.head.weight.copy_(wired.model.head.weight[:, order])
-    moved = name_units(lm, text)
+    moved = name_units(lm, Sample.take(lm, text))
     assert [(unit.unit, unit.follows, unit.twin) for unit in moved.units] == [
         ((unit.unit - 1) % SIZE, unit.follows, unit.twin) for unit in table.units
     ]
@@ -115,7 +115,7 @@ def test_holding_the_wired_unit_does_what_the_wiring_says(wired: LanguageModel, 
     (bracket,) = (each for each in meter["measures"] if each["key"] == ")")
     assert bracket["held"] < bracket["low"] <= bracket["high"]
     assert bracket["held"] < bracket["plain"]
-    rows = prove(wired, ids, [Hold(WIRED, 1.0)], controls=5)["rows"]
+    rows = run_experiment(wired, ids, [Hold(WIRED, 1.0)], controls=5)["rows"]
     assert rows[0]["is_beyond"]
     assert {row["key"] for row in rows if row["is_beyond"]} >= {")"}
 
@@ -137,12 +137,12 @@ def test_the_turn_of_a_unit_is_what_it_adds_to_the_evidence_of_the_letters_to_co
 
 
 def test_random_units_rarely_seem_to_do_something(text: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(proof, "_CHARACTERS", 200)
+    monkeypatch.setattr(hold_experiment, "_CHARACTERS", 200)
     lm = LanguageModel.create(Vocabulary.from_text(ALPHABET), ModelConfig(hidden_size=32), 2)
     ids, hits = lm.vocabulary.encode(text), 0
     probe = Probe(lm, ids, controls=0)
     for unit in range(20):
-        rows = prove(lm, ids, [probe.extremes(0, unit)[unit % 2]])["rows"]
+        rows = run_experiment(lm, ids, [probe.extremes(0, unit)[unit % 2]])["rows"]
         hits += any(row["is_beyond"] for row in rows)
     assert hits <= 1
 
@@ -208,7 +208,7 @@ def test_untrained_networks_have_no_names(text: str):
     tests, names = 0, 0
     for seed in range(1, 13):
         lm = LanguageModel.create(Vocabulary.from_text(ALPHABET), ModelConfig(hidden_size=16), seed)
-        table = name_units(lm, text, places=8192)
+        table = name_units(lm, Sample.take(lm, text, 8192))
         names += len({each.follows for each in table.units})
         tests += len({each.follows for each in (*table.units, *table.nearly)}) + len(table.absent)
     assert tests >= 200
@@ -222,8 +222,8 @@ def test_properties_moved_against_the_text_give_no_names(
         found = find_properties(read)
         return found._replace(**{part: np.roll(getattr(found, part), 1000, axis=0) for part in ("values", "known")})
 
-    monkeypatch.setattr(sample, "find_properties", moved)
-    table = name_units(wired, text)
+    monkeypatch.setattr(text_sample, "find_properties", moved)
+    table = name_units(wired, Sample.take(wired, text))
     assert len(table.absent) > 20
     assert table.units == table.nearly == ()
 
@@ -239,7 +239,7 @@ def test_naming_can_be_ended_and_tells_how_far_it_is(wired: LanguageModel, text:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        name_units(wired, text, report=end)
+        name_units(wired, Sample.take(wired, text), report=end)
     assert shares == sorted(shares)
     assert len(shares) > 5
     assert named == [share >= 0.6 for share in shares]  # 0.4 for itself, 0.2 for an untrained network
@@ -247,13 +247,13 @@ def test_naming_can_be_ended_and_tells_how_far_it_is(wired: LanguageModel, text:
 
 def test_a_short_text_is_refused_in_one_sentence(wired: LanguageModel):
     with pytest.raises(ConfigError, match=r"^100 characters are too few .*: give 4,256\.$"):
-        name_units(wired, "ab " * 33 + "a")
+        Sample.take(wired, "ab " * 33 + "a")
 
 
 def test_bytes_are_named_by_the_characters_they_end():
     text = some_text(4, 9000).replace("a", "ä")
     lm = LanguageModel.create(Vocabulary.from_text(text, "bytes"), ModelConfig(hidden_size=8), 1)
-    table = name_units(lm, text)
+    table = name_units(lm, Sample.take(lm, text))
     assert table.characters > 4096
     assert {each.property.key for each in table.absent} | {each.follows.key for each in table.nearly} >= {"bracket"}
 
@@ -313,20 +313,22 @@ def test_the_last_four_characters_tell_what_they_tell_and_no_more():
 def test_the_smallest_networks_are_looked_into_too(size: int, text: str, monkeypatch: pytest.MonkeyPatch):
     lm = LanguageModel.create(Vocabulary.from_text(ALPHABET), ModelConfig(hidden_size=size, embedding_dim=2), 1)
     ids = lm.vocabulary.encode(text)
-    assert len(name_units(lm, text).keepers) == size
+    assert len(name_units(lm, Sample.take(lm, text)).keepers) == size
     (effect,) = measure_effects(lm, ids, [(0, size - 1)])
     assert effect.kl >= 0
     assert not (size == 1 and effect.acts)
     meter = Probe(lm, ids).meter(Hold(0, 0.3))
     assert meter["controls"] == size - 1
     assert {each["low"] is None for each in meter["measures"]} == {size == 1}
-    monkeypatch.setattr(proof, "_CHARACTERS", 60)
-    proved = prove(lm, ids, [Hold(0, 3.0)])
+    monkeypatch.setattr(hold_experiment, "_CHARACTERS", 60)
+    proved = run_experiment(lm, ids, [Hold(0, 3.0)])
     assert proved["controls"] == size - 1
     if size == 1:
         assert {(row["control_low"], row["is_beyond"]) for row in proved["rows"]} == {(None, False)}
     else:
-        assert prove(lm, ids, [Hold(0, 3.0), Hold(5, -1.0), Hold(1, 0.0)])["controls"] == 1  # set of 3 of 5 others
+        assert (
+            run_experiment(lm, ids, [Hold(0, 3.0), Hold(5, -1.0), Hold(1, 0.0)])["controls"] == 1
+        )  # set of 3 of 5 others
 
 
 def test_units_that_are_held_together_are_proved_beside_as_many_others(
@@ -338,9 +340,9 @@ def test_units_that_are_held_together_are_proved_beside_as_many_others(
         written.append(holds)
         return [["a b\n"] * 20 for _ in holds]
 
-    monkeypatch.setattr(proof, "_write", write)
+    monkeypatch.setattr(hold_experiment, "_write", write)
     held = [Hold(WIRED, 1.0), Hold(2, -9.0)]
-    assert prove(wired, wired.vocabulary.encode(text), held)["controls"] == 7
+    assert run_experiment(wired, wired.vocabulary.encode(text), held)["controls"] == 7
     free, together, *others = written[0]
     assert (free, together) == ([], held)
     drawn = [each.unit for others in others for each in others]

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from charlstm import LanguageModel, ModelConfig, Vocabulary
-from charlstm.insight.sample import PLACES, Sample
-from charlstm.insight.units import name_units_in
+from charlstm.insight.text_sample import PLACES, Sample
+from charlstm.insight.units import name_units
 
 _SEED = 1000  # of the first network; those that it is compared with have others
 
@@ -31,7 +31,7 @@ def main() -> int:
         for number in range(options.networks):
             untrained = LanguageModel.create(vocabulary, ModelConfig(hidden_size=options.hidden_size), _SEED + number)
             sample = Sample.take(untrained, text, PLACES)
-            num_names += len(name_units_in(untrained, sample, number + 1).units)
+            num_names += len(name_units(untrained, sample, number + 1).units)
             num_tests += len(sample.stretches)
         sys.stdout.write(f"{path.name}: {num_names} names in {num_tests:,} tests\n")
     return 0

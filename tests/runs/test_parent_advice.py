@@ -8,7 +8,7 @@ import pytest
 
 from charlstm import LanguageModel, SampleConfig
 from charlstm.corpus import Corpus
-from charlstm.places import BUNDLED_MODELS
+from charlstm.data_folders import BUNDLED_MODELS
 from charlstm.runs.setup import advise_parent
 
 

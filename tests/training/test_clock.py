@@ -6,7 +6,7 @@ import pytest
 from training_runs import config, trainer_of
 
 from charlstm.events import StepDone
-from charlstm.training.clock import AwakeClock, looking_at
+from charlstm.training.clock import AwakeClock, watch_clock
 
 
 class Machine:
@@ -86,6 +86,6 @@ def test_a_clock_is_looked_at_while_a_long_step_goes_on_and_not_after():
             seen.set()
         return 0.0
 
-    with looking_at(clock):
+    with watch_clock(clock):
         assert seen.wait(30)
     assert "clock" not in {thread.name for thread in threading.enumerate()}

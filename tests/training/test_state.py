@@ -14,7 +14,8 @@ from charlstm.checkpoint import load_training_state, save_model, save_training_s
 from charlstm.config import ModelConfig
 from charlstm.errors import CheckpointError
 from charlstm.model import CharLSTM
-from charlstm.training.state import ScheduleState, StateFacts
+from charlstm.training.schedule import ScheduleState
+from charlstm.training.state import StateFacts
 from charlstm.vocabulary import Vocabulary
 
 

@@ -17,7 +17,7 @@ from charlstm.errors import CheckpointError, ConfigError
 from charlstm.generation.mixing import MOST_STEPS, Crossfade
 from charlstm.language_model import LanguageModel
 from charlstm.ui import generation
-from charlstm.ui.crossfader import Mix, continued_mix, parse_mix, read_mix, write_mix
+from charlstm.ui.crossfader import Mix, continue_mix, parse_mix, read_mix, write_mix
 from charlstm.ui.generation import VISITOR, ActiveRequests, GenerationRequest, Update, generate, parse_link
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.surprisal_text import TextBuilder, parse_page, text_of
@@ -136,10 +136,10 @@ def test_each_letter_tells_which_model_wanted_it_more(registry: ModelRegistry) -
 
 def test_a_text_goes_on_as_it_was_mixed_and_one_of_one_model_is_mixed_from_there(registry: ModelRegistry) -> None:
     begun = last(registry, request(parse_mix("signs", "0.2,20:0.9"), num_chars=60)).page
-    closed = continued_mix(begun, None, 60)
+    closed = continue_mix(begun, None, 60)
     assert closed
     assert str(closed.fade) == "0.2,20:0.9"
-    moved = continued_mix(begun, parse_mix("signs", 1), 60)
+    moved = continue_mix(begun, parse_mix("signs", 1), 60)
     longer = last(registry, request(moved, begun, num_chars=40))
     assert set(text(longer)[60:]) <= set("\n@")
     assert dict(parse_qsl(longer.page["link"])) | {"seed": "1"} == {
@@ -152,7 +152,7 @@ def test_a_text_goes_on_as_it_was_mixed_and_one_of_one_model_is_mixed_from_there
     }
     plain = last(registry, request(None, num_chars=30)).page
     alone = text_of(plain["texts"][0])
-    mixed = last(registry, request(continued_mix(plain, parse_mix("signs", 1), 30), plain, num_chars=20))
+    mixed = last(registry, request(continue_mix(plain, parse_mix("signs", 1), 30), plain, num_chars=20))
     assert text(mixed)[:30] == alone
     assert set(text(mixed)[30:]) <= set("\n@")
     assert "".join(mixed.page["texts"][0]["leaning"])[:30] == chr(33 + 46) * 30

@@ -27,8 +27,7 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from starlette.datastructures import Headers
 from uvicorn.server import ServerState
 
-from charlstm import process_setup
-from charlstm.ui import gradio_patches
+from charlstm.ui import gradio_import, gradio_patches
 from charlstm.ui.assets import first_script
 
 from waiting import run_async  # isort: skip  tests/support/waiting.py
@@ -101,7 +100,7 @@ def test_gradio_checks_the_interface_file_of_each_component_whenever_it_is_impor
 ) -> None:
     as_it_comes = _as_it_comes("gradio.component_meta")
     written: list[str] = []
-    monkeypatch.setattr(as_it_comes, process_setup.INTERFACE_WRITER, lambda _, name, __: written.append(name))
+    monkeypatch.setattr(as_it_comes, gradio_import.INTERFACE_WRITER, lambda _, name, __: written.append(name))
     as_it_comes.ComponentMeta("Made", (), {"EVENTS": []})
     assert written == ["Made"], DELETE
     (tmp_path / "made.py").write_text("from gradio.component_meta import ComponentMeta\n\n\n"

@@ -274,6 +274,6 @@ def test_programs_are_told_of_the_end_of_a_long_text_what_a_trace_of_the_whole_s
     spans = [(at, at + 1) for at in range(19_898, 19_998)]
     worths = erase_spans(model, whole.ids, spans, (19_998, 19_999), before)
     assert explained["worths"] == pytest.approx(worths, abs=1e-3)
-    index = StateIndex.build(model, InsideModels(registry).searched("letters")[0])
+    index = StateIndex.build(model, InsideModels(registry).tokens_to_search("letters")[0])
     nearest = index.near(whole.cells[19_998], 1)[0].cosine
     assert functions.similar("letters", text, 19_998)["moments"][0]["cosine"] == pytest.approx(nearest, abs=1e-3)

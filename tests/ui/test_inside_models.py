@@ -88,10 +88,10 @@ def test_the_units_of_a_network_in_training_are_searched_to_the_end_and_then_ane
 def test_what_is_kept_beside_a_model_is_seen_also_if_it_comes_later(tmp_path: Path) -> None:
     save(tmp_path / "letters", 1)
     inside = InsideModels(ModelRegistry(tmp_path))
-    assert inside.kept_insight("letters") is None
+    assert inside.load_insight("letters") is None
     sizes = {"num_layers": 1, "hidden_size": 6, "vocabulary": 9, "characters": 9, "seed": 1}
     Insight(**sizes, units=[], nearly=[], absent=[], keepers=[]).save(tmp_path / "letters")
-    assert inside.kept_insight("letters") is not None
+    assert inside.load_insight("letters") is not None
 
 
 def test_what_several_ask_for_at_once_is_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,9 +129,9 @@ def test_a_text_elsewhere_on_this_machine_is_opened_only_for_its_owner(
     monkeypatch.setenv("CHARLSTM_PUBLIC", str(int(is_public)))
     monkeypatch.setattr(inside_models, "_WRITTEN_CHARS", 300)
     inside = InsideModels(ModelRegistry(root))
-    text, source = inside.measured_text("run")
-    assert inside.searched("run")[1] == ("text it wrote itself" if is_public else "text it learned from")
+    text, source = inside.text_to_measure("run")
+    assert inside.tokens_to_search("run")[1] == ("text it wrote itself" if is_public else "text it learned from")
     assert (source == "text kept for validation") is not is_public
     assert is_public or text == (TEXT * 50)[-round(0.25 * len(TEXT * 50)) :]
     file.write_text(TEXT * 49, encoding="utf-8")  # another text by now
-    assert InsideModels(ModelRegistry(root)).measured_text("run")[1] == "text it wrote itself"
+    assert InsideModels(ModelRegistry(root)).text_to_measure("run")[1] == "text it wrote itself"

@@ -9,8 +9,8 @@ import gradio as gr
 import pytest
 
 from charlstm.config import PRESETS, ModelConfig, Settings, TrainConfig
+from charlstm.data_folders import RECORDED_RUNS
 from charlstm.events import Evaluated, Finished, Progress
-from charlstm.places import RECORDED_RUNS
 from charlstm.runs.manager import RunManager, RunSummary
 from charlstm.runs.run_dir import RunDir
 from charlstm.ui import train_form as forms

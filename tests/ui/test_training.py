@@ -14,7 +14,7 @@ from page_app import App, end_workers
 from playwright.sync_api import Browser, Dialog, Locator, Page, expect
 from waiting import wait_until
 
-from charlstm.places import BUNDLED
+from charlstm.data_folders import BUNDLED
 from charlstm.runs.manager import RunManager
 
 pytestmark = pytest.mark.browser

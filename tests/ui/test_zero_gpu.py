@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from charlstm.errors import ConfigError
-from charlstm.process_setup import declare_gpu_function
+from charlstm.space.zero_gpu import declare_gpu_function
 from charlstm.training.optim import resolve_device
 
 _START = """
@@ -21,9 +21,11 @@ class Watcher:
 sys.meta_path.insert(0, Watcher())
 runpy.run_path("app.py", run_name="imported")
 from charlstm.process_setup import prepare_environment
-from charlstm.process_setup import prepare_for_gradio
+from charlstm.space.zero_gpu import import_spaces
+from charlstm.ui.gradio_import import prepare_for_gradio
 prepare_for_gradio()  # as `charlstm app` begins
 prepare_environment()
+import_spaces()
 import spaces
 from pathlib import Path
 declared = []

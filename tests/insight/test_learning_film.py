@@ -10,8 +10,8 @@ import torch
 from charlstm import LanguageModel, ModelConfig, Vocabulary
 from charlstm.config import Level
 from charlstm.errors import ConfigError
-from charlstm.insight import birth
-from charlstm.insight.birth import Age, Film, make_film, record_birth
+from charlstm.insight import learning_film
+from charlstm.insight.learning_film import Age, Film, make_film, record_film
 from charlstm.insight.report import Insight, UnitRecord
 
 LINE = "We beat on, boats against the current, borne back.\n"
@@ -69,7 +69,7 @@ def test_a_long_film_takes_no_more_than_its_file_may(tmp_path: Path) -> None:
     assert (len(film.units), len(film.text)) == (7, 600)
     assert film.scores == [[None] * 30] * 7
     lm.save(tmp_path)
-    assert film.save(tmp_path).stat().st_size <= birth.LARGEST_FILE
+    assert film.save(tmp_path).stat().st_size <= learning_film.LARGEST_FILE
     assert Film.load(tmp_path) is not None
 
 
@@ -84,7 +84,7 @@ def test_it_is_read_strictly_and_belongs_to_one_file_of_weights(tmp_path: Path) 
     assert kept.model_copy(update={"model_sha256": ""}) == film
     network(2).save(tmp_path)
     assert Film.load(tmp_path) is None
-    whole = json.loads(film.to_json()) | {"model_sha256": birth._digest(tmp_path)}
+    whole = json.loads(film.to_json()) | {"model_sha256": learning_film._digest(tmp_path)}
     for change in (
         {"values": whole["values"][:-4]},
         {"values": "<b>"},
@@ -116,4 +116,4 @@ def test_nothing_to_show_is_said_in_a_sentence(tmp_path: Path) -> None:
             make_film(ages, LINE, units, LINE)
     sizes = {"num_layers": 1, "hidden_size": 6, "vocabulary": 20, "characters": 9, "seed": 1}
     table = Insight(**sizes, units=[unit(0, "space")], nearly=[], absent=[], keepers=[])
-    assert record_birth(tmp_path, lm, LINE, table) is None
+    assert record_film(tmp_path, lm, LINE, table) is None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import platformdirs
 
-from charlstm.process_setup import why_not_writable
+from charlstm.files import why_not_writable
 
 _PACKAGE = Path(__file__).resolve().parent
 IS_INSTALLED = (_PACKAGE / "checkpoints").is_dir()  # a wheel carries its models inside the package

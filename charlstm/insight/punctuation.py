@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from charlstm.insight.layout import Layout, Mask
 from charlstm.insight.property_builder import PropertyBuilder
 from charlstm.insight.prose import has_words
+from charlstm.insight.text_layout import Layout, Mask
 
 _FEWEST_NAMES = 0.02  # share of lines that are `NAME:`
 _FEWEST_COMMENTS = 0.01  # share of lines that begin with a comment's mark

@@ -1,6 +1,6 @@
 """Record the film of a run that has ended as that of a bundled model, which learned the same text.
 
-    PYTHONPATH=. python tests/integration/record_birth.py RUN checkpoints/tiny-shakespeare
+    PYTHONPATH=. python tests/integration/record_film.py RUN checkpoints/tiny-shakespeare
 
 RUN is the folder of a run with snapshots, such as `python -m charlstm train --preset minute --name NAME` leaves. The
 note of the film says what network it shows. Needs the text (`CHARLSTM_CORPUS_DIR`).
@@ -14,7 +14,7 @@ from charlstm import LanguageModel
 from charlstm.config import TrainConfig
 from charlstm.corpus import open_corpus
 from charlstm.formatting import format_duration
-from charlstm.insight.birth import record_birth
+from charlstm.insight.learning_film import record_film
 from charlstm.insight.report import Insight, inspect_model
 
 _MEASURED_TOKENS = 1 << 17
@@ -31,7 +31,7 @@ def main() -> None:
         sys.exit("the model of this run does not say what it learned.")
     split = open_corpus(origin.corpus).split(config, TrainConfig(batch_size=1), network.vocabulary)
     text = network.vocabulary.decode(split.validation[:_MEASURED_TOKENS])
-    film = record_birth(given.run, network, text, Insight.load(given.run) or inspect_model(network, text))
+    film = record_film(given.run, network, text, Insight.load(given.run) or inspect_model(network, text))
     if film is None:
         sys.exit("this run kept no snapshots, or no unit of its network has a name.")
     layers = "1 layer" if config.num_layers == 1 else f"{config.num_layers} layers"

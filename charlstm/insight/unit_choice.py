@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charlstm.insight.sample import Sample, read_sample
 from charlstm.insight.scores import Codes, area, estimate_areas
+from charlstm.insight.text_sample import Sample, read_sample
 from charlstm.language_model import LanguageModel
 
 _CANDIDATES = 3  # units a property

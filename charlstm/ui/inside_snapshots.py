@@ -5,16 +5,16 @@ from collections.abc import Callable
 from typing import Any
 
 from charlstm.errors import CharLSTMError
-from charlstm.insight.birth import Film, record_birth
+from charlstm.insight.learning_film import Film, record_film
 from charlstm.insight.report import Insight
 from charlstm.runs.run_dir import RunDir
 from charlstm.training.snapshots import Snapshot, list_snapshots
 from charlstm.ui.inside_jobs import Jobs, OnProgress
 from charlstm.ui.inside_models import InsideModels
-from charlstm.ui.inside_requests import Answer, Request, progress, visitor_of
+from charlstm.ui.inside_requests import Answer, Request, describe_progress, visitor_of
 
 
-class Ages:
+class Snapshots:
     """Functions about a network while it learned."""
 
     def __init__(self, models: InsideModels, jobs: Jobs) -> None:
@@ -48,15 +48,15 @@ class Ages:
                 job = self._jobs.ask(
                     ("film", self._models.key(name)), self._work(name, folder, insight), visitor_of(request)
                 )
-                answer |= progress(job)
+                answer |= describe_progress(job)
                 film = job.value
         return {**answer, "film": film.model_dump(exclude={"model_sha256"}) if film else None}
 
     def _work(self, name: Any, folder: RunDir, insight: Insight) -> Callable[[OnProgress], Film | None]:
         def work(report: OnProgress) -> Film | None:
-            text, _ = self._models.measured_text(name)
+            text, _ = self._models.text_to_measure(name)
             model = self._models.load(name)
-            film = record_birth(
+            film = record_film(
                 folder.path, model, text, insight, lambda share: report(share, "developing the film", None)
             )
             if film is not None:

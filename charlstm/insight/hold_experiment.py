@@ -1,4 +1,4 @@
-"""What a network writes while units are held, proved: 20 texts beside the same 20 without, and beside random units.
+"""An experiment: what a network writes while units are held, beside the same 20 texts without, and beside random units.
 
 Texts begin at 20 places of a given one and are drawn with the same random numbers, at temperature 1, whatever is held.
 Shapes: B = texts of one kind, T = characters, V = vocabulary size.
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from charlstm.errors import ConfigError
-from charlstm.generation.holds import Hold, find_cells
+from charlstm.generation.holds import Hold, resolve_holds
 from charlstm.insight.batched_reader import BatchedReader
 from charlstm.language_model import LanguageModel
 
@@ -95,7 +95,7 @@ MEASURES = (
 )
 
 
-def prove(
+def run_experiment(
     lm: LanguageModel,
     ids: NDArray[np.integer],
     holds: Sequence[Hold],
@@ -113,7 +113,7 @@ def prove(
     the figures are of all texts.
     `report(share, stage)` may raise to end it. Raises `ConfigError` for a unit that the model lacks, or short texts.
     """
-    find_cells(holds, lm.model.config)
+    resolve_holds(holds, lm.model.config)
     lead = min(_LEAD_IN, len(ids) // 2)
     if lead < 2:
         raise ConfigError(f"{len(ids)} characters are too few to write on from: give 4 or more.")

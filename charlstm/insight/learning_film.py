@@ -164,7 +164,7 @@ def make_film(
     )
 
 
-def record_birth(
+def record_film(
     folder: Path,
     lm: LanguageModel,
     text: str,
