@@ -117,7 +117,7 @@ class Compressed:
 
 
 def _read(name: str) -> str:
-    """Return a script or style sheet without its comments, a twelfth of what is sent; those amid lines of scripts stay."""
+    """Return a script or style sheet without its comments, a twelfth of what is sent, but for those amid code."""
     text = (files("charlstm.ui") / _FOLDER / name).read_text(encoding="utf-8")
     if name.endswith(".css"):
         return re.sub(r"\s*/\*.*?\*/", "", text, flags=re.DOTALL)
