@@ -25,5 +25,4 @@ def build_inside_tab(registry: ModelRegistry) -> gr.HTML:
         server_functions=endpoints.functions(),
         apply_default_css=False,
         elem_id="inside",
-        padding=False,
     )

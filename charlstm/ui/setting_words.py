@@ -134,9 +134,18 @@ def shown_value(value: Any) -> str:
 
 def describe_changes(changes: Sequence[tuple[str, Any]]) -> str:
     """Return the settings that a run has changed, in a few words for a list of runs; empty where there are none."""
-    words = [f"{setting_label(name)} {shown_value(value)}" for name, value in changes[:_MOST_CHANGES]]
+    words = [_describe_change(name, value) for name, value in changes[:_MOST_CHANGES]]
     more = f"{len(changes) - _MOST_CHANGES} more" if len(changes) > _MOST_CHANGES else ""
     return " · ".join(filter(None, (*words, more)))
+
+
+def _describe_change(name: str, value: Any) -> str:
+    """Return a setting and its value; where a run ends, the unit comes last: `Stop after 0.5 min`."""
+    label = setting_label(name)
+    if name not in LIMITS:
+        return f"{label} {shown_value(value)}"
+    before, _, unit = label.replace("minutes", "min").rpartition(" ")
+    return f"{before} {shown_value(value)} {unit}" if value else f"No limit of {unit}"
 
 
 def name_as_labelled(message: str) -> str:

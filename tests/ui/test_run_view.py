@@ -319,10 +319,10 @@ def test_a_queued_run_names_the_one_it_waits_for_and_a_cut_off_one_where_it_goes
 
 
 def test_a_row_tells_when_a_run_began_and_what_was_changed(folder: RunDir) -> None:
-    folder.save_settings(Settings.preset("minute", learning_rate=0.01, seed=2, sample_every=100))
+    folder.save_settings(Settings.preset("minute", learning_rate=0.01, max_minutes=0.5, sample_every=100))
     folder.events_file.write_text("", encoding="utf-8")
     row = run_view.table_row(RunManager(folder.path.parent).runs()[0], is_bundled=False, may_change=True, is_own=True)
-    assert row["changes"] == "Learning rate 0.01 · Seed 2"
+    assert row["changes"] == "Learning rate 0.01 · Stop after 0.5 min"
     assert row["started"] == round(folder.creation_time())
 
 
