@@ -13,9 +13,8 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from charlstm.errors import HubError
 from charlstm.export.page import build_page
 from charlstm.files import atomic_write
-from charlstm.hub.card import TAGS, CardFacts, dataset_of
+from charlstm.hub.card import TAGS, CardFacts, code, dataset_of
 from charlstm.hub.client import OnProgress, commit_files, hub_call
-from charlstm.hub.markdown import code
 from charlstm.hub.thumbnail import thumbnail_png
 
 PAGE_FILE, THUMBNAIL_FILE = "index.html", "thumbnail.png"

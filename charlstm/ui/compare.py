@@ -88,7 +88,7 @@ def _figures_line(figures: dict[str, Any]) -> str:
     )
 
 
-def verdict(scores: Mapping[str, float]) -> str:
+def compare_scores(scores: Mapping[str, float]) -> str:
     """Return one sentence about the nats per character of two models; empty for one."""
     if len(scores) != 2:
         return ""
@@ -178,7 +178,7 @@ class _Comparison:
                 scores[self._registry.label(name)] = figures["nats"]
         except CharLSTMError as error:
             return [*[gr.skip()] * 4, escape_html(error_text(error))]
-        return [gr.update(visible=True), *pages, escape_html(verdict(scores)), ""]
+        return [gr.update(visible=True), *pages, escape_html(compare_scores(scores)), ""]
 
     def write(self, second: Any, first: Any, prompt: Any, *values: Any) -> Iterator[list[Any]]:
         pages: list[Any] = [_empty_page(), _empty_page()]
