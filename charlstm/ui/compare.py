@@ -47,13 +47,13 @@ def mark_copied(
     for number, (text, found) in enumerate(zip(texts, stretches, strict=True), start=1):
         which = f"{number} of {len(texts)}: " if len(texts) > 1 else ""
         shown = text[found.begin : found.end][:_STRETCH_CHARS_SHOWN].strip().replace("\n", " ↵ ")
-        parts.append(f"{which}{_copied_sentence(found.length, len(text))}: “{shown}”")
+        parts.append(f"{which}{_describe_copy(found.length, len(text))}: “{shown}”")
     copied = [[found.begin, found.end] for found in stretches]
     marked: Any = {**page, "copied": copied, "is_writing": False, "is_live": False}
     return marked, "\n".join(parts)
 
 
-def _copied_sentence(length: int, num_written: int) -> str:
+def _describe_copy(length: int, num_written: int) -> str:
     """Return the answer for a text of `num_written` characters whose longest copied passage has `length`."""
     if length >= _COPIED_CHARS:
         share = f" ({length / num_written:.0%} of the {num_written:,} written)"
