@@ -52,6 +52,7 @@ class EventTail:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
+        self._last_at: tuple[int, Record | None] = (-1, None)  # the record that was asked for last, and its offset
 
     def was_rewritten(self) -> bool:
         """Return whether the file has shrunk, because a new run replaced it; `read_new` then starts at the top."""
@@ -60,7 +61,7 @@ class EventTail:
         except OSError:
             return False
         if is_shorter:
-            self._offset = 0
+            self._offset, self._last_at = 0, (-1, None)
         return is_shorter
 
     def read_new(self) -> Iterator[tuple[int, Record]]:
@@ -78,7 +79,12 @@ class EventTail:
             return
 
     def at(self, offset: int) -> Record | None:
-        """Return the record at the byte `offset`, or `None`."""
+        """Return the record at the byte `offset`, or `None`; the same one again costs nothing."""
+        if offset != self._last_at[0] or self._last_at[1] is None:
+            self._last_at = offset, self._read_at(offset)
+        return self._last_at[1]
+
+    def _read_at(self, offset: int) -> Record | None:
         try:
             with self._path.open("rb") as file:
                 file.seek(offset)

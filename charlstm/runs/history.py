@@ -5,7 +5,7 @@ of points. Imports no torch.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
@@ -219,26 +219,28 @@ class RunHistory:
         )
 
     def series(
-        self, max_points: int = 200, begin_step: int | None = None, end_step: int | None = None
+        self,
+        max_points: int = 200,
+        begin_step: int | None = None,
+        end_step: int | None = None,
+        names: Iterable[str] = (*CURVES, "validation"),
     ) -> dict[str, Curve]:
-        """Return each curve by name, between two steps, with at most `max_points` points, spikes kept."""
-        part = self._points.between(begin_step, end_step)
-        curves = {name: self._curve(self._points, column, part, max_points) for name, column in CURVES.items()}
-        part = self._validation_curve.between(begin_step, end_step)
-        return {**curves, "validation": self._curve(self._validation_curve, "val_loss", part, max_points)}
+        """Return curves by name, between two steps, with at most `max_points` points, spikes kept."""
+        curves = {}
+        for name in names:
+            is_validation = name == "validation"
+            points = self._validation_curve if is_validation else self._points
+            column = points.columns["val_loss" if is_validation else CURVES[name]]
+            part = points.between(begin_step, end_step)
+            kept = [part.start + place for place in downsample(column[part], max_points).tolist()]
+            curves[name] = Curve([points.steps[place] for place in kept], [_short(column[place]) for place in kept])
+        return curves
 
-    def _curve(self, points: Points, column: str, part: slice, max_points: int) -> Curve:
-        import numpy as np
-
-        values = np.array(points.columns[column][part])
-        kept = [part.start + place for place in downsample(values, max_points).tolist()]
-        steps = [points.steps[place] for place in kept]
-        return Curve(
-            steps,
-            [_short(self._passes(step)) for step in steps],
-            [_short(points.columns["elapsed_seconds"][place] / 60) for place in kept],
-            [_short(points.columns[column][place]) for place in kept],
-        )
+    def clock(self, max_points: int) -> list[tuple[int, float, float]]:
+        """Return step, passes over the text and minutes of training at up to `max_points` points, ascending."""
+        steps, seconds = self._points.steps, self._points.columns["elapsed_seconds"]
+        places = downsample(seconds[:], max_points).tolist()
+        return [(steps[each], _short(self._passes(steps[each])), _short(seconds[each] / 60)) for each in places]
 
     def sparkline(self, num_points: int = 24) -> tuple[float, ...]:
         """Return the smoothed loss at up to `num_points` evenly spaced points, few enough to list all runs at once."""
@@ -345,7 +347,7 @@ class RunHistory:
         return len(self._samples.steps)
 
     def sample(self, index: int) -> Sample | None:
-        """Read the sample at `index` from disk (-1: the latest), so that memory holds none; `None` if there is none."""
+        """Read the sample at `index` from disk (-1: the latest), so that memory holds one; `None` if there is none."""
         if not -self.num_samples <= index < self.num_samples:
             return None
         record = self._tail.at(int(self._samples.columns["offset"][index]))

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,9 +64,9 @@ class RunSummary:
     note: str = ""  # what its owner wrote about it
     is_starred: bool = False
 
-    @property
+    @cached_property
     def name(self) -> str:
-        """The run's id."""
+        """The run's id, which a page's tick asks for again and again."""
         return self.folder.name
 
 

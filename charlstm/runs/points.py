@@ -10,11 +10,9 @@ if TYPE_CHECKING:
 
 
 class Curve(NamedTuple):
-    """The points of one curve, on three horizontal scales."""
+    """The points of one curve."""
 
     steps: list[int]
-    passes: list[float]
-    minutes: list[float]
     values: list[float]
 
 
@@ -60,13 +58,14 @@ class Points:
         return slice(first, bisect_right(self.steps, end) if end is not None else len(self.steps))
 
 
-def downsample(values: "NDArray[np.float64]", max_points: int) -> "NDArray[np.int64]":
+def downsample(values: "array[float] | NDArray[np.float64]", max_points: int) -> "NDArray[np.int64]":
     """Return indices of at most `max_points` (4 or more) of `values` (N,): minimum and maximum per 2^k, and the last.
 
     Deterministic; appending values changes no index until k grows. NaN and infinite values are left out.
     """
     import numpy as np  # not needed for a list of runs
 
+    values = np.asarray(values)
     num, stride = len(values), 1
     if num <= max_points:
         return np.flatnonzero(np.isfinite(values))

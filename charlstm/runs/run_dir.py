@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -37,6 +38,7 @@ _LOCK_SECONDS = 10
 _BEFORE = {"state_reset": 0.0}
 _SHOWN_CHARS = 400
 _TAIL_BYTES = 8192  # a last record (finished, failed) is far shorter
+_FILES_KEPT = 2000  # small ones in memory: four of each of some hundred runs
 
 
 class Extension(BaseModel):
@@ -157,11 +159,8 @@ class RunDir:
         return self._read_text("owner")
 
     def _read_text(self, file: str) -> str:
-        try:
-            text = read_small(self.path / file, _SHOWN_CHARS).decode("utf-8").strip()
-        except (OSError, ValueError):
-            return ""
-        return printable(text)
+        path = self.path / file
+        return _read_shown_text(path, version) if (version := _version_of(path)) else ""
 
     def parent(self) -> ParentModel | None:
         """Return the model that the run started from, or `None`."""
@@ -293,10 +292,37 @@ class RunDir:
             return False
 
     def _last_record(self) -> Record | None:
-        try:
-            with self.events_file.open("rb") as file:
-                file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
-                lines = file.read().splitlines()
-        except OSError:
-            return None
-        return parse_record(lines[-1]) if lines else None
+        version = _version_of(self.events_file)
+        return _read_last_record(self.events_file, version) if version else None
+
+
+_Version = tuple[int, int, int]  # changes with a file's content
+
+
+def _version_of(path: Path) -> _Version | None:
+    """Return what tells a file from what it was before, at a tenth of the cost of reading it; `None` without it."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+@lru_cache(_FILES_KEPT)
+def _read_shown_text(path: Path, _version: _Version) -> str:
+    try:
+        text = read_small(path, _SHOWN_CHARS).decode("utf-8").strip()
+    except (OSError, ValueError):
+        return ""
+    return printable(text)
+
+
+@lru_cache(_FILES_KEPT)
+def _read_last_record(path: Path, _version: _Version) -> Record | None:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    return parse_record(lines[-1]) if lines else None

@@ -17,7 +17,7 @@ from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
 from charlstm.space.backup import BackupThread
 from charlstm.space.zero_gpu import declare_gpu_function
-from charlstm.ui import assets, export_page, link_preview, server
+from charlstm.ui import assets, export_page, link_preview, server, server_functions
 from charlstm.ui.components import PRIVATE
 from charlstm.ui.event_queue import MOST_WAITING
 from charlstm.ui.generate_tab import build_generate_tab
@@ -52,7 +52,7 @@ def launch_options() -> dict[str, Any]:
         "max_threads": 100,  # of writers, each of which sits in one
         "app_kwargs": {
             "middleware": [Middleware(assets.Compressed)],
-            "routes": [*assets.routes(), link_preview.route(), export_page.route()],
+            "routes": [*server_functions.routes(), *assets.routes(), link_preview.route(), export_page.route()],
         },
         **LAUNCH_OPTIONS,
     }
@@ -103,7 +103,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
         with_it = train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
         with_it.then(None, js="() => window.charlstm.writing.writeNow()", queue=False, **PRIVATE)
     page.queue(max_size=MOST_WAITING, default_concurrency_limit=1, api_open=False)  # no call goes past the queue
-    patch_page(page, assets.first_tags(), server.start_server, link_preview.replace_tags)
+    patch_page(assets.first_tags(), server.start_server, link_preview.replace_tags)
     return page
 
 

