@@ -1,4 +1,4 @@
-"""Places of models and runs: beside a clone's `app.py`, or the user's data folder for an installed copy.
+"""Folders of models and runs: beside a clone's `app.py`, or the user's data folder for an installed copy.
 
 Nothing is ever written beside an installed package, which may be read-only and goes with the next update.
 """

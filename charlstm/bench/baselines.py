@@ -181,13 +181,13 @@ class _Block(nn.Module):
 class GPTTraining:
     """Updates on windows at random places of a text that lies on the device; no step waits for a value."""
 
-    def __init__(self, recipe: GPTRecipe, tokens: Tensor, vocab_size: int, dtype: torch.dtype, seed: int = 1) -> None:
+    def __init__(self, recipe: GPTRecipe, tokens: Tensor, vocab_size: int, dtype: torch.dtype) -> None:
         """tokens (N,) int64, on the device to train on; `dtype` is autocast's, or float32 for none."""
         self.recipe, self.num_steps_done = recipe, 0
         self._tokens, self._dtype = tokens, dtype
         self._window = torch.arange(recipe.context + 1, device=tokens.device)
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+            torch.default_generator.manual_seed(1)
             self.model = GPT(vocab_size, recipe).to(tokens.device)
         parameters = list(self.model.parameters())
         groups = [

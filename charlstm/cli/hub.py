@@ -15,6 +15,7 @@ import tyro
 from charlstm.cli.flags import Flat
 from charlstm.cli.progress import StepBar
 from charlstm.data_folders import BUNDLED, default_checkpoints_dir, find_model
+from charlstm.files import atomic_write
 from charlstm.formatting import own_command
 from charlstm.runs.history import read_history
 from charlstm.runs.run_dir import RunDir
@@ -103,8 +104,7 @@ def push(flags: Flat[Push]) -> None:
     if flags.dry_run:
         print(f"\n{parcel.card}")
         if parcel.page:
-            folder = Path(tempfile.mkdtemp(prefix="charlstm-page-"))
-            parcel.page.write(folder)
+            folder = _write_files("charlstm-page-", parcel.page.files)
             print(f"nothing was sent; the Space's files lie in {folder}")
         return
     token = write_token()
@@ -148,12 +148,20 @@ def deploy(flags: Flat[Deploy]) -> None:
     print("variables:", ", ".join(flags.variables) or "none (the limits of charlstm/environment.py hold)")
     print("hardware:", flags.hardware or "as it is, or cpu-basic, or zero-a10g where the account may have no other")
     if flags.dry_run:
-        folder = Path(tempfile.mkdtemp(prefix="charlstm-space-"))
-        plan.write(folder)
+        folder = _write_files("charlstm-space-", plan.files)
         print(f"nothing was sent; the files lie in {folder}")
         return
     token = write_token()
     print(_wait_with_progress(BackgroundCall(lambda report: send(plan, token, flags.private, report))))
+
+
+def _write_files(prefix: str, files: dict[str, bytes]) -> Path:
+    """Lay the files of a Space out in a new folder, as the Space would have them; return it."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    for name, data in files.items():
+        with atomic_write(folder / name, is_durable=False) as temporary:
+            temporary.write_bytes(data)
+    return folder
 
 
 def _wait_with_progress(followed: "BackgroundCall[_T]") -> _T:

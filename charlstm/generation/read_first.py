@@ -84,17 +84,18 @@ class Reader:
         vocabulary: Vocabulary,
         text: str,
         is_learning: bool = False,
-        longest: int = LONGEST_READ,
         rounded: bool = False,
     ) -> None:
-        """Prepare `text`, of at most `longest` characters; those that the model does not know are left out.
+        """Prepare `text`; characters that the model does not know are left out.
 
         By default the model remembers what it reads; with `is_learning` a copy of it learns. `rounded` reads with the
         weights in 8 bits that an exported page has, on every machine.
         Raises `VocabularyError` where none is left, and `ConfigError` for a text too long.
         """
-        if len(text) > longest:
-            raise ConfigError(f"the text to read has {len(text):,} characters; at most {longest:,} are read: cut it.")
+        if len(text) > LONGEST_READ:
+            raise ConfigError(
+                f"the text to read has {len(text):,} characters; at most {LONGEST_READ:,} are read: cut it."
+            )
         if len(vocabulary) > _MOST_CHARACTERS:
             raise ConfigError(f"a model of more than {_MOST_CHARACTERS:,} characters can't read a text first.")
         self._model, self._vocabulary = model, vocabulary

@@ -16,7 +16,6 @@ from charlstm.checkpoint import FORMAT_VERSION, Provenance
 from charlstm.config import SampleConfig
 from charlstm.export.plain import pytorch_program
 from charlstm.formatting import TEXT_LABELS, format_duration
-from charlstm.hub.markdown import code, fence
 from charlstm.hub.recipe import make_recipe
 from charlstm.language_model import LanguageModel
 from charlstm.model_files import MODEL_FILE
@@ -168,3 +167,20 @@ def dataset_of(origin: Provenance) -> str | None:
 def _download(repo_id: str) -> str:
     """Return the expression that fetches the model's file."""
     return f"huggingface_hub.hf_hub_download({json.dumps(repo_id)}, {json.dumps(MODEL_FILE)})"
+
+
+def fence(text: str, language: str = "") -> str:
+    """Make a block of code that no text can end: its fence is longer than any inside."""
+    longest = max((len(found) for found in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language or 'text'}\n{visible(text)}\n{fence}"
+
+
+def code(text: str) -> str:
+    """Set `text` as code within a line."""
+    return f"`{visible(' '.join(text.split())).replace('`', chr(39))}`"
+
+
+def visible(text: str) -> str:
+    """Replace characters that control a terminal or a page."""
+    return "".join(char if char in "\n\t" or char.isprintable() else "�" for char in text)

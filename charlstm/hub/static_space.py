@@ -12,7 +12,6 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from charlstm.errors import HubError
 from charlstm.export.page import build_page
-from charlstm.files import atomic_write
 from charlstm.hub.card import TAGS, CardFacts, dataset_of, text_words
 from charlstm.hub.client import OnProgress, commit_files, hub_call
 from charlstm.hub.thumbnail import thumbnail_png
@@ -61,12 +60,6 @@ class PageFiles:
     def digest(self) -> str:
         """A digest that tells these files from any others."""
         return files_digest(self.subject, self.files)
-
-    def write(self, folder: Path) -> None:
-        """Lay the files out in `folder`, as the Space would have them."""
-        for name, data in self.files.items():
-            with atomic_write(folder / name, is_durable=False) as temporary:
-                temporary.write_bytes(data)
 
 
 def space_address(repo_id: str) -> str:

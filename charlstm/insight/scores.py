@@ -15,7 +15,6 @@ from torch import Tensor
 _STEPS = 256  # of a channel's values; *measured*: areas differ by 0.0006 at most from those of the values
 _RARE = 0.002  # share of a channel's values that is below the steps, and above them
 _AT_ONCE = 128  # channels: bounds memory
-_CONTEXT = 4  # characters of the table that predicts a property from the last ones
 _PRIOR = 1.0  # places: how much the table of a shorter context counts
 
 Codes = NDArray[np.uint8]  # (C, N)

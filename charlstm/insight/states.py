@@ -112,19 +112,19 @@ def trace(
     return Trace(tokens, cells, hidden, _surprises(lm.model, tokens, hidden[:, -1]))
 
 
-def iterate_trace(lm: LanguageModel, ids: NDArray[np.integer], size: int = _PIECE) -> Iterator[Trace]:
+def iterate_trace(lm: LanguageModel, ids: NDArray[np.integer]) -> Iterator[Trace]:
     """Read `ids` (T,), T at least 1, as `trace` does; yield the states a piece at a time, which bounds memory.
 
     Each piece is read in a turn of its own, so that who writes does so between them.
     """
     tokens, last = np.ascontiguousarray(ids, np.int32), None
     read = _start_reading(lm.model, tokens[:1], {}, True, None)
-    for begin in range(0, len(tokens), size):
-        piece = tokens[begin : begin + size]
+    for begin in range(0, len(tokens), _PIECE):
+        piece = tokens[begin : begin + _PIECE]
         with turns:
             cells, hidden = read(piece)
             tops = hidden[:, -1] if last is None else np.concatenate([last, hidden[:, -1]])
-            surprises = _surprises(lm.model, tokens[max(0, begin - 1) : begin + size], tops)[-len(piece) :]
+            surprises = _surprises(lm.model, tokens[max(0, begin - 1) : begin + _PIECE], tops)[-len(piece) :]
         last = tops[-1:]
         yield Trace(piece, cells, hidden, surprises)
 

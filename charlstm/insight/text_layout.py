@@ -106,9 +106,9 @@ class Layout:
         """Mark the characters that come `count` after a marked one."""
         return np.concatenate([np.zeros(min(count, self.size), bool), mask[: max(0, self.size - count)]])
 
-    def ahead(self, mask: Mask, count: int = 1) -> Mask:
-        """Mark the characters that come `count` before a marked one."""
-        return np.concatenate([mask[count:], np.zeros(min(count, self.size), bool)])
+    def ahead(self, mask: Mask) -> Mask:
+        """Mark the characters that come before a marked one."""
+        return np.concatenate([mask[1:], np.zeros(min(1, self.size), bool)])
 
     @cached_property
     def word_length(self) -> Counts:

@@ -51,7 +51,7 @@ def choose_units(codes: Codes, sample: Sample) -> list[list[Chosen]]:
     return chosen
 
 
-def untrained_twin(lm: LanguageModel, seed: int) -> LanguageModel:
+def create_twin(lm: LanguageModel, seed: int) -> LanguageModel:
     """Return an untrained network of the same size, settings and vocabulary."""
     return LanguageModel.create(lm.vocabulary, lm.model.config, seed)
 
@@ -69,7 +69,7 @@ def score_twins(lm: LanguageModel, sample: Sample, seeds: Sequence[int],
         def tick(share: float, number: int = number) -> None:
             on_tick((number + share) / len(seeds))
 
-        reading = read_sample(untrained_twin(lm, seed), sample, _TWINS_LEAD_IN, tick)
+        reading = read_sample(create_twin(lm, seed), sample, _TWINS_LEAD_IN, tick)
         scores = [max((each.second for each in chosen), default=0.5) for chosen in choose_units(reading.codes, sample)]
         best = np.fmax(best, scores)
         on_twin(best)

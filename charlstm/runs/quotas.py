@@ -15,7 +15,7 @@ from charlstm.environment import limits
 from charlstm.errors import ConfigError, CorpusError, RunError
 from charlstm.runs.run_dir import Extension, RunDir
 
-_BYTES_OF_MB = 1e6
+_MB = 1e6  # bytes
 
 
 def apply_limits(settings: Settings) -> Settings:
@@ -42,7 +42,7 @@ def limit_size(text: str | Iterable[str]) -> Iterator[str]:
 def check_text(num_bytes: int) -> None:
     """Raise `CorpusError` if a text of that size exceeds the limit."""
     most = limits().max_corpus_mb
-    if most and num_bytes > most * _BYTES_OF_MB:
+    if most and num_bytes > most * _MB:
         raise CorpusError(f"a text may have at most {most:g} MB here; choose a shorter one.")
 
 
@@ -90,7 +90,6 @@ def limit_extension(label: str, trained_seconds: float, more: Extension) -> Exte
     return more.model_copy(update={"minutes": more.minutes or left})
 
 
-_MB = 1e6
 _PROGRAM = 420e6  # Python, PyTorch and its threads
 _OF_PARAMETER = 4 * 15  # weights, gradient, two moments, average, and two copies of those: for rollback and saving
 _OF_UNIT = 4 * 14  # gates, hidden and cell states and their gradients, per position and layer

@@ -13,7 +13,6 @@ from huggingface_hub.errors import HfHubHTTPError
 from charlstm.checkpoint import load_model
 from charlstm.environment import BACKUP_REPO, SPACE_LIMITS, VARIABLES, Limits, env_name, with_overrides
 from charlstm.errors import ConfigError, HubError
-from charlstm.files import atomic_write
 from charlstm.hub.client import OnProgress, Progress, commit_files, hub_call
 from charlstm.hub.repo_names import validate_repo_id
 from charlstm.insight.learning_film import BIRTH_FILE
@@ -46,12 +45,6 @@ class SpacePlan:
     def front_matter(self) -> str:
         """The README's front matter, which the Hub reads."""
         return self.files["README.md"].decode().split("---\n")[1]
-
-    def write(self, folder: Path) -> None:
-        """Lay the files out in `folder`, as the Space would have them."""
-        for name, data in self.files.items():
-            with atomic_write(folder / name, is_durable=False) as temporary:
-                temporary.write_bytes(data)
 
 
 def plan_space(

@@ -98,7 +98,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
         generate.start_if_linked(loaded)
         page.load(train.restored, train.form.kept, train.restores, js=KEPT, **PRIVATE)
         generate_tab.select(generate.show_model, generate.model, generate.outputs, queue=False, **PRIVATE)
-        hub_shown.select(hub.refreshed, [hub.chosen, generate.model], hub.model, queue=False, **PRIVATE)
+        hub_shown.select(hub.offer_models, [hub.chosen, generate.model], hub.model, queue=False, **PRIVATE)
         hub_shown.select(hub.describe_login, None, hub.login, queue=False, **PRIVATE)
         with_it = train.stage.write(write_with, None, [tabs, *generate.outputs], queue=False, **PRIVATE)
         with_it.then(None, js="() => window.charlstm.writing.writeNow()", queue=False, **PRIVATE)

@@ -47,13 +47,13 @@ def mark_copied(
     for number, (text, found) in enumerate(zip(texts, stretches, strict=True), start=1):
         which = f"{number} of {len(texts)}: " if len(texts) > 1 else ""
         shown = text[found.begin : found.end][:_STRETCH_CHARS_SHOWN].strip().replace("\n", " ↵ ")
-        parts.append(f"{which}{_copied_sentence(found.length, len(text))}: “{shown}”")
+        parts.append(f"{which}{_describe_copy(found.length, len(text))}: “{shown}”")
     copied = [[found.begin, found.end] for found in stretches]
     marked: Any = {**page, "copied": copied, "is_writing": False, "is_live": False}
     return marked, "\n".join(parts)
 
 
-def _copied_sentence(length: int, num_written: int) -> str:
+def _describe_copy(length: int, num_written: int) -> str:
     """Return the answer for a text of `num_written` characters whose longest copied passage has `length`."""
     if length >= _COPIED_CHARS:
         share = f" ({length / num_written:.0%} of the {num_written:,} written)"
@@ -88,7 +88,7 @@ def _figures_line(figures: dict[str, Any]) -> str:
     )
 
 
-def verdict(scores: Mapping[str, float]) -> str:
+def compare_scores(scores: Mapping[str, float]) -> str:
     """Return one sentence about the nats per character of two models; empty for one."""
     if len(scores) != 2:
         return ""
@@ -178,7 +178,7 @@ class _Comparison:
                 scores[self._registry.label(name)] = figures["nats"]
         except CharLSTMError as error:
             return [*[gr.skip()] * 4, escape_html(error_text(error))]
-        return [gr.update(visible=True), *pages, escape_html(verdict(scores)), ""]
+        return [gr.update(visible=True), *pages, escape_html(compare_scores(scores)), ""]
 
     def write(self, second: Any, first: Any, prompt: Any, *values: Any) -> Iterator[list[Any]]:
         pages: list[Any] = [_empty_page(), _empty_page()]

@@ -37,10 +37,10 @@ class HubTab:
 
     registry: ModelRegistry
     login: gr.HTML  # filled by `describe_login`
-    model: gr.Dropdown  # filled by `refreshed`
+    model: gr.Dropdown  # filled by `offer_models`
     chosen: gr.State  # the model that the visitor chose here, if any
 
-    def refreshed(self, chosen: str | None, written: str | None) -> Any:
+    def offer_models(self, chosen: str | None, written: str | None) -> Any:
         """Return an update that offers the models that can be published: all but those of runs in training.
 
         It selects the first of these that is among them: what the visitor chose here, what the Write tab writes with.
@@ -80,13 +80,13 @@ def build_hub_tab(registry: ModelRegistry, store: RunStore) -> HubTab:
         with gr.Column(scale=2, min_width=300):
             login, model = _build_publish(registry, store)
             chosen = gr.State(None)
-            model.input(_kept_choice, model, chosen, queue=False, **PRIVATE)
+            model.input(_limit_name, model, chosen, queue=False, **PRIVATE)
         with gr.Column(scale=1, min_width=300):
             _build_fetch(store)
     return HubTab(registry, login, model, chosen)
 
 
-def _kept_choice(name: Any) -> str | None:
+def _limit_name(name: Any) -> str | None:
     """Return the name of a model; a session keeps it, so nothing longer than a name is."""
     return name if isinstance(name, str) and len(name) <= _LONGEST else None
 
@@ -125,7 +125,7 @@ def _build_publish(registry: ModelRegistry, store: RunStore) -> tuple[gr.HTML, g
             call = BackgroundCall(lambda report: push(model_files, token, visible != _PUBLIC, None, report))
             for step in call:
                 yield [_step_html(step), gr.skip()]
-            yield [_published_html(call.result, model_files), gr.update(interactive=True)]
+            yield [_describe_publication(call.result, model_files), gr.update(interactive=True)]
         except CharLSTMError as error:
             yield [_problem(error), gr.update(interactive=True)]
 
@@ -265,7 +265,7 @@ def _step_html(step: Progress) -> str:
     )
 
 
-def _published_html(address: str, model_files: ModelFiles) -> str:
+def _describe_publication(address: str, model_files: ModelFiles) -> str:
     """Return the message that a model was published, with links to what is on the Hub."""
     page = f"<br>Its page: {_link(model_files.page.address)}" if model_files.page else ""
     return f'<div class="hub-said" role="status">Published: {_link(address)}{page}</div>'

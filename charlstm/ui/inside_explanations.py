@@ -55,7 +55,7 @@ class Explanations:
             "largest": [each.last for each in attribution.find_reasons(worths, place)],
             "sentence": attribution.describe(passage.text, place, chance, worths),
             "bars": self._bars(model, passage.text[:place], passage.text[place], chance),
-            "changed": self._changed(model, passage, place, request.get("change")),
+            "changed": self._change_letter(model, passage, place, request.get("change")),
         }
         printable: Answer = _printable(answer)
         return printable
@@ -90,7 +90,7 @@ class Explanations:
             chances[target] = chance
         return [[char, round(each, _DIGITS)] for char, each in sorted(chances.items(), key=lambda bar: -bar[1])]
 
-    def _changed(self, model: LanguageModel, passage: Passage, place: int, change: Any) -> Answer | None:
+    def _change_letter(self, model: LanguageModel, passage: Passage, place: int, change: Any) -> Answer | None:
         """Return the bars, and the letter's chance, with another character, or none, at an earlier place."""
         if change is None:
             return None

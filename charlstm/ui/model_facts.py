@@ -41,7 +41,7 @@ class ExampleFacts:
     def _compute(self, name: str, language_model: LanguageModel) -> dict[str, Any]:
         prompt = next(iter(self._registry.prompts(name)), "")
         with self._registry.history(name) as history:
-            recorded = _recorded(history)
+            recorded = _read_record(history)
         label = self._registry.label(name)
         return {"name": label, **_settings(language_model), **_choices(language_model, prompt), **recorded}
 
@@ -62,7 +62,7 @@ def _settings(language_model: LanguageModel) -> dict[str, Any]:
     return facts | {"loss": loss, "rate": origin.train_config.get("learning_rate")}
 
 
-def _recorded(history: RunHistory) -> dict[str, Any]:
+def _read_record(history: RunHistory) -> dict[str, Any]:
     """Return what the run recorded about its text; a model that was fetched has no run."""
     facts: dict[str, Any] = {}
     if history.started:

@@ -89,7 +89,7 @@ class _Functions:
             folder = start_run(self._cache, self._registry, chosen, token)
             run = self._cache.summary(folder.name)
         except CharLSTMError as error:
-            raise _refused(error) from None
+            raise _gradio_error(error) from None
         facts = {"run": run.name, "label": run.label, "status": run.status, "place": run.queue_position}
         return {**facts, "token": token}
 
@@ -116,7 +116,7 @@ class _Functions:
             with self._watching:
                 yield from self._changes(run, seconds, token)
         except CharLSTMError as error:
-            raise _refused(error) from None
+            raise _gradio_error(error) from None
 
     def _changes(self, run: str, seconds: float, token: str) -> Iterator[dict[str, Any]]:
         began_at, last = time.monotonic(), None
@@ -182,7 +182,7 @@ class _Functions:
             RunEndpoints(self._cache).perform({"run": run, "visitor": token}, action, is_owner=False)
             self._cache.runs(is_fresh=True)
         except CharLSTMError as error:
-            raise _refused(error) from None
+            raise _gradio_error(error) from None
         return {"run": run, "done": action}
 
     def export(self, model: str, kind: str = "page", title: str = "") -> dict[str, Any]:
@@ -197,7 +197,7 @@ class _Functions:
             {"file": the file, whose address is its "url", "name": what to call it, "num_bytes": its size}
         """
         if not isinstance(kind, str) or kind not in _KINDS:
-            raise _refused(ConfigError(f"kind must be one of {', '.join(_KINDS)}."))
+            raise _gradio_error(ConfigError(f"kind must be one of {', '.join(_KINDS)}."))
         try:
             with tempfile.TemporaryDirectory() as folder:
                 if kind == "page":
@@ -210,7 +210,7 @@ class _Functions:
                     shutil.copyfile(self._registry.file(name), file)
                 size, served = file.stat().st_size, self._served.add(file)
         except CharLSTMError as error:
-            raise _refused(error) from None
+            raise _gradio_error(error) from None
         except OSError as error:
             raise gr.Error(f"The file can't be written here ({error.strerror}).", print_exception=False) from None
         data = {"path": served, "orig_name": file.name, "size": size, "meta": {"_type": "gradio.FileData"}}
@@ -289,5 +289,5 @@ def _round(value: float | None, digits: int = 4) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, digits)
 
 
-def _refused(error: CharLSTMError) -> gr.Error:
+def _gradio_error(error: CharLSTMError) -> gr.Error:
     return gr.Error(error_text(error), print_exception=False)

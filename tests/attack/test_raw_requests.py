@@ -146,9 +146,9 @@ class TestMemory:
         assert is_sentence(small.post("call/score", {"data": ["a", 1], "session_hash": session}), 400)
 
     def test_a_page_keeps_no_more_of_a_chosen_model_than_a_name(self) -> None:
-        assert hub_tab._kept_choice("tiny-shakespeare") == "tiny-shakespeare"
+        assert hub_tab._limit_name("tiny-shakespeare") == "tiny-shakespeare"
         for sent in (MARK * LARGE, [MARK] * 1000, {"a": MARK}, None):
-            assert hub_tab._kept_choice(sent) is None
+            assert hub_tab._limit_name(sent) is None
 
     def test_answers_that_nobody_fetches_make_room_and_say_so(self, small: Small) -> None:
         with small.bounds("unread", _most_bytes=3 * LARGE):

@@ -39,7 +39,7 @@ class Space:
     def opened(self) -> str:
         """A session whose tab is open, and so offers the models there are."""
         session = f"session{next(_HASHES)}"
-        self.call(session, "refreshed", [None, None])
+        self.call(session, "offer_models", [None, None])
         return session
 
     def call(self, session: str, function: str, values: list[Any], cookie: str = "") -> list[Any]:

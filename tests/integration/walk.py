@@ -32,8 +32,8 @@ from charlstm.ui.run_start import start_run
 from charlstm.ui.train_form import FormValues
 
 _TEXT = "the quick brown fox jumps over the lazy dog, and again.\n" * 2000
-_CARRIERS = {"Batch", "Corpus", "FormValues", "RunPlan", "Settings", "Split", "StreamBatches", "TextChunks", "TextFile"}
-_CARRIERS |= {"TextStats", "Train", "TrainConfig"}
+_CARRIERS = {"Batch", "Corpus", "FormValues", "PreparedRun", "RunPlan", "Settings", "Split", "StreamBatches"}
+_CARRIERS |= {"TextChunks", "TextFile", "TextStats", "Train", "TrainConfig"}
 _ASIDE = {"_initial_progress", "_report", "_record_evaluation", "append", "runs"}  # "runs" lists them all
 _SIZES = {"hidden_size": 32, "num_layers": 1, "batch_size": 4, "seq_len": 32, "embedding_dim": 16}
 _SETTINGS = {**_SIZES, "max_minutes": 0.0, "max_steps": 2, "plan": "off"}

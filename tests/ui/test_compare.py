@@ -7,7 +7,7 @@ import gradio as gr
 import pytest
 
 from charlstm.config import SampleConfig
-from charlstm.ui.compare import NO_MODEL, _Comparison, verdict
+from charlstm.ui.compare import NO_MODEL, _Comparison, compare_scores
 from charlstm.ui.generation import SETTINGS, ActiveRequests
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.surprisal_text import text_of
@@ -54,7 +54,7 @@ def test_two_models_score_the_same_text_and_the_winner_is_named(registry: ModelR
         assert f"among {figures.perplexity:.1f} letters" in page["caption"]
         assert f"{figures.nats:.3f} nats per character ({figures.bpc:.3f} bits)" in page["caption"]
     assert problem == ""
-    assert said == verdict(scores)
+    assert said == compare_scores(scores)
     assert said.startswith(f"{SECOND} gives each letter")
 
 
@@ -68,7 +68,7 @@ def test_two_models_score_the_same_text_and_the_winner_is_named(registry: ModelR
     ],
 )
 def test_the_verdict_is_a_sentence(scores: dict[str, float], said: str) -> None:
-    assert verdict(scores) == said
+    assert compare_scores(scores) == said
 
 
 def test_what_can_not_be_compared_is_said_and_clears_nothing(side: _Comparison) -> None:

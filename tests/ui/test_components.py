@@ -186,10 +186,10 @@ def test_a_model_in_training_is_in_the_registry_while_its_run_goes_on(cache: Run
         with pytest.raises(CheckpointError, match="choose another"):
             registry.path("live: mine")
         share = HubTab(registry, gr.HTML(), gr.Dropdown(), gr.State())
-        offered = share.refreshed("live: mine", None)
+        offered = share.offer_models("live: mine", None)
         assert (offered["choices"], offered["value"]) == (["tiny-shakespeare", "another"], "tiny-shakespeare")
-        assert share.refreshed(None, "another")["value"] == "another"
-        assert share.refreshed("tiny-shakespeare", "another")["value"] == "tiny-shakespeare"
+        assert share.offer_models(None, "another")["value"] == "another"
+        assert share.offer_models("tiny-shakespeare", "another")["value"] == "tiny-shakespeare"
     assert cache.model_of("mine") == "mine"
     assert "live: mine" not in registry.names()
 
