@@ -25,7 +25,7 @@ from huggingface_hub import constants  # noqa: E402
 
 import charlstm.ui.app  # noqa: E402, F401
 
-_LATE_STEP = 1000  # a run that comes so far waits for a test to stop it
+_LATE_STEP = 300  # a run that comes so far waits for a test to stop it
 
 
 def serve() -> None:
