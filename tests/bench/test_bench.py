@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from forked import spawn_forked
 
 from charlstm.bench import suites, timing
 from charlstm.bench.baselines import (
@@ -32,6 +33,8 @@ from charlstm.corpus import Split
 from charlstm.evaluation import evaluate_windows
 from charlstm.events import Progress
 from charlstm.language_model import LanguageModel
+from charlstm.runs.launcher import Launcher
+from charlstm.runs.manager import RunManager
 from charlstm.training import Trainer
 from charlstm.vocabulary import Vocabulary
 
@@ -100,6 +103,8 @@ def everything() -> Iterator[BenchReport]:
         patch.setattr(suites, "multiplies_bfloat16", lambda: True)
         patch.setattr(suites, "find_gpu", lambda: None)
         patch.setattr(Meter, "take_turns", lambda meter, tasks, warm_up: take_turns(meter, tasks, 0))  # noqa: ARG005
+        patch.setattr(Launcher, "prepare", lambda _: None)
+        patch.setattr(RunManager, "_spawn", spawn_forked)
         yield run("all", QUICK, ONCE, TINY)
 
 

@@ -262,6 +262,7 @@ def test_a_dry_run_lists_everything_and_asks_the_hub_nothing(
         "HF_TOKEN": OWNER,
         "GRADIO_SERVER_NAME": "127.0.0.1",
         "PYTHONWARNINGS": "error",
+        "PYTHONPROFILEIMPORTTIME": "1",
         "CHARLSTM_KERNEL": "off",
     }  # fmt: skip  it would compile, and its compiler would outlive it
     log = tmp_path / "app.log"
@@ -278,7 +279,11 @@ def test_a_dry_run_lists_everything_and_asks_the_hub_nothing(
     finally:
         app.send_signal(signal.SIGKILL)
         app.wait()
-    assert OWNER not in log.read_text(encoding="utf-8")
+    said = log.read_text(encoding="utf-8")
+    assert OWNER not in said
+    imported = re.findall(r"\| +(spaces|torch)\b", said)
+    assert imported[0] == "spaces", "the platform demands it before torch"
+    assert "torch" in imported
 
 
 def _address(log: Path, app: "subprocess.Popen[bytes]") -> str | None:

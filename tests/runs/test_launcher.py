@@ -20,6 +20,15 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no se
 SHORT = Settings.from_flat(
     {"corpus": "pangrams", "hidden_size": 8, "batch_size": 2, "seq_len": 16, "max_minutes": 0, "max_steps": 20}
 )
+# A process that stands by, but for what it imports.
+WITHOUT_TORCH = f"""
+import sys
+from types import ModuleType
+for name in ("charlstm.runs.worker", "charlstm.kernel", "charlstm.kernel.build"):
+    sys.modules[name] = ModuleType(name)
+sys.modules["charlstm.kernel.build"].load_library = lambda: None
+{launcher._STANDBY}
+"""
 
 
 @pytest.fixture
@@ -55,6 +64,7 @@ def test_a_run_is_trained_by_the_process_that_stood_by(starting: Launcher, tmp_p
 def test_it_is_not_used_once_it_has_died_or_the_variables_are_others(
     starting: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(launcher, "_STANDBY", WITHOUT_TORCH)
     for spoil in (lambda standby: standby.kill() or standby.wait(), lambda _: monkeypatch.setenv("XDG_DATA_HOME", "x")):
         starting._not_before = 0.0
         starting.prepare()
@@ -79,12 +89,13 @@ def test_it_ends_with_the_process_that_started_it(fork: Fork):
 import os, sys
 from charlstm.runs import launcher
 launcher.available_bytes = lambda: 1e12
+launcher._STANDBY = sys.argv[1]
 starting = launcher.Launcher()
 starting.prepare()
 print(starting._standby.worker.pid, flush=True)
 os.kill(os.getpid(), 9)
 """
-    killed = fork(script)
+    killed = fork(script, WITHOUT_TORCH)
     wait_until(lambda: killed.printed_line() != "", 30)
     standby = int(killed.printed_line())
 

@@ -11,7 +11,8 @@ import threading
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 if TYPE_CHECKING:
     from charlstm.runs.manager import RunManager
@@ -21,7 +22,15 @@ COMMAND = "import sys\nfrom charlstm.cli import main\nsys.exit(main(sys.argv[1:]
 
 _SERVER = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
 if sys.platform != "win32":
+    from multiprocessing import forkserver
+
     _SERVER.set_forkserver_preload(["torch.distributed", "charlstm.cli", "charlstm.runs.worker"])
+
+
+def preload_app() -> None:
+    """Have the server import the page as well; called before it is started."""
+    if sys.platform != "win32":
+        _SERVER.set_forkserver_preload(["torch.distributed", "charlstm.runs.worker", "forked_app"])
 
 
 class Forked:
@@ -31,7 +40,7 @@ class Forked:
         """What is in `environment` goes over this process's."""
         self._out, self._err = _Collected(), _Collected()
         printed = (self._out.writer, self._err.writer)
-        given = (script, [str(each) for each in arguments], {**os.environ, **environment}, cwd, printed)
+        given = (script, [str(each) for each in arguments], {**os.environ, **environment}, cwd, printed, _address())
         self._process = _SERVER.Process(target=_run, args=given)
         self._process.start()
         self._out.begin()
@@ -75,12 +84,16 @@ class Forked:
 Fork = Callable[..., Forked]
 
 
-def spawn_forked(manager: "RunManager", folder: "RunDir") -> Forked:
+def spawn_forked(manager: "RunManager", folder: "RunDir", command: str = COMMAND) -> Forked:
     """In place of `RunManager._spawn`, where the worker need not import PyTorch anew."""
-    log = f"os.open({str(folder.log_file)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)"
-    script = f"import os\nlog = {log}\nos.dup2(log, 1)\nos.dup2(log, 2)\n{COMMAND}"
     arguments = ["resume", folder.name, "--quiet", "--checkpoints-dir", manager.store.root.resolve()]
-    return Forked(Path.cwd(), script, *arguments)
+    return Forked(Path.cwd(), logged(command, folder.log_file), *arguments)
+
+
+def logged(script: str, log_file: Path) -> str:
+    """The script, its output appended to a file."""
+    log = f"os.open({str(log_file)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)"
+    return f"import os\nlog = {log}\nos.dup2(log, 1)\nos.dup2(log, 2)\n{script}"
 
 
 class _Collected:
@@ -107,13 +120,27 @@ class _Collected:
                 self._data += piece
 
 
+def _address() -> Any:
+    """Where the server is asked for forks, by its forks as well."""
+    if sys.platform == "win32":
+        return None
+    with patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parent)):  # before Python 3.12 it has no other path
+        forkserver.ensure_running()
+    return forkserver._forkserver._forkserver_address  # type: ignore[attr-defined]
+
+
 def _run(
     script: str,
     arguments: list[str],
     environment: Mapping[str, str],
     cwd: Path,
     printed: tuple[Connection, Connection],
+    address: Any,
 ) -> None:
+    if sys.platform != "win32":
+        server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+        server._forkserver_address = address
+        server.ensure_running = forkserver.ensure_running = lambda: None  # or a fork would start a server of its own
     for number, writer in enumerate(printed, start=1):
         os.dup2(writer.fileno(), number)
         writer.close()

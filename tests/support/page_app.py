@@ -1,11 +1,7 @@
 """The app in a process of its own, for tests of its page."""
 
-import os
 import shutil
-import signal
 import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -13,45 +9,49 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from forked import Forked, logged, preload_app
 from loopback import OWNER, LoopbackHub
 from waiting import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+preload_app()
 
 
 @dataclass
 class App:
-    """`python app.py` on a checkpoints folder of its own."""
+    """`charlstm app` on a checkpoints folder of its own."""
 
     checkpoints_dir: Path
     port: int
     environment: dict[str, str] = field(default_factory=dict)  # goes over this process's
-    process: subprocess.Popen[bytes] | None = None
+    process: Forked | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/"
 
+    @property
+    def log_file(self) -> Path:
+        return self.checkpoints_dir.parent / "app.log"
+
     def start(self) -> None:
-        command = [sys.executable, str(REPOSITORY / "app.py"), "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--checkpoints-dir", str(self.checkpoints_dir)]
         # Among strangers: what the pages of these tests may steer, they started.
-        environment = {**os.environ, "CHARLSTM_PUBLIC": "1", **self.environment}
+        environment = {"CHARLSTM_PUBLIC": "1", **self.environment}
         environment["GRADIO_TEMP_DIR"] = str(self.checkpoints_dir.parent / "gradio")
-        with (self.checkpoints_dir.parent / "app.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        script = logged("import forked_app\nforked_app.serve()", self.log_file)
+        arguments = ["--host", "127.0.0.1", "--port", self.port, "--checkpoints-dir", self.checkpoints_dir]
+        self.process = Forked(REPOSITORY, script, "app", *arguments, **environment)
         wait_until(self._answers, timeout=100)
 
     def kill(self) -> None:
         """SIGKILL, as the kernel does when memory runs out."""
         if self.process:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait()
+            self.process.end()
             self.process = None
 
     def _answers(self) -> bool:
         assert self.process is not None
-        assert self.process.poll() is None, (self.checkpoints_dir.parent / "app.log").read_text()
+        assert self.process.poll() is None, self.log_file.read_text()
         try:
             with urllib.request.urlopen(self.url, timeout=5):
                 return True
@@ -81,7 +81,7 @@ def served(place: Path, hub: LoopbackHub, **environment_of_test: str) -> Iterato
     finally:
         app.kill()
         end_workers(checkpoints_dir)
-    assert OWNER not in (place / "app.log").read_text(encoding="utf-8")
+    assert OWNER not in app.log_file.read_text(encoding="utf-8")
 
 
 def end_workers(checkpoints_dir: Path) -> None:

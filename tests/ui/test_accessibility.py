@@ -61,8 +61,12 @@ def _open(page: Page, tab: str) -> None:
         expect(page.get_by_role("button", name="Remember it")).to_be_disabled()
         expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
     elif tab == "Look inside":
-        expect(page.locator("#inside-mind .inside-caret")).to_be_visible()
+        caret = page.locator("#inside-mind .inside-caret")  # reads before the first click
+        expect(caret).to_be_visible()
+        before = caret.get_attribute("style")
+        expect(caret).not_to_have_attribute("style", str(before))
         page.get_by_role("button", name="Stop reading").click()
+        expect(page.get_by_role("button", name="Read the text letter by letter")).to_be_visible()
     elif tab == "Train":
         expect(page.locator("#start")).to_be_visible()
         expect(page.locator(".chart-line").first).to_be_attached()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Fork
 from page_app import App
 
 from charlstm import LanguageModel, SampleConfig
@@ -89,20 +90,15 @@ def test_the_public_functions_are_these_and_tell_what_they_do(app: App) -> None:
     assert all(about["description"] for about in api["named_endpoints"].values())
 
 
-def test_the_documented_python_client_works_as_it_stands(app: App, known: LanguageModel) -> None:
+def test_the_documented_python_client_works_as_it_stands(app: App, known: LanguageModel, fork: Fork) -> None:
     code, _ = re.findall(r"```py\n(.*?)```", API, re.DOTALL)
     assert "http://127.0.0.1:7860" in code
-    done = subprocess.run(
-        [sys.executable, "-c", code.replace("http://127.0.0.1:7860", app.url.rstrip("/"))],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert known.generate("ROMEO:", SampleConfig(num_chars=200, seed=7)) in done.stdout
-    assert float(done.stdout.splitlines()[-1]) == pytest.approx(known.score("To be, or not to be").bpc)
-    assert MODEL in done.stdout
+    client = fork(code.replace("http://127.0.0.1:7860", app.url.rstrip("/")))
+    printed, complaint = client.communicate(timeout=100)
+    assert client.returncode == 0, complaint
+    assert known.generate("ROMEO:", SampleConfig(num_chars=200, seed=7)) in printed
+    assert float(printed.splitlines()[-1]) == pytest.approx(known.score("To be, or not to be").bpc)
+    assert MODEL in printed
 
 
 def test_the_documented_curl_works_as_it_stands(app: App, known: LanguageModel) -> None:

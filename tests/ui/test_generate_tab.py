@@ -51,6 +51,12 @@ def known() -> LanguageModel:
     return LanguageModel.load(REPOSITORY / "checkpoints" / MODEL)
 
 
+@pytest.fixture
+def page(opened: Page) -> Page:
+    """One visitor's page for the bars, as the one before left it."""
+    return opened
+
+
 def test_by_keyboard_a_text_is_looked_into_branched_and_continued(blank: Page, app: App, known: LanguageModel) -> None:
     """An address writes its text; arrows walk through it, Enter opens the likeliest, one of them goes on from there."""
     page = blank

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from page_app import App
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
@@ -196,24 +195,3 @@ def test_the_birth_of_a_unit_and_moments_like_one_are_shown_and_follow_the_model
     expect(birth).to_contain_text("No states of this network were kept")
     tab.click()
     expect(inside.locator(".chips").first).to_contain_text("Nothing here follows one property alone")
-
-
-def test_a_real_network_is_read_before_the_first_click_and_fits_a_phone(blank: Page, app: App) -> None:
-    """What axe finds there, by day and by night, is looked for with the other tabs."""
-    page = blank
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.emulate_media(color_scheme="light", reduced_motion="no-preference")
-    page.goto(app.url, wait_until="load")
-    page.get_by_role("tab", name="Look inside").click()
-    caret = page.locator("#inside-mind .inside-caret")
-    expect(caret).to_be_visible()
-    before = caret.get_attribute("style")
-    page.wait_for_function(
-        "before => document.querySelector('.inside-caret').getAttribute('style') !== before", arg=before
-    )
-    stop = page.get_by_role("button", name="Stop reading")
-    stop.click()
-    expect(page.get_by_role("button", name="Read the text letter by letter")).to_be_visible()
-    for width in (390, 1280):
-        page.set_viewport_size({"width": width, "height": 844})
-        page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)

@@ -112,8 +112,8 @@ def test_of_a_network_of_three_units_no_fourth_is_held_and_too_few_are_there_to_
     expect(add).to_be_hidden()
 
 
-def test_up_to_five_units_are_held_a_proof_is_told_and_other_screens_can_ask_for_a_unit(page: Page) -> None:
-    expect(page.get_by_role("tab", name="Look inside")).to_be_visible()
+def test_up_to_five_units_are_held_a_proof_is_told_and_other_screens_can_ask_for_a_unit(bare: Page) -> None:
+    page = bare
     page.set_viewport_size({"width": 390, "height": 844})
     _open(page, "Hold it")
     panel = page.locator("#inside-hold")
@@ -163,8 +163,8 @@ def test_up_to_five_units_are_held_a_proof_is_told_and_other_screens_can_ask_for
         )
 
 
-def test_the_cell_is_explained_with_the_numbers_of_a_step_which_goes_on_by_itself(page: Page) -> None:
-    expect(page.get_by_role("tab", name="Look inside")).to_be_visible()
+def test_the_cell_is_explained_with_the_numbers_of_a_step_which_goes_on_by_itself(bare: Page) -> None:
+    page = bare
     page.emulate_media(reduced_motion="no-preference")
     page.set_viewport_size({"width": 390, "height": 844})
     _open(page, "The cell, explained")

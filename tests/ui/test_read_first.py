@@ -156,7 +156,8 @@ def test_a_wish_to_write_brings_its_text_along() -> None:
 
 
 @pytest.mark.browser
-def test_a_text_is_read_and_written_with_and_forgotten_again(page: Page, app: App, tmp_path: Path) -> None:
+def test_a_text_is_read_and_written_with_and_forgotten_again(blank: Page, app: App, tmp_path: Path) -> None:
+    page = blank
     page.goto(f"{app.url}?model=tiny-shakespeare&prompt=ROMEO%3A&num_chars=60&seed=3", wait_until="load")
     letters, rate = page.locator("#text .reader-text").first, page.locator("#generate-rate")
     expect(rate).to_contain_text("60 characters")

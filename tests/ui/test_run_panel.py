@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from page_app import App
-from playwright.sync_api import Download, Page, expect
+from playwright.sync_api import BrowserContext, Download, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from records import STARTED, append, lines
-from visitors import store
+from visitors import VIEWPORT, store, visitor
 from waiting import wait_until
 
 from charlstm.config import Settings
@@ -115,7 +115,7 @@ def _records() -> Iterator[dict[str, object]]:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def run(app: App) -> Iterator[RunDir]:
     """A completed run of the visitor's."""
     folder = RunStore(app.checkpoints_dir).create(Settings.preset("minute"), "by-hand")
@@ -125,14 +125,15 @@ def run(app: App) -> Iterator[RunDir]:
     shutil.rmtree(folder.path, ignore_errors=True)
 
 
-@pytest.fixture
-def stage(blank: Page, app: App, run: RunDir) -> Page:
-    """The visitor's page, which shows that run."""
-    page = blank
-    store(page, app.url, "charlstm-visitor", _VISITOR)
-    page.goto(f"{app.url}#run={run.name}", wait_until="load")
-    expect(page.locator("#run-state b")).to_have_text(run.name)
-    return page
+@pytest.fixture(scope="module")
+def stage(profile: BrowserContext, app: App, run: RunDir) -> Iterator[Page]:
+    """The visitor's page, which shows that run; one for all of them, as the one before left it."""
+    with visitor(profile) as context:
+        page = context.pages[0]
+        store(page, app.url, "charlstm-visitor", _VISITOR)
+        page.goto(f"{app.url}#run={run.name}", wait_until="load")
+        expect(page.locator("#run-state b")).to_have_text(run.name)
+        yield page
 
 
 def _saved(page: Page, name: str) -> Download:
@@ -184,38 +185,28 @@ def test_curve_and_samples_share_an_axis_and_a_cursor(stage: Page) -> None:
     expect(origin).to_contain_text(f"step {_LAST:,}")  # it ends with the last one
 
 
-def test_axes_focus_units_and_smoothing_follow_the_choice(stage: Page) -> None:
-    names = stage.locator(".chart-names")
-    expect(stage.locator(".chart-cut")).to_have_text("4.3 ↑")  # the validation of the untrained model
-    expect(names.first).to_contain_text("5-gram 1.58")
-    stage.get_by_text("Axes, smoothing").click()
-    stage.get_by_label("Vertical").select_option("all")
-    expect(stage.locator(".chart-cut")).to_have_count(0)
-    expect(names.first).to_contain_text("guessing 4.17")
-    stage.get_by_label("Unit").select_option("bits")
-    expect(names.first).to_contain_text(f"guessing {math.log2(65):.2f}")
-    stage.get_by_label("Unit").select_option("nats")
-    stage.get_by_label("Smoothing").fill("0.5")
-    mean, weight = 0.0, 0.0
-    for step in range(0, _LAST + 1, 100):
-        mean, weight = 0.5 * mean + 0.5 * _loss(step), 0.5 * weight + 0.5
-    expect(stage.locator(".legend").first).to_contain_text(f"training, smoothed {mean / weight:.2f}")
-    stage.get_by_label("Horizontal").select_option("log")
-    expect(stage.locator(".chart-grid").first).to_contain_text("1,000")
-    stage.get_by_role("checkbox", name="Compare tiny-shakespeare").check()
-    expect(stage.locator(".chart-line[class*=run-colour]")).to_have_count(4)  # of two runs, two each
-    expect(names.first).to_contain_text(f"{_loss(_LAST) + 0.1:.2f} by-hand")  # at the line's end
-    differing = stage.get_by_role("table", name="Settings that differ").get_by_role("row")
-    expect(differing.first).to_have_text("Setting by-hand tiny-shakespeare")
-    expect(differing.filter(has_text="Hidden size")).to_have_text("Hidden size384768")
-    expect(differing.filter(has_text="Seed")).to_have_count(0)  # is the same
-    scroller = stage.get_by_role("region", name="Settings of the compared runs")
-    scroller.focus()
-    expect(scroller).to_be_focused()  # so that it scrolls by keyboard
-    key = stage.get_by_role("checkbox", name="Compare by-hand").locator("xpath=following-sibling::i")
-    colour = (key.get_attribute("class") or "").split()[-1]
-    stage.reload(wait_until="load")
-    expect(stage.locator(f".chart-line.{colour}")).to_have_count(2)
+def test_the_run_is_taken_away_as_film_picture_values_and_settings(stage: Page) -> None:
+    picture = Path(_saved(stage, "Chart as PNG").path()).read_bytes()
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    assert int.from_bytes(picture[16:20], "big") > 1000
+    drawing = Path(_saved(stage, "Chart as SVG").path()).read_text(encoding="utf-8")
+    assert "5-gram 1.58" in drawing
+    rows = list(csv.DictReader(Path(_saved(stage, "Values as CSV").path()).read_text(encoding="utf-8").splitlines()))
+    assert [float(row["training"]) for row in rows if row["step"] == "500"] == [pytest.approx(_loss(500), rel=1e-4)]
+    settings = json.loads(Path(_saved(stage, "Settings as JSON").path()).read_text(encoding="utf-8"))
+    assert Settings.from_flat(settings) == Settings.preset("minute")
+    stage.evaluate(_SIZES)
+    with stage.expect_download() as download:
+        stage.get_by_role("button", name="Save the film").click()
+    film = Path(download.value.path()).read_bytes()
+    assert len(film) < 3_000_000
+    width, height, seconds = stage.evaluate(_VIDEO, base64.b64encode(film).decode())
+    assert (width, height) == (1080, 1080)
+    assert 10 <= seconds <= 20
+    sizes, said = stage.evaluate("[window.sizes, window.charlstm.store.sections.state]")
+    for sentence in (said["facts"], said["summary"]):
+        lines = [line for line, size in sizes.items() if size == 26 and line in sentence]
+        assert "".join(lines) == sentence  # 26 of 1080 pixels are read in a feed as well
 
 
 def _explain(stage: Page, term: str, said: str) -> None:
@@ -305,28 +296,41 @@ def test_lists_bars_and_early_curves_fit_into_their_places_and_explanations_are_
     assert row.locator(".menu-items button:visible").all_text_contents() == ["Copy link"]
 
 
-def test_the_run_is_taken_away_as_film_picture_values_and_settings(stage: Page) -> None:
-    picture = Path(_saved(stage, "Chart as PNG").path()).read_bytes()
-    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
-    assert int.from_bytes(picture[16:20], "big") > 1000
-    drawing = Path(_saved(stage, "Chart as SVG").path()).read_text(encoding="utf-8")
-    assert "5-gram 1.58" in drawing
-    rows = list(csv.DictReader(Path(_saved(stage, "Values as CSV").path()).read_text(encoding="utf-8").splitlines()))
-    assert [float(row["training"]) for row in rows if row["step"] == "500"] == [pytest.approx(_loss(500), rel=1e-4)]
-    settings = json.loads(Path(_saved(stage, "Settings as JSON").path()).read_text(encoding="utf-8"))
-    assert Settings.from_flat(settings) == Settings.preset("minute")
-    stage.evaluate(_SIZES)
-    with stage.expect_download() as download:
-        stage.get_by_role("button", name="Save the film").click()
-    film = Path(download.value.path()).read_bytes()
-    assert len(film) < 3_000_000
-    width, height, seconds = stage.evaluate(_VIDEO, base64.b64encode(film).decode())
-    assert (width, height) == (1080, 1080)
-    assert 10 <= seconds <= 20
-    sizes, said = stage.evaluate("[window.sizes, window.charlstm.store.sections.state]")
-    for sentence in (said["facts"], said["summary"]):
-        lines = [line for line, size in sizes.items() if size == 26 and line in sentence]
-        assert "".join(lines) == sentence  # 26 of 1080 pixels are read in a feed as well
+def test_axes_focus_units_and_smoothing_follow_the_choice(stage: Page) -> None:
+    stage.set_viewport_size(VIEWPORT)  # type: ignore[arg-type]
+    stage.get_by_role("button", name="by-hand", exact=True).click()
+    stage.reload(wait_until="load")  # what the test before has invented is gone
+    names = stage.locator(".chart-names")
+    expect(stage.locator(".chart-cut")).to_have_text("4.3 ↑")  # the validation of the untrained model
+    expect(names.first).to_contain_text("5-gram 1.58")
+    stage.get_by_text("Axes, smoothing").click()
+    stage.get_by_label("Vertical").select_option("all")
+    expect(stage.locator(".chart-cut")).to_have_count(0)
+    expect(names.first).to_contain_text("guessing 4.17")
+    stage.get_by_label("Unit").select_option("bits")
+    expect(names.first).to_contain_text(f"guessing {math.log2(65):.2f}")
+    stage.get_by_label("Unit").select_option("nats")
+    stage.get_by_label("Smoothing").fill("0.5")
+    mean, weight = 0.0, 0.0
+    for step in range(0, _LAST + 1, 100):
+        mean, weight = 0.5 * mean + 0.5 * _loss(step), 0.5 * weight + 0.5
+    expect(stage.locator(".legend").first).to_contain_text(f"training, smoothed {mean / weight:.2f}")
+    stage.get_by_label("Horizontal").select_option("log")
+    expect(stage.locator(".chart-grid").first).to_contain_text("1,000")
+    stage.get_by_role("checkbox", name="Compare tiny-shakespeare").check()
+    expect(stage.locator(".chart-line[class*=run-colour]")).to_have_count(4)  # of two runs, two each
+    expect(names.first).to_contain_text(f"{_loss(_LAST) + 0.1:.2f} by-hand")  # at the line's end
+    differing = stage.get_by_role("table", name="Settings that differ").get_by_role("row")
+    expect(differing.first).to_have_text("Setting by-hand tiny-shakespeare")
+    expect(differing.filter(has_text="Hidden size")).to_have_text("Hidden size384768")
+    expect(differing.filter(has_text="Seed")).to_have_count(0)  # is the same
+    scroller = stage.get_by_role("region", name="Settings of the compared runs")
+    scroller.focus()
+    expect(scroller).to_be_focused()  # so that it scrolls by keyboard
+    key = stage.get_by_role("checkbox", name="Compare by-hand").locator("xpath=following-sibling::i")
+    colour = (key.get_attribute("class") or "").split()[-1]
+    stage.reload(wait_until="load")
+    expect(stage.locator(f".chart-line.{colour}")).to_have_count(2)
 
 
 def test_a_second_click_deletes_no_other_run_and_undo_brings_the_run_back(stage: Page, run: RunDir) -> None:

@@ -344,6 +344,7 @@ def test_a_page_without_runs_finds_the_one_another_visitor_starts_and_markup_nev
     )
     expect(starter.locator("#corpus-facts")).to_contain_text("different; the last")
     starter.get_by_label("Stop after (min)").fill("0.02")
+    _advanced(starter, Hidden_size="24")
     starter.locator("#start").click()
     expect(_state(watcher)).to_contain_text("completed", timeout=_WATCHED)
     assert set(watcher.get_by_label("Sample text").inner_text()) <= set(hostile)

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from forked import Fork
 from page_app import App, end_workers
 from test_api import API, answer
 from test_mcp import called
@@ -32,17 +31,18 @@ def idle(app: App) -> Iterator[App]:
     end_workers(app.checkpoints_dir)
 
 
-def test_the_documented_client_trains_follows_and_fetches_a_model(idle: App) -> None:
+def test_the_documented_client_trains_follows_and_fetches_a_model(idle: App, fork: Fork) -> None:
     _, code = re.findall(r"```py\n(.*?)```", API, re.DOTALL)
     code = code.replace("http://127.0.0.1:7860", idle.url.rstrip("/"))
     before = {folder.name for folder in RunStore(idle.checkpoints_dir).run_dirs()}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    client = fork(code)
+    printed, complaint = client.communicate(timeout=100)
+    assert client.returncode == 0, complaint
+    lines = printed.splitlines()
     assert any(line.startswith("completed 40 ") for line in lines)
     (name,) = {folder.name for folder in RunStore(idle.checkpoints_dir).run_dirs()} - before
     written = LanguageModel.load(idle.checkpoints_dir / name).generate("12 ", SampleConfig(num_chars=80))
-    assert written in done.stdout
+    assert written in printed
     page = Path(lines[-1]).read_text(encoding="utf-8")
     assert "<title>Bottles" in page
     assert "</html>" in page

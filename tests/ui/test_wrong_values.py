@@ -9,7 +9,7 @@ FORGED = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
 
 
 def test_no_function_of_the_page_fails_over_values_of_other_kinds(app: App) -> None:
-    log = app.checkpoints_dir.parent / "app.log"
+    log = app.log_file
     before = log.stat().st_size
     with httpx.Client(base_url=f"{app.url}gradio_api/", timeout=60) as client:
         config = client.get("../config").json()

@@ -1,49 +1,32 @@
 """A ZeroGPU Space: the platform finds what it demands, and runs train on the processor."""
 
 import json
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from forked import Fork
 
 from charlstm.errors import ConfigError
 from charlstm.space.zero_gpu import declare_gpu_function
 from charlstm.training.optim import resolve_device
 
-_START = """
-import json, sys, runpy
-order = []
-class Watcher:
-    def find_spec(self, name, path=None, target=None):
-        if name in ("spaces", "torch", "gradio"):
-            order.append(name)
-sys.meta_path.insert(0, Watcher())
-runpy.run_path("app.py", run_name="imported")
-from charlstm.process_setup import prepare_environment
-from charlstm.space.zero_gpu import import_spaces
-from charlstm.ui.gradio_import import prepare_for_gradio
-prepare_for_gradio()  # as `charlstm app` begins
-prepare_environment()
-import_spaces()
-import spaces
+_DECLARES = """
+import json, sys
 from pathlib import Path
+from types import SimpleNamespace
 declared = []
-spaces.GPU = lambda function: declared.append(function.__name__) or function
+sys.modules["spaces"] = SimpleNamespace(GPU=lambda function: declared.append(function.__name__) or function)
 from charlstm.ui.app import build
-page = build(Path("no-such-folder"))
-print(json.dumps([order, declared, page.max_queue_size if hasattr(page, "max_queue_size") else page._queue.max_size]))
+print(json.dumps([declared, build(Path("no-such-folder"))._queue.max_size]))
 """
 
 
-def test_the_app_starts_with_the_platforms_package_imported_before_torch_and_one_decorated_function(
-    repository: Path,
-) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _START], cwd=repository, capture_output=True, text=True, check=True
-    )  # fmt: skip
-    order, declared, queue_size = json.loads(done.stdout.splitlines()[-1])
-    assert order.index("spaces") < order.index("torch")
+def test_the_page_declares_one_function_and_lets_more_than_one_visitor_wait(fork: Fork) -> None:
+    """That the package is imported before torch shows where the app starts as a Space, in `hub/test_deploy.py`."""
+    process = fork(_DECLARES)
+    printed, complaint = process.communicate(timeout=60)
+    assert process.returncode == 0, complaint
+    declared, queue_size = json.loads(printed)
     assert declared == ["_do_nothing"]
     assert queue_size > 1, "the platform's default of one waiting event would refuse a second visitor"
 
