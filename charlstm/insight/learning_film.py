@@ -28,7 +28,7 @@ from charlstm.language_model import LanguageModel
 from charlstm.model_files import model_file
 from charlstm.training.snapshots import list_snapshots, load_snapshot
 
-BIRTH_FILE = "birth.json"
+FILM_FILE = "birth.json"
 LARGEST_FILE = 200_000  # bytes
 TEXT_CHARACTERS = 600
 MOST_UNITS = 12
@@ -106,7 +106,7 @@ class Film(BaseModel):
 
     def save(self, folder: Path) -> Path:
         """Write this into a model's folder; return the file's path."""
-        path = folder / BIRTH_FILE
+        path = folder / FILM_FILE
         atomic_write_text(path, self.model_copy(update={"model_sha256": _digest(folder)}).to_json())
         return path
 
@@ -114,7 +114,7 @@ class Film(BaseModel):
     def load(cls, folder: Path) -> "Film | None":
         """Return the film in a model's folder; `None` if none can be read, or only one of other weights."""
         try:
-            film = parse_as(cls, read_small(folder / BIRTH_FILE, LARGEST_FILE))
+            film = parse_as(cls, read_small(folder / FILM_FILE, LARGEST_FILE))
             return film if film.model_sha256 == _digest(folder) else None
         except (OSError, ValueError):
             return None

@@ -58,8 +58,6 @@ class Mark(NamedTuple):
 
     kind: str
     step: int
-    passes: float
-    minutes: float
     text: str
 
 
@@ -302,7 +300,7 @@ class RunHistory:
         saves = [record for record in self._marks if isinstance(record, Saved)][-_MARKS:]
         rest = [record for record in self._marks if not isinstance(record, Saved)][-_MARKS:]
         records: list[Record] = [*saves, *rest, *([self.best] if self.best else [])]
-        marks = [*(self._mark(record) for record in records), *self.phases()]
+        marks = [*(_mark(record) for record in records), *self.phases()]
         return sorted(marks, key=lambda mark: mark.step)
 
     def phases(self) -> list[Mark]:
@@ -314,10 +312,7 @@ class RunHistory:
             for index, step in enumerate(samples.steps)
             if (each := self.words(index - len(samples.steps)))
         ]
-        return [
-            Mark("phase", step, _short(self._passes(step)), _short(self._seconds_at(step) / 60), text)
-            for step, text in find_phases(losses, words, self.references)
-        ]
+        return [Mark("phase", step, text) for step, text in find_phases(losses, words, self.references)]
 
     def words(self, index: int = -1) -> WordShare | None:
         """Return the share of real words in the sample at `index` and those before it; `None` if they are too few."""
@@ -329,11 +324,6 @@ class RunHistory:
         """Return the seconds of training at a step, as the last record up to it tells."""
         known = (points.at(step, "elapsed_seconds") for points in (self._validation_curve, self._points, self._samples))
         return max((each for each in known if each is not None), default=0.0)
-
-    def _mark(self, record: Record) -> Mark:
-        kind, text = describe_event(record)
-        seconds = getattr(record, "elapsed_seconds", None) or self._points.at(record.step, "elapsed_seconds") or 0.0
-        return Mark(kind, record.step, _short(self._passes(record.step)), _short(seconds / 60), text)
 
     def progress(self) -> tuple[int, float]:
         """Return the step of the last record and the seconds of training until then."""
@@ -375,6 +365,11 @@ def read_history(folder: RunDir) -> Iterator[RunHistory]:
     history = RunHistory(folder)
     history.poll()
     yield history
+
+
+def _mark(record: Record) -> Mark:
+    kind, text = describe_event(record)
+    return Mark(kind, record.step, text)
 
 
 def describe_event(record: Record) -> tuple[str, str]:

@@ -160,7 +160,10 @@ class RunDir:
 
     def _read_text(self, file: str) -> str:
         path = self.path / file
-        return _read_shown_text(path, version) if (version := _version_of(path)) else ""
+        try:
+            return _read_shown_text(path, _version_of(path))
+        except OSError:
+            return ""
 
     def parent(self) -> ParentModel | None:
         """Return the model that the run started from, or `None`."""
@@ -292,37 +295,32 @@ class RunDir:
             return False
 
     def _last_record(self) -> Record | None:
-        version = _version_of(self.events_file)
-        return _read_last_record(self.events_file, version) if version else None
+        try:
+            return _read_last_record(self.events_file, _version_of(self.events_file))
+        except OSError:
+            return None
 
 
-_Version = tuple[int, int, int]  # changes with a file's content
+_Version = tuple[int, ...]
 
 
-def _version_of(path: Path) -> _Version | None:
-    """Return what tells a file from what it was before, at a tenth of the cost of reading it; `None` without it."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+def _version_of(path: Path) -> _Version:
+    """Return what changes with a file's content, at a tenth of the cost of reading it; raise `OSError`."""
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino
 
 
-@lru_cache(_FILES_KEPT)
+@lru_cache(_FILES_KEPT)  # which keeps no errors: what can't be read for a moment is read again
 def _read_shown_text(path: Path, _version: _Version) -> str:
     try:
-        text = read_small(path, _SHOWN_CHARS).decode("utf-8").strip()
-    except (OSError, ValueError):
+        return printable(read_small(path, _SHOWN_CHARS).decode("utf-8").strip())
+    except ValueError:
         return ""
-    return printable(text)
 
 
 @lru_cache(_FILES_KEPT)
 def _read_last_record(path: Path, _version: _Version) -> Record | None:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
-            lines = file.read().splitlines()
-    except OSError:
-        return None
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - _TAIL_BYTES))
+        lines = file.read().splitlines()
     return parse_record(lines[-1]) if lines else None

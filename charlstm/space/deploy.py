@@ -15,7 +15,7 @@ from charlstm.environment import BACKUP_REPO, SPACE_LIMITS, VARIABLES, Limits, e
 from charlstm.errors import ConfigError, HubError
 from charlstm.hub.client import OnProgress, Progress, commit_files, hub_call
 from charlstm.hub.repo_names import validate_repo_id
-from charlstm.insight.learning_film import BIRTH_FILE
+from charlstm.insight.learning_film import FILM_FILE
 from charlstm.insight.report import INSIGHT_FILE
 from charlstm.json_text import parse_json, read_small
 from charlstm.model_files import MODEL_FILE
@@ -137,7 +137,7 @@ def _model_files(model: Path) -> dict[str, bytes]:
     """Read what the page shows of a model's folder: no text, no log, no state, and no path of this machine."""
     load_model(model / MODEL_FILE)
     files = {MODEL_FILE: (model / MODEL_FILE).read_bytes()}
-    for name in ("events.jsonl", ORIGIN_FILE, INSIGHT_FILE, BIRTH_FILE):
+    for name in ("events.jsonl", ORIGIN_FILE, INSIGHT_FILE, FILM_FILE):
         if (model / name).is_file():
             files[name] = (model / name).read_bytes()
     try:

@@ -47,7 +47,7 @@ class StateFacts(BaseModel):
     def read(cls, facts: Mapping[str, Any]) -> "StateFacts":
         """Validate `facts`; raise `ValueError`, in a few words, for any missing or out of bounds."""
         try:
-            return cls(**facts)
+            return cls(**{"estimated_seconds": facts.get("sampled_seconds", 0.0), **facts})
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"]))

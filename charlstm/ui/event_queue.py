@@ -18,7 +18,7 @@ from fastapi import HTTPException
 from gradio.data_classes import PredictBodyInternal
 from gradio.queueing import Event, Queue
 from gradio.queueing import EventQueue as FunctionQueue
-from gradio.utils import run_coro_in_background
+from gradio.utils import run_coro_in_background, set_task_name
 from starlette.types import Scope
 
 from charlstm.environment import is_public
@@ -56,7 +56,6 @@ class EventQueue:
         queue.progress_update_sleep_when_free = _PROGRESS_SECONDS
         queue.start_processing = self.start_processing  # type: ignore[method-assign]
         queue.process_events = self.process_events  # type: ignore[method-assign, assignment]
-        queue.get_events = self.get_events  # type: ignore[method-assign]
         queue.push = self.push  # type: ignore[method-assign]
         self._reset_iterators = queue.reset_iterators
         queue.reset_iterators = self.reset_iterators  # type: ignore[method-assign]
@@ -85,7 +84,7 @@ class EventQueue:
             while not queue.stopped:
                 self._news.clear()
                 async with queue.delete_lock:
-                    found = self.get_events() if None in queue.active_jobs else None
+                    found = self.take_event() if None in queue.active_jobs else None
                 if found:
                     self._begin(*found)
                     continue
@@ -95,19 +94,20 @@ class EventQueue:
             queue.stopped = True
             queue._cancel_asyncio_tasks()  # type: ignore[no-untyped-call]
 
-    def _begin(self, events: list[Event], is_batch: bool, concurrency_id: str) -> None:
-        queue, function, began_at = self._queue, events[0].fn, time.time()
+    def _begin(self, event: Event, concurrency_id: str) -> None:
+        queue, function, events, began_at = self._queue, event.fn, [event], time.time()
         queue.active_jobs[queue.active_jobs.index(None)] = events
         waiting = queue.event_queue_per_concurrency_id[concurrency_id]
         waiting.current_concurrency += 1
         waiting.start_times_per_fn[function].add(began_at)
-        task = run_coro_in_background(self.process_events, events, is_batch, began_at, function)
+        task = run_coro_in_background(self.process_events, events, False, began_at, function)  # no batch
+        set_task_name(task, event.session_hash, function._id, event._id, batch=False)  # by which it is cancelled
         queue._asyncio_tasks.add(task)
         task.add_done_callback(queue._asyncio_tasks.discard)
         if queue.live_updates:
             queue.broadcast_estimations(concurrency_id)
 
-    def get_events(self) -> tuple[list[Event], bool, str] | None:
+    def take_event(self) -> tuple[Event, str] | None:
         """Take the next event for which there is a place out of its queue; no function here takes several at once."""
         queues = list(self._queue.event_queue_per_concurrency_id.items())
         random.shuffle(queues)
@@ -115,7 +115,7 @@ class EventQueue:
             ready, _ = self._split(each)
             if ready:
                 each.queue.remove(ready[0])
-                return ready[:1], False, concurrency_id
+                return ready[0], concurrency_id
         return None
 
     async def process_events(self, events: list[Event], *more: Any) -> None:
@@ -136,7 +136,11 @@ class EventQueue:
                 self._collected_at = time.monotonic()
 
     async def reset_iterators(self, event_id: str) -> None:
-        """Close what a function yields from, whether or not a cancelled call has closed it meanwhile."""
+        """Close what a function yields from, whether or not a cancelled call has closed it meanwhile.
+
+        Gradio does so once it has freed the event's place, and then counts for a while.
+        """
+        self._news.set()
         with contextlib.suppress(KeyError):
             await self._reset_iterators(event_id)
 

@@ -37,8 +37,8 @@ class InsideEndpoints:
 
     def __init__(self, registry: ModelRegistry) -> None:
         self.models = InsideModels(registry)
-        self.letters, self.analyses = Explanations(self.models), Analyses(self.models)
-        self._ages = Snapshots(self.models, self.analyses.jobs)
+        self.explanations, self.analyses = Explanations(self.models), Analyses(self.models)
+        self._snapshots = Snapshots(self.models, self.analyses.jobs)
 
     def functions(self) -> list[Callable[..., Any]]:
         """Return the functions for `gr.HTML(server_functions=...)`, which takes no methods."""
@@ -47,9 +47,9 @@ class InsideEndpoints:
             make_endpoint("inside_version", self._version),
             make_endpoint("inside_trace", self._trace),
             make_endpoint("inside_hold", self._hold),
-            *(make_endpoint(f"inside_{name}", function) for name, function in self.letters.functions().items()),
+            *(make_endpoint(f"inside_{name}", function) for name, function in self.explanations.functions().items()),
             *(make_endpoint(f"inside_{name}", function) for name, function in self.analyses.functions().items()),
-            *(make_endpoint(f"inside_{name}", function) for name, function in self._ages.functions().items()),
+            *(make_endpoint(f"inside_{name}", function) for name, function in self._snapshots.functions().items()),
         ]
 
     def _list(self, _request: Request) -> Answer:

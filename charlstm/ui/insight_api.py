@@ -106,7 +106,7 @@ class _Functions:
         """
         if len(str(text)) < 2:
             raise gr.Error("Nothing is before the letter: give a text of 2 or more characters.", print_exception=False)
-        return _answer(self._endpoints.letters.explain_far, {"model": model, "text": text, "place": place})
+        return _answer(self._endpoints.explanations.explain_far, {"model": model, "text": text, "place": place})
 
     def similar(self, model: str, text: str, place: int) -> dict[str, Any]:
         """Find the places of a model's text at which it was in the most similar state; the first call takes seconds.

@@ -125,10 +125,8 @@ class RunEndpoints:
             sections["samples"] = cached_run.samples(epoch, count, hides_prompt)
         sections["runs"] = tag_part([run.name for run in self.cache.runs()])
         for run in {run.name: run for run in (*([shown] if shown else []), *self.cache.runs())}.values():
-            may, is_own = (
-                can_control(run, str(request.get("visitor")), steers_all) for steers_all in (is_owner, False)
-            )
-            sections[f"row/{run.name}"] = self.cache.row(run, may, is_own)
+            is_own = can_control(run, str(request.get("visitor")), is_space_owner=False)
+            sections[f"row/{run.name}"] = self.cache.row(run, is_own or is_owner, is_own)
         sections["trash"] = tag_part(self._trash(request.get("deleted")))
         compared = self._find_compared_runs(request, shown)
         for run in compared:

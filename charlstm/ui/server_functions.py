@@ -24,7 +24,10 @@ def routes() -> list[Route]:
 
 
 async def _answer(request: Request) -> Response:
-    call = await request.json()  # whose component there is, see `call_check`
+    try:
+        call = await request.json()  # whose component there is, see `call_check`
+    except ValueError:  # there is no body, which is all that is not checked there
+        return JSONResponse({"detail": "Invalid JSON body."}, 400)
     page: Blocks = request.app.get_blocks()
     function: Any = getattr(page.blocks[call["component_id"]], str(call.get("fn_name")), None)
     if not getattr(function, "_is_server_fn", False):

@@ -1,14 +1,19 @@
 """What runs may be called: nothing invisible, and nothing that reads like the name of another one."""
 
+import errno
 import unicodedata
 from pathlib import Path
+from typing import Literal
+from unittest.mock import Mock
 
 import pytest
 
 from charlstm.config import Settings
 from charlstm.errors import RunError
+from charlstm.events import Finished
 from charlstm.runs.labels import validate_label, validate_note
 from charlstm.runs.manager import RunManager
+from charlstm.runs.run_dir import RunDir
 
 INVISIBLE = [
     *(0x115F, 0x1160, 0x3164, 0xFFA0, 0x2800, 0x200B, 0x200D, 0x2060, 0xFEFF, 0xAD, 0x34F, 0x17B4, 0x180B, 0xFE0F),
@@ -83,3 +88,23 @@ def test_a_note_with_what_cannot_be_seen_is_refused_as_such(note: str) -> None:
 def test_a_long_note_is_refused_and_never_cut(note: str) -> None:
     with pytest.raises(RunError, match="up to 100 characters"):
         validate_note(note)
+
+
+def _ended(reason: Literal["completed", "stopped"]) -> str:
+    return Finished(step=1, reason=reason, elapsed_seconds=1.0).model_dump_json() + "\n"
+
+
+def test_a_file_that_can_not_be_read_for_a_moment_is_read_again_and_its_changes_are_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunDir(tmp_path / "run")
+    folder.path.mkdir()
+    (folder.path / "label.txt").write_text("first", encoding="utf-8")
+    folder.events_file.write_text(_ended("completed"), encoding="utf-8")
+    with monkeypatch.context() as change:
+        change.setattr(Path, "open", Mock(side_effect=OSError(errno.EMFILE, "too many open files")))
+        assert (folder.label, folder.is_completed()) == ("run", False)
+    assert (folder.label, folder.is_completed()) == ("first", True)
+    (folder.path / "label.txt").write_text("another", encoding="utf-8")
+    folder.events_file.write_text(_ended("stopped"), encoding="utf-8")
+    assert (folder.label, folder.is_completed()) == ("another", False)

@@ -9,6 +9,7 @@ from unittest.mock import Mock
 import pytest
 from gradio.queueing import Event, Queue
 from gradio.queueing import EventQueue as FunctionQueue
+from gradio.utils import cancel_tasks
 from waiting import run_async, settle
 
 from charlstm.ui.event_queue import EventQueue
@@ -64,7 +65,10 @@ def test_an_event_begins_as_it_comes_or_as_a_place_is_free_and_no_look_is_taken_
 
     async def process(queue: Queue, events: list[Event], *_: object) -> None:
         seen.append(f"{events[0]._id} begins")
-        await ends[events[0]._id].wait()
+        try:
+            await end.wait()
+        except asyncio.CancelledError:
+            seen.append(f"{events[0]._id} is cancelled")
         queue.active_jobs[queue.active_jobs.index(events)] = None
         queue.event_queue_per_concurrency_id["write"].current_concurrency -= 1
         queue.stopped = events[0]._id == "second"
@@ -74,7 +78,6 @@ def test_an_event_begins_as_it_comes_or_as_a_place_is_free_and_no_look_is_taken_
         await news
 
     async def work() -> None:
-        ends.update(first=asyncio.Event(), second=asyncio.Event())
         more: dict[str, Any] = {"active_jobs": [None] * 2, "stopped": False, "live_updates": False}
         more |= {"_asyncio_tasks": set(), "delete_lock": asyncio.Lock(), "blocks": SimpleNamespace(fns={})}
         queue = new_queue(event_queue_per_concurrency_id={"write": FunctionQueue("write", 1)}, **more)
@@ -83,24 +86,29 @@ def test_an_event_begins_as_it_comes_or_as_a_place_is_free_and_no_look_is_taken_
         await settle()
         for name in ("first", "second"):
             request = SimpleNamespace(scope={"client": ("192.0.2.1", 1)})
-            function = Mock(concurrency_id="write")
+            function = Mock(concurrency_id="write", _id=7)
             event = SimpleNamespace(
-                _id=name, request=request, fn=function, concurrency_id="write", session_hash=None, fn_index=None
+                _id=name,
+                request=request,
+                fn=function,
+                concurrency_id="write",
+                session_hash=f"page of {name}",
+                fn_index=None,
             )
             await bounded.push(event, request, None)  # type: ignore[arg-type]  # as far as it is read here
             await settle()
-        ends["first"].set()
+        await cancel_tasks({"page of first_7"})  # as the route does by which a program cancels its call
         await settle()
-        ends["second"].set()
+        end.set()
         await with_patience(working, 20)
 
     with_patience = asyncio.wait_for
-    ends: dict[str, asyncio.Event] = {}
+    end = asyncio.Event()
     monkeypatch.setattr(Queue, "push", push)
     monkeypatch.setattr(Queue, "process_events", process)
     monkeypatch.setattr(asyncio, "wait_for", wait_for)
     run_async(work())
-    assert seen == ["waits", "waits", "first begins", "waits", "waits", "second begins"]
+    assert seen == ["waits", "waits", "first begins", "waits", "first is cancelled", "waits", "second begins"]
 
 
 @pytest.mark.parametrize(("is_public", "num_taken"), [("0", 4), ("1", 1)])
@@ -115,7 +123,7 @@ def test_one_address_has_all_places_at_home_and_a_quarter_where_strangers_come(
     queue = new_queue(event_queue_per_concurrency_id={"write": waiting}, active_jobs=[None] * 4)
     bounded = EventQueue(queue)
     for place in range(4):
-        if taken := bounded.get_events():
-            queue.active_jobs[place] = taken[0]
+        if taken := bounded.take_event():
+            queue.active_jobs[place] = [taken[0]]
             waiting.current_concurrency += 1
     assert 6 - len(waiting.queue) == num_taken
