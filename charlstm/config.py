@@ -180,7 +180,8 @@ class TrainConfig(Config):
         0,
         ge=0,
         le=10**9,
-        description="Steps between samples; 0 takes three at once and many early on, these in 1.5 % of the time, or 5 % if each takes long",
+        description="Steps between samples; 0 takes three at once and many early on, in 1.5 % of the time, "
+        "or 5 % if each takes long",
     )
     sample_chars: Annotated[int, Unit("characters")] = Field(
         500, ge=1, le=10_000, description="Length of these samples"
