@@ -254,7 +254,8 @@ def test_lists_bars_and_early_curves_fit_into_their_places_and_explanations_are_
     for each in stage.locator(".small-charts .chart-grid").all():
         expect(each.locator("line").nth(2)).to_be_attached()  # with one label the curve has no measure
     name = stage.evaluate("window.charlstm.store.shown")
-    row, bar = stage.locator("#runs tr", has_text="by-hand"), stage.locator("#runs tr progress:visible")
+    name_button = stage.get_by_role("button", name="by-hand", exact=True)
+    row, bar = stage.locator("#runs tr", has=name_button), stage.locator("#runs tr progress:visible")
     rows = [{"text": text, "state": "next", "detail": "1,115,394 characters"} for text in _STAGES]
     lines = {each: {"steps": [0, 8], "values": [4.18, 4.06]} for each in ("training", "smoothed", "validation")}
     lines = {**stage.evaluate("name => charlstm.store.sections[`curves/${name}`].lines", name), **lines}

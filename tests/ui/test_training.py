@@ -245,8 +245,12 @@ def test_a_run_is_downloaded_used_again_deleted_brought_back_trained_longer_begu
     second = _start(page, app)
     expect(_state(page)).to_contain_text("completed", timeout=_WATCHED)
     expect(page.locator("#stage")).to_contain_text("! D E G H O T")  # new to the model of a fox
-    _button(page, "Write with it").click()
+    # Until the model writes, the text of another one is not taken for its own.
+    assert _button(page, "Write with it").evaluate(
+        "button => { button.click(); return document.querySelector('#write-tab').matches('.is-waiting'); }"
+    )
     expect(page.get_by_role("combobox", name="Model")).to_have_value(second)
+    expect(page.locator("#write-tab")).not_to_have_class(re.compile("is-waiting"))
     expect(page.locator("#text")).to_be_in_viewport(ratio=0.99)  # the stage was far down
     expect(page.locator("#text .reader")).to_be_focused()
 
