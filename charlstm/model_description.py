@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from charlstm.formatting import TEXT_LABELS
+from charlstm.formatting import TEXT_LABELS, format_largest_unit
 from charlstm.language_model import LanguageModel
 
 PROMPTS = {
@@ -67,17 +67,10 @@ def describe_model(language_model: LanguageModel) -> ModelFacts:
         " · ".join(parts),
         PROMPTS.get(origin.corpus, ()),
         uses_code_font(origin.corpus),
-        f"Learned {text} for {_format_minutes(origin.training_seconds)}, {unit}.",
+        f"Learned {text} for {format_largest_unit(origin.training_seconds)}, {unit}.",
         tuple(figures),
         explained,
     )
-
-
-def _format_minutes(seconds: float) -> str:
-    """Format a duration in its largest unit: `53 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def uses_code_font(corpus: str) -> bool:

@@ -132,7 +132,7 @@ class Analyses:
                 model, self._models.tokens_to_measure(name)[0], held, lambda share, stage: report(share, stage, None)
             )
 
-        job = self._ask(request, "run_experiment", work, held)
+        job = self._ask(request, "prove", work, held)
         return {**describe_progress(job), **(job.value or {"rows": []})}
 
     def _corners(self, request: Request) -> Answer:
