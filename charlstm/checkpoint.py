@@ -111,10 +111,7 @@ def load_model(path: Path) -> tuple[CharLSTM, Vocabulary, Provenance | None]:
         raise CheckpointError(
             f"{path} holds weights that are not finite (NaN or infinite); fetch or train the model again."
         )
-    model.load_state_dict(weights, strict=True, assign=True)
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
-    model.lstm.flatten_parameters()
+    model.assign_weights(weights)
     return model.eval(), vocabulary, provenance
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 import tempfile
@@ -13,6 +14,7 @@ _UMASK = os.umask(0)  # the only way to read it is to set it
 os.umask(_UMASK)
 _PATIENCE_SECONDS = 0.5
 _RETRY_SECONDS = 0.01
+_PIECE_BYTES = 1 << 20
 # What file systems answer that have no such thing as flushing (FUSE, some network mounts); a broken disk says EIO.
 _NO_FLUSH = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
 
@@ -91,3 +93,12 @@ def why_not_writable(folder: Path) -> str:
             return ""
     except OSError as error:
         return error.strerror or str(error)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, read a piece at a time."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(_PIECE_BYTES):
+            digest.update(data)
+    return digest.hexdigest()

@@ -43,6 +43,13 @@ def format_duration(seconds: float) -> str:
     return " ".join(shown[:2])
 
 
+def format_largest_unit(seconds: float) -> str:
+    """Format a duration in its largest unit: `53 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def escape_html(text: str) -> str:
     """Return `text` as HTML that shows exactly it: neither tags nor the `${...}` and `{{...}}` of templates act."""
     escaped = html.escape(text)

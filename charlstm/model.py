@@ -4,7 +4,7 @@ Shapes: B = batch, T = time, V = vocabulary size, L = layers, H = hidden size.
 A state is `(h, c)`, each (L, B, H), float32.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypedDict
 
@@ -81,6 +81,13 @@ class CharLSTM(nn.Module):
     def device(self) -> torch.device:
         """The device of the parameters."""
         return self.head.weight.device
+
+    def assign_weights(self, tensors: Mapping[str, Tensor]) -> None:
+        """Make `tensors`, which are not copied, the parameters."""
+        self.load_state_dict(tensors, strict=True, assign=True)
+        for parameter in self.parameters():
+            parameter.requires_grad_(True)
+        self.lstm.flatten_parameters()
 
     def initial_state(self, batch_size: int) -> State:
         """Return an all-zero state."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from charlstm.formatting import label_text
+from charlstm.formatting import format_largest_unit, label_text
 from charlstm.language_model import LanguageModel
 
 PROMPTS = {
@@ -66,17 +66,10 @@ def describe_model(language_model: LanguageModel) -> ModelFacts:
         " · ".join(parts),
         PROMPTS.get(origin.corpus, ()),
         uses_code_font(origin.corpus),
-        f"Learned {label_text(origin.corpus)} for {_format_minutes(origin.training_seconds)}, {unit}.",
+        f"Learned {label_text(origin.corpus)} for {format_largest_unit(origin.training_seconds)}, {unit}.",
         tuple(figures),
         explained,
     )
-
-
-def _format_minutes(seconds: float) -> str:
-    """Format a duration in its largest unit: `53 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def uses_code_font(corpus: str) -> bool:

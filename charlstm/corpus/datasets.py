@@ -1,6 +1,5 @@
 """Named datasets: one that is fetched once and verified, and two that every Python brings along."""
 
-import hashlib
 import http.client
 import sysconfig
 import urllib.error
@@ -14,7 +13,7 @@ import platformdirs
 
 from charlstm.environment import CORPUS_DIR
 from charlstm.errors import CorpusError
-from charlstm.files import atomic_write
+from charlstm.files import atomic_write, file_sha256
 
 OnBytes = Callable[[int, int], None]  # bytes so far, bytes in all (0: not said)
 _CHUNK_BYTES = 1 << 16
@@ -83,7 +82,7 @@ def download(remote: RemoteFile, destination: Path, report: OnBytes | None = Non
         ):
             with temporary.open("wb") as file:
                 _copy(response, file, remote.num_bytes, report)
-            if _sha256(temporary) != remote.sha256:
+            if file_sha256(temporary) != remote.sha256:
                 raise CorpusError(
                     f"{remote.file_name} did not arrive whole or is not the known text; try again, or {offline}."
                 )
@@ -117,17 +116,13 @@ def _local_copy(remote: RemoteFile) -> Path | None:
 
 def _is_whole(path: Path, remote: RemoteFile) -> bool:
     try:
-        return path.stat().st_size == remote.num_bytes and _sha256(path) == remote.sha256
+        return path.stat().st_size == remote.num_bytes and file_sha256(path) == remote.sha256
     except OSError:  # one that can't be read is none
         return False
 
 
 def _cache_path(remote: RemoteFile) -> Path:
     return Path(platformdirs.user_cache_dir("charlstm")) / remote.file_name
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _python_reference() -> bytes:

@@ -1,7 +1,6 @@
 """Pulling a model: safetensors only, checked before it is used, cached and usable offline."""
 
 import contextlib
-import hashlib
 import json
 import shutil
 import tempfile
@@ -32,7 +31,7 @@ from tqdm import tqdm
 from charlstm.checkpoint import load_model
 from charlstm.environment import is_public, limits
 from charlstm.errors import CheckpointError, HubError
-from charlstm.files import atomic_write, atomic_write_text
+from charlstm.files import atomic_write, atomic_write_text, file_sha256
 from charlstm.hub.client import OnProgress, Progress, hub_call, read_token
 from charlstm.hub.digests import discard, is_whole
 from charlstm.hub.error_messages import HubAway, httpx
@@ -235,7 +234,7 @@ def _what_is_missing(wish: _Wanted, token: str | bool) -> str:
 
 def _digest(file: Path) -> str | None:
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        return file_sha256(file)
     except OSError:
         return None
 

@@ -1,6 +1,5 @@
 """Pushing a model: four files that are shown first, then sent as one commit; if wished for, its page as another."""
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from huggingface_hub import HfApi, constants
 
 from charlstm.checkpoint import Provenance
 from charlstm.errors import HubError
+from charlstm.files import file_sha256
 from charlstm.hub.card import CURVE_FILE, LICENSE, CardFacts, card_text, config_json
 from charlstm.hub.client import OnProgress, Progress, commit_files, hub_call
 from charlstm.hub.repo_names import parse_repo, validate_repo_id
@@ -82,7 +82,7 @@ def _base_model(models: Path, origin: Provenance | None) -> str | None:
     try:
         folder = models / origin.parent
         repo_id = validate_repo_id(str(json.loads((folder / ORIGIN_FILE).read_text(encoding="utf-8"))["repo_id"]))
-        digest = hashlib.sha256((folder / MODEL_FILE).read_bytes()).hexdigest()
+        digest = file_sha256(folder / MODEL_FILE)
     except (OSError, ValueError, LookupError, TypeError, HubError):
         return None
     return repo_id if digest == origin.parent_sha256 else None

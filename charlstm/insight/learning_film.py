@@ -5,7 +5,6 @@ of these, or of another network that learned the same text. Shapes: A = ages, U 
 """
 
 import base64
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from charlstm.config import SampleConfig
 from charlstm.errors import ConfigError
-from charlstm.files import atomic_write_text
+from charlstm.files import atomic_write_text, file_sha256
 from charlstm.generation.stream import default_prompt
 from charlstm.insight.properties import find_properties
 from charlstm.insight.report import Insight, UnitRecord
@@ -107,7 +106,7 @@ class Film(BaseModel):
     def save(self, folder: Path) -> Path:
         """Write this into a model's folder; return the file's path."""
         path = folder / FILM_FILE
-        atomic_write_text(path, self.model_copy(update={"model_sha256": _digest(folder)}).to_json())
+        atomic_write_text(path, self.model_copy(update={"model_sha256": file_sha256(model_file(folder))}).to_json())
         return path
 
     @classmethod
@@ -115,7 +114,7 @@ class Film(BaseModel):
         """Return the film in a model's folder; `None` if none can be read, or only one of other weights."""
         try:
             film = parse_as(cls, read_small(folder / FILM_FILE, LARGEST_FILE))
-            return film if film.model_sha256 == _digest(folder) else None
+            return film if film.model_sha256 == file_sha256(model_file(folder)) else None
         except (OSError, ValueError):
             return None
 
@@ -232,11 +231,3 @@ def _ends(text: str, lm: LanguageModel) -> NDArray[np.int64]:
     if lm.vocabulary.level == "chars":
         return np.arange(len(text))
     return np.cumsum([len(char.encode("utf-8", "surrogatepass")) for char in text]).astype(np.int64) - 1
-
-
-def _digest(folder: Path) -> str:
-    digest = hashlib.sha256()
-    with model_file(folder).open("rb") as file:
-        while data := file.read(1 << 20):
-            digest.update(data)
-    return digest.hexdigest()

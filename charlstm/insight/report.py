@@ -4,7 +4,6 @@ It belongs to one file of weights, whose SHA-256 it names; beside any other file
 from a stranger, so it is read strictly and bounded in size.
 """
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from charlstm.files import atomic_write_text
+from charlstm.files import atomic_write_text, file_sha256
 from charlstm.insight.effects import Effect, measure_effects
 from charlstm.insight.text_sample import MOST_CHARACTERS, PLACES, Sample
 from charlstm.insight.units import NamedUnit, UnitTable, name_units, with_effect
@@ -141,7 +140,7 @@ class Insight(_Record):
 
     def save(self, model: Path) -> Path:
         """Write this beside a model, given as its folder or file; return the file's path."""
-        sha256 = _digest(model_file(model))
+        sha256 = file_sha256(model_file(model))
         path = model_file(model).parent / INSIGHT_FILE
         atomic_write_text(path, self.model_copy(update={"model_sha256": sha256}).to_json())
         return path
@@ -152,16 +151,9 @@ class Insight(_Record):
         file = model_file(model)
         try:
             known = cls.from_json(read_small(file.parent / INSIGHT_FILE, _LARGEST_FILE))
-            return known if known.model_sha256 == _digest(file) else None
+            return known if known.model_sha256 == file_sha256(file) else None
         except (OSError, ValueError):
             return None
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else (
-            hashlib.sha256(opened.read()).hexdigest()
-        )  # fmt: skip
 
 
 def _describe(unit: NamedUnit) -> UnitRecord:

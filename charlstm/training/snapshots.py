@@ -64,10 +64,7 @@ def load_snapshot(path: Path, like: LanguageModel) -> LanguageModel:
     if {name: tensor.shape for name, tensor in tensors.items()} != expected:
         raise CheckpointError(f"snapshot {path.stem} is of a network of another size; choose another age of this one.")
     model = CharLSTM(len(like.vocabulary), like.model.config, device="meta")
-    model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True, assign=True)
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
-    model.lstm.flatten_parameters()
+    model.assign_weights({name: tensor.float() for name, tensor in tensors.items()})
     return LanguageModel(model.eval(), like.vocabulary)
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from charlstm import evaluation
 from charlstm.generation import sampling
+from charlstm.insight.cell import score_with_forget_gate
 from charlstm.model import CharLSTM
 from charlstm.training.trainer import Trainer
 from charlstm.ui import project_links
@@ -21,6 +22,13 @@ _PARTS: dict[str, Callable[..., Any]] = {  # in the order of the pictures
     "guess": sampling.filter_probabilities,
     "loss": evaluation.sum_loss,
     "update": Trainer._update,
+}
+_STAGES = {  # of the cell
+    "forget": "forget_gate =",
+    "input": "input_gate =",
+    "candidate": "candidate =",
+    "cell": "c[layer] =",
+    "output": "h[layer] =",
 }
 
 
@@ -41,9 +49,20 @@ def passages() -> tuple[Passage, ...]:
     return tuple(_read(part, function) for part, function in _PARTS.items())
 
 
-def _read(part: str, function: Callable[..., Any]) -> Passage:
-    lines, first = inspect.getsourcelines(function)
-    file = Path(inspect.getfile(function)).resolve().relative_to(_ROOT).as_posix()
+@cache
+def cell_passages() -> dict[str, dict[str, Any]]:
+    """Return the line of code of each stage of the cell, with its file and address."""
+    found = {stage: _read(stage, score_with_forget_gate, words)._asdict() for stage, words in _STAGES.items()}
+    return {stage: {name: value for name, value in each.items() if name != "part"} for stage, each in found.items()}
+
+
+def _read(part: str, function: Callable[..., Any], words: str = "") -> Passage:
+    """Read the code of `function`, or the first line of it that contains `words`."""
+    lines, first = inspect.getsourcelines(inspect.unwrap(function))
+    if words:
+        at = next(place for place, line in enumerate(lines) if words in line)
+        lines, first = lines[at : at + 1], first + at
+    file = Path(inspect.getfile(inspect.unwrap(function))).resolve().relative_to(_ROOT).as_posix()
     last = first + len(lines) - 1
     code = textwrap.dedent("".join(lines)).rstrip("\n")
     return Passage(part, file, first, last, code, project_links.file_address(file, first, last))

@@ -1,10 +1,7 @@
 """Answers about one letter: why it was likely, what each earlier one is worth, and the step of a unit that read it."""
 
-import inspect
 import math
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +10,9 @@ from charlstm.errors import ConfigError
 from charlstm.generation.prediction import Predictor
 from charlstm.generation.stream import default_prompt, turns
 from charlstm.insight import attribution
-from charlstm.insight.cell import explain_step, score_with_forget_gate
+from charlstm.insight.cell import explain_step
 from charlstm.language_model import LanguageModel
-from charlstm.ui import project_links
+from charlstm.ui.how_it_works import cell_passages
 from charlstm.ui.inside_models import LONGEST_READ, InsideModels, Passage
 from charlstm.ui.inside_requests import Answer, Request, read_number, read_unit, read_whole
 from charlstm.ui.surprisal_text import replace_surrogates
@@ -23,7 +20,6 @@ from charlstm.ui.surprisal_text import replace_surrogates
 _MOST_ERASED = 100  # characters
 _BARS = 5
 _DIGITS = 4
-_ROOT = Path(__file__).resolve().parents[2]
 _FIXED_TOKENS = 150  # read with fixed gates: in a second
 
 
@@ -134,36 +130,6 @@ class Explanations:
             return None
         free, held = (self._models.measure_fixed_gate(model, ids, each) for each in (None, forget))
         return {"forget": forget, "free": round(free, 3), "held": round(held, 3), "characters": len(ids)}
-
-
-@cache
-def cell_passages() -> dict[str, Answer]:
-    """Return the line of code of each stage of the cell, with its file and address."""
-    function = inspect.unwrap(score_with_forget_gate)
-    lines, first = inspect.getsourcelines(function)
-    file = Path(inspect.getfile(function)).resolve().relative_to(_ROOT).as_posix()
-    found = {}
-    for stage, words in _CODE.items():
-        at = next(place for place, line in enumerate(lines) if words in line)
-        address = project_links.file_address(file, first + at, first + at)
-        code = lines[at].strip()
-        found[stage] = {
-            "file": file,
-            "first_line": first + at,
-            "last_line": first + at,
-            "code": code,
-            "address": address,
-        }
-    return found
-
-
-_CODE = {
-    "forget": "forget_gate =",
-    "input": "input_gate =",
-    "candidate": "candidate =",
-    "cell": "c[layer] =",
-    "output": "h[layer] =",
-}
 
 
 def _printable(value: Any) -> Any:

@@ -1,10 +1,11 @@
-"""The ages of a network: the states that its run kept while it learned, and the film made of them."""
+"""Snapshots of a network while its run learned: the ages that were kept of it, and the film made of them."""
 
 import contextlib
 from collections.abc import Callable
 from typing import Any
 
 from charlstm.errors import CharLSTMError
+from charlstm.formatting import format_largest_unit
 from charlstm.insight.learning_film import Film, record_film
 from charlstm.insight.report import Insight
 from charlstm.runs.run_dir import RunDir
@@ -70,9 +71,6 @@ class Snapshots:
 
 def _label(snapshot: Snapshot) -> str:
     """Return when a state was kept, such as 0.6 s or 12 min."""
-    seconds = snapshot.seconds
-    if seconds < 9.95:
-        return f"{seconds:.1f} s" if snapshot.step else "0 s"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if snapshot.seconds < 9.95:
+        return f"{snapshot.seconds:.1f} s" if snapshot.step else "0 s"
+    return format_largest_unit(snapshot.seconds)
