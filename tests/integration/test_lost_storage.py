@@ -28,7 +28,7 @@ SETTINGS: dict[str, Any] = {
     "hidden_size": 32,
     "batch_size": 2,
     "seq_len": 16,
-    "max_steps": 200,
+    "max_steps": 100,
     "max_minutes": 0,
     "log_every": 5,
     "eval_every": 20,
@@ -139,7 +139,7 @@ def removing(folder: RunDir, step: int) -> Callable[[Record], None]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="open files can't be removed there")
-@pytest.mark.parametrize("step", [0, 20, 200])
+@pytest.mark.parametrize("step", [0, 20, 100])
 def test_a_folder_that_is_removed_ends_the_run_and_is_not_made_anew(folder: RunDir, step: int) -> None:
     with pytest.raises(RunError, match="the folder of run run is gone") as caught:
         run_training(folder, on_record=removing(folder, step))

@@ -9,6 +9,10 @@ from playwright.sync_api import BrowserContext, Error, Page
 
 VIEWPORT = {"width": 1280, "height": 800}
 _PICTURE = "/charlstm/preview.png"  # the smallest thing of the app's origin: no script of its own runs there
+_FORGET = """
+addEventListener('pagehide', (event) => event.stopImmediatePropagation(), true); // when the page would keep its tab
+sessionStorage.clear();
+"""
 
 
 @contextmanager
@@ -25,9 +29,8 @@ def visitor(profile: BrowserContext) -> Iterator[BrowserContext]:
     first = before[0]
     first.unroute_all()
     if first.url != "about:blank":
-        with suppress(Error):  # an app that has ended keeps no tab open
-            first.goto(urljoin(first.url, _PICTURE))
-            first.evaluate("sessionStorage.clear()")
+        with suppress(Error):  # some addresses have no such storage
+            first.evaluate(_FORGET)
         first.goto("about:blank")
     first.set_viewport_size(VIEWPORT)  # type: ignore[arg-type]
     first.emulate_media(reduced_motion="reduce", color_scheme="light")

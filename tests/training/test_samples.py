@@ -167,7 +167,7 @@ def test_a_resumed_run_samples_where_the_whole_one_does(num_steps: int) -> None:
 def test_a_sample_tells_its_prompt_its_time_and_a_quick_estimate() -> None:
     trainer = trainer_of(config(max_steps=8, **AUTOMATIC))
     samples = of(Sampled, list(trainer.run()))
-    assert [sample.step for sample in samples] == [0, 8]
+    assert (samples[0].step, samples[-1].step) == (0, 8)  # on a busy machine there is time for others
     last = samples[-1]
     assert isinstance(last, Sampled)
     assert last.text[: last.prompt_chars] == "the cat sat on the mat,\n" == find_opening(split_of(RHYME))

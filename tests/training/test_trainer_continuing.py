@@ -1,5 +1,7 @@
 """Going on from a saved state: the same bits as without a pause, and foreign states refused."""
 
+import itertools
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,22 +19,18 @@ from training_runs import (
 )
 
 from charlstm.checkpoint import load_training_state, save_training_state
-from charlstm.config import ModelConfig
+from charlstm.config import ModelConfig, TrainConfig
 from charlstm.errors import CheckpointError
+from charlstm.events import Event
+from charlstm.training import Trainer
 
 REPEATED = ModelConfig(hidden_size=8, num_layers=2, dropout=0.3)
 # In the compiled recurrence where there is a compiler, in bfloat16 where the processor has it.
 EVERYTHING = ModelConfig(hidden_size=16, num_layers=2, dropout=0.3, weight_dropout=0.2)
 
 
-@pytest.mark.parametrize("num_steps", [0, 1, 13, 25, 26, 27])
-@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
-@pytest.mark.parametrize(("model", "kept"), [(REPEATED, 0.0), (EVERYTHING, 0.9)], ids=["dropout", "everything"])
-def test_some_steps_then_the_rest_equal_all_at_once(
-    tmp_path: Path, num_steps: int, schedule: str, model: ModelConfig, kept: float
-) -> None:
-    """Through the file, with dropout and 3 streams, on and off the boundaries of logs and passes (18 windows)."""
-    settings = config(
+def _settings(schedule: str, kept: float) -> TrainConfig:
+    return config(
         batch_size=3,
         max_steps=40,
         log_every=5,
@@ -44,8 +42,28 @@ def test_some_steps_then_the_rest_equal_all_at_once(
         weight_decay=0.1,
         weight_average=kept,
     )
-    straight = trainer_of(settings, model)
-    expected = list(straight.run())
+
+
+@cache
+def _all_at_once(schedule: str, model: ModelConfig, kept: float) -> tuple[Trainer, list[Event]]:
+    straight = trainer_of(_settings(schedule, kept), model)
+    return straight, list(straight.run())
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "schedule"),
+    [*((each, "linear") for each in (0, 1, 13, 25, 26, 27)), *itertools.product((13, 26), ("cosine", "constant"))],
+)
+@pytest.mark.parametrize(("model", "kept"), [(REPEATED, 0.0), (EVERYTHING, 0.9)], ids=["dropout", "everything"])
+def test_some_steps_then_the_rest_equal_all_at_once(
+    tmp_path: Path, num_steps: int, schedule: str, model: ModelConfig, kept: float
+) -> None:
+    """Through the file, with dropout and 3 streams, on and off the boundaries of logs and passes (18 windows).
+
+    Schedules differ while the rate rises (20 steps) and after it.
+    """
+    settings = _settings(schedule, kept)
+    straight, expected = _all_at_once(schedule, model, kept)
 
     first = trainer_of(settings, model)
     before = run_until(first, num_steps) if num_steps else []
