@@ -35,6 +35,7 @@ _TEMPLATE = """
 <div class="reader-cursor" hidden></div>
 <div class="reader-card" role="group" aria-label="What else it might have been" aria-live="polite" hidden></div></div>
 <div class="reader-foot"><span class="reader-rate" {rate_id}></span>
+<span class="reader-waiting" role="status"></span>
 <button type="button" class="reader-link" aria-label="Copy a link that writes {label} again" hidden>Copy link</button>
 <button type="button" class="reader-copy" aria-label="Copy {label}" disabled>Copy</button>
 <button type="button" class="reader-save" aria-label="Download {label} as .txt" disabled>Download</button></div>{hint}

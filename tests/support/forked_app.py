@@ -13,11 +13,11 @@ from forked import Forked, spawn_forked
 
 from charlstm.cli import main
 from charlstm.events import Event, StepDone
-from charlstm.process_setup import skip_interface_files
 from charlstm.runs.launcher import Launcher
 from charlstm.runs.manager import RunManager
 from charlstm.runs.run_dir import RunDir
 from charlstm.training import Trainer
+from charlstm.ui.gradio_import import skip_interface_files
 
 skip_interface_files()
 

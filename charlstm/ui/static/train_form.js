@@ -18,7 +18,7 @@
 
   // On a phone the run comes first, and the form is folded into a line above it: from the beginning where there is a run
   // already, and once one was started. It opens and closes by its line alone, so that nobody loses a form under the thumb.
-  let setFolded = () => {};
+  let setFolded = () => {}, isTouched = false; // then what others start no longer folds it
   window.charlstm.formFold = (element) => {
     const button = element.querySelector('button'), panel = element.closest('[role=tabpanel]');
     setFolded = (isFolded) => {
@@ -27,8 +27,7 @@
       button.setAttribute('aria-expanded', String(!isFolded));
     };
     button.addEventListener('click', () => setFolded(button.getAttribute('aria-expanded') === 'true'));
-    let isTouched = false; // then what others start no longer folds it
-    for (const kind of ['pointerdown', 'focusin']) panel.addEventListener(kind, () => { isTouched = true; });
+    for (const kind of ['pointerdown', 'focusin', 'click']) panel.addEventListener(kind, () => { isTouched = true; });
     store.onChange(() => {
       const { state } = store.sections;
       if (state === undefined) return true;
@@ -51,6 +50,7 @@
 
   // Scroll to the form, and to the choice of a text if that is asked for.
   window.charlstm.showForm = async (isTextWanted = false) => {
+    isTouched = true;
     setFolded(false);
     const corpus = await appearing(() => (byId('corpus')?.getClientRects().length ? byId('corpus') : null)); // its tab may not be open yet
     if (!corpus) return;

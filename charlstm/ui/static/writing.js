@@ -1,6 +1,6 @@
 // Writing: Write and Stop, the text on arrival, Back and the strip of earlier texts, which the browser keeps.
 (() => {
-  const { h, setVisible, scrollTo } = window.charlstm;
+  const { h, setText, setVisible, scrollTo } = window.charlstm;
   const KEY = 'charlstm-texts', MOST_TEXTS = 8, LONGEST_STORED = 300000, EXCERPT = 28;
   const SLOW = 500; // milliseconds without an answer, after which the text before must not be taken for it
   const PATIENCE = 15000, MIX_PATIENCE = 5000, TAB_PATIENCE = 10000; // milliseconds for the first letters; for the list of second models; for the tab to open
@@ -103,10 +103,16 @@
 
   let isBusy = false; // the server is asked for a text
   let turn = 0, isHeard = false; // the number of the question, and whether anything of its answer came
+  // What stands there until a slow model has begun is not its text.
+  const showWaiting = (isWaiting) => {
+    find('#write-tab')?.classList.toggle('is-waiting', isWaiting);
+    const words = find('#text .reader-waiting');
+    if (words) setText(words, isWaiting ? 'The model is about to begin…' : '');
+  };
   const update = () => {
     find('#write-tab')?.classList.toggle('is-writing', isBusy || Boolean(text()?.isActive()));
     const isEmpty = !text()?.page()?.texts?.some((each) => each.text[0]);
-    if (isHeard || !isBusy) find('#write-tab')?.classList.remove('is-waiting');
+    if (isHeard || !isBusy) showWaiting(false);
     for (const name of ['#continue-writing', '#check-copied']) if (find(name)) find(name).disabled = isEmpty;
   };
   const begin = (how) => {
@@ -116,7 +122,7 @@
     text()?.begin();
     update();
     const own = ++turn;
-    if (how !== 'more') setTimeout(() => { if (isBusy && !isHeard && own === turn) find('#write-tab')?.classList.add('is-waiting'); }, SLOW);
+    if (how !== 'more') setTimeout(() => { if (isBusy && !isHeard && own === turn) showWaiting(true); }, SLOW);
     setTimeout(() => { // a question that got lost must not hide Write for ever
       if (!isBusy || isHeard || own !== turn) return;
       isBusy = false;
@@ -222,7 +228,7 @@
   };
   // Another model is about to write: what stands there is not its text.
   const prepare = () => {
-    find('#write-tab')?.classList.add('is-waiting');
+    showWaiting(true);
     setTimeout(update, PATIENCE);
   };
   // Write with the model that the form shows now, also where the tab has just been opened.
