@@ -28,6 +28,7 @@ _SLOWER, _FASTER = 0.8, 1.25  # relative speeds between these are called the sam
 
 
 _TABLE_STEPS = 3751  # of `minute` in the table of docs/results.md, "Presets"
+_AUTO_STEPS = 4265  # of `minute` on the machine, and in the hour, of its rows of `auto`
 
 
 class _Reference(NamedTuple):
@@ -38,7 +39,7 @@ class _Reference(NamedTuple):
 
 # Measured on Shakespeare on 2 cores (docs/results.md, "Presets"); `minute` is the recorded run, which Train shows.
 _REFERENCES = {
-    "auto": _Reference(1.4110, 180),
+    "auto": _Reference(1.3967, 180, _AUTO_STEPS / 60),
     "best": _Reference(1.3284, 54 * 60),
     "blog": _Reference(1.6353, 93),
 }
@@ -49,7 +50,7 @@ _LOSS_AFTER = {
         (steps / _TABLE_STEPS, loss)
         for steps, loss in ((306, 1.8158), (574, 1.7140), (1205, 1.5565), (_TABLE_STEPS, 1.4438), (5597, 1.4287))
     ),
-    "auto": ((1 / 3, 1.4552), (1.0, 1.4110)),
+    "auto": ((_AUTO_STEPS / _TABLE_STEPS / 3, 1.4377), (_AUTO_STEPS / _TABLE_STEPS, 1.3967)),
 }
 _PURPOSES = {
     "auto": "Chooses the network that learns most from this text on this machine, and trains it {minutes}",

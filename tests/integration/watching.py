@@ -9,7 +9,7 @@ such pages ask, and draw nothing: what watchers elsewhere cost. With `--inside` 
 they ask for its units, which are named anew as it learns, and for the colours of a text. With `--bare` the pages hold
 nothing but a number that changes once a second: what the browser itself costs, which no page can be below. While nobody
 is to watch, the pages are told that they are hidden, and ask nothing. Each watched turn is compared with the unwatched
-ones just before and after it.
+ones just before and after it. On Linux it also prints the app's own processor time, which is less a matter of chance.
 """
 
 import argparse
@@ -163,18 +163,28 @@ def place(history: RunHistory) -> tuple[int, float]:
     return history.latest.step, history.latest.elapsed_seconds
 
 
-def turns(history: RunHistory, watch: Watch, number: int, seconds: float) -> list[float]:
-    """Steps per second of `number` turns, of which every second one is watched."""
-    rates = []
+def processor_seconds(url: str) -> float:
+    """Processor time that the app at `url` has taken, all its threads together; 0 where the system doesn't tell."""
+    port = url.rstrip("/").rpartition(":")[2].encode()
+    apps = [file.parent for file in Path("/proc").glob("[0-9]*/cmdline") if port in file.read_bytes().split(b"\0")]
+    stats = [file.read_text() for app in apps for file in app.glob("task/*/schedstat")]
+    return sum(int(stat.split()[0]) for stat in stats) / 1e9
+
+
+def turns(history: RunHistory, watch: Watch, url: str, number: int, seconds: float) -> tuple[list[float], list[float]]:
+    """Of `number` turns, every second one watched, the steps per second, and the app's share of a processor."""
+    rates, shares = [], []
     for turn in range(number):
         watch(turn % 2 == 1)
         time.sleep(SETTLED_SECONDS)
         first, began = place(history)
+        taken, now = processor_seconds(url), time.monotonic()
         time.sleep(seconds)
+        shares.append((processor_seconds(url) - taken) / (time.monotonic() - now))
         last, ended = place(history)
         rates.append((last - first) / (ended - began))
         say(f"turn {turn + 1}, {'watched' if turn % 2 else 'alone'}: {rates[-1]:.2f} steps per second")
-    return rates
+    return rates, shares
 
 
 def measure(flags: argparse.Namespace, checkpoints_dir: Path) -> None:
@@ -193,7 +203,7 @@ def measure(flags: argparse.Namespace, checkpoints_dir: Path) -> None:
             page_url = None if flags.bare else url
             watchers = pages(page_url, flags.pages, chromium) if chromium else clients(url, flags.pages, kind)
             with watchers as watch:
-                rates = turns(history, watch, flags.turns, flags.seconds)
+                rates, taken = turns(history, watch, url, flags.turns, flags.seconds)
     finally:
         manager.stop(NAME)
         while manager.status(folder) in ACTIVE:
@@ -209,6 +219,8 @@ def measure(flags: argparse.Namespace, checkpoints_dir: Path) -> None:
     )
     say(f"{flags.pages} {what}: {statistics.median(shares):.4f} of the speed alone (median of {len(shares)}; {spread})")
     say(f"cost: {100 * (1 - statistics.median(shares)):.1f} %")
+    alone, watched = (1000 * statistics.median(taken[begin::2]) for begin in (0, 1))
+    say(f"the app took {alone:.1f} ms of a second of a processor alone, and {watched:.1f} ms with them")
 
 
 def main() -> None:
