@@ -307,5 +307,6 @@ def test_a_file_many_times_as_large_takes_no_more_memory(tmp_path, repository):
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stderr
     prepared_small, served_small, prepared_large, served_large = map(float, done.stdout.split())
-    assert prepared_large - prepared_small < 12, "megabytes, where the text and its ids take 40"
+    # Megabytes, where the text and its ids take 40; on Python 3.13 whole pieces take 17 more than a text below one.
+    assert prepared_large - prepared_small < 20
     assert served_large - served_small < 12
