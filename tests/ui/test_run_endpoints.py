@@ -296,8 +296,7 @@ def test_a_disk_that_takes_nothing_is_told(cache: RunCache, monkeypatch: pytest.
         told = Page(cache).call("act", run="one", action=action, label="other", note="good", is_starred=True)
         assert "(No space left on device)" in told["problem"], action
     deleted = cache.manager.delete("one")
-    monkeypatch.setattr(Path, "rename", fail)
-    monkeypatch.setattr("os.replace", fail)
+    monkeypatch.setattr(Path, "replace", fail)
     told = Page(cache).call("act", run=deleted, action="restore")
     assert "(No space left on device)" in told["problem"]
 
