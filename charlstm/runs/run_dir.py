@@ -5,7 +5,6 @@ starred and owner; the worker writes the results. The status is never stored, bu
 query. Imports no torch.
 """
 
-import hashlib
 import json
 import shutil
 import time
@@ -20,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from charlstm.config import Schedule, Settings
 from charlstm.errors import RunError, printable
 from charlstm.events import Failed, Finished, Record, parse_record
-from charlstm.files import atomic_write, atomic_write_text
+from charlstm.files import atomic_write, atomic_write_text, file_sha256
 from charlstm.formatting import without_places
 from charlstm.json_text import parse_as, parse_json, read_small
 from charlstm.runs.control import Control, Mailbox, WorkerStatus
@@ -177,13 +176,8 @@ class RunDir:
         try:
             with atomic_write(self.parent_file) as temporary:
                 shutil.copyfile(model, temporary)
-                with temporary.open("rb") as file:
-                    digest = hashlib.sha256()
-                    while data := file.read(1 << 20):
-                        digest.update(data)
-            atomic_write_text(
-                self.path / "parent.json", ParentModel(name=name, sha256=digest.hexdigest()).model_dump_json()
-            )
+                digest = file_sha256(temporary)
+            atomic_write_text(self.path / "parent.json", ParentModel(name=name, sha256=digest).model_dump_json())
         except OSError as error:
             raise RunError(f"the model {name} can't be copied ({error.strerror}); choose another one.") from None
 

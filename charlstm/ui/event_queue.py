@@ -75,9 +75,8 @@ class EventQueue:
     async def start_processing(self) -> None:
         """Begin events as they come and find a place, until the queue is stopped.
 
-        Gradio looks for work a thousand times a second, and for progress a hundred times. *Measured* (2026-11-30), both
-        slowed to a hundred: an app that nobody used took 26 ms of each second of a processor, with this and
-        `_PROGRESS_SECONDS` 5 ms; a run on the same processor has the rest. A click waits no longer for its turn.
+        Gradio looks for work a thousand times a second, and for progress a hundred times. What an app takes that nobody
+        uses, with both at a hundred and with this, is in docs/performance.md, "Being watched".
         """
         queue = self._queue
         try:

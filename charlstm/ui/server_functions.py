@@ -1,8 +1,8 @@
 """The route by which the page's scripts call functions of the server, in place of Gradio's own.
 
 Gradio's goes through a hundred routes, a thread to see who is logged in, and a session for each page that calls, before
-a second thread works. *Measured* (2026-11-30, 2 busy cores): a call of a function that does next to nothing took 3.3 ms
-of a processor (3.1 to 4.0), this way 2.2 ms (2.0 to 2.4). Each open page makes one a second.
+a second thread works. Each open page calls once a second; what that takes, before and now, is in docs/performance.md,
+"Being watched".
 """
 
 from typing import Any
