@@ -1,4 +1,4 @@
-"""Answers that take seconds: units with names, proofs, similar moments, how far back a network looks.
+"""Answers that take seconds: units with names, experiments, similar moments, how far back a network looks.
 
 Each is worked on in the background while a page asks for it, and tells how far it is.
 """
@@ -56,7 +56,7 @@ class Analyses:
         return {
             "units": self.units,
             "meter": self._meter,
-            "prove": self._prove,
+            "experiment": self._experiment,
             "corners": self._corners,
             "moments": self.moments,
             "horizon": self._horizon,
@@ -119,7 +119,7 @@ class Analyses:
         with self._probing:
             return {**describe_progress(job), **job.value.meter(hold)}
 
-    def _prove(self, request: Request) -> Answer:
+    def _experiment(self, request: Request) -> Answer:
         """Return what changes in 20 texts with units held, beside random units held the same way."""
         name = request.get("model")
         model, held = self._models.load(name, request.get("age")), read_holds(request.get("holds"))
@@ -132,7 +132,7 @@ class Analyses:
                 model, self._models.tokens_to_measure(name)[0], held, lambda share, stage: report(share, stage, None)
             )
 
-        job = self._ask(request, "prove", work, held)
+        job = self._ask(request, "experiment", work, held)
         return {**describe_progress(job), **(job.value or {"rows": []})}
 
     def _corners(self, request: Request) -> Answer:

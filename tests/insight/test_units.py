@@ -331,7 +331,7 @@ def test_the_smallest_networks_are_looked_into_too(size: int, text: str, monkeyp
         )  # set of 3 of 5 others
 
 
-def test_units_that_are_held_together_are_proved_beside_as_many_others(
+def test_units_held_together_are_compared_with_as_many_others(
     wired: LanguageModel, text: str, monkeypatch: pytest.MonkeyPatch
 ):
     written: list[list[list[Hold]]] = []

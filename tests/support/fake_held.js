@@ -11,7 +11,7 @@ window.insideFake = ((make) => () => {
     },
     inside_meter: ({ value }) => ({ fitting: 'space', controls: 20, measures: [
       { key: 'space', label: 'chance of a space next', unit_text: '%', plain: 15, held: value > 1 ? 30 : 15.1, low: 14.8, high: 15.3 }, { key: '.', label: 'chance of . next', unit_text: '%', plain: 1, held: 1, low: 0.9, high: 1.1 }] }),
-    inside_prove: () => polled('prove', { texts: 20, characters: 500, controls: 20, rows: [row('line-length', 'characters in a line', true), row('digits', 'digits', false, { difference: 0.5, low: -1, high: 2, after: 10.5 })] }),
+    inside_experiment: () => polled('experiment', { texts: 20, characters: 500, controls: 20, rows: [row('line-length', 'characters in a line', true), row('digits', 'digits', false, { difference: 0.5, low: -1, high: 2, after: 10.5 })] }),
     inside_cell: ({ place, forget }) => {
       const step = { old: 1.25, forget: 0.8, input: 0.5, candidate: -0.4, output: 0.5 }, cell = step.forget * step.old + step.input * step.candidate;
       const passages = Object.fromEntries(['forget', 'input', 'candidate', 'cell', 'output'].map((name) => [name, { file: 'cell.py', first_line: 7, last_line: 7, code: `${name} = <b>1</b>`, address: name === 'cell' ? 'https://example.org/cell.py#L7' : '' }]));

@@ -186,7 +186,7 @@ def test_the_birth_of_a_unit_and_moments_like_one_are_shown_and_follow_the_model
         "Guessing: 50. At the end: 97. It was half way there after 1.2 s."
     )
     inside.get_by_label("Moment of the training", exact=True).fill("1")
-    expect(birth.locator(".birth-clock")).to_have_text("after 0.7 s · step 6")
+    expect(birth.locator(".unit-film-clock")).to_have_text("after 0.7 s · step 6")
     choice = inside.get_by_label("Model to look into")
     inside.evaluate("fake.models[1] = { name: 'new', label: 'Just trained' }")  # while the page is open
     choice.focus()

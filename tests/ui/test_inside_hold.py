@@ -71,7 +71,7 @@ _SMALL = """window.insideFake = ((make) => () => {
   const fake = make();
   const small = {
     inside_units: { hidden_size: 3, units: [], nearly: [], keepers: [] },
-    inside_prove: { controls: 0 },
+    inside_experiment: { controls: 0 },
   };
   const answer = async (name, request) => {
     if (name === 'inside_trace' && window.isBusy) return { problem: 'Busy.' };
@@ -100,7 +100,7 @@ def test_of_a_network_of_three_units_no_fourth_is_held_and_too_few_are_there_to_
     expect(rows).to_have_count(2)
     expect(panel.locator(".holding .inside-problem")).to_have_text("")
     panel.get_by_role("button", name="Prove it").click()
-    expect(panel.locator(".proof-verdict")).to_have_text(
+    expect(panel.locator(".experiment-verdict")).to_have_text(
         "There are too few other units to compare a set of 2 with. So nothing can be said of what they change."
     )
     add.click()
@@ -112,31 +112,31 @@ def test_of_a_network_of_three_units_no_fourth_is_held_and_too_few_are_there_to_
     expect(add).to_be_hidden()
 
 
-def test_up_to_five_units_are_held_a_proof_is_told_and_other_screens_can_ask_for_a_unit(bare: Page) -> None:
+def test_up_to_five_units_are_held_an_experiment_is_told_and_other_screens_can_ask_for_a_unit(bare: Page) -> None:
     page = bare
     page.set_viewport_size({"width": 390, "height": 844})
     _open(page, "Hold it")
     panel = page.locator("#inside-hold")
     panel.get_by_role("button", name="Prove it").click()
-    expect(panel.locator(".proof-verdict")).to_contain_text("Characters in a line: 10.0 as it is, 25.5 held.")
-    asked = _asked(page, "prove")[0]
+    expect(panel.locator(".experiment-verdict")).to_contain_text("Characters in a line: 10.0 as it is, 25.5 held.")
+    asked = _asked(page, "experiment")[0]
     assert len(asked.pop("visitor")) == 48
     assert asked == {"model": "fake", "age": None, "holds": [[0, 3, 2]]}
-    expect(panel.locator(".proof-hint")).to_have_text(
+    expect(panel.locator(".experiment-hint")).to_have_text(
         "writes 20 texts with it held, 20 without, and as many with each of 20 random units"
     )
-    expect(panel.locator(".proof-table").first.locator("tbody tr")).to_have_count(1)
+    expect(panel.locator(".experiment-table").first.locator("tbody tr")).to_have_count(1)
     expect(panel.get_by_text("1 more figures, no further than random units")).to_be_visible()
     add = panel.get_by_role("button", name="Hold another unit")
     for count in range(2, 6):
         add.click()
         expect(panel.locator(".holding-row")).to_have_count(count)
     expect(panel.locator(".meter-about")).to_have_text("About unit 3 alone")
-    expect(panel.locator(".proof-hint")).to_contain_text(
+    expect(panel.locator(".experiment-hint")).to_contain_text(
         re.compile("^unit 3, .* and unit .*: writes 20 texts with them held.* each of 15 sets of 5 random units$")
     )
     expect(add).to_be_hidden()
-    expect(panel.locator(".proof-verdict")).to_have_count(0)  # it was of what is no longer held
+    expect(panel.locator(".experiment-verdict")).to_have_count(0)  # it was of what is no longer held
     page.wait_for_function("fake.asked.filter(([name]) => name === 'inside_hold').at(-1)[1].holds.length === 5")
     panel.get_by_role("button", name="Take unit 3 away").click()
     expect(panel.locator(".holding-row")).to_have_count(4)

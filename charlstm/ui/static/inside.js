@@ -23,7 +23,7 @@ const SCREENS = [
   ['hold', 'Hold it', './inside_hold.js'],
   ['why', 'Why this letter?', './inside_why.js'],
   ['cell', 'The cell, explained', './inside_cell.js'],
-  ['birth', 'Being born', './inside_birth.js'],
+  ['birth', 'Being born', './inside_film.js'],
   ['moments', 'Moments like this', './inside_moments.js'],
 ];
 const OF_AN_AGE = ['hold', 'why', 'cell', 'moments']; // screens that show the network at the age that was chosen

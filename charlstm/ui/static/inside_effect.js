@@ -1,4 +1,4 @@
-// What holding a unit changes, beside random units: one chance on a line with a grey band, and the table of the proof.
+// What holding a unit changes, beside random units: one chance on a line with a grey band, and the table of the experiment.
 import { createProgress, decimal, follow, line, signed, svg, words } from './inside_shared.js';
 import { capital, controlsOf, randomUnits } from './inside_words.js';
 
@@ -65,22 +65,22 @@ export const createMeter = (h) => {
 // The interval of a difference on the band of the random units' ones.
 const picture = ({ difference, low, high, control_low: controlLow, control_high: controlHigh, is_beyond: beyond }) => {
   const wide = 150, hasBand = typeof controlLow === 'number', most = Math.max(...[difference, low, high, ...(hasBand ? [controlLow, controlHigh] : [])].map(Math.abs), 1e-9), x = (value) => wide / 2 + (value / most) * (wide / 2 - 6);
-  return svg('svg', { viewBox: `0 0 ${wide} 24`, class: `proof-picture${beyond ? ' is-beyond' : ''}`, 'aria-hidden': 'true' },
+  return svg('svg', { viewBox: `0 0 ${wide} 24`, class: `experiment-picture${beyond ? ' is-beyond' : ''}`, 'aria-hidden': 'true' },
     ...(hasBand ? [svg('rect', { x: x(controlLow), y: 4, width: Math.max(2, x(controlHigh) - x(controlLow)), height: 16, rx: 2, class: 'meter-band' })] : []),
-    line(x(0), 1, x(0), 23, 'meter-plain'), line(x(low), 12, x(high), 12, 'proof-interval'), svg('circle', { cx: x(difference), cy: 12, r: 4, class: 'meter-held' }));
+    line(x(0), 1, x(0), 23, 'meter-plain'), line(x(low), 12, x(high), 12, 'experiment-interval'), svg('circle', { cx: x(difference), cy: 12, r: 4, class: 'meter-held' }));
 };
 
 // *Prove it*: texts written with the unit held and without, in the background. `holds()` are [[layer, unit, value]].
-export const createProof = (h, server, context, holds, who) => {
+export const createExperiment = (h, server, context, holds, who) => {
   let round = 0, isAlone = false;
-  const progress = createProgress(h, 'Writing'), result = h('div', { class: 'proof-result' }), problem = h('p', { class: 'inside-problem', role: 'status' });
-  const button = h('button', { type: 'button', class: 'inside-button', onclick: () => prove() }, 'Prove it');
-  const about = h('span', { class: 'proof-about', hidden: true }), what = h('span', {}), hint = h('span', { class: 'proof-hint' }, about, what);
+  const progress = createProgress(h, 'Writing'), result = h('div', { class: 'experiment-result' }), problem = h('p', { class: 'inside-problem', role: 'status' });
+  const button = h('button', { type: 'button', class: 'inside-button', onclick: () => runExperiment() }, 'Prove it');
+  const about = h('span', { class: 'experiment-about', hidden: true }), what = h('span', {}), hint = h('span', { class: 'experiment-hint' }, about, what);
   const row = (each) => h('tr', { class: each.is_beyond ? 'is-beyond' : '' },
     h('th', { scope: 'row' }, each.label), h('td', {}, decimal(each.before)), h('td', {}, decimal(each.after)),
     h('td', {}, picture(each), h('span', { class: 'inside-unseen' }, each.is_beyond ? 'more than any random unit' : isAlone ? '' : 'no more than random units')),
     h('td', { class: 'only-numbers' }, `${signed(each.difference)} [${signed(each.low)}, ${signed(each.high)}]`), h('td', { class: 'only-numbers' }, isAlone ? '' : `${signed(each.control_low)} to ${signed(each.control_high)}`));
-  const tableOf = (rows) => h('div', { class: 'numbers-scroll', tabindex: 0, role: 'region', 'aria-label': 'What holding it changed' }, h('table', { class: 'numbers-table proof-table' },
+  const tableOf = (rows) => h('div', { class: 'numbers-scroll', tabindex: 0, role: 'region', 'aria-label': 'What holding it changed' }, h('table', { class: 'numbers-table experiment-table' },
     h('thead', {}, h('tr', {}, ...['In the texts', 'as it is', 'held', `difference${isAlone ? '' : ' (grey: random units)'}`].map((each) => h('th', { scope: 'col' }, each)), ...['difference [95 % interval]', 'random units'].map((each) => h('th', { scope: 'col', class: 'only-numbers' }, each)))),
     h('tbody', {}, ...rows.map(row))));
   const show = (answer) => {
@@ -89,11 +89,11 @@ export const createProof = (h, server, context, holds, who) => {
     const others = randomUnits(answer.controls, holds().length);
     const verdict = isAlone ? `${sayAlone(holds().length)} So nothing can be said of what ${holds().length > 1 ? 'they change' : 'it changes'}.` : first ? `${capital(first.label)}: ${decimal(first.before, 1)} as it is, ${decimal(first.after, 1)} held. ${beyond.length === 1 ? 'This changed' : `${beyond.length} things changed`} more than with ${answer.controls === 1 ? '' : 'any of '}${others}, and not by luck.`
       : `${who()} changed nothing in these texts that random units do not change as well.`;
-    result.replaceChildren(h('p', { class: 'proof-verdict' }, verdict), ...(beyond.length ? [tableOf(beyond)] : []),
+    result.replaceChildren(h('p', { class: 'experiment-verdict' }, verdict), ...(beyond.length ? [tableOf(beyond)] : []),
       ...(rest.length ? [h('details', {}, h('summary', {}, isAlone ? `${rest.length} figures` : `${rest.length} more figures, no further than random units`), tableOf(rest))] : []),
       h('p', { class: 'claim-evidence only-numbers' }, `${answer.texts} texts of ${answer.characters} characters each, temperature 1, paired by their dice.${isAlone ? '' : ` Grey: the difference with ${others} held at their own extremes.`}`));
   };
-  const prove = () => {
+  const runExperiment = () => {
     const wanted = holds(), mine = ++round;
     if (!wanted.length) { problem.textContent = 'Hold a unit first.'; return; }
     const model = context.model(), age = context.age();
@@ -101,7 +101,7 @@ export const createProof = (h, server, context, holds, who) => {
     problem.textContent = '';
     result.replaceChildren();
     progress.show({ state: 'working', progress: 0 });
-    follow(server, 'prove', { model, age, holds: wanted }, () => mine === round && button.isConnected, () => context.isVisible() && context.screen() === 'hold', (answer) => {
+    follow(server, 'experiment', { model, age, holds: wanted }, () => mine === round && button.isConnected, () => context.isVisible() && context.screen() === 'hold', (answer) => {
       progress.show(answer);
       if (answer.state === 'working') return;
       button.disabled = false;
@@ -109,7 +109,7 @@ export const createProof = (h, server, context, holds, who) => {
     });
   };
   return {
-    element: h('section', { class: 'proof', 'aria-label': 'The proof' }, h('div', { class: 'proof-bar' }, button, hint), progress.element, problem, result),
+    element: h('section', { class: 'experiment', 'aria-label': 'The experiment' }, h('div', { class: 'experiment-bar' }, button, hint), progress.element, problem, result),
     // Say what is held together; '' for one unit.
     tell(whom) {
       const held = Math.max(1, holds().length), count = controlsOf(context.table(), held);

@@ -1,5 +1,5 @@
 // The screen "Hold it": a unit is kept at one value while the network writes, beside the same dice without.
-import { createMeter, createProof } from './inside_effect.js';
+import { createMeter, createExperiment } from './inside_effect.js';
 import { createHeld, stanceOf, statementOf } from './inside_held.js';
 import { loadLook } from './inside_look.js';
 import { createAsker, createProgress, isStill } from './inside_shared.js';
@@ -46,7 +46,7 @@ export const build = (h, element, server, context) => {
   const heldNow = () => held.held.filter(({ value }) => value !== null), first = () => heldNow()[0];
   const who = () => (first() ? capital(unitName(first(), context.table().num_layers)) : 'This unit');
   const namesOf = (all) => all.map((each) => unitName(each, context.table().num_layers)).join(', ').replace(/, ([^,]*)$/, ' and $1');
-  const proof = createProof(h, server, context, () => held.holds(), () => (heldNow().length > 1 ? `${capital(namesOf(heldNow()))} together` : who()));
+  const experiment = createExperiment(h, server, context, () => held.holds(), () => (heldNow().length > 1 ? `${capital(namesOf(heldNow()))} together` : who()));
   const request = (count) => ({ model: context.model(), age: context.age(), prompt: prompt.value, holds: held.holds(), seed, temperature: Number(temperature.value), num_chars: count });
 
   // Texts: the beginning as fast as a slider moves, the rest after it.
@@ -85,10 +85,10 @@ export const build = (h, element, server, context) => {
   const tellTitle = () => {
     const all = heldNow();
     meter.tell(all.length > 1 ? `About ${namesOf(all.slice(0, 1))} alone` : '');
-    proof.tell(all.length > 1 ? namesOf(all) : '');
+    experiment.tell(all.length > 1 ? namesOf(all) : '');
     twins.title(!all.length ? 'nothing is held' : all.map((each) => (each.named && ['always', 'never'].includes(stanceOf(each)) ? `${stanceOf(each)}: ${statementOf(each.named)}` : `${unitName(each, context.table().num_layers)} ${stanceOf(each)}`)).join(' · '));
   };
-  const changed = () => { tellTitle(); proof.forget(); write(); measure(); };
+  const changed = () => { tellTitle(); experiment.forget(); write(); measure(); };
   const held = createHeld(h, server, context, changed);
 
   // Demos ----------------------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ export const build = (h, element, server, context) => {
         twins.element, problem,
         h('div', { class: 'mind-bar hold-bar' }, play, roll, link, h('label', { class: 'inside-field hold-prompt' }, h('span', {}, 'Begin with'), prompt), h('label', { class: 'inside-field' }, h('span', {}, 'Temperature'), temperature, warmth))),
       h('aside', { class: 'hold-side', 'aria-label': 'What is held' }, held.element, meter.element)),
-    proof.element);
+    experiment.element);
   setPlay(false);
   held.draw();
   context.on('units', useUnits);
@@ -199,7 +199,7 @@ export const build = (h, element, server, context) => {
     held.draw();
     drawChips();
     meter.clear();
-    proof.forget();
+    experiment.forget();
     restore();
     useUnits();
   });

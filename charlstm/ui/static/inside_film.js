@@ -45,10 +45,10 @@ export const build = (h, element, server, context) => {
   const text = new TintedText(h, { label: 'Text as the unit saw it at a moment of the training' });
   const play = h('button', { type: 'button', class: 'inside-button mind-play', onclick: () => (timer ? stop() : begin()) });
   const slider = h('input', { type: 'range', min: 0, step: 1, 'aria-label': 'Moment of the training', oninput: () => { stop(); go(Number(slider.value)); } });
-  const clock = h('output', { class: 'birth-clock' }), chips = h('div', { class: 'chips', role: 'group', 'aria-label': 'Units of the film' });
-  const plot = h('div', { class: 'birth-plot' }), words = h('p', { class: 'claim-text' }), story = h('p', { class: 'claim-evidence' }), note = h('p', { class: 'mind-source' });
+  const clock = h('output', { class: 'unit-film-clock' }), chips = h('div', { class: 'chips', role: 'group', 'aria-label': 'Units of the film' });
+  const plot = h('div', { class: 'unit-film-plot' }), words = h('p', { class: 'claim-text' }), story = h('p', { class: 'claim-evidence' }), note = h('p', { class: 'mind-source' });
   const stage = h('div', { class: 'mind', hidden: true },
-    h('div', { class: 'mind-left' }, h('div', { class: 'birth-bar' }, play, slider, clock), text.element, note),
+    h('div', { class: 'mind-left' }, h('div', { class: 'unit-film-bar' }, play, slider, clock), text.element, note),
     h('aside', { class: 'mind-side', 'aria-label': 'How well it tells' }, h('div', { class: 'mind-said' }, words, story), plot));
   const problem = h('p', { class: 'mind-source', role: 'status' });
   element.replaceChildren(lead, h('div', { class: 'chips-box' }, chips), problem, stage);
