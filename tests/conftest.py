@@ -46,7 +46,6 @@ _CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
-    "--js-flags=--no-opt",  # what runs for seconds never earns back its optimising: 7 % of a visit
     "--disable-gpu",  # drawn by the browser's own process anyway: a tenth of a visit's processor time
 ]
 _LONGEST = (
