@@ -269,8 +269,14 @@ def test_a_second_run_waits_its_turn_while_the_app_is_killed_and_then_the_first_
 
     page.get_by_role("button", name=first, exact=True).click()
     expect(page.locator("#run-state b")).to_have_text(first)
+    page.get_by_role("tab", name="Write").click()
+    page.get_by_label("Length").fill("1000000")
+    page.get_by_role("button", name="Write", exact=True).click()
+    page.wait_for_function("window.charlstm.text.page()?.is_writing && window.charlstm.text.page().texts[0].text[0]")
     app.kill()
     expect(page.locator("#status-line")).to_contain_text("no answer from the app")
+    expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
+    page.get_by_role("tab", name="Train").click()
     run = RunManager(app.checkpoints_dir).active()
     assert run is not None
     assert (run.name, run.status) == (first, "running")

@@ -3,6 +3,7 @@
   const { h, setText, setVisible, scrollTo } = window.charlstm;
   const KEY = 'charlstm-texts', MOST_TEXTS = 8, LONGEST_STORED = 300000, EXCERPT = 28;
   const SLOW = 500; // milliseconds without an answer, after which the text before must not be taken for it
+  const STOP_PATIENCE = 5000; // milliseconds for the answer to Stop
   const PATIENCE = 15000, MIX_PATIENCE = 5000, TAB_PATIENCE = 10000; // milliseconds for the first letters; for the list of second models; for the tab to open
   const ARRIVALS = ['arrival', 'linked']; // a new text, or that of the address
   const BEGIN = '#write, #same-again, #another, #continue-writing';
@@ -144,6 +145,8 @@
       text()?.stop();
       if (!isBusy) text()?.settle();
       update();
+      const own = turn;
+      setTimeout(() => { if (isBusy && own === turn) done(''); }, STOP_PATIENCE);
     }
   }, true);
   document.addEventListener('charlstm:branch', () => begin('branch'));
@@ -212,6 +215,9 @@
     waiting = null;
     next?.();
   };
+
+  // Gradio tells nobody that the connection broke in the middle of an answer: Stop would stand there for ever.
+  window.charlstm.store.onChange((changed) => { if (isBusy && window.charlstm.store.isLost && changed?.has('lost')) done(''); });
 
   // On arrival a text writes itself: that of the address, or a new one.
   const isForText = new URLSearchParams(location.search).has('seed');
