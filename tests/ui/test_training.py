@@ -269,14 +269,11 @@ def test_a_second_run_waits_its_turn_while_the_app_is_killed_and_then_the_first_
 
     page.get_by_role("button", name=first, exact=True).click()
     expect(page.locator("#run-state b")).to_have_text(first)
-    page.get_by_role("tab", name="Write").click()
-    page.get_by_label("Length").fill("1000000")
-    page.get_by_role("button", name="Write", exact=True).click()
-    page.wait_for_function("window.charlstm.text.page()?.is_writing && window.charlstm.text.page().texts[0].text[0]")
+    writing = _write_without_end(browser, app)
     app.kill()
     expect(page.locator("#status-line")).to_contain_text("no answer from the app")
-    expect(page.get_by_role("button", name="Write", exact=True)).to_be_visible()
-    page.get_by_role("tab", name="Train").click()
+    expect(writing.get_by_role("button", name="Write", exact=True)).to_be_visible()
+    writing.context.close()
     run = RunManager(app.checkpoints_dir).active()
     assert run is not None
     assert (run.name, run.status) == (first, "running")
@@ -294,6 +291,18 @@ def test_a_second_run_waits_its_turn_while_the_app_is_killed_and_then_the_first_
     _button(page, "Resume").click()
     expect(_state(page)).to_contain_text("training", timeout=_WATCHED)
     _stop(page)
+
+
+def _write_without_end(browser: Browser, app: App) -> Page:
+    """Another visitor's page, on which a text is being written."""
+    page = browser.new_context(reduced_motion="reduce").new_page()
+    page.goto(app.url, wait_until="load")
+    expect(page.locator("#generate-rate")).to_contain_text("500 characters")  # written on arrival
+    page.get_by_label("Length").fill("1000000")
+    page.get_by_role("button", name="Write", exact=True).click()
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible()
+    page.wait_for_function("window.charlstm.text.page().is_writing && window.charlstm.text.page().texts[0].text.length > 1")
+    return page
 
 
 def _look_and_guess_as_a_stranger(browser: Browser, app: App, name: str) -> None:
