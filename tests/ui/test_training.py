@@ -301,7 +301,8 @@ def _write_without_end(browser: Browser, app: App) -> Page:
     page.get_by_label("Length").fill("1000000")
     page.get_by_role("button", name="Write", exact=True).click()
     expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible()
-    page.wait_for_function("window.charlstm.text.page().is_writing && window.charlstm.text.page().texts[0].text.length > 1")
+    text = "window.charlstm.text.page()"
+    page.wait_for_function(f"{text}.is_writing && {text}.texts[0].text.length > 1")
     return page
 
 
