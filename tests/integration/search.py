@@ -12,13 +12,13 @@ so many is a little too good: runs that differ in their seed alone differ by 0.0
 """
 
 import argparse
+import contextlib
 import json
 import math
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +35,9 @@ Choice = dict[str, Any]
 _DROPOUT = ((0.0, 0.0, 0.0), (0.1, 0.0, 0.0), (0.2, 0.0, 0.0), (0.2, 0.2, 0.998), (0.2, 0.3, 0.999), (0.35, 0.4, 0.999))
 _UNITS = 64
 _TURNS = 3  # of the two networks whose pace is compared
-_HALFWAY, _HOPELESS = 0.5, 0.03  # the share of a run after which it is given up when so many nats behind the best
+_LOOK_SECONDS = 0.5  # between looks at a run
+# The share of a run after which it is given up when so many nats behind the best; *assumed*: none was let go on.
+_HALFWAY, _HOPELESS = 0.5, 0.03
 
 
 class Trial(NamedTuple):
@@ -89,7 +91,7 @@ def curve_of(records: list[Any]) -> list[tuple[int, float]]:
 
 
 def fell_behind(log: Path, num_steps: int, best: Trial) -> bool:
-    """Return whether a run of so many steps is further behind the best than anything has ever made good."""
+    """Return whether a run of so many steps is halfway or later, and too far behind the best to go on."""
     curve = curve_of(read_records(log)) if log.exists() else []
     if not curve or curve[-1][0] < num_steps * _HALFWAY:
         return False
@@ -110,7 +112,8 @@ def run(text: Path, flags: list[str], fixed: Choice, folder: Path, best: Trial |
     log = runs / "trial/events.jsonl"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
-            time.sleep(0.5)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_LOOK_SECONDS)
             if best and fell_behind(log, fixed["max_steps"], best):
                 process.terminate()
     records = read_records(log) if log.exists() else []
