@@ -37,7 +37,8 @@ sys.dont_write_bytecode = False
 REPOSITORY = Path(__file__).resolve().parents[1]
 _SESSIONS_CACHE: list[Path] = []  # known once the session has begun
 
-_CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# The first is Debian's build without windows, in which a visit takes a sixth less processor time.
+_CHROMIUM_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-dev-shm-usage",
@@ -243,7 +244,7 @@ def profile(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[BrowserContex
     named = os.environ.get("CHARLSTM_CHROMIUM")
     path = named or next(filter(None, map(shutil.which, _CHROMIUM_NAMES)), None)
     if path is None:
-        ways = "Debian: apt-get install chromium; or name one in CHARLSTM_CHROMIUM"
+        ways = "Debian: apt-get install chromium-headless-shell; or name one in CHARLSTM_CHROMIUM"
         reason = f"no Chromium is installed ({ways})"
         if os.environ.get("CHARLSTM_REQUIRE_BROWSER") == "1":
             pytest.fail(reason)
