@@ -71,12 +71,12 @@ class RunSummary:
 
 
 class RunManager:
-    """The runs in one checkpoints directory, up to `environment.max_runs` of them at a time."""
+    """The runs in one checkpoints directory, up to `max_runs` of them at a time ($CHARLSTM_MAX_RUNS, else 1)."""
 
-    def __init__(self, checkpoints_dir: Path) -> None:
+    def __init__(self, checkpoints_dir: Path, max_runs: int | None = None) -> None:
         self.store = RunStore(checkpoints_dir)
         self._trash = Trash(self.store)
-        self._max_runs = environment.max_runs()
+        self._max_runs = max_runs or environment.max_runs()
         self._children: dict[str, tuple[int, Worker]] = {}  # the ticket and the worker started for it
         self.launcher = Launcher()
         self._histories: dict[str, RunHistory] = {}
@@ -91,7 +91,7 @@ class RunManager:
         parent: Path | None = None,
         owner: str = "",
     ) -> RunDir:
-        """Start a new run in its own process, or queue it while as many as may train at a time are active.
+        """Start a new run in its own process, or queue it while `max_runs` are active.
 
         `parent` is a model (directory or file) to start from; for `owner` see `access`.
         Raises `RunError` if the name is taken or the model can't be read.

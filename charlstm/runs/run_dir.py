@@ -36,7 +36,6 @@ _LOCK_SECONDS = 10
 # A run's file holds every setting; one missing was introduced later, and older runs behaved as with this value.
 _BEFORE = {"state_reset": 0.0}
 _SHOWN_CHARS = 400
-_LOG_TAIL_CHARS = 4000
 _TAIL_BYTES = 8192  # a last record (finished, failed) is far shorter
 _FILES_KEPT = 2000  # small ones in memory: four of each of some hundred runs
 
@@ -200,14 +199,14 @@ class RunDir:
         """Whether there is a saved state to resume from."""
         return self.state_file.is_file()
 
-    def log_tail(self) -> str:
+    def log_tail(self, max_chars: int = 4000) -> str:
         """Return the end of the worker's output, without paths of this machine."""
         try:
-            text = self.log_file.read_bytes()[-4 * _LOG_TAIL_CHARS :].decode("utf-8", "replace")
+            text = self.log_file.read_bytes()[-4 * max_chars :].decode("utf-8", "replace")
         except OSError:
             return ""
         text = text.replace(str(self.path.parent.resolve()), "/...")  # a path with spaces escapes `without_places`
-        return without_places(text)[-_LOG_TAIL_CHARS:]
+        return without_places(text)[-max_chars:]
 
     def is_alive(self) -> bool:
         """Return whether a worker holds the lock."""
