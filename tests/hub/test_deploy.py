@@ -148,10 +148,15 @@ def test_every_variable_that_suits_a_space_is_sent() -> None:
     assert set(given) == {name for name, variable in VARIABLES.items() if variable.suits_a_space}
 
 
-def test_a_documented_command_is_understood(hub: LoopbackHub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_documented_command_is_understood(
+    hub: LoopbackHub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # the folder is left for whoever wants to look into it
     given = ["CHARLSTM_TRASH_DAYS=7", "CHARLSTM_ALLOWED_HOSTS=letters.example"]
     assert main(["deploy", "owner/s", "--dry-run", "--models", str(MODEL), "--variables", *given]) == 0
-    assert "variables: CHARLSTM_TRASH_DAYS=7, CHARLSTM_ALLOWED_HOSTS=letters.example" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "variables: CHARLSTM_TRASH_DAYS=7, CHARLSTM_ALLOWED_HOSTS=letters.example" in out
+    assert Path(out.splitlines()[-1].rpartition(" ")[2]).parent == tmp_path
     assert hub.requests == []
 
 
