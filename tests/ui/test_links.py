@@ -1,10 +1,11 @@
 """The address of what is shown can be copied, also where the browser does not show it or offers no clipboard."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from page_app import App
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Error, Page, expect
 from visitors import visitor
 
 pytestmark = pytest.mark.browser
@@ -45,7 +46,9 @@ def test_the_link_to_a_text_writes_it_again(page: Page, app: App) -> None:
     address = _copied(page)
     assert address.startswith(f"{app.url.rstrip('/')}/?")
     text = _text(page)
+    page.get_by_role("tab", name="Train").click()
     page.goto(address, wait_until="load")
+    expect(page.get_by_role("tab", name="Write")).to_have_attribute("aria-selected", "true")
     expect(page.locator("#generate-rate")).to_contain_text("60 characters")
     assert _text(page) == text
 
@@ -67,6 +70,16 @@ def test_a_link_may_hold_units_until_they_are_let_go(page: Page, app: App) -> No
     page.wait_for_function("!location.search.includes('hold')")
     expect(written).to_contain_text("60 characters")
     assert _text(page) != held
+    page.get_by_role("tab", name="Train").click()
+    page.get_by_role("button", name="tiny-shakespeare", exact=True).click()
+    page.wait_for_function("location.search.includes('prompt=') && location.hash === '#run=tiny-shakespeare'")
+    page.route(app.url + "**", lambda route: route.abort())  # as while the app starts again
+    expect(page.locator("#status-line")).to_contain_text("no answer from the app")
+    with suppress(Error):
+        page.reload()
+    page.unroute_all()
+    page.reload(wait_until="load")
+    expect(page.get_by_role("tab", name="Train")).to_have_attribute("aria-selected", "true")
 
 
 def test_the_link_to_a_run_shows_it(page: Page, app: App) -> None:

@@ -3,7 +3,7 @@
   const TICK = 1000, HURRY = 150, PATIENCE = 10000, PATIENCE_FOR_DATA = 60000, LOST_AFTER = 2;
   const TICK_UNSEEN = 15000; // while a run goes on and nobody looks: for the page's title alone
   const OVERLAID = 6;
-  const KEYS = { visitor: 'charlstm-visitor', chosen: 'charlstm-compared', view: 'charlstm-view', form: 'charlstm-form', tab: 'charlstm-tab' };
+  const KEYS = { visitor: 'charlstm-visitor', chosen: 'charlstm-compared', view: 'charlstm-view', form: 'charlstm-form', tab: 'charlstm-tab', lost: 'charlstm-lost' };
   const LONGEST_STORED = 1000000; // characters of a pasted text that the browser keeps
 
   const readStored = (key, fallback) => {
@@ -45,7 +45,7 @@
   let server = null, timer = 0, failures = 0, isAsking = false, isTickPending = false;
 
   // A reloaded page opens its last tab; an address that asks for a text opens the first one, and one that names a run the
-  // tab of runs.
+  // tab of runs. A browser calls it no reload after it had shown that the app does not answer.
   const RENAMED = { Generate: 'Write', Hub: 'Share' }; // tabs, as older pages stored them
   const tabs = () => [...document.querySelectorAll('button[role="tab"]')];
   const openTab = (name) => { // waits for the tabs, which are created later
@@ -53,14 +53,19 @@
     if (found.length) found.find((each) => each.textContent.trim() === (RENAMED[name] ?? name))?.click();
     else requestAnimationFrame(() => openTab(name));
   };
-  const lastTab = () => { try { return sessionStorage.getItem(KEYS.tab); } catch { return null; } };
+  const readLast = (key) => { try { return sessionStorage.getItem(key); } catch { return null; } };
+  const lastTab = readLast(KEYS.tab);
   const isForText = new URLSearchParams(location.search).has('prompt');
-  const isReload = performance.getEntriesByType('navigation')[0]?.type === 'reload';
+  const isReload = performance.getEntriesByType('navigation')[0]?.type === 'reload' || readLast(KEYS.lost) === location.href;
   const addressedTab = isForText ? 'Write' : store.run === null ? null : 'Train';
-  const initialTab = isReload ? lastTab() ?? addressedTab : addressedTab ?? lastTab();
+  const initialTab = isReload ? lastTab ?? addressedTab : addressedTab ?? lastTab;
   window.addEventListener('pagehide', () => {
     const open = tabs().find((each) => each.getAttribute('aria-selected') === 'true');
-    try { if (open) sessionStorage.setItem(KEYS.tab, open.textContent.trim()); } catch { /* a private window */ }
+    if (!open || !server) return; // before it is connected, the tab of a page is not the one that it will open
+    try {
+      sessionStorage.setItem(KEYS.tab, open.textContent.trim());
+      sessionStorage.setItem(KEYS.lost, store.isLost ? location.href : '');
+    } catch { /* a private window */ }
   });
   store.openTab = openTab;
 
