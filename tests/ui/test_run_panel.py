@@ -243,6 +243,15 @@ def test_on_a_phone_the_run_comes_first_and_the_form_is_a_line_above_it_that_kee
         tops.append(tab.bounding_box())
     assert tops[0] == tops[1], "a run that starts moves nothing"
     stage.evaluate(_CHANGE, {"house": {"run": None, "status": "idle", "sign": "○", "text": "idle"}})
+    ended, sample = stage.evaluate("charlstm.store.sections.state"), stage.get_by_label("Sample text")
+    end = "In 59 min 59 s: from 65 equally likely letters to about 4 (perplexity 4.2); better than a 5-gram; no words"
+    prepared = {"status": "starting", "preparation": [{"text": "reading the text", "state": "now"}], "summary": ""}
+    running, completed = {**prepared, "status": "running", "preparation": []}, {**ended, "summary": end}
+    tops = []
+    for state in (prepared, running, completed, {**completed, "summary": ""}, ended):
+        stage.evaluate(_CHANGE, {"state": state})
+        tops.append(sample.bounding_box()["y"])  # type: ignore[index]
+    assert tops == pytest.approx(tops[:1] * 5, abs=0.1), "nor does one that ends"
     stage.set_viewport_size({"width": 1280, "height": 800})
     minutes.fill("1")
 
