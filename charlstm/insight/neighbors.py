@@ -91,7 +91,7 @@ def _sample(ids: NDArray[np.integer]) -> NDArray[np.integer]:
 def _fit(lm: LanguageModel, ids: NDArray[np.integer]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the mean of the cell states after `ids`, and their strongest principal components."""
     cells = np.concatenate([each.cells.reshape(len(each.places), -1) for each in iterate_streams(lm, ids, 16, 64)])
-    mean = cells.mean(0)
+    mean = cells.mean(0, dtype=np.float32)
     centred, narrowed = cells - mean, None
     if cells.shape[1] > _MOST_FITTED:  # a random projection keeps what is near, and takes a fraction of the time
         narrowed = np.random.default_rng(1).standard_normal((cells.shape[1], _MOST_FITTED // 2)).astype(np.float32)

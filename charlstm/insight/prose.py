@@ -99,7 +99,7 @@ def _add_distances(found: PropertyBuilder) -> None:
 
 def has_words(t: Layout) -> bool:
     """Tell whether words have spaces between them."""
-    return t.size > 0 and t.word_letters.sum() > 0.05 * t.size and t.among(" ").sum() > 0.05 * t.letters.sum()
+    return bool(t.size) and bool(t.word_letters.sum() > 0.05 * t.size and t.among(" ").sum() > 0.05 * t.letters.sum())
 
 
 def add_words(found: PropertyBuilder) -> None:

@@ -104,7 +104,7 @@ def half(x: int, *, name="it's (" ) -> dict[str, int]:
     # a 'comment' {
     if x > 3 and name != '"':  # more
         return {"a": [x // 2, (x)], 'b': f"{x}"}
-    raise ValueError(r"\\" + "a\\"b")
+    raise ValueError(r"\\\\" + "a\\"b")
 '''
 
 
