@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from charlstm.corpus import Split
 from charlstm.vocabulary import Tokens
 
-LENGTH = 5
+ORDER = 5
 _COUNTED_AT_MOST = 1 << 21  # tokens: a second or two, and 100 MB
 _PREDICTED_AT_MOST = 1 << 17
 _Ids = NDArray[np.int64]
@@ -52,7 +52,7 @@ def compute_baselines(split: Split, is_wanted: Callable[[], bool] = lambda: True
     fivegram = _mean_nats(kneser_ney(train, validation, size, is_wanted))
     unit = "bytes" if split.vocabulary.level == "bytes" else "characters"
     counted = f"the last {len(train):,} {unit}" if len(train) < len(split.train) else f"all {len(train):,} {unit}"
-    method = f"{LENGTH}-gram, interpolated Kneser-Ney, of {counted} of the training text"
+    method = f"{ORDER}-gram, interpolated Kneser-Ney, of {counted} of the training text"
     return BaselineLosses(math.log(size), frequencies, fivegram, method, len(train), len(targets))
 
 
@@ -61,16 +61,20 @@ def _mean_nats(probabilities: NDArray[np.float64]) -> float:
 
 
 def kneser_ney(
-    train: _Ids, validation: _Ids, size: int, is_wanted: Callable[[], bool] = lambda: True
+    train: _Ids,
+    validation: _Ids,
+    size: int,
+    is_wanted: Callable[[], bool] = lambda: True,
+    order: int = ORDER,
 ) -> NDArray[np.float64]:
-    """Return the 5-gram model's probabilities of `validation[1:]`, counted in `train`; `size` is V."""
+    """Return the probabilities of `validation[1:]` under an n-gram model counted in `train`; `size` is V, `order` n."""
     result = np.full(len(validation), 1 / size)
     shorter = _NGrams.of_empty(train, validation)
     kind = shorter.extend(train, validation, size)
-    for length in range(1, LENGTH + 1):
+    for length in range(1, order + 1):
         if not is_wanted():
             raise Cancelled
-        longer = kind.extend(train, validation, size) if length < LENGTH else None
+        longer = kind.extend(train, validation, size) if length < order else None
         _refine(result[length - 1 :], kind, shorter, kind.counts(longer))
         if longer:  # no more than three are held at once
             shorter, kind = kind, longer

@@ -36,10 +36,13 @@ _REFERENCE_VOCAB = 65  # of the text they were measured on
 _SIZE_OF_A_MINUTE = 352  # units, there
 _LARGER_SIZE = 320  # times the power of more than a minute
 _TIMES_THE_TEXT = 5.5  # weights per character of training text
+_OTHER_WORK = 71_300  # products that take as long as all that does not grow with the network
 _SMALLER, _LARGER = 0.5, 0.3  # powers of the budget that the size follows below and above a minute of that machine
 _STRETCHES = 16
 _TRAINING_SHARE = 0.8  # of the time; the rest goes into validations and samples, and small networks are not so fast
 _UNITS, _MOST_UNITS = 64, 1024
+# *Measured* with 6 seconds on one core: 64 units take 0.7 of the time of 128 and came to 1.7749, those to 1.7209.
+_FEWEST_UNITS = 128  # where the text is long enough
 SMALLEST = {"hidden_size": _UNITS, "num_layers": 1, "embedding_dim": 64, "batch_size": 1, "seq_len": 64}  # of all plans
 _MOST_PASSES = 60  # *assumed*: beyond, a schedule as long as that would only learn the text by heart
 
@@ -69,7 +72,7 @@ def autotune(
     while planned.model.hidden_size > _UNITS and not fits(planned, vocab_size):
         chosen, planned = plan_with(planned.model.hidden_size - _UNITS)
     factor = 1.0 if is_gpu else relative_speed(planned.model.hidden_size, vocab_size)
-    loss = predict_loss(split, _TRAINING_SHARE * 60 * minutes * rate * factor)
+    loss = predict_loss(split, _TRAINING_SHARE * 60 * minutes * rate * factor, planned.model.hidden_size)
     unit = "byte" if settings.model.level == "bytes" else "character"
     return planned, (
         f"Planned for {minutes:g} minutes at {rate:,.0f} characters per second (1 x {probed['hidden_size']}): "
@@ -78,21 +81,38 @@ def autotune(
     )
 
 
-def predict_loss(split: Split, num_seen: float) -> float:
-    """Estimate the validation loss, in nats per token, of a network that learns from `num_seen` characters.
+def predict_loss(split: Split, num_seen: float, num_units: int) -> float:
+    """Estimate the validation loss, in nats per token, of `num_units` units that learn from `num_seen` characters.
 
-    A 5-gram model, counted on a million characters from all over the text, tells how hard the text is. How much better
-    a network gets was *fitted* to runs of half a minute to 20 minutes: better with the characters read, up to three
-    dozen times the text, and the worse before two million, the more different characters there are (docs/results.md,
-    "Preset auto against searches").
+    N-gram models tell how hard the text is: a 5-gram model of a million characters from all over the text, and of an
+    eighth of that those of 3, 5 and 8. What a network reaches beside the first was *fitted* to 57 runs on 36 texts:
+    less where 5 characters tell much more than 3, and 8 more than those; less where more text tells more, if the
+    network is large enough to learn it; more for the many different characters of some languages (docs/results.md,
+    "What auto expects").
     """
-    train, validation = (_spread(part, most) for part, most in ((split.train, 1 << 20), (split.validation, 1 << 16)))
-    fivegram = -float(np.log(kneser_ney(train, validation, len(split.vocabulary))).mean())
-    num_seen = max(1.0, min(num_seen, 36 * len(split.train)))
-    reread = 0.02 if num_seen >= 2 * len(split.train) else 0.0
+    validation = _spread(split.validation, 1 << 16)
+
+    def loss_of(order: int, most: int) -> float:
+        counted = _spread(split.train, most)
+        loss = -float(np.log(kneser_ney(counted, validation, len(split.vocabulary), order=order)).mean())
+        return max(loss, 1e-3)  # of one sentence over and over there is nothing to tell
+
+    fivegram, (three, five, eight) = loss_of(5, 1 << 20), (loss_of(order, 1 << 17) for order in (3, 5, 8))
+    num_passes = num_seen / len(split.train)
+    work = (
+        math.log10(max(1.0, min(num_seen, len(split.train))) / 1.5e6)
+        + 0.3 * math.log10(min(36.0, max(1.0, num_passes)))  # what is read again counts less
+        + 2 * math.log10(num_units / _PROBED_SIZE)
+    )
     different = len(split.vocabulary) if split.vocabulary.level == "chars" else 0
-    unknown = 0.19 * math.log10(max(1.0, different / _REFERENCE_VOCAB)) * max(0.0, math.log10(2e6 / num_seen))
-    return fivegram * max(0.5, 0.98 - reread + unknown - 0.13 * math.log10(num_seen / 1.5e6))
+    logarithm = (
+        -0.129
+        + 1.42 * math.log(min(1.0, eight / five))
+        - 0.28 * math.log(max(1.0, three / five)) * work
+        - 1.59 * math.log(max(1.0, five / fivegram)) * math.log10(num_units / _PROBED_SIZE)
+        + 0.077 * math.log10(max(1.0, different / _REFERENCE_VOCAB))
+    )
+    return fivegram * math.exp(logarithm)
 
 
 def _spread(tokens: Tokens, most: int) -> NDArray[np.int64]:
@@ -116,17 +136,18 @@ def choose_settings(
 ) -> dict[str, float | int | str]:
     """Return settings for `minutes` on a machine that trains on `rate` characters per second at 1 x 384.
 
-    The size follows the machine and the time, and not the vocabulary, whose output layer takes most of the time where
-    there are thousands of characters: *measured* with 2,360 of them and half a minute on one core, 128, 192 and 256
-    units ended at 2.145, 1.971 and 1.981.
+    Thousands of different characters, whose output layer takes most of the time, make the network smaller by the root
+    of that: *measured* with 2,360 of them and half a minute on one core, 128, 192 and 256 units ended at 2.145, 1.971
+    and 1.981, which less time would not tell (docs/results.md, "Preset auto against searches").
     """
-    own_rate = rate * _work(_PROBED_SIZE, vocab_size) / _work(_PROBED_SIZE, _REFERENCE_VOCAB)
+    slowdown = _work(_PROBED_SIZE, vocab_size) / _work(_PROBED_SIZE, _REFERENCE_VOCAB)
+    own_rate = rate * slowdown**0.5
     budget = minutes * own_rate / _REFERENCE_RATE  # minutes of the reference machine
     largest = (_TIMES_THE_TEXT * num_train_chars / 4) ** 0.5  # a layer has 4 H^2 recurrent weights
     size = _SIZE_OF_A_MINUTE * min(1.0, budget) ** _SMALLER
     if budget > 1:
         size = max(size, _LARGER_SIZE * budget**_LARGER)
-    hidden_size = _round(min(size, largest, most_units))
+    hidden_size = _round(min(max(size, _FEWEST_UNITS), largest, most_units))
     num_passes = 60 * minutes * rate * relative_speed(hidden_size, vocab_size) / num_train_chars
     return _settings(hidden_size, num_passes, _batch_size(hidden_size, num_train_chars), num_train_chars)
 
@@ -137,8 +158,12 @@ def relative_speed(hidden_size: int, vocab_size: int) -> float:
 
 
 def _work(hidden_size: int, vocab_size: int) -> int:
-    """Return the products for each character: of the recurrent weights, and of the output layer."""
-    return hidden_size * (4 * hidden_size + vocab_size)
+    """Return the products for each character: of the recurrent weights and the output layer, and those of the rest.
+
+    That rest is *fitted*: 64, 128, 192, 256, 320 and 512 units trained on 7.5, 4.2, 2.5, 2.0, 1.4 and 0.67 times as
+    many characters per second as 384, and 7.5, 4.7, 3.0, 2.0, 1.4 and 0.60 are said.
+    """
+    return hidden_size * (4 * hidden_size + vocab_size) + _OTHER_WORK
 
 
 def choose_gpu_settings(

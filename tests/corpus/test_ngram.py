@@ -17,11 +17,11 @@ from charlstm.vocabulary import Vocabulary
 class NaiveKneserNey:
     """P(char | history) by recursion over suffixes of the history; a k-gram is a string."""
 
-    def __init__(self, text: str, alphabet: str) -> None:
-        self.alphabet = alphabet
-        grams = {k: [text[t - k : t] for t in range(k, len(text) + 1)] for k in range(1, 6)}
-        self.counts: dict[int, Counter[str]] = {5: Counter(grams[5])}
-        for k in range(1, 5):
+    def __init__(self, text: str, alphabet: str, order: int = 5) -> None:
+        self.alphabet, self.order = alphabet, order
+        grams = {k: [text[t - k : t] for t in range(k, len(text) + 1)] for k in range(1, order + 1)}
+        self.counts: dict[int, Counter[str]] = {order: Counter(grams[order])}
+        for k in range(1, order):
             self.counts[k] = Counter(longer[1:] for longer in set(grams[k + 1]))
         self.discounts = {}
         self.followers: dict[str, list[int]] = defaultdict(list)
@@ -31,7 +31,8 @@ class NaiveKneserNey:
             for gram, count in counts.items():
                 self.followers[f"{k}{gram[:-1]}"].append(count)
 
-    def probability(self, history: str, char: str, k: int = 5) -> float:
+    def probability(self, history: str, char: str, order: int | None = None) -> float:
+        k = self.order if order is None else order
         if k == 0:
             return 1 / len(self.alphabet)
         shorter = self.probability(history, char, k - 1)
@@ -48,18 +49,19 @@ def ids(text: str, alphabet: str) -> "np.ndarray[tuple[int], np.dtype[np.int64]]
     return np.array([alphabet.index(char) for char in text], np.int64)
 
 
-@pytest.mark.parametrize("length", [0, 1, 2, 5, 30, 300])
-def test_the_5_gram_model_is_that_of_the_formulas_and_a_distribution(length: int) -> None:
+@pytest.mark.parametrize(("length", "order"), [(0, 5), (1, 5), (2, 5), (5, 5), (30, 5), (300, 3), (300, 5), (300, 8)])
+def test_an_n_gram_model_is_that_of_the_formulas_and_a_distribution(length: int, order: int) -> None:
     draw = random.Random(length)
     alphabet = "abcd"  # the last one is in no training text
     train = "".join(draw.choices("abc", weights=(5, 3, 1), k=length))
     validation = "".join(draw.choices(alphabet, weights=(5, 3, 2, 1), k=40))
-    naive = NaiveKneserNey(train, alphabet)
+    naive = NaiveKneserNey(train, alphabet, order)
     expected = [naive.probability(validation[:place], validation[place]) for place in range(1, 40)]
-    found = kneser_ney(ids(train, alphabet), ids(validation, alphabet), 4)
+    found = kneser_ney(ids(train, alphabet), ids(validation, alphabet), 4, order=order)
     assert found == pytest.approx(expected, rel=1e-12)
     for history in ("a", "ab", "abca", "ddab", "abcabc"):
-        last = [kneser_ney(ids(train, alphabet), ids(history + char, alphabet), 4)[-1] for char in alphabet]
+        texts = (ids(history + char, alphabet) for char in alphabet)
+        last = [kneser_ney(ids(train, alphabet), text, 4, order=order)[-1] for text in texts]
         assert sum(last) == pytest.approx(1, rel=1e-12)
 
 
