@@ -85,7 +85,7 @@ def predict_loss(split: Split, num_seen: float, num_units: int) -> float:
     """Estimate the validation loss, in nats per token, of `num_units` units that learn from `num_seen` characters.
 
     N-gram models tell how hard the text is: a 5-gram model of a million characters from all over the text, and of an
-    eighth of that those of 3, 5 and 8. What a network reaches beside the first was *fitted* to 57 runs on 36 texts:
+    eighth of that those of 3, 5 and 8. What a network reaches beside the first was *fitted* to 56 runs on 34 texts:
     less where 5 characters tell much more than 3, and 8 more than those; less where more text tells more, if the
     network is large enough to learn it; more for the many different characters of some languages (docs/results.md,
     "What auto expects").
@@ -106,11 +106,11 @@ def predict_loss(split: Split, num_seen: float, num_units: int) -> float:
     )
     different = len(split.vocabulary) if split.vocabulary.level == "chars" else 0
     logarithm = (
-        -0.129
-        + 1.42 * math.log(min(1.0, eight / five))
-        - 0.28 * math.log(max(1.0, three / five)) * work
-        - 1.59 * math.log(max(1.0, five / fivegram)) * math.log10(num_units / _PROBED_SIZE)
-        + 0.077 * math.log10(max(1.0, different / _REFERENCE_VOCAB))
+        -0.134
+        + 1.39 * math.log(min(1.0, eight / five))
+        - 0.29 * math.log(max(1.0, three / five)) * work
+        - 1.61 * math.log(max(1.0, five / fivegram)) * math.log10(num_units / _PROBED_SIZE)
+        + 0.079 * math.log10(max(1.0, different / _REFERENCE_VOCAB))
     )
     return fivegram * math.exp(logarithm)
 
