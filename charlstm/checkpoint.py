@@ -29,8 +29,8 @@ from charlstm.errors import CheckpointError, ConfigError, VocabularyError, print
 from charlstm.files import atomic_write
 from charlstm.json_text import parse_json
 from charlstm.model import CharLSTM
-from charlstm.model_files import MODEL_FILE
-from charlstm.tensor_files import Header, LfsPointer, read_header
+from charlstm.model_paths import MODEL_FILE
+from charlstm.safetensors_header import Header, LfsPointer, read_header
 from charlstm.vocabulary import Vocabulary
 
 FORMAT_VERSION = "1"

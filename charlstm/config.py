@@ -354,7 +354,7 @@ _CHOSEN = (
     *("hidden_size", "num_layers", "embedding_dim", "dropout", "weight_dropout", "weight_decay", "weight_average"),
     *("batch_size", "seq_len", "learning_rate", "adam_beta1", "adam_beta2", "warmup_steps", "max_passes"),
     *("input_scale", "layer_rates", "stretch_windows", "calibrate"),
-)  # by `autotune`
+)  # by `choose_auto_settings`
 
 
 def closest_preset(settings: Settings, is_planned: bool) -> tuple[str, dict[str, Any]]:

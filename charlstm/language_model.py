@@ -15,7 +15,7 @@ from charlstm.generation.mixing import Crossfade, MixedModel
 from charlstm.generation.read_first import Reading, read_text
 from charlstm.generation.stream import Score, TextWriter, score
 from charlstm.model import CharLSTM
-from charlstm.model_files import model_file
+from charlstm.model_paths import model_file
 from charlstm.vocabulary import Vocabulary
 
 

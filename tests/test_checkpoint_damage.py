@@ -18,7 +18,7 @@ from charlstm.corpus import open_file
 from charlstm.errors import CheckpointError, CorpusError, RunError
 from charlstm.runs.continuation import inherit_sizes
 from charlstm.runs.run_dir import RunDir
-from charlstm.tensor_files import read_header
+from charlstm.safetensors_header import read_header
 
 
 @pytest.fixture

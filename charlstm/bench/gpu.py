@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from charlstm.bench.baselines import GPTRecipe, GPTTraining
+from charlstm.bench.baseline_models import GPTRecipe, GPTTraining
 from charlstm.bench.report import SECONDS, Baseline, Result, Skipped
 from charlstm.bench.timing import Meter, Task, compare
 from charlstm.config import Settings

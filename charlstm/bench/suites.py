@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from charlstm.bench import gpu, timing
-from charlstm.bench.baselines import (
+from charlstm.bench.baseline_models import (
     BaselineLSTM,
     BaselineTraining,
     evaluate_peer,

@@ -32,7 +32,7 @@ from charlstm.errors import CharLSTMError, ConfigError, DistributedError, Traini
 from charlstm.formatting import own_command
 from charlstm.process_setup import check_numbers, ensure_home, limit_spinning, prepare_environment
 from charlstm.proxies import prepare_proxies
-from charlstm.space.zero_gpu import import_spaces
+from charlstm.space.zero_gpu_startup import import_spaces
 
 
 def _open_page(flags: Flat[App]) -> None:

@@ -31,7 +31,7 @@ class Export:
 def export(flags: Flat[Export]) -> None:
     """Write a model as one web page that needs no network, as ONNX, or for PyTorch alone."""
     from charlstm.language_model import LanguageModel
-    from charlstm.model_files import MODEL_FILE
+    from charlstm.model_paths import MODEL_FILE
 
     if flags.onnx + flags.plain + bool(flags.float16 or flags.title) > 1:
         raise ConfigError("--onnx and --plain exclude each other, and --float16 and --title are of a page; choose one.")
@@ -45,7 +45,7 @@ def export(flags: Flat[Export]) -> None:
         write_onnx(language_model, flags.output)
         print(f"{_describe_file(flags.output)}; docs/elsewhere.md says what goes in and comes out")
     elif flags.plain:
-        from charlstm.export.plain import write_plain
+        from charlstm.export.pytorch import write_plain
 
         program = write_plain(language_model, flags.output)
         print(f"{program.parent}: python {program.name} there writes with PyTorch alone")

@@ -14,7 +14,7 @@ from charlstm.data_folders import find_model
 from charlstm.errors import ConfigError
 from charlstm.formatting import format_duration, own_command
 from charlstm.json_text import parse_json, read_small
-from charlstm.model_files import model_file, model_name
+from charlstm.model_paths import model_file, model_name
 from charlstm.runs.continuation import add_extension, inherit_sizes, with_fine_tuning_rates
 from charlstm.runs.manager import RunManager
 from charlstm.runs.run_dir import Extension, RunDir

@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple
 from charlstm.config_fields import Encoding
 from charlstm.corpus.encoding_detection import detect_encoding, detect_wide
 from charlstm.errors import CorpusError
-from charlstm.tensor_files import LFS_ADVICE, LFS_POINTER, POINTER_BYTES
+from charlstm.safetensors_header import LFS_ADVICE, LFS_POINTER, POINTER_BYTES
 
 HEAD_BYTES = 1 << 16
 _PIECE_BYTES = 1 << 18

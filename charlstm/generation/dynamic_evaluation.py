@@ -17,7 +17,7 @@ from torch import Tensor
 from charlstm.config import SampleConfig
 from charlstm.corpus.batches import Batch
 from charlstm.evaluation import Loss, sum_loss
-from charlstm.fused_backward import FusedBackward, flat_gradient
+from charlstm.fused_gradient import FusedBackward, flat_gradient
 from charlstm.generation.engine import start_session
 from charlstm.generation.ngram_memory import NgramMemory
 from charlstm.kernel import lstm as kernel

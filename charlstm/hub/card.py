@@ -14,11 +14,11 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
 from charlstm import __version__
 from charlstm.checkpoint import FORMAT_VERSION, Provenance
 from charlstm.config import SampleConfig
-from charlstm.export.plain import pytorch_program
+from charlstm.export.pytorch import pytorch_program
 from charlstm.formatting import TEXT_LABELS, format_duration
 from charlstm.hub.recipe import make_recipe
 from charlstm.language_model import LanguageModel
-from charlstm.model_files import MODEL_FILE
+from charlstm.model_paths import MODEL_FILE
 
 LIBRARY = "charlstm"
 CURVE_FILE = "loss.png"

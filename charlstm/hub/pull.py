@@ -36,7 +36,7 @@ from charlstm.hub.client import OnProgress, Progress, hub_call, read_token
 from charlstm.hub.digests import discard, is_whole
 from charlstm.hub.error_messages import HubAway, httpx
 from charlstm.hub.repo_names import describe_kind, parse_repo
-from charlstm.model_files import MODEL_FILE
+from charlstm.model_paths import MODEL_FILE
 from charlstm.runs.retention import ORIGIN_FILE, require_disk
 from charlstm.runs.store import RunStore
 

@@ -15,7 +15,7 @@ from charlstm.hub.client import OnProgress, Progress, commit_files, hub_call
 from charlstm.hub.repo_names import parse_repo, validate_repo_id
 from charlstm.hub.static_space import PageFiles, build_page_files, check_space, create_space, files_digest, send_page
 from charlstm.language_model import LanguageModel
-from charlstm.model_files import MODEL_FILE, model_file
+from charlstm.model_paths import MODEL_FILE, model_file
 from charlstm.runs.retention import ORIGIN_FILE
 
 

@@ -6,7 +6,7 @@ Import each function from its module, so that none loads more than it needs:
 * `report`: `inspect_model` names units and tries what they change; `Insight` keeps that beside a model.
 * `units`: `name_units` finds the units that go with properties of a text.
 * `properties`: `find_properties` tells where in a text each property holds.
-* `effects`: `measure_effects` and `Probe` tell how holding a unit changes what is predicted.
+* `hold_effects`: `measure_effects` and `Probe` tell how holding a unit changes what is predicted.
 * `hold_experiment`: `run_experiment` tells how it changes what is written.
 * `attribution`: `explain_letter` tells which earlier letters make one likely.
 * `cell`: `explain_step` takes a step of one unit apart;

@@ -24,7 +24,7 @@ from charlstm.insight.scores import area
 from charlstm.insight.states import read_streams, trace
 from charlstm.json_text import parse_as, read_small
 from charlstm.language_model import LanguageModel
-from charlstm.model_files import model_file
+from charlstm.model_paths import model_file
 from charlstm.training.snapshots import list_snapshots, load_snapshot
 
 FILM_FILE = "birth.json"

@@ -4,7 +4,7 @@ Each is true, false or unknown after each character, and of what has been read o
 open, whether this sentence will be a question. Nothing here knows of any network. F = properties, T = characters.
 """
 
-from charlstm.insight.grammar import add_grammar
+from charlstm.insight.function_words import add_grammar
 from charlstm.insight.property_builder import Properties, Property, PropertyBuilder
 from charlstm.insight.prose import add_letters, add_lines, add_sentences, add_words
 from charlstm.insight.punctuation import add_coming, add_markup, add_names, add_pairs

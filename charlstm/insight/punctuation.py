@@ -6,7 +6,7 @@ import numpy as np
 
 from charlstm.insight.property_builder import PropertyBuilder
 from charlstm.insight.prose import has_words
-from charlstm.insight.text_layout import Layout, Mask
+from charlstm.insight.text_structure import Layout, Mask
 
 _FEWEST_NAMES = 0.02  # share of lines that are `NAME:`
 _FEWEST_COMMENTS = 0.01  # share of lines that begin with a comment's mark

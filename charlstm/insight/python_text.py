@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlstm.insight.property_builder import PropertyBuilder
-from charlstm.insight.text_layout import Layout, Mask
+from charlstm.insight.text_structure import Layout, Mask
 
 CODE, COMMENT, SINGLE, DOUBLE, TRIPLE = range(5)
 _KEYWORDS = (*keyword.kwlist, "match", "case")

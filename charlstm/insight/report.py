@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from charlstm.files import atomic_write_text, file_sha256
-from charlstm.insight.effects import Effect, measure_effects
+from charlstm.insight.hold_effects import Effect, measure_effects
 from charlstm.insight.text_sample import MOST_CHARACTERS, PLACES, Sample
 from charlstm.insight.units import NamedUnit, UnitTable, name_units, with_effect
 from charlstm.json_text import parse_as, read_small
 from charlstm.language_model import LanguageModel
-from charlstm.model_files import model_file
+from charlstm.model_paths import model_file
 
 INSIGHT_FILE = "insight.json"
 _LARGEST_FILE = 1 << 20

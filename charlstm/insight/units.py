@@ -17,11 +17,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charlstm.insight.effects import Effect
+from charlstm.insight.best_units import Chosen, choose_units, score_twins
+from charlstm.insight.hold_effects import Effect
 from charlstm.insight.properties import Property
 from charlstm.insight.scores import score_context
 from charlstm.insight.text_sample import Reading, Sample, read_sample
-from charlstm.insight.unit_choice import Chosen, choose_units, score_twins
 from charlstm.language_model import LanguageModel
 
 OnProgress = Callable[[float, str, "UnitTable"], None]
@@ -168,7 +168,7 @@ def name_units(lm: LanguageModel, sample: Sample, seed: int = 1, report: OnProgr
 
     `report(share, stage, table)` is called with what is known so far, and may raise to end it. Names are told from the
     first untrained network on; later ones may withdraw some. What holding a unit changes is not tried here, but by
-    `charlstm.insight.effects.measure_effects`.
+    `charlstm.insight.hold_effects.measure_effects`.
     """
     config = lm.model.config
     table = UnitTable(config.num_layers, config.hidden_size, len(lm.vocabulary), sample.size, seed)

@@ -1,1 +1,1 @@
-"""Training runs on disk: directories, workers, history, control, quotas and retention."""
+"""Training runs on disk: directories, workers, history, control, limits and retention."""

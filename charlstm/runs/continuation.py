@@ -16,9 +16,9 @@ from charlstm.config import PRESETS, ModelConfig, Settings, TrainConfig
 from charlstm.errors import CorpusError, RunError
 from charlstm.formatting import format_duration
 from charlstm.json_text import parse_json
-from charlstm.model_files import model_file
+from charlstm.model_paths import model_file
 from charlstm.runs.run_dir import Extension, ParentModel, RunDir
-from charlstm.tensor_files import LfsPointer, read_header
+from charlstm.safetensors_header import LfsPointer, read_header
 
 SHORT_CHARS = 100_000  # of a text; with fewer, starting from a bundled model is better (docs/results.md)
 _FINE_TUNING = {"learning_rate": 2e-3, "layer_rates": "equal"}

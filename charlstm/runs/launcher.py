@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TypeAlias
 
 from charlstm import environment
-from charlstm.runs.quotas import available_bytes
+from charlstm.runs.limits import available_bytes
 
 # Lets a run outlive this process, its terminal and its Ctrl-C on Windows, which ignores `start_new_session`.
 _DETACHED = 0

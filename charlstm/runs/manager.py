@@ -23,14 +23,14 @@ from charlstm.config import Settings, closest_preset
 from charlstm.data_folders import BUNDLED
 from charlstm.errors import CharLSTMError, RunError, printable
 from charlstm.files import atomic_write_text
-from charlstm.model_files import model_file, model_name
+from charlstm.model_paths import model_file, model_name
 from charlstm.runs.continuation import add_extension, inherit_sizes, require_text
 from charlstm.runs.control import Control
 from charlstm.runs.file_lock import Lock, open_lock
 from charlstm.runs.history import RunHistory
-from charlstm.runs.labels import LONGEST_LABEL, validate_label, validate_note
+from charlstm.runs.label_check import LONGEST_LABEL, validate_label, validate_note
 from charlstm.runs.launcher import Launcher, Worker
-from charlstm.runs.quotas import apply_limits, limit_extension, limit_size, require_queue_place
+from charlstm.runs.limits import apply_limits, limit_extension, limit_size, require_queue_place
 from charlstm.runs.retention import Trash, TrashedRun, remove_abandoned, require_disk
 from charlstm.runs.run_dir import ACTIVE, Extension, QueueTicket, RunDir, Status
 from charlstm.runs.store import RunStore
@@ -125,7 +125,7 @@ class RunManager:
         return folder
 
     def extend(self, name: str, more: Extension) -> RunDir:
-        """Extend an ended run by `more` from its saved state; see `continuation` and `quotas`."""
+        """Extend an ended run by `more` from its saved state; see `continuation` and `limits`."""
         folder = self._get_idle(name)
         require_text(folder, folder.settings().train.corpus)
         self._require_place(folder.owner)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from charlstm.environment import TRASH_DAYS, is_public, limits
 from charlstm.errors import RunError
 from charlstm.files import replace_patiently
-from charlstm.model_files import SNAPSHOTS
+from charlstm.model_paths import SNAPSHOTS
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
 

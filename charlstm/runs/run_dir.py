@@ -24,7 +24,7 @@ from charlstm.formatting import without_places
 from charlstm.json_text import parse_as, parse_json, read_small
 from charlstm.runs.control import Control, Mailbox, WorkerStatus
 from charlstm.runs.file_lock import Lock, is_locked, open_lock
-from charlstm.tensor_files import LFS_ADVICE, LFS_POINTER
+from charlstm.safetensors_header import LFS_ADVICE, LFS_POINTER
 
 Active = Literal["starting", "running", "paused", "stopping", "measuring"]  # has a process, or is about to
 Status = Literal[Active, "queued", "completed", "stopped", "failed", "interrupted"]

@@ -32,7 +32,7 @@ from charlstm.events import (
     StepDone,
 )
 from charlstm.language_model import LanguageModel
-from charlstm.model_files import MODEL_FILE
+from charlstm.model_paths import MODEL_FILE
 from charlstm.runs.continuation import describe_parent
 from charlstm.runs.control import RequestListener
 from charlstm.runs.event_log import EventWriter
@@ -42,7 +42,7 @@ from charlstm.runs.setup import (
     begin_extension,
     check_text_is_the_same,
 )
-from charlstm.runs.time_budget import TimeBudget
+from charlstm.runs.slot_time import TimeBudget
 from charlstm.training import build_provenance, describe_hardware, with_validation
 from charlstm.training.clock import watch_clock
 from charlstm.training.distributed import World

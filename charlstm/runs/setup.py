@@ -34,10 +34,10 @@ from charlstm.runs.continuation import (
     save_corpus_path,
 )
 from charlstm.runs.control import RequestListener
-from charlstm.runs.quotas import available_bytes, check_size
+from charlstm.runs.limits import available_bytes, check_size
 from charlstm.runs.run_dir import Extension, ParentModel, RunDir
 from charlstm.training import Trainer
-from charlstm.training.autotune import autotune
+from charlstm.training.auto_settings import choose_auto_settings
 from charlstm.training.distributed import DistributedTrainer, World
 from charlstm.training.optim import resolve_device
 
@@ -123,7 +123,7 @@ def prepare(
         corpus = corpus or load_corpus(folder, plan.settings, report)
         if is_open:
             listener.answer(stage="choosing")
-        plan, notes = resolve_autotune(folder, plan, corpus)
+        plan, notes = resolve_auto_settings(folder, plan, corpus)
         listener.answer(stage="building")
     world.broadcast_object({"settings": plan.effective_settings.flat(), "num_parts": plan.num_parts})
     with world.rank_zero_first():
@@ -167,7 +167,7 @@ def begin_extension(trainer: Trainer, num_parts: int) -> bool:
     return is_extended
 
 
-def resolve_autotune(folder: RunDir, plan: RunPlan, corpus: Corpus) -> tuple[RunPlan, tuple[str, ...]]:
+def resolve_auto_settings(folder: RunDir, plan: RunPlan, corpus: Corpus) -> tuple[RunPlan, tuple[str, ...]]:
     """Choose the settings that a run leaves open and save them for when it resumes; return the plan and notes."""
     if plan.settings.train.plan == "off":
         return plan, ()
@@ -179,7 +179,7 @@ def resolve_autotune(folder: RunDir, plan: RunPlan, corpus: Corpus) -> tuple[Run
             return False
         return True
 
-    settings, note = autotune(plan.settings, corpus, fits)
+    settings, note = choose_auto_settings(plan.settings, corpus, fits)
     folder.save_settings(settings)
     advice = advise_parent(corpus) if settings.model.level == "chars" else ""
     return replace(plan, settings=settings), tuple(filter(None, (note, advice)))

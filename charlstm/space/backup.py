@@ -19,7 +19,7 @@ from charlstm.errors import CharLSTMError, HubError
 from charlstm.hub.client import commit_files, hub_call
 from charlstm.hub.digests import discard, is_whole
 from charlstm.hub.repo_names import validate_repo_id
-from charlstm.model_files import SNAPSHOTS
+from charlstm.model_paths import SNAPSHOTS
 from charlstm.runs.retention import Trash, last_modified, remove_expired, visitor_runs
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore

@@ -18,7 +18,7 @@ from charlstm.hub.repo_names import validate_repo_id
 from charlstm.insight.learning_film import FILM_FILE
 from charlstm.insight.report import INSIGHT_FILE
 from charlstm.json_text import parse_json, read_small
-from charlstm.model_files import MODEL_FILE
+from charlstm.model_paths import MODEL_FILE
 from charlstm.runs.retention import ORIGIN_FILE
 
 _HOME = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from charlstm.cpus import available_cpus
 from charlstm.evaluation import final_validation
 from charlstm.events import Evaluated, Event
 from charlstm.language_model import LanguageModel
-from charlstm.training.autotune import autotune
+from charlstm.training.auto_settings import choose_auto_settings
 from charlstm.training.trainer import Trainer
 from charlstm.vocabulary import Tokens
 
@@ -75,7 +75,7 @@ def train(
     corpus = text if isinstance(text, Corpus) else Corpus("text", text)
     settings = Settings(model=model_config or ModelConfig(), train=train_config or TrainConfig())
     if settings.train.plan == "on":
-        settings, _ = autotune(settings, corpus)
+        settings, _ = choose_auto_settings(settings, corpus)
     train_config, model_config = settings.train, settings.model
     split = corpus.split(model_config, train_config)
     trainer = Trainer(LanguageModel.create(split.vocabulary, model_config, train_config.seed), split, train_config)

@@ -20,7 +20,7 @@ from charlstm.checkpoint import load_training_state, read_facts, save_training_s
 from charlstm.errors import CheckpointError
 from charlstm.language_model import LanguageModel
 from charlstm.model import CharLSTM
-from charlstm.model_files import SNAPSHOTS
+from charlstm.model_paths import SNAPSHOTS
 from charlstm.training.trainer import Trainer
 
 MOST_BYTES = 40_000_000  # of all snapshots of a run

@@ -23,7 +23,7 @@ from charlstm.corpus.batches import Batch, Stretches
 from charlstm.errors import CheckpointError, TrainingDiverged
 from charlstm.evaluation import sum_loss
 from charlstm.events import Evaluated, Event, Progress, RolledBack, Sampled, StepDone
-from charlstm.fused_backward import FusedBackward, flat_gradient
+from charlstm.fused_gradient import FusedBackward, flat_gradient
 from charlstm.language_model import LanguageModel
 from charlstm.model import State, evaluating
 from charlstm.training import optim

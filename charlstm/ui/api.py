@@ -10,12 +10,12 @@ from charlstm.config import SampleConfig
 from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import error_text
 from charlstm.model_description import describe_model
-from charlstm.ui.compare import score_text
 from charlstm.ui.crossfader import parse_mix
 from charlstm.ui.generation import PROGRAM, ActiveRequests, GenerationRequest, generate
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.reading_cache import ReadFirst
 from charlstm.ui.surprisal_text import replace_surrogates, text_of
+from charlstm.ui.text_checks import score_text
 
 _MOST_CHARS = 100_000
 _DEFAULTS = SampleConfig()

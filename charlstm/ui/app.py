@@ -16,8 +16,8 @@ from charlstm.kernel.build import compiler_note
 from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
 from charlstm.space.backup import BackupThread
-from charlstm.space.zero_gpu import declare_gpu_function
-from charlstm.ui import assets, export_page, link_preview, server, server_functions
+from charlstm.space.zero_gpu_startup import declare_gpu_function
+from charlstm.ui import assets, export_page, link_preview, server, server_function_route
 from charlstm.ui.components import PRIVATE
 from charlstm.ui.event_queue import MOST_WAITING
 from charlstm.ui.generate_tab import build_generate_tab
@@ -26,7 +26,7 @@ from charlstm.ui.hub_tab import build_hub_tab
 from charlstm.ui.inside_tab import build_inside_tab
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
-from charlstm.ui.sessions import MOST_SESSIONS
+from charlstm.ui.session_limits import MOST_SESSIONS
 from charlstm.ui.theme import CSS, THEME
 from charlstm.ui.top_line import TITLE, build_top_line
 from charlstm.ui.train_form import KEPT
@@ -52,7 +52,7 @@ def launch_options() -> dict[str, Any]:
         "max_threads": 100,  # of writers, each of which sits in one
         "app_kwargs": {
             "middleware": [Middleware(assets.Compressed)],
-            "routes": [*server_functions.routes(), *assets.routes(), link_preview.route(), export_page.route()],
+            "routes": [*server_function_route.routes(), *assets.routes(), link_preview.route(), export_page.route()],
         },
         **LAUNCH_OPTIONS,
     }

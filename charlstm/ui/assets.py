@@ -26,7 +26,7 @@ _SCRIPTS = (  # in this order
     "run_table.js",
     "run_panel.js",
     "dropdowns.js",
-    "settings_sheet.js",
+    "settings_dialog.js",
     "train_form.js",
     "reader_card.js",
     "reader.js",

@@ -22,7 +22,7 @@ from gradio.utils import run_coro_in_background, set_task_name
 from starlette.types import Scope
 
 from charlstm.environment import is_public
-from charlstm.ui.unread_answers import UnreadAnswers
+from charlstm.ui.unread_answer_limits import UnreadAnswers
 from charlstm.ui.visitor_address import visitor_of
 
 MOST_WAITING = 256  # events in all; a Space on shared hardware would otherwise allow one

@@ -12,7 +12,6 @@ from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.formatting import error_text, escape_html
 from charlstm.model_description import Figure, describe_model
 from charlstm.ui.api import build_api
-from charlstm.ui.compare import NO_MODEL, build_comparison, build_copied, model_of
 from charlstm.ui.components import PRIVATE, info_button
 from charlstm.ui.crossfader import build_crossfader, continue_mix, read_mix, write_mix
 from charlstm.ui.export_page import build_take_along
@@ -21,6 +20,7 @@ from charlstm.ui.models import ModelRegistry
 from charlstm.ui.next_letter import build_next_letter
 from charlstm.ui.read_first import build_read_first, read_wish
 from charlstm.ui.surprisal_text import build_surprisal_text, parse_page
+from charlstm.ui.text_checks import NO_MODEL, build_comparison, build_copied, model_of
 from charlstm.ui.write_form import WriteForm, build_form, check_values
 
 WRITERS_AT_ONCE = 64

@@ -15,7 +15,7 @@ from charlstm.errors import CharLSTMError, ConfigError
 from charlstm.generation.holds import Hold, resolve_holds
 from charlstm.generation.stream import turns
 from charlstm.insight.cell import measure_carried_state
-from charlstm.insight.effects import Probe
+from charlstm.insight.hold_effects import Probe
 from charlstm.insight.hold_experiment import run_experiment
 from charlstm.insight.horizon import Horizon, measure_horizon
 from charlstm.insight.neighbors import StateIndex

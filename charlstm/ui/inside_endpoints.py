@@ -16,7 +16,7 @@ from charlstm.config_fields import plain_lines
 from charlstm.errors import ConfigError
 from charlstm.generation.stream import turns
 from charlstm.ui.inside_analyses import Analyses
-from charlstm.ui.inside_explanations import Explanations
+from charlstm.ui.inside_attribution import Explanations
 from charlstm.ui.inside_models import InsideModels
 from charlstm.ui.inside_requests import Answer, Request, make_endpoint, read_holds, read_number, read_unit, read_whole
 from charlstm.ui.inside_snapshots import Snapshots

@@ -18,7 +18,7 @@ from charlstm.environment import is_public
 from charlstm.errors import CharLSTMError, CheckpointError
 from charlstm.language_model import LanguageModel
 from charlstm.model_description import describe_model
-from charlstm.model_files import MODEL_FILE
+from charlstm.model_paths import MODEL_FILE
 from charlstm.runs.access import can_read, is_space_owner
 from charlstm.runs.history import RunHistory, read_history
 from charlstm.runs.run_dir import RunDir

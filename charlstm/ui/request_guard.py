@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charlstm.environment import ALLOWED_HOSTS
 from charlstm.ui.call_check import CallCheck, UnknownSessionError
-from charlstm.ui.direct_calls import AT_ONCE, TOOLS_AT_ONCE, DirectCalls
+from charlstm.ui.direct_call_limits import AT_ONCE, TOOLS_AT_ONCE, DirectCalls
 from charlstm.ui.event_queue import note_body
 from charlstm.ui.gradio_patches import Refusal, current_refusal
 from charlstm.ui.request_body import BoundedUpload, JsonReader, RequestRefused, has_body

@@ -14,17 +14,17 @@ from typing import Any
 from charlstm.data_folders import BUNDLED, RECORDED_RUNS
 from charlstm.errors import RunError
 from charlstm.model_description import uses_code_font
-from charlstm.model_files import MODEL_FILE
+from charlstm.model_paths import MODEL_FILE
 from charlstm.runs.access import can_read
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary
 from charlstm.runs.retention import TrashedRun
 from charlstm.runs.run_dir import ACTIVE
-from charlstm.ui import run_view
+from charlstm.ui import run_view_data
 from charlstm.ui.models import LIVE
 from charlstm.ui.run_differences import read_settings
 from charlstm.ui.run_story import Requests, Waiting
-from charlstm.ui.run_view import Lines
+from charlstm.ui.run_view_data import Lines
 
 _REFRESH_SECONDS = 0.4  # age up to which cached state is served
 _HURRY_SECONDS = 0.1  # while a request to a run is not in effect yet
@@ -82,8 +82,8 @@ class CachedRun:
         self.sections["state"] = tag_part(self._state(waiting))
         if self.history.version != self._version:
             self._version = self.history.version
-            self.sections["refs"] = tag_part(run_view.baseline_lines(self.history))
-            self.sections["marks"] = tag_part(run_view.chart_marks(self.history))
+            self.sections["refs"] = tag_part(run_view_data.baseline_lines(self.history))
+            self.sections["marks"] = tag_part(run_view_data.chart_marks(self.history))
             self._read_samples()
 
     def _state(self, waiting: Waiting | None) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class CachedRun:
         has_model = (folder.path / MODEL_FILE).is_file()
         settings = read_settings(folder, run.created_at)
         train = settings.train if settings else None
-        state = run_view.run_state(run, self.history, asked, has_model, comes_with_the_app(run), train, waiting)
+        state = run_view_data.run_state(run, self.history, asked, has_model, comes_with_the_app(run), train, waiting)
         self.is_asked = state["is_asked"]
         return {**state, "is_code": uses_code_font(run.corpus)}
 
@@ -104,7 +104,7 @@ class CachedRun:
             self._num_rewinds += 1
         for index in range(max(0, len(self._samples) - 1), self.history.num_samples):
             if (sample := self.history.sample(index)) is not None:
-                self._samples[index:] = [run_view.sample_row(sample)]
+                self._samples[index:] = [run_view_data.sample_row(sample)]
                 self._latest_text = sample.text
 
     def curves(self, is_overlaid: bool, tag_of_page: str) -> VersionedPart:
@@ -112,8 +112,12 @@ class CachedRun:
         kept = self._lines[is_overlaid]
         if self._lines_version[is_overlaid] != self._version:
             self._lines_version[is_overlaid] = self._version
-            lines = run_view.overlaid_chart_lines(self.history) if is_overlaid else run_view.chart_lines(self.history)
-            self._clock = run_view.step_to_time(self.history)
+            lines = (
+                run_view_data.overlaid_chart_lines(self.history)
+                if is_overlaid
+                else run_view_data.chart_lines(self.history)
+            )
+            self._clock = run_view_data.step_to_time(self.history)
             tag = tag_part([lines, self._clock]).tag
             kept[tag] = lines
             kept.move_to_end(tag)
@@ -122,7 +126,7 @@ class CachedRun:
         tag, lines = next(reversed(kept.items()))
         if tag == tag_of_page:
             return VersionedPart(tag, None, 0)
-        value = {"clock": self._clock, "lines": run_view.delta(kept.get(tag_of_page), lines)}
+        value = {"clock": self._clock, "lines": run_view_data.delta(kept.get(tag_of_page), lines)}
         return VersionedPart(tag, value, tag_part(value).num_bytes)
 
     def samples(self, epoch_of_page: Any, count_of_page: Any, hides_prompt: bool = False) -> VersionedPart:
@@ -195,7 +199,7 @@ class RunCache:
         key = (run.name, may_change, is_own)
         known = self._rows.get(key)
         if known is None or known[0] != run:
-            row = run_view.table_row(run, comes_with_the_app(run), may_change, is_own)
+            row = run_view_data.table_row(run, comes_with_the_app(run), may_change, is_own)
             known = self._rows[key] = (run, tag_part(row))
         return known[1]
 

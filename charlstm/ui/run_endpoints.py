@@ -14,12 +14,12 @@ import gradio as gr
 from charlstm.data_folders import BUNDLED
 from charlstm.errors import CharLSTMError, RunError
 from charlstm.formatting import error_text
-from charlstm.model_files import MODEL_FILE
+from charlstm.model_paths import MODEL_FILE
 from charlstm.runs.access import can_control, is_space_owner, require_control
 from charlstm.runs.manager import RunSummary
 from charlstm.runs.run_dir import ACTIVE, Extension
 from charlstm.runs.setup import check_before_resuming
-from charlstm.ui import run_view
+from charlstm.ui import run_view_data
 from charlstm.ui.run_cache import RunCache, VersionedPart, comes_with_the_app, tag_part
 from charlstm.ui.run_differences import find_differences
 
@@ -111,7 +111,7 @@ class RunEndpoints:
         self, shown: RunSummary | None, request: Mapping[str, Any], tags: Mapping[str, Any], is_owner: bool
     ) -> dict[str, VersionedPart]:
         active = self.cache.active()
-        status_line = run_view.header_status(active, self.cache.cached_run(active).history if active else None)
+        status_line = run_view_data.header_status(active, self.cache.cached_run(active).history if active else None)
         sections = {"house": tag_part(status_line)}
         if shown is None:
             sections["state"] = tag_part(None)
@@ -146,7 +146,7 @@ class RunEndpoints:
         deleted = self.cache.deleted()
         first = max(0, min(begin, len(deleted) - 1)) if isinstance(begin, int) else 0
         shown = [
-            {"id": each.id, "label": each.label, "when": run_view.format_deleted_at(each.deleted_at)}
+            {"id": each.id, "label": each.label, "when": run_view_data.format_deleted_at(each.deleted_at)}
             for each in deleted[first : first + _DELETED_SENT]
         ]
         return {"first": first, "list": shown, "count": len(deleted)}
@@ -231,7 +231,7 @@ class RunEndpoints:
                 history = self.cache.cached_run(self.cache.summary(request.get("run"))).history
             except RunError as error:
                 return {"problem": error_text(error)}
-            return {"lines": run_view.delta(None, run_view.chart_lines(history, *steps))}
+            return {"lines": run_view_data.delta(None, run_view_data.chart_lines(history, *steps))}
 
     def _settings(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings of a run as one flat object, as a new run takes them."""

@@ -11,14 +11,14 @@ from charlstm.corpus import DATASETS
 from charlstm.errors import RunError
 from charlstm.runs.access import token_hash
 from charlstm.runs.continuation import count_characters, inherit_sizes, with_fine_tuning_rates
-from charlstm.runs.quotas import check_size
+from charlstm.runs.limits import check_size
 from charlstm.runs.run_dir import RunDir
-from charlstm.training.autotune import SMALLEST
+from charlstm.training.auto_settings import SMALLEST
 from charlstm.ui.corpus_picker import select_corpus
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.setting_words import run_label
-from charlstm.ui.settings_sheet import NEW_MODEL
+from charlstm.ui.settings_dialog import NEW_MODEL
 from charlstm.ui.train_form import FormValues
 
 _MOST_ALIKE = 20  # runs of one text and preset begun in one minute

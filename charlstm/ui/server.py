@@ -31,7 +31,7 @@ from charlstm.ui.gradio_patches import (
     use_session_states,
 )
 from charlstm.ui.request_guard import RequestGuard
-from charlstm.ui.sessions import OpenPages, SessionStates
+from charlstm.ui.session_limits import OpenPages, SessionStates
 from charlstm.ui.trusted_hosts import TrustedHosts
 from charlstm.ui.uploaded_files import UploadedFiles
 from charlstm.ui.visitor_address import list_trusted_proxies

@@ -6,8 +6,8 @@ import gradio as gr
 
 from charlstm.formatting import escape_html
 from charlstm.ui import project_links
+from charlstm.ui.explanation_figures import ExampleFacts
 from charlstm.ui.how_it_works import passages
-from charlstm.ui.model_facts import ExampleFacts
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.train_tab import build_status_line

@@ -28,7 +28,7 @@ from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.run_endpoints import RunEndpoints
 from charlstm.ui.run_start import start_run
-from charlstm.ui.settings_sheet import ADVANCED, NEW_MODEL
+from charlstm.ui.settings_dialog import ADVANCED, NEW_MODEL
 from charlstm.ui.surprisal_text import replace_surrogates
 from charlstm.ui.train_form import FormValues
 

@@ -15,17 +15,17 @@ from charlstm.errors import CharLSTMError, ConfigError, HubError, RunError
 from charlstm.events import Progress
 from charlstm.model import CharLSTM
 from charlstm.runs.access import token_hash
+from charlstm.runs.limits import check_memory, estimate_bytes, num_parameters
 from charlstm.runs.manager import RunManager
-from charlstm.runs.quotas import check_memory, estimate_bytes, num_parameters
 from charlstm.runs.retention import remove_abandoned, remove_expired, require_disk, visitor_runs
 from charlstm.runs.run_dir import RunDir
-from charlstm.runs.time_budget import TimeBudget
-from charlstm.ui.compare import mark_copied
+from charlstm.runs.slot_time import TimeBudget
 from charlstm.ui.hub_login import token_for
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.run_endpoints import RunEndpoints
 from charlstm.ui.run_start import start_run
+from charlstm.ui.text_checks import mark_copied
 from charlstm.ui.training_api import _form_values
 
 TINY = {"hidden_size": 8, "batch_size": 2, "seq_len": 16, "corpus": "mine"}

@@ -17,7 +17,7 @@ import torch
 from forked import spawn_forked
 
 from charlstm.bench import suites, timing
-from charlstm.bench.baselines import (
+from charlstm.bench.baseline_models import (
     BaselineLSTM,
     BaselineTraining,
     evaluate_peer,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from charlstm.bench.baselines import GPT, GPTRecipe, GPTTraining
+from charlstm.bench.baseline_models import GPT, GPTRecipe, GPTTraining
 
 SMALL = GPTRecipe(num_layers=2, num_heads=2, width=16, context=8, batch_size=6, num_steps=300, warmup_steps=10)
 

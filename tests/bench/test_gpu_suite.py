@@ -11,7 +11,7 @@ import torch
 from training_runs import RHYME
 
 from charlstm.bench import gpu, suites
-from charlstm.bench.baselines import GPTRecipe
+from charlstm.bench.baseline_models import GPTRecipe
 from charlstm.bench.gpu import Check, GpuSizes, Stopwatch, check_gpt, check_ours, compare_seconds, measure, seconds_to
 from charlstm.bench.report import Baseline, BenchConfig, Result, Skipped
 from charlstm.bench.timing import Meter

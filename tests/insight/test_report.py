@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from charlstm import LanguageModel
-from charlstm.insight.effects import Effect
+from charlstm.insight.hold_effects import Effect
 from charlstm.insight.properties import Property
 from charlstm.insight.report import INSIGHT_FILE, Insight
 from charlstm.insight.units import Absent, Keeper, NamedUnit, UnitTable, with_effect

@@ -29,7 +29,7 @@ from charlstm.config import Settings
 from charlstm.corpus import Corpus, open_corpus
 from charlstm.events import Evaluated, Finished, Started, parse_record
 from charlstm.language_model import LanguageModel
-from charlstm.training.autotune import measure_throughput
+from charlstm.training.auto_settings import measure_throughput
 
 Choice = dict[str, Any]
 _DROPOUT = ((0.0, 0.0, 0.0), (0.1, 0.0, 0.0), (0.2, 0.0, 0.0), (0.2, 0.2, 0.998), (0.2, 0.3, 0.999), (0.35, 0.4, 0.999))

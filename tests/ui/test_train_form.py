@@ -21,7 +21,7 @@ from charlstm.ui.preset_summary import ChosenText, preset_summary
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.run_start import clock_time
 from charlstm.ui.setting_words import GROUPS, LABELS, explanation, name_as_labelled, run_label
-from charlstm.ui.settings_sheet import ADVANCED, MODEL_FIELDS, NEW_MODEL, TRAIN_FIELDS
+from charlstm.ui.settings_dialog import ADVANCED, MODEL_FIELDS, NEW_MODEL, TRAIN_FIELDS
 
 SHAKESPEARE = ChosenText("tiny-shakespeare", 1_115_394)
 FOX = ChosenText("fox.txt", 1_800)

@@ -1,4 +1,4 @@
-"""Autotune: size, batch, rates and dropout for the given minutes, text and machine.
+"""The settings of preset `auto`: size, batch, rates and dropout for the given minutes, text and machine.
 
 A probe of a second or two measures the training throughput. It determines the model size (more time pays for a larger
 network) and the number of passes over the text, which in turn determines the regularization against overfitting.
@@ -46,7 +46,7 @@ SMALLEST = {"hidden_size": _UNITS, "num_layers": 1, "embedding_dim": 64, "batch_
 _MOST_PASSES = 60  # *assumed*: beyond, a schedule as long as that would only learn the text by heart
 
 
-def autotune(
+def choose_auto_settings(
     settings: Settings, corpus: Corpus, fits: Callable[[Settings, int], bool] = lambda *_: True
 ) -> tuple[Settings, str]:
     """Return `settings` with size, batch, rates and dropout chosen, and a sentence on the choice and what to expect.

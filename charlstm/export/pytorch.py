@@ -10,7 +10,7 @@ from pathlib import Path
 from charlstm.errors import ExportError
 from charlstm.files import atomic_write_text
 from charlstm.language_model import LanguageModel
-from charlstm.model_files import MODEL_FILE
+from charlstm.model_paths import MODEL_FILE
 
 PROGRAM_FILE = "write.py"
 _UNKNOWN_PROMPT_CHARS = 8  # of the vocabulary, where nothing is known of the text

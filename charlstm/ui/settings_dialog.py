@@ -1,6 +1,6 @@
 """The sheet of all other settings of a new run: groups of fields, which the page's script shows as a dialog.
 
-Its head, the search field, the marks and the resets are drawn by `static/settings_sheet.js`.
+Its head, the search field, the marks and the resets are drawn by `static/settings_dialog.js`.
 """
 
 from typing import Any

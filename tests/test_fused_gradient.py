@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from charlstm.config import ModelConfig
 from charlstm.corpus.batches import IGNORED, Batch
-from charlstm.fused_backward import FusedBackward, flat_gradient
+from charlstm.fused_gradient import FusedBackward, flat_gradient
 from charlstm.kernel import lstm as kernel
 from charlstm.model import CharLSTM, State
 

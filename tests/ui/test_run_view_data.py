@@ -15,8 +15,8 @@ from charlstm.runs.control import Control, WorkerStatus
 from charlstm.runs.history import RunHistory
 from charlstm.runs.manager import RunManager, RunSummary
 from charlstm.runs.run_dir import RunDir, Status
-from charlstm.ui import run_view
-from charlstm.ui.run_view import Requests
+from charlstm.ui import run_view_data
+from charlstm.ui.run_view_data import Requests
 
 
 def _progress(step: int, **values: Any) -> Progress:
@@ -69,7 +69,7 @@ def _summary(folder: RunDir, status: Status, **values: Any) -> RunSummary:
 def _state(
     summary: RunSummary, history: RunHistory, asked: Requests | None = None, is_bundled: bool = False
 ) -> dict[str, Any]:
-    return run_view.run_state(summary, history, asked or Requests(), has_model=True, is_bundled=is_bundled)
+    return run_view_data.run_state(summary, history, asked or Requests(), has_model=True, is_bundled=is_bundled)
 
 
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "${alert(1)}", "{{value}}", "`x`", "a & b", "'\""])
@@ -87,7 +87,7 @@ def test_the_time_left_of_an_extended_run_is_that_of_its_extension(folder: RunDi
     history = _history(folder, before, extended, _progress(11, elapsed_seconds=630.0, fraction=0.5))
     run = _summary(folder, "running")
     assert dict(row[:2] for row in _state(run, history)["figures"])["time left"] == "30 s"
-    assert run_view.header_status(run, history)["text"].startswith("training <b>my run</b> · 30 s left")
+    assert run_view_data.header_status(run, history)["text"].startswith("training <b>my run</b> · 30 s left")
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_durations_are_human(seconds: float, words: str) -> None:
 
 
 def test_each_state_has_a_word_and_a_sign_of_its_own() -> None:
-    assert len({word for _, word in run_view.STATE_WORDS.values()}) == len(run_view.STATE_WORDS)
-    assert all(sign and word for sign, word in run_view.STATE_WORDS.values())
+    assert len({word for _, word in run_view_data.STATE_WORDS.values()}) == len(run_view_data.STATE_WORDS)
+    assert all(sign and word for sign, word in run_view_data.STATE_WORDS.values())
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def test_who_stopped_a_run_may_write_with_its_best_model_while_that_is_still_mea
         state = _state(run, history)
         assert (state["word"], state["story"]) == (word, "took 30 s · step 100 · its model is being measured")
         row, line = (
-            run_view.table_row(run, is_bundled=False, may_change=True, is_own=True),
-            run_view.header_status(run, history),
+            run_view_data.table_row(run, is_bundled=False, may_change=True, is_own=True),
+            run_view_data.header_status(run, history),
         )
         assert row["cells"][-1].endswith(word), "one word in both places"
         assert line["text"].startswith(f"{word} <b>my run</b> · its model is being measured")
@@ -204,14 +204,14 @@ def test_before_the_first_validation_the_loss_is_that_of_training_and_then_the_q
         "nats per character, not validated yet",
         "nats",
     ]
-    assert "training loss 2.01 nats" in run_view.header_status(run, begun)["text"]
+    assert "training loss 2.01 nats" in run_view_data.header_status(run, begun)["text"]
     estimated = _history(folder, untrained, _progress(50), _sampled(64, quick_loss=2.3))
     assert _state(run, estimated)["figures"][0] == [
         *("validation, quick estimate", "2.40", "nats per character", "validation")
     ]
-    assert "quick estimate 2.40 nats" in run_view.header_status(run, estimated)["text"]
+    assert "quick estimate 2.40 nats" in run_view_data.header_status(run, estimated)["text"]
     assert estimated.val_loss == pytest.approx(2.4)
-    rows = [run_view.sample_row(sample) for index in (0, 1) if (sample := estimated.sample(index))]
+    rows = [run_view_data.sample_row(sample) for index in (0, 1) if (sample := estimated.sample(index))]
     assert [row[5] for row in rows] == [True], "also where its text is shown"
 
 
@@ -273,14 +273,14 @@ def test_preparing_is_a_list_that_ticks(folder: RunDir) -> None:
     assert shown("running", stage="training", **stages) == []
     early = (_progress(0, elapsed_seconds=0.0), _sampled(0), _evaluated(0, 4.18), _sampled(8, elapsed_seconds=3.0))
     assert shown("running", *early, stage="writing", **stages) == []
-    assert run_view.step_to_time(_history(folder, *early)) == [[0, 0, 0], [8, 0, 0.05]]
+    assert run_view_data.step_to_time(_history(folder, *early)) == [[0, 0, 0], [8, 0, 0.05]]
 
 
 def test_the_planned_end_is_there_before_the_first_step_and_stays(folder: RunDir) -> None:
     run, train = _summary(folder, "running"), Settings.preset("minute").train
 
     def ends(*records: Record) -> dict[str, float | None]:
-        found = run_view.run_state(run, _history(folder, *records), Requests(), True, False, train)["plan_end"]
+        found = run_view_data.run_state(run, _history(folder, *records), Requests(), True, False, train)["plan_end"]
         assert isinstance(found, dict)
         return found
 
@@ -308,8 +308,8 @@ def test_the_state_is_told_in_a_sentence(folder: RunDir, status: Status, values:
 def test_a_queued_run_names_the_one_it_waits_for_and_a_cut_off_one_where_it_goes_on(folder: RunDir) -> None:
     queued = _summary(folder, "queued", queue_position=1)
     for seconds, end in ((38.0, ", in about 40 s"), (None, "")):
-        waiting = run_view.Waiting("minute-3", seconds)
-        state = run_view.run_state(queued, _history(folder), Requests(), False, False, None, waiting)
+        waiting = run_view_data.Waiting("minute-3", seconds)
+        state = run_view_data.run_state(queued, _history(folder), Requests(), False, False, None, waiting)
         assert state["story"] == f"starts when minute-3 is done{end}"
     folder.state_file.parent.mkdir()
     folder.state_file.touch()
@@ -321,13 +321,15 @@ def test_a_queued_run_names_the_one_it_waits_for_and_a_cut_off_one_where_it_goes
 def test_a_row_tells_when_a_run_began_and_what_was_changed(folder: RunDir) -> None:
     folder.save_settings(Settings.preset("minute", learning_rate=0.01, max_minutes=0.5, sample_every=100))
     folder.events_file.write_text("", encoding="utf-8")
-    row = run_view.table_row(RunManager(folder.path.parent).runs()[0], is_bundled=False, may_change=True, is_own=True)
+    row = run_view_data.table_row(
+        RunManager(folder.path.parent).runs()[0], is_bundled=False, may_change=True, is_own=True
+    )
     assert row["changes"] == "Learning rate 0.01 · Stop after 0.5 min"
     assert row["started"] == round(folder.creation_time())
 
 
 def test_a_row_has_a_tiny_curve_of_its_own_scale(folder: RunDir) -> None:
-    row = run_view.table_row(
+    row = run_view_data.table_row(
         _summary(folder, "running", sparkline=(4.0, 3.0, math.inf, 2.5, 2.0)),
         is_bundled=False,
         may_change=True,
@@ -336,7 +338,7 @@ def test_a_row_has_a_tiny_curve_of_its_own_scale(folder: RunDir) -> None:
     assert row["curve"] == [20, 10, 5, 0]
     for losses in ((), (3.0,), (3.0, 3.0)):
         assert (
-            run_view.table_row(
+            run_view_data.table_row(
                 _summary(folder, "running", sparkline=losses), is_bundled=False, may_change=True, is_own=True
             )["curve"]
             == []
@@ -344,8 +346,8 @@ def test_a_row_has_a_tiny_curve_of_its_own_scale(folder: RunDir) -> None:
 
 
 def test_the_line_on_top_says_idle_or_what_is_trained(folder: RunDir) -> None:
-    assert run_view.header_status(None, None)["text"] == "idle"
-    line = run_view.header_status(
+    assert run_view_data.header_status(None, None)["text"] == "idle"
+    line = run_view_data.header_status(
         _summary(folder, "running"), _history(folder, _progress(1_240), _evaluated(1_000, 1.6149))
     )
     assert line["text"] == "training <b>my run</b> · 1 min 30 s left · validation 1.61 nats · step 1,240"
@@ -354,14 +356,14 @@ def test_the_line_on_top_says_idle_or_what_is_trained(folder: RunDir) -> None:
 
 def test_reference_lines_carry_a_name_and_a_value(folder: RunDir) -> None:
     found = _history(folder, Baselines(step=0, uniform=4.174, frequencies=3.31, fivegram=1.89, **FACTS))
-    lines = [(line["name"], line["value"]) for line in run_view.baseline_lines(found)]
+    lines = [(line["name"], line["value"]) for line in run_view_data.baseline_lines(found)]
     assert lines == [("guessing", 4.174), ("letter frequencies", 3.31), ("5-gram", 1.89)]
-    assert run_view.baseline_lines(RunHistory(folder)) == []
+    assert run_view_data.baseline_lines(RunHistory(folder)) == []
 
 
 def test_points_that_a_page_has_and_those_it_is_sent_make_up_the_curve() -> None:
     rng = random.Random(1)
-    before: run_view.Lines | None = None
+    before: run_view_data.Lines | None = None
     held: dict[str, list[tuple[int, float]]] = {"a": [], "b": []}
     for _ in range(200):
         now = {}
@@ -369,7 +371,7 @@ def test_points_that_a_page_has_and_those_it_is_sent_make_up_the_curve() -> None
             same = [] if before is None else list(zip(*before[name], strict=True))[: rng.randrange(30)]
             points = same + [(rng.randrange(50), rng.random()) for _ in range(rng.randrange(5))]
             now[name] = ([step for step, _ in points], [value for _, value in points])
-        for name, sent in run_view.delta(before, now).items():
+        for name, sent in run_view_data.delta(before, now).items():
             held[name] = held[name][: sent["keep"]] + list(zip(sent["steps"], sent["values"], strict=True))
             assert held[name] == list(zip(*now[name], strict=True))
         before = now

@@ -9,8 +9,8 @@ from gradio.queueing import Queue
 from gradio.server_messages import ProcessCompletedMessage
 from waiting import run_async
 
-from charlstm.ui import unread_answers
-from charlstm.ui.unread_answers import UnreadAnswers
+from charlstm.ui import unread_answer_limits
+from charlstm.ui.unread_answer_limits import UnreadAnswers
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_sentences_that_are_too_large_themselves_go_with_their_session(queue: Qu
 def test_a_session_has_few_answers_to_fetch_and_lost_ones_do_not_count(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unread_answers, "_MOST_PENDING", 3)
+    monkeypatch.setattr(unread_answer_limits, "_MOST_PENDING", 3)
     unread = UnreadAnswers(queue)
     unread["mine"] = None
     queue.pending_event_ids_session["mine"] = {"a", "b", "lost"}

@@ -7,7 +7,7 @@ import pytest
 
 from charlstm import LanguageModel, ModelConfig, Vocabulary
 from charlstm.cli import main
-from charlstm.export.plain import PROGRAM_FILE
+from charlstm.export.pytorch import PROGRAM_FILE
 
 
 def test_the_program_beside_the_weights_writes_with_them(

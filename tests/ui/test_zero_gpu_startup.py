@@ -7,7 +7,7 @@ import pytest
 from forked import Fork
 
 from charlstm.errors import ConfigError
-from charlstm.space.zero_gpu import declare_gpu_function
+from charlstm.space.zero_gpu_startup import declare_gpu_function
 from charlstm.training.optim import resolve_device
 
 _DECLARES = """

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from charlstm.ui.call_check import CallCheck
-from charlstm.ui.direct_calls import DirectCalls
+from charlstm.ui.direct_call_limits import DirectCalls
 from charlstm.ui.request_body import RequestRefused
 from charlstm.ui.request_guard import RequestGuard
 from charlstm.ui.trusted_hosts import TrustedHosts

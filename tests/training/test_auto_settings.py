@@ -17,12 +17,12 @@ from charlstm.config import PRESETS, Settings
 from charlstm.corpus import Corpus
 from charlstm.errors import ConfigError
 from charlstm.events import Started
-from charlstm.runs.setup import RunPlan, resolve_autotune
+from charlstm.runs.setup import RunPlan, resolve_auto_settings
 from charlstm.runs.store import RunStore
 from charlstm.runs.worker import run_training
-from charlstm.training import autotune
-from charlstm.training.autotune import autotune as choose_plan
-from charlstm.training.autotune import choose_gpu_settings, choose_settings, predict_loss, relative_speed
+from charlstm.training import auto_settings
+from charlstm.training.auto_settings import choose_auto_settings as choose_plan
+from charlstm.training.auto_settings import choose_gpu_settings, choose_settings, predict_loss, relative_speed
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 60
 
@@ -119,8 +119,8 @@ def test_less_is_expected_of_more_work_until_a_text_was_read_three_dozen_times()
 
 @pytest.fixture
 def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(autotune, "_PROBED_SECONDS", 0.0)
-    monkeypatch.setattr(autotune, "_PROBED", {**autotune._PROBED, "hidden_size": 16})
+    monkeypatch.setattr(auto_settings, "_PROBED_SECONDS", 0.0)
+    monkeypatch.setattr(auto_settings, "_PROBED", {**auto_settings._PROBED, "hidden_size": 16})
 
 
 @pytest.mark.usefixtures("quick_probe")
@@ -168,7 +168,7 @@ def test_a_run_is_planned_once_and_goes_on_with_what_was_chosen(
     records = counting(folder)
     started = next(record for record in records if isinstance(record, Started))
     assert any(note.startswith("Planned for 0.005 minutes") for note in started.notes)
-    monkeypatch.setattr(autotune, "_measure_speed", lambda *_: pytest.fail("planned a second time"))
+    monkeypatch.setattr(auto_settings, "_measure_speed", lambda *_: pytest.fail("planned a second time"))
     assert RunStore(tmp_path).get("planned").settings() == settings
 
 
@@ -177,9 +177,9 @@ def test_a_planned_run_is_no_larger_than_the_place_allows(
     most: str, units: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A layer of H units has 4 H (64 + H + 2) weights and the output 28 H: 3,000,000 allow for 830, of steps of 64."""
-    monkeypatch.setattr(autotune, "_measure_speed", lambda *_: 10.0**8)
+    monkeypatch.setattr(auto_settings, "_measure_speed", lambda *_: 10.0**8)
     monkeypatch.setenv("CHARLSTM_MAX_PARAMETERS", most)
     text = TEXT * 300
     folder = RunStore(tmp_path).create(Settings.preset("auto", max_minutes=10), "planned", text)
-    planned, _ = resolve_autotune(folder, RunPlan.load(folder), Corpus("text", text))
+    planned, _ = resolve_auto_settings(folder, RunPlan.load(folder), Corpus("text", text))
     assert planned.settings.model.hidden_size == units

@@ -11,7 +11,7 @@ import pytest
 from charlstm.config import Settings
 from charlstm.errors import RunError
 from charlstm.events import Finished
-from charlstm.runs.labels import validate_label, validate_note
+from charlstm.runs.label_check import validate_label, validate_note
 from charlstm.runs.manager import RunManager
 from charlstm.runs.run_dir import RunDir
 

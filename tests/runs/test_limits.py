@@ -10,8 +10,8 @@ from records import counting
 from charlstm.config import Settings
 from charlstm.errors import CharLSTMError, ConfigError, CorpusError, RunError
 from charlstm.events import Failed
+from charlstm.runs.limits import apply_limits, limit_size
 from charlstm.runs.manager import RunManager
-from charlstm.runs.quotas import apply_limits, limit_size
 from charlstm.runs.retention import UPLOADS, remove_expired, require_disk, visitor_runs
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.store import RunStore
