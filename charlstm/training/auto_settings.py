@@ -39,7 +39,7 @@ _TIMES_THE_TEXT = 5.5  # weights per character of training text
 _OTHER_WORK = 71_300  # products that take as long as all that does not grow with the network
 _SMALLER, _LARGER = 0.5, 0.3  # powers of the budget that the size follows below and above a minute of that machine
 _STRETCHES = 16
-_TRAINING_SHARE = 0.8  # of the time; the rest goes into validations and samples, and small networks are not so fast
+_TRAINING_SHARE = 0.8  # of the time; the rest goes into validations and samples
 _UNITS, _MOST_UNITS = 64, 1024
 _FEWEST_UNITS = 128  # where the text is long enough: *measured*, in 6 seconds 64 came to 1.7749, and 128 to 1.7209
 SMALLEST = {"hidden_size": _UNITS, "num_layers": 1, "embedding_dim": 64, "batch_size": 1, "seq_len": 64}  # of all plans
@@ -70,7 +70,10 @@ def choose_auto_settings(
     chosen, planned = plan_with(_MOST_UNITS)
     while planned.model.hidden_size > _UNITS and not fits(planned, vocab_size):
         chosen, planned = plan_with(planned.model.hidden_size - _UNITS)
-    factor = 1.0 if is_gpu else relative_speed(planned.model.hidden_size, vocab_size)
+    if is_gpu:
+        factor = planned.train.batch_size / probed["batch_size"]
+    else:
+        factor = relative_speed(planned.model.hidden_size, vocab_size)
     loss = predict_loss(split, _TRAINING_SHARE * 60 * minutes * rate * factor, planned.model.hidden_size)
     unit = "byte" if settings.model.level == "bytes" else "character"
     return planned, (
@@ -84,16 +87,17 @@ def predict_loss(split: Split, num_seen: float, num_units: int) -> float:
     """Estimate the validation loss, in nats per token, of `num_units` units that learn from `num_seen` characters.
 
     N-gram models tell how hard the text is: a 5-gram model of a million characters from all over the text, and of an
-    eighth of that those of 3, 5 and 8. What a network reaches beside the first was *fitted* to 56 runs on 34 texts:
-    less where 5 characters tell much more than 3, and 8 more than those; less where more text tells more, if the
-    network is large enough to learn it; more for the many different characters of some languages (docs/results.md,
-    "What auto expects").
+    eighth of that those of 3, 5 and 8. What a network reaches, compared with the first, was *fitted* to 56 runs on 34
+    texts: less where 5 characters tell much more than 3, and 8 more than those; less where more text tells more, if
+    the network is large enough to learn it; more for the many different characters of some languages
+    (docs/results.md, "What auto expects").
     """
+    vocab_size, is_of_chars = len(split.vocabulary), split.vocabulary.level == "chars"
     validation = _spread(split.validation, 1 << 16)
 
     def loss_of(order: int, most: int) -> float:
         counted = _spread(split.train, most)
-        loss = -float(np.log(kneser_ney(counted, validation, len(split.vocabulary), order=order)).mean())
+        loss = -float(np.log(kneser_ney(counted, validation, vocab_size, order=order)).mean())
         return max(loss, 1e-3)  # of one sentence over and over there is nothing to tell
 
     fivegram, (three, five, eight) = loss_of(5, 1 << 20), (loss_of(order, 1 << 17) for order in (3, 5, 8))
@@ -103,20 +107,22 @@ def predict_loss(split: Split, num_seen: float, num_units: int) -> float:
         + 0.3 * math.log10(min(36.0, max(1.0, num_passes)))  # what is read again counts less
         + 2 * math.log10(num_units / _PROBED_SIZE)
     )
-    different = len(split.vocabulary) if split.vocabulary.level == "chars" else 0
+    structure = min(0.5, max(0.0, math.log(three / five)))  # as in the runs
     logarithm = (
-        -0.134
+        -0.134 * min(1.0, structure / 0.04)  # where no context tells more, it tells a network nothing either
         + 1.39 * math.log(min(1.0, eight / five))
-        - 0.29 * math.log(max(1.0, three / five)) * work
+        - 0.29 * structure * work
         - 1.61 * math.log(max(1.0, five / fivegram)) * math.log10(num_units / _PROBED_SIZE)
-        + 0.079 * math.log10(max(1.0, different / _REFERENCE_VOCAB))
+        + 0.079 * math.log10(max(1.0, vocab_size / _REFERENCE_VOCAB) if is_of_chars else 1.0)
     )
-    return fivegram * math.exp(logarithm)
+    return min(fivegram * math.exp(logarithm), math.log(max(2, vocab_size)))
 
 
 def _spread(tokens: Tokens, most: int) -> NDArray[np.int64]:
-    """Return at most `most` tokens, in 16 stretches from all over the text."""
-    length = min(len(tokens), most) // _STRETCHES or len(tokens)
+    """Return at most `most` tokens, of a longer text in 16 stretches from all over it."""
+    if len(tokens) <= most:
+        return tokens[:].astype(np.int64)
+    length = most // _STRETCHES
     begins = np.linspace(0, len(tokens) - length, _STRETCHES).astype(np.int64)
     return np.concatenate([tokens[begin : begin + length].astype(np.int64) for begin in np.unique(begins)])
 
@@ -135,9 +141,8 @@ def choose_settings(
 ) -> dict[str, float | int | str]:
     """Return settings for `minutes` on a machine that trains on `rate` characters per second at 1 x 384.
 
-    Thousands of different characters, whose output layer takes most of the time, make the network smaller by the root
-    of that: *measured* with 2,360 of them and half a minute on one core, 128, 192 and 256 units ended at 2.145, 1.971
-    and 1.981, which less time would not tell (docs/results.md, "Preset auto against searches").
+    Where the output layer of thousands of different characters takes most of the time, the size is that for a machine
+    which is slower by the root of the factor: *measured* in docs/results.md, "Preset auto against searches".
     """
     slowdown = _work(_PROBED_SIZE, vocab_size) / _work(_PROBED_SIZE, _REFERENCE_VOCAB)
     own_rate = rate * slowdown**0.5
@@ -160,7 +165,7 @@ def _work(hidden_size: int, vocab_size: int) -> int:
     """Return the products for each character: of the recurrent weights and the output layer, and those of the rest.
 
     That rest is *fitted*: 64, 128, 192, 256, 320 and 512 units trained on 7.5, 4.2, 2.5, 2.0, 1.4 and 0.67 times as
-    many characters per second as 384, and 7.5, 4.7, 3.0, 2.0, 1.4 and 0.60 are said.
+    many characters per second as 384; this gives 7.5, 4.7, 3.0, 2.0, 1.4 and 0.60.
     """
     return hidden_size * (4 * hidden_size + vocab_size) + _OTHER_WORK
 

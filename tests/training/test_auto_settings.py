@@ -13,8 +13,9 @@ import pytest
 from records import counting
 
 from charlstm import ModelConfig, TrainConfig, train
-from charlstm.config import PRESETS, Settings
-from charlstm.corpus import Corpus
+from charlstm.config import PRESETS, Level, Settings
+from charlstm.corpus import Corpus, Split
+from charlstm.corpus.ngram import compute_baselines
 from charlstm.errors import ConfigError
 from charlstm.events import Started
 from charlstm.runs.setup import RunPlan, resolve_auto_settings
@@ -23,6 +24,7 @@ from charlstm.runs.worker import run_training
 from charlstm.training import auto_settings
 from charlstm.training.auto_settings import choose_auto_settings as choose_plan
 from charlstm.training.auto_settings import choose_gpu_settings, choose_settings, predict_loss, relative_speed
+from charlstm.vocabulary import Vocabulary
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 60
 
@@ -31,6 +33,11 @@ def test_more_minutes_never_choose_a_smaller_network() -> None:
     sizes = [choose_settings(minutes, 50_000, 10**6)["hidden_size"] for minutes in (0.1, 0.5, 1, 3, 5, 20, 60, 600)]
     assert sizes == sorted(sizes)
     assert len(set(sizes)) > 3
+
+
+def test_no_fewer_than_128_units_are_chosen_but_for_a_short_text() -> None:
+    assert choose_settings(0.01, 50_000, 10**6)["hidden_size"] == 128
+    assert choose_settings(0.01, 50_000, 3_000)["hidden_size"] == 64  # which has 16,384 recurrent weights
 
 
 def test_twice_as_fast_a_machine_is_twice_as_many_minutes() -> None:
@@ -68,7 +75,7 @@ def test_a_small_network_may_read_a_text_more_often_before_units_are_dropped() -
     assert (small["dropout"], large["dropout"]) == (0.0, 0.2)
 
 
-def test_a_large_vocabulary_slows_training_and_costs_the_network_the_root_of_that() -> None:
+def test_a_large_vocabulary_counts_for_the_size_as_a_machine_slower_by_the_root_of_what_it_costs() -> None:
     """At 1 x 384 the products of 2,200 characters are 2.195 times those of 65, by hand: 1,505,924 and 686,084."""
     for minutes in (0.5, 3, 10):
         of_signs = choose_settings(minutes, 37_600 / 2.195, 10**7, 2200)
@@ -97,24 +104,67 @@ def test_a_gpu_trains_the_largest_network_the_text_allows_in_many_streams() -> N
     assert dropped == [(0.0, 0.0), (0.2, 0.0), (0.2, 0.2), (0.2, 0.3)]
 
 
+def split_of(pieces: list[str], number: int) -> Split:
+    """The split of a text of pieces drawn at random."""
+    return Corpus("text", "".join(random.Random(1).choices(pieces, k=number))).split(ModelConfig(), TrainConfig())
+
+
+def make_words(number: int) -> list[str]:
+    draw = random.Random(number)
+    return ["".join(draw.choices(string.ascii_lowercase, k=draw.randint(3, 9))) + " " for _ in range(number)]
+
+
+def test_letters_drawn_at_random_are_expected_to_cost_their_entropy() -> None:
+    """Four equally likely letters cost ln 4, whatever the network and its time: no context tells more."""
+    split = split_of([*"abcd"], 300_000)
+    for num_seen, num_units in ((1e3, 64), (1e8, 1024)):
+        assert predict_loss(split, num_seen, num_units) == pytest.approx(math.log(4), abs=0.005)
+
+
 @pytest.mark.parametrize("num_words", [30, 200, 1000])
 def test_words_drawn_at_random_are_expected_to_cost_about_their_entropy(num_words: int) -> None:
     """A word costs the logarithm of their number; what was fitted to languages comes within 0.1 nats per character."""
-    draw = random.Random(num_words)
-    words = ["".join(draw.choices(string.ascii_lowercase, k=draw.randint(3, 9))) + " " for _ in range(num_words)]
-    split = Corpus("text", "".join(draw.choices(words, k=150_000))).split(ModelConfig(), TrainConfig())
+    words = make_words(num_words)
     entropy = math.log(num_words) / statistics.mean(map(len, words))
-    assert predict_loss(split, 4e6, 384) == pytest.approx(entropy, abs=0.1)
+    assert predict_loss(split_of(words, 150_000), 4e6, 384) == pytest.approx(entropy, abs=0.1)
+
+
+def test_a_network_is_expected_to_learn_what_five_characters_do_not_tell() -> None:
+    """In words of six syllables, of four there are, the last four characters are two syllables."""
+    split = split_of(
+        ["".join(random.Random(word).choices(["ba", "be", "do", "da"], k=6)) for word in range(50)], 40_000
+    )
+    assert predict_loss(split, 4e6, 384) < 0.8 * compute_baselines(split).fivegram
+
+
+def test_a_larger_network_is_expected_to_gain_more_where_more_text_tells_more() -> None:
+    """A longer text of 3,000 words tells more of them than its first 130,000 characters."""
+    short, long = (split_of(make_words(3000), number) for number in (18_000, 100_000))
+    from_short, from_long = (predict_loss(each, 1e5, 512) / predict_loss(each, 1e5, 192) for each in (short, long))
+    assert from_long < from_short - 0.02
+
+
+def test_many_different_characters_are_expected_to_be_learned_later() -> None:
+    split = split_of(make_words(100), 10_000)
+    wide = Vocabulary((*split.vocabulary.characters, *map(chr, range(0x4E00, 0x4E00 + 2000))))
+    one, other = (predict_loss(each, 4e6, 384) for each in (split, Split(wide, split.train, split.validation)))
+    assert other > 1.05 * one
 
 
 def test_less_is_expected_of_more_work_until_a_text_was_read_three_dozen_times() -> None:
-    split = Corpus("text", "".join(random.Random(1).choices(["ab", "bca", "dcb"], k=9000))).split(
-        ModelConfig(), TrainConfig()
-    )
+    split = split_of(["ab", "bca", "dcb"], 9000)
     losses = [predict_loss(split, times * len(split.train), 192) for times in (0.01, 0.1, 1, 10, 20, 36, 37)]
     assert losses[:-1] == sorted(set(losses), reverse=True)
     assert losses[-1] == losses[-2]
     assert predict_loss(split, len(split.train), 256) < losses[2]
+
+
+@pytest.mark.parametrize("text", ["ab" * 16, "😀😃" * 500, "x" * 1000, "".join(map(chr, range(0x4E00, 0x5E00)))])
+@pytest.mark.parametrize("level", ["chars", "bytes"])
+def test_no_more_is_expected_than_of_a_guess(text: str, level: Level) -> None:
+    split = Corpus("text", text).split(ModelConfig(level=level), TrainConfig(batch_size=1))
+    for num_seen in (0.0, 1e3, 1e9):
+        assert 0 < predict_loss(split, num_seen, 64) <= max(1e-3, math.log(max(2, len(split.vocabulary))))
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@
   const lastTab = readLast(KEYS.tab);
   const isForText = new URLSearchParams(location.search).has('prompt');
   const isReload = performance.getEntriesByType('navigation')[0]?.type === 'reload' || readLast(KEYS.lost) === location.href;
+  try { sessionStorage.removeItem(KEYS.lost); } catch { /* a private window */ } // which holds for one load
   const addressedTab = isForText ? 'Write' : store.run === null ? null : 'Train';
   const initialTab = isReload ? lastTab ?? addressedTab : addressedTab ?? lastTab;
   window.addEventListener('pagehide', () => {
@@ -64,7 +65,7 @@
     if (!open || !server) return; // before it is connected, the tab of a page is not the one that it will open
     try {
       sessionStorage.setItem(KEYS.tab, open.textContent.trim());
-      sessionStorage.setItem(KEYS.lost, store.isLost ? location.href : '');
+      if (failures) sessionStorage.setItem(KEYS.lost, location.href);
     } catch { /* a private window */ }
   });
   store.openTab = openTab;
