@@ -61,7 +61,9 @@ _LONGEST = (
     "tests/kernel/test_build.py",
     "tests/bench/",
 )
-_ALONE = "run_endpoints|text_checks|leaving|request_body|request_guard|server|session_limits|components|run_view_data"
+_ALONE = (
+    "run_endpoints|text_comparison|leaving|request_body|request_guard|server|session_limits|components|run_view_data"
+)
 _ALONE += "|writing"
 _PAGE = re.compile(rf"tests/ui/(?!test_({_ALONE})\.py)")  # the others open none
 

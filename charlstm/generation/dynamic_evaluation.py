@@ -17,12 +17,12 @@ from torch import Tensor
 from charlstm.config import SampleConfig
 from charlstm.corpus.batches import Batch
 from charlstm.evaluation import Loss, sum_loss
-from charlstm.fused_gradient import FusedBackward, flat_gradient
 from charlstm.generation.engine import start_session
 from charlstm.generation.ngram_memory import NgramMemory
 from charlstm.kernel import lstm as kernel
 from charlstm.model import CharLSTM, State
 from charlstm.vocabulary import Tokens
+from charlstm.window_backprop import WindowBackprop, flat_gradient
 
 SEGMENT = 20  # characters
 RATE = 0.3
@@ -45,7 +45,7 @@ class LearningModel:
             (each for each in (torch.bfloat16, torch.float32) if kernel.is_available(each, size)), torch.float32
         )
         is_fused = model.device.type == "cpu" and kernel.is_available(dtype, size)
-        self._fused = FusedBackward(self.model, dtype) if is_fused else None
+        self._fused = WindowBackprop(self.model, dtype) if is_fused else None
         self._state: State | None = None
         self._last = beginning
 

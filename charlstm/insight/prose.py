@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from charlstm.insight.property_builder import PropertyBuilder
+from charlstm.insight.property_table import PropertyBuilder
 from charlstm.insight.text_structure import Counts, Layout, Mask
 
 _FEWEST_CAPITALS = 0.01  # share of letters: a script without them has none

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from charlstm.insight.property_builder import PropertyBuilder
+from charlstm.insight.property_table import PropertyBuilder
 from charlstm.insight.prose import has_words
 from charlstm.insight.text_structure import Layout, Mask
 

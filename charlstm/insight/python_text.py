@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charlstm.insight.property_builder import PropertyBuilder
+from charlstm.insight.property_table import PropertyBuilder
 from charlstm.insight.text_structure import Layout, Mask
 
 CODE, COMMENT, SINGLE, DOUBLE, TRIPLE = range(5)

@@ -37,12 +37,12 @@ from charlstm.runs.continuation import describe_parent
 from charlstm.runs.control import RequestListener
 from charlstm.runs.event_log import EventWriter
 from charlstm.runs.run_dir import RunDir
-from charlstm.runs.setup import (
+from charlstm.runs.slot_time import TimeBudget
+from charlstm.runs.worker_setup import (
     PreparedRun,
     begin_extension,
     check_text_is_the_same,
 )
-from charlstm.runs.slot_time import TimeBudget
 from charlstm.training import build_provenance, describe_hardware, with_validation
 from charlstm.training.clock import watch_clock
 from charlstm.training.distributed import World

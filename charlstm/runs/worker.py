@@ -24,7 +24,7 @@ from charlstm.runs.control import RequestListener, stop_signals
 from charlstm.runs.event_log import EventWriter
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.session import TrainingSession
-from charlstm.runs.setup import (
+from charlstm.runs.worker_setup import (
     begin_extension,
     build_trainer,
     check_text_is_the_same,

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from charlstm.training.state import StateFacts
+from charlstm.training.state_check import StateFacts
 
 _SMOOTHING = 0.99  # per step: the smoothed loss follows the last hundred steps or so
 

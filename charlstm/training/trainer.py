@@ -23,7 +23,6 @@ from charlstm.corpus.batches import Batch, Stretches
 from charlstm.errors import CheckpointError, TrainingDiverged
 from charlstm.evaluation import sum_loss
 from charlstm.events import Evaluated, Event, Progress, RolledBack, Sampled, StepDone
-from charlstm.fused_gradient import FusedBackward, flat_gradient
 from charlstm.language_model import LanguageModel
 from charlstm.model import State, evaluating
 from charlstm.training import optim
@@ -31,8 +30,9 @@ from charlstm.training.clock import AwakeClock
 from charlstm.training.loss_meter import LossMeter
 from charlstm.training.samples import Sampler, SampleState
 from charlstm.training.schedule import Schedule, ScheduleState, divergence_message
-from charlstm.training.state import StateFacts
+from charlstm.training.state_check import StateFacts
 from charlstm.training.validation import Validator
+from charlstm.window_backprop import WindowBackprop, flat_gradient
 
 _STEPS_TO_KEEP = 200  # between two rollback copies of the state: each takes about as long as half a step
 
@@ -67,10 +67,10 @@ class Trainer:
         betas = config.adam_beta1, config.adam_beta2
         self._optimizer = optim.AdamW(self._model, config.weight_decay, betas, config.layer_rates)
         self._gradient = flat_gradient(self._model)
-        self._fused_gradients: FusedBackward | None = None
+        self._fused_gradients: WindowBackprop | None = None
         if self._model.is_fused(self._streams.stop - self._streams.start, self.dtype):
             weight_dtype = optim.resolve_weight_dtype(config.precision, self.dtype)
-            self._fused_gradients = FusedBackward(self._model, self.dtype, weight_dtype)
+            self._fused_gradients = WindowBackprop(self._model, self.dtype, weight_dtype)
         self._carried: State | None = None
         self.clock = clock or AwakeClock()
         self.on_tick: Callable[[], None] = lambda: None  # called amid reports, when `state_dict()` is valid too

@@ -15,7 +15,7 @@ from charlstm.ui.generation import PROGRAM, ActiveRequests, GenerationRequest, g
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.reading_cache import ReadFirst
 from charlstm.ui.surprisal_text import replace_surrogates, text_of
-from charlstm.ui.text_checks import score_text
+from charlstm.ui.text_comparison import score_text
 
 _MOST_CHARS = 100_000
 _DEFAULTS = SampleConfig()

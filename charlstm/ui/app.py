@@ -17,7 +17,7 @@ from charlstm.runs.manager import RunManager
 from charlstm.runs.store import RunStore
 from charlstm.space.backup import BackupThread
 from charlstm.space.zero_gpu_startup import declare_gpu_function
-from charlstm.ui import assets, export_page, link_preview, server, server_function_route
+from charlstm.ui import assets, export_page, link_preview, page_call_route, server
 from charlstm.ui.components import PRIVATE
 from charlstm.ui.event_queue import MOST_WAITING
 from charlstm.ui.generate_tab import build_generate_tab
@@ -52,7 +52,7 @@ def launch_options() -> dict[str, Any]:
         "max_threads": 100,  # of writers, each of which sits in one
         "app_kwargs": {
             "middleware": [Middleware(assets.Compressed)],
-            "routes": [*server_function_route.routes(), *assets.routes(), link_preview.route(), export_page.route()],
+            "routes": [*page_call_route.routes(), *assets.routes(), link_preview.route(), export_page.route()],
         },
         **LAUNCH_OPTIONS,
     }

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 from gradio.block_function import BlockFunction
 from gradio.blocks import Blocks
 
-from charlstm.ui.mcp_check import check_message
+from charlstm.ui.mcp_message_check import check_message
 from charlstm.ui.request_body import RequestRefused
 from charlstm.ui.served_routes import API
 

@@ -6,8 +6,8 @@ from typing import Any
 from charlstm.config import PRESETS, ModelConfig, Settings, TrainConfig
 from charlstm.errors import CharLSTMError
 from charlstm.formatting import capitalize, escape_html
+from charlstm.ui.run_settings_dialog import ADVANCED
 from charlstm.ui.setting_words import LIMITS, setting_label, shown_value, wanted_value
-from charlstm.ui.settings_dialog import ADVANCED
 
 BY_THE_CLOCK = ("auto", "minute")  # presets that end after minutes
 

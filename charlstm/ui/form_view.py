@@ -16,8 +16,8 @@ from charlstm.ui.form_marks import changed_values, flat_settings, marks, shows_m
 from charlstm.ui.models import LIVE
 from charlstm.ui.preset_summary import ChosenText, preset_summary, small_text_warning
 from charlstm.ui.run_cache import RunCache
+from charlstm.ui.run_settings_dialog import ADVANCED, NEW_MODEL
 from charlstm.ui.setting_words import CHANGED_LABELS, PRESET_LABELS
-from charlstm.ui.settings_dialog import ADVANCED, NEW_MODEL
 
 _DEFAULT_PRESET = "minute"
 _CODE_MODEL = "python-stdlib"  # the bundled model that knows code

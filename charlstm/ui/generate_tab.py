@@ -20,7 +20,7 @@ from charlstm.ui.models import ModelRegistry
 from charlstm.ui.next_letter import build_next_letter
 from charlstm.ui.read_first import build_read_first, read_wish
 from charlstm.ui.surprisal_text import build_surprisal_text, parse_page
-from charlstm.ui.text_checks import NO_MODEL, build_comparison, build_copied, model_of
+from charlstm.ui.text_comparison import NO_MODEL, build_comparison, build_copied, model_of
 from charlstm.ui.write_form import WriteForm, build_form, check_values
 
 WRITERS_AT_ONCE = 64

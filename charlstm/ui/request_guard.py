@@ -15,12 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charlstm.environment import ALLOWED_HOSTS
 from charlstm.ui.call_check import CallCheck, UnknownSessionError
-from charlstm.ui.direct_call_limits import AT_ONCE, TOOLS_AT_ONCE, DirectCalls
 from charlstm.ui.event_queue import note_body
 from charlstm.ui.gradio_patches import Refusal, current_refusal
 from charlstm.ui.request_body import BoundedUpload, JsonReader, RequestRefused, has_body
 from charlstm.ui.served_routes import API, check_route, is_worked_on, without_root
 from charlstm.ui.trusted_hosts import TrustedHosts, is_origin_of
+from charlstm.ui.unqueued_call_limits import AT_ONCE, TOOLS_AT_ONCE, DirectCalls
 from charlstm.ui.uploaded_files import UploadedFiles
 from charlstm.ui.visitor_address import ProxyNotice, name_sender, take_sender, visitor_of
 

@@ -23,7 +23,7 @@ from charlstm.runs.run_dir import ACTIVE
 from charlstm.ui import run_view_data
 from charlstm.ui.models import LIVE
 from charlstm.ui.run_differences import read_settings
-from charlstm.ui.run_story import Requests, Waiting
+from charlstm.ui.run_sentences import Requests, Waiting
 from charlstm.ui.run_view_data import Lines
 
 _REFRESH_SECONDS = 0.4  # age up to which cached state is served

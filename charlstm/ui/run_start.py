@@ -17,8 +17,8 @@ from charlstm.training.auto_settings import SMALLEST
 from charlstm.ui.corpus_picker import select_corpus
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
+from charlstm.ui.run_settings_dialog import NEW_MODEL
 from charlstm.ui.setting_words import run_label
-from charlstm.ui.settings_dialog import NEW_MODEL
 from charlstm.ui.train_form import FormValues
 
 _MOST_ALIKE = 20  # runs of one text and preset begun in one minute

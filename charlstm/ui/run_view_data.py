@@ -16,8 +16,8 @@ from charlstm.runs.manager import RunSummary
 from charlstm.runs.planned_end import find_planned_end
 from charlstm.runs.points import Curve, round_digits
 from charlstm.runs.run_dir import ACTIVE, Status
-from charlstm.ui import run_story
-from charlstm.ui.run_story import BEING_MEASURED, Requests, Waiting
+from charlstm.ui import run_sentences
+from charlstm.ui.run_sentences import BEING_MEASURED, Requests, Waiting
 from charlstm.ui.setting_words import describe_changes, preset_words
 
 Lines = dict[str, tuple[list[int], list[float]]]  # steps and values of each curve
@@ -68,7 +68,7 @@ def run_state(
     sign, word = (STATE_WORDS[run.status][0], "recorded") if is_bundled else STATE_WORDS[_shown_status(run)]
     is_asked = run.status in ACTIVE and requests.control.number > requests.answer.done
     best, words = history.best, history.words()
-    story = run_story.status_text(run, history, requests if is_asked else None, waiting)
+    story = run_sentences.status_text(run, history, requests if is_asked else None, waiting)
     end = find_planned_end(history, train) if run.status in _PLANNED else None
     return {
         "label": run.label,
@@ -86,9 +86,9 @@ def run_state(
         "can": _available_actions(run, has_model, is_bundled),
         "log": run.folder.log_tail() if run.status == "failed" else "",
         "plan_end": end._asdict() if end else {"minutes": None, "steps": None, "passes": None},
-        "preparation": run_story.preparation(run, history, requests.answer),
-        "summary": run_story.summary(run, history),
-        "warning": run_story.warning(run, history),
+        "preparation": run_sentences.preparation(run, history, requests.answer),
+        "summary": run_sentences.summary(run, history),
+        "warning": run_sentences.warning(run, history),
         "words": _word_counts(words) if words else None,
         "vocabulary": history.vocabulary_size,
         "characters": history.started.num_train_chars if history.started else None,

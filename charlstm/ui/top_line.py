@@ -6,7 +6,7 @@ import gradio as gr
 
 from charlstm.formatting import escape_html
 from charlstm.ui import project_links
-from charlstm.ui.explanation_figures import ExampleFacts
+from charlstm.ui.explanation_numbers import ExampleFacts
 from charlstm.ui.how_it_works import passages
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache

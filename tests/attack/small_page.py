@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.events import api
 
-from charlstm.ui import direct_call_limits, event_queue, request_body, uploaded_files
+from charlstm.ui import event_queue, request_body, unqueued_call_limits, uploaded_files
 from charlstm.ui.gradio_patches import use_server
 from charlstm.ui.server import start_server
 
@@ -51,7 +51,7 @@ def main() -> None:
         "sessions": page.state_holder.session_data,  # type: ignore[attr-defined]
         "bounds": event_queue,
         "uploads": uploaded_files,
-        "direct": direct_call_limits,
+        "direct": unqueued_call_limits,
         "bodies": request_body,
         "page": page,
     }

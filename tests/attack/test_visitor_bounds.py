@@ -25,7 +25,7 @@ from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.run_endpoints import RunEndpoints
 from charlstm.ui.run_start import start_run
-from charlstm.ui.text_checks import mark_copied
+from charlstm.ui.text_comparison import mark_copied
 from charlstm.ui.training_api import _form_values
 
 TINY = {"hidden_size": 8, "batch_size": 2, "seq_len": 16, "corpus": "mine"}
@@ -311,7 +311,7 @@ class TestSecrets:
         assert registry.default_prompt("private") == "the "
 
     def test_a_model_of_it_does_not_carry_how_its_lines_begin(self, manager: RunManager) -> None:
-        from charlstm.runs.setup import RunPlan
+        from charlstm.runs.worker_setup import RunPlan
 
         assert RunPlan.load(start(manager, "private", "me")).provenance_fields({})["beginnings"] == ()
 

@@ -17,7 +17,7 @@ from charlstm.runs.manager import RunManager
 from charlstm.runs.run_dir import RunDir
 from charlstm.ui.app import owner_note
 from charlstm.ui.components import build_free_control, info_button
-from charlstm.ui.explanation_figures import ExampleFacts
+from charlstm.ui.explanation_numbers import ExampleFacts
 from charlstm.ui.hub_tab import HubTab
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache

@@ -19,9 +19,9 @@ from charlstm.ui.form_marks import changed_values, first_problem, flat_settings,
 from charlstm.ui.form_view import FormView
 from charlstm.ui.preset_summary import ChosenText, preset_summary
 from charlstm.ui.run_cache import RunCache
+from charlstm.ui.run_settings_dialog import ADVANCED, MODEL_FIELDS, NEW_MODEL, TRAIN_FIELDS
 from charlstm.ui.run_start import clock_time
 from charlstm.ui.setting_words import GROUPS, LABELS, explanation, name_as_labelled, run_label
-from charlstm.ui.settings_dialog import ADVANCED, MODEL_FIELDS, NEW_MODEL, TRAIN_FIELDS
 
 SHAKESPEARE = ChosenText("tiny-shakespeare", 1_115_394)
 FOX = ChosenText("fox.txt", 1_800)

@@ -32,7 +32,7 @@ from charlstm.ui.generation import (
 )
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.surprisal_text import TextBuilder, parse_page, text_of
-from charlstm.ui.text_checks import mark_copied, score_text
+from charlstm.ui.text_comparison import mark_copied, score_text
 
 MODEL = "python-stdlib"  # its text is there on the machine that it was trained on, and a part of it everywhere
 

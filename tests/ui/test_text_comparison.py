@@ -10,7 +10,7 @@ from charlstm.config import SampleConfig
 from charlstm.ui.generation import SETTINGS, ActiveRequests
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.surprisal_text import text_of
-from charlstm.ui.text_checks import NO_MODEL, _Comparison, compare_scores
+from charlstm.ui.text_comparison import NO_MODEL, _Comparison, compare_scores
 
 FIRST, SECOND = "tiny-shakespeare", "python-stdlib"
 

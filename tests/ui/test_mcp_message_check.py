@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from charlstm.ui.mcp_check import check_message
+from charlstm.ui.mcp_message_check import check_message
 from charlstm.ui.request_body import RequestRefused
 
 pytest.importorskip("mcp", reason="comes with gradio[mcp]")

@@ -27,7 +27,7 @@ def flat_gradient(model: nn.Module) -> Tensor:
     return flat
 
 
-class FusedBackward:
+class WindowBackprop:
     """Writer of the gradients of a window's mean nats into every parameter's `grad`; needs a model in train mode."""
 
     def __init__(self, model: CharLSTM, dtype: torch.dtype, weight_dtype: torch.dtype | None = None) -> None:

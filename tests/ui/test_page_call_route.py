@@ -9,7 +9,7 @@ import pytest
 from gradio.routes import App
 from waiting import run_async
 
-from charlstm.ui import server_function_route
+from charlstm.ui import page_call_route
 
 CALLS = [
     ("double", [1, 2.5]),
@@ -41,7 +41,7 @@ def not_a_number(_: Any) -> Any:
 async def _answers(has_ours: bool) -> list[tuple[int, bytes]]:
     with gr.Blocks(analytics_enabled=False) as page:
         html = gr.HTML(server_functions=[double, sender, profile, not_a_number])
-    app = App.create_app(page, app_kwargs={"routes": server_function_route.routes()} if has_ours else {})
+    app = App.create_app(page, app_kwargs={"routes": page_call_route.routes()} if has_ours else {})
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://here") as client:
         call = {"session_hash": "page", "component_id": html._id}
         address = "/gradio_api/component_server"
@@ -67,4 +67,4 @@ def test_a_function_is_answered_as_by_gradio_on_one_thread_in_place_of_two(monke
     assert ours == theirs
     assert [status for status, _ in ours] == [200, 200, 200, 200, 200, 404, 404, 400]
     assert num_ours == 5
-    assert num_theirs >= 10, "Gradio no longer needs `server_function_route`: delete it"
+    assert num_theirs >= 10, "Gradio no longer needs `page_call_route`: delete it"

@@ -15,7 +15,7 @@ from charlstm.config import ModelConfig
 from charlstm.errors import CheckpointError
 from charlstm.model import CharLSTM
 from charlstm.training.schedule import ScheduleState
-from charlstm.training.state import StateFacts
+from charlstm.training.state_check import StateFacts
 from charlstm.vocabulary import Vocabulary
 
 

@@ -8,9 +8,9 @@ from torch.nn import functional
 
 from charlstm.config import ModelConfig
 from charlstm.corpus.batches import IGNORED, Batch
-from charlstm.fused_gradient import FusedBackward, flat_gradient
 from charlstm.kernel import lstm as kernel
 from charlstm.model import CharLSTM, State
+from charlstm.window_backprop import WindowBackprop, flat_gradient
 
 B, T = 9, 10
 
@@ -51,7 +51,7 @@ def test_they_are_those_of_autograd(
     config = ModelConfig(hidden_size=48, num_layers=num_layers, embedding_dim=embedding_dim, **drops)
     model = CharLSTM(vocab_size, config).train()
     flat = flat_gradient(model)
-    fused = FusedBackward(model, dtype)
+    fused = WindowBackprop(model, dtype)
     monkeypatch.setattr(CharLSTM, "is_fused", lambda *_: False)
     for seed in (5, 6):
         batch = window(vocab_size)
@@ -79,7 +79,7 @@ def test_a_window_without_any_target_teaches_nothing() -> None:
     model = CharLSTM(20, ModelConfig(hidden_size=32)).train()
     flat = flat_gradient(model)
     tokens = torch.randint(20, (B, T))
-    nats, _ = FusedBackward(model, torch.float32)(Batch(tokens, torch.full((B, T), IGNORED), 1, True), None)
+    nats, _ = WindowBackprop(model, torch.float32)(Batch(tokens, torch.full((B, T), IGNORED), 1, True), None)
     assert nats.item() == 0
     assert not flat.any()
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from charlstm.ui.call_check import CallCheck
-from charlstm.ui.direct_call_limits import DirectCalls
 from charlstm.ui.request_body import RequestRefused
 from charlstm.ui.request_guard import RequestGuard
 from charlstm.ui.trusted_hosts import TrustedHosts
+from charlstm.ui.unqueued_call_limits import DirectCalls
 from charlstm.ui.uploaded_files import UploadedFiles
 
 from waiting import run_async  # isort: skip  tests/support/waiting.py
