@@ -61,10 +61,8 @@ _LONGEST = (
     "tests/kernel/test_build.py",
     "tests/bench/",
 )
-_ALONE = (
-    "run_endpoints|text_comparison|leaving|request_body|request_guard|server|session_limits|components|run_view_data"
-)
-_ALONE += "|writing"
+_ALONE = "run_endpoints|text_comparison|leaving|request_body|request_guard|server|remembered_sessions"
+_ALONE += "|components|run_view_data|writing"
 _PAGE = re.compile(rf"tests/ui/(?!test_({_ALONE})\.py)")  # the others open none
 
 
@@ -183,7 +181,7 @@ def pangrams() -> str:
 @pytest.fixture
 def attentive(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that looks for requests at every step, so that a test can choose the step it heeds them at."""
-    monkeypatch.setattr("charlstm.runs.session._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("charlstm.runs.worker_session._LOOK_SECONDS", 0.0)
 
 
 @pytest.fixture

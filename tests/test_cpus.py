@@ -69,7 +69,7 @@ def test_a_process_kept_to_one_core_uses_one_thread_unless_told_otherwise(
     """Where PyTorch would use two: as it is told to, or as it sees as many cores and knows of no limit."""
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from charlstm.kernel.job import limit_torch_threads\n"
+        "from charlstm.kernel.job_layout import limit_torch_threads\n"
         "import torch; torch.set_num_threads(2); limit_torch_threads()\n"
         "print(torch.get_num_threads())"
     )

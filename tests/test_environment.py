@@ -64,7 +64,13 @@ def test_no_other_module_reads_the_environment(repository: Path) -> None:
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv"):
                 readers.add(module.relative_to(repository / "charlstm").as_posix())
-    assert readers == {"environment.py", "process_setup.py", "proxies.py", "hub/__init__.py", "ui/gradio_import.py"}
+    assert readers == {
+        "environment.py",
+        "process_setup.py",
+        "proxy_cleanup.py",
+        "hub/__init__.py",
+        "ui/gradio_import.py",
+    }
 
 
 def test_a_person_at_home_has_no_limits_but_one_run_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from charlstm import process_setup
 from charlstm.environment import GRADIO_SERVER_PORT, TRASH_DAYS
 from charlstm.errors import ConfigError
 from charlstm.formatting import without_places
-from charlstm.proxies import prepare_proxies
+from charlstm.proxy_cleanup import prepare_proxies
 from charlstm.ui.gradio_import import prepare_for_gradio
 
 PROXIES = [each for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for each in (name, name.upper())]
@@ -118,7 +118,7 @@ def test_whatever_proxies_are_set_requests_can_be_made_and_this_machine_is_asked
     prepare_proxies()
     assert {name for name in PROXIES if name in os.environ and "no_proxy" not in name.lower()} == kept
     dropped = {name for name in given if "no_proxy" not in name.lower()} - kept
-    said = [record.getMessage() for record in caplog.records if record.name == "charlstm.proxies"]
+    said = [record.getMessage() for record in caplog.records if record.name == "charlstm.proxy_cleanup"]
     assert len(said) == len(dropped)
     assert all(any(each.startswith(f"{name} names") for each in said) for name in dropped)
     with httpx.Client(verify=False) as client:

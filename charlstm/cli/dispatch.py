@@ -31,7 +31,7 @@ from charlstm.environment import NUMBERS_OF_LIBRARIES, is_torchrun_helper
 from charlstm.errors import CharLSTMError, ConfigError, DistributedError, TrainingDiverged
 from charlstm.formatting import own_command
 from charlstm.process_setup import check_numbers, ensure_home, limit_spinning, prepare_environment
-from charlstm.proxies import prepare_proxies
+from charlstm.proxy_cleanup import prepare_proxies
 from charlstm.space.zero_gpu_startup import import_spaces
 
 
@@ -56,7 +56,7 @@ def _bench(flags: Flat[Bench]) -> None:
 
     from charlstm.bench.suites import run
     from charlstm.bench.timing import Meter
-    from charlstm.kernel.job import limit_torch_threads
+    from charlstm.kernel.job_layout import limit_torch_threads
 
     limit_torch_threads()
     with tqdm(bar_format="{desc}", leave=False, disable=not sys.stderr.isatty()) as line:

@@ -105,7 +105,7 @@ def evaluate(flags: Flat[Evaluate]) -> None:
     """Measure a model on the validation part of a text, in nats and bits per character."""
     from charlstm.corpus import open_corpus
     from charlstm.evaluation import final_validation
-    from charlstm.kernel.job import limit_torch_threads
+    from charlstm.kernel.job_layout import limit_torch_threads
     from charlstm.language_model import LanguageModel
 
     limit_torch_threads()

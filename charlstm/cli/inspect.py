@@ -36,7 +36,7 @@ def inspect(flags: Flat[Inspect]) -> None:
     from charlstm.data_folders import find_model
     from charlstm.insight.report import Insight, inspect_model
     from charlstm.insight.text_sample import THOROUGH
-    from charlstm.kernel.job import limit_torch_threads
+    from charlstm.kernel.job_layout import limit_torch_threads
     from charlstm.language_model import LanguageModel
 
     limit_torch_threads()
@@ -69,7 +69,7 @@ def explain(flags: Flat[Explain]) -> None:
     if not 1 <= flags.characters <= _MOST_CHARACTERS:
         raise ConfigError(f"characters must be from 1 to {_MOST_CHARACTERS:,}, not {flags.characters:,}.")
     from charlstm.insight.attribution import explain_letter
-    from charlstm.kernel.job import limit_torch_threads
+    from charlstm.kernel.job_layout import limit_torch_threads
     from charlstm.language_model import LanguageModel
 
     limit_torch_threads()

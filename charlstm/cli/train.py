@@ -56,7 +56,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def train(flags: Flat[Train]) -> None:
     """Train a model on a text."""
     from charlstm.corpus import open_corpus
-    from charlstm.kernel.job import limit_torch_threads
+    from charlstm.kernel.job_layout import limit_torch_threads
     from charlstm.language_model import LanguageModel
     from charlstm.training.distributed import World
 
@@ -104,8 +104,8 @@ def _create_run(flags: Train, settings: Settings, world: "World", corpus: "Corpu
 
 def resume(flags: Flat[Resume]) -> None:
     """Continue a run that was stopped or cut off, exactly where it was last saved."""
-    from charlstm.kernel.job import limit_torch_threads
-    from charlstm.runs.worker_setup import open_moved_corpus
+    from charlstm.kernel.job_layout import limit_torch_threads
+    from charlstm.runs.training_inputs import open_moved_corpus
     from charlstm.training.distributed import World
 
     RunManager(flags.checkpoints_dir)
@@ -169,8 +169,8 @@ def _train_here(folder: RunDir, corpus: "Corpus | None", world: "World", is_quie
 
 def _run_rank(folder: RunDir, corpus: "Corpus | None", world: "World", is_quiet: bool) -> None:
     from charlstm.kernel.build import compiler_note
+    from charlstm.runs.training_inputs import load_corpus
     from charlstm.runs.worker import run_helper_rank, run_training
-    from charlstm.runs.worker_setup import load_corpus
 
     if world.num_restarts and world.broadcast_object(folder.is_completed()):
         return

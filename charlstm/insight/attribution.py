@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from charlstm.errors import ConfigError
 from charlstm.generation.stream import turns
-from charlstm.insight.parallel_texts import BatchedReader, RowWeights
+from charlstm.insight.batched_holds import BatchedReader, RowWeights
 from charlstm.insight.states import State, iterate_trace
 from charlstm.language_model import LanguageModel
 

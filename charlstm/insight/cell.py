@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from charlstm.insight.parallel_texts import BatchedReader
+from charlstm.insight.batched_holds import BatchedReader
 from charlstm.insight.states import Trace
 from charlstm.language_model import LanguageModel
 

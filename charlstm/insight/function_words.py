@@ -10,7 +10,7 @@ from collections import Counter
 
 import numpy as np
 
-from charlstm.insight.property_table import PropertyBuilder
+from charlstm.insight.property_matrix import PropertyBuilder
 
 _WORD = re.compile(r"[^\W\d_]+")
 _FEWEST_SHARE = 0.15  # of a text's words that must be among a language's

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from charlstm.errors import ConfigError
 from charlstm.generation.holds import Hold, resolve_holds
+from charlstm.insight.batched_holds import BatchedReader, RowWeights
 from charlstm.insight.hold_experiment import run_experiment
-from charlstm.insight.parallel_texts import BatchedReader, RowWeights
 from charlstm.language_model import LanguageModel
 from charlstm.vocabulary import Vocabulary
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from charlstm.errors import ConfigError
 from charlstm.generation.holds import Hold, resolve_holds
-from charlstm.insight.parallel_texts import BatchedReader
+from charlstm.insight.batched_holds import BatchedReader
 from charlstm.language_model import LanguageModel
 
 _TEXTS, _CHARACTERS, _LEAD_IN = 20, 500, 256

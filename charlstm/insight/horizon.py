@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from charlstm.config import SampleConfig
 from charlstm.errors import ConfigError
 from charlstm.generation.engine import start_session
-from charlstm.insight.parallel_texts import BatchedReader
+from charlstm.insight.batched_holds import BatchedReader
 from charlstm.language_model import LanguageModel
 
 OnProgress = Callable[[float, str, "Horizon | None"], None]

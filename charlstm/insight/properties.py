@@ -5,7 +5,7 @@ open, whether this sentence will be a question. Nothing here knows of any networ
 """
 
 from charlstm.insight.function_words import add_grammar
-from charlstm.insight.property_table import Properties, Property, PropertyBuilder
+from charlstm.insight.property_matrix import Properties, Property, PropertyBuilder
 from charlstm.insight.prose import add_letters, add_lines, add_sentences, add_words
 from charlstm.insight.punctuation import add_coming, add_markup, add_names, add_pairs
 from charlstm.insight.python_text import add_python, is_python

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from charlstm.insight.property_table import PropertyBuilder
-from charlstm.insight.text_structure import Counts, Layout, Mask
+from charlstm.insight.property_matrix import PropertyBuilder
+from charlstm.insight.text_layout import Counts, Layout, Mask
 
 _FEWEST_CAPITALS = 0.01  # share of letters: a script without them has none
 _SOON = 30  # characters before the end of a question; what it will be is often open until then

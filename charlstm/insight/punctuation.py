@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from charlstm.insight.property_table import PropertyBuilder
+from charlstm.insight.property_matrix import PropertyBuilder
 from charlstm.insight.prose import has_words
-from charlstm.insight.text_structure import Layout, Mask
+from charlstm.insight.text_layout import Layout, Mask
 
 _FEWEST_NAMES = 0.02  # share of lines that are `NAME:`
 _FEWEST_COMMENTS = 0.01  # share of lines that begin with a comment's mark

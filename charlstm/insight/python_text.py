@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charlstm.insight.property_table import PropertyBuilder
-from charlstm.insight.text_structure import Layout, Mask
+from charlstm.insight.property_matrix import PropertyBuilder
+from charlstm.insight.text_layout import Layout, Mask
 
 CODE, COMMENT, SINGLE, DOUBLE, TRIPLE = range(5)
 _KEYWORDS = (*keyword.kwlist, "match", "case")

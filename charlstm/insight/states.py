@@ -17,7 +17,7 @@ from torch.nn import functional
 from charlstm.generation import engine
 from charlstm.generation.holds import Hold, resolve_holds
 from charlstm.generation.stream import turns
-from charlstm.insight.parallel_texts import BatchedReader
+from charlstm.insight.batched_holds import BatchedReader
 from charlstm.kernel import decoder
 from charlstm.language_model import LanguageModel
 from charlstm.model import CharLSTM, HeldUnits, evaluating

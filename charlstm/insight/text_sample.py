@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charlstm.errors import ConfigError
-from charlstm.insight.parallel_texts import BatchedReader
+from charlstm.insight.batched_holds import BatchedReader
 from charlstm.insight.properties import Properties, find_properties
 from charlstm.insight.scores import Codes, Coding, count_stretches
 from charlstm.insight.states import compute_gates

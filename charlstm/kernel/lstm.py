@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from charlstm.kernel.build import load_library
-from charlstm.kernel.job import (
+from charlstm.kernel.job_layout import (
     ADD_ROWS,
     BACKWARD,
     DROP,

@@ -19,17 +19,17 @@ from charlstm.events import (
     Record,
     StepDone,
 )
-from charlstm.kernel.job import limit_torch_threads
+from charlstm.kernel.job_layout import limit_torch_threads
 from charlstm.runs.control import RequestListener, stop_signals
 from charlstm.runs.event_log import EventWriter
 from charlstm.runs.run_dir import RunDir
-from charlstm.runs.session import TrainingSession
-from charlstm.runs.worker_setup import (
+from charlstm.runs.training_inputs import (
     begin_extension,
     build_trainer,
     check_text_is_the_same,
     prepare,
 )
+from charlstm.runs.worker_session import TrainingSession
 from charlstm.training.distributed import SINGLE_PROCESS, World
 
 _SAVE_SECONDS = 20.0

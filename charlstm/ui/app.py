@@ -25,8 +25,8 @@ from charlstm.ui.gradio_patches import LAUNCH_OPTIONS, freeze_startup_objects, p
 from charlstm.ui.hub_tab import build_hub_tab
 from charlstm.ui.inside_tab import build_inside_tab
 from charlstm.ui.models import ModelRegistry
+from charlstm.ui.remembered_sessions import MOST_SESSIONS
 from charlstm.ui.run_cache import RunCache
-from charlstm.ui.session_limits import MOST_SESSIONS
 from charlstm.ui.theme import CSS, THEME
 from charlstm.ui.top_line import TITLE, build_top_line
 from charlstm.ui.train_form import KEPT

@@ -6,7 +6,7 @@ from typing import Any
 from charlstm.config import PRESETS, ModelConfig, Settings, TrainConfig
 from charlstm.errors import CharLSTMError
 from charlstm.formatting import capitalize, escape_html
-from charlstm.ui.run_settings_dialog import ADVANCED
+from charlstm.ui.new_run_settings import ADVANCED
 from charlstm.ui.setting_words import LIMITS, setting_label, shown_value, wanted_value
 
 BY_THE_CLOCK = ("auto", "minute")  # presets that end after minutes

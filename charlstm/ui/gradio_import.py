@@ -23,7 +23,7 @@ from charlstm.environment import (
 from charlstm.errors import ConfigError
 from charlstm.files import why_not_writable
 from charlstm.process_setup import NUMBERS_OF_THE_HUB, check_certificates, check_numbers
-from charlstm.proxies import prepare_proxies
+from charlstm.proxy_cleanup import prepare_proxies
 
 _NUMBERS_OF_GRADIO = (GRADIO_SERVER_PORT, GRADIO_NUM_PORTS, GRADIO_NUM_WORKERS)
 

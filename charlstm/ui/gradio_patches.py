@@ -3,7 +3,7 @@
 All were seen with gradio 6.31 and measured on 2026-11-28 on 2 cores of a shared x86-64 machine (Python 3.11, torch
 2.13.0 CPU), with and without in turns in one process, medians. `tests/ui/test_gradio_patches.py` has a test for each
 that fails once Gradio no longer needs it. One more must come before the import: `gradio_import`. Those that
-bound what requests hold have modules of their own: `event_queue`, `unread_answer_limits` and `session_limits`.
+bound what requests hold have modules of their own: `event_queue`, `unread_answer_limits` and `remembered_sessions`.
 """
 
 import asyncio

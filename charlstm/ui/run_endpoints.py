@@ -18,7 +18,7 @@ from charlstm.model_paths import MODEL_FILE
 from charlstm.runs.access import can_control, is_space_owner, require_control
 from charlstm.runs.manager import RunSummary
 from charlstm.runs.run_dir import ACTIVE, Extension
-from charlstm.runs.worker_setup import check_before_resuming
+from charlstm.runs.training_inputs import check_before_resuming
 from charlstm.ui import run_view_data
 from charlstm.ui.run_cache import RunCache, VersionedPart, comes_with_the_app, tag_part
 from charlstm.ui.run_differences import find_differences

@@ -16,8 +16,8 @@ from charlstm.runs.run_dir import RunDir
 from charlstm.training.auto_settings import SMALLEST
 from charlstm.ui.corpus_picker import select_corpus
 from charlstm.ui.models import ModelRegistry
+from charlstm.ui.new_run_settings import NEW_MODEL
 from charlstm.ui.run_cache import RunCache
-from charlstm.ui.run_settings_dialog import NEW_MODEL
 from charlstm.ui.setting_words import run_label
 from charlstm.ui.train_form import FormValues
 

@@ -30,8 +30,8 @@ from charlstm.ui.gradio_patches import (
     refuse_wrong_values,
     use_session_states,
 )
+from charlstm.ui.remembered_sessions import OpenPages, SessionStates
 from charlstm.ui.request_guard import RequestGuard
-from charlstm.ui.session_limits import OpenPages, SessionStates
 from charlstm.ui.trusted_hosts import TrustedHosts
 from charlstm.ui.uploaded_files import UploadedFiles
 from charlstm.ui.visitor_address import list_trusted_proxies

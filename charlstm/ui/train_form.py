@@ -16,9 +16,9 @@ from charlstm.formatting import label_text
 from charlstm.ui import corpus_picker
 from charlstm.ui.components import PRIVATE, build_free_control
 from charlstm.ui.corpus_picker import Uploads, serve_copy
+from charlstm.ui.form_feedback import FormView, pack_text
 from charlstm.ui.form_marks import changed_values, flat_settings, problem
-from charlstm.ui.form_view import FormView, pack_text
-from charlstm.ui.run_settings_dialog import ADVANCED, NEW_MODEL, build_setting, build_sheet
+from charlstm.ui.new_run_settings import ADVANCED, NEW_MODEL, build_setting, build_sheet
 from charlstm.ui.setting_words import LIMITS, PRESET_LABELS
 
 OWN = "own"  # in the folder's name of a run whose settings differ from every preset

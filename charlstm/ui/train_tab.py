@@ -16,8 +16,8 @@ from charlstm.runs.run_dir import RunDir
 from charlstm.ui import train_form as forms
 from charlstm.ui.components import PRIVATE, has_sign_in
 from charlstm.ui.corpus_picker import Uploads
+from charlstm.ui.form_feedback import FormView
 from charlstm.ui.form_marks import first_problem
-from charlstm.ui.form_view import FormView
 from charlstm.ui.models import ModelRegistry
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.run_endpoints import RunEndpoints

@@ -25,9 +25,9 @@ from charlstm.runs.run_dir import ACTIVE
 from charlstm.ui.corpus_picker import ADDRESS, PASTE, serve_copy
 from charlstm.ui.export_page import export_model, file_stem
 from charlstm.ui.models import ModelRegistry
+from charlstm.ui.new_run_settings import ADVANCED, NEW_MODEL
 from charlstm.ui.run_cache import RunCache
 from charlstm.ui.run_endpoints import RunEndpoints
-from charlstm.ui.run_settings_dialog import ADVANCED, NEW_MODEL
 from charlstm.ui.run_start import start_run
 from charlstm.ui.surprisal_text import replace_surrogates
 from charlstm.ui.train_form import FormValues

@@ -311,7 +311,7 @@ class TestSecrets:
         assert registry.default_prompt("private") == "the "
 
     def test_a_model_of_it_does_not_carry_how_its_lines_begin(self, manager: RunManager) -> None:
-        from charlstm.runs.worker_setup import RunPlan
+        from charlstm.runs.training_inputs import RunPlan
 
         assert RunPlan.load(start(manager, "private", "me")).provenance_fields({})["beginnings"] == ()
 

@@ -149,7 +149,7 @@ class TestResume:
         assert [row["status"] for row in rows] == ["completed"]
 
     def test_a_stopped_run_goes_on_to_its_end(self, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("charlstm.runs.session._LOOK_SECONDS", 0.0)
+        monkeypatch.setattr("charlstm.runs.worker_session._LOOK_SECONDS", 0.0)
         folder = RunDir(tmp_path / "run")
         folder.path.mkdir()
         folder.settings_file.write_bytes((trained.model / "config.json").read_bytes())

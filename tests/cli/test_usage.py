@@ -14,7 +14,7 @@ import charlstm
 from charlstm.bench.report import BenchConfig
 from charlstm.config import ModelConfig, SampleConfig, TrainConfig
 from charlstm.config_fields import unit_of
-from charlstm.kernel.job import limit_torch_threads
+from charlstm.kernel.job_layout import limit_torch_threads
 
 
 class TestHelp:

@@ -17,7 +17,7 @@ from charlstm.corpus import open_corpus
 from charlstm.corpus.download import is_global, open_connection, parse_address, parse_dataset
 from charlstm.errors import CorpusError
 from charlstm.runs.run_dir import RunDir
-from charlstm.runs.worker_setup import load_corpus
+from charlstm.runs.training_inputs import load_corpus
 from charlstm.ui import corpus_picker
 
 TEXT = "the quick brown fox jumps over the lazy dog, naïvely\n" * 60

@@ -10,7 +10,7 @@ import pytest
 
 from charlstm.insight.properties import find_properties
 from charlstm.insight.python_text import CODE, COMMENT, is_python, lex
-from charlstm.insight.text_structure import Layout
+from charlstm.insight.text_layout import Layout
 
 
 def marked(text: str, key: str) -> list[str]:

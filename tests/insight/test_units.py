@@ -11,9 +11,9 @@ from charlstm import LanguageModel, ModelConfig, Vocabulary
 from charlstm.errors import ConfigError
 from charlstm.generation.holds import Hold
 from charlstm.insight import hold_experiment, text_sample
+from charlstm.insight.batched_holds import BatchedReader
 from charlstm.insight.hold_effects import Probe, measure_effects
 from charlstm.insight.hold_experiment import run_experiment
-from charlstm.insight.parallel_texts import BatchedReader
 from charlstm.insight.properties import Properties, find_properties
 from charlstm.insight.scores import Coding, area, count_stretches, estimate_areas, score_context
 from charlstm.insight.states import trace

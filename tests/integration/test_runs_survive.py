@@ -50,9 +50,9 @@ SETTINGS = Settings.from_flat(
 SAVING_WORKER = """
 import sys
 from pathlib import Path
-from charlstm.runs import session, worker
+from charlstm.runs import worker, worker_session
 from charlstm.runs.run_dir import RunDir
-session._SAVE_SHARE = 0.5
+worker_session._SAVE_SHARE = 0.5
 worker.run_training(RunDir(Path(sys.argv[1])), save_seconds=0.0)
 """
 STARTER = """

@@ -12,7 +12,7 @@ import torch
 from kernel_marks import BOTH, needs_bfloat16, needs_compiler
 from naive_lstm import Result, Window, leaf, naive
 
-from charlstm.kernel import job
+from charlstm.kernel import job_layout
 from charlstm.kernel import lstm as kernel
 
 BATCHES = [*range(1, 10), 13]
@@ -133,9 +133,9 @@ def test_threads_that_share_units_get_to_the_end_however_many_come_and_the_bits_
     dtype: torch.dtype, batch: int, size: int, present: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window, before, shared = Window(batch, size), torch.get_num_threads(), []
-    team = job.python_threads()
+    team = job_layout.python_threads()
 
-    def some_of(library: ctypes.CDLL, job: job.Job, threads: int) -> None:
+    def some_of(library: ctypes.CDLL, job: job_layout.Job, threads: int) -> None:
         shared.append(job.num_owners)
         team(library, job, present if job.num_owners else threads)
 
@@ -143,7 +143,7 @@ def test_threads_that_share_units_get_to_the_end_however_many_come_and_the_bits_
         torch.set_num_threads(1)
         expected = compiled(window, dtype)
         torch.set_num_threads(3)
-        monkeypatch.setattr(job, "team", lambda: some_of)
+        monkeypatch.setattr(job_layout, "team", lambda: some_of)
         found = compiled(window, dtype)
     finally:
         torch.set_num_threads(before)
@@ -158,8 +158,8 @@ def test_python_threads_do_the_same_where_pytorchs_are_not_found(
 ) -> None:
     window, before = Window(13, 48), torch.get_num_threads()
     expected = compiled(window, dtype)
-    team = job.python_threads()
-    monkeypatch.setattr(job, "team", lambda: team)
+    team = job_layout.python_threads()
+    monkeypatch.setattr(job_layout, "team", lambda: team)
     try:
         torch.set_num_threads(3)
         found = compiled(window, dtype)

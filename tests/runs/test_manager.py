@@ -83,7 +83,7 @@ def statuses_until_the_process_ends(manager: RunManager, folder: RunDir) -> list
 
 def make_stopped(manager: RunManager, pangrams: str, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     """A run of `SHORT` that was stopped at step 20, without a process of its own."""
-    monkeypatch.setattr("charlstm.runs.session._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("charlstm.runs.worker_session._LOOK_SECONDS", 0.0)
     folder = manager.store.create(SHORT, "short", pangrams)
     run_training(folder, on_record=lambda record: folder.request(Control(stop=True)) if record.step == 20 else None)
     assert folder.status() == "stopped"

@@ -9,7 +9,7 @@ import pytest
 from charlstm import LanguageModel, SampleConfig
 from charlstm.corpus import Corpus
 from charlstm.data_folders import BUNDLED_MODELS
-from charlstm.runs.worker_setup import advise_parent
+from charlstm.runs.training_inputs import advise_parent
 
 
 def written_by(name: str) -> str:

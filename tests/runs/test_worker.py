@@ -277,7 +277,7 @@ class TestStopAndResume:
     def test_the_state_is_saved_as_often_as_asked_and_a_short_run_not_before_its_end(
         self, tmp_path: Path, pangrams: str, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr("charlstm.runs.session._FIRST_SAVE_SECONDS", 1e9)  # however busy the machine is
+        monkeypatch.setattr("charlstm.runs.worker_session._FIRST_SAVE_SECONDS", 1e9)  # however busy the machine is
         for name, seconds, is_saved in (("often", 0.0, True), ("seldom", 1e9, False)):
             folder = new_run(tmp_path, pangrams, name)
             at_step_50: list[bool] = []

@@ -35,7 +35,7 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture
 def folder(tmp_path: Path, pangrams: str, monkeypatch: pytest.MonkeyPatch) -> RunDir:
-    monkeypatch.setattr("charlstm.runs.session._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("charlstm.runs.worker_session._LOOK_SECONDS", 0.0)
     return RunStore(tmp_path).create(Settings.from_flat(SETTINGS), "run", pangrams)
 
 

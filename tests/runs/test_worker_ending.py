@@ -60,7 +60,7 @@ class TestFailing:
     def test_a_folder_that_takes_no_file_is_said_to_be_so(
         self, tmp_path: Path, pangrams: str, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr("charlstm.runs.session._FIRST_SAVE_SECONDS", 1e9)  # however busy the machine is
+        monkeypatch.setattr("charlstm.runs.worker_session._FIRST_SAVE_SECONDS", 1e9)  # however busy the machine is
         folder = new_run(tmp_path, pangrams)
         (folder.path / "last").write_text("a file where a folder should be")
         with pytest.raises(RunError, match="folder can't be written") as caught:

@@ -19,8 +19,8 @@ from charlstm.corpus.ngram import compute_baselines
 from charlstm.errors import ConfigError
 from charlstm.events import Started
 from charlstm.runs.store import RunStore
+from charlstm.runs.training_inputs import RunPlan, resolve_auto_settings
 from charlstm.runs.worker import run_training
-from charlstm.runs.worker_setup import RunPlan, resolve_auto_settings
 from charlstm.training import auto_settings
 from charlstm.training.auto_settings import choose_auto_settings as choose_plan
 from charlstm.training.auto_settings import choose_gpu_settings, choose_settings, predict_loss, relative_speed

@@ -157,7 +157,7 @@ class TestLonger:
     def test_it_can_be_stopped_resumed_and_extended_again_by_the_command_that_its_record_names(
         self, copied: RunDir, completed: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr("charlstm.runs.session._LOOK_SECONDS", 0.0)
+        monkeypatch.setattr("charlstm.runs.worker_session._LOOK_SECONDS", 0.0)
         add_extension(copied, Extension(steps=10, learning_rate=0.005, lr_schedule="constant"))
         run_training(
             copied, on_record=lambda record: copied.mailbox.request(stop=True) and None if record.step == 25 else None

@@ -180,7 +180,7 @@ def test_what_is_damaged_is_refused_in_a_sentence(tmp_path: Path) -> None:
 def test_a_run_takes_them_over_a_stop_and_they_go_where_it_goes_but_not_to_the_hub(
     tmp_path: Path, pangrams: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("charlstm.runs.session._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("charlstm.runs.worker_session._LOOK_SECONDS", 0.0)
     folder = new_run(tmp_path, pangrams)
 
     def stop_at_20(record: Record) -> None:

@@ -64,11 +64,11 @@ from pathlib import Path
 from waiting import wait_until
 from charlstm.cli import main
 from charlstm.errors import DistributedError
-from charlstm.runs import session, worker
+from charlstm.runs import worker, worker_session
 from charlstm.runs.run_dir import RunDir
 from charlstm.training.distributed import DistributedTrainer
-session._LOOK_SECONDS = 0.0
-session._SAVE_SHARE = 0.5
+worker_session._LOOK_SECONDS = 0.0
+worker_session._SAVE_SHARE = 0.5
 worker.run_training = functools.partial(worker.run_training, save_seconds=0.0)
 real_signals, signalled = worker.stop_signals, []
 @contextlib.contextmanager

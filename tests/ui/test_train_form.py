@@ -15,11 +15,11 @@ from charlstm.runs.manager import RunManager, RunSummary
 from charlstm.runs.run_dir import RunDir
 from charlstm.ui import train_form as forms
 from charlstm.ui.corpus_picker import Uploads, describe_text
+from charlstm.ui.form_feedback import FormView
 from charlstm.ui.form_marks import changed_values, first_problem, flat_settings, marks, problem, problems, shows_minutes
-from charlstm.ui.form_view import FormView
+from charlstm.ui.new_run_settings import ADVANCED, MODEL_FIELDS, NEW_MODEL, TRAIN_FIELDS
 from charlstm.ui.preset_summary import ChosenText, preset_summary
 from charlstm.ui.run_cache import RunCache
-from charlstm.ui.run_settings_dialog import ADVANCED, MODEL_FIELDS, NEW_MODEL, TRAIN_FIELDS
 from charlstm.ui.run_start import clock_time
 from charlstm.ui.setting_words import GROUPS, LABELS, explanation, name_as_labelled, run_label
 

@@ -38,7 +38,7 @@ from charlstm.runs.control import RequestListener
 from charlstm.runs.event_log import EventWriter
 from charlstm.runs.run_dir import RunDir
 from charlstm.runs.slot_time import TimeBudget
-from charlstm.runs.worker_setup import (
+from charlstm.runs.training_inputs import (
     PreparedRun,
     begin_extension,
     check_text_is_the_same,

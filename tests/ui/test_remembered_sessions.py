@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from charlstm.ui import session_limits
-from charlstm.ui.session_limits import OpenPages, SessionStates
+from charlstm.ui import remembered_sessions
+from charlstm.ui.remembered_sessions import OpenPages, SessionStates
 
 from waiting import run_async  # isort: skip  tests/support/waiting.py
 
 
 def test_a_flood_of_names_takes_no_session_from_an_open_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_limits, "SessionWithoutValues", lambda _: SimpleNamespace())
+    monkeypatch.setattr(remembered_sessions, "SessionWithoutValues", lambda _: SimpleNamespace())
     comes, leaves = asyncio.Event(), asyncio.Event()
     states: list[SessionStates] = []
 

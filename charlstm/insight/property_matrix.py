@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charlstm.insight.text_structure import Layout, Mask
+from charlstm.insight.text_layout import Layout, Mask
 
 
 @dataclass(frozen=True)

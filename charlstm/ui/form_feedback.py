@@ -14,9 +14,9 @@ from charlstm.runs.run_dir import ACTIVE
 from charlstm.ui.corpus_picker import TextDescription
 from charlstm.ui.form_marks import changed_values, flat_settings, marks, shows_minutes
 from charlstm.ui.models import LIVE
+from charlstm.ui.new_run_settings import ADVANCED, NEW_MODEL
 from charlstm.ui.preset_summary import ChosenText, preset_summary, small_text_warning
 from charlstm.ui.run_cache import RunCache
-from charlstm.ui.run_settings_dialog import ADVANCED, NEW_MODEL
 from charlstm.ui.setting_words import CHANGED_LABELS, PRESET_LABELS
 
 _DEFAULT_PRESET = "minute"
