@@ -128,7 +128,7 @@ def test_two_clicks_start_a_run_that_is_paused_slowed_saved_stopped_and_found_ag
 def test_a_wrong_value_is_refused_beside_its_field_and_what_was_chosen_survives_a_reload(page: Page, app: App) -> None:
     _open(page)
     runs = len(RunManager(app.checkpoints_dir).runs())
-    page.get_by_label("As in the blog post", exact=True).check()
+    page.get_by_label("As in the blog post", exact=True).press("Space")  # as above
     expect(page.locator("#preset-facts")).to_contain_text("PyTorch is great")
     expect(page.get_by_label("Stop after (min)")).to_be_hidden()
     _advanced(page, Hidden_size="99999", Seed="7")
@@ -351,7 +351,7 @@ def test_a_page_without_runs_finds_the_one_another_visitor_starts_and_markup_nev
         each.get_by_role("tab", name="Train").click()
         expect(each.locator("#run-state")).to_contain_text("recorded, not yours")
     for preset, name in (("Quick", "Shakespeare, quick"), ("Best", "tiny-shakespeare"), ("Auto", "Shakespeare, quick")):
-        watcher.locator("#preset").get_by_label(re.compile(preset)).check()
+        watcher.locator("#preset").get_by_label(re.compile(preset)).press("Space")
         expect(watcher.locator("#run-state b")).to_have_text(name)
         expect(watcher.locator("#run-state")).to_contain_text(f"preset {'Best' if preset == 'Best' else 'Quick'}")
         if preset != "Auto":
