@@ -142,7 +142,11 @@ def test_a_wrong_value_is_refused_beside_its_field_and_what_was_chosen_survives_
     expect(page.locator("#train-problem")).to_have_text("")
     page.get_by_label("Hidden size").fill("99999")
     page.get_by_role("button", name="Done").click()
+    page.route("**/queue/join*", lambda _: None)  # by which the stored form comes, before which nothing can be chosen
     page.reload(wait_until="load")
+    expect(page.locator("#train-form")).to_have_js_property("inert", True)
+    page.unroute_all()
+    expect(page.locator("#train-form")).to_have_js_property("inert", False)
     _open(page)
     expect(page.get_by_label("Blog post, changed", exact=True)).to_be_checked()
     page.get_by_role("button", name="Advanced").press("Enter")
