@@ -96,8 +96,7 @@ def build(checkpoints_dir: Path, warms_up: bool = False) -> gr.Blocks:
 
         loaded = page.load(open_page, None, [*generate.outputs, *generate.form], queue=False, **PRIVATE)
         generate.start_if_linked(loaded)
-        kept = page.load(train.restored, train.form.kept, train.restores, js=KEPT, **PRIVATE)
-        kept.then(None, js="() => window.charlstm.store.showStoredForm()", queue=False, **PRIVATE)
+        page.load(train.restored, train.form.kept, train.restores, js=KEPT, **PRIVATE)
         generate_tab.select(generate.show_model, generate.model, generate.outputs, queue=False, **PRIVATE)
         hub_shown.select(hub.offer_models, [hub.chosen, generate.model], hub.model, queue=False, **PRIVATE)
         hub_shown.select(hub.describe_login, None, hub.login, queue=False, **PRIVATE)

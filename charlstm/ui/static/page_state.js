@@ -229,13 +229,7 @@
     const upTo = (most) => values.map((each) => (typeof each === 'string' && each.length > most ? '' : each));
     return writeStored(KEYS.form, upTo(LONGEST_STORED)) || writeStored(KEYS.form, upTo(1000)); // without a text that is too long
   };
-  store.storedForm = () => { // what is chosen before the answer has come would be replaced by it
-    const stored = readStored(KEYS.form, null);
-    document.getElementById('train-form').inert = stored !== null;
-    setTimeout(store.showStoredForm, PATIENCE); // should it never come
-    return JSON.stringify(stored);
-  };
-  store.showStoredForm = () => { document.getElementById('train-form').inert = false; };
+  store.storedForm = () => JSON.stringify(readStored(KEYS.form, null));
 
   store.setView = (values) => {
     Object.assign(store.view, values);
