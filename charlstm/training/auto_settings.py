@@ -164,8 +164,9 @@ def relative_speed(hidden_size: int, vocab_size: int) -> float:
 def _work(hidden_size: int, vocab_size: int) -> int:
     """Return the products for each character: of the recurrent weights and the output layer, and those of the rest.
 
-    That rest is *fitted*: 64, 128, 192, 256, 320 and 512 units trained on 7.5, 4.2, 2.5, 2.0, 1.4 and 0.67 times as
-    many characters per second as 384; this gives 7.5, 4.7, 3.0, 2.0, 1.4 and 0.60.
+    That rest is *fitted*, by `measure_throughput` five times in turn: 64, 128, 192, 256, 320 and 512 units trained on
+    7.5, 4.2, 2.5, 2.0, 1.4 and 0.67 times as many characters per second as 384; this gives 7.5, 4.7, 3.0, 2.0, 1.4 and
+    0.60.
     """
     return hidden_size * (4 * hidden_size + vocab_size) + _OTHER_WORK
 
